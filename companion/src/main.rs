@@ -1,0 +1,2 @@
+//! The Farebox companion.
+fn main() {}

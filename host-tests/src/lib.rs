@@ -1,0 +1,1 @@
+//! The filters under wasmtime and in the real proxies.

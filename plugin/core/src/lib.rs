@@ -1,0 +1,49 @@
+//! The part of Farebox that decides about money, without a clock, a socket or a host.
+//!
+//! Bytes and the current time come in, decisions go out. The same code runs in Envoy's VM, in
+//! Traefik's guest and natively in the companion, so a rule about money is written once, here.
+//!
+//! A tour, in the order a request meets the modules:
+//!
+//! * [`rules`]: a pricing file becomes a [`rules::Snapshot`] (companion only), which is pushed as
+//!   [`rules::PushedRules`] and compiled into the immutable [`rules::RuleSet`] a proxy matches with.
+//! * [`exchange`]: one request's life as a state machine; events in, effects out.
+//! * [`protocol`]: the x402 messages, v1 and v2: challenges, payments, receipts, facilitator replies.
+//! * [`evm`]: chains, assets, exact amounts, EIP-712, and the signatures of EIP-3009 and Permit2.
+//! * [`replay`]: one payment, one service: the replay key and the packed table of reservations.
+//! * [`metrics`]: every metric family, and the names under which a proxy counts for the companion.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
+pub mod evm;
+pub mod exchange;
+pub mod metrics;
+pub mod protocol;
+pub mod replay;
+pub mod rules;
+
+/// The time of one event, as the shell read it from its clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Whole seconds since the Unix epoch, the unit of every x402 and EIP-3009 time.
+    pub const fn unix_seconds(self) -> u64 {
+        self.unix_ms / 1000
+    }
+}

@@ -1,0 +1,11 @@
+//! Metric families of the contract, and the names under which a proxy counts for the companion.
+
+mod codec;
+mod family;
+mod stamp;
+
+pub use codec::{HostSeries, decode_host_name, histogram_bucket, host_name, series_of};
+pub use family::{DURATION_BUCKETS, Family, Kind, PREFIX};
+pub use stamp::{
+    BlockedReason, CallOutcome, FailureReason, LateResult, ReplayState, Stamp, TupleCounter, UnchargedReason,
+};

@@ -1,0 +1,136 @@
+//! What one request counts. Closed sets: nothing a client or facilitator sends becomes a label.
+
+use crate::protocol::Operation;
+use crate::rules::{ChargeIndex, OfferIndex, TupleIndex};
+
+macro_rules! closed_set {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs, reason = "each variant is its label value")]
+        pub enum $name { $($variant),+ }
+        impl $name {
+            /// Every value, in contract order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// The label value.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+            /// The value with this text.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+closed_set! {
+    /// `reason` of `payment_failure_reasons_total` (contract 1.4).
+    FailureReason {
+        InvalidPaymentHeader => "invalid_payment_header",
+        NoMatchingRequirement => "no_matching_requirement",
+        PaymentInvalid => "payment_invalid",
+        FacilitatorUnreachable => "facilitator_unreachable",
+        FacilitatorError => "facilitator_error",
+        ClientDisconnected => "client_disconnected",
+        SettlementFailed => "settlement_failed",
+        SettlementRejected => "settlement_rejected",
+        PaymentReplayed => "payment_replayed",
+        InsecureTransport => "insecure_transport",
+        ReplayGuardUnavailable => "replay_guard_unavailable",
+        InternalError => "internal_error",
+        Other => "other",
+    }
+}
+closed_set! {
+    /// `reason` of `verified_uncharged_total`.
+    UnchargedReason { Redirect => "redirect", Redeemed => "redeemed", DryRun => "dry_run", Other => "other" }
+}
+closed_set! {
+    /// `state` of `replay_rejections_total`.
+    ReplayState { InFlight => "in_flight", Settled => "settled", OtherRoute => "other_route" }
+}
+closed_set! {
+    /// `result` of `settlements_resolved_late_total`.
+    LateResult { Settled => "settled", Refused => "refused", Expired => "expired" }
+}
+closed_set! {
+    /// `reason` of `blocked_requests_total`.
+    BlockedReason {
+        AmbiguousPath => "ambiguous_path",
+        ProtectedPrefix => "protected_prefix",
+        Unmatched => "unmatched",
+        RouteSkipped => "route_skipped",
+        AuthUnsupported => "auth_unsupported",
+        UpgradeRefused => "upgrade_refused",
+        ConfigNotLoaded => "config_not_loaded",
+        FacilitatorNotReady => "facilitator_not_ready",
+        InternalError => "internal_error",
+        Other => "other",
+    }
+}
+closed_set! {
+    /// `outcome` of `facilitator_request_duration_seconds`.
+    CallOutcome {
+        Success => "success",
+        Refused => "refused",
+        HttpError => "http_error",
+        BadReply => "bad_reply",
+        Timeout => "timeout",
+        Unreachable => "unreachable",
+    }
+}
+
+/// A counter a proxy keeps per tuple. `payment_failed_total` is not among them: it is the sum over its
+/// reasons, so identity I2 holds by construction. The unresolved gauge is the difference of two counters,
+/// so that every host value is cumulative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "each variant is its public family's name")]
+pub enum TupleCounter {
+    Requests,
+    PaymentRequired,
+    PaymentVerified,
+    PaymentFailed(FailureReason),
+    UpstreamFailedAfterVerify,
+    VerifiedUncharged(UnchargedReason),
+    UpstreamFailedAfterCharge,
+    UnresolvedOpened,
+    UnresolvedClosed,
+    ResolvedLate(LateResult),
+    ReplayRejected(ReplayState),
+}
+
+impl TupleCounter {
+    /// Every counter with every reason: what is defined for a live tuple at load.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [
+            Self::Requests,
+            Self::PaymentRequired,
+            Self::PaymentVerified,
+            Self::UpstreamFailedAfterVerify,
+            Self::UpstreamFailedAfterCharge,
+            Self::UnresolvedOpened,
+            Self::UnresolvedClosed,
+        ]
+        .into_iter()
+        .chain(FailureReason::ALL.iter().map(|r| Self::PaymentFailed(*r)))
+        .chain(UnchargedReason::ALL.iter().map(|r| Self::VerifiedUncharged(*r)))
+        .chain(LateResult::ALL.iter().map(|r| Self::ResolvedLate(*r)))
+        .chain(ReplayState::ALL.iter().map(|s| Self::ReplayRejected(*s)))
+    }
+}
+
+/// One thing to count. The shell maps it to its host's metric; it never fails a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stamp {
+    /// Add one to a counter of a tuple.
+    Tuple(TupleIndex, TupleCounter),
+    /// One charge: the amount is part of the series (see [`crate::rules::RuleSet::charges`]).
+    Charged(ChargeIndex),
+    /// Set `last_payment_success_seconds` of a tuple to this Unix time.
+    LastSuccess(TupleIndex, u64),
+    /// Add one to `blocked_requests_total` of an offer; `None` where no route is known.
+    Blocked(Option<OfferIndex>, BlockedReason),
+    /// One facilitator call took this many milliseconds.
+    Call(Operation, CallOutcome, u64),
+}

@@ -1,0 +1,32 @@
+//! Pricing rules: from the operator's file to the table a proxy matches with.
+//!
+//! `PricingFile` (YAML, companion only) → [`Snapshot`] → [`PushedRules`] (JSON, pushed) → [`RuleSet`].
+
+mod compile;
+mod matcher;
+mod path;
+mod pushed;
+mod ruleset;
+
+#[cfg(feature = "pricing-file")]
+mod load;
+#[cfg(feature = "pricing-file")]
+mod pricing_file;
+#[cfg(feature = "pricing-file")]
+mod resolve;
+#[cfg(feature = "pricing-file")]
+mod snapshot;
+
+pub use compile::CompileError;
+pub use matcher::{Lookup, RouteIndex};
+pub use path::{AmbiguousPath, CanonicalPath, canonicalize};
+pub use pushed::{
+    BodyVersion, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
+    Settings, Tuple, Unmatched,
+};
+pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
+
+#[cfg(feature = "pricing-file")]
+pub use load::{Finding, Loaded, Severity, load};
+#[cfg(feature = "pricing-file")]
+pub use snapshot::{SkipReason, SkipScope, Skipped, Snapshot};

@@ -1,0 +1,1 @@
+//! The pricing file as written: YAML with the place of every key and value.

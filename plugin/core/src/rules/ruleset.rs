@@ -1,0 +1,80 @@
+//! The immutable table a proxy decides with: one per push, shared by every request that started under it.
+
+use super::matcher::Matcher;
+use super::{Facilitator, Gate, PaymentOption, PublicPath, PushedRules, Settings, Tuple};
+use crate::protocol::Challenge;
+
+/// Position in [`RuleSet::tuples`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TupleIndex(pub u32);
+/// Position in [`RuleSet::offers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OfferIndex(pub u32);
+/// Position in [`RuleSet::charges`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChargeIndex(pub u32);
+
+/// A route, ready to be matched and challenged.
+#[derive(Debug)]
+pub struct Route {
+    /// Normalised pattern.
+    pub pattern: Box<str>,
+    /// What it asks for.
+    pub gate: Gate,
+    /// Its offer labels.
+    pub offer: OfferIndex,
+    /// Ways to pay with the charge series of each, the primary first.
+    pub options: Vec<(PaymentOption, ChargeIndex)>,
+    /// Public host and prefix, if they differ from the proxy's view.
+    pub public: Option<PublicPath>,
+    /// Pre-rendered challenge of a paid route.
+    pub challenge: Option<Challenge>,
+    /// Stable identity of the route for the replay binding: the first 4 bytes of the keccak of its
+    /// pattern and offer, so that it survives a reload.
+    pub binding: u32,
+}
+
+/// Compiled rules.
+#[derive(Debug)]
+pub struct RuleSet {
+    /// Generation of the push; 0 for the closed set.
+    pub generation: u64,
+    /// Content hash of the push.
+    pub hash: Box<str>,
+    /// Settings of the push.
+    pub settings: Settings,
+    /// Facilitator of the push.
+    pub facilitator: Option<Facilitator>,
+    /// Metric tuples.
+    pub tuples: Vec<Tuple>,
+    /// Distinct (offer_namespace, offer_name).
+    pub offers: Vec<(String, String)>,
+    /// Distinct (tuple, amount): one charge counter each, because the amount rides in its name.
+    pub charges: Vec<(TupleIndex, crate::evm::Amount)>,
+    /// Routes in matching order.
+    pub routes: Vec<Route>,
+    /// `None` until a push was taken: everything is answered 503 `config_not_loaded`.
+    pub(super) matcher: Option<Matcher>,
+}
+
+impl RuleSet {
+    /// The set of a filter that has no rules yet: it refuses everything.
+    pub fn closed() -> Self {
+        todo!()
+    }
+    /// Whether a push was taken.
+    pub fn is_loaded(&self) -> bool {
+        self.matcher.is_some()
+    }
+    /// Reads and compiles the JSON of a push. Refuses unknown members, another format, dangling indexes,
+    /// unusable patterns and paid routes without options or facilitator.
+    pub fn from_json(json: &[u8]) -> Result<Self, super::CompileError> {
+        let _ = json;
+        todo!()
+    }
+    /// Compiles a push.
+    pub fn compile(pushed: PushedRules) -> Result<Self, super::CompileError> {
+        let _ = pushed;
+        todo!()
+    }
+}
