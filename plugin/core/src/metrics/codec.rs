@@ -1,10 +1,28 @@
 //! Host counter names: labels as `name=.=value;.;` tags before a `farebox_` family, so that Envoy's
 //! `stats_tags` can turn them into Prometheus labels (reference: Envoy statistics tag extraction).
+//!
+//! Envoy cuts a tag at the first `;.;`, so a value must never hold or complete that mark. `;`, `=`, `%`
+//! and control characters of a value are written as `%` and two hex digits; everything else stays as it is.
 
-use super::{BlockedReason, CallOutcome, Stamp, TupleCounter};
+use super::{BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, LateResult, ReplayState};
+use super::{Stamp, TupleCounter, UnchargedReason};
 use crate::evm::Amount;
 use crate::protocol::Operation;
 use crate::rules::{RuleSet, Tuple};
+
+/// Prefix of every family in a host: not the public one, or an operator who scrapes Envoy directly would
+/// see each public series twice.
+const HOST_PREFIX: &str = "farebox_";
+const CHARGED: &str = "charged_requests_total";
+const LAST_SUCCESS: &str = "last_payment_success_seconds";
+const BLOCKED: &str = "blocked_requests_total";
+const CALL_BUCKET: &str = "facilitator_request_duration_seconds_bucket";
+const CALL_MILLIS: &str = "facilitator_request_duration_milliseconds_total";
+const GENERATION: &str = "config_generation";
+
+/// Upper bounds of [`DURATION_BUCKETS`] in milliseconds.
+const BUCKET_MILLIS: [u64; DURATION_BUCKETS.len()] =
+    [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000];
 
 /// A host counter or gauge, decoded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,7 +31,7 @@ pub enum HostSeries {
     Tuple(Tuple, TupleCounter),
     /// Charges of one amount.
     Charged(Tuple, Amount),
-    /// Unix seconds of the last charge.
+    /// Unix seconds of the last charge (gauge).
     LastSuccess(Tuple),
     /// Blocked requests of (offer_namespace, offer_name).
     Blocked(String, String, BlockedReason),
@@ -28,21 +46,237 @@ pub enum HostSeries {
 
 /// The name under which a host keeps a series, without any prefix the host adds itself.
 pub fn host_name(series: &HostSeries) -> String {
-    let _ = series;
-    todo!()
+    let mut name = Name(String::with_capacity(192));
+    let family = match series {
+        HostSeries::Tuple(tuple, counter) => {
+            name.tuple(tuple);
+            let (family, label) = counter_family(*counter);
+            if let Some((key, value)) = label {
+                name.tag(key, value);
+            }
+            family
+        }
+        HostSeries::Charged(tuple, amount) => {
+            name.tuple(tuple);
+            name.tag("amount", &amount.to_string());
+            CHARGED
+        }
+        HostSeries::LastSuccess(tuple) => {
+            name.tuple(tuple);
+            LAST_SUCCESS
+        }
+        HostSeries::Blocked(namespace, offer, reason) => {
+            name.tag("offer_namespace", namespace);
+            name.tag("offer_name", offer);
+            name.tag("reason", reason.as_str());
+            BLOCKED
+        }
+        HostSeries::CallBucket(operation, outcome, bucket) => {
+            name.call(*operation, *outcome);
+            name.tag("le", DURATION_BUCKETS.get(*bucket).copied().unwrap_or("+Inf"));
+            CALL_BUCKET
+        }
+        HostSeries::CallMillis(operation, outcome) => {
+            name.call(*operation, *outcome);
+            CALL_MILLIS
+        }
+        HostSeries::ConfigGeneration => GENERATION,
+    };
+    name.0.push_str(HOST_PREFIX);
+    name.0.push_str(family);
+    name.0
 }
+
 /// Reads a host name back; `None` for names that are not ours or not readable (`malformed`).
 pub fn decode_host_name(name: &str) -> Option<HostSeries> {
-    let _ = name;
-    todo!()
+    let (tags, family) = name.rsplit_once(HOST_PREFIX)?;
+    let mut tags = Tags(tags);
+    let series = match family {
+        GENERATION => HostSeries::ConfigGeneration,
+        BLOCKED => HostSeries::Blocked(
+            tags.take("offer_namespace")?,
+            tags.take("offer_name")?,
+            BlockedReason::parse(&tags.take("reason")?)?,
+        ),
+        CALL_BUCKET => {
+            let (operation, outcome) = tags.call()?;
+            let le = tags.take("le")?;
+            let bucket = match DURATION_BUCKETS.iter().position(|bound| *bound == le) {
+                Some(bucket) => bucket,
+                None if le == "+Inf" => DURATION_BUCKETS.len(),
+                None => return None,
+            };
+            HostSeries::CallBucket(operation, outcome, bucket)
+        }
+        CALL_MILLIS => {
+            let (operation, outcome) = tags.call()?;
+            HostSeries::CallMillis(operation, outcome)
+        }
+        CHARGED => HostSeries::Charged(tags.tuple()?, Amount::parse(&tags.take("amount")?).ok()?),
+        LAST_SUCCESS => HostSeries::LastSuccess(tags.tuple()?),
+        _ => {
+            let tuple = tags.tuple()?;
+            HostSeries::Tuple(tuple, tags.counter(family)?)
+        }
+    };
+    tags.0.is_empty().then_some(series)
 }
+
 /// The bucket index of a duration.
 pub fn histogram_bucket(millis: u64) -> usize {
-    let _ = millis;
-    todo!()
+    BUCKET_MILLIS.iter().position(|bound| millis <= *bound).unwrap_or(BUCKET_MILLIS.len())
 }
-/// The series a stamp adds to under a rule set, with the increment; two for a call (bucket and sum).
+
+/// The series a stamp adds to under a rule set, with the increment; two for a call (bucket and sum). For
+/// [`HostSeries::LastSuccess`], a gauge, the number is the value to set. A stamp of another rule set, whose
+/// indexes this one does not have, yields nothing.
 pub fn series_of(stamp: &Stamp, rules: &RuleSet) -> Vec<(HostSeries, u64)> {
-    let _ = (stamp, rules);
-    todo!()
+    let tuple = |index: crate::rules::TupleIndex| rules.tuples.get(index.0 as usize).cloned();
+    let one = |series: Option<HostSeries>, by| series.map(|s| (s, by)).into_iter().collect();
+    match stamp {
+        Stamp::Tuple(index, counter) => one(tuple(*index).map(|t| HostSeries::Tuple(t, *counter)), 1),
+        Stamp::Charged(charge) => {
+            let charge = rules.charges.get(charge.0 as usize);
+            one(charge.and_then(|(index, amount)| Some(HostSeries::Charged(tuple(*index)?, *amount))), 1)
+        }
+        Stamp::LastSuccess(index, seconds) => one(tuple(*index).map(HostSeries::LastSuccess), *seconds),
+        Stamp::Blocked(None, reason) => {
+            one(Some(HostSeries::Blocked(String::new(), String::new(), *reason)), 1)
+        }
+        Stamp::Blocked(Some(offer), reason) => {
+            let offer = rules.offers.get(offer.0 as usize).cloned();
+            one(offer.map(|(namespace, name)| HostSeries::Blocked(namespace, name, *reason)), 1)
+        }
+        Stamp::Call(operation, outcome, millis) => vec![
+            (HostSeries::CallBucket(*operation, *outcome, histogram_bucket(*millis)), 1),
+            (HostSeries::CallMillis(*operation, *outcome), *millis),
+        ],
+    }
 }
+
+type Label = (&'static str, &'static str);
+
+fn counter_family(counter: TupleCounter) -> (&'static str, Option<Label>) {
+    match counter {
+        TupleCounter::Requests => ("requests_total", None),
+        TupleCounter::PaymentRequired => ("payment_required_total", None),
+        TupleCounter::PaymentVerified => ("payment_verified_total", None),
+        TupleCounter::PaymentFailed(r) => ("payment_failure_reasons_total", Some(("reason", r.as_str()))),
+        TupleCounter::UpstreamFailedAfterVerify => ("upstream_failed_after_verify_total", None),
+        TupleCounter::VerifiedUncharged(r) => ("verified_uncharged_total", Some(("reason", r.as_str()))),
+        TupleCounter::UpstreamFailedAfterCharge => ("upstream_failed_after_charge_total", None),
+        TupleCounter::UnresolvedOpened => ("settlements_unresolved_opened_total", None),
+        TupleCounter::UnresolvedClosed => ("settlements_unresolved_closed_total", None),
+        TupleCounter::ResolvedLate(r) => ("settlements_resolved_late_total", Some(("result", r.as_str()))),
+        TupleCounter::ReplayRejected(s) => ("replay_rejections_total", Some(("state", s.as_str()))),
+    }
+}
+
+const fn operation_name(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Verify => "verify",
+        Operation::Settle => "settle",
+    }
+}
+
+/// A name being written.
+struct Name(String);
+
+/// The tags of a name not read yet.
+struct Tags<'a>(&'a str);
+
+// === impl Name ===
+
+impl Name {
+    fn tag(&mut self, key: &str, value: &str) {
+        self.0.push_str(key);
+        self.0.push_str("=.=");
+        for c in value.chars() {
+            if matches!(c, ';' | '=' | '%') || c.is_ascii_control() {
+                let byte = c as u32 & 0x7f;
+                self.0.push('%');
+                self.0.extend([byte >> 4, byte & 15].iter().filter_map(|d| char::from_digit(*d, 16)));
+            } else {
+                self.0.push(c);
+            }
+        }
+        self.0.push_str(";.;");
+    }
+    fn tuple(&mut self, tuple: &Tuple) {
+        self.tag("offer_namespace", &tuple.offer_namespace);
+        self.tag("offer_name", &tuple.offer_name);
+        self.tag("chain", &tuple.chain);
+        self.tag("asset_symbol", &tuple.asset_symbol);
+        self.tag("born", &tuple.born.to_string());
+    }
+    fn call(&mut self, operation: Operation, outcome: CallOutcome) {
+        self.tag("operation", operation_name(operation));
+        self.tag("outcome", outcome.as_str());
+    }
+}
+
+// === impl Tags ===
+
+impl Tags<'_> {
+    /// Takes the next tag, which must have this key.
+    fn take(&mut self, key: &str) -> Option<String> {
+        let (value, rest) = self.0.strip_prefix(key)?.strip_prefix("=.=")?.split_once(";.;")?;
+        self.0 = rest;
+        let mut out = String::with_capacity(value.len());
+        let mut chars = value.chars();
+        while let Some(c) = chars.next() {
+            if c == '%' {
+                let byte = chars.next()?.to_digit(16)? << 4 | chars.next()?.to_digit(16)?;
+                out.push(char::from_u32(byte).filter(char::is_ascii)?);
+            } else {
+                out.push(c);
+            }
+        }
+        Some(out)
+    }
+    fn tuple(&mut self) -> Option<Tuple> {
+        Some(Tuple {
+            offer_namespace: self.take("offer_namespace")?,
+            offer_name: self.take("offer_name")?,
+            chain: self.take("chain")?,
+            asset_symbol: self.take("asset_symbol")?,
+            born: self.take("born")?.parse().ok()?,
+        })
+    }
+    fn call(&mut self) -> Option<(Operation, CallOutcome)> {
+        let operation = match self.take("operation")?.as_str() {
+            "verify" => Operation::Verify,
+            "settle" => Operation::Settle,
+            _ => return None,
+        };
+        Some((operation, CallOutcome::parse(&self.take("outcome")?)?))
+    }
+    fn counter(&mut self, family: &str) -> Option<TupleCounter> {
+        Some(match family {
+            "requests_total" => TupleCounter::Requests,
+            "payment_required_total" => TupleCounter::PaymentRequired,
+            "payment_verified_total" => TupleCounter::PaymentVerified,
+            "upstream_failed_after_verify_total" => TupleCounter::UpstreamFailedAfterVerify,
+            "upstream_failed_after_charge_total" => TupleCounter::UpstreamFailedAfterCharge,
+            "settlements_unresolved_opened_total" => TupleCounter::UnresolvedOpened,
+            "settlements_unresolved_closed_total" => TupleCounter::UnresolvedClosed,
+            "payment_failure_reasons_total" => {
+                TupleCounter::PaymentFailed(FailureReason::parse(&self.take("reason")?)?)
+            }
+            "verified_uncharged_total" => {
+                TupleCounter::VerifiedUncharged(UnchargedReason::parse(&self.take("reason")?)?)
+            }
+            "settlements_resolved_late_total" => {
+                TupleCounter::ResolvedLate(LateResult::parse(&self.take("result")?)?)
+            }
+            "replay_rejections_total" => {
+                TupleCounter::ReplayRejected(ReplayState::parse(&self.take("state")?)?)
+            }
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

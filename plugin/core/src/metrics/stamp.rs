@@ -12,6 +12,12 @@ macro_rules! closed_set {
         impl $name {
             /// Every value, in contract order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// How many values there are.
+            pub const COUNT: usize = Self::ALL.len();
+            /// Position in [`Self::ALL`].
+            pub const fn index(self) -> usize {
+                self as usize
+            }
             /// The label value.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
@@ -101,22 +107,48 @@ pub enum TupleCounter {
 }
 
 impl TupleCounter {
-    /// Every counter with every reason: what is defined for a live tuple at load.
+    const PLAIN: [Self; 7] = [
+        Self::Requests,
+        Self::PaymentRequired,
+        Self::PaymentVerified,
+        Self::UpstreamFailedAfterVerify,
+        Self::UpstreamFailedAfterCharge,
+        Self::UnresolvedOpened,
+        Self::UnresolvedClosed,
+    ];
+    const REASONS: usize = Self::PLAIN.len();
+    const UNCHARGED: usize = Self::REASONS + FailureReason::COUNT;
+    const LATE: usize = Self::UNCHARGED + UnchargedReason::COUNT;
+    const REPLAYED: usize = Self::LATE + LateResult::COUNT;
+    /// How many counters a tuple has: the length of an array indexed by [`TupleCounter::index`].
+    pub const COUNT: usize = Self::REPLAYED + ReplayState::COUNT;
+
+    /// Every counter with every reason, in the order of [`TupleCounter::index`]: what is defined for a
+    /// live tuple at load.
     pub fn all() -> impl Iterator<Item = Self> {
-        [
-            Self::Requests,
-            Self::PaymentRequired,
-            Self::PaymentVerified,
-            Self::UpstreamFailedAfterVerify,
-            Self::UpstreamFailedAfterCharge,
-            Self::UnresolvedOpened,
-            Self::UnresolvedClosed,
-        ]
-        .into_iter()
-        .chain(FailureReason::ALL.iter().map(|r| Self::PaymentFailed(*r)))
-        .chain(UnchargedReason::ALL.iter().map(|r| Self::VerifiedUncharged(*r)))
-        .chain(LateResult::ALL.iter().map(|r| Self::ResolvedLate(*r)))
-        .chain(ReplayState::ALL.iter().map(|s| Self::ReplayRejected(*s)))
+        Self::PLAIN
+            .into_iter()
+            .chain(FailureReason::ALL.iter().map(|r| Self::PaymentFailed(*r)))
+            .chain(UnchargedReason::ALL.iter().map(|r| Self::VerifiedUncharged(*r)))
+            .chain(LateResult::ALL.iter().map(|r| Self::ResolvedLate(*r)))
+            .chain(ReplayState::ALL.iter().map(|s| Self::ReplayRejected(*s)))
+    }
+    /// Dense position below [`TupleCounter::COUNT`], so that a shell finds a host metric by
+    /// `tuple * COUNT + index` without hashing. Not stable across versions; never store it.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Requests => 0,
+            Self::PaymentRequired => 1,
+            Self::PaymentVerified => 2,
+            Self::UpstreamFailedAfterVerify => 3,
+            Self::UpstreamFailedAfterCharge => 4,
+            Self::UnresolvedOpened => 5,
+            Self::UnresolvedClosed => 6,
+            Self::PaymentFailed(reason) => Self::REASONS + reason.index(),
+            Self::VerifiedUncharged(reason) => Self::UNCHARGED + reason.index(),
+            Self::ResolvedLate(result) => Self::LATE + result.index(),
+            Self::ReplayRejected(state) => Self::REPLAYED + state.index(),
+        }
     }
 }
 
@@ -133,4 +165,48 @@ pub enum Stamp {
     Blocked(Option<OfferIndex>, BlockedReason),
     /// One facilitator call took this many milliseconds.
     Call(Operation, CallOutcome, u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_of_every_counter_is_its_place_in_the_list() {
+        let all: Vec<_> = TupleCounter::all().collect();
+        assert_eq!(all.len(), TupleCounter::COUNT);
+        assert_eq!(TupleCounter::COUNT, 30);
+        for (place, counter) in all.into_iter().enumerate() {
+            assert_eq!(counter.index(), place, "{counter:?}");
+        }
+    }
+
+    #[test]
+    fn label_values_are_the_closed_sets_of_the_contract() {
+        let reasons: Vec<_> = FailureReason::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "invalid_payment_header",
+                "no_matching_requirement",
+                "payment_invalid",
+                "facilitator_unreachable",
+                "facilitator_error",
+                "client_disconnected",
+                "settlement_failed",
+                "settlement_rejected",
+                "payment_replayed",
+                "insecure_transport",
+                "replay_guard_unavailable",
+                "internal_error",
+                "other",
+            ]
+        );
+        for (place, reason) in FailureReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), place);
+            assert_eq!(FailureReason::parse(reason.as_str()), Some(*reason));
+        }
+        assert_eq!(FailureReason::parse("free text of a facilitator"), None);
+        assert_eq!(BlockedReason::COUNT, 10);
+    }
 }
