@@ -1,2 +1,5 @@
-//! The Farebox companion.
-fn main() {}
+//! The `farebox` program. Everything it does is in the library.
+
+fn main() -> std::process::ExitCode {
+    farebox::cli::main()
+}

@@ -1,0 +1,18 @@
+//! The Farebox companion: owns the pricing rules, pushes them to the proxies, and tells the truth about
+//! what they did.
+//!
+//! A tour along the path of a pricing file:
+//!
+//! * [`cli`] and [`settings`]: what the operator typed and wrote.
+//! * [`rules`]: the file is watched, loaded and applied by one function.
+//! * [`facilitator`]: what the facilitator supports, and a development facilitator.
+//! * [`publish`]: the rules become an Envoy resource; each proxy's confirmation is awaited.
+//! * [`collect`] and [`aggregate`]: the proxies' counters are read and added up; series of gone offers go.
+//! * [`serve`]: `/metrics`, `/healthz`, `/readyz`, `/status`.
+//! * [`run`]: the daemon that ties them together. [`check`] and [`explain`]: the same rules, on the command line.
+
+pub mod check;
+pub mod cli;
+pub mod explain;
+pub mod facilitator;
+pub mod settings;
