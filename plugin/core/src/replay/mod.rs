@@ -10,6 +10,9 @@ mod key;
 pub use bucket::{Claim, Expired, Limits, Reserve, apply, reserve, sweep};
 pub use key::{BUCKETS, ReplayKey};
 
+use crate::evm::keccak256;
+use crate::rules::Tuple;
+
 /// What a shell does to a key outside the request path, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyChange {
@@ -70,6 +73,19 @@ pub enum Reservation {
 pub struct Binding {
     /// [`crate::rules::Route::binding`] of the route.
     pub route: u32,
-    /// Hash of the metric tuple, to count an expired unknown under the right labels later.
+    /// [`tuple_hash`] of the metric tuple, to count an expired unknown under the right labels later.
     pub tuple: u32,
+}
+
+/// What [`Binding::tuple`] holds: a hash of labels and birth, so that a record of an earlier life of the
+/// same labels is not counted in the present one.
+pub fn tuple_hash(tuple: &Tuple) -> u32 {
+    let mut bytes = Vec::new();
+    for label in [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol] {
+        bytes.extend_from_slice(label.as_bytes());
+        bytes.push(0);
+    }
+    bytes.extend_from_slice(&tuple.born.to_be_bytes());
+    let [a, b, c, d, ..] = keccak256(&bytes);
+    u32::from_be_bytes([a, b, c, d])
 }
