@@ -76,6 +76,43 @@ pub struct Snapshot {
     pub not_pushed: Vec<(usize, String)>,
 }
 
+impl SkipReason {
+    /// The `reason` label and the text people see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MissingPayTo => "missing_pay_to",
+            Self::BadAddress => "bad_address",
+            Self::UnsupportedChain => "unsupported_chain",
+            Self::AssetIncomplete => "asset_incomplete",
+            Self::AssetMismatch => "asset_mismatch",
+            Self::MissingPrice => "missing_price",
+            Self::BadPrice => "bad_price",
+            Self::PricePrecision => "price_precision",
+            Self::ZeroPrice => "zero_price",
+            Self::UnsupportedPriceModel => "unsupported_price_model",
+            Self::UnsupportedTransferMethod => "unsupported_transfer_method",
+            Self::UnsupportedFeature => "unsupported_feature",
+            Self::ConflictingTerms => "conflicting_terms",
+            Self::BadGate => "bad_gate",
+            Self::BadTimeout => "bad_timeout",
+            Self::ChallengeTooLarge => "challenge_too_large",
+            Self::MissingCredential => "missing_credential",
+            Self::PathConflict => "path_conflict",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl SkipScope {
+    /// The `scope` label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Option => "option",
+        }
+    }
+}
+
 impl Snapshot {
     /// Content hash of a push made from this snapshot: 0x-hex keccak-256 of its canonical JSON without
     /// generation and births. Equal hash, equal behaviour.
