@@ -6,14 +6,15 @@
 
 mod bucket;
 mod key;
+mod record;
 
 pub use bucket::{Claim, Expired, Limits, Reserve, apply, reserve, sweep};
 pub use key::{BUCKETS, ReplayKey};
 
-use crate::evm::keccak256;
-use crate::rules::Tuple;
+use crate::metrics::{LateResult, Stamp, TupleCounter};
+use crate::rules::{RuleSet, Tuple, TupleIndex};
 
-/// What a shell does to a key outside the request path, in the order given.
+/// A change to a key a request holds. A shell applies them in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyChange {
     /// The payment can be used again: nothing was settled.
@@ -77,15 +78,30 @@ pub struct Binding {
     pub tuple: u32,
 }
 
-/// What [`Binding::tuple`] holds: a hash of labels and birth, so that a record of an earlier life of the
-/// same labels is not counted in the present one.
+/// Stable hash of a tuple's labels (FNV-1a, 32 bit). `born` is left out: a companion that restarts sets
+/// it back to 0 although the series lives on.
 pub fn tuple_hash(tuple: &Tuple) -> u32 {
-    let mut bytes = Vec::new();
-    for label in [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol] {
-        bytes.extend_from_slice(label.as_bytes());
-        bytes.push(0);
+    let labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
+    labels
+        .into_iter()
+        .flat_map(|label| label.bytes().chain([0xff]))
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// What to count for unknown settlements whose records fell off. Those of offers that are gone count
+/// nowhere: their series are gone too.
+pub fn expired_stamps(expired: &[Expired], rules: &RuleSet) -> Vec<Stamp> {
+    let mut stamps = Vec::new();
+    for gone in expired {
+        let place = rules.tuples.iter().position(|t| tuple_hash(t) == gone.tuple);
+        let Some(tuple) = place.and_then(|p| u32::try_from(p).ok()).map(TupleIndex) else {
+            continue;
+        };
+        if gone.first_seen {
+            stamps.push(Stamp::Tuple(tuple, TupleCounter::UnresolvedOpened));
+        }
+        stamps.push(Stamp::Tuple(tuple, TupleCounter::UnresolvedClosed));
+        stamps.push(Stamp::Tuple(tuple, TupleCounter::ResolvedLate(LateResult::Expired)));
     }
-    bytes.extend_from_slice(&tuple.born.to_be_bytes());
-    let [a, b, c, d, ..] = keccak256(&bytes);
-    u32::from_be_bytes([a, b, c, d])
+    stamps
 }
