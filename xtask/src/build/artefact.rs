@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use wasmparser::{Parser, Payload};
 
 /// Larger filters are refused, in bytes.
-pub const SIZE_LIMIT: usize = 400_000;
+const SIZE_LIMIT: usize = 400_000;
 
 /// Without these Envoy finds no filter or never calls it.
 const REQUIRED_EXPORTS: [&str; 11] = [

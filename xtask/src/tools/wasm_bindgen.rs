@@ -17,7 +17,7 @@ pub fn wasm_bindgen_test_runner() -> Result<PathBuf> {
     if !shell::answers("node", &["--version"]) {
         bail!("node is needed to run the wasm tests and was not found; install Node 20 or newer");
     }
-    let folder = install(&format!("wasm-bindgen-cli-{VERSION}"), |dir| build(dir))?;
+    let folder = install(&format!("wasm-bindgen-cli-{VERSION}"), build)?;
     Ok(folder.join("bin/wasm-bindgen-test-runner"))
 }
 

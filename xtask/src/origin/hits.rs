@@ -1,0 +1,39 @@
+//! What reached the origin: the proof that an unpaid request did not.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Requests per path, without the query.
+#[derive(Debug, Default)]
+pub struct Hits(Mutex<BTreeMap<String, u64>>);
+
+// === impl Hits ===
+
+impl Hits {
+    /// Requests for exactly this path.
+    pub fn of(&self, path: &str) -> u64 {
+        self.with(|hits| hits.get(path).copied().unwrap_or(0))
+    }
+
+    /// Requests for all paths.
+    pub fn total(&self) -> u64 {
+        self.with(|hits| hits.values().sum())
+    }
+
+    /// All paths and their counts.
+    pub fn all(&self) -> BTreeMap<String, u64> {
+        self.with(|hits| hits.clone())
+    }
+
+    pub(super) fn count(&self, path: &str) -> u64 {
+        self.with(|hits| {
+            let hit = hits.entry(path.to_owned()).or_default();
+            *hit += 1;
+            *hit
+        })
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&mut BTreeMap<String, u64>) -> T) -> T {
+        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
