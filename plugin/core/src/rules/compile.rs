@@ -1,6 +1,208 @@
-//! From a push to a [`super::RuleSet`].
+//! From a push to a [`RuleSet`].
+
+use super::matcher::{Matcher, RouteIndex};
+use super::pushed::is_label;
+use super::ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
+use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules, Settings};
+use crate::evm::{Amount, keccak256};
+use crate::protocol::Challenge;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
+use std::sync::Arc;
 
 /// Why a push cannot be used. The text names the member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CompileError(pub String);
+
+impl RuleSet {
+    /// Reads and compiles the JSON of a push. Refuses unknown members, another format, dangling indexes,
+    /// unusable patterns and paid routes without options or facilitator.
+    pub fn from_json(json: &[u8]) -> Result<Self, CompileError> {
+        let pushed: PushedRules = serde_json::from_slice(json)
+            .map_err(|error| CompileError(format!("the rules are not readable: {error}")))?;
+        Self::compile(pushed)
+    }
+
+    /// Compiles a push.
+    pub fn compile(pushed: PushedRules) -> Result<Self, CompileError> {
+        if pushed.format != FORMAT {
+            return Err(CompileError(format!("format is {}, this filter reads {FORMAT}", pushed.format)));
+        }
+        if pushed.generation == 0 {
+            return Err(CompileError("generation is 0, which stands for no rules at all".into()));
+        }
+        for (position, tuple) in pushed.tuples.iter().enumerate() {
+            let labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
+            if labels.iter().any(|label| !is_label(label)) {
+                return Err(CompileError(format!("tuples[{position}] cannot be metric labels")));
+            }
+        }
+        let mut compiler = Compiler::new(&pushed);
+        let mut routes = Vec::with_capacity(pushed.routes.len());
+        for (position, route) in pushed.routes.into_iter().enumerate() {
+            let route = compiler
+                .route(position, route, &pushed.settings)
+                .map_err(|CompileError(why)| CompileError(format!("routes[{position}]: {why}")))?;
+            routes.push(route);
+        }
+        for (position, place) in pushed.protected.iter().enumerate() {
+            compiler
+                .matcher
+                .protect(place)
+                .map_err(|error| CompileError(format!("protected[{position}]: {error}")))?;
+        }
+        Ok(Self {
+            generation: pushed.generation,
+            hash: pushed.hash.into(),
+            settings: pushed.settings,
+            facilitator: pushed.facilitator,
+            tuples: pushed.tuples,
+            offers: compiler.offers.into_items(),
+            charges: compiler.charges.into_items(),
+            routes,
+            matcher: Some(compiler.matcher),
+        })
+    }
+}
+
+struct Compiler {
+    tuples: usize,
+    has_facilitator: bool,
+    matcher: Matcher,
+    offers: Distinct<(String, String)>,
+    charges: Distinct<(TupleIndex, Amount)>,
+    challenges: HashMap<String, Arc<Challenge>, Fixed>,
+}
+
+type Fixed = BuildHasherDefault<DefaultHasher>;
+
+// === impl Compiler ===
+
+impl Compiler {
+    fn new(pushed: &PushedRules) -> Self {
+        Self {
+            tuples: pushed.tuples.len(),
+            has_facilitator: pushed.facilitator.is_some(),
+            matcher: Matcher::default(),
+            offers: Distinct::default(),
+            charges: Distinct::default(),
+            challenges: HashMap::default(),
+        }
+    }
+
+    fn route(
+        &mut self,
+        position: usize,
+        route: PushedRoute,
+        settings: &Settings,
+    ) -> Result<Route, CompileError> {
+        let index = RouteIndex(small(position)?);
+        self.matcher.add(index, &route.pattern).map_err(|error| CompileError(error.to_string()))?;
+        if !is_label(&route.offer_namespace) || !is_label(&route.offer_name) {
+            return Err(CompileError("the offer cannot be metric labels".into()));
+        }
+        let paid = route.gate == Gate::Paid;
+        if paid == route.options.is_empty() {
+            return Err(CompileError(match paid {
+                true => "a paid route needs a way to pay".into(),
+                false => "only a paid route has ways to pay".into(),
+            }));
+        }
+        if paid && !self.has_facilitator {
+            return Err(CompileError("a paid route needs a facilitator".into()));
+        }
+        let challenge = paid.then(|| self.challenge(&route, settings)).transpose()?;
+        let binding = binding(&route);
+        let offer = self.offers.index((route.offer_namespace, route.offer_name))?;
+        let options =
+            route.options.into_iter().map(|option| self.option(option)).collect::<Result<_, _>>()?;
+        Ok(Route {
+            pattern: route.pattern.into(),
+            gate: route.gate,
+            offer: OfferIndex(offer),
+            options,
+            public: route.public,
+            challenge,
+            binding,
+        })
+    }
+
+    fn option(&mut self, option: PaymentOption) -> Result<(PaymentOption, ChargeIndex), CompileError> {
+        if option.tuple >= self.tuples {
+            return Err(CompileError(format!("tuple {} does not exist", option.tuple)));
+        }
+        if option.amount.is_zero() {
+            return Err(CompileError("an amount is zero".into()));
+        }
+        let charge = self.charges.index((TupleIndex(small(option.tuple)?), option.amount))?;
+        Ok((option, ChargeIndex(charge)))
+    }
+
+    /// Routes that ask for the same money with the same words share one challenge: with thousands of
+    /// routes the challenges are most of a filter's memory.
+    fn challenge(
+        &mut self,
+        route: &PushedRoute,
+        settings: &Settings,
+    ) -> Result<Arc<Challenge>, CompileError> {
+        let wire: Vec<PaymentOption> =
+            route.options.iter().map(|option| PaymentOption { tuple: 0, ..option.clone() }).collect();
+        let key = serde_json::to_string(&(&wire, &route.description))
+            .map_err(|error| CompileError(format!("the options cannot be written as JSON: {error}")))?;
+        let challenge = self.challenges.entry(key).or_insert_with(|| {
+            let options: Vec<&PaymentOption> = route.options.iter().collect();
+            Arc::new(Challenge::prepare(&options, &route.description, settings))
+        });
+        Ok(Arc::clone(challenge))
+    }
+}
+
+/// See [`Route::binding`]. Lengths keep (`a`, `bc`) and (`ab`, `c`) apart.
+fn binding(route: &PushedRoute) -> u32 {
+    let mut text = Vec::new();
+    for part in [&route.pattern, &route.offer_namespace, &route.offer_name] {
+        text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        text.extend_from_slice(part.as_bytes());
+    }
+    let [a, b, c, d, ..] = keccak256(&text);
+    u32::from_be_bytes([a, b, c, d])
+}
+
+fn small(position: usize) -> Result<u32, CompileError> {
+    u32::try_from(position).map_err(|_| CompileError("there are too many entries".into()))
+}
+
+/// A list without duplicates that knows where each item is.
+struct Distinct<T> {
+    items: Vec<T>,
+    places: HashMap<T, u32, Fixed>,
+}
+
+// === impl Distinct ===
+
+impl<T> Default for Distinct<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), places: HashMap::default() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Distinct<T> {
+    fn index(&mut self, item: T) -> Result<u32, CompileError> {
+        if let Some(place) = self.places.get(&item) {
+            return Ok(*place);
+        }
+        let place = small(self.items.len())?;
+        self.items.push(item.clone());
+        self.places.insert(item, place);
+        Ok(place)
+    }
+
+    fn into_items(self) -> Vec<T> {
+        self.items
+    }
+}
+
+#[cfg(test)]
+#[path = "compile_tests.rs"]
+mod tests;

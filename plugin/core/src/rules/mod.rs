@@ -5,6 +5,7 @@
 mod compile;
 mod matcher;
 mod path;
+mod pattern;
 mod pushed;
 mod ruleset;
 

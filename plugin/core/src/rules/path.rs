@@ -1,4 +1,10 @@
 //! Paths as the proxy routes them: decoded once, collapsed, or refused (contract section 4).
+//!
+//! Every form that two programs could read differently is refused instead of guessed at, and when
+//! reading changed the path, the upstream is sent the form that was read. So nothing can be priced as
+//! one path and served as another.
+
+use std::borrow::Cow;
 
 /// Why a path could be read in two ways. All are answered 400 `ambiguous_path`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +24,170 @@ pub struct CanonicalPath {
 }
 
 /// Canonicalizes a `:path` or refuses it.
+///
+/// A fragment has no place in a request target: what follows a `#` before any `?` is cut off and never
+/// reaches the upstream. The query is refused only where it could not be forwarded as text.
 pub fn canonicalize(target: &[u8]) -> Result<CanonicalPath, AmbiguousPath> {
-    let _ = target;
-    todo!()
+    let end = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
+    let (raw, rest) = target.split_at(end);
+    let query = if rest.starts_with(b"?") { rest } else { &[] };
+    let query = core::str::from_utf8(query).map_err(|_| AmbiguousPath("the query is not UTF-8"))?;
+    if query.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(AmbiguousPath("the query holds a control character"));
+    }
+    let path = canonical_text(raw)?;
+    let encoded = encode(&path, raw);
+    let unchanged = encoded.as_bytes() == raw && query.len() == rest.len();
+    let rewritten = (!unchanged).then(|| format!("{encoded}{query}"));
+    let query = query.to_owned();
+    drop(encoded);
+    Ok(CanonicalPath { path: path.into_owned(), rewritten, query })
 }
+
+/// The canonical, decoded form of a path without query. Borrowed if nothing had to change.
+pub(super) fn canonical_text(raw: &[u8]) -> Result<Cow<'_, str>, AmbiguousPath> {
+    if raw.first() != Some(&b'/') {
+        return Err(AmbiguousPath("the path does not start with /"));
+    }
+    let decoded = decode(raw)?;
+    check_segments(&decoded)?;
+    Ok(collapse(decoded))
+}
+
+/// Undoes one level of percent-encoding and refuses what a second reader could see differently.
+fn decode(raw: &[u8]) -> Result<Cow<'_, str>, AmbiguousPath> {
+    if let Some(refusal) = raw.iter().find_map(|byte| refused_raw(*byte)) {
+        return Err(AmbiguousPath(refusal));
+    }
+    if !raw.contains(&b'%') {
+        return core::str::from_utf8(raw).map(Cow::Borrowed).map_err(|_| NOT_UTF8);
+    }
+    let mut out = Vec::with_capacity(raw.len());
+    let mut bytes = raw.iter().copied();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let high = bytes.next().and_then(hex_digit);
+        let low = bytes.next().and_then(hex_digit);
+        let (Some(high), Some(low)) = (high, low) else {
+            return Err(AmbiguousPath("a % is not followed by two hex digits"));
+        };
+        let byte = high << 4 | low;
+        match byte {
+            b'/' => return Err(AmbiguousPath("the path holds an encoded slash (%2F)")),
+            b'\\' => return Err(AmbiguousPath("the path holds an encoded backslash (%5C)")),
+            _ if byte.is_ascii_control() => {
+                return Err(AmbiguousPath("the path holds an encoded control character"));
+            }
+            _ => out.push(byte),
+        }
+    }
+    if out.windows(3).any(|w| matches!(w, [b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())) {
+        return Err(AmbiguousPath("the path is percent-encoded twice"));
+    }
+    String::from_utf8(out).map(Cow::Owned).map_err(|_| NOT_UTF8)
+}
+
+const NOT_UTF8: AmbiguousPath = AmbiguousPath("the decoded path is not UTF-8");
+
+fn refused_raw(byte: u8) -> Option<&'static str> {
+    match byte {
+        b'\\' => Some("the path holds a backslash"),
+        _ if byte.is_ascii_control() => Some("the path holds a control character"),
+        _ if !byte.is_ascii() => Some("the path holds a byte that must be percent-encoded"),
+        _ => None,
+    }
+}
+
+const fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Refuses `.` and `..`. Servers that know path parameters drop `;…` first, so `..;x` is `..` to them.
+fn check_segments(path: &str) -> Result<(), AmbiguousPath> {
+    if path.split('/').any(|segment| matches!(without_parameters(segment), "." | "..")) {
+        return Err(AmbiguousPath("the path holds a . or .. segment"));
+    }
+    Ok(())
+}
+
+/// A segment up to its first `;`.
+pub(super) fn without_parameters(segment: &str) -> &str {
+    segment.split_once(';').map_or(segment, |(name, _)| name)
+}
+
+/// Makes every run of slashes one slash.
+pub(super) fn collapse(path: Cow<'_, str>) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return path;
+    }
+    let mut out = String::with_capacity(path.len());
+    for char in path.chars() {
+        if char != '/' || !out.ends_with('/') {
+            out.push(char);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The path as it goes on the wire. What the client sent is kept byte for byte while it means just
+/// this path, so that an upstream sees an unchanged request unchanged.
+fn encode<'a>(path: &'a str, raw: &[u8]) -> Cow<'a, str> {
+    if path.as_bytes() == raw && !path.contains(' ') {
+        return Cow::Borrowed(path);
+    }
+    let mut out = String::with_capacity(path.len() + 16);
+    for byte in path.bytes() {
+        if is_path_byte(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(hex_char(byte >> 4));
+            out.push(hex_char(byte & 15));
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// `/` and the `pchar` of RFC 3986 that need no encoding.
+const fn is_path_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'/' | b'-'
+                | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b':'
+                | b'@'
+        )
+}
+
+const fn hex_char(nibble: u8) -> char {
+    (match nibble {
+        0..=9 => b'0' + nibble,
+        _ => b'A' + nibble - 10,
+    }) as char
+}
+
+#[cfg(test)]
+#[path = "path_tests.rs"]
+mod tests;

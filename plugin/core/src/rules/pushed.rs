@@ -240,3 +240,11 @@ pub struct PaymentOption {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
 }
+
+/// Whether a text can be the value of a metric label: short, printable, and readable back from a host
+/// counter name, where `;.;` ends a value.
+pub(super) fn is_label(text: &str) -> bool {
+    text.len() <= 253
+        && !text.contains(char::is_control)
+        && format!("{text};.;").find(";.;") == Some(text.len())
+}

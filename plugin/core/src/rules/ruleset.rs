@@ -1,8 +1,9 @@
 //! The immutable table a proxy decides with: one per push, shared by every request that started under it.
 
 use super::matcher::Matcher;
-use super::{Facilitator, Gate, PaymentOption, PublicPath, PushedRules, Settings, Tuple};
+use super::{Facilitator, Gate, PaymentOption, PublicPath, Settings, Tuple};
 use crate::protocol::Challenge;
+use std::sync::Arc;
 
 /// Position in [`RuleSet::tuples`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,8 +28,8 @@ pub struct Route {
     pub options: Vec<(PaymentOption, ChargeIndex)>,
     /// Public host and prefix, if they differ from the proxy's view.
     pub public: Option<PublicPath>,
-    /// Pre-rendered challenge of a paid route.
-    pub challenge: Option<Challenge>,
+    /// Pre-rendered challenge of a paid route, shared by routes that ask for the same.
+    pub challenge: Option<Arc<Challenge>>,
     /// Stable identity of the route for the replay binding: the first 4 bytes of the keccak of its
     /// pattern and offer, so that it survives a reload.
     pub binding: u32,
@@ -60,21 +61,20 @@ pub struct RuleSet {
 impl RuleSet {
     /// The set of a filter that has no rules yet: it refuses everything.
     pub fn closed() -> Self {
-        todo!()
+        Self {
+            generation: 0,
+            hash: Box::from(""),
+            settings: Settings::default(),
+            facilitator: None,
+            tuples: Vec::new(),
+            offers: Vec::new(),
+            charges: Vec::new(),
+            routes: Vec::new(),
+            matcher: None,
+        }
     }
     /// Whether a push was taken.
     pub fn is_loaded(&self) -> bool {
         self.matcher.is_some()
-    }
-    /// Reads and compiles the JSON of a push. Refuses unknown members, another format, dangling indexes,
-    /// unusable patterns and paid routes without options or facilitator.
-    pub fn from_json(json: &[u8]) -> Result<Self, super::CompileError> {
-        let _ = json;
-        todo!()
-    }
-    /// Compiles a push.
-    pub fn compile(pushed: PushedRules) -> Result<Self, super::CompileError> {
-        let _ = pushed;
-        todo!()
     }
 }
