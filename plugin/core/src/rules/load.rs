@@ -35,8 +35,20 @@ pub struct Loaded {
     pub snapshot: Option<Snapshot>,
 }
 
+/// What a load takes from outside the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Replaces `facilitatorURL`. Held to the same rules.
+    pub facilitator_url: Option<String>,
+}
+
 /// Parses, resolves and validates a pricing file.
 pub fn load(text: &str) -> Loaded {
-    let _ = text;
+    load_with(text, &LoadOptions::default())
+}
+
+/// As [`load`], with values that do not come from the file.
+pub fn load_with(text: &str, options: &LoadOptions) -> Loaded {
+    let _ = (text, options);
     todo!()
 }

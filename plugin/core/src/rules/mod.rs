@@ -17,6 +17,8 @@ mod pricing_file;
 mod resolve;
 #[cfg(feature = "pricing-file")]
 mod snapshot;
+#[cfg(feature = "pricing-file")]
+mod url;
 
 pub use compile::CompileError;
 pub use matcher::{Lookup, RouteIndex};
@@ -28,6 +30,8 @@ pub use pushed::{
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 
 #[cfg(feature = "pricing-file")]
-pub use load::{Finding, Loaded, Severity, load};
+pub use load::{Finding, LoadOptions, Loaded, Severity, load, load_with};
 #[cfg(feature = "pricing-file")]
-pub use snapshot::{SkipReason, SkipScope, Skipped, Snapshot};
+pub use snapshot::{HostSetting, NotPushed, SkipReason, SkipScope, Skipped, Snapshot};
+#[cfg(feature = "pricing-file")]
+pub use url::{HttpUrl, UrlError};

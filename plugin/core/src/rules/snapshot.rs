@@ -1,7 +1,8 @@
 //! Resolved rules of one load, and their push.
 
-use super::{Facilitator, PushedRoute, PushedRules, Settings, Tuple};
-use std::collections::BTreeMap;
+use super::{FORMAT, Facilitator, Gate, HttpUrl, PushedRoute, PushedRules, Settings, Tuple};
+use crate::evm::{B256, keccak256};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a route or option was left out (contract section 3.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,9 +72,32 @@ pub struct Snapshot {
     pub skipped: Vec<Skipped>,
     /// Line in the file of each route, for `explain`.
     pub route_lines: Vec<usize>,
-    /// Settings of the file that a proxy does not enforce, by route (upstreamURL, stripPrefix, upstreamAuth…):
-    /// key path without value, for `check --for envoy`.
-    pub not_pushed: Vec<(usize, String)>,
+    /// Settings of the file that an Envoy filter does not enforce, for `check --for envoy`.
+    pub not_pushed: Vec<NotPushed>,
+}
+
+/// A setting that stays out of every push, because the host proxy's own configuration is its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotPushed {
+    /// 1-based line in the file.
+    pub line: usize,
+    /// Key path, never with the value.
+    pub key: String,
+    /// What it asks for.
+    pub setting: HostSetting,
+}
+
+/// What an operator asks of the traffic beyond the price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostSetting {
+    /// `upstreamURL`.
+    UpstreamUrl,
+    /// `stripPrefix`.
+    StripPrefix,
+    /// `upstreamAuth`: a secret.
+    UpstreamAuth,
+    /// `offerType` `inference` or `agent`: POSTs go to `/v1/chat/completions`.
+    ChatRewrite,
 }
 
 impl SkipReason {
@@ -116,21 +140,113 @@ impl SkipScope {
 impl Snapshot {
     /// Content hash of a push made from this snapshot: 0x-hex keccak-256 of its canonical JSON without
     /// generation and births. Equal hash, equal behaviour.
-    pub fn hash(&self, settings: &Settings, facilitator: &Facilitator) -> String {
-        let _ = (settings, facilitator);
-        todo!()
+    pub fn hash(
+        &self,
+        settings: &Settings,
+        facilitator: &Facilitator,
+        v1_kinds: &BTreeSet<String>,
+    ) -> String {
+        content_hash(&self.unnumbered(settings, facilitator, v1_kinds))
     }
-    /// The push. `born` gives the birth of each tuple (a tuple not in it was born in `generation`);
-    /// `v1_kinds` holds the CAIP-2 networks for which the facilitator lists the v1 kind.
+
+    /// The push. `born` gives the birth of each tuple of [`Self::keep_set`] (a tuple not in it was born in
+    /// `generation`); `v1_kinds` holds the CAIP-2 networks for which the facilitator lists the v1 kind.
+    ///
+    /// The file's `requireSecureTransport` is added to the settings, and the facilitator is named in
+    /// challenges exactly if its host is public.
     pub fn push(
         &self,
         generation: u64,
         settings: &Settings,
         facilitator: &Facilitator,
         born: &BTreeMap<Tuple, u64>,
-        v1_kinds: &std::collections::BTreeSet<String>,
+        v1_kinds: &BTreeSet<String>,
     ) -> PushedRules {
-        let _ = (generation, settings, facilitator, born, v1_kinds);
-        todo!()
+        let mut pushed = self.unnumbered(settings, facilitator, v1_kinds);
+        pushed.hash = content_hash(&pushed);
+        pushed.generation = generation;
+        for tuple in &mut pushed.tuples {
+            tuple.born = born.get(tuple).copied().unwrap_or(generation);
+        }
+        pushed
+    }
+
+    /// Every live tuple with `born` 0: what series may exist for.
+    pub fn keep_set(&self) -> BTreeSet<Tuple> {
+        self.tuples.iter().cloned().collect()
+    }
+
+    /// Every (offer_namespace, offer_name) of the file, also where all its routes were skipped: these keep
+    /// their `blocked_requests_total` and `skipped_offers`.
+    pub fn offers(&self) -> BTreeSet<(&str, &str)> {
+        self.routes.iter().map(|route| (&*route.offer_namespace, &*route.offer_name)).collect()
+    }
+
+    /// How many offers have a route that can be paid for.
+    pub fn offers_loaded(&self) -> usize {
+        let offers: BTreeSet<_> =
+            self.tuples.iter().map(|tuple| (&tuple.offer_namespace, &tuple.offer_name)).collect();
+        offers.len()
+    }
+
+    /// How many routes have a gate.
+    pub fn routes_with(&self, gate: Gate) -> usize {
+        self.routes.iter().filter(|route| route.gate == gate).count()
+    }
+
+    /// The facilitator URL as challenges may name it: only if its host is public.
+    pub fn public_facilitator(&self) -> Option<String> {
+        HttpUrl::parse(&self.facilitator_url).ok().filter(HttpUrl::is_public).map(|url| url.to_string())
+    }
+
+    fn unnumbered(
+        &self,
+        settings: &Settings,
+        facilitator: &Facilitator,
+        v1_kinds: &BTreeSet<String>,
+    ) -> PushedRules {
+        let mut settings = settings.clone();
+        settings.require_secure_transport |= self.require_secure_transport;
+        settings.public_facilitator = self.public_facilitator();
+        let mut routes = self.routes.clone();
+        for option in routes.iter_mut().flat_map(|route| &mut route.options) {
+            option.v1_kind = option.v1_network.is_some() && v1_kinds.contains(option.network.as_str());
+        }
+        PushedRules {
+            format: FORMAT,
+            generation: 0,
+            hash: String::new(),
+            settings,
+            facilitator: Some(facilitator.clone()),
+            tuples: self.tuples.clone(),
+            routes,
+            protected: self.protected.clone(),
+        }
+    }
+}
+
+/// Hash of a push whose generation, hash and births are still zero. Struct members are written in the
+/// order of their declaration and maps are sorted, so equal rules give equal bytes.
+fn content_hash(unnumbered: &PushedRules) -> String {
+    // Strings, integers and string-keyed maps only: writing them cannot fail.
+    let json = serde_json::to_vec(unnumbered).unwrap_or_default();
+    B256(keccak256(&json)).to_string()
+}
+
+// === impl HostSetting ===
+
+impl HostSetting {
+    /// What takes its place in front of an Envoy.
+    pub const fn on_envoy(self) -> &'static str {
+        match self {
+            Self::UpstreamUrl => "Envoy's own route and cluster decide where requests go",
+            Self::StripPrefix => "set prefix_rewrite or regex_rewrite on Envoy's route",
+            Self::UpstreamAuth => {
+                "secrets are never pushed to a proxy; use Envoy's credential_injector filter on the upstream"
+            }
+            Self::ChatRewrite => {
+                "rewrite POSTs to /v1/chat/completions on Envoy's route if the upstream needs it"
+            }
+        }
     }
 }
