@@ -1,38 +1,182 @@
-//! What the operator set: `farebox.yaml`, overridden by flags.
+//! What the operator set: `farebox.yaml`, overridden by flags. Separate from the pricing file, which says
+//! what is sold; this says how the companion runs.
 
+mod facilitator;
+mod file;
+mod flags;
+#[cfg(test)]
+mod tests;
+
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
-/// Arguments of `farebox run`. A flag wins over the same setting in the file.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct Flags {
-    /// Settings file; `farebox.yaml` in the working directory is used if it exists.
-    #[arg(long, value_name = "FILE")]
-    pub settings: Option<PathBuf>,
-    /// Pricing file [default: /config/pricing.yaml].
-    #[arg(long, visible_alias = "config", value_name = "FILE")]
-    pub pricing: Option<PathBuf>,
-    /// Address for /metrics, /healthz, /readyz and /status [default: :8080].
-    #[arg(long, value_name = "ADDR")]
-    pub listen: Option<String>,
-    /// Reload the pricing file when it changes [default: true].
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub watch: Option<bool>,
-    /// Where rules come from: file.
-    #[arg(long, default_value = "file", value_name = "SOURCE")]
-    pub route_source: String,
-    /// Accepted for compatibility; needed only by the kube route source.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Facilitator to use in place of the pricing file's.
-    #[arg(long, value_name = "URL")]
-    pub facilitator: Option<String>,
+use farebox_core::rules;
+
+pub use facilitator::{FacilitatorSettings, public_facilitator};
+pub use file::SettingsFile;
+pub use flags::Flags;
+
+/// Everything `farebox run` needs to know, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where `/metrics`, `/healthz`, `/readyz` and `/status` are served.
+    pub listen: SocketAddr,
+    /// The pricing file.
+    pub pricing: PathBuf,
+    /// Whether the pricing file is reloaded when it changes.
+    pub watch: bool,
+    /// How proxies reach the facilitator.
+    pub facilitator: FacilitatorSettings,
+    /// What the filter does apart from prices.
+    pub filter: rules::Settings,
+    /// Where rules are published for Envoy and whom to ask for statistics; `None` publishes nowhere.
+    pub envoy: Option<EnvoySettings>,
+}
+
+/// The Envoys that enforce the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvoySettings {
     /// Path of the filter's wasm file, as Envoy sees it.
-    #[arg(long, value_name = "FILE")]
-    pub envoy_wasm: Option<String>,
+    pub wasm: String,
     /// The file Envoy discovers its filter configuration from.
-    #[arg(long, value_name = "FILE")]
-    pub envoy_publish: Option<PathBuf>,
-    /// An Envoy to read statistics from; repeatable.
-    #[arg(long = "proxy", value_name = "NAME=URL")]
-    pub proxies: Vec<String>,
+    pub publish: PathBuf,
+    /// The Envoys, in the order of the file.
+    pub proxies: Vec<Proxy>,
+    /// Longest time between two readings of an Envoy.
+    pub scrape_interval: Duration,
+}
+
+/// One Envoy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// The `proxy_instance` label: pod or host name.
+    pub name: String,
+    /// Base URL of `/stats` and `/server_info`, no trailing slash.
+    pub stats: String,
+}
+
+/// Why the settings cannot be used. The text names the place and the fix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(pub String);
+
+/// Default pricing file, where Kubernetes mounts it.
+const DEFAULT_PRICING: &str = "/config/pricing.yaml";
+/// Default address, all interfaces as the original does.
+const DEFAULT_LISTEN: &str = ":8080";
+/// The contract wants values at most this old.
+const MAX_SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest `proxy_instance` label.
+const MAX_PROXY_NAME: usize = 63;
+
+// === impl Settings ===
+
+impl Settings {
+    /// Joins a settings file with the flags; a flag wins.
+    pub fn resolve(file: SettingsFile, flags: Flags) -> Result<Self, SettingsError> {
+        refuse_unsupported_source(&flags.route_source)?;
+        let listen = flags.listen.or(file.listen);
+        Ok(Self {
+            listen: parse_listen(listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
+            watch: flags.watch.or(file.watch).unwrap_or(true),
+            facilitator: FacilitatorSettings::resolve(file.facilitator, flags.facilitator)?,
+            filter: check_filter(file.filter)?,
+            envoy: resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.proxies)?,
+        })
+    }
+
+    /// Reads the settings file the flags name, or `farebox.yaml` in the working directory if there is one.
+    pub fn load(flags: Flags) -> Result<Self, SettingsError> {
+        let default = PathBuf::from("farebox.yaml");
+        let path = flags.settings.clone().or_else(|| default.exists().then_some(default));
+        let file = path.map_or_else(|| Ok(SettingsFile::default()), |path| SettingsFile::read(&path))?;
+        Self::resolve(file, flags)
+    }
+}
+
+fn refuse_unsupported_source(source: &str) -> Result<(), SettingsError> {
+    match source {
+        "file" => Ok(()),
+        "kube" => {
+            Err(SettingsError("--route-source kube is not supported yet; use --route-source file".into()))
+        }
+        other => Err(SettingsError(format!("--route-source {other} is unknown; use --route-source file"))),
+    }
+}
+
+/// `:8080` listens on all interfaces.
+fn parse_listen(text: &str) -> Result<SocketAddr, SettingsError> {
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    full.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
+        SettingsError(format!("listen: `{text}` is not an address such as 127.0.0.1:9402 or :8080"))
+    })
+}
+
+fn check_filter(filter: rules::Settings) -> Result<rules::Settings, SettingsError> {
+    if !(1024..=1024 * 1024).contains(&filter.max_payment_bytes) {
+        return Err(SettingsError(format!(
+            "filter.maxPaymentBytes: {} is outside 1024 to 1048576",
+            filter.max_payment_bytes
+        )));
+    }
+    Ok(filter)
+}
+
+fn resolve_envoy(
+    file: Option<file::Envoy>,
+    wasm: Option<String>,
+    publish: Option<PathBuf>,
+    proxies: Vec<String>,
+) -> Result<Option<EnvoySettings>, SettingsError> {
+    if file.is_none() && wasm.is_none() && publish.is_none() && proxies.is_empty() {
+        return Ok(None);
+    }
+    let missing = |what| SettingsError(format!("{what} is missing: without it nothing reaches Envoy"));
+    let file = file.unwrap_or_default();
+    let scrape_interval = file.scrape_interval.map_or(MAX_SCRAPE_INTERVAL, |interval| interval.0);
+    if scrape_interval.is_zero() || scrape_interval > MAX_SCRAPE_INTERVAL {
+        return Err(SettingsError("envoy.scrapeInterval: must be above 0 and at most 5s".into()));
+    }
+    let listed = if proxies.is_empty() {
+        file.proxies.into_iter().map(|proxy| (proxy.name, proxy.stats)).collect()
+    } else {
+        proxies.iter().map(|text| split_proxy(text)).collect::<Result<Vec<_>, _>>()?
+    };
+    Ok(Some(EnvoySettings {
+        wasm: wasm.or(file.wasm).ok_or_else(|| missing("envoy.wasm (or --envoy-wasm)"))?,
+        publish: publish.or(file.publish).ok_or_else(|| missing("envoy.publish (or --envoy-publish)"))?,
+        proxies: check_proxies(listed)?,
+        scrape_interval,
+    }))
+}
+
+fn split_proxy(text: &str) -> Result<(String, String), SettingsError> {
+    text.split_once('=')
+        .map(|(name, url)| (name.to_owned(), url.to_owned()))
+        .ok_or_else(|| SettingsError(format!("--proxy {text}: write it as NAME=URL")))
+}
+
+fn check_proxies(listed: Vec<(String, String)>) -> Result<Vec<Proxy>, SettingsError> {
+    let mut proxies: Vec<Proxy> = Vec::with_capacity(listed.len());
+    for (name, stats) in listed {
+        if name.is_empty() || name.len() > MAX_PROXY_NAME || !name.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err(SettingsError(format!(
+                "envoy.proxies: the name `{name}` is not 1 to {MAX_PROXY_NAME} printable characters"
+            )));
+        }
+        if proxies.iter().any(|proxy| proxy.name == name) {
+            return Err(SettingsError(format!("envoy.proxies: the name `{name}` is used twice")));
+        }
+        let url = reqwest::Url::parse(&stats).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        if url.is_none() {
+            return Err(SettingsError(format!(
+                "envoy.proxies: the stats address of `{name}` is not an http URL such as http://127.0.0.1:9901"
+            )));
+        }
+        proxies.push(Proxy { name, stats: stats.trim_end_matches('/').to_owned() });
+    }
+    Ok(proxies)
 }

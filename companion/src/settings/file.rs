@@ -1,0 +1,112 @@
+//! `farebox.yaml` as it is written. Unknown and repeated keys are errors, with the line and the nearest key.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use farebox_core::rules;
+use serde::{Deserialize, Deserializer};
+
+use super::SettingsError;
+
+/// The settings file; see `farebox.example.yaml`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct SettingsFile {
+    pub(super) listen: Option<String>,
+    pub(super) pricing: Option<PathBuf>,
+    pub(super) watch: Option<bool>,
+    pub(super) facilitator: Facilitator,
+    pub(super) filter: rules::Settings,
+    pub(super) envoy: Option<Envoy>,
+}
+
+/// `facilitator:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Facilitator {
+    pub(super) url: Option<String>,
+    pub(super) cluster: Option<String>,
+    pub(super) verify_timeout: Option<Span>,
+    pub(super) settle_timeout: Option<Span>,
+}
+
+/// `envoy:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Envoy {
+    pub(super) wasm: Option<String>,
+    pub(super) publish: Option<PathBuf>,
+    pub(super) proxies: Vec<Proxy>,
+    pub(super) scrape_interval: Option<Span>,
+}
+
+/// An entry of `envoy.proxies`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Proxy {
+    pub(super) name: String,
+    pub(super) stats: String,
+}
+
+/// A duration such as `500ms`, `5s` or `1m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span(pub(super) Duration);
+
+// === impl SettingsFile ===
+
+impl SettingsFile {
+    /// Reads a file. Relative paths in it start at its own folder.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| SettingsError(format!("{}: cannot be read: {error}", path.display())))?;
+        let mut file =
+            Self::parse(&text).map_err(|error| SettingsError(format!("{}:{error}", path.display())))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let anchor = |path: &mut PathBuf| *path = folder.join(&path);
+        file.pricing.as_mut().map(anchor);
+        file.envoy.as_mut().and_then(|envoy| envoy.publish.as_mut()).map(anchor);
+        Ok(file)
+    }
+
+    /// Reads a text. Errors start with the 1-based line.
+    pub fn parse(text: &str) -> Result<Self, SettingsError> {
+        serde_saphyr::from_str(text).map_err(|error| describe(&error))
+    }
+}
+
+fn describe(error: &serde_saphyr::Error) -> SettingsError {
+    let error = error.without_snippet();
+    let line = error.location().map_or(1, |location| location.line());
+    if let serde_saphyr::Error::SerdeUnknownField { field, expected, .. } = error {
+        let nearest = expected.iter().min_by_key(|key| strsim::damerau_levenshtein(key, field));
+        let hint = nearest.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+        return SettingsError(format!("{line}: unknown key `{field}`{hint}"));
+    }
+    SettingsError(format!("{line}: {error}"))
+}
+
+// === impl Span ===
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <String as Deserialize>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is not a duration such as 500ms, 5s or 1m"))
+        })
+    }
+}
+
+impl Span {
+    fn parse(text: &str) -> Option<Self> {
+        let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+        let (digits, unit) = text.split_at(unit_at);
+        let count: u64 = digits.parse().ok()?;
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            _ => return None,
+        };
+        count.checked_mul(millis).map(|millis| Self(Duration::from_millis(millis)))
+    }
+}

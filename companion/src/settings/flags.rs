@@ -1,0 +1,38 @@
+//! Arguments of `farebox run`, the original's among them.
+
+use std::path::PathBuf;
+
+/// Arguments of `farebox run`. A flag wins over the same setting in the file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Settings file; `farebox.yaml` in the working directory is used if it exists.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Pricing file [default: /config/pricing.yaml].
+    #[arg(long, visible_alias = "config", value_name = "FILE")]
+    pub pricing: Option<PathBuf>,
+    /// Address for /metrics, /healthz, /readyz and /status [default: :8080].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Reload the pricing file when it changes [default: true].
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub watch: Option<bool>,
+    /// Where rules come from: file.
+    #[arg(long, default_value = "file", value_name = "SOURCE")]
+    pub route_source: String,
+    /// Accepted for compatibility; needed only by the kube route source.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Facilitator to use in place of the pricing file's.
+    #[arg(long, value_name = "URL")]
+    pub facilitator: Option<String>,
+    /// Path of the filter's wasm file, as Envoy sees it.
+    #[arg(long, value_name = "FILE")]
+    pub envoy_wasm: Option<String>,
+    /// The file Envoy discovers its filter configuration from.
+    #[arg(long, value_name = "FILE")]
+    pub envoy_publish: Option<PathBuf>,
+    /// An Envoy to read statistics from; repeatable, replaces the list of the settings file.
+    #[arg(long = "proxy", value_name = "NAME=URL")]
+    pub proxies: Vec<String>,
+}

@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use super::*;
+
+fn resolve(text: &str) -> Result<Settings, String> {
+    resolve_with(text, Flags { route_source: "file".into(), ..Flags::default() })
+}
+
+fn resolve_with(text: &str, flags: Flags) -> Result<Settings, String> {
+    SettingsFile::parse(text).and_then(|file| Settings::resolve(file, flags)).map_err(|error| error.0)
+}
+
+#[test]
+fn the_shipped_example_is_valid_and_states_the_defaults() {
+    let settings = resolve(include_str!("../../farebox.example.yaml")).unwrap();
+    assert_eq!(settings.filter, rules::Settings::default());
+    assert_eq!(settings.listen, "127.0.0.1:9402".parse().unwrap());
+    let envoy = settings.envoy.unwrap();
+    assert_eq!(envoy.proxies, [Proxy { name: "envoy-0".into(), stats: "http://127.0.0.1:9901".into() }]);
+    assert_eq!(envoy.scrape_interval, Duration::from_secs(5));
+    assert_eq!(settings.facilitator.verify_timeout, Duration::from_secs(5));
+    assert_eq!(settings.facilitator.settle_timeout, Duration::from_secs(60));
+}
+
+#[test]
+fn no_settings_at_all_give_the_originals_defaults() {
+    let settings = resolve("{}").unwrap();
+    assert_eq!(settings.listen, "0.0.0.0:8080".parse().unwrap());
+    assert_eq!(settings.pricing, PathBuf::from("/config/pricing.yaml"));
+    assert!(settings.watch);
+    assert_eq!(settings.envoy, None);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
+    assert_eq!(
+        resolve("listen: :1\nlisten2: x"),
+        Err("2: unknown key `listen2`; did you mean `listen`?".into())
+    );
+    assert_eq!(
+        resolve("filter:\n  maxPaymentByte: 9000"),
+        Err("2: unknown key `maxPaymentByte`; did you mean `maxPaymentBytes`?".into())
+    );
+    assert_eq!(
+        resolve("envoy:\n  proxies:\n  - name: a\n    stat: http://x"),
+        Err("4: unknown key `stat`; did you mean `stats`?".into())
+    );
+}
+
+#[test]
+fn a_repeated_key_is_refused() {
+    let error = resolve("watch: true\nwatch: false").unwrap_err();
+    assert!(error.starts_with("2: ") && error.contains("duplicate"), "{error}");
+}
+
+#[test]
+fn a_flag_wins_over_the_file() {
+    let flags = Flags {
+        route_source: "file".into(),
+        listen: Some("127.0.0.1:1234".into()),
+        pricing: Some("other.yaml".into()),
+        watch: Some(false),
+        proxies: vec!["b=http://127.0.0.1:2".into()],
+        ..Flags::default()
+    };
+    let settings = resolve_with(include_str!("../../farebox.example.yaml"), flags).unwrap();
+    assert_eq!(settings.listen, "127.0.0.1:1234".parse().unwrap());
+    assert_eq!(settings.pricing, PathBuf::from("other.yaml"));
+    assert!(!settings.watch);
+    assert_eq!(
+        settings.envoy.unwrap().proxies,
+        [Proxy { name: "b".into(), stats: "http://127.0.0.1:2".into() }]
+    );
+}
+
+#[test]
+fn only_the_file_route_source_exists() {
+    let source = |name: &str| {
+        let flags = Flags { route_source: name.into(), ..Flags::default() };
+        resolve_with("{}", flags).map(|_| ())
+    };
+    assert_eq!(source("file"), Ok(()));
+    assert_eq!(
+        source("kube"),
+        Err("--route-source kube is not supported yet; use --route-source file".into())
+    );
+    assert_eq!(source("nacos"), Err("--route-source nacos is unknown; use --route-source file".into()));
+}
+
+#[test]
+fn durations_have_a_unit_and_bounds() {
+    let interval = |text: &str| {
+        resolve(&format!("envoy: {{wasm: a, publish: b, scrapeInterval: {text}}}"))
+            .map(|settings| settings.envoy.unwrap().scrape_interval)
+    };
+    assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+    assert_eq!(interval("5s"), Ok(Duration::from_secs(5)));
+    assert!(interval("6s").is_err());
+    assert!(interval("0s").is_err());
+    assert!(interval("5").unwrap_err().contains("not a duration"));
+}
+
+#[test]
+fn an_incomplete_envoy_section_is_refused() {
+    assert_eq!(
+        resolve("envoy: {wasm: a}"),
+        Err("envoy.publish (or --envoy-publish) is missing: without it nothing reaches Envoy".into())
+    );
+}
+
+#[test]
+fn proxy_names_are_unique_and_short() {
+    let named = |names: &[&str]| {
+        let list =
+            names.iter().map(|name| format!("{{name: {name}, stats: 'http://x'}}")).collect::<Vec<_>>();
+        resolve(&format!("envoy: {{wasm: a, publish: b, proxies: [{}]}}", list.join(", "))).map(|_| ())
+    };
+    assert_eq!(named(&["a", "b"]), Ok(()));
+    assert_eq!(named(&["a", "a"]), Err("envoy.proxies: the name `a` is used twice".into()));
+    assert!(named(&["x".repeat(64).as_str()]).is_err());
+}
+
+#[test]
+fn a_facilitator_address_becomes_cluster_authority_and_prefix() {
+    let settings = resolve("facilitator: {cluster: pay, verifyTimeout: 250ms}").unwrap().facilitator;
+    let endpoint = settings.endpoint("https://pay.example.com:8443/x402/", true).unwrap();
+    assert_eq!(endpoint.cluster, "pay");
+    assert_eq!(endpoint.authority, "pay.example.com:8443");
+    assert_eq!(endpoint.path_prefix, "/x402");
+    assert_eq!((endpoint.verify_timeout_ms, endpoint.settle_timeout_ms), (250, 60_000));
+    assert!(endpoint.ready);
+    assert_eq!(settings.endpoint("http://[::1]:4020", false).unwrap().authority, "[::1]:4020");
+}
+
+#[test]
+fn a_facilitator_address_must_be_safe() {
+    let url =
+        |url: &str| resolve(&format!("facilitator: {{url: '{url}'}}")).map(|s| s.facilitator.url.unwrap());
+    assert_eq!(url("http://127.0.0.1:4020/"), Ok("http://127.0.0.1:4020".into()));
+    for bad in [
+        "http://pay.example.com",
+        "https://user:pw@pay.example.com",
+        "ftp://x",
+        "pay.example.com",
+        "https://x/?k=1",
+    ] {
+        let error = url(bad).unwrap_err();
+        assert!(error.starts_with("facilitator.url: the facilitator address "), "{error}");
+        assert!(!error.contains("pw"), "{error}");
+    }
+}
+
+#[test]
+fn only_public_facilitators_are_named_to_buyers() {
+    for private in [
+        "http://localhost:1",
+        "http://127.0.0.1",
+        "https://10.1.2.3",
+        "https://192.168.0.1",
+        "https://169.254.0.1",
+        "https://0.0.0.0",
+        "https://[::1]",
+        "https://[fe80::1]",
+        "https://[fd00::1]",
+        "https://[::ffff:10.0.0.1]",
+        "https://x.local",
+        "https://host.docker.internal",
+    ] {
+        assert_eq!(public_facilitator(private), None, "{private}");
+    }
+    assert_eq!(public_facilitator("https://pay.example.com/x"), Some("https://pay.example.com/x".into()));
+    assert_eq!(public_facilitator("https://8.8.8.8"), Some("https://8.8.8.8".into()));
+}
