@@ -1,2 +1,48 @@
 //! The Farebox filter for Envoy: a thin proxy-wasm shell around `farebox-core`.
+//!
+//! The core decides, this crate carries out. In the order a request meets the modules:
+//!
+//! * [`root`]: takes pushed rules, or refuses them so that Envoy keeps the last good filter.
+//! * [`stream`]: one request: feeds the core its events and carries out what comes back.
+//! * [`callout`]: calls to the facilitator, and which replies Envoy made up itself.
+//! * [`origin`]: who made a response, and who ended a stream.
+//! * [`replay_table`]: reservations in Envoy's shared data, under compare-and-swap.
+//! * [`meters`]: Envoy's counters for the core's stamps.
+//!
+//! Two rules hold everywhere. Only the byte forms of `proxy_wasm::hostcalls` are used (see `clippy.toml`):
+//! everything else panics on input. And a map is read only in its own phase, once, and captured.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
+mod callout;
+mod clock;
+mod meters;
+mod origin;
+mod replay_table;
+mod root;
+mod stream;
+
+#[allow(unreachable_pub, reason = "the macro exports `_initialize`, which the host calls")]
+mod start {
+    use proxy_wasm::types::LogLevel;
+
+    use crate::root::Root;
+
+    proxy_wasm::main! {{
+        // Also installs the panic hook, which logs a panic before the VM dies of it.
+        proxy_wasm::set_log_level(LogLevel::Info);
+        proxy_wasm::set_root_context(|_| Box::new(Root::new()));
+    }}
+}

@@ -1,0 +1,158 @@
+//! Taking pushed rules.
+//!
+//! Envoy runs this in a throw-away VM first, then in its main thread and in every worker, so nothing here
+//! counts, calls or reserves.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox_core::metrics::{LateResult, Stamp, TupleCounter};
+use farebox_core::replay::{BUCKETS, Expired, Limits, tuple_hash};
+use farebox_core::rules::{RuleSet, TupleIndex};
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{BufferType, ContextType, LogLevel, Status};
+
+use crate::meters::Meters;
+use crate::stream::Stream;
+use crate::{clock, replay_table};
+
+/// With 4096 buckets every VM goes round in about ten minutes.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+const SWEEP_BUCKETS: u32 = 32;
+
+/// Records are about 64 bytes, so a bucket stays near 16 kB and the whole table below 64 MB, with room for
+/// a million payments that can still be replayed.
+const RECORDS_PER_BUCKET: usize = 256;
+
+/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack.
+const SETTLING_SLACK_MS: u64 = 10_000;
+
+/// One configuration of the filter.
+pub(crate) struct Root {
+    deployment: Rc<Deployment>,
+    sweep_from: u32,
+}
+
+/// Rules in force. A stream finishes on what it started with.
+pub(crate) struct Deployment {
+    pub(crate) rules: Arc<RuleSet>,
+    pub(crate) limits: Limits,
+    /// `None` before the filter was configured.
+    meters: Option<Meters>,
+    /// Live tuples by the hash that reservations carry.
+    tuples: BTreeMap<u32, TupleIndex>,
+}
+
+// === impl Deployment ===
+
+impl Deployment {
+    fn new(rules: RuleSet, meters: Option<Meters>) -> Self {
+        let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
+        let limits = Limits { records: RECORDS_PER_BUCKET, settling_ms: settle_ms * 2 + SETTLING_SLACK_MS };
+        let tuples =
+            (0..).map(TupleIndex).zip(&rules.tuples).map(|(i, tuple)| (tuple_hash(tuple), i)).collect();
+        Self { rules: Arc::new(rules), limits, meters, tuples }
+    }
+
+    /// Compiles a push and defines its metrics; nothing is in force yet.
+    fn load(configuration: &[u8]) -> Result<Self, String> {
+        let rules = if configuration.is_empty() {
+            RuleSet::closed()
+        } else {
+            RuleSet::from_json(configuration).map_err(|error| error.to_string())?
+        };
+        let meters = Meters::define(&rules).map_err(|status| format!("cannot define metrics: {status:?}"))?;
+        Ok(Self::new(rules, Some(meters)))
+    }
+
+    /// Counts a request's stamps.
+    pub(crate) fn count(&self, stamps: &[Stamp]) {
+        if let Some(meters) = &self.meters {
+            stamps.iter().for_each(|stamp| meters.count(stamp));
+        }
+    }
+
+    /// Counts settlements whose outcome was never learned. Those of tuples that are gone have no series.
+    pub(crate) fn count_expired(&self, expired: &[Expired]) {
+        for tuple in expired.iter().filter_map(|record| self.tuples.get(&record.tuple)) {
+            self.count(&[
+                Stamp::Tuple(*tuple, TupleCounter::UnresolvedClosed),
+                Stamp::Tuple(*tuple, TupleCounter::ResolvedLate(LateResult::Expired)),
+            ]);
+        }
+    }
+
+    /// The last act of taking rules.
+    fn confirm(&self) -> Result<(), Status> {
+        match &self.meters {
+            // The closed set is nobody's push: it must not hide the generation of one.
+            Some(meters) if self.rules.is_loaded() => meters.confirm(self.rules.generation),
+            _ => Ok(()),
+        }
+    }
+}
+
+// === impl Root ===
+
+impl Root {
+    pub(crate) fn new() -> Self {
+        Self { deployment: Rc::new(Deployment::new(RuleSet::closed(), None)), sweep_from: 0 }
+    }
+
+    fn configure(&mut self, size: usize) -> Result<(), String> {
+        let configuration = if size == 0 {
+            Vec::new()
+        } else {
+            hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
+                .map_err(|status| format!("cannot read the configuration: {status:?}"))?
+                .unwrap_or_default()
+        };
+        let deployment = Deployment::load(&configuration)?;
+        if deployment.rules.is_loaded() {
+            // VMs start at different buckets, so that together they come round sooner.
+            self.sweep_from = clock::now().map_or(0, |now| (now.unix_ms % u64::from(BUCKETS)) as u32);
+            hostcalls::set_tick_period(SWEEP_EVERY).map_err(|status| format!("cannot tick: {status:?}"))?;
+        }
+        deployment.confirm().map_err(|status| format!("cannot confirm the generation: {status:?}"))?;
+        self.deployment = Rc::new(deployment);
+        Ok(())
+    }
+
+    fn sweep(&mut self) -> Result<(), Status> {
+        let expired = replay_table::sweep(self.sweep_from, SWEEP_BUCKETS, clock::now()?)?;
+        self.deployment.count_expired(&expired);
+        self.sweep_from = (self.sweep_from + SWEEP_BUCKETS) % BUCKETS;
+        Ok(())
+    }
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, plugin_configuration_size: usize) -> bool {
+        match self.configure(plugin_configuration_size) {
+            Ok(()) => true,
+            Err(reason) => {
+                let message = format!("farebox: rules refused, the last good ones stay in force: {reason}");
+                let _ = hostcalls::log(LogLevel::Error, &message);
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        // What cannot be swept now is swept on the next round or by the next write.
+        let _ = self.sweep();
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(Rc::clone(&self.deployment))))
+    }
+}

@@ -1,0 +1,248 @@
+//! One request: the core's events in, its effects out.
+
+use std::rc::Rc;
+
+use farebox_core::exchange::{
+    self, Abandoned, Answer, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
+    Transport, Turn, Upstream,
+};
+use farebox_core::replay::{KeyChange, ReplayKey};
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::{Action, LogLevel, MapType, Status};
+
+use crate::root::Deployment;
+use crate::{callout, clock, origin, replay_table};
+
+/// One HTTP stream.
+pub(crate) struct Stream {
+    deployment: Rc<Deployment>,
+    stage: Stage,
+}
+
+/// What the stream waits for.
+enum Stage {
+    /// The request head. Envoy may answer a request it cannot parse without ever showing it.
+    Request,
+    /// The facilitator, with one side of the stream held.
+    Facilitator { state: Box<Calling>, token: u32, held: Side },
+    /// A response head that decides about money.
+    Response(Box<Upstream>),
+    /// The end of a settled response.
+    Delivery(Delivering),
+    /// Nothing: whatever comes next passes. Free requests, our own replies, released responses.
+    Nothing,
+    /// Nothing, after the exchange came to its end without an answer: whatever comes next is stopped.
+    Ended,
+}
+
+/// Which side of a stream an effect is about.
+#[derive(Clone, Copy)]
+enum Side {
+    Request,
+    Response,
+}
+
+// === impl Stream ===
+
+impl Stream {
+    pub(crate) fn new(deployment: Rc<Deployment>) -> Self {
+        Self { deployment, stage: Stage::Request }
+    }
+
+    fn request_head(&mut self) -> Result<Action, Status> {
+        let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders)?;
+        let transport = transport(self.deployment.rules.settings.require_secure_transport)?;
+        let head = RequestHead { headers: &headers, transport };
+        let turn = exchange::begin(&self.deployment.rules, &head, clock::now()?);
+        self.carry_out(turn, Side::Request)
+    }
+
+    fn response_head(&mut self, state: Upstream) -> Result<Action, Status> {
+        let headers = hostcalls::get_map_bytes(MapType::HttpResponseHeaders)?;
+        let status = headers.iter().find(|(name, _)| name == ":status");
+        let status =
+            status.and_then(|(_, value)| callout::parse_status(value)).ok_or(Status::ParseFailure)?;
+        let head = ResponseHead { status, headers: &headers, origin: origin::of_response()? };
+        let turn = state.response(&head, clock::now()?);
+        self.carry_out(turn, Side::Response)
+    }
+
+    /// Carries out effects until the stream has to wait. The held side may go on if the answer is
+    /// [`Action::Continue`].
+    fn carry_out(&mut self, mut turn: Turn, side: Side) -> Result<Action, Status> {
+        loop {
+            self.deployment.count(&turn.stamps);
+            self.change_keys(&turn.keys)?;
+            turn = match turn.next {
+                Next::Reserve(state) => {
+                    let now = clock::now()?;
+                    let (reservation, expired) =
+                        replay_table::reserve(&state.request(), &self.deployment.limits, now);
+                    self.deployment.count_expired(&expired);
+                    state.reserved(reservation, now)
+                }
+                Next::Call(state) => match self.dispatch(&state) {
+                    Ok(token) => {
+                        self.stage = Stage::Facilitator { state, token, held: side };
+                        return Ok(Action::Pause);
+                    }
+                    Err(_) => state.answered(Answer::Unreachable, clock::now()?),
+                },
+                Next::Forward(edits, _passing) => {
+                    edit(MapType::HttpRequestHeaders, &edits)?;
+                    self.stage = Stage::Nothing;
+                    return Ok(Action::Continue);
+                }
+                Next::Serve(edits, upstream) => {
+                    edit(MapType::HttpRequestHeaders, &edits)?;
+                    self.stage = Stage::Response(upstream);
+                    return Ok(Action::Continue);
+                }
+                Next::Release(edits, delivering) => {
+                    edit(MapType::HttpResponseHeaders, &edits)?;
+                    self.stage = delivering.map_or(Stage::Nothing, Stage::Delivery);
+                    return Ok(Action::Continue);
+                }
+                Next::Reply(reply) => {
+                    // It comes by as a response head itself.
+                    self.stage = Stage::Nothing;
+                    send(&reply)?;
+                    return Ok(Action::Pause);
+                }
+            };
+        }
+    }
+
+    fn dispatch(&self, state: &Calling) -> Result<u32, Status> {
+        let facilitator = self.deployment.rules.facilitator.as_ref().ok_or(Status::NotFound)?;
+        callout::dispatch(facilitator, state.call()).inspect_err(|status| {
+            let message = format!("farebox: cannot call cluster {}: {status:?}", facilitator.cluster);
+            let _ = hostcalls::log(LogLevel::Error, &message);
+        })
+    }
+
+    fn change_keys(&self, keys: &[(ReplayKey, KeyChange)]) -> Result<(), Status> {
+        for (key, change) in keys {
+            self.deployment.count_expired(&replay_table::change(key, change, clock::now()?)?);
+        }
+        Ok(())
+    }
+
+    /// The stream is over, or somebody else answered it.
+    fn end(&mut self) -> Result<(), Status> {
+        let abandoned = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Facilitator { state, .. } => state.abandoned(clock::now()?),
+            Stage::Response(state) => state.abandoned(clock::now()?),
+            Stage::Delivery(state) => state.ended(origin::upstream_broke_off()?, clock::now()?),
+            Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
+        };
+        self.deployment.count(&abandoned.stamps);
+        self.change_keys(&abandoned.keys)
+    }
+
+    /// A host call failed. The stream is answered and can never be served.
+    fn fail_closed(&mut self, status: Status) -> Action {
+        let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
+        let _ = hostcalls::send_http_response(
+            500,
+            vec![("content-type", "application/json"), ("cache-control", "no-store")],
+            Some(br#"{"error":"Internal error","reason":"internal_error","retriable":true}"#),
+        );
+        // The reply itself comes by as a response head.
+        self.stage = Stage::Nothing;
+        Action::Pause
+    }
+}
+
+impl Context for Stream {
+    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _trailers: usize) {
+        let (state, held) = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Facilitator { state, token: awaited, held } if awaited == token => (state, held),
+            other => {
+                self.stage = other;
+                return;
+            }
+        };
+        let turn = callout::capture(num_headers, body_size)
+            .and_then(|reply| Ok(state.answered(reply.as_answer(), clock::now()?)));
+        match turn.and_then(|turn| self.carry_out(turn, held)) {
+            Ok(Action::Continue) => {
+                let _ = match held {
+                    Side::Request => hostcalls::resume_http_request(),
+                    Side::Response => hostcalls::resume_http_response(),
+                };
+            }
+            Ok(_) => {}
+            Err(status) => {
+                self.fail_closed(status);
+            }
+        }
+    }
+}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
+        self.request_head().unwrap_or_else(|status| self.fail_closed(status))
+    }
+
+    fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
+        match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Response(state) => {
+                self.response_head(*state).unwrap_or_else(|status| self.fail_closed(status))
+            }
+            // The proxy or a neighbouring filter gave up waiting and answers in our place.
+            waiting @ Stage::Facilitator { .. } => {
+                self.stage = waiting;
+                match self.end() {
+                    Ok(()) => Action::Continue,
+                    Err(status) => self.fail_closed(status),
+                }
+            }
+            Stage::Ended => self.fail_closed(Status::InternalFailure),
+            passing @ (Stage::Request | Stage::Delivery(_) | Stage::Nothing) => {
+                self.stage = passing;
+                Action::Continue
+            }
+        }
+    }
+
+    /// The one callback every stream gets, whoever ended it.
+    fn on_log(&mut self) {
+        if let Err(status) = self.end() {
+            let _ = hostcalls::log(LogLevel::Error, &format!("farebox: cannot end a stream: {status:?}"));
+        }
+    }
+}
+
+/// How the request arrived. The peer costs a host call and only matters where plaintext is refused.
+fn transport(needs_peer: bool) -> Result<Transport, Status> {
+    let property = |path: [&str; 2]| hostcalls::get_property(path.to_vec());
+    let tls = property(["connection", "tls_version"])?.is_some_and(|version| !version.is_empty());
+    let peer = if needs_peer {
+        let address = property(["source", "address"])?.unwrap_or_default();
+        core::str::from_utf8(&address)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .map(|address: std::net::SocketAddr| address.ip())
+    } else {
+        None
+    };
+    Ok(Transport { tls, peer })
+}
+
+fn edit(map: MapType, edits: &HeaderEdits) -> Result<(), Status> {
+    for name in &edits.remove {
+        hostcalls::remove_map_value(map, name)?;
+    }
+    for (name, value) in &edits.set {
+        hostcalls::set_map_value_bytes(map, name, Some(value.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn send(reply: &Reply) -> Result<(), Status> {
+    let headers = reply.headers.iter().map(|(name, value)| (name.as_ref(), value.as_str())).collect();
+    let body = (!reply.body.is_empty()).then_some(reply.body.as_slice());
+    hostcalls::send_http_response(u32::from(reply.status), headers, body)
+}
