@@ -1,8 +1,17 @@
 //! The local checks of one payment against one option: everything that can be decided without a chain.
 
-use super::Payment;
-use crate::evm::Address;
+use super::payment::{Payment, Proof};
+use super::requirement::{SCHEME, same_network};
+use crate::evm::{
+    Address, Amount, Authorization, B256, Domain, EXACT_PROXY, PermitAuthorization, SignatureClass,
+    TransferMethod, classify, domain_separator, permit_witness_transfer_from_hash, permit2_domain_separator,
+    recover, transfer_with_authorization_hash, typed_data_digest,
+};
 use crate::rules::PaymentOption;
+
+/// An authorization has to live at least this many seconds more, or it may expire before the
+/// facilitator broadcasts it: the margin every reference facilitator uses.
+const MIN_REMAINING_SECONDS: u64 = 6;
 
 /// How strictly signatures and times are judged. From the pushed settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +61,135 @@ pub fn check(
     policy: &CheckPolicy,
     now: u64,
 ) -> Result<Checked, Refused> {
-    let _ = (payment, option, policy, now);
-    todo!()
+    require(payment.accepted.scheme == SCHEME, "invalid_scheme")?;
+    require(same_network(&payment.accepted.network, option), "invalid_network")?;
+    match (&payment.proof, option.transfer_method) {
+        (Proof::Unusable(_), _) => refuse("invalid_payload"),
+        (Proof::Eip3009 { authorization, signature }, TransferMethod::Eip3009) => {
+            check_authorization(authorization, option, policy, now)?;
+            let payer = authorization.from;
+            let digest = authorization_digest(authorization, option);
+            let (trust, forward_signature) =
+                check_signature(signature, &digest, &payer, "invalid_exact_evm_payload_signature", policy)?;
+            Ok(Checked { payer, trust, forward_signature })
+        }
+        (Proof::Permit2 { permit, signature }, TransferMethod::Permit2) => {
+            check_permit(permit, option, policy, now)?;
+            let payer = permit.from;
+            let digest = typed_data_digest(
+                &permit2_domain_separator(&option.network),
+                &permit_witness_transfer_from_hash(permit),
+            );
+            let (trust, forward_signature) =
+                check_signature(signature, &digest, &payer, "invalid_permit2_signature", policy)?;
+            Ok(Checked { payer, trust, forward_signature })
+        }
+        (Proof::Eip3009 { .. }, TransferMethod::Permit2)
+        | (Proof::Permit2 { .. }, TransferMethod::Eip3009) => refuse("unsupported_payload_type"),
+    }
+}
+
+fn check_authorization(
+    authorization: &Authorization,
+    option: &PaymentOption,
+    policy: &CheckPolicy,
+    now: u64,
+) -> Result<(), Refused> {
+    let has_domain = !option.eip712_name.is_empty() && !option.eip712_version.is_empty();
+    require(has_domain, "invalid_payment_requirements")?;
+    require(authorization.to == option.pay_to, "invalid_exact_evm_payload_recipient_mismatch")?;
+    require(
+        lives_on(authorization.valid_before, policy, now),
+        "invalid_exact_evm_payload_authorization_valid_before",
+    )?;
+    require(
+        has_begun(authorization.valid_after, policy, now),
+        "invalid_exact_evm_payload_authorization_valid_after",
+    )?;
+    require(authorization.value == option.amount, "invalid_exact_evm_payload_authorization_value_mismatch")
+}
+
+fn check_permit(
+    permit: &PermitAuthorization,
+    option: &PaymentOption,
+    policy: &CheckPolicy,
+    now: u64,
+) -> Result<(), Refused> {
+    require(permit.spender == EXACT_PROXY, "invalid_permit2_spender")?;
+    require(permit.witness_to == option.pay_to, "invalid_permit2_recipient_mismatch")?;
+    require(lives_on(permit.deadline, policy, now), "permit2_deadline_expired")?;
+    require(has_begun(permit.witness_valid_after, policy, now), "permit2_not_yet_valid")?;
+    require(permit.amount == option.amount, "permit2_amount_mismatch")?;
+    require(permit.token == option.asset, "permit2_token_mismatch")
+}
+
+fn lives_on(end: Amount, policy: &CheckPolicy, now: u64) -> bool {
+    let end = end.0.saturating_add(Amount::from_u64(policy.clock_skew_seconds).0);
+    end >= Amount::from_u64(now.saturating_add(MIN_REMAINING_SECONDS)).0
+}
+
+fn has_begun(begin: Amount, policy: &CheckPolicy, now: u64) -> bool {
+    begin <= Amount::from_u64(now.saturating_add(policy.clock_skew_seconds))
+}
+
+fn authorization_digest(authorization: &Authorization, option: &PaymentOption) -> B256 {
+    let separator = domain_separator(&Domain {
+        name: &option.eip712_name,
+        version: &option.eip712_version,
+        network: &option.network,
+        verifying_contract: option.asset,
+    });
+    typed_data_digest(&separator, &transfer_with_authorization_hash(authorization))
+}
+
+/// Decides a signature as far as that is possible here. Gives the bytes to send on: a recovery byte
+/// is only rewritten in a signature that recovered the payer, because a contract wallet's own format
+/// must stay as it is.
+fn check_signature(
+    signature: &[u8],
+    digest: &B256,
+    payer: &Address,
+    invalid: &'static str,
+    policy: &CheckPolicy,
+) -> Result<(SignatureTrust, Vec<u8>), Refused> {
+    let defer_if =
+        |allowed: bool, code| require(allowed, code).map(|()| (SignatureTrust::Deferred, signature.to_vec()));
+    match classify(signature) {
+        SignatureClass::Recoverable { rewritten: true, .. } if policy.strict_recovery_byte => refuse(invalid),
+        SignatureClass::Recoverable { rs, v, .. } => {
+            if recover(digest, &rs, v) == Some(*payer) {
+                let canonical = rs.into_iter().chain([v]).collect();
+                return Ok((SignatureTrust::Recovered, canonical));
+            }
+            defer_if(policy.defer_mismatch, invalid)
+        }
+        SignatureClass::ForeignRecoveryByte => defer_if(policy.defer_mismatch, invalid),
+        SignatureClass::Malformed => refuse(invalid),
+        SignatureClass::Undeployed => {
+            defer_if(policy.defer_undecidable, "invalid_exact_evm_payload_undeployed_smart_wallet")
+        }
+        SignatureClass::Contract => defer_if(policy.defer_undecidable, invalid),
+    }
+}
+
+fn require(holds: bool, code: &'static str) -> Result<(), Refused> {
+    if holds { Ok(()) } else { Err(Refused { code }) }
+}
+
+fn refuse<T>(code: &'static str) -> Result<T, Refused> {
+    Err(Refused { code })
+}
+
+// === impl CheckPolicy ===
+
+impl CheckPolicy {
+    /// The policy an operator's settings ask for.
+    pub fn from_settings(settings: &crate::rules::Settings) -> Self {
+        Self {
+            clock_skew_seconds: settings.clock_skew_seconds,
+            defer_mismatch: settings.defer_mismatching_signature,
+            defer_undecidable: settings.defer_undecidable_signature,
+            strict_recovery_byte: settings.strict_recovery_byte,
+        }
+    }
 }

@@ -1,6 +1,14 @@
 //! What is sent to a facilitator and how its replies are read (x402 reference section 13).
 
-use super::{Checked, Payment};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::check::Checked;
+use super::json::to_bytes;
+use super::payment::{Payment, Version};
+use super::proof::write_proof;
+use super::requirement::{Requirement, SCHEME, V1Requirement};
 use crate::rules::PaymentOption;
 
 /// The two calls.
@@ -28,8 +36,85 @@ impl CallBody {
         resource_url: &str,
         minimal: bool,
     ) -> Self {
-        let _ = (payment, checked, option, resource_url, minimal);
-        todo!()
+        let proof = write_proof(&payment.proof, &checked.forward_signature);
+        Self(
+            v1_call(payment, &proof, option, resource_url)
+                .unwrap_or_else(|| v2_call(payment, &proof, option, minimal)),
+        )
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<P, R> {
+    x402_version: u8,
+    payment_payload: P,
+    payment_requirements: R,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct V1Payload<'a> {
+    x402_version: u8,
+    scheme: &'static str,
+    network: &'a str,
+    payload: &'a Value,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct V2Payload<'a> {
+    x402_version: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<&'a RawValue>,
+    /// Our own requirement too: what the client wrote there was only compared.
+    accepted: &'a Requirement<'a>,
+    payload: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extensions: Option<&'a RawValue>,
+}
+
+/// The v1 body, if the payment is v1 and the facilitator is known to take v1 for this option.
+fn v1_call(payment: &Payment, proof: &Value, option: &PaymentOption, resource_url: &str) -> Option<Vec<u8>> {
+    if payment.version != Version::V1 || !option.v1_kind {
+        return None;
+    }
+    Some(to_bytes(&Body {
+        x402_version: 1,
+        payment_payload: V1Payload {
+            x402_version: 1,
+            scheme: SCHEME,
+            network: option.v1_network.as_deref()?,
+            payload: proof,
+        },
+        payment_requirements: V1Requirement::new(option, resource_url, "")?,
+    }))
+}
+
+fn v2_call(payment: &Payment, proof: &Value, option: &PaymentOption, minimal: bool) -> Vec<u8> {
+    let requirement = Requirement::new(option);
+    to_bytes(&Body {
+        x402_version: 2,
+        payment_payload: V2Payload {
+            x402_version: 2,
+            resource: payment.resource.as_deref().filter(|_| !minimal),
+            accepted: &requirement,
+            payload: proof,
+            extensions: payment.extensions.as_deref().filter(|_| !minimal),
+        },
+        payment_requirements: &requirement,
+    })
+}
+
+// === impl Operation ===
+
+impl Operation {
+    /// The last segment of the endpoint's path.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Settle => "settle",
+        }
     }
 }
 
@@ -78,24 +163,7 @@ pub enum SettleOutcome {
         transaction: Option<String>,
         /// For log and body.
         reason: String,
-        /// Whether the reply was a timeout, cut or transport failure rather than a bad answer.
+        /// The facilitator calls the nonce used, and an earlier attempt of ours may be what used it.
         nonce_already_used: bool,
     },
-}
-
-/// Reads a `/verify` reply.
-pub fn read_verify_reply(status: u16, body: &[u8]) -> VerifyOutcome {
-    let _ = (status, body);
-    todo!()
-}
-/// Reads a `/settle` reply. `network` is the option's CAIP-2 id and its v1 name if it has one: a success
-/// on another network is unknown. "Nonce already used" is `Refused` unless `earlier_unknown`.
-pub fn read_settle_reply(
-    status: u16,
-    body: &[u8],
-    option: &PaymentOption,
-    earlier_unknown: bool,
-) -> SettleOutcome {
-    let _ = (status, body, option, earlier_unknown);
-    todo!()
 }

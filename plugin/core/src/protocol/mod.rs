@@ -4,14 +4,22 @@ mod challenge;
 mod check;
 mod facilitator;
 mod header;
+mod html;
+mod json;
+mod matching;
 mod payment;
+mod proof;
+mod reasons;
 mod receipt;
+mod reply;
+mod requirement;
 
 pub use challenge::{Challenge, PaymentFailure};
 pub use check::{CheckPolicy, Checked, Refused, SignatureTrust, check};
-pub use facilitator::{
-    CallBody, Operation, SettleOutcome, VerifyOutcome, read_settle_reply, read_verify_reply,
-};
+pub use facilitator::{CallBody, Operation, SettleOutcome, VerifyOutcome};
 pub use header::{DecodeError, decode_base64, encode_base64};
-pub use payment::{Accepted, Payment, PaymentError, Proof, Version};
+pub use json::printable;
+pub use matching::{find_match, matches};
+pub use payment::{Accepted, AcceptedTerms, Payment, PaymentError, Proof, Version};
 pub use receipt::Receipt;
+pub use reply::{read_settle_reply, read_verify_reply};

@@ -1,7 +1,13 @@
 //! The payment a client sends.
 
-use crate::evm::{Amount, Authorization, B256, PermitAuthorization};
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::json::{check_depth, is_object, read_object, read_string};
+use super::proof::read_proof;
+use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization};
 
 /// Protocol version of a payment. The payload decides, not the header it came in (contract 6.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,23 +106,184 @@ pub enum PaymentError {
     Shape(String),
 }
 
+// === impl PaymentError ===
+
+impl PaymentError {
+    /// The protocol's code for the refusal.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Version => "invalid_x402_version",
+            Self::TooLong { .. } | Self::NotBase64 | Self::NotJson(_) | Self::Shape(_) => "invalid_payload",
+        }
+    }
+}
+
+// === impl Payment ===
+
+/// Top-level members of either version. Raw, so that each is judged on its own; `null` counts as absent.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    x402_version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scheme: Option<&'a RawValue>,
+    #[serde(borrow)]
+    network: Option<&'a RawValue>,
+    #[serde(borrow)]
+    accepted: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resource: Option<&'a RawValue>,
+    #[serde(borrow)]
+    extensions: Option<&'a RawValue>,
+}
+
+/// The compared members of a v2 `accepted`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireAccepted<'a> {
+    #[serde(borrow)]
+    scheme: Cow<'a, str>,
+    #[serde(borrow)]
+    network: Cow<'a, str>,
+    #[serde(borrow)]
+    amount: Cow<'a, str>,
+    #[serde(borrow)]
+    asset: Cow<'a, str>,
+    #[serde(borrow)]
+    pay_to: Cow<'a, str>,
+    #[serde(borrow)]
+    extra: Option<&'a RawValue>,
+}
+
+/// The members of `accepted.extra` that decide something.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct WireExtra {
+    payment_flow: Option<String>,
+    asset_transfer_method: Option<String>,
+}
+
 impl Payment {
     /// Decodes one header value. `signature_header` says it came in `PAYMENT-SIGNATURE`, where only
     /// version 2 is read; `X-PAYMENT` takes both. Size, nesting and duplicate members are bounded here.
     pub fn decode(value: &[u8], signature_header: bool, max_bytes: usize) -> Result<Self, PaymentError> {
-        let _ = (value, signature_header, max_bytes);
-        todo!()
+        if value.len() > max_bytes {
+            return Err(PaymentError::TooLong { found: value.len(), limit: max_bytes });
+        }
+        let bytes = super::decode_base64(value).map_err(|_| PaymentError::NotBase64)?;
+        let text = core::str::from_utf8(&bytes).map_err(|_| PaymentError::NotJson("not UTF-8".into()))?;
+        Self::from_json(text, signature_header)
     }
+
+    /// Reads a payment from its JSON, as it also arrives in the body of a facilitator call.
+    /// `v2_only` refuses version 1.
+    pub fn from_json(text: &str, v2_only: bool) -> Result<Self, PaymentError> {
+        check_depth(text).map_err(PaymentError::NotJson)?;
+        let envelope: Envelope<'_> = read_object(text).map_err(PaymentError::NotJson)?;
+        match envelope.x402_version.map(RawValue::get) {
+            Some("2") => Self::from_v2(&envelope),
+            Some("1") if !v2_only => Self::from_v1(&envelope),
+            _ => Err(PaymentError::Version),
+        }
+    }
+
     /// The payer the payment claims, where the proof has one.
-    pub fn payer(&self) -> Option<crate::evm::Address> {
-        todo!()
+    pub fn payer(&self) -> Option<Address> {
+        match &self.proof {
+            Proof::Eip3009 { authorization, .. } => Some(authorization.from),
+            Proof::Permit2 { permit, .. } => Some(permit.from),
+            Proof::Unusable(_) => None,
+        }
     }
+
     /// The 32-byte nonce of the replay key: EIP-3009's, or the Permit2 nonce as a big-endian word.
     pub fn nonce(&self) -> Option<B256> {
-        todo!()
+        match &self.proof {
+            Proof::Eip3009 { authorization, .. } => Some(authorization.nonce),
+            Proof::Permit2 { permit, .. } => Some(B256(permit.nonce.to_be_bytes())),
+            Proof::Unusable(_) => None,
+        }
     }
+
     /// When the authorization ends: `validBefore` or `deadline`, Unix seconds.
     pub fn valid_before(&self) -> Option<Amount> {
-        todo!()
+        match &self.proof {
+            Proof::Eip3009 { authorization, .. } => Some(authorization.valid_before),
+            Proof::Permit2 { permit, .. } => Some(permit.deadline),
+            Proof::Unusable(_) => None,
+        }
     }
+
+    fn from_v2(envelope: &Envelope<'_>) -> Result<Self, PaymentError> {
+        let accepted = read_accepted(required(envelope.accepted, "accepted")?)
+            .map_err(|reason| PaymentError::Shape(format!("accepted: {reason}")))?;
+        // Some deployed clients send the resource as plain text. It decides nothing, so it is dropped.
+        let resource = envelope.resource.filter(|raw| !raw.get().starts_with('"'));
+        Ok(Self {
+            version: Version::V2,
+            accepted,
+            proof: read_payload(envelope)?,
+            resource: optional_object(resource, "resource")?,
+            extensions: optional_object(envelope.extensions, "extensions")?,
+        })
+    }
+
+    fn from_v1(envelope: &Envelope<'_>) -> Result<Self, PaymentError> {
+        let text = |raw, name| {
+            read_string(required(raw, name)?)
+                .ok_or_else(|| PaymentError::Shape(format!("{name} must be a string")))
+        };
+        Ok(Self {
+            version: Version::V1,
+            accepted: Accepted {
+                scheme: text(envelope.scheme, "scheme")?,
+                network: text(envelope.network, "network")?,
+                terms: None,
+            },
+            proof: read_payload(envelope)?,
+            resource: None,
+            extensions: None,
+        })
+    }
+}
+
+fn required<'a>(raw: Option<&'a RawValue>, name: &str) -> Result<&'a RawValue, PaymentError> {
+    raw.ok_or_else(|| PaymentError::Shape(format!("{name} is missing")))
+}
+
+fn read_payload(envelope: &Envelope<'_>) -> Result<Proof, PaymentError> {
+    let payload = required(envelope.payload, "payload")?;
+    if !is_object(payload) {
+        return Err(PaymentError::Shape("payload must be an object".into()));
+    }
+    Ok(read_proof(payload.get()).unwrap_or_else(Proof::Unusable))
+}
+
+fn optional_object(raw: Option<&RawValue>, name: &str) -> Result<Option<Box<RawValue>>, PaymentError> {
+    match raw {
+        Some(raw) if !is_object(raw) => Err(PaymentError::Shape(format!("{name} must be an object"))),
+        raw => Ok(raw.map(ToOwned::to_owned)),
+    }
+}
+
+fn read_accepted(raw: &RawValue) -> Result<Accepted, String> {
+    let wire: WireAccepted<'_> = read_object(raw.get())?;
+    let extra = match wire.extra {
+        Some(extra) => read_object(extra.get()).map_err(|reason| format!("extra: {reason}"))?,
+        None => WireExtra::default(),
+    };
+    Ok(Accepted {
+        scheme: wire.scheme.into_owned(),
+        network: wire.network.into_owned(),
+        terms: Some(AcceptedTerms {
+            amount: wire.amount.into_owned(),
+            asset: wire.asset.into_owned(),
+            pay_to: wire.pay_to.into_owned(),
+            payment_flow: extra.payment_flow,
+            transfer_method: extra.asset_transfer_method,
+        }),
+    })
 }

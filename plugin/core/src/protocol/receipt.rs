@@ -23,6 +23,6 @@ pub struct Receipt {
 impl Receipt {
     /// The header value: padded base64 of the JSON.
     pub fn header_value(&self) -> String {
-        todo!()
+        super::encode_base64(&super::json::to_bytes(self))
     }
 }

@@ -1,0 +1,87 @@
+//! Reading JSON that strangers wrote, and writing our own.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Deepest nesting read. A payment needs five levels; extensions get room.
+const MAX_DEPTH: usize = 32;
+
+/// Why a text is not the object that was expected. The text names the place.
+pub(super) type Reason = String;
+
+/// Checks the nesting of a JSON text before anything parses or skips it, so that a value kept as raw
+/// text is as bounded as one that is read.
+pub(super) fn check_depth(text: &str) -> Result<(), Reason> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(format!("nested deeper than {MAX_DEPTH} levels"));
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Reads a JSON object into `T`. Members `T` names may appear once; others are ignored. An array is
+/// refused even though serde would read one member by member.
+pub(super) fn read_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reason> {
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err("not an object".into());
+    }
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// A raw member that must be an object.
+pub(super) fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
+/// A raw member that must be a string; `None` for any other type.
+pub(super) fn read_string(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// Serializes one of our own types. None of them can fail: no map has a key that is not a string.
+pub(super) fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// A text as JSON string with its quotes.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+}
+
+/// Foreign text for logs, bodies and headers: printable ASCII, at most `max` characters; anything else
+/// becomes `?`.
+pub fn printable(text: &str, max: usize) -> String {
+    text.chars().take(max).map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nesting_is_bounded_and_brackets_in_strings_do_not_count() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(check_depth(&nested(MAX_DEPTH)), Ok(()));
+        assert!(check_depth(&nested(MAX_DEPTH + 1)).is_err());
+        assert_eq!(check_depth(&format!("[\"{}\\\"{}\"]", "[".repeat(50), "{".repeat(50))), Ok(()));
+        assert_eq!(check_depth(&"[]".repeat(100)), Ok(()));
+    }
+
+    #[test]
+    fn foreign_text_is_cut_and_made_printable() {
+        assert_eq!(printable("a\u{0}\nb€", 10), "a??b?");
+        assert_eq!(printable(&"x".repeat(300), 200).len(), 200);
+    }
+}

@@ -1,0 +1,132 @@
+//! Our own requirement on the wire: one payment option as an `accepts` entry of either version.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::evm::{Address, Amount, Network, TransferMethod, chain_by_name, chain_name, v1_name};
+use crate::rules::{Flow, PaymentOption};
+
+/// The only scheme there is a local check for.
+pub(super) const SCHEME: &str = "exact";
+
+/// What every challenge says the resource is.
+pub(super) const MIME_TYPE: &str = "application/json";
+
+/// A v2 requirement: an `accepts` entry, the `accepted` a facilitator sees, its `paymentRequirements`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Requirement<'a> {
+    scheme: &'static str,
+    network: &'a str,
+    amount: Amount,
+    asset: Address,
+    pay_to: Address,
+    max_timeout_seconds: u64,
+    extra: Map<String, Value>,
+}
+
+/// A v1 requirement.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct V1Requirement<'a> {
+    scheme: &'static str,
+    network: &'a str,
+    max_amount_required: Amount,
+    resource: &'a str,
+    description: &'a str,
+    mime_type: &'static str,
+    pay_to: Address,
+    max_timeout_seconds: u64,
+    asset: Address,
+    extra: TokenDomain<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenDomain<'a> {
+    name: &'a str,
+    version: &'a str,
+}
+
+// === impl Requirement ===
+
+impl<'a> Requirement<'a> {
+    /// With the canonical CAIP-2 network.
+    pub(super) fn new(option: &'a PaymentOption) -> Self {
+        Self::on(option, option.network.as_str())
+    }
+
+    /// The copy under the chain's plain name, for buyers that only know names.
+    pub(super) fn legacy(option: &'a PaymentOption) -> Option<Self> {
+        chain_name(&option.network).map(|name| Self::on(option, name))
+    }
+
+    fn on(option: &'a PaymentOption, network: &'a str) -> Self {
+        Self {
+            scheme: SCHEME,
+            network,
+            amount: option.amount,
+            asset: option.asset,
+            pay_to: option.pay_to,
+            max_timeout_seconds: option.max_timeout_seconds,
+            extra: extra(option),
+        }
+    }
+}
+
+// === impl V1Requirement ===
+
+impl<'a> V1Requirement<'a> {
+    /// `None` where v1 cannot express the option: it has no Permit2, no flow but `authorization`, and
+    /// only networks with a v1 name.
+    pub(super) fn new(option: &'a PaymentOption, resource: &'a str, description: &'a str) -> Option<Self> {
+        let network = option.v1_network.as_deref()?;
+        if option.transfer_method != TransferMethod::Eip3009 || option.flow != Flow::Authorization {
+            return None;
+        }
+        Some(Self {
+            scheme: SCHEME,
+            network,
+            max_amount_required: option.amount,
+            resource,
+            description,
+            mime_type: MIME_TYPE,
+            pay_to: option.pay_to,
+            max_timeout_seconds: option.max_timeout_seconds,
+            asset: option.asset,
+            extra: TokenDomain { name: &option.eip712_name, version: &option.eip712_version },
+        })
+    }
+}
+
+/// Whether a network as a client or a facilitator wrote it (CAIP-2 id, name, alias or v1 name) is the
+/// option's.
+pub(super) fn same_network(text: &str, option: &PaymentOption) -> bool {
+    text == option.network.as_str()
+        || option.v1_network.as_deref() == Some(text)
+        || v1_name(&option.network) == Some(text)
+        || resolves_to(text, &option.network)
+}
+
+/// Whether an address as a client wrote it is the one of ours; letter case never matters.
+pub(super) fn same_address(text: &str, address: &Address) -> bool {
+    Address::parse(text).is_ok_and(|parsed| parsed == *address)
+}
+
+fn resolves_to(text: &str, network: &Network) -> bool {
+    chain_by_name(text).is_some_and(|resolved| resolved == *network)
+}
+
+/// `extra`: the operator's members first, so that none of them can replace one the protocol gives a
+/// meaning.
+fn extra(option: &PaymentOption) -> Map<String, Value> {
+    let mut extra = option.extra.clone();
+    extra.insert("name".into(), option.eip712_name.as_str().into());
+    extra.insert("version".into(), option.eip712_version.as_str().into());
+    extra.insert("assetTransferMethod".into(), option.transfer_method.as_str().into());
+    match option.flow {
+        // The default flow is left out: older clients refuse flows they do not know.
+        Flow::Authorization => extra.remove("paymentFlow"),
+        Flow::Upfront => extra.insert("paymentFlow".into(), "upfront".into()),
+    };
+    extra
+}
