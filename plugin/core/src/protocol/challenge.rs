@@ -242,6 +242,10 @@ const GAS_SPONSORING: &str = concat!(
     r#""nonce":{"type":"string","pattern":"^[0-9]+$"},"#,
     r#""deadline":{"type":"string","pattern":"^[0-9]+$"},"#,
     r#""signature":{"type":"string","pattern":"^0x[a-fA-F0-9]+$"},"#,
-    r#""version":{"type":"string","pattern":"^[0-9]+(\.[0-9]+)*$"}},"#,
+    r#""version":{"type":"string","pattern":"^[0-9]+([.][0-9]+)*$"}},"#,
     r#""required":["from","asset","spender","amount","nonce","deadline","signature","version"]}}"#,
 );
+
+#[cfg(test)]
+#[path = "challenge_tests.rs"]
+mod tests;

@@ -193,3 +193,7 @@ impl CheckPolicy {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -167,3 +167,7 @@ pub enum SettleOutcome {
         nonce_already_used: bool,
     },
 }
+
+#[cfg(test)]
+#[path = "facilitator_tests.rs"]
+mod tests;

@@ -64,3 +64,7 @@ fn flow_of(text: Option<&str>) -> Option<Flow> {
         Some(_) => None,
     }
 }
+
+#[cfg(test)]
+#[path = "matching_tests.rs"]
+mod tests;

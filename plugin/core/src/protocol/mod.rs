@@ -3,6 +3,8 @@
 mod challenge;
 mod check;
 mod facilitator;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod header;
 mod html;
 mod json;

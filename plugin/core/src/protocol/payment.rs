@@ -287,3 +287,7 @@ fn read_accepted(raw: &RawValue) -> Result<Accepted, String> {
         }),
     })
 }
+
+#[cfg(test)]
+#[path = "payment_tests.rs"]
+mod tests;

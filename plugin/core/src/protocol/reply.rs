@@ -200,3 +200,7 @@ impl Text {
         matches!(self, Self::Is(text) if text == expected)
     }
 }
+
+#[cfg(test)]
+#[path = "reply_tests.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! Options and payments for tests, signed with the publicly known first development key of Anvil.
+
+use k256::ecdsa::SigningKey;
+use serde_json::{Map, Value, json};
+
+use super::{Payment, encode_base64};
+use crate::evm::{
+    Address, Amount, Authorization, B256, Domain, EXACT_PROXY, PermitAuthorization, TransferMethod,
+    asset_by_symbol, chain_by_name, domain_separator, from_hex, permit_witness_transfer_from_hash,
+    permit2_domain_separator, to_hex, transfer_with_authorization_hash, typed_data_digest, v1_name,
+};
+use crate::rules::{Flow, PaymentOption};
+
+/// The signer's address.
+pub(crate) const PAYER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+/// Recipient of every option.
+pub(crate) const PAY_TO: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+/// The clock of the tests, Unix seconds.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+/// 1000 atomic units of a registry asset.
+pub(crate) fn option(chain: &str, symbol: &str) -> PaymentOption {
+    let network = chain_by_name(chain).unwrap();
+    let asset = asset_by_symbol(&network, symbol).unwrap();
+    PaymentOption {
+        tuple: 0,
+        v1_network: v1_name(&network).map(str::to_owned),
+        network,
+        v1_kind: false,
+        amount: Amount::from_u64(1000),
+        asset: asset.address,
+        decimals: asset.decimals,
+        pay_to: Address::parse(PAY_TO).unwrap(),
+        max_timeout_seconds: 60,
+        flow: Flow::Authorization,
+        transfer_method: asset.transfer_method,
+        eip712_name: asset.eip712_name.to_owned(),
+        eip712_version: asset.eip712_version.to_owned(),
+        gas_sponsoring: asset.gas_sponsoring,
+        extra: Map::new(),
+    }
+}
+
+/// 0.001 USDC on Base Sepolia.
+pub(crate) fn usdc() -> PaymentOption {
+    option("base-sepolia", "USDC")
+}
+
+/// A payment of the option as JSON, v2, valid from 0 until an hour after [`NOW`].
+pub(crate) fn v2(option: &PaymentOption) -> Value {
+    json!({
+        "x402Version": 2,
+        "resource": { "url": "https://api.example.com/x" },
+        "accepted": {
+            "scheme": "exact",
+            "network": option.network,
+            "amount": option.amount,
+            "asset": option.asset,
+            "payTo": option.pay_to,
+            "maxTimeoutSeconds": option.max_timeout_seconds,
+            "extra": { "name": option.eip712_name, "version": option.eip712_version },
+        },
+        "payload": payload(option),
+    })
+}
+
+/// The same payment as v1.
+pub(crate) fn v1(option: &PaymentOption) -> Value {
+    json!({
+        "x402Version": 1,
+        "scheme": "exact",
+        "network": option.v1_network,
+        "payload": payload(option),
+    })
+}
+
+/// Decodes a payment the way a request brings it.
+pub(crate) fn decode(payment: &Value) -> Payment {
+    let header = encode_base64(payment.to_string().as_bytes());
+    Payment::decode(header.as_bytes(), false, 48 * 1024).unwrap()
+}
+
+/// The `payload` member, signed.
+pub(crate) fn payload(option: &PaymentOption) -> Value {
+    let from = Address::parse(PAYER).unwrap();
+    let end = Amount::from_u64(NOW + 3600);
+    let begin = Amount::from_u64(0);
+    match option.transfer_method {
+        TransferMethod::Eip3009 => {
+            let signed = Authorization {
+                from,
+                to: option.pay_to,
+                value: option.amount,
+                valid_after: begin,
+                valid_before: end,
+                nonce: B256([7; 32]),
+            };
+            let separator = domain_separator(&Domain {
+                name: &option.eip712_name,
+                version: &option.eip712_version,
+                network: &option.network,
+                verifying_contract: option.asset,
+            });
+            json!({
+                "signature": sign(&typed_data_digest(&separator, &transfer_with_authorization_hash(&signed))),
+                "authorization": {
+                    "from": signed.from,
+                    "to": signed.to,
+                    "value": signed.value,
+                    "validAfter": signed.valid_after,
+                    "validBefore": signed.valid_before,
+                    "nonce": signed.nonce.to_string(),
+                },
+            })
+        }
+        TransferMethod::Permit2 => {
+            let signed = PermitAuthorization {
+                from,
+                token: option.asset,
+                amount: option.amount,
+                spender: EXACT_PROXY,
+                nonce: Amount::from_u64(7),
+                deadline: end,
+                witness_to: option.pay_to,
+                witness_valid_after: begin,
+            };
+            let separator = permit2_domain_separator(&option.network);
+            json!({
+                "signature": sign(&typed_data_digest(&separator, &permit_witness_transfer_from_hash(&signed))),
+                "permit2Authorization": {
+                    "permitted": { "token": signed.token, "amount": signed.amount },
+                    "from": signed.from,
+                    "spender": signed.spender,
+                    "nonce": signed.nonce,
+                    "deadline": signed.deadline,
+                    "witness": { "to": signed.witness_to, "validAfter": signed.witness_valid_after },
+                },
+            })
+        }
+    }
+}
+
+/// r ‖ s ‖ v with v 27 or 28, as 0x-hex.
+fn sign(digest: &B256) -> String {
+    let key = SigningKey::from_slice(&from_hex(KEY).unwrap()).unwrap();
+    let (signature, recovery) = key.sign_prehash_recoverable(&digest.0);
+    let mut bytes = signature.to_bytes().to_vec();
+    bytes.push(27 + recovery.to_byte());
+    to_hex(&bytes)
+}
