@@ -1,6 +1,14 @@
 //! Loading a pricing file: the one function for every reload path.
 
-use super::Snapshot;
+use super::coverage::Coverage;
+use super::option::{CHECKSUM_FAILS, Defaults, read_address};
+use super::path::canonical_text;
+use super::pattern::Pattern;
+use super::pricing_file::{self, At, PricingFile, Unlock, WHOLE_FILE};
+use super::resolve::{self, Route};
+use super::{Gate, HttpUrl, PushedRoute, SkipReason, SkipScope, Skipped, Snapshot, Tuple, yaml};
+use crate::evm::{Address, Network, chain_by_name, default_asset, is_named_chain};
+use std::collections::{HashMap, HashSet};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +50,11 @@ pub struct LoadOptions {
     pub facilitator_url: Option<String>,
 }
 
+/// The facilitator of a file that names none.
+const DEFAULT_FACILITATOR: &str = "https://x402.gcp.obol.tech";
+/// The chain of a file that names none.
+const DEFAULT_CHAIN: &str = "base";
+
 /// Parses, resolves and validates a pricing file.
 pub fn load(text: &str) -> Loaded {
     load_with(text, &LoadOptions::default())
@@ -49,6 +62,296 @@ pub fn load(text: &str) -> Loaded {
 
 /// As [`load`], with values that do not come from the file.
 pub fn load_with(text: &str, options: &LoadOptions) -> Loaded {
-    let _ = (text, options);
-    todo!()
+    let mut loader = Loader::default();
+    let snapshot = loader.snapshot(text, options);
+    let mut findings = loader.findings;
+    // Stable, so that findings of one line keep the order in which they were made.
+    findings.sort_by_key(|finding| finding.line);
+    let rejected = findings.iter().any(|finding| finding.severity == Severity::Reject);
+    Loaded { findings, snapshot: snapshot.filter(|_| !rejected) }
 }
+
+// === impl Severity ===
+
+impl Severity {
+    /// The word people see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Skip => "skipped",
+            Self::Reject => "rejected",
+        }
+    }
+}
+
+// === impl Finding ===
+
+impl core::fmt::Display for Finding {
+    /// `line: severity: key: message`, to stand after a file name and a colon.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}: {}: {}", self.line, self.severity.as_str(), self.key, self.message)
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// How many findings have a severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+#[derive(Default)]
+struct Loader {
+    findings: Vec<Finding>,
+}
+
+// === impl Loader ===
+
+impl Loader {
+    fn find(&mut self, severity: Severity, line: usize, key: &str, message: impl Into<String>) {
+        self.findings.push(Finding { severity, line, key: key.to_owned(), message: message.into() });
+    }
+
+    fn snapshot(&mut self, text: &str, options: &LoadOptions) -> Option<Snapshot> {
+        let file = self.file(text)?;
+        let facilitator_url = self.facilitator_url(file.facilitator_url.as_ref(), options);
+        let defaults = Defaults { wallet: self.wallet(&file), chain: self.chain(&file)? };
+        if let Some(typed) = file.verify_only.as_ref().filter(|typed| typed.value) {
+            let message = "has no effect: a verified payment is always settled";
+            self.find(Severity::Warning, typed.line, "verifyOnly", message);
+        }
+        let mut skipped = Vec::new();
+        let mut not_pushed = Vec::new();
+        let mut routes = Vec::with_capacity(file.routes.len() + 1);
+        routes.extend(self.unlock(file.unlock.as_ref(), &mut skipped));
+        for entry in &file.routes {
+            let findings = &mut self.findings;
+            routes.extend(resolve::resolve(entry, &defaults, findings, &mut skipped, &mut not_pushed));
+        }
+        self.compare(&routes);
+        let protected = protected(&routes);
+        let tuples = number_tuples(&mut routes);
+        Some(Snapshot {
+            facilitator_url: facilitator_url?,
+            require_secure_transport: file.require_secure_transport.is_some_and(|typed| typed.value),
+            route_lines: routes.iter().map(|route| route.line).collect(),
+            routes: routes.into_iter().map(|route| route.pushed).collect(),
+            tuples,
+            protected,
+            skipped,
+            not_pushed,
+        })
+    }
+
+    fn file(&mut self, text: &str) -> Option<PricingFile> {
+        match yaml::parse(text) {
+            Ok(Some(root)) => Some(pricing_file::read(&root, &mut self.findings)),
+            Ok(None) => {
+                let message = "is empty; a file without routes says `routes: []`";
+                self.find(Severity::Reject, 1, WHOLE_FILE, message);
+                None
+            }
+            Err(broken) => {
+                self.find(Severity::Reject, broken.line, WHOLE_FILE, broken.message);
+                None
+            }
+        }
+    }
+
+    fn facilitator_url(&mut self, typed: Option<&At<String>>, options: &LoadOptions) -> Option<String> {
+        let of_file = match typed {
+            Some(typed) => self.checked_facilitator(&typed.value, typed.line, "facilitatorURL"),
+            None => Some(DEFAULT_FACILITATOR.to_owned()),
+        };
+        match &options.facilitator_url {
+            Some(replacement) => {
+                self.checked_facilitator(replacement, 1, "facilitatorURL (replaced from outside the file)")
+            }
+            None => of_file,
+        }
+    }
+
+    fn checked_facilitator(&mut self, text: &str, line: usize, key: &str) -> Option<String> {
+        match HttpUrl::parse(text) {
+            Ok(url) if url.https || url.is_local() => Some(url.to_string()),
+            Ok(_) => {
+                let message = "must be https; http is only for localhost, 127.0.0.1, ::1, host.k3d.internal and \
+                               host.docker.internal";
+                self.find(Severity::Reject, line, key, message);
+                None
+            }
+            Err(error) => {
+                self.find(Severity::Reject, line, key, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn wallet(&mut self, file: &PricingFile) -> Option<Address> {
+        let typed = file.wallet.as_ref()?;
+        match read_address(&typed.value) {
+            Ok(address) => {
+                if !Address::checksum_holds(&typed.value) {
+                    self.find(Severity::Warning, typed.line, "wallet", CHECKSUM_FAILS);
+                }
+                Some(address)
+            }
+            Err(message) => {
+                self.find(Severity::Reject, typed.line, "wallet", message);
+                // The file is rejected already; this keeps every route from complaining too.
+                Some(Address([0xff; 20]))
+            }
+        }
+    }
+
+    fn chain(&mut self, file: &PricingFile) -> Option<Network> {
+        let typed = file.chain.as_ref().map_or(DEFAULT_CHAIN, |typed| &typed.value);
+        let chain =
+            chain_by_name(typed).filter(|chain| is_named_chain(chain) || default_asset(chain).is_some());
+        if chain.is_none() {
+            let line = file.chain.as_ref().map_or(1, |typed| typed.line);
+            let message = format!(
+                "unsupported chain {typed:?}; a chain Farebox has no asset for is set with `network` on each route, \
+                 with a complete asset"
+            );
+            self.find(Severity::Reject, line, "chain", message);
+            // As above: go on with any chain, so that the rest of the file is checked too.
+            return chain_by_name(DEFAULT_CHAIN);
+        }
+        chain
+    }
+
+    /// The rule that closes what `authCaptureUnlock` would have served. First, so that nothing opens it.
+    fn unlock(&mut self, unlock: Option<&Unlock>, skipped: &mut Vec<Skipped>) -> Option<Route> {
+        let unlock = unlock.filter(|unlock| unlock.enabled)?;
+        let key = "authCaptureUnlock.offerPrefix";
+        let typed = unlock.offer_prefix.as_ref();
+        let line = typed.map_or(unlock.line, |typed| typed.line);
+        let prefix = typed.and_then(|typed| canonical_text(typed.value.as_bytes()).ok());
+        let Some(prefix) = prefix.filter(|prefix| !prefix.contains(['*', ';'])) else {
+            let message = "must be a plain path such as /offers, or the paths to protect are unknown";
+            self.find(Severity::Reject, line, key, message);
+            return None;
+        };
+        let prefix = prefix.trim_end_matches('/').to_owned();
+        let reason = SkipReason::UnsupportedFeature;
+        let message = format!("is not supported: {prefix}/* is refused [{}]", reason.as_str());
+        self.find(Severity::Skip, unlock.line, "authCaptureUnlock", message);
+        let pattern = format!("{prefix}/*");
+        skipped.push(Skipped {
+            offer_namespace: String::new(),
+            offer_name: String::new(),
+            scope: SkipScope::Route,
+            reason,
+            pattern: pattern.clone(),
+            line: unlock.line,
+        });
+        Some(Route {
+            pushed: PushedRoute {
+                pattern,
+                gate: Gate::Blocked,
+                offer_namespace: String::new(),
+                offer_name: String::new(),
+                options: Vec::new(),
+                description: String::new(),
+                public: None,
+            },
+            symbols: Vec::new(),
+            pattern: Pattern::Prefix(prefix),
+            free: false,
+            strip_prefix: None,
+            line: unlock.line,
+            key: key.to_owned(),
+        })
+    }
+
+    /// Finds routes that contradict or hide each other.
+    fn compare(&mut self, routes: &[Route]) {
+        let mut by_pattern: HashMap<&str, &Route> = HashMap::with_capacity(routes.len());
+        let mut coverage = Coverage::default();
+        for (index, route) in routes.iter().enumerate() {
+            if let Some(first) = by_pattern.get(route.pushed.pattern.as_str()) {
+                self.same_pattern(first, route);
+                continue;
+            }
+            by_pattern.insert(&route.pushed.pattern, route);
+            if let Some(earlier) = coverage.covering(&route.pattern).and_then(|earlier| routes.get(earlier)) {
+                self.hidden(earlier, route);
+            }
+            coverage.add(index, route.pattern.clone());
+        }
+    }
+
+    fn same_pattern(&mut self, first: &Route, second: &Route) {
+        let terms = |route: &Route| {
+            let PushedRoute { gate, offer_namespace, offer_name, options, .. } = route.pushed.clone();
+            (gate, offer_namespace, offer_name, options, route.symbols.clone())
+        };
+        let place = first.line;
+        if terms(first) == terms(second) {
+            let message = format!("is the pattern of line {place} again, which decides alone");
+            self.find(Severity::Warning, second.line, &second.key, message);
+        } else {
+            let message = format!("is the pattern of line {place} again, with different terms");
+            self.find(Severity::Reject, second.line, &second.key, message);
+        }
+    }
+
+    fn hidden(&mut self, earlier: &Route, later: &Route) {
+        let pattern = &earlier.pushed.pattern;
+        if earlier.free && earlier.pushed.gate == Gate::Free && !later.free {
+            let message = format!(
+                "would be served free: {pattern} on line {} comes first and takes all its paths; move this route up",
+                earlier.line
+            );
+            self.find(Severity::Reject, later.line, &later.key, message);
+        } else {
+            let message = format!("is never reached: {pattern} on line {} takes all its paths", earlier.line);
+            self.find(Severity::Warning, later.line, &later.key, message);
+        }
+    }
+}
+
+/// Where an unmatched path may not pass: below every route that is not free, and below what such routes
+/// strip. Skipped routes count, also those that asked to be free.
+fn protected(routes: &[Route]) -> Vec<String> {
+    let closed = routes.iter().filter(|route| route.pushed.gate != Gate::Free);
+    let places = closed.flat_map(|route| {
+        let place = route.pushed.pattern.strip_suffix("/*").unwrap_or(&route.pushed.pattern);
+        core::iter::once(place).chain(route.strip_prefix.as_deref())
+    });
+    let mut seen = HashSet::new();
+    places
+        .map(|place| if place.is_empty() { "/" } else { place })
+        .filter(|place| seen.insert(*place))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The distinct metric tuples in order of first appearance; every option learns the place of its own.
+fn number_tuples(routes: &mut [Route]) -> Vec<Tuple> {
+    let mut tuples: Vec<Tuple> = Vec::new();
+    let mut places: HashMap<Tuple, usize> = HashMap::new();
+    for Route { pushed, symbols, .. } in routes {
+        for (option, symbol) in pushed.options.iter_mut().zip(symbols) {
+            let tuple = Tuple {
+                offer_namespace: pushed.offer_namespace.clone(),
+                offer_name: pushed.offer_name.clone(),
+                chain: option.network.as_str().to_owned(),
+                asset_symbol: symbol.clone(),
+                born: 0,
+            };
+            option.tuple = *places.entry(tuple).or_insert_with_key(|tuple| {
+                tuples.push(tuple.clone());
+                tuples.len() - 1
+            });
+        }
+    }
+    tuples
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -10,7 +10,11 @@ mod pushed;
 mod ruleset;
 
 #[cfg(feature = "pricing-file")]
+mod coverage;
+#[cfg(feature = "pricing-file")]
 mod load;
+#[cfg(feature = "pricing-file")]
+mod option;
 #[cfg(feature = "pricing-file")]
 mod pricing_file;
 #[cfg(feature = "pricing-file")]
@@ -19,6 +23,8 @@ mod resolve;
 mod snapshot;
 #[cfg(feature = "pricing-file")]
 mod url;
+#[cfg(feature = "pricing-file")]
+mod yaml;
 
 pub use compile::CompileError;
 pub use matcher::{Lookup, RouteIndex};

@@ -164,6 +164,13 @@ impl GlobSegment {
         Ok(Self::Wild(tokens))
     }
 
+    /// Whether it certainly takes every segment.
+    #[cfg(feature = "pricing-file")]
+    pub(super) fn takes_all(&self) -> bool {
+        matches!(self, Self::Wild(tokens) if tokens.iter().all(|token| *token == Token::Many))
+    }
+
+    /// Whether it takes this segment.
     pub(super) fn matches(&self, text: &str) -> bool {
         match self {
             Self::Literal(literal) => literal == text,

@@ -1,1 +1,370 @@
-//! From the pricing file to resolved routes: inheritance, assets, prices, and what is skipped and why.
+//! From an entry of `routes` to a resolved route: gate, labels, ways to pay, and what is skipped and why.
+
+use super::load::{Finding, Severity};
+use super::option::{self, Defaults, Refusal, Resolved};
+use super::path::canonical_text;
+use super::pattern::{Pattern, normalize};
+use super::pricing_file::{At, Money, RouteEntry};
+use super::pushed::is_label;
+use super::url::is_host_name;
+use super::{
+    Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, Settings, SkipReason, SkipScope, Skipped,
+};
+use crate::protocol::Challenge;
+use serde_json::{Map, Value};
+
+/// A route with its place, before it is seen among the others.
+pub(super) struct Route {
+    /// Its options still have tuple 0.
+    pub(super) pushed: PushedRoute,
+    /// Symbols of the assets of its options.
+    pub(super) symbols: Vec<String>,
+    /// How its paths are looked up.
+    pub(super) pattern: Pattern,
+    /// The file asks for free access, whatever became of the route.
+    pub(super) free: bool,
+    /// Normalised, without trailing slash.
+    pub(super) strip_prefix: Option<String>,
+    /// Line and key path of the pattern.
+    pub(super) line: usize,
+    pub(super) key: String,
+}
+
+/// Encoded challenge header above which clients and proxies give up.
+const MAX_CHALLENGE: usize = 16 * 1024;
+/// Encoded challenge header above which some do.
+const LARGE_CHALLENGE: usize = 8 * 1024;
+/// Length allowed for the part of a URL below a route's pattern.
+const URL_ROOM: usize = 256;
+
+/// Resolves one route. `None` if its paths are unknown, which rejects the file.
+pub(super) fn resolve(
+    entry: &RouteEntry,
+    defaults: &Defaults,
+    findings: &mut Vec<Finding>,
+    skipped: &mut Vec<Skipped>,
+    not_pushed: &mut Vec<NotPushed>,
+) -> Option<Route> {
+    let mut at = Resolver { entry, findings, refused: None };
+    let (text, pattern, line) = at.pattern()?;
+    let offer_namespace = at.label(entry.offer_namespace.as_ref(), "offerNamespace");
+    let offer_name = at.label(entry.offer_name.as_ref(), "offerName");
+    let gate = at.gate();
+    let strip_prefix = at.strip_prefix();
+    let public = at.public(strip_prefix.as_deref());
+    at.features();
+    let mut dropped = Vec::new();
+    let resolved = if gate == Some(Gate::Paid) { at.options(defaults, &mut dropped) } else { Vec::new() };
+    at.unpriced(gate);
+    let description = entry.description.as_ref().map_or_else(String::new, |text| text.value.clone());
+    let (options, symbols): (Vec<_>, Vec<_>) =
+        resolved.into_iter().map(|resolved| (resolved.option, resolved.symbol)).unzip();
+    let mut pushed = PushedRoute {
+        pattern: text,
+        gate: gate.unwrap_or(Gate::Blocked),
+        offer_namespace,
+        offer_name,
+        options,
+        description,
+        public,
+    };
+    at.challenge_size(&pushed);
+    let skip = |scope, reason, line| Skipped {
+        offer_namespace: pushed.offer_namespace.clone(),
+        offer_name: pushed.offer_name.clone(),
+        scope,
+        reason,
+        pattern: pushed.pattern.clone(),
+        line,
+    };
+    match at.refused {
+        Some((reason, line)) => skipped.push(skip(SkipScope::Route, reason, line)),
+        None => skipped.extend(dropped.iter().map(|(reason, line)| skip(SkipScope::Option, *reason, *line))),
+    }
+    let symbols = if at.refused.is_some() {
+        pushed = PushedRoute { gate: Gate::Blocked, options: Vec::new(), public: None, ..pushed };
+        Vec::new()
+    } else {
+        symbols
+    };
+    host_settings(entry, not_pushed);
+    let free = gate == Some(Gate::Free);
+    let key = format!("{}.pattern", entry.path);
+    Some(Route { pushed, symbols, pattern, free, strip_prefix, line, key })
+}
+
+/// What the file asks of the traffic that no push carries.
+fn host_settings(entry: &RouteEntry, not_pushed: &mut Vec<NotPushed>) {
+    let line = |typed: &Option<At<String>>| typed.as_ref().map(|typed| typed.line);
+    let chat = entry.offer_type.as_ref().filter(|kind| matches!(kind.value.as_str(), "inference" | "agent"));
+    for (line, key, setting) in [
+        (line(&entry.upstream_url), "upstreamURL", HostSetting::UpstreamUrl),
+        (line(&entry.strip_prefix), "stripPrefix", HostSetting::StripPrefix),
+        (entry.upstream_auth, "upstreamAuth", HostSetting::UpstreamAuth),
+        (chat.map(|kind| kind.line), "offerType", HostSetting::ChatRewrite),
+    ] {
+        not_pushed.extend(line.map(|line| NotPushed { line, key: format!("{}.{key}", entry.path), setting }));
+    }
+}
+
+struct Resolver<'a> {
+    entry: &'a RouteEntry,
+    findings: &'a mut Vec<Finding>,
+    /// The first reason to skip the route, and its line.
+    refused: Option<(SkipReason, usize)>,
+}
+
+// === impl Resolver ===
+
+impl Resolver<'_> {
+    fn find(&mut self, severity: Severity, line: usize, key: &str, message: String) {
+        let key = format!("{}.{key}", self.entry.path);
+        self.findings.push(Finding { severity, line, key, message });
+    }
+
+    fn warn(&mut self, line: usize, key: &str, message: &str) {
+        self.find(Severity::Warning, line, key, message.to_owned());
+    }
+
+    fn skip(&mut self, reason: SkipReason, line: usize, key: &str, message: &str) {
+        let message =
+            format!("{message} [{}: the route is skipped and its paths are refused]", reason.as_str());
+        self.find(Severity::Skip, line, key, message);
+        self.refused.get_or_insert((reason, line));
+    }
+
+    fn pattern(&mut self) -> Option<(String, Pattern, usize)> {
+        let entry = self.entry;
+        let Some(typed) = &entry.pattern else {
+            let message = "is missing, so the paths to protect are unknown".into();
+            self.find(Severity::Reject, entry.line, "pattern", message);
+            return None;
+        };
+        let parsed =
+            normalize(&typed.value).and_then(|text| Pattern::parse(&text).map(|pattern| (text, pattern)));
+        match parsed {
+            Ok((text, pattern)) => {
+                if !matches!(pattern, Pattern::Glob(_)) && text.contains(['?', '[']) {
+                    self.warn(
+                        typed.line,
+                        "pattern",
+                        "? and [ are literal here: wildcards need a * before the end",
+                    );
+                }
+                Some((text, pattern, typed.line))
+            }
+            Err(error) => {
+                let message = format!("{:?} cannot be used: {error}", typed.value);
+                self.find(Severity::Reject, typed.line, "pattern", message);
+                None
+            }
+        }
+    }
+
+    fn label(&mut self, typed: Option<&At<String>>, key: &str) -> String {
+        let Some(typed) = typed else { return String::new() };
+        if is_label(&typed.value) {
+            return typed.value.clone();
+        }
+        let message = "cannot be a metric label: at most 253 bytes, no control characters and no `;.;`";
+        self.skip(SkipReason::Other, typed.line, key, message);
+        String::new()
+    }
+
+    fn gate(&mut self) -> Option<Gate> {
+        let Some(typed) = &self.entry.gate else { return Some(Gate::Paid) };
+        match typed.value.as_str() {
+            "paid" => Some(Gate::Paid),
+            "free" => Some(Gate::Free),
+            "auth" => {
+                self.warn(
+                    typed.line,
+                    "gate",
+                    "wallet sign-in is not supported yet: every request is refused",
+                );
+                Some(Gate::Auth)
+            }
+            other => {
+                let message = format!("is {other:?}; known are paid, free and auth");
+                self.skip(SkipReason::BadGate, typed.line, "gate", &message);
+                None
+            }
+        }
+    }
+
+    fn strip_prefix(&mut self) -> Option<String> {
+        let typed = self.entry.strip_prefix.as_ref()?;
+        match canonical_text(typed.value.as_bytes()) {
+            Ok(path) if !path.contains(['*', ';']) => {
+                Some(path.trim_end_matches('/').to_owned()).filter(|path| !path.is_empty())
+            }
+            _ => {
+                self.skip(
+                    SkipReason::Other,
+                    typed.line,
+                    "stripPrefix",
+                    "must be a plain path such as /services/o",
+                );
+                None
+            }
+        }
+    }
+
+    fn public(&mut self, strip_prefix: Option<&str>) -> Option<PublicPath> {
+        let typed = self.entry.hostname.as_ref()?;
+        if !is_host_name(&typed.value) {
+            self.skip(SkipReason::Other, typed.line, "hostname", "is not a host name");
+            return None;
+        }
+        let drop_prefix = strip_prefix.unwrap_or_default().to_owned();
+        Some(PublicPath { host: typed.value.to_ascii_lowercase(), drop_prefix })
+    }
+
+    /// Keys that ask for something Farebox does not do, or does elsewhere.
+    fn features(&mut self) {
+        let entry = self.entry;
+        if let Some(typed) = entry.is_async.as_ref().filter(|typed| typed.value) {
+            self.skip(
+                SkipReason::UnsupportedFeature,
+                typed.line,
+                "async",
+                "asynchronous jobs are not supported",
+            );
+        }
+        if let Some(typed) = &entry.async_visibility
+            && !matches!(typed.value.as_str(), "payer" | "public")
+        {
+            self.warn(typed.line, "asyncVisibility", "is neither payer nor public; it has no effect");
+        }
+        if let Some(typed) = entry.free_quota.as_ref().filter(|typed| typed.value != 0) {
+            self.warn(typed.line, "freeQuota", "needs wallet identity and is ignored: every call is paid");
+        }
+        if let Some(typed) = &entry.upstream_url
+            && let Err(error) = HttpUrl::parse(&typed.value)
+        {
+            self.skip(SkipReason::Other, typed.line, "upstreamURL", &error.to_string());
+        }
+    }
+
+    /// Notes prices that nobody will be asked for.
+    fn unpriced(&mut self, gate: Option<Gate>) {
+        let entry = self.entry;
+        let priced = entry.inline.price.as_ref().or(entry.inline.per_mtok.as_ref()).map(|price| price.line);
+        let priced = priced.or_else(|| entry.payments.first().map(|payment| payment.line));
+        if let (Some(Gate::Free), Some(line)) = (gate, priced) {
+            self.warn(line, "gate", "is free, so the price has no effect");
+        }
+    }
+
+    fn options(&mut self, defaults: &Defaults, dropped: &mut Vec<(SkipReason, usize)>) -> Vec<Resolved> {
+        let entry = self.entry;
+        let extra = extra(entry);
+        let one = core::slice::from_ref(&entry.inline);
+        let from_list = !entry.payments.is_empty();
+        let flow = entry.inline.payment_flow.as_ref();
+        let mut resolved = Vec::new();
+        let mut first_refusal: Option<Refusal> = None;
+        for (position, money) in if from_list { &entry.payments } else { one }.iter().enumerate() {
+            let outcome = option::resolve(money, defaults, flow, &extra, self.findings);
+            if from_list && position == 0 {
+                self.inline_repeats_first(money, &outcome, defaults, &extra);
+            }
+            match outcome {
+                Ok(option) if resolved.contains(&option) => {
+                    let message = "is the same as an earlier payment of the route".into();
+                    self.findings.push(Finding {
+                        severity: Severity::Warning,
+                        line: money.line,
+                        key: money.path.clone(),
+                        message,
+                    });
+                }
+                Ok(option) => resolved.push(option),
+                Err(refusal) => {
+                    self.drop_option(&refusal, from_list);
+                    dropped.push((refusal.reason, refusal.line));
+                    first_refusal.get_or_insert(refusal);
+                }
+            }
+        }
+        if let (true, Some(refusal)) = (resolved.is_empty(), first_refusal) {
+            if from_list {
+                self.skip(refusal.reason, entry.line, "payments", "has no entry that can be used");
+            } else {
+                self.refused.get_or_insert((refusal.reason, refusal.line));
+            }
+        }
+        resolved
+    }
+
+    fn drop_option(&mut self, refusal: &Refusal, from_list: bool) {
+        let consequence = if from_list {
+            "this payment is left out"
+        } else {
+            "the route is skipped and its paths are refused"
+        };
+        self.findings.push(Finding {
+            severity: Severity::Skip,
+            line: refusal.line,
+            key: refusal.key.clone(),
+            message: format!("{} [{}: {consequence}]", refusal.message, refusal.reason.as_str()),
+        });
+    }
+
+    /// Inline keys beside `payments` may only say again what its first entry says.
+    fn inline_repeats_first(
+        &mut self,
+        first: &Money,
+        outcome: &Result<Resolved, Refusal>,
+        defaults: &Defaults,
+        extra: &Map<String, Value>,
+    ) {
+        let entry = self.entry;
+        let Some((line, key)) = entry.inline.first_set() else { return };
+        let merged = entry.inline.over(first);
+        let flow = entry.inline.payment_flow.as_ref();
+        let repeated = option::resolve(&merged, defaults, flow, extra, &mut Vec::new());
+        let same = match (outcome, &repeated) {
+            (Ok(first), Ok(repeated)) => first == repeated,
+            (Err(first), Err(repeated)) => first.reason == repeated.reason,
+            _ => false,
+        };
+        if !same {
+            let message =
+                "and the other money keys beside `payments` must repeat its first entry or be left out";
+            self.skip(SkipReason::ConflictingTerms, line, key, message);
+        }
+    }
+
+    fn challenge_size(&mut self, pushed: &PushedRoute) {
+        if pushed.options.is_empty() {
+            return;
+        }
+        let options: Vec<_> = pushed.options.iter().collect();
+        let challenge = Challenge::prepare(&options, &pushed.description, &Settings::default());
+        let host = pushed.public.as_ref().map_or(0, |public| public.host.len());
+        let length = challenge.header_len(pushed.pattern.len() + host + URL_ROOM);
+        let line = self.entry.description.as_ref().map_or(self.entry.line, |text| text.line);
+        if length > MAX_CHALLENGE {
+            let message = format!(
+                "the 402 header would have {length} bytes, the limit is {MAX_CHALLENGE}; shorten this"
+            );
+            self.skip(SkipReason::ChallengeTooLarge, line, "description", &message);
+        } else if length > LARGE_CHALLENGE {
+            let message = format!("the 402 header has {length} bytes, more than some clients accept");
+            self.warn(line, "description", &message);
+        }
+    }
+}
+
+/// Metadata a buyer finds in `extra`.
+fn extra(entry: &RouteEntry) -> Map<String, Value> {
+    let mut extra = Map::new();
+    if let Some(runtime) = &entry.agent_runtime {
+        extra.insert("agentRuntime".into(), runtime.value.clone().into());
+    }
+    if !entry.agent_skills.is_empty() {
+        extra.insert("agentSkills".into(), entry.agent_skills.clone().into());
+    }
+    extra
+}
