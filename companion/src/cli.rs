@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{check, explain, facilitator, settings};
+use crate::{check, explain, facilitator, run, settings};
 
 /// x402 payments inside the proxy that already carries the traffic.
 #[derive(Debug, Parser)]
@@ -31,7 +31,10 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(flags) => {
             log_to_stderr();
-            block_on(async { anyhow::bail!("run is not available yet ({flags:?})") })
+            match settings::Settings::load(flags) {
+                Ok(settings) => block_on(run::run(settings)),
+                Err(error) => Err(error.into()),
+            }
         }
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),

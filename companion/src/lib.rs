@@ -11,8 +11,16 @@
 //! * [`serve`]: `/metrics`, `/healthz`, `/readyz`, `/status`.
 //! * [`run`]: the daemon that ties them together. [`check`] and [`explain`]: the same rules, on the command line.
 
+pub mod aggregate;
 pub mod check;
 pub mod cli;
+pub mod collect;
 pub mod explain;
 pub mod facilitator;
+pub mod http;
+pub mod publish;
+pub mod rules;
+pub mod run;
+pub mod serve;
 pub mod settings;
+pub mod state;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use farebox_core::rules;
 
-pub use facilitator::{FacilitatorSettings, public_facilitator};
+pub use facilitator::FacilitatorSettings;
 pub use file::SettingsFile;
 pub use flags::Flags;
 
@@ -120,6 +120,11 @@ fn check_filter(filter: rules::Settings) -> Result<rules::Settings, SettingsErro
             "filter.maxPaymentBytes: {} is outside 1024 to 1048576",
             filter.max_payment_bytes
         )));
+    }
+    if filter.public_facilitator.is_some() {
+        return Err(SettingsError(
+            "filter.publicFacilitator: remove it; challenges name the facilitator in use, if its host is public".into(),
+        ));
     }
     Ok(filter)
 }

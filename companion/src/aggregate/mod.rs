@@ -1,0 +1,76 @@
+//! Adding up what the proxies counted, and forgetting the series of offers that are gone.
+//!
+//! A proxy reports cumulative values. Each is identified by (source, epoch, series, born), so a value read
+//! twice changes nothing and a lost reading costs freshness only. A total is what live sources contribute
+//! plus what earlier epochs of them did. Which series may exist is decided by the [`KeepSet`] alone, replaced
+//! at each applied load.
+
+mod keep;
+mod store;
+#[cfg(test)]
+mod tests;
+mod totals;
+
+use std::collections::BTreeMap;
+
+use farebox_core::metrics::HostSeries;
+use farebox_core::rules::Tuple;
+
+pub use keep::{KeepSet, Keys, Verdict};
+pub use store::{DropReason, Refused, Report};
+pub use totals::{CallTotals, Totals, TupleTotals};
+
+use store::Store;
+
+/// Every series of every source, and which of them are alive.
+#[derive(Debug, Default)]
+pub struct Aggregate {
+    keep: KeepSet,
+    store: Store,
+}
+
+// === impl Aggregate ===
+
+impl Aggregate {
+    /// Births known before the first load, from what an earlier run of the companion published.
+    pub fn with_births(births: Option<BTreeMap<Tuple, u64>>) -> Self {
+        Self { keep: KeepSet::restored(births), store: Store::default() }
+    }
+
+    /// The births a load of `keys` under `generation` gives, without applying it.
+    pub fn births(&self, generation: u64, keys: &Keys) -> BTreeMap<Tuple, u64> {
+        self.keep.births_of(generation, keys)
+    }
+
+    /// Makes `keys` the keep-set of `generation`: new tuples start at zero, series of all others go. The only
+    /// way a series is ever removed. Returns how many tuples went.
+    pub fn apply(&mut self, generation: u64, keys: Keys) -> usize {
+        let removed = self.keep.replace(generation, keys);
+        self.store.prune(&self.keep);
+        removed
+    }
+
+    /// Takes one reading of a source. Returns what was refused for the first time, for the log.
+    pub fn ingest(&mut self, source: &str, report: Report) -> Vec<Refused> {
+        self.store.ingest(source, report, &self.keep)
+    }
+
+    /// Forgets removals that every source has heard of. `enforced` is the lowest generation of a source that
+    /// may still report; `None` if there is no such source.
+    pub fn forget_removals(&mut self, enforced: Option<u64>) {
+        self.keep.forget_removals(enforced);
+    }
+
+    /// Values refused so far.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.store.dropped(reason)
+    }
+
+    /// Everything added up.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::zero(&self.keep);
+        self.store.for_each(|series: &HostSeries, value| totals.add(series, value));
+        self.store.for_each_latest(|tuple, seconds| totals.latest(tuple, seconds));
+        totals
+    }
+}

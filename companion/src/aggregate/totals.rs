@@ -1,0 +1,119 @@
+//! Contributions added up under the public labels. Births and amounts are not labels: the lives and prices of
+//! a tuple that are accepted add up.
+
+use std::collections::BTreeMap;
+
+use farebox_core::metrics::{BlockedReason, CallOutcome, DURATION_BUCKETS, HostSeries, TupleCounter};
+use farebox_core::protocol::Operation;
+use farebox_core::rules::Tuple;
+use ruint::aliases::U256;
+
+use super::keep::KeepSet;
+
+/// Totals of every living series.
+#[derive(Debug, Default, PartialEq)]
+pub struct Totals {
+    /// By tuple, `born` 0; every living tuple is present.
+    pub tuples: BTreeMap<Tuple, TupleTotals>,
+    /// `blocked_requests_total` by (offer_namespace, offer_name) and reason.
+    pub blocked: BTreeMap<(String, String, BlockedReason), u128>,
+    /// `facilitator_request_duration_seconds`.
+    pub calls: BTreeMap<(Operation, CallOutcome), CallTotals>,
+}
+
+/// Totals of one tuple.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TupleTotals {
+    counters: BTreeMap<TupleCounter, u128>,
+    /// `charged_requests_total`.
+    pub charged: u128,
+    /// `settled_amount_atomic_total`.
+    pub amount: U256,
+    /// `last_payment_success_seconds`; absent until a charge.
+    pub last_success: Option<u64>,
+}
+
+/// A duration histogram.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CallTotals {
+    /// Calls per bucket, not cumulative; the last is `+Inf`.
+    pub buckets: [u128; DURATION_BUCKETS.len() + 1],
+    /// Sum of durations, milliseconds.
+    pub millis: u128,
+}
+
+// === impl Totals ===
+
+impl Totals {
+    /// Zeros for everything that exists before traffic.
+    pub(super) fn zero(keep: &KeepSet) -> Self {
+        let mut totals = Self::default();
+        for tuple in keep.tuples() {
+            totals.tuples.insert(tuple.clone(), TupleTotals::default());
+        }
+        for reason in BlockedReason::ALL {
+            totals.blocked.insert((String::new(), String::new(), *reason), 0);
+        }
+        for operation in [Operation::Verify, Operation::Settle] {
+            for outcome in CallOutcome::ALL {
+                totals.calls.insert((operation, *outcome), CallTotals::default());
+            }
+        }
+        totals
+    }
+
+    pub(super) fn add(&mut self, series: &HostSeries, value: u128) {
+        match series {
+            HostSeries::Tuple(tuple, counter) => {
+                *self.tuple(tuple).counters.entry(*counter).or_default() += value;
+            }
+            HostSeries::Charged(tuple, amount) => {
+                let totals = self.tuple(tuple);
+                totals.charged += value;
+                totals.amount = totals.amount.saturating_add(amount.0.saturating_mul(U256::from(value)));
+            }
+            HostSeries::Blocked(namespace, name, reason) => {
+                *self.blocked.entry((namespace.clone(), name.clone(), *reason)).or_default() += value;
+            }
+            HostSeries::CallBucket(operation, outcome, bucket) => {
+                let calls = self.calls.entry((*operation, *outcome)).or_default();
+                if let Some(count) = calls.buckets.get_mut(*bucket) {
+                    *count += value;
+                }
+            }
+            HostSeries::CallMillis(operation, outcome) => {
+                self.calls.entry((*operation, *outcome)).or_default().millis += value;
+            }
+            HostSeries::LastSuccess(_) | HostSeries::ConfigGeneration => {}
+        }
+    }
+
+    pub(super) fn latest(&mut self, tuple: &Tuple, seconds: u64) {
+        let latest = &mut self.tuple(tuple).last_success;
+        *latest = (*latest).max(Some(seconds));
+    }
+
+    fn tuple(&mut self, tuple: &Tuple) -> &mut TupleTotals {
+        self.tuples.entry(Tuple { born: 0, ..tuple.clone() }).or_default()
+    }
+}
+
+// === impl TupleTotals ===
+
+impl TupleTotals {
+    /// One counter.
+    pub fn get(&self, counter: TupleCounter) -> u128 {
+        self.counters.get(&counter).copied().unwrap_or(0)
+    }
+
+    /// `payment_failed_total`: the sum over its reasons.
+    pub fn failed(&self) -> u128 {
+        let failed = |counter: &TupleCounter| matches!(counter, TupleCounter::PaymentFailed(_));
+        self.counters.iter().filter(|(counter, _)| failed(counter)).map(|(_, value)| value).sum()
+    }
+
+    /// `settlements_unresolved`: opened and not yet closed.
+    pub fn unresolved(&self) -> u128 {
+        self.get(TupleCounter::UnresolvedOpened).saturating_sub(self.get(TupleCounter::UnresolvedClosed))
+    }
+}

@@ -1,0 +1,147 @@
+//! What each proxy says about the last push. Only its own counters count: Envoy echoes the version of a
+//! configuration it refused.
+
+use tracing::{error, info};
+
+use crate::collect::Reading;
+use crate::state::unix_seconds;
+
+/// A proxy, as far as it has reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyState {
+    /// `proxy_instance`.
+    pub name: String,
+    /// Where it is read.
+    pub stats: String,
+    /// Unix seconds of the last reading.
+    pub last_report: Option<u64>,
+    /// Why the last reading failed.
+    pub last_error: Option<String>,
+    /// The generation it said it enforces.
+    pub confirmed: Option<u64>,
+    /// The generation last pushed to it.
+    pub pushed: Option<u64>,
+    /// What became of the push.
+    pub push: PushState,
+    /// Configurations its Envoy has refused since it started.
+    rejected: u64,
+    /// `rejected` when the push was made.
+    rejected_before: u64,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushState {
+    /// Nothing was pushed yet.
+    Idle,
+    /// Not answered yet.
+    Pending,
+    /// Enforced.
+    Confirmed,
+    /// Refused; the proxy enforces the last good.
+    Refused,
+}
+
+/// Seconds without a report after which a proxy no longer counts as connected, and after which its series go.
+const CONNECTED_SECONDS: u64 = 60;
+const FORGOTTEN_SECONDS: u64 = 600;
+
+// === impl ProxyState ===
+
+impl ProxyState {
+    /// A proxy that has not reported.
+    pub const fn new(name: String, stats: String) -> Self {
+        Self {
+            name,
+            stats,
+            last_report: None,
+            last_error: None,
+            confirmed: None,
+            pushed: None,
+            push: PushState::Idle,
+            rejected: 0,
+            rejected_before: 0,
+        }
+    }
+
+    /// A push is about to be written.
+    pub(super) fn pushing(&mut self, generation: u64) {
+        if self.pushed != Some(generation) {
+            self.pushed = Some(generation);
+            self.push = PushState::Pending;
+            self.rejected_before = self.rejected;
+        }
+    }
+
+    /// The proxy was read.
+    pub fn reported(&mut self, reading: &Reading) {
+        if self.last_error.take().is_some() {
+            info!(proxy = self.name, "proxy is readable again");
+        }
+        self.last_report = Some(unix_seconds());
+        self.confirmed = reading.generation;
+        self.rejected = reading.rejected;
+        // An Envoy that restarted counts refusals from zero.
+        self.rejected_before = self.rejected_before.min(reading.rejected);
+        let push = match self.pushed {
+            None => PushState::Idle,
+            pushed if pushed == reading.generation => PushState::Confirmed,
+            _ if self.rejected > self.rejected_before => PushState::Refused,
+            _ => PushState::Pending,
+        };
+        if push != self.push {
+            match push {
+                PushState::Confirmed => info!(proxy = self.name, generation = self.pushed, "rules enforced"),
+                PushState::Refused => error!(
+                    proxy = self.name,
+                    pushed = self.pushed,
+                    enforced = self.confirmed,
+                    "proxy refused the rules and keeps the last good; its own log has the reason"
+                ),
+                PushState::Idle | PushState::Pending => {}
+            }
+        }
+        self.push = push;
+    }
+
+    /// The proxy could not be read.
+    pub fn unreadable(&mut self, error: String) {
+        if self.last_error.is_none() {
+            tracing::warn!(proxy = self.name, "proxy cannot be read: {error}");
+        }
+        self.last_error = Some(error);
+    }
+
+    /// Whether nothing more is to be learned about the last push by asking often.
+    pub(super) fn has_answered(&self) -> bool {
+        matches!(self.push, PushState::Idle | PushState::Confirmed | PushState::Refused)
+    }
+
+    /// Reported within the last minute.
+    pub fn is_connected(&self, now: u64) -> bool {
+        self.silence(now).is_some_and(|seconds| seconds <= CONNECTED_SECONDS)
+    }
+
+    /// Reported within the last ten minutes.
+    pub fn is_known(&self, now: u64) -> bool {
+        self.silence(now).is_some_and(|seconds| seconds <= FORGOTTEN_SECONDS)
+    }
+
+    fn silence(&self, now: u64) -> Option<u64> {
+        self.last_report.map(|at| now.saturating_sub(at))
+    }
+}
+
+// === impl PushState ===
+
+impl PushState {
+    /// As `/status` shows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Pending => "pending",
+            Self::Confirmed => "confirmed",
+            Self::Refused => "refused",
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The pricing rules: where they come from, and the one function that puts them in force.
+
+mod loader;
+mod readiness;
+mod watch;
+
+pub use loader::{Loader, Source};
+pub use readiness::{AllKnown, Known, Readiness};
+pub use watch::{Candidate, Watch, watch};
+
+#[cfg(test)]
+mod loader_tests;
+#[cfg(test)]
+mod watch_tests;

@@ -1,0 +1,153 @@
+//! Whether the facilitator's kinds are known. Paid routes answer 503 until they are; once loaded they stay,
+//! as a facilitator that is away for a while is no reason to refuse what it supported a minute ago.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::facilitator::{Supported, fetch};
+use crate::state::unix_seconds;
+
+/// What is known of one facilitator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its address.
+    pub url: String,
+    /// Its kinds, once loaded.
+    pub supported: Option<Arc<Supported>>,
+    /// Unix seconds.
+    pub loaded_at: Option<u64>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+}
+
+/// Asks the facilitator of the active rules what it supports.
+#[derive(Debug)]
+pub struct Readiness {
+    wanted: watch::Sender<String>,
+    known: watch::Receiver<AllKnown>,
+}
+
+/// By address. Pricing files name few facilitators over a companion's life.
+pub type AllKnown = BTreeMap<String, Known>;
+
+/// Pause after a failure, doubled up to the maximum.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const MAX_RETRY: Duration = Duration::from_secs(5);
+/// Pause after a success.
+const REFRESH: Duration = Duration::from_secs(300);
+/// How long one attempt may take.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Starts asking as soon as [`Self::want`] names an address; ends when dropped.
+    pub fn start(client: reqwest::Client) -> Self {
+        let (wanted, wishes) = watch::channel(String::new());
+        let (publish, known) = watch::channel(AllKnown::default());
+        tokio::spawn(keep_asking(client, wishes, publish));
+        Self { wanted, known }
+    }
+
+    /// Names the facilitator to ask.
+    pub fn want(&self, url: &str) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = wanted != url;
+            if changed {
+                url.clone_into(wanted);
+            }
+            changed
+        });
+    }
+
+    /// What is known of the facilitator at `url`.
+    pub fn known(&self, url: &str) -> Known {
+        self.known.borrow().get(url).cloned().unwrap_or_else(|| Known::nothing(url))
+    }
+
+    /// Asks for `url` and waits for its kinds, but not longer than `limit`.
+    pub async fn wait(&self, url: &str, limit: Duration) {
+        self.want(url);
+        let mut known = self.known.clone();
+        let loaded = known.wait_for(|all| all.get(url).is_some_and(|known| known.supported.is_some()));
+        let _ = tokio::time::timeout(limit, loaded).await;
+    }
+
+    /// Completes when something new is known; see [`watch::Receiver::changed`].
+    pub fn changes(&self) -> watch::Receiver<AllKnown> {
+        self.known.clone()
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn nothing(url: &str) -> Self {
+        Self { url: url.to_owned(), ..Self::default() }
+    }
+
+    /// Networks for which the facilitator takes version 1 payments.
+    pub fn v1_networks(&self) -> BTreeSet<String> {
+        self.supported.as_ref().map(|supported| supported.v1_networks()).unwrap_or_default()
+    }
+}
+
+async fn keep_asking(
+    client: reqwest::Client,
+    mut wishes: watch::Receiver<String>,
+    publish: watch::Sender<AllKnown>,
+) {
+    let mut retry = FIRST_RETRY;
+    loop {
+        let url = wishes.borrow_and_update().clone();
+        let pause = if url.is_empty() {
+            REFRESH
+        } else {
+            let outcome = tokio::time::timeout(ATTEMPT_LIMIT, fetch(&client, &url)).await;
+            let outcome =
+                outcome.map_or_else(|_| Err("timed out".to_owned()), |done| done.map_err(|e| e.to_string()));
+            let good = outcome.is_ok();
+            publish.send_if_modified(|all| {
+                note(all.entry(url.clone()).or_insert_with(|| Known::nothing(&url)), outcome)
+            });
+            let pause = if good { REFRESH } else { retry };
+            retry = if good { FIRST_RETRY } else { (retry * 2).min(MAX_RETRY) };
+            pause
+        };
+        tokio::select! {
+            wish = wishes.changed() => {
+                if wish.is_err() {
+                    return;
+                }
+                retry = FIRST_RETRY;
+            }
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Whether it is news.
+fn note(known: &mut Known, outcome: Result<Supported, String>) -> bool {
+    let before = known.clone();
+    match outcome {
+        Ok(supported) => {
+            if known.supported.as_deref() != Some(&supported) {
+                info!(url = known.url, kinds = supported.kinds.len(), "facilitator kinds loaded");
+            }
+            known.supported = Some(Arc::new(supported));
+            known.loaded_at = Some(unix_seconds());
+            known.last_error = None;
+        }
+        Err(error) => {
+            if known.last_error.as_ref() != Some(&error) {
+                warn!(url = known.url, "facilitator kinds cannot be loaded: {error}");
+            }
+            known.last_error = Some(error);
+        }
+    }
+    *known != before
+}

@@ -1,0 +1,86 @@
+//! The `/status` document. Times are Unix seconds.
+
+use farebox_core::rules::{Finding, Severity, Skipped};
+use serde_json::{Value, json};
+
+use crate::publish::ProxyState;
+use crate::state::{Attempt, State};
+
+/// The document of a state.
+pub(super) fn of(state: &State, now: u64) -> Value {
+    let active = state.active.as_ref();
+    let not_ready = state.not_ready();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": state.started_at,
+        "ready": not_ready.is_none(),
+        "not_ready": not_ready,
+        "config_source": "file",
+        "config_path": state.pricing,
+        "config_generation": active.map(|active| active.generation),
+        "config_hash": active.map(|active| &active.hash),
+        "config_applied_at": active.map(|active| active.applied_at),
+        "config_err_since": state.config_err_since,
+        "last_reload": state.last_attempt.as_ref().map(|last| reload(last, &state.pricing)),
+        "publish_error": state.publish_error,
+        "skipped": active.map(|active| {
+            active.snapshot.skipped.iter().map(|skipped| skip(skipped, &state.pricing)).collect::<Vec<_>>()
+        }),
+        "facilitator": {
+            "url": state.facilitator.url,
+            "ready": state.facilitator.kinds.is_some(),
+            "kinds": state.facilitator.kinds,
+            "loaded_at": state.facilitator.loaded_at,
+            "last_error": state.facilitator.last_error,
+        },
+        "proxies": state.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
+    })
+}
+
+fn reload(attempt: &Attempt, pricing: &str) -> Value {
+    json!({
+        "result": attempt.result.as_str(),
+        "at": attempt.at,
+        "error": attempt.error,
+        "findings": attempt.findings.iter().map(|found| finding(found, pricing)).collect::<Vec<_>>(),
+    })
+}
+
+fn finding(finding: &Finding, pricing: &str) -> Value {
+    let severity = match finding.severity {
+        Severity::Warning => "warning",
+        Severity::Skip => "skip",
+        Severity::Reject => "reject",
+    };
+    json!({
+        "severity": severity,
+        "place": format!("{pricing}:{}", finding.line),
+        "key": finding.key,
+        "message": finding.message,
+    })
+}
+
+fn skip(skipped: &Skipped, pricing: &str) -> Value {
+    json!({
+        "offer_namespace": skipped.offer_namespace,
+        "offer_name": skipped.offer_name,
+        "pattern": skipped.pattern,
+        "scope": skipped.scope.as_str(),
+        "reason": skipped.reason.as_str(),
+        "place": format!("{pricing}:{}", skipped.line),
+    })
+}
+
+fn proxy(proxy: &ProxyState, now: u64) -> Value {
+    json!({
+        "proxy": "envoy",
+        "name": proxy.name,
+        "stats": proxy.stats,
+        "connected": proxy.is_connected(now),
+        "state": proxy.push.as_str(),
+        "generation_pushed": proxy.pushed,
+        "generation_confirmed": proxy.confirmed,
+        "last_report": proxy.last_report,
+        "last_error": proxy.last_error,
+    })
+}

@@ -1,0 +1,194 @@
+//! Everything `/metrics`, `/readyz` and `/status` tell, behind one lock: a reader sees the state before or
+//! after a load, never a mix.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use farebox_core::rules::{Finding, Snapshot};
+
+use crate::aggregate::Aggregate;
+use crate::publish::ProxyState;
+
+/// Shared by the loader, the collector, the publisher and the server.
+#[derive(Debug, Clone)]
+pub struct Shared(Arc<Mutex<State>>);
+
+/// What the companion knows.
+#[derive(Debug)]
+pub struct State {
+    /// Unix seconds.
+    pub started_at: u64,
+    /// Place of the pricing file, as people see it.
+    pub pricing: String,
+    /// The rules in force; `None` until the first load succeeds.
+    pub active: Option<Active>,
+    /// The last load attempt.
+    pub last_attempt: Option<Attempt>,
+    /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
+    pub config_err_since: Option<u64>,
+    /// When a load was last applied or found unchanged, Unix seconds.
+    pub last_success_at: Option<u64>,
+    /// Load attempts by result, in the order of [`ReloadResult::ALL`].
+    pub reloads: [u64; 3],
+    /// Why the last push could not be written; `None` once it was.
+    pub publish_error: Option<String>,
+    /// The facilitator of the active rules.
+    pub facilitator: FacilitatorState,
+    /// Every proxy of the settings.
+    pub proxies: Vec<ProxyState>,
+    /// The proxies' counters.
+    pub aggregate: Aggregate,
+}
+
+/// The rules in force.
+#[derive(Debug, Clone)]
+pub struct Active {
+    /// See [`farebox_core::rules::PushedRules::generation`].
+    pub generation: u64,
+    /// Content hash of the push.
+    pub hash: String,
+    /// The resolved rules.
+    pub snapshot: Arc<Snapshot>,
+    /// Unix seconds.
+    pub applied_at: u64,
+    /// The last generation that removed a series: proxies get fresh VMs then, which is the only way an Envoy
+    /// drops a counter.
+    pub swept: u64,
+}
+
+/// One load attempt.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// What came of it.
+    pub result: ReloadResult,
+    /// Unix seconds.
+    pub at: u64,
+    /// Why it was rejected, if not by a finding.
+    pub error: Option<String>,
+    /// What the file was found to hold.
+    pub findings: Vec<Finding>,
+}
+
+/// `result` of `config_reloads_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// New rules are in force.
+    Applied,
+    /// The rules say what they said before.
+    Unchanged,
+    /// The last good rules stay.
+    Rejected,
+}
+
+/// Whether the facilitator's kinds are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FacilitatorState {
+    /// Address in use; empty until the first load.
+    pub url: String,
+    /// `version scheme network` of each kind; `None` until loaded.
+    pub kinds: Option<Vec<String>>,
+    /// Unix seconds.
+    pub loaded_at: Option<u64>,
+    /// Why the last attempt to load them failed.
+    pub last_error: Option<String>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Shares a state.
+    pub fn new(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Locks it. Never held across an await or a write to a file.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// The state before the first load.
+    pub fn new(pricing: String, proxies: Vec<ProxyState>, aggregate: Aggregate) -> Self {
+        Self {
+            started_at: unix_seconds(),
+            pricing,
+            active: None,
+            last_attempt: None,
+            config_err_since: None,
+            last_success_at: None,
+            reloads: [0; 3],
+            publish_error: None,
+            facilitator: FacilitatorState::default(),
+            proxies,
+            aggregate,
+        }
+    }
+
+    /// Notes a load attempt.
+    pub fn attempted(&mut self, attempt: Attempt) {
+        self.reloads[attempt.result as usize] += 1;
+        if attempt.result == ReloadResult::Rejected {
+            self.config_err_since.get_or_insert(attempt.at);
+        } else {
+            self.config_err_since = None;
+            self.last_success_at = Some(attempt.at);
+        }
+        self.last_attempt = Some(attempt);
+    }
+
+    /// Why the companion is not ready; `None` if it is.
+    pub fn not_ready(&self) -> Option<String> {
+        if self.active.is_none() {
+            let cause = match &self.last_attempt {
+                None => "no attempt has finished yet".to_owned(),
+                Some(attempt) => attempt.cause(&self.pricing),
+            };
+            return Some(format!("configuration not loaded: {cause}"));
+        }
+        self.publish_error.as_ref().map(|error| format!("configuration not published: {error}"))
+    }
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// The first thing that rejected it, with its place.
+    pub fn cause(&self, pricing: &str) -> String {
+        use farebox_core::rules::Severity;
+
+        if let Some(error) = &self.error {
+            return error.clone();
+        }
+        let first = self.findings.iter().find(|finding| finding.severity == Severity::Reject);
+        first.map_or_else(|| "nothing is wrong".to_owned(), |finding| describe(pricing, finding))
+    }
+}
+
+// === impl ReloadResult ===
+
+impl ReloadResult {
+    /// Every result, in contract order.
+    pub const ALL: [Self; 3] = [Self::Applied, Self::Unchanged, Self::Rejected];
+
+    /// The label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// `file:line: key: message`.
+pub fn describe(pricing: &str, finding: &Finding) -> String {
+    format!("{pricing}:{}: {}: {}", finding.line, finding.key, finding.message)
+}
+
+/// The time of day.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
