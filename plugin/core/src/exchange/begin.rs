@@ -1,12 +1,254 @@
 //! The request head: path, route, gate, challenge, local checks (contract 6.2 rows 1 to 14).
 
-use super::{RequestHead, Turn};
-use crate::Now;
-use crate::rules::RuleSet;
 use std::sync::Arc;
 
+use super::attempt::Attempt;
+use super::refusal::{Cause, Counted};
+use super::reply::{Asker, Terms, Told, payment_required, refuse};
+use super::seen::{PaymentLine, Seen};
+use super::strip::{Strip, to_upstream};
+use super::url::{is_private, resource_url};
+use super::{Next, Passing, RequestHead, Reserving, Turn};
+use crate::Now;
+use crate::evm::{PERMIT2, TransferMethod};
+use crate::metrics::{FailureReason, Stamp, TupleCounter};
+use crate::protocol::{CallBody, CheckPolicy, Checked, Payment, PaymentError, check, find_match};
+use crate::replay::ReplayKey;
+use crate::rules::{
+    CanonicalPath, ChargeIndex, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet,
+    TupleIndex, Unmatched, canonicalize,
+};
+
 /// Starts an exchange. Total: any bytes in, one turn out.
+///
+/// The rules are pinned: what this exchange does later, and the indexes in its stamps, refer to them.
 pub fn begin(rules: &Arc<RuleSet>, head: &RequestHead<'_>, now: Now) -> Turn {
-    let _ = (rules, head, now);
-    todo!()
+    let seen = Seen::scan(head);
+    let asker = Asker::of(&seen);
+    if !rules.is_loaded() {
+        return block(Cause::ConfigNotLoaded, None, asker);
+    }
+    let path = match canonicalize(seen.path) {
+        Ok(path) => path,
+        Err(why) => return block_saying(Cause::AmbiguousPath, None, asker, &Told::message(why.0)),
+    };
+    let index = match rules.lookup(&path) {
+        Lookup::Route(index) => index,
+        Lookup::Protected => return block(Cause::ProtectedPrefix, None, asker),
+        Lookup::Ambiguous => {
+            let told = Told::message("it means different routes with and without its parameters");
+            return block_saying(Cause::AmbiguousPath, None, asker, &told);
+        }
+        Lookup::Unmatched => {
+            return match rules.settings.unmatched {
+                Unmatched::Deny => block(Cause::Unmatched, None, asker),
+                Unmatched::Pass => forward(head, Strip::Identity, None),
+            };
+        }
+    };
+    let Some(route) = rules.routes.get(index.0 as usize) else {
+        return block(Cause::BlockedInternal, None, asker);
+    };
+    match route.gate {
+        Gate::Free => forward(head, Strip::Payments, path.rewritten.as_deref()),
+        Gate::Blocked => block(Cause::RouteMisconfigured, Some(route.offer), asker),
+        Gate::Auth => block(Cause::AuthUnsupported, Some(route.offer), asker),
+        Gate::Paid => priced(rules, index, route, &path, &seen, head, now),
+    }
+}
+
+/// A priced route, before its payment stage.
+fn priced(
+    rules: &Arc<RuleSet>,
+    index: RouteIndex,
+    route: &Route,
+    path: &CanonicalPath,
+    seen: &Seen<'_>,
+    head: &RequestHead<'_>,
+    now: Now,
+) -> Turn {
+    let asker = Asker::of(seen);
+    if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) {
+        return block(Cause::FacilitatorNotReady, Some(route.offer), asker);
+    }
+    let upgrade = seen.wants_upgrade();
+    if upgrade && !route.options.iter().any(|(option, _)| option.flow == Flow::Upfront) {
+        return block(Cause::UpgradeUnsupported, Some(route.offer), asker);
+    }
+    if seen.is_preflight() {
+        return forward(head, Strip::Payments, path.rewritten.as_deref());
+    }
+    let (Some((primary, _)), Some(challenge)) = (route.options.first(), route.challenge.as_ref()) else {
+        return block(Cause::BlockedInternal, Some(route.offer), asker);
+    };
+    let Some(primary) = tuple_of(primary) else {
+        return block(Cause::BlockedInternal, Some(route.offer), asker);
+    };
+    let url = resource_url(seen, head.transport, path, route.public.as_ref(), &rules.settings);
+    let stage = Stage { rules, index, route, path, seen, head, now, upgrade, primary };
+    let (line, in_signature) = seen.payment();
+    let terms = Terms { challenge, url: &url, settings: &rules.settings };
+    let value = match line {
+        PaymentLine::Absent => return stage.challenge(terms),
+        _ if seen.is_head() => return stage.challenge(terms),
+        _ if !stage.is_secure() => {
+            return stage.refuse(primary, terms, Cause::InsecureTransport, &Told::default());
+        }
+        PaymentLine::Repeated => {
+            let told = Told::message("the header is repeated");
+            return stage.refuse(primary, terms, Cause::InvalidPaymentHeader, &told);
+        }
+        PaymentLine::One(value) => value,
+    };
+    match stage.attempt(value, in_signature, &url) {
+        Ok(reserving) => {
+            Turn { stamps: vec![stage.counted()], keys: Vec::new(), next: Next::Reserve(Box::new(reserving)) }
+        }
+        Err(refusal) => stage.refuse(refusal.tuple, terms, refusal.cause, &refusal.told),
+    }
+}
+
+/// The payment stage of one request: it counts as evaluated, whatever comes of it.
+struct Stage<'a> {
+    rules: &'a Arc<RuleSet>,
+    index: RouteIndex,
+    route: &'a Route,
+    path: &'a CanonicalPath,
+    seen: &'a Seen<'a>,
+    head: &'a RequestHead<'a>,
+    now: Now,
+    upgrade: bool,
+    primary: TupleIndex,
+}
+
+/// A payment that goes no further, and the tuple it is counted under.
+struct Refusal {
+    tuple: TupleIndex,
+    cause: Cause,
+    told: Told,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    fn new(tuple: TupleIndex, cause: Cause, told: Told) -> Box<Self> {
+        Box::new(Self { tuple, cause, told })
+    }
+}
+
+// === impl Stage ===
+
+impl Stage<'_> {
+    fn counted(&self) -> Stamp {
+        Stamp::Tuple(self.primary, TupleCounter::Requests)
+    }
+    fn challenge(&self, terms: Terms<'_>) -> Turn {
+        Turn {
+            stamps: vec![self.counted(), Stamp::Tuple(self.primary, TupleCounter::PaymentRequired)],
+            keys: Vec::new(),
+            next: Next::Reply(payment_required(terms, Asker::of(self.seen))),
+        }
+    }
+    fn refuse(&self, tuple: TupleIndex, terms: Terms<'_>, cause: Cause, told: &Told) -> Turn {
+        let reason = match cause.row().counted {
+            Counted::Failed(reason) => reason,
+            Counted::Blocked(_) | Counted::UpstreamFailed => FailureReason::InternalError,
+        };
+        Turn {
+            stamps: vec![self.counted(), Stamp::Tuple(tuple, TupleCounter::PaymentFailed(reason))],
+            keys: Vec::new(),
+            next: Next::Reply(refuse(cause, told, Some(terms), Asker::of(self.seen))),
+        }
+    }
+    /// Whether nobody on the open network could have read the payment on its way.
+    fn is_secure(&self) -> bool {
+        let settings = &self.rules.settings;
+        !settings.require_secure_transport
+            || self.head.transport.tls
+            || (settings.trust_forwarded && self.seen.forwarded_https())
+            || self.head.transport.peer.is_some_and(is_private)
+    }
+    /// Rows 12 to 14: decode, match, check.
+    fn attempt(&self, value: &[u8], in_signature: bool, url: &str) -> Result<Reserving, Box<Refusal>> {
+        let settings = &self.rules.settings;
+        let payment = Payment::decode(value, in_signature, settings.max_payment_bytes).map_err(|error| {
+            Refusal::new(self.primary, Cause::InvalidPaymentHeader, decode_refusal(&error))
+        })?;
+        let (option, charge) = self
+            .find(&payment)
+            .ok_or_else(|| Refusal::new(self.primary, Cause::NoMatchingRequirement, Told::default()))?;
+        let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
+        let tuple = tuple_of(option).ok_or_else(internal)?;
+        let policy = CheckPolicy::from_settings(settings);
+        let checked = check(&payment, option, &policy, self.now.unix_seconds())
+            .map_err(|refused| Refusal::new(tuple, Cause::PaymentInvalid, Told::code(refused.code)))?;
+        let nonce = payment.nonce().ok_or_else(internal)?;
+        let ends = payment.valid_before().ok_or_else(internal)?.to_u64().unwrap_or(u64::MAX);
+        let horizon = self.now.unix_seconds().saturating_add(settings.replay_horizon_seconds);
+        if option.flow == Flow::Upfront && ends > horizon {
+            let seconds = settings.replay_horizon_seconds;
+            let message = format!("the authorization must end within {seconds} seconds from now");
+            return Err(Refusal::new(tuple, Cause::PaymentInvalid, Told::message(message)));
+        }
+        let contract = match option.transfer_method {
+            TransferMethod::Eip3009 => option.asset,
+            TransferMethod::Permit2 => PERMIT2,
+        };
+        let Checked { payer, .. } = checked;
+        let body = CallBody::new(&payment, &checked, option, url, settings.minimal_payload);
+        let attempt = Attempt {
+            rules: Arc::clone(self.rules),
+            route: self.index,
+            option: option.clone(),
+            tuple,
+            charge,
+            asker: Asker::of(self.seen),
+            url: url.to_owned(),
+            version: payment.version,
+            payer,
+            nonce,
+            key: ReplayKey::new(&option.network, &contract, &payer, &nonce),
+            keep_until: ends.saturating_add(settings.clock_skew_seconds).min(horizon),
+            edits: to_upstream(self.head, Strip::Browser, self.path.rewritten.as_deref()),
+        };
+        Ok(Reserving::new(attempt, body))
+    }
+    /// The option the payment takes; an upgraded connection can only be paid upfront.
+    fn find(&self, payment: &Payment) -> Option<(&PaymentOption, ChargeIndex)> {
+        let payable = || {
+            let options = self.route.options.iter();
+            options.filter(|(option, _)| !self.upgrade || option.flow == Flow::Upfront)
+        };
+        let place = find_match(payment, payable().map(|(option, _)| option))?;
+        payable().nth(place).map(|(option, charge)| (option, *charge))
+    }
+}
+
+fn forward(head: &RequestHead<'_>, strip: Strip, path: Option<&str>) -> Turn {
+    let edits = to_upstream(head, strip, path);
+    Turn { stamps: Vec::new(), keys: Vec::new(), next: Next::Forward(edits, Passing::new()) }
+}
+
+fn block(cause: Cause, offer: Option<OfferIndex>, asker: Asker) -> Turn {
+    block_saying(cause, offer, asker, &Told::default())
+}
+
+fn block_saying(cause: Cause, offer: Option<OfferIndex>, asker: Asker, told: &Told) -> Turn {
+    let stamps = match cause.row().counted {
+        Counted::Blocked(reason) => vec![Stamp::Blocked(offer, reason)],
+        Counted::Failed(_) | Counted::UpstreamFailed => Vec::new(),
+    };
+    Turn { stamps, keys: Vec::new(), next: Next::Reply(refuse(cause, told, None, asker)) }
+}
+
+fn decode_refusal(error: &PaymentError) -> Told {
+    let code = match error {
+        PaymentError::Version => "invalid_x402_version",
+        _ => "invalid_payload",
+    };
+    Told { code: Some(code.to_owned()), message: Some(error.to_string()), ..Told::default() }
+}
+
+fn tuple_of(option: &PaymentOption) -> Option<TupleIndex> {
+    u32::try_from(option.tuple).ok().map(TupleIndex)
 }

@@ -21,7 +21,8 @@ pub struct Turn {
 /// The one thing to do next.
 #[derive(Debug)]
 pub enum Next {
-    /// Send the request to the upstream with these edits; nothing will be settled for it.
+    /// Send the request to the upstream with these edits; nothing is settled for it and its response
+    /// goes through untouched.
     Forward(HeaderEdits, Passing),
     /// Send the request to the upstream with these edits, then hand the response head to the state.
     Serve(HeaderEdits, Box<Upstream>),
@@ -40,7 +41,7 @@ pub enum Next {
 pub struct HeaderEdits {
     /// Names to remove, as they appear in the head (lower case).
     pub remove: Vec<String>,
-    /// Names to set.
+    /// Names to set, lower case; `:path` may be among those of a request.
     pub set: Vec<(Cow<'static, str>, String)>,
 }
 
@@ -49,7 +50,7 @@ pub struct HeaderEdits {
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
-    /// Headers, complete but for content-length.
+    /// Headers, complete but for content-length. Names in lower case; none comes from the upstream.
     pub headers: Vec<(Cow<'static, str>, String)>,
     /// Body; empty for HEAD.
     pub body: Vec<u8>,

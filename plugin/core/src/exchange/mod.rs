@@ -7,24 +7,37 @@
 //! ```text
 //! begin ─┬─ Reply                                   challenge, refusal, block
 //!        ├─ Forward(Passing)                        free, preflight, unmatched pass
-//!        └─ Reserve ─ reserved ─┬─ Call(verify) ─ answered ─ Forward(Serving)
-//!                               ├─ Call(settle) ─ answered ─ Forward(Paid)       upfront, or unresolved before
-//!                               └─ Forward(Paid)                                 redeemed
-//! Serving ─ response ─┬─ Call(settle) ─ answered ─ Release(Delivering) | Reply
-//!                     └─ Release(Done)                                           error, redirect
-//! Paid    ─ response ─── Release(Delivering)
-//! any     ─ abandoned ── the client went away
+//!        └─ Reserve ─ reserved ─┬─ Reply                                         replayed, no room
+//!                               ├─ Call(verify) ─ answered ─ Serve | Reply
+//!                               ├─ Call(settle) ─ answered ─ Serve | Reply       upfront, or unresolved before
+//!                               └─ Serve                                         redeemed
+//! Serve(Upstream) ─ response ─┬─ Call(settle) ─ answered ─ Release(Delivering) | Reply
+//!                             ├─ Release(Delivering)                             settled before
+//!                             ├─ Release                                         error, redirect
+//!                             └─ Reply                                           no usable answer
+//! Call(settle) ─ answered ─ Call(settle)            once, if the facilitator says it is pending
+//! Calling, Upstream ─ abandoned                     the client went away
+//! Delivering ─ ended                                the stream is over
 //! ```
+//!
+//! All indexes in stamps refer to the [`crate::rules::RuleSet`] given to [`begin`], which a shell keeps
+//! for as long as the exchange lives.
 //!
 //! Every refusal is a row of [`refusal`]: cause → who is at fault → status → body → metric reason.
 
 pub mod refusal;
 
+mod attempt;
 mod begin;
 mod effects;
 mod head;
 mod paying;
+mod reply;
+mod response;
+mod seen;
 mod serving;
+mod strip;
+mod url;
 
 pub use begin::begin;
 pub use effects::{Call, HeaderEdits, Next, Reply, Turn};

@@ -1,25 +1,23 @@
-//! From a checked payment to the upstream: reservation, verify, settle-first (rows 15 to 22).
+//! From a checked payment to the upstream: reservation, verify, settle-first (rows 15 to 22), and the
+//! call that settles after the upstream answered (rows 28 to 30).
 
-use super::{Abandoned, Call, Turn};
+use super::attempt::{Attempt, Keys, call_stamp};
+use super::refusal::Cause;
+use super::reply::{Told, push_receipts};
+use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Turn, Upstream};
 use crate::Now;
-use crate::replay::{Reservation, Reserve};
+use crate::evm::TransferMethod;
+use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
+use crate::protocol::{
+    CallBody, Operation, SettleOutcome, VerifyOutcome, read_settle_reply, read_verify_reply,
+};
+use crate::replay::{KeyChange, Reservation, Reserve};
 
-/// Waits for a reservation.
+/// Waits for a reservation. A shell answers it at once, so there is no way to abandon it.
 #[derive(Debug)]
 pub struct Reserving {
-    _private: (),
-}
-
-impl Reserving {
-    /// What to reserve.
-    pub fn request(&self) -> Reserve {
-        todo!()
-    }
-    /// The answer of the replay table.
-    pub fn reserved(self, reservation: Reservation, now: Now) -> Turn {
-        let _ = (reservation, now);
-        todo!()
-    }
+    attempt: Box<Attempt>,
+    body: CallBody,
 }
 
 /// What came of a facilitator call.
@@ -34,31 +32,336 @@ pub enum Answer<'a> {
     },
     /// No reply in time.
     TimedOut,
-    /// No connection, or none that carried a reply.
+    /// No connection, or none that carried a reply. The call may have arrived.
     Unreachable,
     /// The reply broke off.
     Cut,
+    /// The host refused to make the call: not a byte of it left.
+    NotSent,
 }
 
 /// Waits for the facilitator: to verify, to settle first, or to settle after the upstream answered.
+///
+/// While it waits for the last, the response is held ([`Calling::holds_response`]).
 #[derive(Debug)]
 pub struct Calling {
-    _private: (),
+    attempt: Box<Attempt>,
+    call: Call,
+    started: Now,
+    purpose: Purpose,
 }
 
+#[derive(Debug)]
+enum Purpose {
+    Verify,
+    Settle {
+        when: When,
+        /// The transaction of a first reply that said pending: this call repeats the one it answered.
+        pending: Option<String>,
+    },
+}
+
+/// At which point of a request a settle call is made.
+#[derive(Debug)]
+enum When {
+    /// Before the upstream, because the route says so.
+    Upfront,
+    /// Before the upstream, because an earlier attempt with this payment has an unknown outcome.
+    Again { transaction: Option<String> },
+    /// With the response held; the edits are for its release.
+    AtResponse(HeaderEdits),
+}
+
+// === impl Reserving ===
+
+impl Reserving {
+    pub(super) fn new(attempt: Attempt, body: CallBody) -> Self {
+        Self { attempt: Box::new(attempt), body }
+    }
+    /// What to reserve.
+    pub fn request(&self) -> Reserve {
+        self.attempt.reserve()
+    }
+    /// The answer of the replay table.
+    pub fn reserved(self, reservation: Reservation, now: Now) -> Turn {
+        let Self { attempt, body } = self;
+        match reservation {
+            Reservation::Fresh if attempt.upfront() => {
+                let settling = vec![attempt.key(KeyChange::Settling)];
+                settle(attempt, body.0, When::Upfront, Vec::new(), settling, now)
+            }
+            Reservation::Fresh => {
+                let purpose = Purpose::Verify;
+                let calling = Calling::new(attempt, Operation::Verify, body.0, purpose, now);
+                Turn { stamps: Vec::new(), keys: Vec::new(), next: Next::Call(Box::new(calling)) }
+            }
+            Reservation::Unresolved { transaction, first_seen } => {
+                let opened = first_seen.then(|| attempt.stamp(TupleCounter::UnresolvedOpened));
+                let stamps = opened.into_iter().collect();
+                settle(attempt, body.0, When::Again { transaction }, stamps, Vec::new(), now)
+            }
+            Reservation::Redeem { transaction } => {
+                let mut attempt = attempt;
+                let edits = attempt.take_edits();
+                let upstream = Upstream::redeemed(attempt, transaction);
+                Turn { stamps: Vec::new(), keys: Vec::new(), next: Next::Serve(edits, Box::new(upstream)) }
+            }
+            Reservation::InFlight => replayed(&attempt, Cause::PaymentInFlight, ReplayState::InFlight),
+            Reservation::Delivered => replayed(&attempt, Cause::PaymentUsed, ReplayState::Settled),
+            Reservation::OtherRoute => {
+                replayed(&attempt, Cause::PaymentBoundElsewhere, ReplayState::OtherRoute)
+            }
+            Reservation::Full | Reservation::Unavailable => {
+                attempt.refuse(Cause::ReplayGuardUnavailable, &Told::default(), Vec::new(), Vec::new())
+            }
+        }
+    }
+}
+
+fn replayed(attempt: &Attempt, cause: Cause, state: ReplayState) -> Turn {
+    let code = match attempt.option.transfer_method {
+        TransferMethod::Eip3009 => "invalid_exact_evm_nonce_already_used",
+        TransferMethod::Permit2 => "permit2_invalid_nonce",
+    };
+    let told = Told { code: Some(code.to_owned()), ..Told::default() };
+    let stamps = vec![attempt.stamp(TupleCounter::ReplayRejected(state))];
+    attempt.refuse(cause, &told, stamps, Vec::new())
+}
+
+/// Settles with the response held.
+pub(super) fn settle_at_response(attempt: Box<Attempt>, body: Vec<u8>, edits: HeaderEdits, now: Now) -> Turn {
+    let settling = vec![attempt.key(KeyChange::Settling)];
+    settle(attempt, body, When::AtResponse(edits), Vec::new(), settling, now)
+}
+
+fn settle(
+    attempt: Box<Attempt>,
+    body: Vec<u8>,
+    when: When,
+    stamps: Vec<Stamp>,
+    keys: Keys,
+    now: Now,
+) -> Turn {
+    let purpose = Purpose::Settle { when, pending: None };
+    let calling = Calling::new(attempt, Operation::Settle, body, purpose, now);
+    Turn { stamps, keys, next: Next::Call(Box::new(calling)) }
+}
+
+// === impl Calling ===
+
 impl Calling {
+    fn new(
+        attempt: Box<Attempt>,
+        operation: Operation,
+        body: Vec<u8>,
+        purpose: Purpose,
+        started: Now,
+    ) -> Self {
+        let call = Call { operation, body, timeout_ms: attempt.timeout_ms(operation) };
+        Self { attempt, call, started, purpose }
+    }
     /// The call to make.
     pub fn call(&self) -> &Call {
-        todo!()
+        &self.call
+    }
+    /// Whether a response head waits for this call; else it is the request head.
+    pub fn holds_response(&self) -> bool {
+        matches!(self.purpose, Purpose::Settle { when: When::AtResponse(_), .. })
     }
     /// The facilitator answered, or did not.
     pub fn answered(self, answer: Answer<'_>, now: Now) -> Turn {
-        let _ = (answer, now);
-        todo!()
+        let Self { attempt, call, started, purpose } = self;
+        match purpose {
+            Purpose::Verify => verified(attempt, call.body, answer, started, now),
+            Purpose::Settle { when, pending } => {
+                Settling { attempt, body: call.body, when, pending, started, now }.answered(answer)
+            }
+        }
     }
-    /// The client went away and no answer can reach this state any more.
+    /// The client went away and no answer can reach this state any more. A settle call goes on without
+    /// us, so its outcome is unknown from here on.
     pub fn abandoned(self, now: Now) -> Abandoned {
-        let _ = now;
-        todo!()
+        let Self { attempt, started, purpose, call } = self;
+        let mut stamps = vec![call_stamp(call.operation, CallOutcome::Unreachable, started, now)];
+        match purpose {
+            Purpose::Verify => attempt.client_gone(stamps, KeyChange::Free),
+            Purpose::Settle { when, pending } => {
+                if !matches!(when, When::Again { .. }) {
+                    stamps.push(attempt.stamp(TupleCounter::UnresolvedOpened));
+                }
+                stamps.push(attempt.failed(FailureReason::SettlementFailed));
+                Abandoned { stamps, keys: vec![attempt.key(KeyChange::Unknown { transaction: pending })] }
+            }
+        }
     }
+}
+
+fn verified(mut attempt: Box<Attempt>, body: Vec<u8>, answer: Answer<'_>, started: Now, now: Now) -> Turn {
+    let stamps = |outcome| vec![call_stamp(Operation::Verify, outcome, started, now)];
+    let free = vec![attempt.key(KeyChange::Free)];
+    let (status, reply) = match answer {
+        Answer::Reply { status, body } => (status, body),
+        Answer::TimedOut | Answer::Unreachable | Answer::Cut | Answer::NotSent => {
+            let stamps = stamps(without_reply(answer));
+            return attempt.refuse(Cause::FacilitatorUnreachable, &Told::default(), stamps, free);
+        }
+    };
+    match read_verify_reply(status, reply) {
+        VerifyOutcome::Valid => {
+            let edits = attempt.take_edits();
+            let upstream = Box::new(Upstream::verified(attempt, body));
+            Turn {
+                stamps: stamps(CallOutcome::Success),
+                keys: Vec::new(),
+                next: Next::Serve(edits, upstream),
+            }
+        }
+        VerifyOutcome::Invalid { reason, detail } => {
+            let needs_allowance = reason == "permit2_allowance_required";
+            let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
+            let told = Told { detail, ..Told::code(&reason) };
+            attempt.refuse(cause, &told, stamps(CallOutcome::Refused), free)
+        }
+        VerifyOutcome::Failed { retriable } => {
+            let cause = if retriable { Cause::FacilitatorBusy } else { Cause::FacilitatorError };
+            attempt.refuse(cause, &Told::default(), stamps(bad_reply(status)), free)
+        }
+    }
+}
+
+/// A settle call that is over.
+struct Settling {
+    attempt: Box<Attempt>,
+    body: Vec<u8>,
+    when: When,
+    pending: Option<String>,
+    started: Now,
+    now: Now,
+}
+
+// === impl Settling ===
+
+impl Settling {
+    fn answered(self, answer: Answer<'_>) -> Turn {
+        let Answer::Reply { status, body } = answer else {
+            let stamps = self.stamps(without_reply(answer));
+            // Nothing can have been broadcast, unless by the call this one was to repeat.
+            return if answer == Answer::NotSent && !self.has_history() {
+                self.not_sent(stamps)
+            } else {
+                self.unknown(None, stamps)
+            };
+        };
+        match read_settle_reply(status, body, &self.attempt.option, self.has_history()) {
+            SettleOutcome::Settled { transaction, payer: _ } => self.settled(transaction),
+            SettleOutcome::Refused { reason } => self.refused(&reason),
+            SettleOutcome::Pending { transaction } => {
+                let stamps = self.stamps(CallOutcome::Refused);
+                if self.pending.is_some() {
+                    self.unknown(Some(transaction), stamps)
+                } else {
+                    self.repeat(transaction, stamps)
+                }
+            }
+            SettleOutcome::Unknown { transaction, .. } => {
+                let stamps = self.stamps(bad_reply(status));
+                self.unknown(transaction, stamps)
+            }
+        }
+    }
+
+    /// Row 28, or row 22 where settlement comes first.
+    fn settled(self, transaction: String) -> Turn {
+        let mut stamps = self.stamps(CallOutcome::Success);
+        let Self { mut attempt, when, now, .. } = self;
+        stamps.push(attempt.stamp(TupleCounter::PaymentVerified));
+        stamps.extend(attempt.charged(now));
+        if matches!(when, When::Again { .. }) {
+            stamps.push(attempt.stamp(TupleCounter::UnresolvedClosed));
+        }
+        // Upfront, the payment buys the attempt; else it buys a response, which is still owed.
+        let change = if attempt.upfront() {
+            KeyChange::Delivered
+        } else {
+            KeyChange::Delivering { transaction: transaction.clone() }
+        };
+        let keys = vec![attempt.key(change)];
+        let next = if let When::AtResponse(mut edits) = when {
+            push_receipts(&mut edits.set, &attempt.receipt(&transaction));
+            Next::Release(edits, Some(Delivering::new(attempt, transaction)))
+        } else {
+            let edits = attempt.take_edits();
+            Next::Serve(edits, Box::new(Upstream::settled(attempt, transaction)))
+        };
+        Turn { stamps, keys, next }
+    }
+
+    /// Row 29.
+    fn refused(self, reason: &str) -> Turn {
+        let mut stamps = self.stamps(CallOutcome::Refused);
+        let Self { attempt, when, .. } = self;
+        if matches!(when, When::Again { .. }) {
+            stamps.push(attempt.stamp(TupleCounter::UnresolvedClosed));
+        }
+        let told = Told { receipt: Some(attempt.failed_receipt(reason, None)), ..Told::code(reason) };
+        let keys = vec![attempt.key(KeyChange::Free)];
+        attempt.refuse(Cause::SettlementRejected, &told, stamps, keys)
+    }
+
+    /// The one identical repeat of row 30.
+    fn repeat(self, transaction: String, stamps: Vec<Stamp>) -> Turn {
+        let Self { attempt, body, when, now, .. } = self;
+        let keys = vec![attempt.key(KeyChange::Settling)];
+        let purpose = Purpose::Settle { when, pending: Some(transaction) };
+        let calling = Calling::new(attempt, Operation::Settle, body, purpose, now);
+        Turn { stamps, keys, next: Next::Call(Box::new(calling)) }
+    }
+
+    /// Row 30. Counted as unresolved once for each key: a repeat of an earlier attempt was counted then.
+    fn unknown(self, answered: Option<String>, mut stamps: Vec<Stamp>) -> Turn {
+        let Self { attempt, when, pending, .. } = self;
+        let mut transaction = answered.or(pending);
+        match when {
+            When::Again { transaction: earlier } => transaction = transaction.or(earlier),
+            When::Upfront | When::AtResponse(_) => {
+                stamps.push(attempt.stamp(TupleCounter::UnresolvedOpened));
+            }
+        }
+        let known = transaction.as_deref();
+        let reason = if known.is_some() { "settlement_pending" } else { "unexpected_settle_error" };
+        let told = Told {
+            code: Some(reason.to_owned()),
+            open: Some(attempt.open_settlement(known)),
+            receipt: Some(attempt.failed_receipt(reason, known)),
+            ..Told::default()
+        };
+        let keys = vec![attempt.key(KeyChange::Unknown { transaction })];
+        attempt.refuse(Cause::SettlementUnknown, &told, stamps, keys)
+    }
+
+    fn not_sent(self, stamps: Vec<Stamp>) -> Turn {
+        let Self { attempt, .. } = self;
+        let receipt = Some(attempt.failed_receipt("unexpected_settle_error", None));
+        let keys = vec![attempt.key(KeyChange::Free)];
+        attempt.refuse(Cause::SettlementNotSent, &Told { receipt, ..Told::default() }, stamps, keys)
+    }
+
+    /// Whether an earlier settle call with this payment may have moved money.
+    fn has_history(&self) -> bool {
+        self.pending.is_some() || matches!(self.when, When::Again { .. })
+    }
+    fn stamps(&self, outcome: CallOutcome) -> Vec<Stamp> {
+        vec![call_stamp(Operation::Settle, outcome, self.started, self.now)]
+    }
+}
+
+const fn without_reply(answer: Answer<'_>) -> CallOutcome {
+    match answer {
+        Answer::TimedOut => CallOutcome::Timeout,
+        _ => CallOutcome::Unreachable,
+    }
+}
+
+const fn bad_reply(status: u16) -> CallOutcome {
+    if matches!(status, 200..=299) { CallOutcome::BadReply } else { CallOutcome::HttpError }
 }

@@ -1,4 +1,8 @@
 //! The table of refusals: cause → who is at fault → status → body → metric reason.
+//!
+//! Buyers in the field look at the start of `error`: `Invalid payment header`, `Payment verification
+//! failed` and `Payment settlement failed` are interface. `retriable` says that a new attempt with a new
+//! authorization is safe; where money may have moved it never is.
 
 use crate::metrics::{BlockedReason, FailureReason};
 
@@ -24,6 +28,307 @@ pub enum Counted {
     Blocked(BlockedReason),
     /// `payment_failed_total` and its reason.
     Failed(FailureReason),
-    /// `upstream_failed_after_verify_total`.
+    /// `upstream_failed_after_verify_total`; `upstream_failed_after_charge_total` where settlement came first.
     UpstreamFailed,
+}
+
+/// Whether a refusal asks for another payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `PAYMENT-REQUIRED` and a body with `accepts`: the buyer is meant to sign again.
+    Challenge,
+    /// A JSON error without terms: the buyer must not sign because of it.
+    Error,
+}
+
+/// Why a request is refused. One variant for each row of [`Cause::row`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the table is the documentation")]
+pub enum Cause {
+    ConfigNotLoaded,
+    FacilitatorNotReady,
+    AmbiguousPath,
+    ProtectedPrefix,
+    Unmatched,
+    RouteMisconfigured,
+    AuthUnsupported,
+    UpgradeUnsupported,
+    BlockedInternal,
+    InsecureTransport,
+    InvalidPaymentHeader,
+    NoMatchingRequirement,
+    PaymentInvalid,
+    AllowanceRequired,
+    PaymentInFlight,
+    PaymentUsed,
+    PaymentBoundElsewhere,
+    ReplayGuardUnavailable,
+    FacilitatorUnreachable,
+    FacilitatorBusy,
+    FacilitatorError,
+    UpstreamUnavailable,
+    UpstreamTimeout,
+    UnexpectedUpgrade,
+    SettlementRejected,
+    SettlementNotSent,
+    SettlementUnknown,
+    Internal,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Who has to change something.
+    pub fault: Fault,
+    /// HTTP status.
+    pub status: u16,
+    /// `reason` of the body.
+    pub reason: &'static str,
+    /// Start of the body's `error`.
+    pub error: &'static str,
+    /// What follows it after a colon, unless the event says something more precise. May be empty.
+    pub message: &'static str,
+    /// What the buyer or operator can do. May be empty.
+    pub hint: &'static str,
+    /// `retriable` of the body.
+    pub retriable: bool,
+    /// `Retry-After`, seconds.
+    pub retry_after: Option<u8>,
+    /// Whether terms are sent.
+    pub form: Form,
+    /// Where it is counted.
+    pub counted: Counted,
+}
+
+const VERIFICATION: &str = "Payment verification failed";
+const SETTLEMENT: &str = "Payment settlement failed";
+
+impl Row {
+    const fn blocked(fault: Fault, status: u16, reason: &'static str, counted: BlockedReason) -> Self {
+        Self {
+            fault,
+            status,
+            reason,
+            error: "Request refused",
+            message: "",
+            hint: "",
+            retriable: false,
+            retry_after: None,
+            form: Form::Error,
+            counted: Counted::Blocked(counted),
+        }
+    }
+    const fn failed(fault: Fault, status: u16, error: &'static str, counted: FailureReason) -> Self {
+        Self {
+            fault,
+            status,
+            reason: counted.as_str(),
+            error,
+            message: "",
+            hint: "",
+            retriable: false,
+            retry_after: None,
+            form: Form::Error,
+            counted: Counted::Failed(counted),
+        }
+    }
+    const fn upstream(status: u16, message: &'static str) -> Self {
+        Self {
+            fault: Fault::Upstream,
+            status,
+            reason: "upstream_unavailable",
+            error: "Upstream failed",
+            message,
+            hint: "",
+            retriable: true,
+            retry_after: None,
+            form: Form::Error,
+            counted: Counted::UpstreamFailed,
+        }
+    }
+    const fn says(self, message: &'static str) -> Self {
+        Self { message, ..self }
+    }
+    const fn hints(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
+    }
+    const fn challenges(self) -> Self {
+        Self { form: Form::Challenge, ..self }
+    }
+    const fn retry(self, seconds: u8) -> Self {
+        Self { retriable: true, retry_after: Some(seconds), ..self }
+    }
+    /// `Retry-After` for the same payment again, although a new one is not safe.
+    const fn resend(self, seconds: u8) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+}
+
+impl Cause {
+    /// The row of this cause.
+    pub const fn row(self) -> Row {
+        use BlockedReason as B;
+        use FailureReason as F;
+        use Fault::{Buyer, Facilitator, Operator, Us};
+        match self {
+            Self::ConfigNotLoaded => Row::blocked(Operator, 503, "config_not_loaded", B::ConfigNotLoaded)
+                .says("no pricing rules are loaded yet")
+                .retry(1),
+            Self::FacilitatorNotReady => {
+                Row::blocked(Facilitator, 503, "facilitator_not_ready", B::FacilitatorNotReady)
+                    .says("the facilitator has not said yet which payments it supports")
+                    .retry(1)
+            }
+            Self::AmbiguousPath => Row::blocked(Buyer, 400, "ambiguous_path", B::AmbiguousPath)
+                .hints("send the path in plain form, without encoded separators or dot segments"),
+            Self::ProtectedPrefix => Row::blocked(Buyer, 403, "protected_prefix", B::ProtectedPrefix)
+                .says("no rule covers this path, and others below its prefix are paid"),
+            Self::Unmatched => {
+                Row::blocked(Buyer, 404, "unmatched", B::Unmatched).says("no rule covers this path")
+            }
+            Self::RouteMisconfigured => Row::blocked(Operator, 403, "route_misconfigured", B::RouteSkipped)
+                .says("the rule of this path was left out at load because of an error in it"),
+            Self::AuthUnsupported => Row::blocked(Operator, 403, "auth_gate_unsupported", B::AuthUnsupported)
+                .says("sign-in is not supported yet"),
+            Self::UpgradeUnsupported => Row::blocked(Operator, 501, "upgrade_unsupported", B::UpgradeRefused)
+                .says("this path cannot be paid for over an upgraded connection"),
+            Self::BlockedInternal => Row::blocked(Us, 500, "internal_error", B::InternalError),
+            Self::InsecureTransport => Row::failed(Buyer, 400, "Payment refused", F::InsecureTransport)
+                .says("a payment needs a secure transport")
+                .hints("repeat the request over https with a new authorization"),
+            Self::InvalidPaymentHeader => {
+                Row::failed(Buyer, 400, "Invalid payment header", F::InvalidPaymentHeader)
+            }
+            Self::NoMatchingRequirement => Row::failed(Buyer, 402, VERIFICATION, F::NoMatchingRequirement)
+                .says("no matching payment requirements")
+                .hints("sign a payment for one of the entries of accepts")
+                .challenges(),
+            Self::PaymentInvalid => Row::failed(Buyer, 402, VERIFICATION, F::PaymentInvalid).challenges(),
+            Self::AllowanceRequired => Row::failed(Buyer, 412, VERIFICATION, F::PaymentInvalid)
+                .hints("approve the Permit2 contract for this token, then pay again")
+                .challenges(),
+            Self::PaymentInFlight => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this payment is in use by another request")
+                .resend(1),
+            Self::PaymentUsed => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
+                .says("this payment was used already")
+                .hints("sign a new authorization")
+                .challenges(),
+            Self::PaymentBoundElsewhere => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
+                .says("this payment was first used for another resource")
+                .hints("sign a new authorization")
+                .challenges(),
+            Self::ReplayGuardUnavailable => Row::failed(Us, 503, VERIFICATION, F::ReplayGuardUnavailable)
+                .says("the payment cannot be recorded now; nothing was charged")
+                .retry(1),
+            Self::FacilitatorUnreachable => {
+                Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorUnreachable)
+                    .says("the facilitator could not be reached; nothing was charged")
+                    .retry(2)
+            }
+            Self::FacilitatorBusy => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorError)
+                .says("the facilitator is overloaded or restarting; nothing was charged")
+                .retry(2),
+            Self::FacilitatorError => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorError)
+                .says("the facilitator gave no usable answer; nothing was charged"),
+            Self::UpstreamUnavailable => Row::upstream(502, "it could not be reached"),
+            Self::UpstreamTimeout => Row::upstream(504, "it did not answer in time"),
+            Self::UnexpectedUpgrade => Row::upstream(502, "it switched protocols unasked"),
+            Self::SettlementRejected => {
+                Row::failed(Buyer, 402, SETTLEMENT, F::SettlementRejected).challenges()
+            }
+            Self::SettlementNotSent => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
+                .says("the facilitator could not be called; nothing was charged")
+                .retry(2),
+            Self::SettlementUnknown => Row::failed(Facilitator, 503, SETTLEMENT, F::SettlementFailed)
+                .says("it is not known yet whether money moved")
+                .hints("send this request again with the same payment; do not sign a new one")
+                .resend(5),
+            Self::Internal => Row::failed(Us, 500, "Internal error", F::InternalError),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Cause; 28] = [
+        Cause::ConfigNotLoaded,
+        Cause::FacilitatorNotReady,
+        Cause::AmbiguousPath,
+        Cause::ProtectedPrefix,
+        Cause::Unmatched,
+        Cause::RouteMisconfigured,
+        Cause::AuthUnsupported,
+        Cause::UpgradeUnsupported,
+        Cause::BlockedInternal,
+        Cause::InsecureTransport,
+        Cause::InvalidPaymentHeader,
+        Cause::NoMatchingRequirement,
+        Cause::PaymentInvalid,
+        Cause::AllowanceRequired,
+        Cause::PaymentInFlight,
+        Cause::PaymentUsed,
+        Cause::PaymentBoundElsewhere,
+        Cause::ReplayGuardUnavailable,
+        Cause::FacilitatorUnreachable,
+        Cause::FacilitatorBusy,
+        Cause::FacilitatorError,
+        Cause::UpstreamUnavailable,
+        Cause::UpstreamTimeout,
+        Cause::UnexpectedUpgrade,
+        Cause::SettlementRejected,
+        Cause::SettlementNotSent,
+        Cause::SettlementUnknown,
+        Cause::Internal,
+    ];
+
+    #[test]
+    fn only_402_and_412_ask_for_another_payment() {
+        for cause in ALL {
+            let row = cause.row();
+            let asks = matches!(row.status, 402 | 412);
+            assert_eq!(row.form == Form::Challenge, asks, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_settlement_is_never_retriable_and_invites_the_same_payment_again() {
+        let row = Cause::SettlementUnknown.row();
+        assert!(!row.retriable);
+        assert_eq!((row.status, row.retry_after, row.form), (503, Some(5), Form::Error));
+        assert!(row.hint.contains("same payment"));
+    }
+
+    #[test]
+    fn errors_start_with_the_words_buyers_look_for() {
+        for cause in ALL {
+            let row = cause.row();
+            let expected = match row.counted {
+                Counted::Failed(FailureReason::InvalidPaymentHeader) => "Invalid payment header",
+                Counted::Failed(FailureReason::SettlementFailed | FailureReason::SettlementRejected) => {
+                    "Payment settlement failed"
+                }
+                Counted::Failed(FailureReason::InternalError) => "Internal error",
+                Counted::Failed(FailureReason::InsecureTransport) => "Payment refused",
+                Counted::Failed(_) => "Payment verification failed",
+                Counted::Blocked(_) => "Request refused",
+                Counted::UpstreamFailed => "Upstream failed",
+            };
+            assert_eq!(row.error, expected, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_retried_says_when() {
+        for cause in ALL {
+            let row = cause.row();
+            if row.retriable && row.counted != Counted::UpstreamFailed {
+                assert!(row.retry_after.is_some(), "{cause:?}");
+            }
+            let money = matches!(row.counted, Counted::Failed(_));
+            assert!(!(row.fault == Fault::Buyer && money && row.retriable), "{cause:?}");
+        }
+    }
 }

@@ -1,0 +1,139 @@
+//! A payment that passed every local check, with what its request needs until the end.
+
+use std::sync::Arc;
+
+use super::refusal::{Cause, Counted};
+use super::reply::{Asker, OpenSettlement, Terms, Told, refuse};
+use super::{Abandoned, HeaderEdits, Next, Reply, Turn};
+use crate::Now;
+use crate::evm::{Address, B256};
+use crate::metrics::{CallOutcome, FailureReason, Stamp, TupleCounter};
+use crate::protocol::{Operation, Receipt, Version};
+use crate::replay::{Binding, KeyChange, ReplayKey, Reserve, tuple_hash};
+use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, TupleIndex};
+
+/// One attempt to pay. It holds the rules it began under and ends under them.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) rules: Arc<RuleSet>,
+    pub(super) route: RouteIndex,
+    pub(super) option: PaymentOption,
+    pub(super) tuple: TupleIndex,
+    pub(super) charge: ChargeIndex,
+    pub(super) asker: Asker,
+    pub(super) url: String,
+    pub(super) version: Version,
+    pub(super) payer: Address,
+    pub(super) nonce: B256,
+    pub(super) key: ReplayKey,
+    pub(super) keep_until: u64,
+    /// For the upstream; the payer is added when somebody vouches for it.
+    pub(super) edits: HeaderEdits,
+}
+
+impl Attempt {
+    pub(super) fn reserve(&self) -> Reserve {
+        let route = self.rules.routes.get(self.route.0 as usize).map_or(0, |route| route.binding);
+        let tuple = self.rules.tuples.get(self.tuple.0 as usize).map_or(0, tuple_hash);
+        Reserve { key: self.key, binding: Binding { route, tuple }, keep_until: self.keep_until }
+    }
+    pub(super) fn upfront(&self) -> bool {
+        self.option.flow == Flow::Upfront
+    }
+    pub(super) fn timeout_ms(&self, operation: Operation) -> u32 {
+        let facilitator = self.rules.facilitator.as_ref();
+        facilitator.map_or(0, |facilitator| match operation {
+            Operation::Verify => facilitator.verify_timeout_ms,
+            Operation::Settle => facilitator.settle_timeout_ms,
+        })
+    }
+    pub(super) fn stamp(&self, counter: TupleCounter) -> Stamp {
+        Stamp::Tuple(self.tuple, counter)
+    }
+    pub(super) fn failed(&self, reason: FailureReason) -> Stamp {
+        self.stamp(TupleCounter::PaymentFailed(reason))
+    }
+    /// What one settlement moves, beside the verified count: the charge with its amount, and when.
+    pub(super) fn charged(&self, now: Now) -> [Stamp; 2] {
+        [Stamp::Charged(self.charge), Stamp::LastSuccess(self.tuple, now.unix_seconds())]
+    }
+    pub(super) fn key(&self, change: KeyChange) -> (ReplayKey, KeyChange) {
+        (self.key, change)
+    }
+    /// Edits for the upstream, once the payer is known.
+    pub(super) fn take_edits(&mut self) -> HeaderEdits {
+        let mut edits = core::mem::take(&mut self.edits);
+        edits.set.push(("x-payment-payer".into(), self.payer.checksummed()));
+        edits
+    }
+    /// The receipt of a settlement.
+    pub(super) fn receipt(&self, transaction: &str) -> Receipt {
+        Receipt {
+            success: true,
+            error_reason: None,
+            transaction: transaction.to_owned(),
+            network: self.network_name(),
+            payer: Some(self.payer.checksummed()),
+        }
+    }
+    /// The receipt of a settlement that did not succeed, as far as anybody knows.
+    pub(super) fn failed_receipt(&self, reason: &str, transaction: Option<&str>) -> Receipt {
+        Receipt {
+            success: false,
+            error_reason: Some(reason.to_owned()),
+            transaction: transaction.unwrap_or_default().to_owned(),
+            network: self.network_name(),
+            payer: Some(self.payer.checksummed()),
+        }
+    }
+    /// What a buyer needs to look an open settlement up.
+    pub(super) fn open_settlement(&self, transaction: Option<&str>) -> OpenSettlement {
+        OpenSettlement {
+            network: self.network_name(),
+            asset: self.option.asset.checksummed(),
+            payer: self.payer.checksummed(),
+            nonce: self.nonce.to_string(),
+            transaction: transaction.map(str::to_owned),
+        }
+    }
+    /// The reply to a refusal of this attempt, uncounted.
+    pub(super) fn reply(&self, cause: Cause, told: &Told) -> Reply {
+        refuse(cause, told, self.terms(), self.asker)
+    }
+    /// Ends the attempt with a refusal, counted as the table says. Challenges need the route's terms;
+    /// if those were missing the refusal would be an error of ours.
+    pub(super) fn refuse(&self, cause: Cause, told: &Told, mut stamps: Vec<Stamp>, keys: Keys) -> Turn {
+        match cause.row().counted {
+            Counted::Failed(reason) => stamps.push(self.failed(reason)),
+            Counted::UpstreamFailed => stamps.push(self.stamp(TupleCounter::UpstreamFailedAfterVerify)),
+            Counted::Blocked(_) => stamps.push(self.failed(FailureReason::InternalError)),
+        }
+        Turn { stamps, keys, next: Next::Reply(self.reply(cause, told)) }
+    }
+    /// The client went away while nothing had been settled.
+    pub(super) fn client_gone(&self, mut stamps: Vec<Stamp>, key: KeyChange) -> Abandoned {
+        stamps.push(self.failed(FailureReason::ClientDisconnected));
+        Abandoned { stamps, keys: vec![self.key(key)] }
+    }
+
+    fn terms(&self) -> Option<Terms<'_>> {
+        let route = self.rules.routes.get(self.route.0 as usize)?;
+        let challenge = route.challenge.as_ref()?;
+        Some(Terms { challenge, url: &self.url, settings: &self.rules.settings })
+    }
+    /// The network as the payment's version writes it.
+    fn network_name(&self) -> String {
+        match (self.version, &self.option.v1_network) {
+            (Version::V1, Some(name)) => name.clone(),
+            _ => self.option.network.as_str().to_owned(),
+        }
+    }
+}
+
+/// Changes of one turn.
+pub(super) type Keys = Vec<(ReplayKey, KeyChange)>;
+
+/// One facilitator call, counted when it is over.
+pub(super) fn call_stamp(operation: Operation, outcome: CallOutcome, started: Now, now: Now) -> Stamp {
+    Stamp::Call(operation, outcome, now.unix_ms.saturating_sub(started.unix_ms))
+}

@@ -1,0 +1,185 @@
+//! Responses the filter makes itself: challenges and errors, from the table of refusals.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::Reply;
+use super::refusal::{Cause, Counted, Form, Row};
+use super::response::EXPOSED;
+use super::seen::Seen;
+use crate::protocol::{Challenge, PaymentFailure, Receipt, printable};
+use crate::rules::Settings;
+
+/// Most characters of foreign text in an answer.
+const MAX_DETAIL: usize = 200;
+
+/// Who asks, as far as the form of an answer depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asker {
+    /// A HEAD request: no body.
+    pub(super) head: bool,
+    /// A person: the challenge is a page.
+    pub(super) browser: bool,
+    /// A script on a page of another origin: the payment headers have to be exposed.
+    pub(super) cors: bool,
+}
+
+/// What an event adds to the row of its cause.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    /// Protocol error code.
+    pub(super) code: Option<String>,
+    /// More precise than the row's message.
+    pub(super) message: Option<String>,
+    /// Text of whoever refused.
+    pub(super) detail: Option<String>,
+    /// The payer has paid already, so a new authorization would pay twice.
+    pub(super) paid: bool,
+    /// The settlement whose outcome is open.
+    pub(super) open: Option<OpenSettlement>,
+    /// Sent in both receipt headers.
+    pub(super) receipt: Option<Receipt>,
+}
+
+/// What a buyer needs to find out what became of a payment.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct OpenSettlement {
+    pub(super) network: String,
+    pub(super) asset: String,
+    pub(super) payer: String,
+    pub(super) nonce: String,
+    pub(super) transaction: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x402_version: Option<u8>,
+    error: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    retriable: bool,
+    #[serde(flatten)]
+    open: Option<&'a OpenSettlement>,
+}
+
+/// A challenge to be answered with: of which route, for which URL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) challenge: &'a Challenge,
+    pub(super) url: &'a str,
+    pub(super) settings: &'a Settings,
+}
+
+/// The 402 of a request that brought no payment.
+pub(super) fn payment_required(terms: Terms<'_>, asker: Asker) -> Reply {
+    challenge(402, terms, None, asker)
+}
+
+/// The answer to a refusal. A cause that asks for another payment needs `terms`; without them it is
+/// answered as an error, which asks for nothing.
+pub(super) fn refuse(cause: Cause, told: &Told, terms: Option<Terms<'_>>, asker: Asker) -> Reply {
+    let row = cause.row();
+    let message = told.message.as_deref().unwrap_or(row.message);
+    let message = printable(message, MAX_DETAIL);
+    let text = if message.is_empty() { row.error.to_owned() } else { [row.error, ": ", &message].concat() };
+    let detail = told.detail.as_deref().map(|detail| printable(detail, MAX_DETAIL));
+    let mut reply = match (row.form, terms) {
+        (Form::Challenge, Some(terms)) => {
+            let failure = PaymentFailure {
+                error: text,
+                reason: row.reason.to_owned(),
+                detail: detail.or_else(|| told.code.clone()),
+                hint: optional(row.hint).map(str::to_owned),
+            };
+            challenge(row.status, terms, Some(&failure), asker)
+        }
+        _ => error(&row, &text, detail.as_deref(), told, asker),
+    };
+    if let Some(seconds) = row.retry_after.filter(|_| !told.paid) {
+        reply.headers.push(("retry-after".into(), seconds.to_string()));
+    }
+    if let Some(receipt) = &told.receipt {
+        push_receipts(&mut reply.headers, receipt);
+    }
+    reply
+}
+
+/// Both receipt headers: v1 and v2 buyers each look for their own.
+pub(super) fn push_receipts(headers: &mut Vec<(Cow<'static, str>, String)>, receipt: &Receipt) {
+    let value = receipt.header_value();
+    headers.push(("payment-response".into(), value.clone()));
+    headers.push(("x-payment-response".into(), value));
+}
+
+fn challenge(status: u16, terms: Terms<'_>, failure: Option<&PaymentFailure>, asker: Asker) -> Reply {
+    let kind = if asker.browser { "text/html; charset=utf-8" } else { "application/json" };
+    let mut headers = own_headers(kind, asker);
+    let value = terms.challenge.header_value(terms.url, failure);
+    headers.push(("payment-required".into(), value));
+    if let Some(catalog) = &terms.settings.catalog {
+        headers.push(("link".into(), ["<", catalog, ">; rel=\"catalog\""].concat()));
+    }
+    let body = match asker {
+        Asker { head: true, .. } => Vec::new(),
+        Asker { browser: true, .. } => terms.challenge.html().to_vec(),
+        _ => terms.challenge.body(terms.url, failure),
+    };
+    Reply { status, headers, body }
+}
+
+fn error(row: &Row, text: &str, detail: Option<&str>, told: &Told, asker: Asker) -> Reply {
+    let body = ErrorBody {
+        x402_version: (!matches!(row.counted, Counted::Blocked(_))).then_some(2),
+        error: text,
+        reason: row.reason,
+        code: told.code.as_deref(),
+        detail,
+        hint: optional(row.hint),
+        retriable: row.retriable && !told.paid,
+        open: told.open.as_ref(),
+    };
+    // Serializing texts and numbers cannot fail; an empty body would still carry its status.
+    let body = if asker.head { Vec::new() } else { serde_json::to_vec(&body).unwrap_or_default() };
+    Reply { status: row.status, headers: own_headers("application/json", asker), body }
+}
+
+fn own_headers(kind: &'static str, asker: Asker) -> Vec<(Cow<'static, str>, String)> {
+    let mut headers = Vec::with_capacity(8);
+    headers.push(("content-type".into(), kind.to_owned()));
+    headers.push(("cache-control".into(), "no-store".to_owned()));
+    if asker.cors {
+        headers.push(("access-control-expose-headers".into(), EXPOSED.join(", ")));
+    }
+    headers
+}
+
+const fn optional(text: &str) -> Option<&str> {
+    if text.is_empty() { None } else { Some(text) }
+}
+
+// === impl Asker ===
+
+impl Asker {
+    pub(super) fn of(seen: &Seen<'_>) -> Self {
+        Self { head: seen.is_head(), browser: seen.accepts_html && seen.mozilla, cors: seen.origin }
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    pub(super) fn code(code: &str) -> Self {
+        Self { code: Some(code.to_owned()), message: Some(code.to_owned()), ..Self::default() }
+    }
+    pub(super) fn message(message: impl Into<String>) -> Self {
+        Self { message: Some(message.into()), ..Self::default() }
+    }
+}

@@ -1,0 +1,109 @@
+//! One pass over a request head: everything the rules ask about it.
+
+use super::RequestHead;
+
+/// The lines of one payment header. Empty lines count as none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PaymentLine<'a> {
+    Absent,
+    One(&'a [u8]),
+    Repeated,
+}
+
+/// What a request head says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) path: &'a [u8],
+    pub(super) authority: &'a [u8],
+    pub(super) forwarded_proto: &'a [u8],
+    pub(super) forwarded_host: &'a [u8],
+    pub(super) upgrade: bool,
+    pub(super) origin: bool,
+    /// `Access-Control-Request-Method` is there.
+    pub(super) preflight: bool,
+    pub(super) accepts_html: bool,
+    pub(super) mozilla: bool,
+    pub(super) payment_signature: PaymentLine<'a>,
+    pub(super) x_payment: PaymentLine<'a>,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn scan(head: &RequestHead<'a>) -> Self {
+        let mut seen = Self {
+            method: b"",
+            path: b"",
+            authority: b"",
+            forwarded_proto: b"",
+            forwarded_host: b"",
+            upgrade: false,
+            origin: false,
+            preflight: false,
+            accepts_html: false,
+            mozilla: false,
+            payment_signature: PaymentLine::Absent,
+            x_payment: PaymentLine::Absent,
+        };
+        for (name, value) in head.headers {
+            let value = value.trim_ascii();
+            match name.as_str() {
+                ":method" => seen.method = value,
+                ":path" => seen.path = value,
+                ":authority" => seen.authority = value,
+                "host" if seen.authority.is_empty() => seen.authority = value,
+                "x-forwarded-proto" if seen.forwarded_proto.is_empty() => seen.forwarded_proto = value,
+                "x-forwarded-host" if seen.forwarded_host.is_empty() => seen.forwarded_host = value,
+                "upgrade" => seen.upgrade |= !value.is_empty(),
+                "origin" => seen.origin |= !value.is_empty(),
+                "access-control-request-method" => seen.preflight |= !value.is_empty(),
+                "accept" => {
+                    seen.accepts_html |=
+                        contains(value, b"text/html") || contains(value, b"application/xhtml+xml");
+                }
+                "user-agent" => seen.mozilla |= contains(value, b"mozilla"),
+                "payment-signature" => seen.payment_signature.add(value),
+                "x-payment" => seen.x_payment.add(value),
+                _ => {}
+            }
+        }
+        seen
+    }
+    pub(super) fn is_head(&self) -> bool {
+        self.method == b"HEAD"
+    }
+    /// A request for something other than one HTTP response.
+    pub(super) fn wants_upgrade(&self) -> bool {
+        self.upgrade || self.method == b"CONNECT"
+    }
+    pub(super) fn is_preflight(&self) -> bool {
+        self.method == b"OPTIONS" && self.origin && self.preflight
+    }
+    /// The payment that counts, and whether it came in `PAYMENT-SIGNATURE`, which wins over `X-PAYMENT`.
+    pub(super) fn payment(&self) -> (PaymentLine<'a>, bool) {
+        match self.payment_signature {
+            PaymentLine::Absent => (self.x_payment, false),
+            line => (line, true),
+        }
+    }
+    /// Whether the outermost trusted proxy got the request over https.
+    pub(super) fn forwarded_https(&self) -> bool {
+        first_element(self.forwarded_proto).eq_ignore_ascii_case(b"https")
+    }
+}
+
+impl<'a> PaymentLine<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        if !value.is_empty() {
+            *self = if *self == Self::Absent { Self::One(value) } else { Self::Repeated };
+        }
+    }
+}
+
+/// The first element of a comma-separated list.
+pub(super) fn first_element(list: &[u8]) -> &[u8] {
+    list.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle))
+}

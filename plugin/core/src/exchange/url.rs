@@ -1,0 +1,67 @@
+//! `resource.url`: what a challenge calls the resource. Informative only, nothing is decided by it.
+
+use std::net::IpAddr;
+
+use super::Transport;
+use super::seen::{Seen, first_element};
+use crate::rules::{CanonicalPath, PublicPath, Settings};
+
+/// Longest host that is repeated in an answer.
+const MAX_HOST: usize = 255;
+
+/// The public URL of a request: host of the rules, else of a trusted `X-Forwarded-Host`, else of the
+/// request; `https` unless the connection is plain, nothing says that it was https further out, and the
+/// host is local.
+pub(super) fn resource_url(
+    seen: &Seen<'_>,
+    transport: Transport,
+    path: &CanonicalPath,
+    public: Option<&PublicPath>,
+    settings: &Settings,
+) -> String {
+    let forwarded = if settings.trust_forwarded { first_element(seen.forwarded_host) } else { b"" };
+    let asked = if forwarded.is_empty() { seen.authority } else { forwarded };
+    let host = public.map_or_else(|| clean_host(asked), |public| &public.host);
+    let target = path.rewritten.as_deref().or_else(|| core::str::from_utf8(seen.path).ok()).unwrap_or("/");
+    let target = public.map_or(target, |public| drop_prefix(target, &public.drop_prefix));
+    let plain = !transport.tls && !seen.forwarded_https() && is_local(host);
+    let scheme = if plain { "http://" } else { "https://" };
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    [scheme, host, slash, target].concat()
+}
+
+/// The host as sent, if it is one: what is repeated to a client must not be made up by it.
+fn clean_host(host: &[u8]) -> &str {
+    let clean = host.iter().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(b));
+    let host = if clean && host.len() <= MAX_HOST { core::str::from_utf8(host).ok() } else { None };
+    host.filter(|host| !host.is_empty()).unwrap_or("localhost")
+}
+
+fn drop_prefix<'a>(target: &'a str, prefix: &str) -> &'a str {
+    let prefix = prefix.trim_end_matches('/');
+    match target.strip_prefix(prefix) {
+        Some(rest) if rest.is_empty() || rest.starts_with(['/', '?']) => rest,
+        _ => target,
+    }
+}
+
+/// Whether a host name is only reachable from nearby.
+fn is_local(host: &str) -> bool {
+    let bare = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next(),
+        None => host.split(':').next(),
+    };
+    let bare = bare.unwrap_or_default().to_ascii_lowercase();
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return is_private(address) || address.is_unspecified();
+    }
+    bare == "localhost" || [".localhost", ".local", ".internal"].iter().any(|end| bare.ends_with(end))
+}
+
+/// Loopback, private and link-local addresses: the peers that need no secure transport.
+pub(super) fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
