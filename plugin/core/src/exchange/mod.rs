@@ -44,3 +44,6 @@ pub use effects::{Call, HeaderEdits, Next, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
 pub use paying::{Answer, Calling, Reserving};
 pub use serving::{Abandoned, Delivering, Passing, Upstream};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! Rows 1 to 14: what is decided by the request alone.
+
+use super::host::{End, Host, Request, request};
+use super::world::{START, Terms, Wallet, payment, pushed, rules_with};
+use crate::exchange::Transport;
+use crate::protocol::decode_base64;
+use crate::rules::{RuleSet, Unmatched};
+use std::sync::Arc;
+
+/// Plays a request that must be answered by us, and gives status, reason and stamps.
+fn refusal(host: &mut Host, request: &Request) -> (u16, String, String) {
+    let story = host.play(request, &super::host::ok());
+    assert!(story.forwarded.is_none());
+    let reason = match story.status() {
+        402 | 412 => story.body()["extensions"]["paymentFailure"]["reason"].clone(),
+        _ => story.body()["reason"].clone(),
+    };
+    let short = story.short();
+    (story.status(), reason.as_str().unwrap_or_default().to_owned(), short)
+}
+
+#[track_caller]
+fn assert_refused(request: &Request, status: u16, reason: &str, stamps: &str) {
+    let mut host = Host::new();
+    let expected = (status, reason.to_owned(), stamps.to_owned());
+    assert_eq!(refusal(&mut host, request), expected);
+}
+
+#[test]
+fn row_1_without_rules_everything_is_refused() {
+    let mut host = Host::with_rules(Arc::new(RuleSet::closed()));
+    for path in ["/paid/a", "/free/a", "/", "/../x"] {
+        let story = host.play(&request(path), &super::host::ok());
+        assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
+        assert_eq!(story.body()["reason"], "config_not_loaded");
+        assert_eq!(story.body()["retriable"], true);
+        assert_eq!(story.short(), "Blocked(ConfigNotLoaded)");
+    }
+}
+
+#[test]
+fn row_1_paid_routes_wait_for_the_facilitator_and_free_ones_do_not() {
+    let mut host = Host::with_rules(rules_with(|p| p.facilitator.as_mut().unwrap().ready = false));
+    let story = host.play(&request("/paid/a").paying(&payment(1)), &super::host::ok());
+    assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
+    assert_eq!(story.short(), "Blocked(FacilitatorNotReady)@0");
+    let story = host.play(&request("/free/a"), &super::host::ok());
+    assert!(matches!(story.end, End::Passed));
+}
+
+#[test]
+fn row_2_an_ambiguous_path_is_refused() {
+    for path in ["/paid%2Fa", "/paid/%00", "paid", "", "/free/%2e%2e/paid/a", "/a\\b", "/%zz"] {
+        assert_refused(&request(path), 400, "ambiguous_path", "Blocked(AmbiguousPath)");
+    }
+}
+
+#[test]
+fn row_3_an_unruled_path_below_a_paid_prefix_is_refused_even_where_others_pass() {
+    assert_refused(&request("/guarded/x"), 403, "protected_prefix", "Blocked(ProtectedPrefix)");
+    let mut host = Host::with_rules(rules_with(|p| p.settings.unmatched = Unmatched::Pass));
+    assert_eq!(refusal(&mut host, &request("/PAID/x")).0, 403);
+}
+
+#[test]
+fn row_4_an_unruled_path_is_not_found_or_passed_with_only_identity_stripped() {
+    assert_refused(&request("/elsewhere"), 404, "unmatched", "Blocked(Unmatched)");
+    let mut host = Host::with_rules(rules_with(|p| p.settings.unmatched = Unmatched::Pass));
+    let request = request("/else//where?q=1")
+        .paying("kept")
+        .with("origin", "https://a.example")
+        .with("x-obol-offer", "forged");
+    let story = host.play(&request, &super::host::ok());
+    assert!(matches!(story.end, End::Passed));
+    let edits = story.forwarded.unwrap();
+    assert_eq!(edits.remove, ["x-obol-offer"]);
+    assert!(edits.set.is_empty());
+    assert!(story.stamps.is_empty());
+}
+
+#[test]
+fn row_5_a_route_left_out_at_load_is_refused() {
+    assert_refused(&request("/broken"), 403, "route_misconfigured", "Blocked(RouteSkipped)@0");
+}
+
+#[test]
+fn row_6_a_free_route_is_forwarded_without_payment_and_payer() {
+    let mut host = Host::new();
+    let request = request("/free//a?x=%41")
+        .paying(&payment(1))
+        .with("x-payment", "live money")
+        .with("x-payment-payer", "0xforged")
+        .with("origin", "https://a.example")
+        .with("accept", "*/*");
+    let story = host.play(&request, &super::host::ok());
+    assert!(matches!(story.end, End::Passed));
+    assert_eq!(story.short(), "");
+    let edits = story.forwarded.unwrap();
+    assert_eq!(edits.remove, ["payment-signature", "x-payment", "x-payment-payer"]);
+    assert_eq!(edits.set, [(":path".into(), "/free/a?x=%41".to_owned())]);
+}
+
+#[test]
+fn row_7_sign_in_routes_are_closed() {
+    assert_refused(&request("/auth"), 403, "auth_gate_unsupported", "Blocked(AuthUnsupported)@0");
+}
+
+#[test]
+fn row_8_an_upgrade_needs_an_upfront_option_and_is_refused_before_any_challenge() {
+    let stamps = "Blocked(UpgradeRefused)@0";
+    let upgrade = |path| request(path).with("upgrade", "websocket");
+    assert_refused(&upgrade("/paid/a"), 501, "upgrade_unsupported", stamps);
+    assert_refused(&upgrade("/paid/a").paying(&payment(1)), 501, "upgrade_unsupported", stamps);
+    assert_refused(&request("/paid/a").method("CONNECT"), 501, "upgrade_unsupported", stamps);
+    let mut host = Host::new();
+    assert_eq!(host.play(&upgrade("/up/a"), &super::host::ok()).status(), 402);
+}
+
+#[test]
+fn row_9_a_preflight_is_forwarded_unpriced_with_its_origin() {
+    let mut host = Host::new();
+    let preflight = request("/paid/a")
+        .method("OPTIONS")
+        .with("origin", "https://a.example")
+        .with("access-control-request-method", "POST")
+        .with("payment-signature", "x");
+    let story = host.play(&preflight, &super::host::ok());
+    assert!(matches!(story.end, End::Passed));
+    assert_eq!(story.forwarded.as_ref().unwrap().remove, ["payment-signature"]);
+    assert_eq!(story.short(), "");
+    // Without the request method it is an ordinary OPTIONS, which is priced.
+    let plain = request("/paid/a").method("OPTIONS").with("origin", "https://a.example");
+    assert_eq!(host.play(&plain, &super::host::ok()).status(), 402);
+}
+
+#[test]
+fn row_10_no_payment_is_answered_with_the_terms() {
+    let mut host = Host::new();
+    for request in [
+        request("/paid/a?q=1"),
+        request("/paid/a?q=1").with("x-payment", ""),
+        request("/paid/a?q=1").with("payment-signature", "  ").with("payment-signature", ""),
+    ] {
+        let story = host.play(&request, &super::host::ok());
+        assert_eq!(story.status(), 402);
+        assert_eq!(story.short(), "Requests@0 PaymentRequired@0");
+        assert_eq!(story.header("content-type"), Some("application/json"));
+        let body = story.body();
+        assert_eq!((&body["x402Version"], &body["error"]), (&2.into(), &"Payment required".into()));
+        assert_eq!(body["resource"]["url"], "https://api.example/paid/a?q=1");
+        assert_eq!(body["accepts"][0]["network"], "eip155:84532");
+        assert_eq!(body["accepts"][1]["network"], "base-sepolia");
+        assert!(body["extensions"]["paymentFailure"].is_null());
+        let header = decode_base64(story.header("payment-required").unwrap().as_bytes()).unwrap();
+        let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+        assert_eq!(header["accepts"].as_array().unwrap().len(), 1);
+        assert_eq!(header["resource"], body["resource"]);
+    }
+}
+
+#[test]
+fn row_10_head_gets_the_terms_as_headers_and_its_payment_is_ignored() {
+    let mut host = Host::new();
+    let get = host.play(&request("/paid/a"), &super::host::ok());
+    for head in
+        [request("/paid/a"), request("/paid/a").paying(&payment(1)), request("/paid/a").paying("junk")]
+    {
+        let story = host.play(&head.method("HEAD"), &super::host::ok());
+        assert_eq!(story.short(), "Requests@0 PaymentRequired@0");
+        assert!(story.reply().body.is_empty());
+        assert_eq!(story.reply().headers, get.reply().headers);
+    }
+}
+
+#[test]
+fn row_11_a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
+    let peer = |ip: &str| Transport { tls: false, peer: Some(ip.parse().unwrap()) };
+    let stage = |transport, proto: &str, trust| {
+        let mut host = Host::with_rules(rules_with(|p| {
+            p.settings.require_secure_transport = true;
+            p.settings.trust_forwarded = trust;
+        }));
+        let request = Request { transport, ..request("/paid/a") };
+        host.play(&request.paying("junk").with("x-forwarded-proto", proto), &super::host::ok())
+    };
+    let insecure = [
+        stage(peer("203.0.113.7"), "http", true),
+        stage(peer("203.0.113.7"), "https", false),
+        stage(peer("2001:db8::1"), "", true),
+        stage(peer("::ffff:203.0.113.7"), "", true),
+        stage(Transport::default(), "", true),
+    ];
+    for story in insecure {
+        assert_eq!(story.status(), 400);
+        assert_eq!(story.body()["reason"], "insecure_transport");
+        assert!(story.body()["error"].as_str().unwrap().contains("secure transport"));
+        assert_eq!(story.short(), "Requests@0 PaymentFailed(InsecureTransport)@0");
+    }
+    let secure = [
+        stage(Transport { tls: true, peer: None }, "", false),
+        stage(peer("203.0.113.7"), "https", true),
+        stage(peer("10.0.0.9"), "", false),
+        stage(peer("127.0.0.1"), "", false),
+        stage(peer("fd00::1"), "", false),
+        stage(peer("::ffff:192.168.0.1"), "", false),
+    ];
+    for story in secure {
+        assert_eq!(story.short(), "Requests@0 PaymentFailed(InvalidPaymentHeader)@0");
+    }
+    // Without a payment there is nothing to protect: the terms are public.
+    let mut host = Host::with_rules(rules_with(|p| p.settings.require_secure_transport = true));
+    assert_eq!(host.play(&request("/paid/a"), &super::host::ok()).status(), 402);
+}
+
+#[test]
+fn row_12_a_header_that_is_no_payment_is_a_bad_request() {
+    let good = payment(1);
+    let cases = [
+        request("/paid/a").paying("!!!"),
+        request("/paid/a").paying("eyJ4IjoxfQ-_"),
+        request("/paid/a").paying("eyJ4IjoxfQ"),
+        request("/paid/a").paying("W10="),
+        request("/paid/a").with("x-payment", b"\xff\xfe\x00"),
+        request("/paid/a").paying(&good).paying(&good),
+        request("/paid/a").with("x-payment", &good).with("x-payment", "other"),
+        request("/paid/a").paying(&format!("{good},{good}")),
+        request("/paid/a").paying(&"A".repeat(48 * 1024 + 1)),
+    ];
+    for case in cases {
+        let story = Host::new().play(&case, &super::host::ok());
+        assert_eq!(story.status(), 400);
+        let body = story.body();
+        assert_eq!((&body["reason"], &body["retriable"]), (&"invalid_payment_header".into(), &false.into()));
+        assert_eq!(body["x402Version"], 2);
+        assert!(body["error"].as_str().unwrap().starts_with("Invalid payment header"));
+        assert_eq!(story.short(), "Requests@0 PaymentFailed(InvalidPaymentHeader)@0");
+    }
+}
+
+#[test]
+fn row_12_with_both_headers_payment_signature_counts_alone() {
+    let mut host = Host::new();
+    let story =
+        host.play(&request("/paid/a").with("x-payment", payment(1)).paying("junk"), &super::host::ok());
+    assert_eq!(story.status(), 400);
+    host.script([super::host::valid(), super::host::settled(84532, "0xabc")]);
+    let both = request("/paid/a").with("x-payment", "junk").with("x-payment", "junk").paying(&payment(1));
+    assert_eq!(host.play(&both, &super::host::ok()).status(), 200);
+}
+
+#[test]
+fn row_13_a_payment_for_other_terms_finds_no_option() {
+    let buyer = Wallet::new(1);
+    let base = Terms::of(0, 0, 1);
+    let changes: [fn(&mut Terms); 5] = [
+        |t| t.option.amount = crate::evm::Amount::from_u64(999),
+        |t| t.option.asset.0[0] ^= 1,
+        |t| t.option.pay_to.0[0] ^= 1,
+        |t| t.option.network = super::world::network(1),
+        |t| t.option.flow = crate::rules::Flow::Upfront,
+    ];
+    for change in changes {
+        let mut terms = base.clone();
+        change(&mut terms);
+        let story = Host::new().play(&request("/paid/a").paying(&buyer.pay(&terms)), &super::host::ok());
+        assert_eq!(story.status(), 402);
+        assert_eq!(story.short(), "Requests@0 PaymentFailed(NoMatchingRequirement)@0");
+        let body = story.body();
+        assert_eq!(body["extensions"]["paymentFailure"]["reason"], "no_matching_requirement");
+        assert!(body["error"].as_str().unwrap().starts_with("Payment verification failed"));
+        assert_eq!(body["accepts"][0]["amount"], "1000");
+    }
+}
+
+#[test]
+fn row_13_an_upgrade_can_only_be_paid_upfront() {
+    let rules = rules_with(|p| {
+        let mut both = p.routes[3].options[0].clone();
+        both.flow = crate::rules::Flow::Authorization;
+        p.routes[3].options.insert(0, both);
+    });
+    let mut terms = Terms::of(3, 0, 1);
+    terms.option.flow = crate::rules::Flow::Authorization;
+    let paid = Wallet::new(1).pay(&terms);
+    let mut host = Host::with_rules(rules);
+    let upgrade = request("/up/a").with("upgrade", "websocket").paying(&paid);
+    let story = host.play(&upgrade, &super::host::ok());
+    assert_eq!(story.short(), "Requests@3 PaymentFailed(NoMatchingRequirement)@3");
+}
+
+#[test]
+fn row_14_a_payment_that_fails_a_local_check_never_leaves_the_proxy() {
+    let buyer = Wallet::new(1);
+    let base = Terms::of(0, 0, 1);
+    let forged = {
+        let text = decode_base64(payment(1).as_bytes()).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let other = Wallet::new(2).address.checksummed();
+        crate::protocol::encode_base64(text.replace(&buyer.address.checksummed(), &other).as_bytes())
+    };
+    let expired = buyer.pay(&Terms { valid_before: START - 10, ..base.clone() });
+    let short = buyer.pay(&Terms { value: 999, ..base });
+    let cases = [
+        (forged, "invalid_exact_evm_payload_signature"),
+        (expired, "invalid_exact_evm_payload_authorization_valid_before"),
+        (short, "invalid_exact_evm_payload_authorization_value_mismatch"),
+    ];
+    for (header, code) in cases {
+        let story = Host::new().play(&request("/paid/a").paying(&header), &super::host::ok());
+        assert_eq!(story.status(), 402, "{code}");
+        assert_eq!(story.short(), "Requests@0 PaymentFailed(PaymentInvalid)@0");
+        let body = story.body();
+        assert_eq!(body["error"], format!("Payment verification failed: {code}"));
+        assert_eq!(body["extensions"]["paymentFailure"]["reason"], "payment_invalid");
+        assert_eq!(body["extensions"]["paymentFailure"]["detail"], code);
+    }
+}
+
+#[test]
+fn row_14_upfront_refuses_an_authorization_that_outlives_the_replay_memory() {
+    let horizon = pushed().settings.replay_horizon_seconds;
+    let pay = |ends| Wallet::new(1).pay(&Terms { valid_before: ends, ..Terms::of(3, 0, 1) });
+    let story = Host::new().play(&request("/up/a").paying(&pay(START + horizon + 1)), &super::host::ok());
+    assert_eq!(story.short(), "Requests@3 PaymentFailed(PaymentInvalid)@3");
+    assert_eq!(story.status(), 402);
+    let mut host = Host::new();
+    host.script([super::host::settled(84532, "0xabc")]);
+    assert_eq!(host.play(&request("/up/a").paying(&pay(START + horizon)), &super::host::ok()).status(), 200);
+}
+
+#[test]
+fn failures_before_the_match_count_on_the_primary_option_and_later_ones_on_the_matched() {
+    let mut host = Host::new();
+    assert_eq!(host.play(&request("/two"), &super::host::ok()).short(), "Requests@1 PaymentRequired@1");
+    let terms = Terms { valid_before: START, ..Terms::of(2, 1, 1) };
+    let late = host.play(&request("/two").paying(&Wallet::new(1).pay(&terms)), &super::host::ok());
+    assert_eq!(late.short(), "Requests@1 PaymentFailed(PaymentInvalid)@2");
+}

@@ -1,0 +1,218 @@
+//! The rules of the stories, and a wallet that pays by them.
+
+use std::sync::Arc;
+
+use k256::ecdsa::SigningKey;
+
+use crate::evm::{
+    Address, Amount, Authorization, B256, Domain, Network, TransferMethod, domain_separator, keccak256,
+    transfer_with_authorization_hash, typed_data_digest,
+};
+use crate::protocol::encode_base64;
+use crate::rules::{
+    FORMAT, Facilitator, Flow, Gate, PaymentOption, PushedRoute, PushedRules, RuleSet, Settings, Tuple,
+};
+
+/// Unix seconds at which every story begins.
+pub(super) const START: u64 = 1_800_000_000;
+pub(super) const PAY_TO: Address = Address([0x11; 20]);
+pub(super) const TOKEN: Address = Address([0x22; 20]);
+
+pub(super) fn network(id: u64) -> Network {
+    Network::from_caip2(&format!("eip155:{id}")).unwrap()
+}
+
+pub(super) fn option(tuple: usize, chain: u64, amount: u64, flow: Flow) -> PaymentOption {
+    PaymentOption {
+        tuple,
+        network: network(chain),
+        v1_network: Some(if chain == 8453 { "base".into() } else { "base-sepolia".into() }),
+        v1_kind: true,
+        amount: Amount::from_u64(amount),
+        asset: TOKEN,
+        decimals: 6,
+        pay_to: PAY_TO,
+        max_timeout_seconds: 600,
+        flow,
+        transfer_method: TransferMethod::Eip3009,
+        eip712_name: "USDC".into(),
+        eip712_version: "2".into(),
+        gas_sponsoring: false,
+        extra: serde_json::Map::new(),
+    }
+}
+
+fn tuple(offer: &str, chain: u64) -> Tuple {
+    Tuple {
+        offer_namespace: "ns".into(),
+        offer_name: offer.into(),
+        chain: format!("eip155:{chain}"),
+        asset_symbol: "USDC".into(),
+        born: 0,
+    }
+}
+
+fn route(pattern: &str, gate: Gate, offer: &str, options: Vec<PaymentOption>) -> PushedRoute {
+    PushedRoute {
+        pattern: pattern.into(),
+        gate,
+        offer_namespace: "ns".into(),
+        offer_name: offer.into(),
+        options,
+        description: "a test".into(),
+        public: None,
+    }
+}
+
+/// Tuples 0 `o` on 84532, 1 `two` on 8453, 2 `two` on 84532, 3 `up` on 84532.
+pub(super) fn pushed() -> PushedRules {
+    let (authorization, upfront) = (Flow::Authorization, Flow::Upfront);
+    PushedRules {
+        format: FORMAT,
+        generation: 7,
+        hash: "0x00".into(),
+        settings: Settings { clock_skew_seconds: 5, ..Settings::default() },
+        facilitator: Some(Facilitator {
+            cluster: "facilitator".into(),
+            authority: "facilitator.test".into(),
+            path_prefix: String::new(),
+            verify_timeout_ms: 5_000,
+            settle_timeout_ms: 60_000,
+            ready: true,
+        }),
+        tuples: vec![tuple("o", 84532), tuple("two", 8453), tuple("two", 84532), tuple("up", 84532)],
+        routes: vec![
+            route("/paid/*", Gate::Paid, "o", vec![option(0, 84532, 1000, authorization)]),
+            route("/same-price", Gate::Paid, "o", vec![option(0, 84532, 1000, authorization)]),
+            route(
+                "/two",
+                Gate::Paid,
+                "two",
+                vec![option(1, 8453, 2000, authorization), option(2, 84532, 3000, authorization)],
+            ),
+            route("/up/*", Gate::Paid, "up", vec![option(3, 84532, 500, upfront)]),
+            route("/free/*", Gate::Free, "", vec![]),
+            route("/auth", Gate::Auth, "o", vec![]),
+            route("/broken", Gate::Blocked, "o", vec![]),
+        ],
+        protected: vec!["/paid".into(), "/guarded".into(), "/two".into(), "/up".into()],
+    }
+}
+
+pub(super) fn rules_with(change: impl FnOnce(&mut PushedRules)) -> Arc<RuleSet> {
+    let mut pushed = pushed();
+    change(&mut pushed);
+    Arc::new(RuleSet::compile(pushed).unwrap())
+}
+
+/// A buyer.
+pub(super) struct Wallet {
+    key: SigningKey,
+    pub(super) address: Address,
+}
+
+/// What a payment says; change a field to say something else.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) option: PaymentOption,
+    pub(super) nonce: u8,
+    pub(super) valid_before: u64,
+    pub(super) value: u64,
+    pub(super) v1: bool,
+    pub(super) pretty: bool,
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+// === impl Wallet ===
+
+impl Wallet {
+    pub(super) fn new(seed: u8) -> Self {
+        let key = SigningKey::from_slice(&[seed.max(1); 32]).unwrap();
+        let point = key.verifying_key().to_sec1_point(false);
+        let hash = keccak256(&point.as_bytes()[1..]);
+        Self { key, address: Address(hash[12..].try_into().unwrap()) }
+    }
+    /// The payment for an option as header value.
+    pub(super) fn pay(&self, terms: &Terms) -> String {
+        let option = &terms.option;
+        let authorization = Authorization {
+            from: self.address,
+            to: option.pay_to,
+            value: Amount::from_u64(terms.value),
+            valid_after: Amount::from_u64(0),
+            valid_before: Amount::from_u64(terms.valid_before),
+            nonce: B256([terms.nonce; 32]),
+        };
+        let domain = Domain {
+            name: &option.eip712_name,
+            version: &option.eip712_version,
+            network: &option.network,
+            verifying_contract: option.asset,
+        };
+        let digest =
+            typed_data_digest(&domain_separator(&domain), &transfer_with_authorization_hash(&authorization));
+        let (signature, recovery) = self.key.sign_prehash_recoverable(&digest.0);
+        let mut signature = signature.to_bytes().to_vec();
+        signature.push(27 + recovery.to_byte());
+        let payload = serde_json::json!({
+            "signature": hex(&signature),
+            "authorization": {
+                "from": self.address.checksummed(),
+                "to": option.pay_to.checksummed(),
+                "value": terms.value.to_string(),
+                "validAfter": "0",
+                "validBefore": terms.valid_before.to_string(),
+                "nonce": authorization.nonce.to_string(),
+            },
+        });
+        let payment = if terms.v1 {
+            serde_json::json!({
+                "x402Version": 1, "scheme": "exact", "network": option.v1_network, "payload": payload,
+            })
+        } else {
+            let mut extra = serde_json::json!({"name": option.eip712_name, "version": option.eip712_version});
+            if option.flow == Flow::Upfront {
+                extra["paymentFlow"] = "upfront".into();
+            }
+            serde_json::json!({
+                "x402Version": 2,
+                "accepted": {
+                    "scheme": "exact",
+                    "network": option.network.as_str(),
+                    "amount": option.amount.to_string(),
+                    "asset": option.asset.checksummed(),
+                    "payTo": option.pay_to.checksummed(),
+                    "maxTimeoutSeconds": option.max_timeout_seconds,
+                    "extra": extra,
+                },
+                "payload": payload,
+            })
+        };
+        let text =
+            if terms.pretty { serde_json::to_string_pretty(&payment).unwrap() } else { payment.to_string() };
+        encode_base64(text.as_bytes())
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// A good payment for option `place` of route `route`.
+    pub(super) fn of(route: usize, place: usize, nonce: u8) -> Self {
+        let option = pushed().routes[route].options[place].clone();
+        let value = option.amount.to_u64().unwrap();
+        Self { option, nonce, valid_before: START + 600, value, v1: false, pretty: false }
+    }
+}
+
+/// The usual payment for `/paid/*`.
+pub(super) fn payment(nonce: u8) -> String {
+    Wallet::new(1).pay(&Terms::of(0, 0, nonce))
+}
+/// The usual payment for `/up/*`.
+pub(super) fn upfront_payment(nonce: u8) -> String {
+    Wallet::new(1).pay(&Terms::of(3, 0, nonce))
+}
