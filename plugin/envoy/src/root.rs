@@ -3,14 +3,13 @@
 //! Envoy runs this in a throw-away VM first, then in its main thread and in every worker, so nothing here
 //! counts, calls or reserves.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farebox_core::metrics::{LateResult, Stamp, TupleCounter};
-use farebox_core::replay::{BUCKETS, Expired, Limits, tuple_hash};
-use farebox_core::rules::{RuleSet, TupleIndex};
+use farebox_core::metrics::Stamp;
+use farebox_core::replay::{BUCKETS, Expired, Limits, expired_stamps};
+use farebox_core::rules::RuleSet;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType, LogLevel, Status};
@@ -42,8 +41,6 @@ pub(crate) struct Deployment {
     pub(crate) limits: Limits,
     /// `None` before the filter was configured.
     meters: Option<Meters>,
-    /// Live tuples by the hash that reservations carry.
-    tuples: BTreeMap<u32, TupleIndex>,
 }
 
 // === impl Deployment ===
@@ -52,9 +49,7 @@ impl Deployment {
     fn new(rules: RuleSet, meters: Option<Meters>) -> Self {
         let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         let limits = Limits { records: RECORDS_PER_BUCKET, settling_ms: settle_ms * 2 + SETTLING_SLACK_MS };
-        let tuples =
-            (0..).map(TupleIndex).zip(&rules.tuples).map(|(i, tuple)| (tuple_hash(tuple), i)).collect();
-        Self { rules: Arc::new(rules), limits, meters, tuples }
+        Self { rules: Arc::new(rules), limits, meters }
     }
 
     /// Compiles a push and defines its metrics; nothing is in force yet.
@@ -77,11 +72,8 @@ impl Deployment {
 
     /// Counts settlements whose outcome was never learned. Those of tuples that are gone have no series.
     pub(crate) fn count_expired(&self, expired: &[Expired]) {
-        for tuple in expired.iter().filter_map(|record| self.tuples.get(&record.tuple)) {
-            self.count(&[
-                Stamp::Tuple(*tuple, TupleCounter::UnresolvedClosed),
-                Stamp::Tuple(*tuple, TupleCounter::ResolvedLate(LateResult::Expired)),
-            ]);
+        if !expired.is_empty() {
+            self.count(&expired_stamps(expired, &self.rules));
         }
     }
 

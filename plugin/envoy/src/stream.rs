@@ -87,7 +87,7 @@ impl Stream {
                         self.stage = Stage::Facilitator { state, token, held: side };
                         return Ok(Action::Pause);
                     }
-                    Err(_) => state.answered(Answer::Unreachable, clock::now()?),
+                    Err(_) => state.answered(Answer::NotSent, clock::now()?),
                 },
                 Next::Forward(edits, _passing) => {
                     edit(MapType::HttpRequestHeaders, &edits)?;

@@ -40,9 +40,8 @@ pub enum Answer<'a> {
     NotSent,
 }
 
-/// Waits for the facilitator: to verify, to settle first, or to settle after the upstream answered.
-///
-/// While it waits for the last, the response is held ([`Calling::holds_response`]).
+/// Waits for the facilitator: to verify or to settle first, with the request held, or to settle after the
+/// upstream answered, with the response held.
 #[derive(Debug)]
 pub struct Calling {
     attempt: Box<Attempt>,
@@ -163,10 +162,6 @@ impl Calling {
     /// The call to make.
     pub fn call(&self) -> &Call {
         &self.call
-    }
-    /// Whether a response head waits for this call; else it is the request head.
-    pub fn holds_response(&self) -> bool {
-        matches!(self.purpose, Purpose::Settle { when: When::AtResponse(_), .. })
     }
     /// The facilitator answered, or did not.
     pub fn answered(self, answer: Answer<'_>, now: Now) -> Turn {

@@ -83,3 +83,22 @@ pub(super) fn is_reverted(reason: &str) -> bool {
 pub(super) fn is_nonce_used(reason: &str) -> bool {
     matches!(reason, "invalid_exact_evm_nonce_already_used" | "permit2_invalid_nonce")
 }
+
+/// What a facilitator may say because an earlier attempt with the same payment went through, or because
+/// time has passed since: the nonce is used, the money is gone, the transfer no longer works. After an
+/// attempt whose outcome is unknown such a code proves nothing; one that would have been given to that
+/// attempt too (a bad signature, another recipient) still does.
+pub(super) fn may_follow_a_settlement(reason: &str) -> bool {
+    is_nonce_used(reason)
+        || is_reverted(reason)
+        || reason.ends_with("_simulation_failed")
+        || reason.ends_with("insufficient_balance")
+        || matches!(
+            reason,
+            "insufficient_funds"
+                | "invalid_exact_evm_payload_authorization_valid_before"
+                | "permit2_deadline_expired"
+                | "permit2_allowance_required"
+                | "eip2612_deadline_expired"
+        )
+}

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::facilitator::{SettleOutcome, VerifyOutcome};
 use super::json::{check_depth, printable, read_object, read_string};
-use super::reasons::{is_nonce_used, is_pre_broadcast, is_reverted};
+use super::reasons::{is_nonce_used, is_pre_broadcast, is_reverted, may_follow_a_settlement};
 use super::requirement::same_network;
 use crate::rules::PaymentOption;
 
@@ -70,8 +70,8 @@ pub fn read_verify_reply(status: u16, body: &[u8]) -> VerifyOutcome {
 }
 
 /// Reads a `/settle` reply. A success on a network that is neither the option's CAIP-2 id nor one of
-/// its names is unknown. "Nonce already used" is `Refused` unless `earlier_unknown`: then that earlier
-/// attempt may be what used it.
+/// its names is unknown. With `earlier_unknown`, a refusal that the success of that earlier attempt would
+/// explain ("nonce already used", insufficient funds, a failed simulation) is unknown as well.
 pub fn read_settle_reply(
     status: u16,
     body: &[u8],
@@ -135,14 +135,11 @@ fn read_failure(
     if !is_answer(status) {
         return unknown(transaction, &reason);
     }
-    if is_nonce_used(&reason) {
-        return if earlier_unknown {
-            SettleOutcome::Unknown { transaction, reason, nonce_already_used: true }
-        } else {
-            SettleOutcome::Refused { reason }
-        };
+    if earlier_unknown && may_follow_a_settlement(&reason) {
+        let nonce_already_used = is_nonce_used(&reason);
+        return SettleOutcome::Unknown { transaction, reason, nonce_already_used };
     }
-    if is_pre_broadcast(&reason) || is_reverted(&reason) {
+    if is_nonce_used(&reason) || is_pre_broadcast(&reason) || is_reverted(&reason) {
         return SettleOutcome::Refused { reason };
     }
     unknown(transaction, &reason)

@@ -194,3 +194,27 @@ fn a_used_nonce_is_a_refusal_only_if_no_attempt_of_ours_may_have_used_it() {
         assert_eq!(read(true), unknown);
     }
 }
+
+#[test]
+fn after_an_unknown_attempt_only_what_would_have_refused_that_one_too_is_a_refusal() {
+    let read = |reason: &str| read_settle_reply(200, failure(reason).to_string().as_bytes(), &usdc(), true);
+    for reason in [
+        "insufficient_funds",
+        "invalid_exact_evm_insufficient_balance",
+        "permit2_insufficient_balance",
+        "permit2_allowance_required",
+        "invalid_exact_evm_transaction_simulation_failed",
+        "permit2_simulation_failed",
+        "invalid_exact_evm_payload_authorization_valid_before",
+        "permit2_deadline_expired",
+        "invalid_transaction_state",
+        "invalid_exact_evm_transaction_failed",
+    ] {
+        let unknown =
+            SettleOutcome::Unknown { transaction: None, reason: reason.into(), nonce_already_used: false };
+        assert_eq!(read(reason), unknown);
+    }
+    for reason in ["invalid_exact_evm_payload_signature", "invalid_network", "permit2_amount_mismatch"] {
+        assert_eq!(read(reason), SettleOutcome::Refused { reason: reason.into() });
+    }
+}
