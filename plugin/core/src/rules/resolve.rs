@@ -340,10 +340,14 @@ impl Resolver<'_> {
         if pushed.options.is_empty() {
             return;
         }
+        let host = pushed.public.as_ref().map_or(0, |public| public.host.len());
+        let url = pushed.pattern.len() + host + URL_ROOM;
+        if largest_challenge(pushed, url) <= LARGE_CHALLENGE {
+            return;
+        }
         let options: Vec<_> = pushed.options.iter().collect();
         let challenge = Challenge::prepare(&options, &pushed.description, &Settings::default());
-        let host = pushed.public.as_ref().map_or(0, |public| public.host.len());
-        let length = challenge.header_len(pushed.pattern.len() + host + URL_ROOM);
+        let length = challenge.header_len(url);
         let line = self.entry.description.as_ref().map_or(self.entry.line, |text| text.line);
         if length > MAX_CHALLENGE {
             let message = format!(
@@ -357,6 +361,25 @@ impl Resolver<'_> {
     }
 }
 
+/// A bound on the challenge header of a route that needs no rendering: thousands of routes are loaded
+/// at once, and nearly all of them are far below it.
+fn largest_challenge(pushed: &PushedRoute, url: usize) -> usize {
+    /// JSON writes one byte as at most `\u00XX`.
+    const ESCAPED: usize = 6;
+    let texts: usize = pushed
+        .options
+        .iter()
+        .map(|option| {
+            let extra: usize =
+                option.extra.iter().map(|(key, value)| key.len() + value.to_string().len()).sum();
+            option.eip712_name.len() + option.eip712_version.len() + extra
+        })
+        .sum();
+    let fixed = if pushed.options.iter().any(|option| option.gas_sponsoring) { 4_000 } else { 600 };
+    let json = fixed + pushed.options.len() * 500 + ESCAPED * (pushed.description.len() + texts) + url;
+    json / 3 * 4 + 8
+}
+
 /// Metadata a buyer finds in `extra`.
 fn extra(entry: &RouteEntry) -> Map<String, Value> {
     let mut extra = Map::new();
@@ -367,4 +390,34 @@ fn extra(entry: &RouteEntry) -> Map<String, Value> {
         extra.insert("agentSkills".into(), entry.agent_skills.clone().into());
     }
     extra
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::load;
+
+    #[test]
+    fn no_challenge_is_larger_than_its_bound() {
+        let payments = "{price: 1, assetSymbol: OBOL}, {price: 115792089237316195423570985008687907853269, network: base}";
+        for (description, payments, skills) in [
+            ("", "{price: 1}", "[]"),
+            ("plain words", "{price: 1, assetSymbol: OBOL}", "[]"),
+            ("\\u0001\\u0002\\u0003\\u0004\\\"", payments, "[\"\\u0001\", b]"),
+            ("\\n\\t\\u001f", "{price: 1, eip712Name: \"\\u0001\\u0001\\u0001\"}", "[]"),
+        ] {
+            let text = format!(
+                "wallet: \"0x2222222222222222222222222222222222222222\"\nchain: base-sepolia\nroutes:\n- pattern: /a\n  \
+                 description: \"{description}\"\n  agentSkills: {skills}\n  payments: [{payments}]\n"
+            );
+            let snapshot = load(&text).snapshot.unwrap();
+            let route = &snapshot.routes[0];
+            let options: Vec<_> = route.options.iter().collect();
+            assert!(!options.is_empty());
+            let settings = Settings { public_facilitator: None, ..Settings::default() };
+            let length = Challenge::prepare(&options, &route.description, &settings).header_len(300);
+            let bound = largest_challenge(route, 300);
+            assert!(length <= bound, "{length} > {bound} for {text}");
+        }
+    }
 }
