@@ -1,16 +1,217 @@
 //! `farebox check FILE`: every error of a pricing file at once.
+//!
+//! Exit codes, for scripts and admission checks:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | the file loads as it is; there may be warnings |
+//! | 1 | the file is rejected, or cannot be read |
+//! | 2 | the command line is wrong |
+//! | 3 | the file loads, but routes or payments are skipped and their paths refused |
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use farebox_core::rules::{Gate, Loaded, Severity, Snapshot, load};
+
+/// Exit code of a file that loads with something left out.
+const SKIPPED: u8 = 3;
 
 /// Arguments of `farebox check`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 loads, 1 rejected or unreadable, 2 wrong usage, 3 loads with skipped routes."
+)]
 pub struct Args {
     /// Pricing file.
     pub file: PathBuf,
+    /// Also list what this proxy does not enforce, and what does instead.
+    #[arg(long = "for", value_name = "PROXY")]
+    pub proxy: Option<Proxy>,
 }
 
-/// Prints what loading the file finds. Exit code 0: usable, 1: rejected.
+/// A proxy Farebox runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Proxy {
+    /// Envoy, with the proxy-wasm filter.
+    Envoy,
+}
+
+/// Prints what loading the file finds, one `file:line: severity: key: message` a line, and a summary.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("check is not available yet ({})", args.file.display())
+    let loaded = load(&read(&args.file)?);
+    let report = report(&args.file, &loaded, args.proxy);
+    std::io::stdout().write_all(report.as_bytes())?;
+    Ok(ExitCode::from(exit_code(&loaded)))
+}
+
+/// The text of a pricing file.
+pub(crate) fn read(file: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", file.display()))
+}
+
+/// See the table of this module.
+fn exit_code(loaded: &Loaded) -> u8 {
+    match &loaded.snapshot {
+        None => 1,
+        Some(_) if loaded.count(Severity::Skip) > 0 => SKIPPED,
+        Some(_) => 0,
+    }
+}
+
+fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>) -> String {
+    let mut out = String::new();
+    for finding in &loaded.findings {
+        line(&mut out, format_args!("{}:{finding}", file.display()));
+    }
+    if let (Some(snapshot), Some(Proxy::Envoy)) = (&loaded.snapshot, proxy) {
+        not_enforced(&mut out, file, snapshot);
+    }
+    let counts = [(Severity::Reject, "error"), (Severity::Skip, "skip"), (Severity::Warning, "warning")]
+        .map(|(severity, word)| (loaded.count(severity), word));
+    let [errors, skips, warnings] = counts.map(|(count, word)| plural(count, word));
+    match &loaded.snapshot {
+        Some(snapshot) => {
+            let [paid, free, auth, blocked] =
+                [Gate::Paid, Gate::Free, Gate::Auth, Gate::Blocked].map(|gate| snapshot.routes_with(gate));
+            line(
+                &mut out,
+                format_args!(
+                    "{}: loads: {} ({paid} paid, {free} free, {auth} auth, {blocked} blocked), {}, {skips}, {warnings}",
+                    file.display(),
+                    plural(snapshot.routes.len(), "route"),
+                    plural(snapshot.offers_loaded(), "offer"),
+                ),
+            );
+            line(&mut out, format_args!("facilitator: {}", snapshot.facilitator_url));
+        }
+        None => line(
+            &mut out,
+            format_args!(
+                "{}: rejected: {errors}, {skips}, {warnings}; a running companion keeps its last good rules",
+                file.display()
+            ),
+        ),
+    }
+    out
+}
+
+/// What the file asks for and an Envoy filter does not do.
+fn not_enforced(out: &mut String, file: &Path, snapshot: &Snapshot) {
+    let mut settings: Vec<_> = snapshot.not_pushed.iter().collect();
+    settings.sort_by_key(|setting| setting.line);
+    for entry in settings {
+        line(
+            out,
+            format_args!(
+                "{}:{}: not enforced by the Envoy filter: {}: {}",
+                file.display(),
+                entry.line,
+                entry.key,
+                entry.setting.on_envoy()
+            ),
+        );
+    }
+}
+
+/// Appends a line. Writing to a string cannot fail.
+pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(out, "{text}");
+}
+
+fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "wallet: \"0x2222222222222222222222222222222222222222\"\nchain: base-sepolia\nroutes:\n- pattern: /a\n  price: 1\n";
+
+    fn checked(text: &str, proxy: Option<Proxy>) -> (u8, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pricing.yaml");
+        std::fs::write(&file, text).unwrap();
+        let loaded = load(&read(&file).unwrap());
+        let prefix = format!("{}/", folder.path().display());
+        let report = report(&file, &loaded, proxy).replace(&prefix, "");
+        (exit_code(&loaded), report.lines().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn a_good_file_is_summed_up_and_exits_0() {
+        assert_eq!(
+            checked(GOOD, None),
+            (
+                0,
+                vec![
+                    "pricing.yaml: loads: 1 route (1 paid, 0 free, 0 auth, 0 blocked), 1 offer, 0 skips, 0 warnings"
+                        .to_owned(),
+                    "facilitator: https://x402.gcp.obol.tech".to_owned(),
+                ]
+            )
+        );
+    }
+
+    #[test]
+    fn a_rejected_file_shows_every_finding_with_its_place_and_exits_1() {
+        let text = format!("{GOOD}  prise: 2\n- pattern: /b\n  price: 1e3\n- price: 1\n");
+        assert_eq!(
+            checked(&text, None),
+            (
+                1,
+                vec![
+                    "pricing.yaml:6: rejected: routes[0].prise: is not a known key; did you mean `price`?".to_owned(),
+                    "pricing.yaml:8: skipped: routes[1].price: \"1e3\" is not a plain decimal number such as 0.001 \
+                     [bad_price: the route is skipped and its paths are refused]"
+                        .to_owned(),
+                    "pricing.yaml:9: rejected: routes[2].pattern: is missing, so the paths to protect are unknown"
+                        .to_owned(),
+                    "pricing.yaml: rejected: 2 errors, 1 skip, 0 warnings; a running companion keeps its last good rules"
+                        .to_owned(),
+                ]
+            )
+        );
+    }
+
+    #[test]
+    fn a_file_with_skipped_routes_has_an_exit_code_of_its_own() {
+        let (code, lines) = checked(&format!("{GOOD}- pattern: /b\n"), None);
+        assert_eq!(code, 3);
+        assert!(
+            lines[1].contains("2 routes (1 paid, 0 free, 0 auth, 1 blocked), 1 offer, 1 skip"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn for_envoy_lists_what_the_filter_leaves_to_the_proxy_and_never_the_secret() {
+        let text = format!("{GOOD}  upstreamAuth: Bearer hush\n  stripPrefix: /a\n");
+        let (code, lines) = checked(&text, Some(Proxy::Envoy));
+        assert_eq!(code, 0);
+        assert!(
+            lines[0]
+                .starts_with("pricing.yaml:6: not enforced by the Envoy filter: routes[0].upstreamAuth: ")
+        );
+        assert!(
+            lines[1].starts_with("pricing.yaml:7: not enforced by the Envoy filter: routes[0].stripPrefix: ")
+        );
+        assert!(!lines.concat().contains("hush"));
+        assert_eq!(checked(&text, None).1.len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
+        let error = run(Args { file: "/nonexistent/pricing.yaml".into(), proxy: None }).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/pricing.yaml"));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.yaml");
+        std::fs::write(&file, b"wallet: \xff\n").unwrap();
+        assert!(read(&file).unwrap_err().to_string().ends_with("p.yaml is not UTF-8 text"));
+    }
 }
