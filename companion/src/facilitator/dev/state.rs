@@ -1,0 +1,143 @@
+//! Everything the development facilitator remembers.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use farebox_core::evm::Amount;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::ledger::{Balance, Ledger, SettledPayment};
+use super::mode::{Endpoint, Mode};
+
+/// Calls kept for `/dev/record`; older ones are forgotten.
+const MAX_CALLS: usize = 20_000;
+
+/// The development facilitator. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Facilitator(Arc<Mutex<State>>);
+
+/// What is behind the lock.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) ledger: Ledger,
+    failures: HashMap<Endpoint, Failure>,
+    calls: VecDeque<Call>,
+    total: u64,
+    /// Transactions of payments answered as pending once.
+    pub(super) pending: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    mode: Mode,
+    /// Calls left; `None` for all of them.
+    left: Option<u64>,
+}
+
+/// One call of the facilitator API.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Call {
+    pub(super) operation: Endpoint,
+    /// Unix milliseconds.
+    pub(super) at: u64,
+    /// How it was to fail, `none` for an honest answer.
+    pub(super) mode: String,
+    /// What came of it: `valid`, `settled 0x…`, `invalid: <code>` and the like.
+    pub(super) outcome: String,
+    /// The body, byte for byte (bytes that are no text replaced).
+    pub(super) body: String,
+    /// The body as JSON, `null` if it is none.
+    pub(super) json: Value,
+}
+
+/// The answer of `/dev/record`.
+#[derive(Debug, Serialize)]
+pub(super) struct Record {
+    /// Calls since the start or the last reset, also those no longer listed.
+    total: u64,
+    calls: Vec<Call>,
+    balances: Vec<Balance>,
+    settled: Vec<SettledPayment>,
+}
+
+// === impl Facilitator ===
+
+impl Facilitator {
+    /// Every payer owns `balance` of every asset; `failures` hold until they are changed.
+    pub fn new(balance: Amount, failures: impl IntoIterator<Item = (Endpoint, Mode)>) -> Self {
+        let failures = failures.into_iter().map(|(endpoint, mode)| (endpoint, Failure { mode, left: None }));
+        Self(Arc::new(Mutex::new(State {
+            ledger: Ledger::new(balance),
+            failures: failures.collect(),
+            calls: VecDeque::new(),
+            total: 0,
+            pending: HashSet::new(),
+        })))
+    }
+
+    /// Runs `work` on the state. No work waits, and none leaves the state half changed.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// How the next call of the endpoint is to fail. Counts it.
+    pub(super) fn next_mode(&mut self, endpoint: Endpoint) -> Mode {
+        let Some(failure) = self.failures.get_mut(&endpoint) else { return Mode::Honest };
+        match &mut failure.left {
+            Some(0) => Mode::Honest,
+            Some(left) => {
+                *left -= 1;
+                failure.mode.clone()
+            }
+            None => failure.mode.clone(),
+        }
+    }
+
+    pub(super) fn fail(&mut self, endpoint: Endpoint, mode: Mode, count: Option<u64>) {
+        self.failures.insert(endpoint, Failure { mode, left: count });
+    }
+
+    pub(super) fn note(&mut self, operation: Endpoint, mode: &Mode, outcome: String, body: &[u8]) {
+        if self.calls.len() == MAX_CALLS {
+            self.calls.pop_front();
+        }
+        self.total += 1;
+        self.calls.push_back(Call {
+            operation,
+            at: unix_ms(),
+            mode: mode.to_string(),
+            outcome,
+            body: String::from_utf8_lossy(body).into_owned(),
+            json: serde_json::from_slice(body).unwrap_or(Value::Null),
+        });
+    }
+
+    pub(super) fn record(&self) -> Record {
+        Record {
+            total: self.total,
+            calls: self.calls.iter().cloned().collect(),
+            balances: self.ledger.balances(),
+            settled: self.ledger.settled(),
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.ledger.reset();
+        self.failures.clear();
+        self.calls.clear();
+        self.pending.clear();
+        self.total = 0;
+    }
+}
+
+/// Unix milliseconds.
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
