@@ -1,14 +1,20 @@
 //! The developer commands of Farebox, and the parts of them that tests use too.
 //!
 //! * [`origin`]: the demo upstream, with every kind of answer a paid route can meet.
+//! * [`commands`]: one module per `cargo xtask` command.
 //! * [`payer`]: signs payments, and forges them.
+//! * [`client`]: the public x402 client, run by Node.
+//! * [`stack`]: origin, development facilitator, companion and Envoy as one running whole.
 //! * [`build`]: the release artefacts and what is asserted about them.
 //! * [`tools`]: pinned programs that are not crates, in a per-user cache.
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod client;
+pub mod commands;
 pub mod origin;
 pub mod paths;
 pub mod payer;
 pub mod shell;
+pub mod stack;
 pub mod tools;

@@ -23,10 +23,9 @@ const REQUIRED_EXPORTS: [&str; 11] = [
     "proxy_on_done",
 ];
 
-/// The host functions the filter may use. No bodies are ever read or written, so the buffer calls are
-/// here only because configuration and callout replies come through them.
+/// The host functions the filter may link. A function that is not here would be a new power.
 const ALLOWED_IMPORTS: &[&str] = &[
-    // Written by the SDK, whatever the filter does.
+    // Log and dispatch of the SDK.
     "env.proxy_log",
     "env.proxy_get_log_level",
     "env.proxy_set_effective_context",
@@ -54,6 +53,21 @@ const ALLOWED_IMPORTS: &[&str] = &[
     "env.proxy_increment_metric",
     "env.proxy_record_metric",
     "env.proxy_get_metric",
+    // Linked because the SDK's contexts are trait objects with a default body for every call; the filter
+    // calls none of them.
+    "env.proxy_call_foreign_function",
+    "env.proxy_dequeue_shared_queue",
+    "env.proxy_enqueue_shared_queue",
+    "env.proxy_get_status",
+    "env.proxy_grpc_call",
+    "env.proxy_grpc_cancel",
+    "env.proxy_grpc_close",
+    "env.proxy_grpc_send",
+    "env.proxy_grpc_stream",
+    "env.proxy_register_shared_queue",
+    "env.proxy_resolve_shared_queue",
+    "env.proxy_set_buffer_bytes",
+    "env.proxy_set_property",
     // What the Rust standard library links for this target.
     "wasi_snapshot_preview1.clock_time_get",
     "wasi_snapshot_preview1.environ_get",

@@ -1,0 +1,155 @@
+//! The public x402 client, `@x402/fetch`, run by Node: an independent implementation that has to be able
+//! to pay. What it does is in `xtask/client/pay.mjs`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use farebox_core::evm::keccak256;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{paths, tools};
+
+/// A purchase takes a start of Node, two requests and a settlement.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// How the client pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Dialect {
+    /// By version number: 2 is what the library does by itself, 1 an older client that reads the 402 body
+    /// and sends `X-PAYMENT`.
+    Version(u8),
+    /// See [`Dialect::V2_IN_X_PAYMENT`].
+    Named(&'static str),
+}
+
+/// What to buy, and how.
+#[derive(Debug, Clone, Serialize)]
+pub struct Purchase {
+    /// What to buy.
+    pub url: String,
+    /// 0x-hex private key of the buyer; without one nothing is paid.
+    pub key: Option<String>,
+    /// How to pay.
+    #[serde(rename = "version")]
+    pub dialect: Dialect,
+    /// HTTP method.
+    pub method: String,
+    /// More request headers.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Bought {
+    /// Status of the last answer.
+    pub status: u16,
+    /// Its headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The decoded receipt, `null` without one.
+    pub receipt: Value,
+    /// The body as text.
+    pub body: String,
+    /// Its parts as they arrived.
+    pub chunks: Vec<Chunk>,
+    /// The decoded challenge of the first answer, `null` if that was no 402 or had no header.
+    pub challenge: Value,
+    /// The payment header that was sent.
+    pub payment: Option<PaymentHeader>,
+}
+
+/// A part of a body.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Chunk {
+    /// Milliseconds since the head of the answer.
+    pub ms: u64,
+    /// The text of it.
+    pub text: String,
+}
+
+/// A header that carried a payment.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PaymentHeader {
+    /// `PAYMENT-SIGNATURE` or `X-PAYMENT`.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// The installed client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    script: PathBuf,
+}
+
+// === impl Dialect ===
+
+impl Dialect {
+    /// Protocol version 1 as older clients speak it.
+    pub const V1: Self = Self::Version(1);
+    /// Protocol version 2.
+    pub const V2: Self = Self::Version(2);
+    /// A version 2 payment in the `X-PAYMENT` header, as some buyers send it.
+    pub const V2_IN_X_PAYMENT: Self = Self::Named("2-in-x-payment");
+}
+
+// === impl Purchase ===
+
+impl Purchase {
+    /// A GET of a URL, paid by version 2 with the publicly known development key.
+    pub fn of(url: impl Into<String>) -> Self {
+        let key: String = crate::payer::DEVELOPMENT_KEY.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            url: url.into(),
+            key: Some(format!("0x{key}")),
+            dialect: Dialect::V2,
+            method: "GET".to_owned(),
+            headers: BTreeMap::new(),
+        }
+    }
+
+    /// The same in another dialect.
+    pub fn speaking(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Installs what is missing of it.
+    pub fn install() -> Result<Self> {
+        let folder = tools::client_modules()?;
+        let source = paths::workspace().join("xtask/client/pay.mjs");
+        let text = std::fs::read(&source).with_context(|| format!("{}", source.display()))?;
+        // Node finds modules from where a script lies, so the script goes beside them, under a name that
+        // follows its content: another checkout may have another one.
+        let name: String = keccak256(&text).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let script = folder.join(format!("pay-{name}.mjs"));
+        if !script.is_file() {
+            let mut copy = tempfile::NamedTempFile::new_in(&folder)?;
+            std::io::Write::write_all(&mut copy, &text)?;
+            copy.persist(&script)?;
+        }
+        Ok(Self { script })
+    }
+
+    /// Buys.
+    pub async fn buy(&self, purchase: &Purchase) -> Result<Bought> {
+        let mut node = tokio::process::Command::new("node");
+        node.arg(&self.script).arg(serde_json::to_string(purchase)?);
+        node.stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(DEADLINE, node.output())
+            .await
+            .with_context(|| format!("the client gave no answer within {DEADLINE:?}"))?
+            .context("node does not run")?;
+        if !output.status.success() {
+            bail!("the client failed:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
+        }
+        serde_json::from_slice(&output.stdout).context("the client printed no result")
+    }
+}

@@ -1,0 +1,50 @@
+//! `cargo xtask demo`: the story of a payment, told by a real client and a real proxy.
+
+mod numbers;
+mod report;
+mod story;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::{Proxy, up};
+use crate::client::Client;
+use crate::stack::{Options, Stack};
+use crate::{build, shell};
+
+/// What the demo sells.
+const PRICING: &str = include_str!("pricing.yaml");
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Play the story, say what was expected and seen, and end.
+    #[arg(long)]
+    once: bool,
+    /// The proxy to run.
+    #[arg(long, value_enum, default_value = "envoy")]
+    proxy: Proxy,
+}
+
+pub(super) async fn run(args: Args) -> Result<ExitCode> {
+    let Proxy::Envoy = args.proxy;
+    build::build()?;
+    if args.once {
+        let client = Client::install()?;
+        shell::say("starting origin, development facilitator, companion and Envoy");
+        let stack = Stack::start(Options::priced(PRICING)).await?;
+        return story::play(&stack, &client, PRICING).await;
+    }
+    shell::say("starting origin, development facilitator, companion and Envoy");
+    let stack = Stack::start(Options::priced(PRICING)).await?;
+    println!("buy something      curl -i {}/joke", stack.proxy_url());
+    println!("paid upstreams     /joke, /reports/today, /stream/events   free: /free/sample");
+    println!("metrics, status    {0}/metrics  {0}/status", stack.companion_url());
+    println!("Envoy's own stats  {}/stats", stack.stats_url());
+    println!("facilitator        {} (development: it moves no money)", stack.facilitator_url());
+    println!("origin             {0}  what reached it: {0}/origin/hits", stack.upstream_url());
+    println!("prices             {} (edit it and ask again)", stack.pricing().display());
+    println!("Ctrl-C stops all of it");
+    up::stay(&stack).await
+}

@@ -1,0 +1,52 @@
+//! The commands of `cargo xtask`, one module each.
+
+mod build;
+mod demo;
+mod test;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Build, try and test Farebox.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the release artefacts into target/farebox/ and check them.
+    Build,
+    /// Play the story of a payment through a real proxy.
+    Demo(demo::Args),
+    /// Run a proxy with your own pricing file, in the foreground.
+    Up(up::Args),
+    /// Format, lints, unit tests, wasm tests, host tests and end-to-end tests.
+    Test,
+}
+
+/// The proxies Farebox runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Proxy {
+    /// Envoy, with the filter in proxy-wasm.
+    Envoy,
+}
+
+/// Runs the command of the process arguments.
+pub fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Build => build::run(),
+        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Up(args) => block_on(up::run(args)),
+        Command::Test => test::run(),
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+}

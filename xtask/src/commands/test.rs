@@ -1,0 +1,126 @@
+//! `cargo xtask test`: every check there is, cheapest first, each with its duration.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, client, paths, shell, tools};
+
+/// One suite: its name and what it does.
+struct Suite {
+    name: &'static str,
+    run: fn() -> Result<()>,
+}
+
+const SUITES: &[Suite] = &[
+    Suite { name: "format", run: format },
+    Suite { name: "lints, native", run: lints },
+    Suite { name: "lints, filter", run: filter_lints },
+    Suite { name: "artefacts", run: artefacts },
+    Suite { name: "unit tests", run: unit_tests },
+    Suite { name: "core on wasm", run: wasm_tests },
+    Suite { name: "tools", run: fetch_tools },
+    Suite { name: "host tests and end to end", run: host_tests },
+];
+
+pub(super) fn run() -> Result<ExitCode> {
+    tools::wasm_targets()?;
+    let mut results = Vec::new();
+    for (number, suite) in SUITES.iter().enumerate() {
+        eprintln!("\n=== {}/{} {} ===", number + 1, SUITES.len(), suite.name);
+        let started = Instant::now();
+        let outcome = (suite.run)();
+        let took = started.elapsed();
+        match &outcome {
+            Ok(()) => shell::say(format_args!("{} passed in {}", suite.name, seconds(took))),
+            Err(error) => shell::say(format_args!("{} FAILED in {}: {error:#}", suite.name, seconds(took))),
+        }
+        results.push((suite.name, took, outcome.is_ok()));
+    }
+    Ok(summary(&results))
+}
+
+fn summary(results: &[(&str, Duration, bool)]) -> ExitCode {
+    println!();
+    for (name, took, passed) in results {
+        println!("{name:<28}{:>9}  {}", seconds(*took), if *passed { "ok" } else { "FAILED" });
+    }
+    let passed = results.iter().filter(|(_, _, passed)| *passed).count();
+    let failed = results.len() - passed;
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+// --- the suites ---
+
+fn format() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+fn lints() -> Result<()> {
+    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+/// The guests as they are built: for the target and without what tests may do.
+fn filter_lints() -> Result<()> {
+    let guests = ["--package", "farebox-core", "--package", "farebox-envoy"];
+    let arguments =
+        [&["clippy", "--quiet", "--target", "wasm32-wasip1"][..], &guests[..], &["--", "-D", "warnings"][..]];
+    cargo(&arguments.concat())
+}
+
+fn artefacts() -> Result<()> {
+    println!("{}", build::build()?);
+    Ok(())
+}
+
+fn unit_tests() -> Result<()> {
+    nextest(&["--workspace", "--exclude", "farebox-host-tests"])
+}
+
+/// The core on a real WebAssembly engine, where integers and clocks are not those of this machine.
+fn wasm_tests() -> Result<()> {
+    let runner = tools::wasm_bindgen_test_runner()?;
+    let mut command = Command::new(paths::cargo());
+    command
+        .args(["test", "--quiet", "--target", "wasm32-unknown-unknown", "--package", "farebox-core"])
+        .args(["--test", "*"])
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
+        .current_dir(paths::workspace());
+    shell::run(&mut command)
+}
+
+fn fetch_tools() -> Result<()> {
+    tools::envoy()?;
+    client::Client::install().map(|_| ())
+}
+
+fn host_tests() -> Result<()> {
+    nextest(&["--package", "farebox-host-tests"])
+}
+
+// --- running them ---
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    shell::run(Command::new(paths::cargo()).args(arguments).current_dir(paths::workspace()))
+}
+
+fn nextest(arguments: &[&str]) -> Result<()> {
+    let program = tools::nextest()?;
+    let status = Command::new(program)
+        .args(["nextest", "run", "--no-fail-fast", "--cargo-quiet"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .current_dir(paths::workspace())
+        .status()
+        .context("cargo-nextest does not run")?;
+    if !status.success() {
+        bail!("{status}");
+    }
+    Ok(())
+}

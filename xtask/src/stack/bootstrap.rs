@@ -1,0 +1,228 @@
+//! The shipped Envoy bootstrap, with the addresses and paths of one stack put in.
+//!
+//! The file an operator copies is the file that runs here: it is parsed and only the places named below
+//! are changed. A place that is not found is an error, so the shipped file and this module cannot drift.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+/// Ports of the shipped file, by which its two listeners are recognised.
+const SHIPPED_PROXY_PORT: u64 = 10_000;
+const SHIPPED_STATS_PORT: u64 = 9901;
+
+/// What a stack puts in.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Where clients connect.
+    pub(super) proxy: SocketAddr,
+    /// Where `/stats` and `/server_info` are read.
+    pub(super) stats: SocketAddr,
+    /// The socket of Envoy's own administration.
+    pub(super) admin: PathBuf,
+    /// The file the filter configuration is discovered from; its folder is watched.
+    pub(super) discovery: PathBuf,
+    /// The filter.
+    pub(super) wasm: PathBuf,
+    /// `http://HOST:PORT` of the upstream.
+    pub(super) upstream: String,
+    /// `http(s)://HOST[:PORT]` of the facilitator.
+    pub(super) facilitator: String,
+    /// The system's certificate authorities, for a facilitator with TLS.
+    pub(super) authorities: Option<PathBuf>,
+}
+
+/// Where systems keep the certificate authorities they trust, as one file.
+const AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The certificate authorities this system trusts.
+pub(super) fn system_authorities() -> Option<PathBuf> {
+    AUTHORITIES.iter().map(PathBuf::from).find(|path| path.is_file())
+}
+
+/// Parses the shipped file and puts the places in.
+pub(super) fn render(shipped: &str, places: &Places) -> Result<Value> {
+    let mut bootstrap: Value = serde_saphyr::from_str(shipped).context("the bootstrap is not YAML")?;
+    let admin = json!({ "pipe": { "path": places.admin, "mode": 0o600 } });
+    *at(&mut bootstrap, "/admin/address")? = admin.clone();
+    for listener in list(&mut bootstrap, "/static_resources/listeners")? {
+        let socket = at(listener, "/address/socket_address")?;
+        let address = match socket["port_value"].as_u64() {
+            Some(SHIPPED_PROXY_PORT) => places.proxy,
+            Some(SHIPPED_STATS_PORT) => places.stats,
+            other => bail!("the bootstrap has a listener on an unexpected port: {other:?}"),
+        };
+        *socket = json!({ "address": address.ip(), "port_value": address.port() });
+    }
+    for cluster in list(&mut bootstrap, "/static_resources/clusters")? {
+        match cluster["name"].as_str() {
+            Some("upstream") => lead_to(cluster, &places.upstream, None)?,
+            Some("facilitator") => lead_to(cluster, &places.facilitator, places.authorities.as_ref())?,
+            Some("admin") => *endpoint(cluster)? = admin.clone(),
+            other => bail!("the bootstrap has an unexpected cluster: {other:?}"),
+        }
+    }
+    let folder = places.discovery.parent().context("the discovery file needs a folder")?;
+    let source = json!({ "path": places.discovery, "watched_directory": { "path": folder } });
+    replace_all(&mut bootstrap, "path_config_source", &source)?;
+    replace_all(&mut bootstrap, "local", &json!({ "filename": places.wasm }))?;
+    Ok(bootstrap)
+}
+
+/// Sets every member of this name, wherever it is.
+fn replace_all(bootstrap: &mut Value, member: &str, new: &Value) -> Result<()> {
+    fn walk(value: &mut Value, member: &str, new: &Value) -> usize {
+        match value {
+            Value::Object(object) => object
+                .iter_mut()
+                .map(|(key, value)| {
+                    if key != member {
+                        return walk(value, member, new);
+                    }
+                    *value = new.clone();
+                    1
+                })
+                .sum(),
+            Value::Array(items) => items.iter_mut().map(|item| walk(item, member, new)).sum(),
+            _ => 0,
+        }
+    }
+    if walk(bootstrap, member, new) == 0 {
+        bail!("the bootstrap has no `{member}`");
+    }
+    Ok(())
+}
+
+/// Points a cluster at a URL. With https it gets TLS that names the host and checks its certificate.
+fn lead_to(cluster: &mut Value, url: &str, authorities: Option<&PathBuf>) -> Result<()> {
+    let parsed = reqwest::Url::parse(url).with_context(|| format!("`{url}` is not a URL"))?;
+    let host = parsed.host_str().with_context(|| format!("`{url}` names no host"))?.to_owned();
+    let port = parsed.port_or_known_default().with_context(|| format!("`{url}` names no port"))?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    *endpoint(cluster)? = json!({ "socket_address": { "address": bare, "port_value": port } });
+    let is_address = bare.parse::<std::net::IpAddr>().is_ok();
+    cluster["type"] = json!(if is_address { "STATIC" } else { "STRICT_DNS" });
+    let object = cluster.as_object_mut().context("a cluster is a mapping")?;
+    object.remove("transport_socket");
+    if parsed.scheme() != "https" {
+        return Ok(());
+    }
+    let authorities = authorities
+        .context("no certificate authorities were found on this system; install ca-certificates")?;
+    let name = if is_address {
+        json!({ "san_type": "IP_ADDRESS", "matcher": { "exact": bare } })
+    } else {
+        json!({ "san_type": "DNS", "matcher": { "exact": bare } })
+    };
+    let mut tls = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": { "validation_context": {
+            "trusted_ca": { "filename": authorities },
+            "match_typed_subject_alt_names": [name],
+        } },
+    });
+    if !is_address {
+        tls["sni"] = json!(bare);
+    }
+    object.insert(
+        "transport_socket".to_owned(),
+        json!({ "name": "envoy.transport_sockets.tls", "typed_config": tls }),
+    );
+    Ok(())
+}
+
+fn endpoint(cluster: &mut Value) -> Result<&mut Value> {
+    at(cluster, "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address")
+}
+
+fn list<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Vec<Value>> {
+    at(value, pointer)?.as_array_mut().with_context(|| format!("{pointer} of the bootstrap is not a list"))
+}
+
+fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
+    value.pointer_mut(pointer).with_context(|| format!("the bootstrap has no {pointer}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shipped() -> String {
+        std::fs::read_to_string(crate::paths::workspace().join("envoy/bootstrap.yaml")).unwrap()
+    }
+
+    fn places(facilitator: &str) -> Places {
+        Places {
+            proxy: "127.0.0.1:1001".parse().unwrap(),
+            stats: "127.0.0.1:1002".parse().unwrap(),
+            admin: "/stack/admin.sock".into(),
+            discovery: "/stack/discovery/filter.yaml".into(),
+            wasm: "/target/farebox-envoy.wasm".into(),
+            upstream: "http://127.0.0.1:1003".to_owned(),
+            facilitator: facilitator.to_owned(),
+            authorities: Some("/etc/authorities.pem".into()),
+        }
+    }
+
+    fn cluster<'a>(bootstrap: &'a Value, name: &str) -> &'a Value {
+        let clusters = bootstrap["static_resources"]["clusters"].as_array().unwrap();
+        clusters.iter().find(|cluster| cluster["name"] == name).unwrap()
+    }
+
+    #[test]
+    fn every_place_of_the_shipped_file_is_filled() {
+        let rendered = render(&shipped(), &places("http://127.0.0.1:1004")).unwrap();
+        let text = rendered.to_string();
+        for shipped in ["10000", "9901", "8000", "4020", "/etc/farebox", "/usr/share", "/run/envoy"] {
+            assert!(!text.contains(shipped), "{shipped} is left in {text}");
+        }
+        for place in ["1001", "1002", "1003", "1004", "/stack/admin.sock", "/stack/discovery/filter.yaml"] {
+            assert!(text.contains(place), "{place} is missing in {text}");
+        }
+        assert_eq!(text.matches("/target/farebox-envoy.wasm").count(), 1);
+        assert!(cluster(&rendered, "facilitator").get("transport_socket").is_none());
+    }
+
+    #[test]
+    fn a_facilitator_with_tls_is_named_and_checked() {
+        let rendered = render(&shipped(), &places("https://pay.example.com/x402")).unwrap();
+        let cluster = cluster(&rendered, "facilitator");
+        assert_eq!(cluster["type"], "STRICT_DNS");
+        let mut cluster = cluster.clone();
+        assert_eq!(
+            *endpoint(&mut cluster).unwrap(),
+            json!({ "socket_address": { "address": "pay.example.com", "port_value": 443 } })
+        );
+        let tls = &cluster["transport_socket"]["typed_config"];
+        assert_eq!(tls["sni"], "pay.example.com");
+        assert_eq!(
+            tls["common_tls_context"]["validation_context"],
+            json!({
+                "trusted_ca": { "filename": "/etc/authorities.pem" },
+                "match_typed_subject_alt_names":
+                    [{ "san_type": "DNS", "matcher": { "exact": "pay.example.com" } }],
+            })
+        );
+    }
+
+    #[test]
+    fn tls_without_authorities_is_refused() {
+        let places = Places { authorities: None, ..places("https://pay.example.com") };
+        let error = render(&shipped(), &places).unwrap_err().to_string();
+        assert!(error.starts_with("no certificate authorities were found"), "{error}");
+    }
+
+    #[test]
+    fn a_bootstrap_that_changed_its_places_is_refused() {
+        let changed = shipped().replace("port_value: 9901", "port_value: 9902");
+        let error = render(&changed, &places("http://127.0.0.1:1004")).unwrap_err().to_string();
+        assert_eq!(error, "the bootstrap has a listener on an unexpected port: Some(9902)");
+    }
+}

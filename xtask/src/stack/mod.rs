@@ -1,0 +1,476 @@
+//! Origin, development facilitator, companion and Envoy as one running whole, on free ports and in a
+//! temporary folder. The demo, `up`, the benchmark and the end-to-end tests all run this.
+//!
+//! A stack stops with its owner: when it is dropped, and when a signal ends the process.
+
+mod bootstrap;
+mod guard;
+mod options;
+mod port;
+mod process;
+mod scrape;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+use crate::origin::Origin;
+use crate::{paths, tools};
+
+pub use options::{Facilitator, Options, Pricing};
+pub use port::Port;
+pub use process::Process;
+pub use scrape::{Scrape, Series};
+
+/// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
+const READY: Duration = Duration::from_secs(60);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(25);
+/// The longest a request of the stack's own client may take; settlements may take 60 s.
+const REQUEST: Duration = Duration::from_secs(90);
+/// Lines of each log shown with a failure.
+const TAIL: usize = 30;
+/// Name of the proxy towards the companion.
+const PROXY_NAME: &str = "envoy-0";
+
+/// The programs of a stack that can be stopped and started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The development facilitator.
+    Facilitator,
+    /// `farebox run`.
+    Companion,
+    /// The proxy.
+    Envoy,
+}
+
+/// A running stack.
+#[derive(Debug)]
+pub struct Stack {
+    // Stopped in this order: nothing is left calling something that is gone.
+    envoy: Option<Process>,
+    companion: Option<Process>,
+    facilitator: Option<Process>,
+    origin: Option<Origin>,
+    options: Options,
+    addresses: Addresses,
+    programs: Programs,
+    folder: Folder,
+    client: reqwest::Client,
+    _ports: Vec<Port>,
+}
+
+#[derive(Debug)]
+struct Addresses {
+    proxy: SocketAddr,
+    stats: SocketAddr,
+    companion: SocketAddr,
+    facilitator: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Programs {
+    farebox: PathBuf,
+    filter: PathBuf,
+    envoy: PathBuf,
+}
+
+/// The temporary folder, removed when dropped, by a signal too.
+#[derive(Debug)]
+struct Folder(tempfile::TempDir);
+
+// === impl Stack ===
+
+impl Stack {
+    /// Starts everything and waits until paid requests can be answered. Needs the built artefacts.
+    pub async fn start(options: Options) -> Result<Self> {
+        let mut stack = Self::prepare(options)?;
+        match stack.start_parts().await {
+            Ok(()) => Ok(stack),
+            Err(error) => Err(stack.explain(error)),
+        }
+    }
+
+    /// Everything but the programs: for tests about how they start.
+    pub fn prepare(options: Options) -> Result<Self> {
+        guard::install();
+        let programs = Programs {
+            farebox: built(paths::farebox()?)?,
+            filter: built(paths::envoy_filter()?)?,
+            envoy: tools::envoy()?,
+        };
+        let mut ports = Vec::new();
+        let mut address = |wanted: Option<SocketAddr>| match wanted {
+            Some(address) => Ok::<_, anyhow::Error>(address),
+            None => {
+                ports.push(Port::take()?);
+                Ok(ports[ports.len() - 1].address())
+            }
+        };
+        let addresses = Addresses {
+            proxy: address(options.listen)?,
+            stats: address(None)?,
+            companion: address(options.companion)?,
+            facilitator: address(None)?,
+        };
+        let origin = match &options.upstream {
+            Some(_) => None,
+            None => Some(Origin::start(SocketAddr::from(([127, 0, 0, 1], 0)))?),
+        };
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(REQUEST)
+            .build()?;
+        let stack = Self {
+            envoy: None,
+            companion: None,
+            facilitator: None,
+            origin,
+            options,
+            addresses,
+            programs,
+            folder: Folder::create()?,
+            client,
+            _ports: ports,
+        };
+        std::fs::create_dir(stack.folder().join("discovery"))?;
+        std::fs::write(stack.folder().join("farebox.yaml"), stack.options.settings.to_string())?;
+        if let Pricing::Text(text) = &stack.options.pricing {
+            std::fs::write(stack.pricing(), text)?;
+        }
+        Ok(stack)
+    }
+
+    async fn start_parts(&mut self) -> Result<()> {
+        if let Facilitator::Development(_) = self.options.facilitator {
+            self.start_part(Part::Facilitator)?;
+            let supported = format!("{}/supported", self.facilitator_url());
+            self.until("the facilitator answers", async |stack| stack.is_ok(&supported).await).await?;
+        }
+        self.start_part(Part::Companion)?;
+        // Envoy does not start without the file it discovers its filter configuration from.
+        self.until("the companion publishes", async |stack| stack.discovery().is_file()).await?;
+        self.start_part(Part::Envoy)?;
+        self.ready().await
+    }
+
+    /// Waits until Envoy enforces the current rules, and knows the facilitator unless that does not answer.
+    pub async fn ready(&self) -> Result<()> {
+        self.until("Envoy enforces the current rules", async |stack| stack.is_ready().await).await
+    }
+
+    async fn is_ready(&self) -> bool {
+        // Being asked for its metrics makes the companion read the proxy now.
+        let (Ok(_), Ok(status)) = (self.metrics().await, self.status().await) else { return false };
+        let generation = status["config_generation"].as_u64();
+        let facilitator = &status["facilitator"];
+        generation.is_some()
+            && status["proxies"][0]["generation_confirmed"].as_u64() == generation
+            && (facilitator["ready"] == true || !facilitator["last_error"].is_null())
+    }
+
+    /// Starts one program, without waiting for it.
+    pub fn start_part(&mut self, part: Part) -> Result<()> {
+        let command = match part {
+            Part::Facilitator => self.facilitator_command()?,
+            Part::Companion => self.companion_command(),
+            Part::Envoy => self.envoy_command()?,
+        };
+        let name = part.name();
+        let process = Process::spawn(name, command, &self.folder().join(format!("{name}.log")))?;
+        *self.slot(part) = Some(process);
+        Ok(())
+    }
+
+    /// Stops one program in an orderly way.
+    pub fn stop_part(&mut self, part: Part) {
+        drop(self.slot(part).take());
+    }
+
+    /// Ends one program as a crash would.
+    pub fn kill_part(&mut self, part: Part) {
+        if let Some(mut process) = self.slot(part).take() {
+            process.kill();
+        }
+    }
+
+    /// A program, while it is there.
+    pub const fn part(&self, part: Part) -> Option<&Process> {
+        match part {
+            Part::Facilitator => self.facilitator.as_ref(),
+            Part::Companion => self.companion.as_ref(),
+            Part::Envoy => self.envoy.as_ref(),
+        }
+    }
+
+    const fn slot(&mut self, part: Part) -> &mut Option<Process> {
+        match part {
+            Part::Facilitator => &mut self.facilitator,
+            Part::Companion => &mut self.companion,
+            Part::Envoy => &mut self.envoy,
+        }
+    }
+
+    // --- addresses ---
+
+    /// Where clients connect: `http://127.0.0.1:PORT`.
+    pub fn proxy_url(&self) -> String {
+        format!("http://{}", self.addresses.proxy)
+    }
+
+    /// The companion: `/metrics`, `/healthz`, `/readyz`, `/status`.
+    pub fn companion_url(&self) -> String {
+        format!("http://{}", self.addresses.companion)
+    }
+
+    /// Envoy's read-only statistics: `/stats`, `/server_info`.
+    pub fn stats_url(&self) -> String {
+        format!("http://{}", self.addresses.stats)
+    }
+
+    /// The facilitator in use.
+    pub fn facilitator_url(&self) -> String {
+        match &self.options.facilitator {
+            Facilitator::Development(_) => format!("http://{}", self.addresses.facilitator),
+            Facilitator::At(url) => url.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// The upstream in use.
+    pub fn upstream_url(&self) -> String {
+        let own = || self.origin.as_ref().map_or_else(String::new, Origin::url);
+        self.options.upstream.clone().unwrap_or_else(own)
+    }
+
+    /// The demo origin, where the stack started it.
+    pub const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// Where clients connect, for tests that write their own bytes.
+    pub const fn proxy_address(&self) -> SocketAddr {
+        self.addresses.proxy
+    }
+
+    /// The temporary folder with logs and configuration.
+    pub fn folder(&self) -> &Path {
+        self.folder.0.path()
+    }
+
+    /// The pricing file in use.
+    pub fn pricing(&self) -> PathBuf {
+        match &self.options.pricing {
+            Pricing::Text(_) => self.folder().join("pricing.yaml"),
+            Pricing::File(path) => path.clone(),
+        }
+    }
+
+    fn discovery(&self) -> PathBuf {
+        self.folder().join("discovery/filter.yaml")
+    }
+
+    // --- requests ---
+
+    /// The client of the stack: no redirects, no proxies.
+    pub const fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// A request through the proxy.
+    pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(format!("{}{path}", self.proxy_url()))
+    }
+
+    /// The challenge of a path: the decoded `PAYMENT-REQUIRED` header of its 402.
+    pub async fn challenge(&self, path: &str) -> Result<Value> {
+        let response = self.get(path).send().await?;
+        let header = response.headers().get("payment-required");
+        let header = header.with_context(|| format!("{path}: {} without a challenge", response.status()))?;
+        let json = farebox_core::protocol::decode_base64(header.as_bytes())?;
+        serde_json::from_slice(&json).with_context(|| format!("{path}: the challenge is not JSON"))
+    }
+
+    /// The companion's metrics.
+    pub async fn metrics(&self) -> Result<Scrape> {
+        let response = self.client.get(format!("{}/metrics", self.companion_url())).send().await?;
+        Scrape::parse(&response.error_for_status()?.text().await?)
+    }
+
+    /// The companion's `/status`.
+    pub async fn status(&self) -> Result<Value> {
+        let response = self.client.get(format!("{}/status", self.companion_url())).send().await?;
+        Ok(serde_json::from_slice(&response.error_for_status()?.bytes().await?)?)
+    }
+
+    /// The generation of rules Envoy enforces; `None` before the first.
+    pub async fn enforced(&self) -> Result<Option<u64>> {
+        let url = format!("{}/stats?filter=farebox_config_generation&format=json", self.stats_url());
+        let response = self.client.get(url).send().await?.error_for_status()?;
+        let stats: Value = serde_json::from_slice(&response.bytes().await?)?;
+        let values = stats["stats"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(values.iter().find_map(|stat| stat["value"].as_u64()).filter(|generation| *generation > 0))
+    }
+
+    async fn is_ok(&self, url: &str) -> bool {
+        self.client.get(url).send().await.is_ok_and(|response| response.status().is_success())
+    }
+
+    // --- rules ---
+
+    /// Replaces the stack's own pricing file, by rename as editors do.
+    pub fn rewrite_pricing(&self, text: &str) -> Result<()> {
+        if let Pricing::File(path) = &self.options.pricing {
+            bail!("{} is not this stack's to change", path.display());
+        }
+        let next = self.folder().join(".pricing.next");
+        std::fs::write(&next, text)?;
+        Ok(std::fs::rename(next, self.pricing())?)
+    }
+
+    /// Waits until Envoy enforces a later generation than `after`, and returns it.
+    pub async fn later_generation(&self, after: u64) -> Result<u64> {
+        let is_later = async |stack: &Self| matches!(stack.enforced().await, Ok(Some(now)) if now > after);
+        self.until("Envoy takes the new rules", is_later).await?;
+        self.enforced().await?.context("the generation is gone again")
+    }
+
+    /// Waits for a condition, and fails when the programs end or the time is over.
+    pub async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) -> Result<()> {
+        let deadline = Instant::now() + READY;
+        loop {
+            if holds(self).await {
+                return Ok(());
+            }
+            self.check_alive()?;
+            if Instant::now() >= deadline {
+                bail!("waited {READY:?} in vain until {what}");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Fails when a program that should run has ended.
+    pub fn check_alive(&self) -> Result<()> {
+        for process in self.processes() {
+            if let Some(status) = process.ended() {
+                bail!("{} ended: {status}", process.name());
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of every log.
+    pub fn tails(&self) -> String {
+        let tails = self.processes().map(|process| {
+            format!("--- {} ({})\n{}\n", process.name(), process.log().display(), process.tail(TAIL))
+        });
+        tails.collect()
+    }
+
+    /// Adds the end of every log to an error, while they are there.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        anyhow!("{error:#}\n{}", self.tails())
+    }
+
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        [&self.facilitator, &self.companion, &self.envoy].into_iter().flatten()
+    }
+
+    // --- programs ---
+
+    fn facilitator_command(&self) -> Result<Command> {
+        let Facilitator::Development(arguments) = &self.options.facilitator else {
+            bail!("the facilitator of this stack is not its own");
+        };
+        let mut command = Command::new(&self.programs.farebox);
+        command.arg("facilitator").arg("--listen").arg(self.addresses.facilitator.to_string());
+        command.args(arguments);
+        Ok(command)
+    }
+
+    fn companion_command(&self) -> Command {
+        let mut command = Command::new(&self.programs.farebox);
+        command.arg("run").current_dir(self.folder());
+        command.arg("--settings").arg(self.folder().join("farebox.yaml"));
+        command.arg("--pricing").arg(self.pricing());
+        command.arg("--listen").arg(self.addresses.companion.to_string());
+        command.arg("--facilitator").arg(self.facilitator_url());
+        command.arg("--envoy-wasm").arg(&self.programs.filter);
+        command.arg("--envoy-publish").arg(self.discovery());
+        command.arg("--proxy").arg(format!("{PROXY_NAME}={}", self.stats_url()));
+        command
+    }
+
+    fn envoy_command(&self) -> Result<Command> {
+        let shipped = paths::workspace().join("envoy/bootstrap.yaml");
+        let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
+        let places = bootstrap::Places {
+            proxy: self.addresses.proxy,
+            stats: self.addresses.stats,
+            admin: self.folder().join("admin.sock"),
+            discovery: self.discovery(),
+            wasm: self.programs.filter.clone(),
+            upstream: self.upstream_url(),
+            facilitator: self.facilitator_url(),
+            authorities: bootstrap::system_authorities(),
+        };
+        let mut rendered = bootstrap::render(&text, &places).context("envoy/bootstrap.yaml")?;
+        (self.options.tweak)(&mut rendered);
+        let path = self.folder().join("bootstrap.json");
+        std::fs::write(&path, serde_json::to_vec_pretty(&rendered)?)?;
+        let mut command = Command::new(&self.programs.envoy);
+        command.arg("-c").arg(path).arg("--use-dynamic-base-id");
+        command.arg("--concurrency").arg(self.options.workers.to_string());
+        command.args(["--log-level", "info", "--log-format", "[%Y-%m-%d %T.%e][%l][%n] %v"]);
+        Ok(command)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.tails());
+        }
+        // Fields drop in their order, programs before what they use.
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Facilitator => "facilitator",
+            Self::Companion => "companion",
+            Self::Envoy => "envoy",
+        }
+    }
+}
+
+// === impl Folder ===
+
+impl Folder {
+    fn create() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("farebox-stack-").tempdir()?;
+        guard::watch_folder(folder.path());
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        guard::forget_folder(self.0.path());
+    }
+}
+
+fn built(artefact: PathBuf) -> Result<PathBuf> {
+    if !artefact.is_file() {
+        bail!("{} is not there: run `cargo xtask build` first", artefact.display());
+    }
+    Ok(artefact)
+}

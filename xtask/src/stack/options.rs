@@ -1,0 +1,76 @@
+//! What a stack is made of.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+/// What a stack is made of; every member has a default that suits a test.
+pub struct Options {
+    /// The prices.
+    pub pricing: Pricing,
+    /// `farebox.yaml` as JSON; its addresses and paths are overridden by those of the stack.
+    pub settings: Value,
+    /// Who settles.
+    pub facilitator: Facilitator,
+    /// URL of an upstream; without one the demo origin is started.
+    pub upstream: Option<String>,
+    /// Worker threads of Envoy.
+    pub workers: u32,
+    /// Where clients connect; a free port without it.
+    pub listen: Option<SocketAddr>,
+    /// Where the companion serves; a free port without it.
+    pub companion: Option<SocketAddr>,
+    /// Last changes to the Envoy bootstrap.
+    pub tweak: Box<dyn Fn(&mut Value) + Send + Sync>,
+}
+
+/// Where the prices are.
+#[derive(Debug, Clone)]
+pub enum Pricing {
+    /// In a file of the stack's own, which [`super::Stack::rewrite_pricing`] changes.
+    Text(String),
+    /// In somebody's file, which is only read.
+    File(PathBuf),
+}
+
+/// Who settles.
+#[derive(Debug, Clone)]
+pub enum Facilitator {
+    /// A development facilitator of the stack's own, with these arguments besides its address.
+    Development(Vec<String>),
+    /// One that is there already, by URL.
+    At(String),
+}
+
+// === impl Options ===
+
+impl Options {
+    /// A stack with these prices, the demo origin, a development facilitator and two workers.
+    pub fn priced(pricing: impl Into<String>) -> Self {
+        Self {
+            pricing: Pricing::Text(pricing.into()),
+            settings: json!({}),
+            facilitator: Facilitator::Development(Vec::new()),
+            upstream: None,
+            workers: 2,
+            listen: None,
+            companion: None,
+            tweak: Box::new(|_| {}),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("pricing", &self.pricing)
+            .field("settings", &self.settings)
+            .field("facilitator", &self.facilitator)
+            .field("upstream", &self.upstream)
+            .field("workers", &self.workers)
+            .field("listen", &self.listen)
+            .field("companion", &self.companion)
+            .finish_non_exhaustive()
+    }
+}
