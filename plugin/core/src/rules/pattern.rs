@@ -1,5 +1,6 @@
 //! Path patterns: exact, prefix or glob, and which paths each takes (contract section 4).
 
+#[cfg(any(test, feature = "pricing-file"))]
 use super::path::canonical_text;
 
 /// Why a text is no pattern.
