@@ -18,9 +18,13 @@ pub mod collect;
 pub mod explain;
 pub mod facilitator;
 pub mod http;
+mod paths;
 pub mod publish;
 pub mod rules;
 pub mod run;
 pub mod serve;
 pub mod settings;
 pub mod state;
+
+#[cfg(test)]
+mod testing;

@@ -1,1 +1,135 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use farebox_core::metrics::TupleCounter;
+use serde_json::json;
+
+use super::*;
+use crate::aggregate::{Aggregate, Keys};
+use crate::publish::ProxyState;
+use crate::state::State;
+use crate::testing::{FakeEnvoy, eventually, tuple};
+
+fn collector(envoys: &[&FakeEnvoy]) -> (Arc<Collector>, Shared) {
+    let named =
+        |(index, envoy): (usize, &&FakeEnvoy)| Proxy { name: format!("e{index}"), stats: envoy.url.clone() };
+    let proxies: Vec<_> = envoys.iter().enumerate().map(named).collect();
+    let states =
+        proxies.iter().map(|proxy| ProxyState::new(proxy.name.clone(), proxy.stats.clone())).collect();
+    let mut aggregate = Aggregate::default();
+    aggregate
+        .apply(1, Keys { tuples: [tuple("ns", "a", 0)].into(), offers: [("ns".into(), "a".into())].into() });
+    let state = Shared::new(State::new("pricing.yaml".into(), states, aggregate));
+    (Arc::new(Collector::new(proxies, state.clone()).unwrap()), state)
+}
+
+fn requests() -> HostSeries {
+    HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::Requests)
+}
+
+fn total(state: &Shared) -> u128 {
+    state.lock().aggregate.totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::Requests)
+}
+
+#[tokio::test]
+async fn counters_are_read_exactly_even_beyond_what_a_double_holds() {
+    let envoy = FakeEnvoy::start().await;
+    envoy.count(&requests(), u64::MAX - 1);
+    let (collector, state) = collector(&[&envoy]);
+    collector.collect().await;
+    assert_eq!(total(&state), u128::from(u64::MAX) - 1);
+}
+
+#[tokio::test]
+async fn generation_and_refusals_are_read_from_the_proxy_itself() {
+    let envoy = FakeEnvoy::start().await;
+    envoy.set(|answers| {
+        answers.generation = Some(7);
+        answers.rejected = 3;
+    });
+    let client = crate::http::client_builder().build().unwrap();
+    let reading = envoy::read(&client, &envoy.url).await.unwrap();
+    assert_eq!(
+        reading,
+        Reading { generation: Some(7), rejected: 3, report: Report { uptime: 100, ..Report::default() } }
+    );
+}
+
+#[tokio::test]
+async fn names_of_other_filters_are_left_alone_and_broken_ones_of_ours_counted() {
+    let envoy = FakeEnvoy::start().await;
+    envoy.set(|answers| {
+        answers.stats.insert("wasmcustom.other_filter_total".into(), json!(5));
+        answers.stats.insert("wasmcustom.offer_name=.=a;.;farebox_requests_total".into(), json!(2));
+        answers.stats.insert("wasmcustom.farebox_text".into(), json!("no number"));
+    });
+    let (collector, state) = collector(&[&envoy]);
+    collector.collect().await;
+    collector.collect().await;
+    assert_eq!(state.lock().aggregate.dropped(DropReason::Malformed), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_restarts_while_it_is_read_is_not_counted_twice() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state) = collector(&[&envoy]);
+    envoy.count(&requests(), 10);
+    collector.collect().await;
+    envoy.count(&requests(), 3);
+    envoy.set(|answers| answers.uptime_after_stats = Some(0));
+    collector.collect().await;
+    assert_eq!(total(&state), 10);
+    assert_eq!(state.lock().proxies[0].last_error.as_deref(), Some("restarted while it was read"));
+    collector.collect().await;
+    assert_eq!(total(&state), 13);
+    assert_eq!(state.lock().proxies[0].last_error, None);
+}
+
+#[tokio::test]
+async fn an_unreachable_proxy_keeps_its_values_and_says_why() {
+    let envoy = FakeEnvoy::start().await;
+    let gone = FakeEnvoy { url: "http://127.0.0.1:1".into(), ..envoy.clone() };
+    envoy.count(&requests(), 4);
+    let (collector, state) = collector(&[&envoy, &gone]);
+    collector.collect().await;
+    assert_eq!(total(&state), 4);
+    let state = state.lock();
+    assert_eq!(state.proxies[0].last_error, None);
+    assert!(state.proxies[1].last_error.as_deref().unwrap().contains("refused"));
+    assert_eq!(state.proxies[1].last_report, None);
+}
+
+#[tokio::test]
+async fn a_reader_in_a_hurry_gets_the_quick_proxies_and_does_not_wait_for_the_slow_one() {
+    let (quick, slow) = (FakeEnvoy::start().await, FakeEnvoy::start().await);
+    quick.count(&requests(), 4);
+    slow.count(&requests(), 5);
+    slow.set(|answers| answers.delay = Duration::from_secs(30));
+    let (collector, state) = collector(&[&quick, &slow]);
+    let start = Instant::now();
+    collector.collect_on_demand().await;
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    assert_eq!(total(&state), 4);
+}
+
+#[tokio::test]
+async fn readers_that_arrive_during_a_round_share_the_next() {
+    let envoy = FakeEnvoy::start().await;
+    envoy.set(|answers| answers.delay = Duration::from_millis(50));
+    let (collector, _state) = collector(&[&envoy]);
+    join_all((0..20).map(|_| collector.collect())).await;
+    assert_eq!(envoy.readings.load(Ordering::SeqCst), 2);
+    collector.collect().await;
+    assert_eq!(envoy.readings.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn proxies_are_read_again_every_interval() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state) = collector(&[&envoy]);
+    tokio::spawn(async move { collector.run(Duration::from_millis(20)).await });
+    eventually("first reading", || state.lock().proxies[0].last_report.is_some()).await;
+    envoy.count(&requests(), 9);
+    eventually("a later reading", || total(&state) == 9).await;
+}

@@ -5,13 +5,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::paths::folder_of;
+
 /// Mode of a file that did not exist: Envoy may run as another user, and nothing secret is in it.
 const DEFAULT_MODE: u32 = 0o644;
 
 /// Writes a temporary file beside `path`, flushes it to the disk and moves it over. A reader sees the old or
 /// the new content, and a watcher of moves is told. The mode of an existing file is kept.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let mode = std::fs::metadata(path).map_or(DEFAULT_MODE, |metadata| metadata.permissions().mode());
     let mut temporary = tempfile::Builder::new().prefix(".farebox-").tempfile_in(folder)?;
     temporary.write_all(content)?;

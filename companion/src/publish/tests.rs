@@ -1,1 +1,203 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
+use farebox_core::rules::{self, RuleSet};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::aggregate::Aggregate;
+use crate::settings::{FacilitatorSettings, Proxy};
+use crate::state::State;
+use crate::testing::{FakeEnvoy, eventually, pricing, tuple};
+
+fn publication(generation: u64, offers: &[&str]) -> Publication {
+    let snapshot = rules::load(&pricing("https://pay.example.com", offers)).snapshot.unwrap();
+    let facilitator = FacilitatorSettings {
+        url: None,
+        cluster: "facilitator".into(),
+        verify_timeout: Duration::from_secs(5),
+        settle_timeout: Duration::from_secs(60),
+    };
+    let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
+    let rules =
+        snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default());
+    Publication { rules: Arc::new(rules), swept: 3 }
+}
+
+struct Stage {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    state: Shared,
+    envoy: FakeEnvoy,
+    publications: watch::Sender<Option<Publication>>,
+    publisher: JoinHandle<()>,
+}
+
+async fn stage() -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("filter.yaml");
+    let envoy = FakeEnvoy::start().await;
+    let proxies = vec![Proxy { name: "e0".into(), stats: envoy.url.clone() }];
+    let states = vec![ProxyState::new("e0".into(), envoy.url.clone())];
+    let state = Shared::new(State::new("pricing.yaml".into(), states, Aggregate::default()));
+    let collector = Arc::new(Collector::new(proxies.clone(), state.clone()).unwrap());
+    let settings = EnvoySettings {
+        wasm: "/filter.wasm".into(),
+        publish: path.clone(),
+        proxies,
+        scrape_interval: Duration::from_secs(5),
+    };
+    let publisher = Publisher::new(&settings, state.clone(), collector.clone());
+    publisher.ensure_file().unwrap();
+    collector.collect().await;
+    let (publications, published) = watch::channel(None);
+    let publisher = tokio::spawn(publisher.run(published));
+    Stage { _folder: folder, path, state, envoy, publications, publisher }
+}
+
+impl Stage {
+    fn push(&self) -> PushState {
+        self.state.lock().proxies[0].push
+    }
+}
+
+fn configuration(path: &Path) -> (Value, String) {
+    let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let configuration = file["resources"][0]["typed_config"]["config"]["configuration"]["value"].clone();
+    (file, configuration.as_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_resource_is_the_one_envoy_discovers() {
+    let text = ecds::resource("/filter.wasm", &publication(9, &["a"]));
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let resource = &file["resources"][0];
+    assert_eq!(resource["@type"], "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
+    assert_eq!(resource["name"], "farebox");
+    assert_eq!(
+        resource["typed_config"]["@type"],
+        "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
+    );
+    let config = &resource["typed_config"]["config"];
+    assert_eq!((&config["name"], &config["root_id"]), (&Value::from("farebox"), &Value::from("farebox")));
+    assert_eq!(config["failure_policy"], "FAIL_RELOAD");
+    assert_eq!(config["vm_config"]["vm_id"], "farebox");
+    assert_eq!(config["vm_config"]["runtime"], "envoy.wasm.runtime.v8");
+    assert_eq!(config["vm_config"]["code"]["local"]["filename"], "/filter.wasm");
+    assert_eq!(config["vm_config"]["configuration"]["value"], "gc-3");
+    let pushed = RuleSet::from_json(config["configuration"]["value"].as_str().unwrap().as_bytes()).unwrap();
+    assert_eq!(pushed.generation, 9);
+}
+
+#[test]
+fn what_was_published_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("filter.yaml");
+    assert_eq!(last_published(&path), None);
+    file::replace(&path, ecds::closed("/filter.wasm").as_bytes()).unwrap();
+    assert_eq!(last_published(&path), None);
+    file::replace(&path, ecds::resource("/filter.wasm", &publication(9, &["a", "b"])).as_bytes()).unwrap();
+    let births = BTreeMap::from([(tuple("ns", "a", 0), 5), (tuple("ns", "b", 0), 9)]);
+    assert_eq!(last_published(&path), Some(Published { generation: 9, births, swept: 3 }));
+}
+
+#[test]
+fn a_file_is_replaced_in_one_move_and_keeps_its_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("filter.yaml");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    file::replace(&path, b"one").unwrap();
+    assert_eq!(mode(), 0o644);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let open = std::fs::File::open(&path).unwrap();
+    file::replace(&path, b"two").unwrap();
+    assert_eq!(mode(), 0o640);
+    assert_eq!(std::fs::read(&path).unwrap(), b"two");
+    assert_eq!(std::io::read_to_string(open).unwrap(), "one");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn before_the_first_rules_a_closed_filter_stands_in_and_is_never_put_back() {
+    let stage = stage().await;
+    assert_eq!(configuration(&stage.path).1, "");
+    stage.publications.send_replace(Some(publication(9, &["a"])));
+    eventually("published", || !configuration(&stage.path).1.is_empty()).await;
+    let settings = EnvoySettings {
+        wasm: "/filter.wasm".into(),
+        publish: stage.path.clone(),
+        proxies: Vec::new(),
+        scrape_interval: Duration::from_secs(5),
+    };
+    let collector = Arc::new(Collector::new(Vec::new(), stage.state.clone()).unwrap());
+    Publisher::new(&settings, stage.state.clone(), collector).ensure_file().unwrap();
+    assert!(!configuration(&stage.path).1.is_empty());
+}
+
+#[tokio::test]
+async fn a_push_is_confirmed_by_the_proxys_own_generation() {
+    let stage = stage().await;
+    assert_eq!(stage.push(), PushState::Idle);
+    stage.publications.send_replace(Some(publication(9, &["a"])));
+    eventually("pending", || stage.push() == PushState::Pending).await;
+    stage.envoy.set(|answers| answers.generation = Some(9));
+    eventually("confirmed", || stage.push() == PushState::Confirmed).await;
+    let state = stage.state.lock();
+    assert_eq!((state.proxies[0].pushed, state.proxies[0].confirmed), (Some(9), Some(9)));
+}
+
+#[tokio::test]
+async fn a_refused_push_is_reported_and_not_sent_again() {
+    let stage = stage().await;
+    stage.envoy.set(|answers| {
+        answers.generation = Some(8);
+        answers.rejected = 4;
+    });
+    eventually("noted", || {
+        stage.publications.send_replace(Some(publication(8, &["a"])));
+        stage.push() == PushState::Confirmed
+    })
+    .await;
+    stage.publications.send_replace(Some(publication(9, &["a"])));
+    eventually("pending", || stage.push() == PushState::Pending).await;
+    let written = std::fs::metadata(&stage.path).unwrap().modified().unwrap();
+    stage.envoy.set(|answers| answers.rejected = 5);
+    eventually("refused", || stage.push() == PushState::Refused).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(std::fs::metadata(&stage.path).unwrap().modified().unwrap(), written);
+    assert_eq!(stage.state.lock().proxies[0].confirmed, Some(8));
+    // The next good push is a new one, and confirmed as such.
+    stage.publications.send_replace(Some(publication(10, &["a"])));
+    stage.envoy.set(|answers| answers.generation = Some(10));
+    eventually("confirmed", || stage.push() == PushState::Confirmed).await;
+}
+
+#[tokio::test]
+async fn refusals_counted_before_the_push_are_not_its_own() {
+    let stage = stage().await;
+    stage.envoy.set(|answers| answers.rejected = 4);
+    let collector = Collector::new(
+        vec![Proxy { name: "e0".into(), stats: stage.envoy.url.clone() }],
+        stage.state.clone(),
+    );
+    collector.unwrap().collect().await;
+    stage.publications.send_replace(Some(publication(9, &["a"])));
+    eventually("pending", || stage.push() == PushState::Pending).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(stage.push(), PushState::Pending);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_is_reported_and_tried_again() {
+    let stage = stage().await;
+    let folder = stage.path.parent().unwrap().to_owned();
+    std::fs::remove_dir_all(&folder).unwrap();
+    stage.publications.send_replace(Some(publication(9, &["a"])));
+    eventually("reported", || stage.state.lock().publish_error.is_some()).await;
+    std::fs::create_dir(&folder).unwrap();
+    eventually("written", || stage.path.exists() && stage.state.lock().publish_error.is_none()).await;
+    assert!(!stage.publisher.is_finished());
+}

@@ -69,10 +69,14 @@ impl Readiness {
         self.known.borrow().get(url).cloned().unwrap_or_else(|| Known::nothing(url))
     }
 
-    /// Asks for `url` and waits for its kinds, but not longer than `limit`.
+    /// Asks for `url`. If nothing is known of it yet, waits for its kinds, but not longer than `limit`.
     pub async fn wait(&self, url: &str, limit: Duration) {
-        self.want(url);
         let mut known = self.known.clone();
+        let asked_before = known.borrow().contains_key(url);
+        self.want(url);
+        if asked_before {
+            return;
+        }
         let loaded = known.wait_for(|all| all.get(url).is_some_and(|known| known.supported.is_some()));
         let _ = tokio::time::timeout(limit, loaded).await;
     }

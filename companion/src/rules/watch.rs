@@ -10,6 +10,8 @@ use notify::Watcher;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::paths::folder_of;
+
 /// What the file holds, or why it cannot be read.
 pub type Candidate = Result<String, String>;
 
@@ -50,8 +52,7 @@ fn notifier(path: &Path, wake: mpsc::Sender<()>) -> notify::Result<notify::Recom
             let _ = wake.try_send(());
         }
     })?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    notifier.watch(folder, notify::RecursiveMode::NonRecursive)?;
+    notifier.watch(folder_of(path), notify::RecursiveMode::NonRecursive)?;
     Ok(notifier)
 }
 

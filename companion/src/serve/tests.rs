@@ -1,1 +1,365 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
+use farebox_core::evm::Amount;
+use farebox_core::metrics::{
+    BlockedReason, CallOutcome, FailureReason, Family, HostSeries, Kind, ReplayState, TupleCounter,
+};
+use farebox_core::protocol::Operation;
+use farebox_core::rules;
+use tower::ServiceExt;
+
+use super::parser::{Read, parse};
+use super::*;
+use crate::aggregate::{Aggregate, Keys, Report};
+use crate::collect::Reading;
+use crate::publish::ProxyState;
+use crate::settings::Proxy;
+use crate::state::{Active, Attempt, FacilitatorState, ReloadResult, State as Companion};
+use crate::testing::{FakeEnvoy, pricing, tuple};
+
+/// A companion with a paid offer, a skipped one, and what two proxies reported.
+fn companion() -> Companion {
+    let text = pricing("https://pay.example.com", &["a", "b"]).replacen(
+        "price: \"0.001\"\n  offerNamespace: ns\n  offerName: b",
+        "price: \"0\"\n  offerNamespace: ns\n  offerName: b",
+        1,
+    );
+    let loaded = rules::load(&text);
+    let snapshot = Arc::new(loaded.snapshot.unwrap());
+    let mut proxies: Vec<_> =
+        ["e0", "e1"].map(|name| ProxyState::new(name.into(), format!("http://{name}"))).into();
+    proxies[0].reported(&Reading { generation: Some(1000), ..Reading::default() });
+    let mut aggregate = Aggregate::default();
+    aggregate.apply(1000, Keys::from(&*snapshot));
+    let a = || tuple("ns", "a", 0);
+    let count = |counter, value| (HostSeries::Tuple(a(), counter), value);
+    let values = vec![
+        count(TupleCounter::Requests, 9),
+        count(TupleCounter::PaymentRequired, 4),
+        count(TupleCounter::PaymentVerified, 3),
+        count(TupleCounter::PaymentFailed(FailureReason::PaymentInvalid), 2),
+        count(TupleCounter::ReplayRejected(ReplayState::InFlight), 1),
+        (HostSeries::Charged(a(), Amount::from_u64(1000)), 3),
+        (HostSeries::LastSuccess(a()), 1_700_000_000),
+        (HostSeries::Blocked("ns".into(), "b".into(), BlockedReason::RouteSkipped), 6),
+        (HostSeries::CallBucket(Operation::Settle, CallOutcome::Success, 0), 2),
+        (HostSeries::CallBucket(Operation::Settle, CallOutcome::Success, 7), 1),
+        (HostSeries::CallMillis(Operation::Settle, CallOutcome::Success), 1_009),
+    ];
+    aggregate.ingest("e0", Report { uptime: 1, values, malformed: vec![] });
+    let mut state = Companion::new("pricing.yaml".into(), proxies, aggregate);
+    state.active =
+        Some(Active { generation: 1000, hash: "0xabc".into(), snapshot, applied_at: 77, swept: 0 });
+    state.attempted(Attempt {
+        result: ReloadResult::Applied,
+        at: 77,
+        error: None,
+        findings: loaded.findings,
+    });
+    state.facilitator = FacilitatorState {
+        url: "https://pay.example.com".into(),
+        kinds: Some(vec!["v2 exact eip155:84532".into()]),
+        loaded_at: Some(76),
+        last_error: None,
+    };
+    state
+}
+
+fn exposed(format: Format) -> BTreeMap<String, Read> {
+    let state = companion();
+    let now = unix_seconds();
+    parse(&exposition::encode(&families::of(&state, now), format), format)
+}
+
+/// Values of a family by the labels named, joined with `,`.
+fn values(family: &Read, labels: &[&str]) -> BTreeMap<String, String> {
+    let key = |of: &[(String, String)]| {
+        let value = |name: &&str| {
+            of.iter().find(|(label, _)| label == name).map_or("-", |(_, value)| value).to_owned()
+        };
+        labels.iter().map(value).collect::<Vec<_>>().join(",")
+    };
+    family.samples.iter().map(|(_, of, value)| (key(of), value.clone())).collect()
+}
+
+#[test]
+fn every_family_has_its_name_type_help_and_labels() {
+    let read = exposed(Format::Prometheus);
+    for family in Family::ALL {
+        let known = &read[family.name()];
+        assert_eq!(known.help, family.help());
+        let kind = match family.kind() {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        assert_eq!(known.kind, kind, "{family:?}");
+        let tuple: &[&str] = match family {
+            family if family.is_tuple() => &["offer_namespace", "offer_name", "chain", "asset_symbol"],
+            family if family.is_offer() => &["offer_namespace", "offer_name"],
+            _ => &[],
+        };
+        let mut expected: Vec<_> = tuple.iter().chain(family.extra_labels()).copied().collect();
+        for (name, labels, _) in &known.samples {
+            if name.ends_with("_bucket") && !expected.contains(&"le") {
+                expected.push("le");
+            }
+            let expected = expected.iter().filter(|label| **label != "le" || name.ends_with("_bucket"));
+            let names: Vec<_> = labels.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, expected.copied().collect::<Vec<_>>(), "{family:?}");
+        }
+    }
+    assert_eq!(read.len(), Family::ALL.len());
+}
+
+#[test]
+fn values_are_exact() {
+    let read = exposed(Format::Prometheus);
+    let of = |name: &str, labels: &[&str]| values(&read[&format!("obol_x402_verifier_{name}")], labels);
+    let one = |name: &str| of(name, &["offer_name"]);
+    let a = |value: &str| BTreeMap::from([("a".to_owned(), value.to_owned())]);
+    assert_eq!(one("requests_total"), a("9"));
+    assert_eq!(one("payment_required_total"), a("4"));
+    assert_eq!(one("payment_verified_total"), a("3"));
+    assert_eq!(one("payment_failed_total"), a("2"));
+    assert_eq!(one("charged_requests_total"), a("3"));
+    assert_eq!(one("settled_amount_atomic_total"), a("3000"));
+    assert_eq!(one("last_payment_success_seconds"), a("1700000000"));
+    assert_eq!(one("settlements_unresolved"), a("0"));
+    let reasons = of("payment_failure_reasons_total", &["reason"]);
+    assert_eq!(reasons.len(), FailureReason::ALL.len());
+    assert_eq!(reasons["payment_invalid"], "2");
+    assert_eq!(reasons.values().filter(|value| *value != "0").count(), 1);
+    assert_eq!(
+        of("replay_rejections_total", &["state"]),
+        [("in_flight", "1"), ("settled", "0"), ("other_route", "0")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into()
+    );
+    assert_eq!(of("blocked_requests_total", &["offer_name", "reason"])["b,route_skipped"], "6");
+    assert_eq!(of("skipped_offers", &["offer_name", "scope", "reason"])["b,route,zero_price"], "1");
+    assert_eq!(of("offers_loaded", &[])[""], "1");
+    let routes = of("routes_loaded", &["gate"]);
+    assert_eq!((&*routes["paid"], &*routes["free"], &*routes["blocked"]), ("1", "0", "1"));
+    assert_eq!(of("config_generation", &[])[""], "1000");
+    assert_eq!(of("config_reloads_total", &["source", "result"])["file,applied"], "1");
+    assert_eq!(of("config_last_reload_successful", &["source"])["file"], "1");
+    assert_eq!(of("config_last_reload_success_timestamp_seconds", &["source"])["file"], "77");
+    assert_eq!(of("proxy_config_generation", &["proxy", "proxy_instance"])["envoy,e0"], "1000");
+    assert_eq!(of("proxy_last_report_timestamp_seconds", &["proxy_instance"]).len(), 1);
+    assert_eq!(of("proxies_connected", &["proxy"])["envoy"], "1");
+    assert_eq!(of("reports_dropped_total", &["reason"])["pruned"], "0");
+}
+
+#[test]
+fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
+    let text = exposition::encode(&families::of(&companion(), unix_seconds()), Format::Prometheus);
+    let of = |rest: &str| {
+        let line = format!("obol_x402_verifier_facilitator_request_duration_seconds{rest} ");
+        text.lines()
+            .find_map(|found| found.strip_prefix(&line))
+            .unwrap_or_else(|| panic!("{line}"))
+            .to_owned()
+    };
+    let settled = r#"{operation="settle",outcome="success""#;
+    assert_eq!(of(&format!(r#"_bucket{settled},le="0.005"}}"#)), "2");
+    assert_eq!(of(&format!(r#"_bucket{settled},le="0.5"}}"#)), "2");
+    assert_eq!(of(&format!(r#"_bucket{settled},le="1"}}"#)), "3");
+    assert_eq!(of(&format!(r#"_bucket{settled},le="+Inf"}}"#)), "3");
+    assert_eq!(of(&format!("_sum{settled}}}")), "1.009");
+    assert_eq!(of(&format!("_count{settled}}}")), "3");
+    assert_eq!(of(r#"_count{operation="verify",outcome="timeout"}"#), "0");
+}
+
+#[test]
+fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
+    let state = companion();
+    let text = exposition::encode(&families::of(&state, unix_seconds()), Format::OpenMetrics);
+    let read = parse(&text, Format::OpenMetrics);
+    assert_eq!(read.len(), Family::ALL.len());
+    assert!(text.contains("# TYPE obol_x402_verifier_requests counter\n"));
+    assert!(text.contains("\nobol_x402_verifier_requests_total{"));
+    assert!(
+        text.contains(r#",le="1.0"}"#) && text.contains(r#",le="0.005"}"#) && text.contains(r#",le="+Inf"}"#)
+    );
+    assert!(text.ends_with("\n# EOF\n"));
+}
+
+#[test]
+fn label_values_are_escaped() {
+    let odd = "a\"b\\c\nd é";
+    let mut state = companion();
+    state.aggregate.apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
+    for format in [Format::Prometheus, Format::OpenMetrics] {
+        let read = parse(&exposition::encode(&families::of(&state, 0), format), format);
+        let name = if format == Format::OpenMetrics { "requests" } else { "requests_total" };
+        let family = &read[&format!("obol_x402_verifier_{name}")];
+        assert_eq!(family.samples[0].1[0], ("offer_namespace".to_owned(), odd.to_owned()));
+    }
+}
+
+#[test]
+fn before_the_first_load_only_what_is_known_is_exposed() {
+    let state = Companion::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
+    let read = parse(&exposition::encode(&families::of(&state, 0), Format::Prometheus), Format::Prometheus);
+    assert!(!read.contains_key("obol_x402_verifier_config_generation"));
+    assert!(!read.contains_key("obol_x402_verifier_requests_total"));
+    assert!(read.contains_key("obol_x402_verifier_config_reloads_total"));
+}
+
+#[test]
+fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten() {
+    let state = companion();
+    let at = |seconds| {
+        let read = parse(
+            &exposition::encode(&families::of(&state, unix_seconds() + seconds), Format::Prometheus),
+            Format::Prometheus,
+        );
+        let connected = values(&read["obol_x402_verifier_proxies_connected"], &["proxy"])["envoy"].clone();
+        (connected, read.contains_key("obol_x402_verifier_proxy_config_generation"))
+    };
+    assert_eq!(at(0), ("1".to_owned(), true));
+    assert_eq!(at(65), ("0".to_owned(), true));
+    assert_eq!(at(610), ("0".to_owned(), false));
+}
+
+#[test]
+fn instances_beyond_the_cap_share_one_series_with_the_lowest_generation() {
+    let mut state = companion();
+    state.proxies = (0..502)
+        .map(|index| {
+            let mut proxy = ProxyState::new(format!("e{index}"), String::new());
+            proxy.reported(&Reading { generation: Some(2000 - index), ..Reading::default() });
+            proxy
+        })
+        .collect();
+    let read = parse(
+        &exposition::encode(&families::of(&state, unix_seconds()), Format::Prometheus),
+        Format::Prometheus,
+    );
+    let generations = values(&read["obol_x402_verifier_proxy_config_generation"], &["proxy_instance"]);
+    assert_eq!(generations.len(), 501);
+    assert_eq!((&*generations["e499"], &*generations["other"]), ("1501", "1499"));
+}
+
+#[test]
+fn the_accept_header_chooses_the_format() {
+    let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+        application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+        text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    for (accept, format) in [
+        ("", Format::Prometheus),
+        ("*/*", Format::Prometheus),
+        ("text/plain", Format::Prometheus),
+        ("application/openmetrics-text", Format::OpenMetrics),
+        ("application/openmetrics-text; version=1.0.0", Format::OpenMetrics),
+        ("application/openmetrics-text; version=2.0.0", Format::Prometheus),
+        ("application/openmetrics-text;q=0", Format::Prometheus),
+        ("text/plain;q=0.9, application/openmetrics-text;q=0.5", Format::Prometheus),
+        (prometheus_3, Format::OpenMetrics),
+    ] {
+        assert_eq!(Format::accepted(accept), format, "{accept}");
+    }
+}
+
+async fn ask(state: &Shared, method: &str, path: &str, accept: &str) -> (u16, HeaderMap, String) {
+    let collector = Arc::new(Collector::new(Vec::new(), state.clone()).unwrap());
+    ask_with(collector, state, method, path, accept).await
+}
+
+async fn ask_with(
+    collector: Arc<Collector>,
+    state: &Shared,
+    method: &str,
+    path: &str,
+    accept: &str,
+) -> (u16, HeaderMap, String) {
+    let request = Request::builder().method(method).uri(path).header("accept", accept).body(Body::empty());
+    let response = router(state.clone(), collector).oneshot(request.unwrap()).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn endpoints_answer_get_and_nothing_else() {
+    let state = Shared::new(companion());
+    for path in ["/metrics", "/healthz", "/readyz", "/status"] {
+        assert_eq!(ask(&state, "GET", path, "").await.0, 200, "{path}");
+        for method in ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
+            let (status, headers, body) = ask(&state, method, path, "").await;
+            assert_eq!((status, body.as_str()), (405, ""), "{method} {path}");
+            assert_eq!(headers["allow"], "GET");
+        }
+    }
+    assert_eq!(ask(&state, "GET", "/", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn content_types_name_the_format() {
+    let state = Shared::new(companion());
+    let kind = async |accept: &str| ask(&state, "GET", "/metrics", accept).await.1["content-type"].clone();
+    assert_eq!(kind("").await, "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(
+        kind("application/openmetrics-text").await,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+}
+
+#[tokio::test]
+async fn health_is_always_ok_and_readiness_names_its_cause() {
+    let state = Shared::new(Companion::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
+    let (status, _, body) = ask(&state, "GET", "/healthz", "").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"ok"}"#));
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "configuration not loaded: no attempt has finished yet\n"));
+    let state = Shared::new(companion());
+    for _ in 0..2 {
+        let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+        assert_eq!((status, body.as_str()), (200, r#"{"status":"ready"}"#));
+    }
+    state.lock().publish_error = Some("x cannot be written".into());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "configuration not published: x cannot be written\n"));
+}
+
+#[tokio::test]
+async fn reading_the_metrics_reads_the_proxies_first() {
+    let envoy = FakeEnvoy::start().await;
+    let mut companion = companion();
+    companion.proxies = vec![ProxyState::new("e5".into(), envoy.url.clone())];
+    let state = Shared::new(companion);
+    let proxies = vec![Proxy { name: "e5".into(), stats: envoy.url.clone() }];
+    let collector = Arc::new(Collector::new(proxies, state.clone()).unwrap());
+    let requests = async || {
+        let body = ask_with(collector.clone(), &state, "GET", "/metrics", "").await.2;
+        values(&parse(&body, Format::Prometheus)["obol_x402_verifier_requests_total"], &["offer_name"])["a"]
+            .clone()
+    };
+    assert_eq!(requests().await, "9");
+    envoy.count(&HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::Requests), 30);
+    assert_eq!(requests().await, "39");
+    envoy.set(|answers| answers.delay = Duration::from_secs(20));
+    assert_eq!(requests().await, "39");
+}
+
+#[tokio::test]
+async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
+    let state = Shared::new(companion());
+    let (_, headers, body) = ask(&state, "GET", "/status", "").await;
+    assert_eq!(headers["content-type"], "application/json");
+    let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status["config_generation"], 1000);
+    assert_eq!(status["config_applied_at"], 77);
+    assert_eq!(status["config_err_since"], serde_json::Value::Null);
+    assert_eq!(status["last_reload"]["result"], "applied");
+    assert_eq!(status["skipped"][0]["reason"], "zero_price");
+    assert_eq!(status["skipped"][0]["offer_name"], "b");
+    assert!(status["skipped"][0]["place"].as_str().unwrap().starts_with("pricing.yaml:"));
+    assert_eq!(status["facilitator"]["ready"], true);
+    assert_eq!(status["proxies"][0]["generation_confirmed"], 1000);
+    assert_eq!(status["proxies"][1]["connected"], false);
+    assert!(status["started_at"].as_u64().unwrap() > 1_700_000_000);
+}

@@ -7,6 +7,7 @@ use farebox_core::rules;
 use serde::{Deserialize, Deserializer};
 
 use super::SettingsError;
+use crate::paths::folder_of;
 
 /// The settings file; see `farebox.example.yaml`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -61,7 +62,7 @@ impl SettingsFile {
             .map_err(|error| SettingsError(format!("{}: cannot be read: {error}", path.display())))?;
         let mut file =
             Self::parse(&text).map_err(|error| SettingsError(format!("{}:{error}", path.display())))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = folder_of(path);
         let anchor = |path: &mut PathBuf| *path = folder.join(&path);
         file.pricing.as_mut().map(anchor);
         file.envoy.as_mut().and_then(|envoy| envoy.publish.as_mut()).map(anchor);
