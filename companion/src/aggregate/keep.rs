@@ -64,6 +64,10 @@ impl KeepSet {
         Self { start: births.map_or(Start::Fresh, Start::Restored), ..Self::default() }
     }
 
+    pub(super) const fn is_loaded(&self) -> bool {
+        matches!(self.start, Start::Over)
+    }
+
     pub(super) fn births_of(&self, generation: u64, keys: &Keys) -> BTreeMap<Tuple, u64> {
         let known = match &self.start {
             Start::Fresh => return keys.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect(),

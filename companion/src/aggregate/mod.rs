@@ -50,8 +50,12 @@ impl Aggregate {
         removed
     }
 
-    /// Takes one reading of a source. Returns what was refused for the first time, for the log.
+    /// Takes one reading of a source. Returns what was refused for the first time, for the log. Until the first
+    /// load nobody knows which series may exist: readings are left for later, as they are cumulative.
     pub fn ingest(&mut self, source: &str, report: Report) -> Vec<Refused> {
+        if !self.keep.is_loaded() {
+            return Vec::new();
+        }
         self.store.ingest(source, report, &self.keep)
     }
 

@@ -215,6 +215,19 @@ fn after_a_companion_restart_values_held_by_proxies_are_accepted_whatever_their_
 }
 
 #[test]
+fn a_reading_before_the_first_load_is_neither_lost_nor_refused() {
+    let mut aggregate = Aggregate::default();
+    let blocked = HostSeries::Blocked("ns".into(), "a".into(), BlockedReason::RouteSkipped);
+    let held = [(requests("a", 0), 7), (blocked, 4)];
+    assert_eq!(aggregate.ingest("e1", report(10, &held)), []);
+    aggregate.apply(1000, keys(&["a"]));
+    aggregate.ingest("e1", report(15, &held));
+    assert_eq!(total(&aggregate, "a"), Some(7));
+    assert_eq!(aggregate.totals().blocked[&("ns".into(), "a".into(), BlockedReason::RouteSkipped)], 4);
+    assert_eq!(dropped(&aggregate), [0, 0, 0]);
+}
+
+#[test]
 fn births_of_an_earlier_run_keep_old_lives_out() {
     let published = BTreeMap::from([(base("a", 0), 900)]);
     let mut aggregate = Aggregate::with_births(Some(published));

@@ -39,8 +39,6 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 const MAX_RETRY: Duration = Duration::from_secs(5);
 /// Pause after a success.
 const REFRESH: Duration = Duration::from_secs(300);
-/// How long one attempt may take.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 
 // === impl Readiness ===
 
@@ -108,28 +106,27 @@ async fn keep_asking(
     let mut retry = FIRST_RETRY;
     loop {
         let url = wishes.borrow_and_update().clone();
-        let pause = if url.is_empty() {
-            REFRESH
-        } else {
-            let outcome = tokio::time::timeout(ATTEMPT_LIMIT, fetch(&client, &url)).await;
-            let outcome =
-                outcome.map_or_else(|_| Err("timed out".to_owned()), |done| done.map_err(|e| e.to_string()));
-            let good = outcome.is_ok();
+        let asking = async {
+            if url.is_empty() {
+                return std::future::pending().await;
+            }
+            // Bounded in time by the client of the facilitator.
+            let outcome = fetch(&client, &url).await.map_err(|error| error.to_string());
+            let pause = if outcome.is_ok() { REFRESH } else { retry };
             publish.send_if_modified(|all| {
                 note(all.entry(url.clone()).or_insert_with(|| Known::nothing(&url)), outcome)
             });
-            let pause = if good { REFRESH } else { retry };
-            retry = if good { FIRST_RETRY } else { (retry * 2).min(MAX_RETRY) };
+            tokio::time::sleep(pause).await;
             pause
         };
         tokio::select! {
+            pause = asking => retry = if pause == REFRESH { FIRST_RETRY } else { (retry * 2).min(MAX_RETRY) },
             wish = wishes.changed() => {
                 if wish.is_err() {
                     return;
                 }
                 retry = FIRST_RETRY;
             }
-            () = tokio::time::sleep(pause) => {}
         }
     }
 }
