@@ -80,7 +80,7 @@ fn artefacts() -> Result<()> {
 }
 
 fn unit_tests() -> Result<()> {
-    nextest(&["--workspace", "--exclude", "farebox-host-tests"])
+    nextest("not package(farebox-host-tests)")
 }
 
 /// The core on a real WebAssembly engine, where integers and clocks are not those of this machine.
@@ -88,7 +88,7 @@ fn wasm_tests() -> Result<()> {
     let runner = tools::wasm_bindgen_test_runner()?;
     let mut command = Command::new(paths::cargo());
     command
-        .args(["test", "--quiet", "--target", "wasm32-unknown-unknown", "--package", "farebox-core"])
+        .args(["test", "--target", "wasm32-unknown-unknown", "--package", "farebox-core"])
         .args(["--test", "*"])
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
         .current_dir(paths::workspace());
@@ -101,7 +101,7 @@ fn fetch_tools() -> Result<()> {
 }
 
 fn host_tests() -> Result<()> {
-    nextest(&["--package", "farebox-host-tests"])
+    nextest("package(farebox-host-tests)")
 }
 
 // --- running them ---
@@ -110,11 +110,12 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     shell::run(Command::new(paths::cargo()).args(arguments).current_dir(paths::workspace()))
 }
 
-fn nextest(arguments: &[&str]) -> Result<()> {
+/// Runs the tests a filter chooses. Always built for the whole workspace: dependencies are compiled once
+/// per set of features, and the set of a part would be another one.
+fn nextest(filter: &str) -> Result<()> {
     let program = tools::nextest()?;
     let status = Command::new(program)
-        .args(["nextest", "run", "--no-fail-fast", "--cargo-quiet"])
-        .args(arguments)
+        .args(["nextest", "run", "--workspace", "--no-fail-fast", "--cargo-quiet", "--filterset", filter])
         .stdin(Stdio::null())
         .current_dir(paths::workspace())
         .status()
