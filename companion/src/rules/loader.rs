@@ -153,11 +153,20 @@ impl Loader {
     }
 
     fn log(&self, attempt: &Attempt, candidate: &Candidate) {
-        let pricing = &self.state.lock().pricing;
+        let state = self.state.lock();
+        let pricing = &state.pricing;
         match attempt.result {
             ReloadResult::Applied => {
                 attempt.findings.iter().for_each(|finding| warn!("{}", describe(pricing, finding)));
-                info!("rules loaded");
+                if let Some(active) = &state.active {
+                    info!(
+                        generation = active.generation,
+                        routes = active.snapshot.routes.len(),
+                        skipped = active.snapshot.skipped.len(),
+                        facilitator = active.snapshot.facilitator_url,
+                        "rules loaded"
+                    );
+                }
             }
             ReloadResult::Unchanged => info!("rules unchanged"),
             ReloadResult::Rejected if self.last_rejected.as_ref() == Some(candidate) => {}

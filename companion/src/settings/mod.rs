@@ -175,12 +175,10 @@ fn check_proxies(listed: Vec<(String, String)>) -> Result<Vec<Proxy>, SettingsEr
         if proxies.iter().any(|proxy| proxy.name == name) {
             return Err(SettingsError(format!("envoy.proxies: the name `{name}` is used twice")));
         }
-        let url = reqwest::Url::parse(&stats).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        if url.is_none() {
-            return Err(SettingsError(format!(
-                "envoy.proxies: the stats address of `{name}` is not an http URL such as http://127.0.0.1:9901"
-            )));
-        }
+        // Shown in /status, so an address with a password is refused.
+        rules::HttpUrl::parse(&stats).map_err(|error| {
+            SettingsError(format!("envoy.proxies: the stats address of `{name}` {error}"))
+        })?;
         proxies.push(Proxy { name, stats: stats.trim_end_matches('/').to_owned() });
     }
     Ok(proxies)

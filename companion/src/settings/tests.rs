@@ -121,6 +121,20 @@ fn proxy_names_are_unique_and_short() {
 }
 
 #[test]
+fn a_stats_address_is_a_plain_url() {
+    let stats = |url: &str| {
+        resolve(&format!("envoy: {{wasm: a, publish: b, proxies: [{{name: x, stats: '{url}'}}]}}"))
+            .map(|_| ())
+    };
+    assert_eq!(stats("http://127.0.0.1:9901/"), Ok(()));
+    assert_eq!(
+        stats("http://user:pw@127.0.0.1:9901"),
+        Err("envoy.proxies: the stats address of `x` must not hold a user or password".into())
+    );
+    assert!(stats("127.0.0.1:9901").is_err());
+}
+
+#[test]
 fn a_facilitator_address_becomes_cluster_authority_and_prefix() {
     let settings = resolve("facilitator: {cluster: pay, verifyTimeout: 250ms}").unwrap().facilitator;
     let endpoint = settings.endpoint("https://pay.example.com:8443/x402/", true).unwrap();
