@@ -64,7 +64,7 @@ pub(super) async fn play(stack: &Stack, client: &Client, pricing: &str) -> Resul
     );
     report.tell("stream", "200, receipt of a transaction, 5 events one by one", scene.streams().await);
 
-    // Two challenges per purchase and forgery: the client's own and the payment itself.
+    // A purchase is two requests, the one that gets the challenge and the one that pays. So is a forgery.
     for (offer, expected) in [
         ("joke", Numbers::new([10, 5, 2, 3, 0, 2, 2000])),
         ("reports", Numbers::new([4, 2, 1, 0, 1, 1, 20_000])),
