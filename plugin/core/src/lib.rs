@@ -34,6 +34,8 @@ pub mod protocol;
 pub mod replay;
 pub mod rules;
 
+mod members;
+
 /// The time of one event, as the shell read it from its clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {

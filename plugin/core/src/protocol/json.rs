@@ -1,13 +1,12 @@
 //! Reading JSON that strangers wrote, and writing our own.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::members::Reason;
 
 /// Deepest nesting read. A payment needs five levels; extensions get room.
 const MAX_DEPTH: usize = 32;
-
-/// Why a text is not the object that was expected. The text names the place.
-pub(super) type Reason = String;
 
 /// Checks the nesting of a JSON text before anything parses or skips it, so that a value kept as raw
 /// text is as bounded as one that is read.
@@ -31,23 +30,9 @@ pub(super) fn check_depth(text: &str) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Reads a JSON object into `T`. Members `T` names may appear once; others are ignored. An array is
-/// refused even though serde would read one member by member.
-pub(super) fn read_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reason> {
-    if !text.trim_ascii_start().starts_with('{') {
-        return Err("not an object".into());
-    }
-    serde_json::from_str(text).map_err(|error| error.to_string())
-}
-
 /// A raw member that must be an object.
 pub(super) fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
-}
-
-/// A raw member that must be a string; `None` for any other type.
-pub(super) fn read_string(raw: &RawValue) -> Option<String> {
-    serde_json::from_str(raw.get()).ok()
 }
 
 /// Serializes one of our own types. None of them can fail: no map has a key that is not a string.

@@ -1,13 +1,11 @@
 //! The payment a client sends.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::json::{check_depth, is_object, read_object, read_string};
+use super::json::{check_depth, is_object};
 use super::proof::read_proof;
 use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization};
+use crate::members::{Members, read_text};
 
 /// Protocol version of a payment. The payload decides, not the header it came in (contract 6.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,52 +118,6 @@ impl PaymentError {
 
 // === impl Payment ===
 
-/// Top-level members of either version. Raw, so that each is judged on its own; `null` counts as absent.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    x402_version: Option<&'a RawValue>,
-    #[serde(borrow)]
-    scheme: Option<&'a RawValue>,
-    #[serde(borrow)]
-    network: Option<&'a RawValue>,
-    #[serde(borrow)]
-    accepted: Option<&'a RawValue>,
-    #[serde(borrow)]
-    payload: Option<&'a RawValue>,
-    #[serde(borrow)]
-    resource: Option<&'a RawValue>,
-    #[serde(borrow)]
-    extensions: Option<&'a RawValue>,
-}
-
-/// The compared members of a v2 `accepted`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireAccepted<'a> {
-    #[serde(borrow)]
-    scheme: Cow<'a, str>,
-    #[serde(borrow)]
-    network: Cow<'a, str>,
-    #[serde(borrow)]
-    amount: Cow<'a, str>,
-    #[serde(borrow)]
-    asset: Cow<'a, str>,
-    #[serde(borrow)]
-    pay_to: Cow<'a, str>,
-    #[serde(borrow)]
-    extra: Option<&'a RawValue>,
-}
-
-/// The members of `accepted.extra` that decide something.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct WireExtra {
-    payment_flow: Option<String>,
-    asset_transfer_method: Option<String>,
-}
-
 impl Payment {
     /// Decodes one header value. `signature_header` says it came in `PAYMENT-SIGNATURE`, where only
     /// version 2 is read; `X-PAYMENT` takes both. Size, nesting and duplicate members are bounded here.
@@ -182,8 +134,8 @@ impl Payment {
     /// `v2_only` refuses version 1.
     pub fn from_json(text: &str, v2_only: bool) -> Result<Self, PaymentError> {
         check_depth(text).map_err(PaymentError::NotJson)?;
-        let envelope: Envelope<'_> = read_object(text).map_err(PaymentError::NotJson)?;
-        match envelope.x402_version.map(RawValue::get) {
+        let envelope = Members::read(text).map_err(PaymentError::NotJson)?;
+        match optional(&envelope, "x402Version")?.map(RawValue::get) {
             Some("2") => Self::from_v2(&envelope),
             Some("1") if !v2_only => Self::from_v1(&envelope),
             _ => Err(PaymentError::Version),
@@ -217,32 +169,28 @@ impl Payment {
         }
     }
 
-    fn from_v2(envelope: &Envelope<'_>) -> Result<Self, PaymentError> {
-        let accepted = read_accepted(required(envelope.accepted, "accepted")?)
+    fn from_v2(envelope: &Members<'_>) -> Result<Self, PaymentError> {
+        let accepted = read_accepted(required(envelope, "accepted")?)
             .map_err(|reason| PaymentError::Shape(format!("accepted: {reason}")))?;
         // Some deployed clients send the resource as plain text. It decides nothing, so it is dropped.
-        let resource = envelope.resource.filter(|raw| !raw.get().starts_with('"'));
+        let resource = optional(envelope, "resource")?.filter(|raw| !raw.get().starts_with('"'));
         Ok(Self {
             version: Version::V2,
             accepted,
             proof: read_payload(envelope)?,
             resource: optional_object(resource, "resource")?,
-            extensions: optional_object(envelope.extensions, "extensions")?,
+            extensions: optional_object(optional(envelope, "extensions")?, "extensions")?,
         })
     }
 
-    fn from_v1(envelope: &Envelope<'_>) -> Result<Self, PaymentError> {
-        let text = |raw, name| {
-            read_string(required(raw, name)?)
+    fn from_v1(envelope: &Members<'_>) -> Result<Self, PaymentError> {
+        let text = |name| {
+            read_text(required(envelope, name)?)
                 .ok_or_else(|| PaymentError::Shape(format!("{name} must be a string")))
         };
         Ok(Self {
             version: Version::V1,
-            accepted: Accepted {
-                scheme: text(envelope.scheme, "scheme")?,
-                network: text(envelope.network, "network")?,
-                terms: None,
-            },
+            accepted: Accepted { scheme: text("scheme")?, network: text("network")?, terms: None },
             proof: read_payload(envelope)?,
             resource: None,
             extensions: None,
@@ -250,12 +198,16 @@ impl Payment {
     }
 }
 
-fn required<'a>(raw: Option<&'a RawValue>, name: &str) -> Result<&'a RawValue, PaymentError> {
-    raw.ok_or_else(|| PaymentError::Shape(format!("{name} is missing")))
+fn optional<'a>(envelope: &Members<'a>, name: &str) -> Result<Option<&'a RawValue>, PaymentError> {
+    envelope.optional(name).map_err(PaymentError::NotJson)
 }
 
-fn read_payload(envelope: &Envelope<'_>) -> Result<Proof, PaymentError> {
-    let payload = required(envelope.payload, "payload")?;
+fn required<'a>(envelope: &Members<'a>, name: &str) -> Result<&'a RawValue, PaymentError> {
+    optional(envelope, name)?.ok_or_else(|| PaymentError::Shape(format!("{name} is missing")))
+}
+
+fn read_payload(envelope: &Members<'_>) -> Result<Proof, PaymentError> {
+    let payload = required(envelope, "payload")?;
     if !is_object(payload) {
         return Err(PaymentError::Shape("payload must be an object".into()));
     }
@@ -270,20 +222,23 @@ fn optional_object(raw: Option<&RawValue>, name: &str) -> Result<Option<Box<RawV
 }
 
 fn read_accepted(raw: &RawValue) -> Result<Accepted, String> {
-    let wire: WireAccepted<'_> = read_object(raw.get())?;
-    let extra = match wire.extra {
-        Some(extra) => read_object(extra.get()).map_err(|reason| format!("extra: {reason}"))?,
-        None => WireExtra::default(),
-    };
+    let wire = Members::read(raw.get())?;
+    let (mut payment_flow, mut transfer_method) = (None, None);
+    if let Some(extra) = wire.optional("extra")? {
+        let place = |reason| format!("extra: {reason}");
+        let extra = Members::read(extra.get()).map_err(place)?;
+        payment_flow = extra.optional_text("paymentFlow").map_err(place)?;
+        transfer_method = extra.optional_text("assetTransferMethod").map_err(place)?;
+    }
     Ok(Accepted {
-        scheme: wire.scheme.into_owned(),
-        network: wire.network.into_owned(),
+        scheme: wire.text("scheme")?,
+        network: wire.text("network")?,
         terms: Some(AcceptedTerms {
-            amount: wire.amount.into_owned(),
-            asset: wire.asset.into_owned(),
-            pay_to: wire.pay_to.into_owned(),
-            payment_flow: extra.payment_flow,
-            transfer_method: extra.asset_transfer_method,
+            amount: wire.text("amount")?,
+            asset: wire.text("asset")?,
+            pay_to: wire.text("payTo")?,
+            payment_flow,
+            transfer_method,
         }),
     })
 }

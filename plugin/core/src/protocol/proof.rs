@@ -1,87 +1,27 @@
 //! The scheme-specific `payload`: what was signed, and the signature; read strictly and written back in
 //! one canonical form.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::json::read_object;
 use super::payment::Proof;
 use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization, from_hex, to_hex};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WirePayload<'a> {
-    #[serde(borrow)]
-    signature: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    authorization: Option<&'a RawValue>,
-    #[serde(borrow)]
-    permit2_authorization: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireAuthorization<'a> {
-    #[serde(borrow)]
-    from: Cow<'a, str>,
-    #[serde(borrow)]
-    to: Cow<'a, str>,
-    #[serde(borrow)]
-    value: Cow<'a, str>,
-    #[serde(borrow)]
-    valid_after: Cow<'a, str>,
-    #[serde(borrow)]
-    valid_before: Cow<'a, str>,
-    #[serde(borrow)]
-    nonce: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct WirePermit<'a> {
-    #[serde(borrow)]
-    permitted: &'a RawValue,
-    #[serde(borrow)]
-    from: Cow<'a, str>,
-    #[serde(borrow)]
-    spender: Cow<'a, str>,
-    #[serde(borrow)]
-    nonce: Cow<'a, str>,
-    #[serde(borrow)]
-    deadline: Cow<'a, str>,
-    #[serde(borrow)]
-    witness: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct WirePermitted<'a> {
-    #[serde(borrow)]
-    token: Cow<'a, str>,
-    #[serde(borrow)]
-    amount: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireWitness<'a> {
-    #[serde(borrow)]
-    to: Cow<'a, str>,
-    #[serde(borrow)]
-    valid_after: Cow<'a, str>,
-}
+use crate::members::Members;
 
 /// Reads `payload`. The error names the member and what is wrong with it.
 pub(super) fn read_proof(text: &str) -> Result<Proof, String> {
-    let wire: WirePayload<'_> = read_object(text).map_err(|reason| format!("payload: {reason}"))?;
-    match (wire.authorization, wire.permit2_authorization) {
+    let place = |reason: String| format!("payload: {reason}");
+    let payload = Members::read(text).map_err(place)?;
+    let signature = payload.optional_text("signature").map_err(place)?;
+    let authorization = payload.optional("authorization").map_err(place)?;
+    let permit = payload.optional("permit2Authorization").map_err(place)?;
+    match (authorization, permit) {
         (Some(raw), None) => Ok(Proof::Eip3009 {
             authorization: read_authorization(raw)?,
-            signature: read_signature(wire.signature)?,
+            signature: read_signature(signature)?,
         }),
         (None, Some(raw)) => {
-            Ok(Proof::Permit2 { permit: read_permit(raw)?, signature: read_signature(wire.signature)? })
+            Ok(Proof::Permit2 { permit: read_permit(raw)?, signature: read_signature(signature)? })
         }
         (Some(_), Some(_)) => Err("payload holds authorization and permit2Authorization".into()),
         (None, None) => Err("payload holds neither authorization nor permit2Authorization".into()),
@@ -118,47 +58,64 @@ pub(super) fn write_proof(proof: &Proof, signature: &[u8]) -> Value {
     }
 }
 
-fn read_signature(text: Option<Cow<'_, str>>) -> Result<Vec<u8>, String> {
+fn read_signature(text: Option<String>) -> Result<Vec<u8>, String> {
     let text = text.ok_or("payload.signature is missing")?;
     from_hex(&text).ok_or_else(|| "payload.signature is not 0x-hex".into())
 }
 
 fn read_authorization(raw: &RawValue) -> Result<Authorization, String> {
-    let wire: WireAuthorization<'_> =
-        read_object(raw.get()).map_err(|reason| format!("authorization: {reason}"))?;
+    let wire = Place::read(raw, "authorization")?;
     Ok(Authorization {
-        from: address(&wire.from, "authorization.from")?,
-        to: address(&wire.to, "authorization.to")?,
-        value: number(&wire.value, "authorization.value")?,
-        valid_after: number(&wire.valid_after, "authorization.validAfter")?,
-        valid_before: number(&wire.valid_before, "authorization.validBefore")?,
-        nonce: B256::parse(&wire.nonce).map_err(|error| format!("authorization.nonce {error}"))?,
+        from: wire.address("from")?,
+        to: wire.address("to")?,
+        value: wire.number("value")?,
+        valid_after: wire.number("validAfter")?,
+        valid_before: wire.number("validBefore")?,
+        nonce: B256::parse(&wire.text("nonce")?).map_err(|error| format!("authorization.nonce {error}"))?,
     })
 }
 
 fn read_permit(raw: &RawValue) -> Result<PermitAuthorization, String> {
-    let place = |name: &str, reason: String| format!("permit2Authorization{name}: {reason}");
-    let wire: WirePermit<'_> = read_object(raw.get()).map_err(|reason| place("", reason))?;
-    let permitted: WirePermitted<'_> =
-        read_object(wire.permitted.get()).map_err(|reason| place(".permitted", reason))?;
-    let witness: WireWitness<'_> =
-        read_object(wire.witness.get()).map_err(|reason| place(".witness", reason))?;
+    let wire = Place::read(raw, "permit2Authorization")?;
+    let permitted = Place::read(wire.required("permitted")?, "permit2Authorization.permitted")?;
+    let witness = Place::read(wire.required("witness")?, "permit2Authorization.witness")?;
     Ok(PermitAuthorization {
-        from: address(&wire.from, "permit2Authorization.from")?,
-        token: address(&permitted.token, "permit2Authorization.permitted.token")?,
-        amount: number(&permitted.amount, "permit2Authorization.permitted.amount")?,
-        spender: address(&wire.spender, "permit2Authorization.spender")?,
-        nonce: number(&wire.nonce, "permit2Authorization.nonce")?,
-        deadline: number(&wire.deadline, "permit2Authorization.deadline")?,
-        witness_to: address(&witness.to, "permit2Authorization.witness.to")?,
-        witness_valid_after: number(&witness.valid_after, "permit2Authorization.witness.validAfter")?,
+        from: wire.address("from")?,
+        token: permitted.address("token")?,
+        amount: permitted.number("amount")?,
+        spender: wire.address("spender")?,
+        nonce: wire.number("nonce")?,
+        deadline: wire.number("deadline")?,
+        witness_to: witness.address("to")?,
+        witness_valid_after: witness.number("validAfter")?,
     })
 }
 
-fn address(text: &str, name: &str) -> Result<Address, String> {
-    Address::parse(text).map_err(|error| format!("{name} {error}"))
+/// An object and where it stands, for errors that name the member.
+struct Place<'a> {
+    members: Members<'a>,
+    name: &'static str,
 }
 
-fn number(text: &str, name: &str) -> Result<Amount, String> {
-    Amount::parse(text).map_err(|error| format!("{name} {error}"))
+impl<'a> Place<'a> {
+    fn read(raw: &'a RawValue, name: &'static str) -> Result<Self, String> {
+        let members = Members::read(raw.get()).map_err(|reason| format!("{name}: {reason}"))?;
+        Ok(Self { members, name })
+    }
+
+    fn required(&self, member: &str) -> Result<&'a RawValue, String> {
+        self.members.required(member).map_err(|reason| format!("{}: {reason}", self.name))
+    }
+
+    fn text(&self, member: &str) -> Result<String, String> {
+        self.members.text(member).map_err(|reason| format!("{}: {reason}", self.name))
+    }
+
+    fn address(&self, member: &str) -> Result<Address, String> {
+        Address::parse(&self.text(member)?).map_err(|error| format!("{}.{member} {error}", self.name))
+    }
+
+    fn number(&self, member: &str) -> Result<Amount, String> {
+        Amount::parse(&self.text(member)?).map_err(|error| format!("{}.{member} {error}", self.name))
+    }
 }

@@ -1,45 +1,25 @@
 //! Reading what a facilitator answered. Total: every status and every body has exactly one meaning, and
 //! whatever is not clearly one of the good answers is the bad one.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::facilitator::{SettleOutcome, VerifyOutcome};
-use super::json::{check_depth, printable, read_object, read_string};
+use super::json::{check_depth, printable};
 use super::reasons::{is_nonce_used, is_pre_broadcast, is_reverted, may_follow_a_settlement};
 use super::requirement::same_network;
+use crate::members::{Members, read_text};
 use crate::rules::PaymentOption;
 
 /// Longest facilitator text that is passed on, characters.
 const MAX_TEXT: usize = 200;
 
-/// Members of a `/verify` reply. Raw, so that a member of the wrong type is told from an absent one.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct VerifyReply<'a> {
-    #[serde(borrow)]
-    is_valid: Option<&'a RawValue>,
-    #[serde(borrow)]
-    invalid_reason: Option<&'a RawValue>,
-    #[serde(borrow)]
-    invalid_message: Option<&'a RawValue>,
-}
-
-/// Members of a `/settle` reply.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// Members of a `/settle` reply. Raw, so that a member of the wrong type is told from an absent one.
 struct SettleReply<'a> {
-    #[serde(borrow)]
     success: Option<&'a RawValue>,
-    #[serde(borrow)]
     transaction: Option<&'a RawValue>,
-    #[serde(borrow)]
     network: Option<&'a RawValue>,
-    #[serde(borrow)]
     error_reason: Option<&'a RawValue>,
-    #[serde(borrow)]
     payer: Option<&'a RawValue>,
-    #[serde(borrow)]
     status: Option<&'a RawValue>,
 }
 
@@ -53,8 +33,15 @@ enum Text {
 /// Reads a `/verify` reply.
 pub fn read_verify_reply(status: u16, body: &[u8]) -> VerifyOutcome {
     let failed = || VerifyOutcome::Failed { retriable: is_retriable(status, body) };
-    let Some(reply) = read::<VerifyReply<'_>>(body) else { return failed() };
-    match (reply.is_valid.and_then(read_bool), text(reply.invalid_reason), text(reply.invalid_message)) {
+    let members = read(body).and_then(|reply| {
+        Some((
+            reply.optional("isValid").ok()?,
+            reply.optional("invalidReason").ok()?,
+            reply.optional("invalidMessage").ok()?,
+        ))
+    });
+    let Some((is_valid, reason, message)) = members else { return failed() };
+    match (is_valid.and_then(read_bool), text(reason), text(message)) {
         (Some(true), _, _) if is_success(status) => VerifyOutcome::Valid,
         (Some(false), Text::Is(reason), _) if reason == "unexpected_verify_error" => failed(),
         (Some(false), reason @ (Text::Absent | Text::Is(_)), detail @ (Text::Absent | Text::Is(_)))
@@ -78,7 +65,7 @@ pub fn read_settle_reply(
     option: &PaymentOption,
     earlier_unknown: bool,
 ) -> SettleOutcome {
-    let Some(reply) = read::<SettleReply<'_>>(body) else {
+    let Some(reply) = read(body).and_then(|reply| SettleReply::of(&reply)) else {
         return SettleOutcome::Unknown {
             transaction: None,
             reason: format!("the reply to /settle (status {status}) is not the JSON of a settlement"),
@@ -149,20 +136,24 @@ fn unknown(transaction: Option<String>, reason: &str) -> SettleOutcome {
     SettleOutcome::Unknown { transaction, reason: reason.to_owned(), nonce_already_used: false }
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+fn read(body: &[u8]) -> Option<Members<'_>> {
     let text = core::str::from_utf8(body).ok()?;
     check_depth(text).ok()?;
-    read_object(text).ok()
+    Members::read(text).ok()
 }
 
 fn read_bool(raw: &RawValue) -> Option<bool> {
-    serde_json::from_str(raw.get()).ok()
+    match raw.get() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
 }
 
 fn text(raw: Option<&RawValue>) -> Text {
     match raw {
         None => Text::Absent,
-        Some(raw) => read_string(raw).map_or(Text::Other, |text| Text::Is(printable(&text, MAX_TEXT))),
+        Some(raw) => read_text(raw).map_or(Text::Other, |text| Text::Is(printable(&text, MAX_TEXT))),
     }
 }
 
@@ -181,6 +172,23 @@ const fn is_answer(status: u16) -> bool {
 fn is_retriable(status: u16, body: &[u8]) -> bool {
     const BROKE: &[u8] = b"unexpected_error";
     matches!(status, 429 | 502 | 503 | 504) && !body.windows(BROKE.len()).any(|window| window == BROKE)
+}
+
+// === impl SettleReply ===
+
+impl<'a> SettleReply<'a> {
+    /// `None` if one of them is repeated.
+    fn of(reply: &Members<'a>) -> Option<Self> {
+        let member = |name| reply.optional(name).ok();
+        Some(Self {
+            success: member("success")?,
+            transaction: member("transaction")?,
+            network: member("network")?,
+            error_reason: member("errorReason")?,
+            payer: member("payer")?,
+            status: member("status")?,
+        })
+    }
 }
 
 // === impl Text ===

@@ -19,9 +19,9 @@ impl RuleSet {
     /// Reads and compiles the JSON of a push. Refuses unknown members, another format, dangling indexes,
     /// unusable patterns and paid routes without options or facilitator.
     pub fn from_json(json: &[u8]) -> Result<Self, CompileError> {
-        let pushed: PushedRules = serde_json::from_slice(json)
-            .map_err(|error| CompileError(format!("the rules are not readable: {error}")))?;
-        Self::compile(pushed)
+        let unreadable = |reason: String| CompileError(format!("the rules are not readable: {reason}"));
+        let text = core::str::from_utf8(json).map_err(|error| unreadable(error.to_string()))?;
+        Self::compile(PushedRules::from_json(text).map_err(unreadable)?)
     }
 
     /// Compiles a push.

@@ -7,6 +7,7 @@ mod matcher;
 mod path;
 mod pattern;
 mod pushed;
+mod read;
 mod ruleset;
 
 #[cfg(feature = "pricing-file")]

@@ -1,4 +1,5 @@
 //! The compiled rules as JSON: what the companion pushes as plugin config. Nothing secret is in it.
+//! `read` is the other direction of the derived writers here.
 
 use crate::evm::{Address, Amount, Network, TransferMethod};
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,8 @@ use serde_json::{Map, Value};
 pub const FORMAT: u32 = 1;
 
 /// One push.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PushedRules {
     /// [`FORMAT`].
     pub format: u32,
@@ -20,7 +21,7 @@ pub struct PushedRules {
     /// Behaviour that is not part of any route.
     pub settings: Settings,
     /// Where payments are verified and settled. Absent only when no route is paid.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub facilitator: Option<Facilitator>,
     /// Every live metric tuple; options refer to them by index.
     pub tuples: Vec<Tuple>,
@@ -107,8 +108,8 @@ pub enum BodyVersion {
 }
 
 /// How a proxy reaches the facilitator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Facilitator {
     /// Name of the Envoy cluster.
     pub cluster: String,
@@ -125,8 +126,8 @@ pub struct Facilitator {
 }
 
 /// Labels of a T series and when its present life began.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Tuple {
     /// `offer_namespace`, may be empty.
     pub offer_namespace: String,
@@ -141,7 +142,7 @@ pub struct Tuple {
 }
 
 /// What a route asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gate {
     /// Priced.
@@ -155,7 +156,7 @@ pub enum Gate {
 }
 
 /// When settlement happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flow {
     /// verify → upstream → settle.
@@ -166,8 +167,8 @@ pub enum Flow {
 }
 
 /// Where a route's public URL differs from the path the proxy sees (`hostname` in the pricing file).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PublicPath {
     /// Public host.
     pub host: String,
@@ -176,43 +177,42 @@ pub struct PublicPath {
 }
 
 /// One route.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PushedRoute {
     /// Normalised pattern (contract section 4).
     pub pattern: String,
     /// What it asks for.
     pub gate: Gate,
     /// Offer labels, also of skipped and free routes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub offer_namespace: String,
     /// See `offer_namespace`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub offer_name: String,
     /// Ways to pay, the primary first. Non-empty exactly when `gate` is `paid`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<PaymentOption>,
     /// `resource.description`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// See [`PublicPath`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub public: Option<PublicPath>,
 }
 
 /// One way to pay a route: our own requirement, fully resolved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PaymentOption {
     /// Index into [`PushedRules::tuples`].
     pub tuple: usize,
     /// CAIP-2 id.
     pub network: Network,
     /// v1 name of the network; absent where v1 cannot express the option.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub v1_network: Option<String>,
     /// The facilitator lists the v1 kind of this option, so a v1 payment is sent on as v1.
-    #[serde(default)]
     pub v1_kind: bool,
     /// Atomic units.
     pub amount: Amount,
@@ -225,7 +225,6 @@ pub struct PaymentOption {
     /// Seconds.
     pub max_timeout_seconds: u64,
     /// When it settles.
-    #[serde(default)]
     pub flow: Flow,
     /// How the asset moves.
     pub transfer_method: TransferMethod,
@@ -234,10 +233,9 @@ pub struct PaymentOption {
     /// EIP-712 domain version of the token; in `extra` on the wire.
     pub eip712_version: String,
     /// The asset can be permitted without gas: the challenge carries `eip2612GasSponsoring`.
-    #[serde(default)]
     pub gas_sponsoring: bool,
     /// Further members of `extra` (agentSkills, agentRuntime).
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
 }
 
