@@ -1,11 +1,11 @@
 //! The assets Farebox knows, compiled in. Every field can be overridden by the pricing file.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Address, Network};
 
 /// How an `exact` payment moves the asset (`extra.assetTransferMethod`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TransferMethod {
     /// `transferWithAuthorization` of EIP-3009: the protocol's default.
