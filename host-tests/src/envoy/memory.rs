@@ -1,0 +1,73 @@
+//! Guest memory, and the prologue of every host call.
+
+use super::guest::Guest;
+use wasmtime::{Caller, Extern, Memory, Result, bail};
+
+/// Text of the trap a test injects.
+pub(crate) const INJECTED: &str = "crash injected by the test";
+
+/// Counts a host call that is available at any time.
+pub(crate) fn enter_unrestricted(env: &mut Caller<'_, Guest>) -> Result<()> {
+    if let Some(left) = &mut env.data_mut().crash_in {
+        if *left == 0 {
+            bail!("{INJECTED}");
+        }
+        *left -= 1;
+    }
+    Ok(())
+}
+
+/// Counts a host call that Envoy does not offer while `_initialize` runs.
+pub(crate) fn enter(env: &mut Caller<'_, Guest>) -> Result<()> {
+    if env.data().restricted {
+        bail!("a restricted host call was made in _initialize");
+    }
+    enter_unrestricted(env)
+}
+
+fn memory(env: &mut Caller<'_, Guest>) -> Result<Memory> {
+    match env.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory),
+        _ => bail!("the guest exports no memory"),
+    }
+}
+
+/// Reads guest memory; out of bounds is a trap.
+pub(crate) fn read(env: &mut Caller<'_, Guest>, at: u32, len: u32) -> Result<Vec<u8>> {
+    let memory = memory(env)?;
+    let (at, len) = (at as usize, len as usize);
+    match memory.data(&*env).get(at..at.saturating_add(len)) {
+        Some(bytes) => Ok(bytes.to_vec()),
+        None => bail!("a host call was given memory out of bounds"),
+    }
+}
+
+/// Writes guest memory; out of bounds is a trap.
+pub(crate) fn write(env: &mut Caller<'_, Guest>, at: u32, bytes: &[u8]) -> Result<()> {
+    let memory = memory(env)?;
+    memory.write(env, at as usize, bytes)?;
+    Ok(())
+}
+
+pub(crate) fn write_u32(env: &mut Caller<'_, Guest>, at: u32, value: u32) -> Result<()> {
+    write(env, at, &value.to_le_bytes())
+}
+
+pub(crate) fn write_u64(env: &mut Caller<'_, Guest>, at: u32, value: u64) -> Result<()> {
+    write(env, at, &value.to_le_bytes())
+}
+
+/// Hands bytes to the guest in memory it allocates; nothing is allocated for no bytes (a null pointer).
+pub(crate) fn give(env: &mut Caller<'_, Guest>, bytes: &[u8], data: u32, size: u32) -> Result<()> {
+    let len = u32::try_from(bytes.len())?;
+    let mut at = 0;
+    if len > 0 {
+        let Some(Extern::Func(allocate)) = env.get_export("proxy_on_memory_allocate") else {
+            bail!("the guest exports no proxy_on_memory_allocate");
+        };
+        at = allocate.typed::<u32, u32>(&*env)?.call(&mut *env, len)?;
+        write(env, at, bytes)?;
+    }
+    write_u32(env, data, at)?;
+    write_u32(env, size, len)
+}

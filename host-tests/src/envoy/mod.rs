@@ -1,0 +1,53 @@
+//! A stateful simulator of Envoy's proxy-wasm host.
+//!
+//! It keeps the rules a filter can trip over and answers what Envoy 1.40 answers:
+//!
+//! * header maps exist only in their phase (`BadArgument` otherwise), request maps are gone once the
+//!   request was passed on or resumed, properties of the request are gone in the response phase;
+//! * resumes and local replies happen after the guest's call has returned, and a local reply of the
+//!   request side passes the guest's own response callback;
+//! * callouts need a known cluster and the three pseudo-headers; a reply that broke off has no headers;
+//!   a callout whose stream is gone never calls back;
+//! * shared data has compare-and-swap but no deletion; metrics are process-wide and survive a VM;
+//! * a stream ends with `on_log`, `on_done`, `on_delete`;
+//! * a trap kills the VM: its streams get 503 (or hang, if only a callout reply could have woken them),
+//!   and the next request of that worker starts a fresh VM (`FAIL_RELOAD`).
+//!
+//! What Envoy would punish with a crash or a client left waiting panics here: a second resume or reply, a
+//! stream paused with nothing to wake it, a header no codec can send, a trap the test did not allow.
+//!
+//! ```no_run
+//! # use farebox_host_tests::envoy::{Envoy, Request};
+//! # let rules = "{}";
+//! let envoy = Envoy::new(2);
+//! envoy.configure(rules).expect_taken();
+//! let stream = envoy.send(0, Request::get("/paid").header("payment-signature", "…"));
+//! stream.expect_callout("/verify").replies(200, r#"{"isValid":true}"#);
+//! stream.upstream_answers(200, &[("content-type", "text/plain")]);
+//! stream.expect_callout("/settle").replies(200, r#"{"success":true}"#);
+//! stream.body_ends();
+//! assert_eq!(stream.expect_response(200).body, b"");
+//! ```
+
+mod abi;
+mod artefact;
+mod callout;
+mod guest;
+mod host;
+mod imports;
+mod lifecycle;
+mod memory;
+mod process;
+mod request;
+mod stream;
+mod vm;
+mod wasi;
+
+pub use abi::Headers;
+pub use artefact::filter_path;
+pub use callout::Callout;
+pub use guest::{Origin, Phase, Response};
+pub use host::{LogLine, MetricKind};
+pub use process::{Envoy, Push};
+pub use request::Request;
+pub use stream::Stream;

@@ -1,0 +1,238 @@
+//! One Envoy process: workers, configuration pushes, and what is shared between VMs.
+
+use super::artefact::{engine, filter};
+use super::guest::{Phase, SharedHost, StreamData};
+use super::host::{Host, LogLine, MetricKind};
+use super::request::Request;
+use super::stream::Stream;
+use super::vm::Vm;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use wasmtime::Module;
+
+/// Time at which every simulated process starts, Unix seconds.
+const START: u64 = 1_790_000_000;
+
+/// A process with its workers and the VM of the main thread.
+pub struct Envoy {
+    host: SharedHost,
+    module: Module,
+    configuration: RefCell<Option<Rc<Vec<u8>>>>,
+    main: RefCell<Seat>,
+    workers: Vec<RefCell<Seat>>,
+}
+
+/// A thread's VM and the root context new streams get.
+struct Seat {
+    vm: Rc<Vm>,
+    root: Option<u32>,
+}
+
+/// What came of a configuration push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Push {
+    /// Every worker serves it.
+    Taken,
+    /// The guest refused it; the last good one goes on serving.
+    Refused,
+}
+
+// === impl Push ===
+
+impl Push {
+    /// Panics unless the push was taken.
+    pub fn expect_taken(self) {
+        assert_eq!(self, Self::Taken, "the filter refused the configuration");
+    }
+
+    /// Panics unless the push was refused.
+    pub fn expect_refused(self) {
+        assert_eq!(self, Self::Refused, "the filter took the configuration");
+    }
+}
+
+// === impl Envoy: life ===
+
+impl Envoy {
+    /// A process running the real filter, without configuration, that knows the cluster `facilitator`.
+    pub fn new(workers: usize) -> Self {
+        Self::with_module(filter().clone(), workers)
+    }
+
+    /// A process running another guest, in WebAssembly text or binary.
+    pub fn with_guest(guest: &str, workers: usize) -> Self {
+        let module = Module::new(engine(), guest).unwrap_or_else(|error| panic!("the guest: {error:#}"));
+        Self::with_module(module, workers)
+    }
+
+    fn with_module(module: Module, workers: usize) -> Self {
+        let host = Rc::new(RefCell::new(Host::new(START)));
+        host.borrow_mut().clusters.insert("facilitator".to_owned());
+        let seat = || RefCell::new(Seat { vm: Vm::start(&module, &host), root: None });
+        let (main, workers) = (seat(), (0..workers).map(|_| seat()).collect());
+        let envoy = Self { host, module, configuration: RefCell::new(None), main, workers };
+        envoy.check();
+        envoy
+    }
+
+    /// Pushes a plugin configuration: first to a canary VM, then as a new root context to every thread.
+    pub fn configure(&self, configuration: impl AsRef<[u8]>) -> Push {
+        let configuration = Rc::new(configuration.as_ref().to_vec());
+        let canary = Vm::start(&self.module, &self.host);
+        if canary.configure(&configuration).is_none() {
+            self.check();
+            return Push::Refused;
+        }
+        for seat in [&self.main].into_iter().chain(&self.workers) {
+            let mut seat = seat.borrow_mut();
+            if seat.vm.is_dead() {
+                seat.vm = Vm::start(&self.module, &self.host);
+                seat.root = None;
+            }
+            let root = seat.vm.configure(&configuration);
+            assert!(root.is_some(), "a worker refused what the canary took");
+            if let Some(old) = std::mem::replace(&mut seat.root, root) {
+                seat.vm.retire(old);
+            }
+        }
+        *self.configuration.borrow_mut() = Some(configuration);
+        self.check();
+        Push::Taken
+    }
+
+    /// Sends a request through a worker. A dead VM is replaced first.
+    pub fn send(&self, worker: usize, request: Request) -> Stream<'_> {
+        let mut seat = self.workers[worker].borrow_mut();
+        if seat.vm.is_dead() {
+            let configuration = self.configuration.borrow().clone().expect("a configuration was pushed");
+            seat.vm = Vm::start(&self.module, &self.host);
+            seat.root = Some(seat.vm.configure(&configuration).expect("the configuration was taken before"));
+        }
+        let root = seat.root.expect("a configuration was pushed");
+        let data = StreamData::new(request.headers, request.peer, request.tls);
+        let stream = Stream { envoy: self, vm: seat.vm.clone(), data: Rc::new(RefCell::new(data)) };
+        drop(seat);
+        stream.vm.request(root, &stream.data, true);
+        self.check();
+        stream
+    }
+
+    /// Fires the timers of every thread whose guest asked for ticks.
+    pub fn tick(&self) {
+        for seat in [&self.main].into_iter().chain(&self.workers) {
+            let vm = seat.borrow().vm.clone();
+            vm.tick();
+        }
+        self.check();
+    }
+
+    /// Panics over what a guest must never do. Every event of a test ends here.
+    pub(crate) fn check(&self) {
+        let host = self.host.borrow();
+        assert!(host.violations.is_empty(), "the guest broke the host's rules: {:#?}", host.violations);
+        assert!(host.traps_allowed || host.traps.is_empty(), "the guest trapped: {:#?}", host.traps);
+    }
+}
+
+// === impl Envoy: faults and time ===
+
+impl Envoy {
+    /// Kills a worker's VM between two callbacks.
+    pub fn crash(&self, worker: usize) {
+        self.workers[worker].borrow().vm.kill();
+    }
+
+    /// Makes a worker's guest trap at its n-th host call from now (0 is the next one).
+    pub fn crash_at_host_call(&self, worker: usize, n: u32) {
+        self.host.borrow_mut().traps_allowed = true;
+        self.workers[worker].borrow().vm.guest(|guest| guest.crash_in = Some(n));
+    }
+
+    /// Takes back a crash that did not happen. Returns whether it had not.
+    pub fn defuse(&self, worker: usize) -> bool {
+        let seat = self.workers[worker].borrow();
+        !seat.vm.is_dead() && seat.vm.guest(|guest| guest.crash_in.take()).is_some()
+    }
+
+    /// From now on a trap is not a failure of the test.
+    pub fn allow_traps(&self) {
+        self.host.borrow_mut().traps_allowed = true;
+    }
+
+    /// Traps so far, with the guest's panic message.
+    pub fn traps(&self) -> Vec<String> {
+        self.host.borrow().traps.clone()
+    }
+
+    /// The next `n` compare-and-swaps lose against a writer in another worker.
+    pub fn lose_races(&self, n: u32) {
+        self.host.borrow_mut().shared.lost_races = n;
+    }
+
+    /// Overwrites every shared-data entry with these bytes.
+    pub fn corrupt_shared_data(&self, value: &[u8]) {
+        self.host.borrow_mut().shared.corrupt(value);
+    }
+
+    /// Time passes.
+    pub fn advance(&self, by: Duration) {
+        self.host.borrow_mut().clock.advance(by);
+    }
+
+    /// The wall clock is set, as by a time server; the monotonic clock is not.
+    pub fn set_wall_clock(&self, unix_seconds: u64) {
+        self.host.borrow_mut().clock.wall = unix_seconds * 1_000_000_000;
+    }
+
+    /// Wall clock, Unix seconds.
+    pub fn now(&self) -> u64 {
+        self.host.borrow().clock.wall / 1_000_000_000
+    }
+
+    /// Forgets every cluster.
+    pub fn remove_clusters(&self) {
+        self.host.borrow_mut().clusters.clear();
+    }
+}
+
+// === impl Envoy: observations ===
+
+impl Envoy {
+    /// Every metric by name.
+    pub fn metrics(&self) -> BTreeMap<String, (MetricKind, u64)> {
+        self.host.borrow().metrics.all()
+    }
+
+    /// Value of a metric; `None` if it was never defined.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        self.host.borrow().metrics.get(name)
+    }
+
+    /// What the guests logged.
+    pub fn log(&self) -> Vec<LogLine> {
+        self.host.borrow().log.clone()
+    }
+
+    /// Number of shared-data keys, none of which can ever be deleted.
+    pub fn shared_keys(&self) -> usize {
+        self.host.borrow().shared.len()
+    }
+
+    /// Root contexts alive in a worker: one, and one more for each configuration a stream still runs on.
+    pub fn live_roots(&self, worker: usize) -> usize {
+        self.workers[worker].borrow().vm.live_roots()
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+}
+
+/// Phases in which a stream waits for somebody.
+pub(crate) const fn is_waiting(phase: Phase) -> bool {
+    matches!(phase, Phase::RequestHeld | Phase::ResponseHeld)
+}

@@ -1,0 +1,113 @@
+//! Taking rules: what is defined, what is refused, what an unconfigured filter does.
+
+use crate::shop::{GENERATION, Shop, rules, tuple};
+use farebox_core::metrics::{HostSeries, TupleCounter, host_name};
+use farebox_host_tests::envoy::{Envoy, MetricKind, Request};
+use serde_json::json;
+
+fn generation_of(envoy: &Envoy) -> Option<u64> {
+    envoy.metric(&host_name(&HostSeries::ConfigGeneration))
+}
+
+#[test]
+fn every_counter_of_every_tuple_is_there_and_zero_after_boot() {
+    for workers in [1, 4] {
+        let shop = Shop::with_rules(&rules(GENERATION), workers);
+        for offer in ["paid", "other", "upfront"] {
+            for counter in TupleCounter::all() {
+                assert_eq!(shop.count(offer, counter), 0, "{offer} {counter:?}");
+            }
+        }
+        assert_eq!((shop.charged("paid", 1000), shop.charged("upfront", 2500)), (0, 0));
+        let counted: Vec<_> =
+            shop.envoy.metrics().into_iter().filter(|(_, (_, value))| *value != 0).collect();
+        assert_eq!(counted.len(), 1, "only the generation is set: {counted:?}");
+        assert_eq!(generation_of(&shop.envoy), Some(GENERATION));
+    }
+}
+
+#[test]
+fn ticks_count_nothing_and_reserve_nothing() {
+    let shop = Shop::with_rules(&rules(GENERATION), 4);
+    let before = shop.envoy.metrics();
+    for _ in 0..200 {
+        shop.envoy.tick();
+        shop.envoy.advance(std::time::Duration::from_secs(5));
+    }
+    assert_eq!(shop.envoy.metrics(), before);
+    assert_eq!(shop.envoy.shared_keys(), 0);
+}
+
+#[test]
+fn the_time_of_the_last_payment_is_no_series_before_the_first() {
+    let shop = Shop::open();
+    let gauge = shop.envoy.metric(&host_name(&HostSeries::LastSuccess(tuple("paid"))));
+    assert_eq!(gauge.unwrap_or(0), 0);
+}
+
+#[test]
+fn without_rules_everything_is_refused() {
+    let envoy = Envoy::new(1);
+    envoy.configure("").expect_taken();
+    for path in ["/", "/free/x", "/paid/x"] {
+        let stream = envoy.send(0, Request::get(path));
+        let response = stream.expect_response(503);
+        assert_eq!(response.headers.get("cache-control").as_deref(), Some("no-store"));
+        assert_eq!(stream.forwarded(), None);
+    }
+    assert_eq!(generation_of(&envoy).unwrap_or(0), 0);
+}
+
+#[test]
+fn rules_that_cannot_be_used_are_refused_and_the_old_ones_go_on_serving() {
+    let shop = Shop::open();
+    let spoiled = |spoil: fn(&mut serde_json::Value)| {
+        let mut rules = rules(GENERATION + 1);
+        spoil(&mut rules);
+        rules.to_string().into_bytes()
+    };
+    let bad: Vec<Vec<u8>> = vec![
+        b"{".to_vec(),
+        b"null".to_vec(),
+        b"\xff\xfe".to_vec(),
+        vec![b'['; 200_000],
+        spoiled(|r| r["format"] = json!(2)),
+        spoiled(|r| r["surprise"] = json!(1)),
+        spoiled(|r| r["generation"] = json!(-1)),
+        spoiled(|r| r["routes"][0]["options"][0]["tuple"] = json!(99)),
+        spoiled(|r| r["routes"][0]["options"][0]["amount"] = json!("1e3")),
+        spoiled(|r| r["routes"][0]["options"][0]["payTo"] = json!("0x12")),
+        spoiled(|r| r["routes"][0]["options"] = json!([])),
+        spoiled(|r| r["facilitator"] = json!(null)),
+        spoiled(|r| r["tuples"][0]["offerName"] = json!("a;.;b")),
+    ];
+    let names: Vec<String> = shop.envoy.metrics().into_keys().collect();
+    for push in bad {
+        shop.envoy.configure(&push).expect_refused();
+        assert_eq!(generation_of(&shop.envoy), Some(GENERATION));
+        let offer = shop.offer("/paid/x");
+        assert_eq!(offer["amount"], "1000");
+    }
+    assert_eq!(shop.envoy.metrics().into_keys().collect::<Vec<_>>(), names, "a refused push defines nothing");
+}
+
+#[test]
+fn a_refused_push_is_explained_in_the_log() {
+    let shop = Shop::open();
+    let mut push = rules(GENERATION + 1);
+    push["format"] = json!(9);
+    shop.envoy.configure(push.to_string()).expect_refused();
+    let log = shop.envoy.log();
+    let line = log.iter().find(|l| l.level >= 3).expect("a refusal is logged");
+    assert!(line.text.contains("format is 9"), "{}", line.text);
+}
+
+#[test]
+fn counters_are_counters_and_only_times_and_generations_are_gauges() {
+    let shop = Shop::open();
+    for (name, (kind, _)) in shop.envoy.metrics() {
+        let gauge = name.ends_with("farebox_config_generation") || name.ends_with("_seconds");
+        let expected = if gauge { MetricKind::Gauge } else { MetricKind::Counter };
+        assert_eq!(kind, expected, "{name}");
+    }
+}

@@ -1,0 +1,20 @@
+//! The real filter in a simulated Envoy: everything a proxy, a facilitator, an upstream or a client can do
+//! to it, in one process and without a clock of its own.
+//!
+//! One binary on purpose: linking the wasm engine once is most of what building these tests costs.
+
+mod shop;
+
+mod boot;
+mod challenge;
+mod client_gone;
+mod crash;
+mod facilitator;
+mod host_rules;
+mod hostile;
+mod paid;
+mod random;
+mod reload;
+mod replay;
+mod upfront;
+mod upstream;
