@@ -1,10 +1,11 @@
-//! A buyer for tests and demos: signs EIP-3009 payments for the offers of a challenge.
+//! A buyer for tests and demos: signs EIP-3009 and Permit2 payments for the offers of a challenge.
 //!
 //! It works on JSON values on purpose. A test takes a good payment and spoils one member of it, which a
 //! typed client would not allow.
 
 use farebox_core::evm::{
-    Address, Amount, Authorization, B256, Domain, Network, chain_by_name, domain_separator, keccak256,
+    Address, Amount, Authorization, B256, Domain, EXACT_PROXY, Network, PermitAuthorization, chain_by_name,
+    domain_separator, keccak256, permit_witness_transfer_from_hash, permit2_domain_separator,
     transfer_with_authorization_hash, typed_data_digest,
 };
 use farebox_core::protocol::encode_base64;
@@ -41,6 +42,14 @@ pub enum PayError {
     /// A member of the offer is missing or malformed.
     #[error("the offer has no usable `{0}`")]
     Offer(&'static str),
+}
+
+/// What both ways to pay sign of an offer.
+struct Terms {
+    network: Network,
+    amount: Amount,
+    pay_to: Address,
+    asset: Address,
 }
 
 impl Window {
@@ -103,17 +112,20 @@ impl Payer {
         bytes
     }
 
-    /// The `payload` member (`signature` and `authorization`) for an entry of `accepts`, v1 or v2.
+    /// The `payload` member (the signature and what was signed) for an entry of `accepts`, v1 or v2.
     pub fn payload(&self, offer: &Value, window: Window) -> Result<Value, PayError> {
-        let text = |member: &'static str| offer[member].as_str().ok_or(PayError::Offer(member));
+        match offer["extra"]["assetTransferMethod"].as_str() {
+            Some("permit2") => self.permit(&Terms::read(offer)?, window),
+            _ => self.authorization(offer, &Terms::read(offer)?, window),
+        }
+    }
+
+    fn authorization(&self, offer: &Value, terms: &Terms, window: Window) -> Result<Value, PayError> {
         let extra = |member: &'static str| offer["extra"][member].as_str().ok_or(PayError::Offer(member));
-        let network: Network = chain_by_name(text("network")?).ok_or(PayError::Offer("network"))?;
-        let value = offer["amount"].as_str().or_else(|| offer["maxAmountRequired"].as_str());
-        let value = value.and_then(|v| Amount::parse(v).ok()).ok_or(PayError::Offer("amount"))?;
         let authorization = Authorization {
             from: self.address,
-            to: Address::parse(text("payTo")?).map_err(|_| PayError::Offer("payTo"))?,
-            value,
+            to: terms.pay_to,
+            value: terms.amount,
             valid_after: Amount::from_u64(window.valid_after),
             valid_before: Amount::from_u64(window.valid_before),
             nonce: B256(window.nonce),
@@ -121,13 +133,12 @@ impl Payer {
         let separator = domain_separator(&Domain {
             name: extra("name")?,
             version: extra("version")?,
-            network: &network,
-            verifying_contract: Address::parse(text("asset")?).map_err(|_| PayError::Offer("asset"))?,
+            network: &terms.network,
+            verifying_contract: terms.asset,
         });
         let digest = typed_data_digest(&separator, &transfer_with_authorization_hash(&authorization));
-        let signature = self.sign(&digest);
         Ok(json!({
-            "signature": hex(&signature),
+            "signature": hex(&self.sign(&digest)),
             "authorization": {
                 "from": authorization.from.to_string(),
                 "to": authorization.to.to_string(),
@@ -135,6 +146,37 @@ impl Payer {
                 "validAfter": window.valid_after.to_string(),
                 "validBefore": window.valid_before.to_string(),
                 "nonce": hex(&window.nonce),
+            },
+        }))
+    }
+
+    fn permit(&self, terms: &Terms, window: Window) -> Result<Value, PayError> {
+        // A Permit2 nonce is any number; these bytes of ours are as good as all of them.
+        let [a, b, c, d, e, f, g, h, ..] = window.nonce;
+        let permit = PermitAuthorization {
+            from: self.address,
+            token: terms.asset,
+            amount: terms.amount,
+            spender: EXACT_PROXY,
+            nonce: Amount::from_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+            deadline: Amount::from_u64(window.valid_before),
+            witness_to: terms.pay_to,
+            witness_valid_after: Amount::from_u64(window.valid_after),
+        };
+        let separator = permit2_domain_separator(&terms.network);
+        let digest = typed_data_digest(&separator, &permit_witness_transfer_from_hash(&permit));
+        Ok(json!({
+            "signature": hex(&self.sign(&digest)),
+            "permit2Authorization": {
+                "permitted": { "token": permit.token.to_string(), "amount": permit.amount.0.to_string() },
+                "from": permit.from.to_string(),
+                "spender": permit.spender.to_string(),
+                "nonce": permit.nonce.0.to_string(),
+                "deadline": window.valid_before.to_string(),
+                "witness": {
+                    "to": permit.witness_to.to_string(),
+                    "validAfter": window.valid_after.to_string(),
+                },
             },
         }))
     }
@@ -152,6 +194,22 @@ impl Payer {
             "network": network,
             "payload": self.payload(offer, window)?,
         }))
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    fn read(offer: &Value) -> Result<Self, PayError> {
+        let text = |member: &'static str| offer[member].as_str().ok_or(PayError::Offer(member));
+        let address = |member| Address::parse(text(member)?).map_err(|_| PayError::Offer(member));
+        let amount = offer["amount"].as_str().or_else(|| offer["maxAmountRequired"].as_str());
+        Ok(Self {
+            network: chain_by_name(text("network")?).ok_or(PayError::Offer("network"))?,
+            amount: amount.and_then(|v| Amount::parse(v).ok()).ok_or(PayError::Offer("amount"))?,
+            pay_to: address("payTo")?,
+            asset: address("asset")?,
+        })
     }
 }
 
@@ -187,6 +245,23 @@ mod tests {
         let signature = payer.sign(&digest);
         let rs: [u8; 64] = signature[..64].try_into().unwrap();
         assert_eq!(recover(&digest, &rs, signature[64]), Some(payer.address()));
+    }
+
+    #[test]
+    fn a_permit_is_signed_where_the_offer_asks_for_one() {
+        let offer = json!({
+            "network": "eip155:84532",
+            "amount": "7000000000000000000",
+            "asset": "0x0a09371a8b011d5110656ceBCc70603e53FD2c78",
+            "payTo": "0x209693Bc6afc0C5328bA36FaF03C514EF312287C",
+            "extra": { "assetTransferMethod": "permit2" },
+        });
+        let payload = Payer::numbered(1).payload(&offer, Window::numbered(1, 1_700_000_000, 60)).unwrap();
+        let permit = &payload["permit2Authorization"];
+        assert_eq!(permit["permitted"]["amount"], "7000000000000000000");
+        assert_eq!(permit["witness"]["to"], offer["payTo"]);
+        assert_eq!(permit["deadline"], "1700000060");
+        assert!(payload.get("authorization").is_none());
     }
 
     #[test]

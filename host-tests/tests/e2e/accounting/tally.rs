@@ -1,0 +1,249 @@
+//! What the metrics have to say, counted by the script that makes the requests. Names and closed sets are
+//! written out here, so that a mistake in the product's own tables cannot hide itself.
+
+use std::collections::BTreeMap;
+
+use xtask::stack::Scrape;
+
+pub(super) const PREFIX: &str = "obol_x402_verifier_";
+
+const REASONS: [&str; 13] = [
+    "invalid_payment_header",
+    "no_matching_requirement",
+    "payment_invalid",
+    "facilitator_unreachable",
+    "facilitator_error",
+    "client_disconnected",
+    "settlement_failed",
+    "settlement_rejected",
+    "payment_replayed",
+    "insecure_transport",
+    "replay_guard_unavailable",
+    "internal_error",
+    "other",
+];
+const UNCHARGED: [&str; 4] = ["redirect", "redeemed", "dry_run", "other"];
+const LATE: [&str; 3] = ["settled", "refused", "expired"];
+const REPLAY: [&str; 3] = ["in_flight", "settled", "other_route"];
+const BLOCKED: [&str; 10] = [
+    "ambiguous_path",
+    "protected_prefix",
+    "unmatched",
+    "route_skipped",
+    "auth_unsupported",
+    "upgrade_refused",
+    "config_not_loaded",
+    "facilitator_not_ready",
+    "internal_error",
+    "other",
+];
+const OUTCOMES: [&str; 6] = ["success", "refused", "http_error", "bad_reply", "timeout", "unreachable"];
+
+/// Labels of a tuple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tuple {
+    pub(super) namespace: &'static str,
+    pub(super) name: &'static str,
+    pub(super) chain: &'static str,
+    pub(super) symbol: &'static str,
+}
+
+/// One series: its name without the prefix, and its labels.
+pub(super) type Key = (String, BTreeMap<String, String>);
+
+/// What has been counted so far. Each method is one thing that happened.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    values: BTreeMap<Key, u128>,
+    /// When each tuple was last charged, Unix seconds.
+    pub(super) charged_at: BTreeMap<Tuple, u64>,
+}
+
+// === impl Tuple ===
+
+impl Tuple {
+    pub(super) const fn new(name: &'static str, chain: &'static str, symbol: &'static str) -> Self {
+        Self { namespace: "shop", name, chain, symbol }
+    }
+
+    pub(super) fn labels(&self) -> [(&'static str, &'static str); 4] {
+        [
+            ("offer_namespace", self.namespace),
+            ("offer_name", self.name),
+            ("chain", self.chain),
+            ("asset_symbol", self.symbol),
+        ]
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Zeros of every tuple, of blocked requests that are nobody's, and of every kind of facilitator call.
+    /// Blocked requests of an offer show with the first one.
+    pub(super) fn new(tuples: &[Tuple]) -> Self {
+        let mut tally = Self::default();
+        for tuple in tuples {
+            for family in [
+                "requests_total",
+                "payment_required_total",
+                "payment_verified_total",
+                "payment_failed_total",
+                "charged_requests_total",
+                "upstream_failed_after_verify_total",
+                "settled_amount_atomic_total",
+                "upstream_failed_after_charge_total",
+                "settlements_unresolved",
+            ] {
+                tally.tuple(family, *tuple, &[], 0);
+            }
+            for (family, label, values) in [
+                ("payment_failure_reasons_total", "reason", &REASONS[..]),
+                ("verified_uncharged_total", "reason", &UNCHARGED),
+                ("settlements_resolved_late_total", "result", &LATE),
+                ("replay_rejections_total", "state", &REPLAY),
+            ] {
+                values.iter().for_each(|value| tally.tuple(family, *tuple, &[(label, value)], 0));
+            }
+        }
+        BLOCKED.iter().for_each(|reason| tally.block("", "", reason, 0));
+        for operation in ["verify", "settle"] {
+            OUTCOMES.iter().for_each(|outcome| tally.add_calls(operation, outcome, 0));
+        }
+        tally
+    }
+
+    // --- requests: each method is one whole request ---
+
+    /// No payment.
+    pub(super) fn challenged(&mut self, primary: Tuple) {
+        self.request(primary);
+        self.tuple("payment_required_total", primary, &[], 1);
+    }
+
+    /// A payment that was refused, by us or by the facilitator.
+    pub(super) fn refused(&mut self, primary: Tuple, tuple: Tuple, reason: &str) {
+        self.request(primary);
+        self.tuple("payment_failed_total", tuple, &[], 1);
+        self.tuple("payment_failure_reasons_total", tuple, &[("reason", reason)], 1);
+    }
+
+    /// A payment that was in use or used.
+    pub(super) fn replayed(&mut self, primary: Tuple, tuple: Tuple, state: &str) {
+        self.refused(primary, tuple, "payment_replayed");
+        self.tuple("replay_rejections_total", tuple, &[("state", state)], 1);
+    }
+
+    /// Paid, charged, served.
+    pub(super) fn sold(&mut self, primary: Tuple, tuple: Tuple, amount: u128, at: u64) {
+        self.request(primary);
+        self.tuple("payment_verified_total", tuple, &[], 1);
+        self.tuple("charged_requests_total", tuple, &[], 1);
+        self.tuple("settled_amount_atomic_total", tuple, &[], amount);
+        self.charged_at.insert(tuple, at);
+    }
+
+    /// Served without a charge.
+    pub(super) fn uncharged(&mut self, primary: Tuple, tuple: Tuple, reason: &str) {
+        self.request(primary);
+        self.tuple("payment_verified_total", tuple, &[], 1);
+        self.tuple("verified_uncharged_total", tuple, &[("reason", reason)], 1);
+    }
+
+    /// Verified, and the upstream failed.
+    pub(super) fn upstream_failed(&mut self, primary: Tuple, tuple: Tuple) {
+        self.request(primary);
+        self.tuple("upstream_failed_after_verify_total", tuple, &[], 1);
+    }
+
+    /// Refused before the payment stage.
+    pub(super) fn blocked(&mut self, offer: (&str, &str), reason: &str) {
+        self.block(offer.0, offer.1, reason, 1);
+    }
+
+    // --- what comes beside a request ---
+
+    /// The upstream of a charged request failed.
+    pub(super) fn failed_after_charge(&mut self, tuple: Tuple) {
+        self.tuple("upstream_failed_after_charge_total", tuple, &[], 1);
+    }
+
+    /// A settlement became an open question.
+    pub(super) fn opened(&mut self, tuple: Tuple) {
+        self.tuple("settlements_unresolved", tuple, &[], 1);
+    }
+
+    /// It was answered.
+    pub(super) fn closed(&mut self, tuple: Tuple) {
+        *self.values.get_mut(&key("settlements_unresolved", &tuple.labels())).expect("it was opened") -= 1;
+    }
+
+    /// A facilitator call.
+    pub(super) fn call(&mut self, operation: &str, outcome: &str) {
+        self.add_calls(operation, outcome, 1);
+    }
+
+    /// A gauge or counter that is not about requests.
+    pub(super) fn fixed(&mut self, family: &str, labels: &[(&str, &str)], value: u128) {
+        self.values.insert(key(family, labels), value);
+    }
+
+    // --- sums ---
+
+    /// Every series that is known exactly.
+    pub(super) const fn values(&self) -> &BTreeMap<Key, u128> {
+        &self.values
+    }
+
+    /// Value of a series of a tuple.
+    pub(super) fn of(&self, family: &str, tuple: Tuple) -> u128 {
+        self.values[&key(family, &tuple.labels())]
+    }
+
+    /// Sum of a family.
+    pub(super) fn sum(&self, family: &str) -> u128 {
+        self.values.iter().filter(|((name, _), _)| name == family).map(|(_, value)| value).sum()
+    }
+
+    /// Calls of one operation, whatever came of them.
+    pub(super) fn calls(&self, operation: &str) -> u128 {
+        let counts = self.values.iter().filter(|((name, labels), _)| {
+            name == "facilitator_request_duration_seconds_count" && labels["operation"] == operation
+        });
+        counts.map(|(_, value)| value).sum()
+    }
+
+    fn request(&mut self, primary: Tuple) {
+        self.tuple("requests_total", primary, &[], 1);
+    }
+
+    fn tuple(&mut self, family: &str, tuple: Tuple, extra: &[(&str, &str)], by: u128) {
+        *self.values.entry(key(family, &[&tuple.labels(), extra].concat())).or_default() += by;
+    }
+
+    fn block(&mut self, namespace: &str, name: &str, reason: &str, by: u128) {
+        let labels = [("offer_namespace", namespace), ("offer_name", name), ("reason", reason)];
+        *self.values.entry(key("blocked_requests_total", &labels)).or_default() += by;
+    }
+
+    fn add_calls(&mut self, operation: &str, outcome: &str, by: u128) {
+        let labels = [("operation", operation), ("outcome", outcome)];
+        *self.values.entry(key("facilitator_request_duration_seconds_count", &labels)).or_default() += by;
+    }
+}
+
+fn key(family: &str, labels: &[(&str, &str)]) -> Key {
+    let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    (family.to_owned(), labels.collect())
+}
+
+/// The series of a page by name and labels. A series that is there twice is an error.
+pub(super) fn series(page: &Scrape) -> BTreeMap<Key, String> {
+    let mut found = BTreeMap::new();
+    for series in page.series() {
+        let name = series.name.strip_prefix(PREFIX).expect("every family has the prefix").to_owned();
+        let twice = found.insert((name, series.labels.clone()), series.value.clone());
+        assert_eq!(twice, None, "a series is there twice: {series:?}");
+    }
+    found
+}
