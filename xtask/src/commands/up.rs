@@ -83,15 +83,7 @@ async fn serve(options: Options) -> Result<ExitCode> {
     }
     println!("logs         {}", stack.folder().display());
     println!("ready");
-    stay(&stack).await
-}
-
-/// Keeps the stack up until a signal ends the process, or a program of the stack ends by itself.
-pub(super) async fn stay(stack: &Stack) -> Result<ExitCode> {
-    loop {
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        stack.check_alive().map_err(|error| stack.explain(error))?;
-    }
+    Err(stack.stay().await)
 }
 
 /// Shows what is wrong with the pricing file; `Some` if it cannot be used.

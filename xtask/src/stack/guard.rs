@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,14 @@ struct Watched {
 }
 
 static WATCHED: Mutex<Watched> = Mutex::new(Watched { processes: BTreeSet::new(), folders: BTreeSet::new() });
+
+/// Whether a signal is how this process is meant to end.
+static AWAITED: AtomicBool = AtomicBool::new(false);
+
+/// From here on a signal is the expected end, and no failure.
+pub(super) fn await_signal() {
+    AWAITED.store(true, Ordering::Relaxed);
+}
 
 /// Starts to listen for SIGINT and SIGTERM. Repeated calls do nothing.
 pub(super) fn install() {
@@ -69,7 +78,7 @@ fn listen() {
         Ok(code) => {
             eprintln!("stopping");
             end_everything();
-            std::process::exit(code);
+            std::process::exit(if AWAITED.load(Ordering::Relaxed) { 0 } else { code });
         }
         Err(error) => eprintln!("warning: signals will not stop what is started here: {error}"),
     }

@@ -354,6 +354,17 @@ impl Stack {
         }
     }
 
+    /// Stays up until a signal ends this process, which then succeeds, or a program ends by itself.
+    pub async fn stay(&self) -> anyhow::Error {
+        guard::await_signal();
+        loop {
+            tokio::time::sleep(LOOK * 8).await;
+            if let Err(error) = self.check_alive() {
+                return self.explain(error);
+            }
+        }
+    }
+
     /// Fails when a program that should run has ended.
     pub fn check_alive(&self) -> Result<()> {
         for process in self.processes() {
@@ -426,6 +437,8 @@ impl Stack {
         let mut command = Command::new(&self.programs.envoy);
         command.arg("-c").arg(path).arg("--use-dynamic-base-id");
         command.arg("--concurrency").arg(self.options.workers.to_string());
+        // Its long lists of what is compiled in are of no use here.
+        command.args(["--component-log-level", "main:warning"]);
         command.args(["--log-level", "info", "--log-format", "[%Y-%m-%d %T.%e][%l][%n] %v"]);
         Ok(command)
     }

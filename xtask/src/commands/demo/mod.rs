@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{Proxy, up};
+use super::Proxy;
 use crate::client::Client;
 use crate::stack::{Options, Stack};
 use crate::{build, shell};
@@ -46,5 +46,5 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     println!("origin             {0}  what reached it: {0}/origin/hits", stack.upstream_url());
     println!("prices             {} (edit it and ask again)", stack.pricing().display());
     println!("Ctrl-C stops all of it");
-    up::stay(&stack).await
+    Err(stack.stay().await)
 }
