@@ -23,7 +23,6 @@ pub struct LogLine {
 }
 
 /// The process.
-#[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) clock: Clock,
     pub(crate) shared: SharedData,
@@ -36,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) traps: Vec<String>,
     /// Whether a trap fails the test.
     pub(crate) traps_allowed: bool,
+    /// What another worker does right before the next write of shared data.
+    pub(crate) rival: Option<Box<dyn FnOnce()>>,
     random: u64,
 }
 
@@ -72,6 +73,7 @@ impl Host {
             violations: Vec::new(),
             traps: Vec::new(),
             traps_allowed: false,
+            rival: None,
             random: 0x9e37_79b9_7f4a_7c15,
         }
     }

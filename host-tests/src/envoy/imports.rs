@@ -194,6 +194,10 @@ fn get_shared_data(mut env: Env<'_>, key: u32, len: u32, data: u32, size: u32, c
 fn set_shared_data(mut env: Env<'_>, key: u32, len: u32, value: u32, size: u32, cas: u32) -> Result<u32> {
     enter(&mut env)?;
     let (key, value) = (read(&mut env, key, len)?, read(&mut env, value, size)?);
+    let rival = env.data().host.borrow_mut().rival.take();
+    if let Some(rival) = rival {
+        rival();
+    }
     answer(env.data().host.borrow_mut().shared.set(&key, value, cas))
 }
 

@@ -105,6 +105,22 @@ impl Envoy {
 
     /// Sends a request through a worker. A dead VM is replaced first.
     pub fn send(&self, worker: usize, request: Request) -> Stream<'_> {
+        let (stream, root) = self.prepare(worker, request);
+        stream.vm.request(root, &stream.data, true);
+        self.check();
+        stream
+    }
+
+    /// Sends a request through a worker at the worst moment: right before another worker's next write of
+    /// shared data, after that worker has read it. Until then the stream is idle.
+    pub fn send_before_next_write(&self, worker: usize, request: Request) -> Stream<'_> {
+        let (stream, root) = self.prepare(worker, request);
+        let (vm, data) = (stream.vm.clone(), stream.data.clone());
+        self.host.borrow_mut().rival = Some(Box::new(move || vm.request(root, &data, true)));
+        stream
+    }
+
+    fn prepare(&self, worker: usize, request: Request) -> (Stream<'_>, u32) {
         let mut seat = self.workers[worker].borrow_mut();
         if seat.vm.is_dead() {
             let configuration = self.configuration.borrow().clone().expect("a configuration was pushed");
@@ -114,10 +130,7 @@ impl Envoy {
         let root = seat.root.expect("a configuration was pushed");
         let data = StreamData::new(request.headers, request.peer, request.tls);
         let stream = Stream { envoy: self, vm: seat.vm.clone(), data: Rc::new(RefCell::new(data)) };
-        drop(seat);
-        stream.vm.request(root, &stream.data, true);
-        self.check();
-        stream
+        (stream, root)
     }
 
     /// Fires the timers of every thread whose guest asked for ticks.

@@ -31,6 +31,28 @@ fn of_a_hundred_concurrent_uses_over_two_workers_one_reaches_the_upstream() {
 }
 
 #[test]
+fn of_two_workers_in_the_middle_of_the_same_reservation_one_wins() {
+    let shop = Shop::open();
+    for number in [1, 2] {
+        let header = shop.header("/paid/x", number);
+        let request = Request::get("/paid/x").header("payment-signature", &header);
+        let rival = shop.envoy.send_before_next_write(1, request);
+        let stream = shop.send_paid(0, "/paid/x", &header);
+        assert_eq!(rival.phase(), Phase::RequestHeld);
+        stream.expect_response(409);
+        say(rival.expect_callout("/verify"), &verified());
+        rival.upstream_answers(500, &[]);
+        rival.body_ends();
+        // Its bucket was absent before and is present now.
+        let again = shop
+            .envoy
+            .send_before_next_write(1, Request::get("/paid/x").header("payment-signature", &header));
+        shop.send_paid(0, "/paid/x", &header).expect_response(409);
+        assert_eq!(again.phase(), Phase::RequestHeld);
+    }
+}
+
+#[test]
 fn a_payment_that_was_served_is_refused_with_new_terms_on_every_worker() {
     let shop = Shop::open();
     let header = shop.header("/paid/x", 1);
