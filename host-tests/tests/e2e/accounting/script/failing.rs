@@ -1,0 +1,302 @@
+//! Everything that can go wrong: payments, upstreams, the facilitator, clients.
+
+use serde_json::{Value, json};
+use xtask::payer::{Payer, Window, header_value};
+
+use super::super::shop::{
+    BASIC, BASIC_GOODS, Goods, MULTI_ON_BASE_GOODS, OBOL, OBOL_GOODS, TWIN_GOODS, UPFRONT, UPFRONT_GOODS,
+};
+use super::Script;
+use super::buying::STREAM_END;
+use crate::support::{Buyer, PAYMENT, X_PAYMENT, now, until};
+
+/// When a client goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// The facilitator got this call.
+    CallOf(&'static str),
+    /// The origin was asked.
+    Origin,
+}
+
+// === impl Script ===
+
+impl Script<'_> {
+    pub(super) async fn pay_badly(&mut self) {
+        let payer = Payer::development().address().to_string();
+        for goods in [BASIC_GOODS, BASIC_GOODS, BASIC_GOODS, MULTI_ON_BASE_GOODS, OBOL_GOODS] {
+            let thief = Buyer::new(self.stack, Payer::numbered(1));
+            let mut forged = thief.payment(self.offer(goods));
+            let signed = if goods.tuple == OBOL { "permit2Authorization" } else { "authorization" };
+            forged["payload"][signed]["from"] = json!(payer);
+            self.pay(goods, "forged", &forged, 402).await;
+            self.tally.refused(goods.primary, goods.tuple, "payment_invalid");
+        }
+        let offer = self.offer(BASIC_GOODS).clone();
+        let changed = |member: &str, value: &str| {
+            let mut changed = offer.clone();
+            changed[member] = json!(value);
+            changed
+        };
+        let elsewhere = changed("payTo", "0x00000000000000000000000000000000000000bb");
+        for (accepted, signed, reason) in [
+            (&offer, &changed("amount", "999"), "payment_invalid"),
+            (&offer, &changed("amount", "999"), "payment_invalid"),
+            (&offer, &elsewhere, "payment_invalid"),
+            (&changed("amount", "999"), &changed("amount", "999"), "no_matching_requirement"),
+            (&changed("network", "eip155:1"), &offer, "no_matching_requirement"),
+            (
+                &changed("network", "eip155:8453"),
+                &changed("network", "eip155:8453"),
+                "no_matching_requirement",
+            ),
+            (&elsewhere, &elsewhere, "no_matching_requirement"),
+        ] {
+            let payment = self.buyer.payment_of(accepted, signed);
+            self.pay(BASIC_GOODS, "bad", &payment, 402).await;
+            self.tally.refused(BASIC, BASIC, reason);
+        }
+        for window in [
+            Window { valid_before: now() - 5, ..Window::fresh(60) },
+            Window { valid_after: now() + 100, ..Window::fresh(300) },
+        ] {
+            let payment = Payer::development().pay_v2(&offer, window).expect("it can be signed");
+            self.pay(BASIC_GOODS, "untimely", &payment, 402).await;
+            self.tally.refused(BASIC, BASIC, "payment_invalid");
+        }
+    }
+
+    pub(super) async fn send_headers_that_are_no_payment(&mut self) {
+        let good = self.payment(BASIC_GOODS);
+        let mut next_version = good.clone();
+        next_version["x402Version"] = json!(3);
+        let url_safe = header_value(&json!({ "x402Version": 2, "accepted": "\u{fffe}\u{3fff}???>>>" }));
+        let url_safe = format!("{}-_", url_safe.trim_end_matches('='));
+        let too_long = "A".repeat(49 * 1024);
+        for value in [
+            "not base64!",
+            "bm90IGpzb24=",
+            "W10=",
+            "e30=",
+            url_safe.as_str(),
+            too_long.as_str(),
+            header_value(&next_version).as_str(),
+        ] {
+            let request = self.buyer.get("/basic/1").header(PAYMENT, value);
+            let answer = self.send(request, 400).await;
+            assert_eq!(answer.json()["reason"], "invalid_payment_header");
+            self.tally.refused(BASIC, BASIC, "invalid_payment_header");
+        }
+        for header in [PAYMENT, X_PAYMENT] {
+            let value = header_value(&good);
+            let request = self.buyer.get("/basic/1").header(header, &value).header(header, &value);
+            self.send(request, 400).await;
+            self.tally.refused(BASIC, BASIC, "invalid_payment_header");
+        }
+    }
+
+    pub(super) async fn meet_failing_upstreams(&mut self) {
+        let again = self.payment(BASIC_GOODS);
+        for (goods, rest, status) in [
+            (BASIC_GOODS, "status/404", 404),
+            (BASIC_GOODS, "status/402", 402),
+            (BASIC_GOODS, "status/429", 429),
+            (BASIC_GOODS, "status/500", 500),
+            (MULTI_ON_BASE_GOODS, "status/503", 503),
+            (BASIC_GOODS, "close", 502),
+            (BASIC_GOODS, "close", 502),
+        ] {
+            // One payment survives them all: what failed is not charged, so it can be used again.
+            let payment = if goods.tuple == BASIC { again.clone() } else { self.payment(goods) };
+            let answer = self.pay(goods, rest, &payment, status).await;
+            assert_eq!(answer.receipt(), None);
+            self.reached += 1;
+            self.tally.call("verify", "success");
+            self.tally.upstream_failed(goods.primary, goods.tuple);
+        }
+        for (rest, status) in [("redirect", 302), ("redirect", 302), ("status/307", 307)] {
+            let answer = self.pay(BASIC_GOODS, rest, &again, status).await;
+            assert_eq!(answer.receipt(), None);
+            self.reached += 1;
+            self.tally.call("verify", "success");
+            self.tally.uncharged(BASIC, BASIC, "redirect");
+        }
+        let answer = self.pay(BASIC_GOODS, "at-last", &again, 200).await;
+        self.note_sale(BASIC_GOODS, &answer, 200);
+    }
+
+    pub(super) async fn meet_a_facilitator_that_cannot_verify(&mut self) {
+        let payment = self.payment(BASIC_GOODS);
+        for (mode, status, reason, outcome) in [
+            ("invalid", 402, "payment_invalid", "refused"),
+            ("invalid:invalid_exact_evm_transaction_simulation_failed", 402, "payment_invalid", "refused"),
+            ("invalid:permit2_allowance_required", 412, "payment_invalid", "refused"),
+            ("http_500", 503, "facilitator_error", "http_error"),
+            ("http_429", 503, "facilitator_error", "http_error"),
+            ("success_503", 503, "facilitator_error", "http_error"),
+            ("redirect_308", 503, "facilitator_error", "http_error"),
+            ("garbage", 503, "facilitator_error", "bad_reply"),
+            ("wrong_types", 503, "facilitator_error", "bad_reply"),
+            ("html_200", 503, "facilitator_error", "bad_reply"),
+            ("reset", 503, "facilitator_unreachable", "unreachable"),
+            ("truncated", 503, "facilitator_unreachable", "unreachable"),
+            ("hang", 503, "facilitator_unreachable", "timeout"),
+        ] {
+            self.facilitator.fail("verify", mode, 1).await;
+            self.pay(BASIC_GOODS, "unverified", &payment, status).await;
+            self.tally.call("verify", outcome);
+            self.tally.refused(BASIC, BASIC, reason);
+        }
+        let answer = self.pay(BASIC_GOODS, "verified", &payment, 200).await;
+        self.note_sale(BASIC_GOODS, &answer, 200);
+    }
+
+    pub(super) async fn meet_a_facilitator_that_cannot_settle(&mut self) {
+        for code in
+            ["insufficient_funds", "invalid_exact_evm_insufficient_balance", "invalid_transaction_state"]
+        {
+            self.facilitator.fail("settle", &format!("invalid:{code}"), 1).await;
+            let payment = self.payment(BASIC_GOODS);
+            let answer = self.pay(BASIC_GOODS, "refused", &payment, 402).await;
+            assert_eq!(answer.receipt(), Some(false));
+            self.reached += 1;
+            self.tally.call("verify", "success");
+            self.tally.call("settle", "refused");
+            self.tally.refused(BASIC, BASIC, "settlement_rejected");
+        }
+        // Each comes out well when the same payment is sent again.
+        for (goods, mode, outcomes) in [
+            (BASIC_GOODS, "http_500", &["http_error"][..]),
+            (OBOL_GOODS, "http_503", &["http_error"]),
+            (BASIC_GOODS, "unknown_code", &["bad_reply"]),
+            (BASIC_GOODS, "garbage", &["bad_reply"]),
+            (BASIC_GOODS, "wrong_network", &["bad_reply"]),
+            (MULTI_ON_BASE_GOODS, "success_503", &["http_error"]),
+            (BASIC_GOODS, "cut_after_headers", &["unreachable"]),
+            (BASIC_GOODS, "success_but_hang", &["timeout"]),
+            (BASIC_GOODS, "pending", &["refused", "refused"]),
+        ] {
+            self.facilitator.fail("settle", mode, outcomes.len() as u64).await;
+            let payment = self.payment(goods);
+            self.leave_open(goods, &payment, outcomes).await;
+            self.reached += 1;
+            self.tally.call("verify", "success");
+            self.resend(goods, &payment).await;
+        }
+        for _ in 0..2 {
+            self.facilitator.fail("settle", "pending_then_success", 2).await;
+            self.sell(BASIC_GOODS, "patient").await;
+            self.tally.call("settle", "refused");
+        }
+        // Nobody comes back for this one.
+        self.facilitator.fail("settle", "http_500", 1).await;
+        let payment = self.payment(TWIN_GOODS);
+        self.leave_open(TWIN_GOODS, &payment, &["http_error"]).await;
+        self.reached += 1;
+        self.tally.call("verify", "success");
+    }
+
+    pub(super) async fn pay_upfront(&mut self) {
+        for (rest, status, failed) in [
+            ("1", 200, false),
+            ("2", 200, false),
+            ("events/2", 200, false),
+            ("redirect", 302, false),
+            ("status/500", 500, true),
+            ("status/404", 404, true),
+            ("close", 502, true),
+        ] {
+            let payment = self.payment(UPFRONT_GOODS);
+            let answer = self.pay(UPFRONT_GOODS, rest, &payment, status).await;
+            assert_eq!(answer.receipt(), Some(true), "{rest}");
+            self.reached += 1;
+            self.tally.call("settle", "success");
+            self.tally.sold(UPFRONT, UPFRONT, UPFRONT_GOODS.amount, now());
+            if failed {
+                self.tally.failed_after_charge(UPFRONT);
+            }
+            // It bought the attempt, whatever came of it.
+            self.pay(UPFRONT_GOODS, rest, &payment, 402).await;
+            self.tally.replayed(UPFRONT, UPFRONT, "settled");
+        }
+        self.facilitator.fail("settle", "invalid", 1).await;
+        let payment = self.payment(UPFRONT_GOODS);
+        self.pay(UPFRONT_GOODS, "refused", &payment, 402).await;
+        self.tally.call("settle", "refused");
+        self.tally.refused(UPFRONT, UPFRONT, "settlement_rejected");
+
+        self.facilitator.fail("settle", "http_500", 1).await;
+        let payment = self.payment(UPFRONT_GOODS);
+        self.leave_open(UPFRONT_GOODS, &payment, &["http_error"]).await;
+        self.resend(UPFRONT_GOODS, &payment).await;
+    }
+
+    pub(super) async fn go_away(&mut self) {
+        // While the facilitator verifies.
+        self.facilitator.fail("verify", "slow:2000", 1).await;
+        self.leave(BASIC_GOODS, "verifying", &self.payment(BASIC_GOODS), Moment::CallOf("verify")).await;
+        self.tally.call("verify", "unreachable");
+        self.tally.refused(BASIC, BASIC, "client_disconnected");
+
+        // While the upstream works.
+        for _ in 0..3 {
+            self.leave(BASIC_GOODS, "hang", &self.payment(BASIC_GOODS), Moment::Origin).await;
+            self.tally.call("verify", "success");
+            self.tally.refused(BASIC, BASIC, "client_disconnected");
+        }
+        self.leave(UPFRONT_GOODS, "hang", &self.payment(UPFRONT_GOODS), Moment::Origin).await;
+        self.tally.call("settle", "success");
+        self.tally.sold(UPFRONT, UPFRONT, UPFRONT_GOODS.amount, now());
+
+        // While the facilitator settles. It goes on without the client, and nobody is told how it ends,
+        // until the same payment comes again.
+        self.facilitator.fail("settle", "slow:2000", 1).await;
+        let payment = self.payment(BASIC_GOODS);
+        self.leave(BASIC_GOODS, "settling", &payment, Moment::CallOf("settle")).await;
+        self.reached += 1;
+        self.tally.call("verify", "success");
+        self.tally.call("settle", "unreachable");
+        self.tally.refused(BASIC, BASIC, "settlement_failed");
+        self.tally.opened(BASIC);
+        self.metric_reaches("settlements_unresolved", BASIC).await;
+        self.resend(BASIC_GOODS, &payment).await;
+    }
+
+    /// Asks with a payment and goes away at a moment of it.
+    async fn leave(&mut self, goods: Goods, rest: &str, payment: &Value, moment: Moment) {
+        let before = self.seen(moment).await;
+        let request = self.buyer.get(&goods.path(rest)).header(PAYMENT, header_value(payment));
+        let asking = tokio::spawn(request.send());
+        until("the moment to leave has come", async || self.seen(moment).await > before).await;
+        asking.abort();
+        self.requests += 1;
+        self.reached += u64::from(moment == Moment::Origin);
+    }
+
+    async fn seen(&self, moment: Moment) -> u64 {
+        match moment {
+            Moment::CallOf(operation) => self.facilitator.calls(operation).await,
+            Moment::Origin => self.stack.origin().expect("the stack has its own origin").hits().total(),
+        }
+    }
+
+    pub(super) async fn lose_a_body_and_get_it_again(&mut self) {
+        for _ in 0..2 {
+            let payment = self.payment(BASIC_GOODS);
+            let answer = self.pay(BASIC_GOODS, "cut", &payment, 200).await;
+            assert!(!answer.whole);
+            self.note_sale(BASIC_GOODS, &answer, 200);
+            self.tally.failed_after_charge(BASIC);
+            self.metric_reaches("upstream_failed_after_charge_total", BASIC).await;
+
+            let answer = self.pay(BASIC_GOODS, "instead", &payment, 200).await;
+            assert!(answer.whole);
+            assert_eq!(answer.receipt(), Some(true));
+            self.reached += 1;
+            self.tally.uncharged(BASIC, BASIC, "redeemed");
+            tokio::time::sleep(STREAM_END).await;
+            self.pay(BASIC_GOODS, "instead", &payment, 402).await;
+            self.tally.replayed(BASIC, BASIC, "settled");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The scripted run: every request says what it must be answered and how it must count.
+
+mod buying;
+mod failing;
+
+use std::collections::BTreeMap;
+
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use xtask::payer::{Payer, header_value};
+use xtask::stack::Stack;
+
+use super::shop::{BASIC_GOODS, Goods};
+use super::tally::{PREFIX, Tally, Tuple};
+use crate::support::{Answer, Buyer, Facilitator, PAYMENT, now, until};
+
+/// The run.
+pub(super) struct Script<'a> {
+    stack: &'a Stack,
+    buyer: Buyer,
+    facilitator: Facilitator,
+    pub(super) tally: Tally,
+    /// Requests sent.
+    pub(super) requests: u64,
+    /// Requests the origin must have seen.
+    pub(super) reached: u64,
+    offers: BTreeMap<&'static str, Vec<Value>>,
+}
+
+// === impl Script ===
+
+impl<'a> Script<'a> {
+    pub(super) fn new(stack: &'a Stack, tally: Tally) -> Self {
+        Self {
+            stack,
+            buyer: Buyer::new(stack, Payer::development()),
+            facilitator: Facilitator::of(stack),
+            tally,
+            requests: 0,
+            reached: 0,
+            offers: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn play(&mut self) {
+        self.look_at_the_prices().await;
+        self.ask_without_paying().await;
+        self.ask_for_what_is_not_sold().await;
+        self.buy_everything().await;
+        self.pay_twice().await;
+        self.pay_badly().await;
+        self.send_headers_that_are_no_payment().await;
+        self.meet_failing_upstreams().await;
+        self.meet_a_facilitator_that_cannot_verify().await;
+        self.meet_a_facilitator_that_cannot_settle().await;
+        self.pay_upfront().await;
+        self.go_away().await;
+        self.lose_a_body_and_get_it_again().await;
+        self.sell(BASIC_GOODS, "last").await;
+    }
+
+    async fn send(&mut self, request: RequestBuilder, status: u16) -> Answer {
+        self.requests += 1;
+        let answer = Answer::to(request).await;
+        assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(&answer.body));
+        answer
+    }
+
+    async fn pay(&mut self, goods: Goods, rest: &str, payment: &Value, status: u16) -> Answer {
+        let request = self.buyer.get(&goods.path(rest)).header(PAYMENT, header_value(payment));
+        self.send(request, status).await
+    }
+
+    /// A sale as it should be.
+    async fn sell(&mut self, goods: Goods, rest: &str) -> Value {
+        let payment = self.payment(goods);
+        let answer = self.pay(goods, rest, &payment, 200).await;
+        self.note_sale(goods, &answer, 200);
+        payment
+    }
+
+    fn note_sale(&mut self, goods: Goods, answer: &Answer, status: u16) {
+        assert_eq!((answer.status, answer.receipt()), (status, Some(true)));
+        assert!(answer.header("cache-control").is_some_and(|value| value.contains("private")));
+        self.reached += 1;
+        self.tally.call("verify", "success");
+        self.tally.call("settle", "success");
+        self.tally.sold(goods.primary, goods.tuple, goods.amount, now());
+    }
+
+    /// A settlement nobody knows the outcome of, after these calls.
+    async fn leave_open(&mut self, goods: Goods, payment: &Value, outcomes: &[&str]) {
+        let answer = self.pay(goods, "open", payment, 503).await;
+        assert_eq!(answer.receipt(), Some(false));
+        assert_eq!(answer.header("payment-required"), None, "an open settlement asks for no new payment");
+        outcomes.iter().for_each(|outcome| self.tally.call("settle", outcome));
+        self.tally.refused(goods.primary, goods.tuple, "settlement_failed");
+        self.tally.opened(goods.tuple);
+    }
+
+    /// The payment of an open settlement again: it is settled first, then served.
+    async fn resend(&mut self, goods: Goods, payment: &Value) {
+        let answer = self.pay(goods, "open", payment, 200).await;
+        assert_eq!(answer.receipt(), Some(true));
+        self.reached += 1;
+        self.tally.call("settle", "success");
+        self.tally.sold(goods.primary, goods.tuple, goods.amount, now());
+        self.tally.closed(goods.tuple);
+    }
+
+    fn offer(&self, goods: Goods) -> &Value {
+        &self.offers[goods.route][goods.option]
+    }
+
+    fn payment(&self, goods: Goods) -> Value {
+        self.buyer.payment(self.offer(goods))
+    }
+
+    /// Waits until the companion shows what the tally has of a series.
+    async fn metric_reaches(&self, family: &str, tuple: Tuple) {
+        let (name, expected) = (format!("{PREFIX}{family}"), self.tally.of(family, tuple));
+        let stack = self.stack;
+        until(&format!("{family} is {expected}"), async || {
+            let page = stack.metrics().await.expect("the companion serves metrics");
+            page.sum(&name, &tuple.labels()).expect("it is an integer") == expected
+        })
+        .await;
+    }
+}
