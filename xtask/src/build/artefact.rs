@@ -8,19 +8,23 @@ use wasmparser::{Parser, Payload};
 /// Larger filters are refused, in bytes.
 const SIZE_LIMIT: usize = 400_000;
 
-/// Without these Envoy finds no filter or never calls it.
-const REQUIRED_EXPORTS: [&str; 11] = [
+/// What Envoy calls: without these it finds no filter or never asks it. The handlers of bodies are not among
+/// them, so no body ever enters the VM.
+pub(super) const EXPORTS: [&str; 14] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
     "proxy_on_memory_allocate",
+    "proxy_on_vm_start",
     "proxy_on_context_create",
     "proxy_on_configure",
+    "proxy_on_tick",
     "proxy_on_request_headers",
     "proxy_on_response_headers",
     "proxy_on_http_call_response",
     "proxy_on_log",
     "proxy_on_done",
+    "proxy_on_delete",
 ];
 
 /// The host functions the filter may link. A function that is not here would be a new power.
@@ -127,9 +131,14 @@ fn read(wasm: &[u8]) -> Result<Artefact> {
 impl Artefact {
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        for name in REQUIRED_EXPORTS {
+        for name in EXPORTS {
             if !self.exports.iter().any(|export| export == name) {
                 faults.push(format!("does not export {name}"));
+            }
+        }
+        for name in &self.exports {
+            if !EXPORTS.contains(&name.as_str()) {
+                faults.push(format!("exports {name}, which nobody needs"));
             }
         }
         for name in &self.imports {
@@ -159,7 +168,7 @@ mod tests {
     fn whole() -> Artefact {
         Artefact {
             size: SIZE_LIMIT - 1,
-            exports: REQUIRED_EXPORTS.map(str::to_owned).to_vec(),
+            exports: EXPORTS.map(str::to_owned).to_vec(),
             imports: ALLOWED_IMPORTS.iter().map(|name| (*name).to_owned()).collect(),
         }
     }
@@ -174,6 +183,13 @@ mod tests {
         let mut artefact = whole();
         artefact.exports.retain(|name| name != "proxy_on_configure");
         assert_eq!(artefact.faults(), ["does not export proxy_on_configure"]);
+    }
+
+    #[test]
+    fn a_body_handler_is_refused() {
+        let mut artefact = whole();
+        artefact.exports.push("proxy_on_response_body".to_owned());
+        assert_eq!(artefact.faults(), ["exports proxy_on_response_body, which nobody needs"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The release artefacts in `target/farebox/`.
 
 mod artefact;
+mod shrink;
 
 use std::path::Path;
 use std::process::Command;
@@ -30,9 +31,11 @@ pub fn filter() -> Result<Artefact> {
     shell::say("building farebox-envoy.wasm");
     cargo(&["build", "--profile", "guest", "--target", "wasm32-wasip1", "--package", "farebox-envoy"])?;
     let built = paths::target()?.join("wasm32-wasip1/guest/farebox_envoy.wasm");
-    let artefact = inspect(&std::fs::read(&built).with_context(|| format!("{}", built.display()))?)
+    let small = built.with_extension("small.wasm");
+    shrink::shrink(&built, &artefact::EXPORTS, &small)?;
+    let artefact = inspect(&std::fs::read(&small).with_context(|| format!("{}", small.display()))?)
         .context("farebox-envoy.wasm is not what Envoy may load")?;
-    place(&built, &paths::envoy_filter()?)?;
+    place(&small, &paths::envoy_filter()?)?;
     Ok(artefact)
 }
 

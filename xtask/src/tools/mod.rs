@@ -1,6 +1,7 @@
 //! Pinned programs that are not crates of the workspace, one folder per tool and version in the
 //! per-user cache. Every function returns where the tool is, after installing it if it was missing.
 
+mod binaryen;
 mod client;
 mod envoy;
 mod nextest;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::{paths, shell};
 
+pub use binaryen::binaryen;
 pub use client::client_modules;
 pub use envoy::{ENVOY_VERSION, envoy};
 pub use nextest::nextest;
