@@ -1,5 +1,5 @@
 //! The public x402 client, `@x402/fetch`, run by Node: an independent implementation that has to be able
-//! to pay. What it does is in `xtask/client/pay.mjs`.
+//! to pay. What it does is in `xtask/node/pay.mjs`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -123,8 +123,8 @@ impl Purchase {
 impl Client {
     /// Installs what is missing of it.
     pub fn install() -> Result<Self> {
-        let folder = tools::client_modules()?;
-        let source = paths::workspace().join("xtask/client/pay.mjs");
+        let folder = tools::node_packages()?;
+        let source = paths::workspace().join("xtask/node/pay.mjs");
         let text = std::fs::read(&source).with_context(|| format!("{}", source.display()))?;
         // Node finds modules from where a script lies, so the script goes beside them, under a name that
         // follows its content: another checkout may have another one.

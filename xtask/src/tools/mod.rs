@@ -1,10 +1,9 @@
 //! Pinned programs that are not crates of the workspace, one folder per tool and version in the
 //! per-user cache. Every function returns where the tool is, after installing it if it was missing.
 
-mod binaryen;
-mod client;
 mod envoy;
 mod nextest;
+mod node;
 mod targets;
 mod wasm_bindgen;
 
@@ -14,10 +13,9 @@ use anyhow::{Context, Result};
 
 use crate::{paths, shell};
 
-pub use binaryen::binaryen;
-pub use client::client_modules;
 pub use envoy::{ENVOY_VERSION, envoy};
 pub use nextest::nextest;
+pub use node::{binaryen, node_packages};
 pub use targets::wasm_targets;
 pub use wasm_bindgen::wasm_bindgen_test_runner;
 
