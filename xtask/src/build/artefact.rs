@@ -10,7 +10,7 @@ const SIZE_LIMIT: usize = 400_000;
 
 /// What Envoy calls: without these it finds no filter or never asks it. The handlers of bodies are not among
 /// them, so no body ever enters the VM.
-pub(super) const EXPORTS: [&str; 14] = [
+pub const EXPORTS: [&str; 14] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",

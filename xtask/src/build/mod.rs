@@ -3,14 +3,14 @@
 mod artefact;
 mod shrink;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::{paths, shell, tools};
 
-pub use artefact::{Artefact, inspect};
+pub use artefact::{Artefact, EXPORTS, inspect};
 
 /// Builds `farebox` and `farebox-envoy.wasm`, checks the filter, and returns what was found in it.
 pub fn build() -> Result<Artefact> {
@@ -29,14 +29,26 @@ pub fn native() -> Result<()> {
 /// The filter alone.
 pub fn filter() -> Result<Artefact> {
     shell::say("building farebox-envoy.wasm");
-    cargo(&["build", "--profile", "guest", "--target", "wasm32-wasip1", "--package", "farebox-envoy"])?;
-    let built = paths::target()?.join("wasm32-wasip1/guest/farebox_envoy.wasm");
-    let small = built.with_extension("small.wasm");
-    shrink::shrink(&built, &artefact::EXPORTS, &small)?;
+    let small = guest("farebox-envoy", "farebox_envoy", &artefact::EXPORTS)?;
     let artefact = inspect(&std::fs::read(&small).with_context(|| format!("{}", small.display()))?)
         .context("farebox-envoy.wasm is not what Envoy may load")?;
     place(&small, &paths::envoy_filter()?)?;
     Ok(artefact)
+}
+
+/// Any package as the filter is built: the module of this name, shrunk to these exports.
+pub fn guest(package: &str, module: &str, exports: &[&str]) -> Result<PathBuf> {
+    cargo(&["build", "--profile", "guest", "--target", "wasm32-wasip1", "--package", package])?;
+    let built = paths::target()?.join("wasm32-wasip1/guest").join(module).with_extension("wasm");
+    let small = built.with_extension("small.wasm");
+    shrink::shrink(&built, exports, &small)?;
+    Ok(small)
+}
+
+/// Any native program as it is released, with these features.
+pub fn release(package: &str, features: &[&str]) -> Result<PathBuf> {
+    cargo(&["build", "--release", "--package", package, "--features", &features.join(",")])?;
+    Ok(paths::target()?.join("release").join(package))
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

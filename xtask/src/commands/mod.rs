@@ -1,5 +1,6 @@
 //! The commands of `cargo xtask`, one module each.
 
+mod bench;
 mod build;
 mod demo;
 mod test;
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Build the release artefacts into target/farebox/ and check them.
     Build,
+    /// Measure what the filter costs, against what any filter costs.
+    Bench(bench::Args),
     /// Play the story of a payment through a real proxy.
     Demo(demo::Args),
     /// Run a proxy with your own pricing file, in the foreground.
@@ -41,6 +44,7 @@ enum Proxy {
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Build => build::run(),
+        Command::Bench(args) => block_on(bench::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Up(args) => block_on(up::run(args)),
         Command::Test => test::run(),

@@ -15,23 +15,23 @@ const SHIPPED_STATS_PORT: u64 = 9901;
 
 /// What a stack puts in.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// Where clients connect.
-    pub(super) proxy: SocketAddr,
+    pub(crate) proxy: SocketAddr,
     /// Where `/stats` and `/server_info` are read.
-    pub(super) stats: SocketAddr,
+    pub(crate) stats: SocketAddr,
     /// The socket of Envoy's own administration.
-    pub(super) admin: PathBuf,
+    pub(crate) admin: PathBuf,
     /// The file the filter configuration is discovered from; its folder is watched.
-    pub(super) discovery: PathBuf,
+    pub(crate) discovery: PathBuf,
     /// The filter.
-    pub(super) wasm: PathBuf,
+    pub(crate) wasm: PathBuf,
     /// `http://HOST:PORT` of the upstream.
-    pub(super) upstream: String,
+    pub(crate) upstream: String,
     /// `http(s)://HOST[:PORT]` of the facilitator.
-    pub(super) facilitator: String,
+    pub(crate) facilitator: String,
     /// The system's certificate authorities, for a facilitator with TLS.
-    pub(super) authorities: Option<PathBuf>,
+    pub(crate) authorities: Option<PathBuf>,
 }
 
 /// Where systems keep the certificate authorities they trust, as one file.
@@ -48,7 +48,7 @@ pub(super) fn system_authorities() -> Option<PathBuf> {
 }
 
 /// Parses the shipped file and puts the places in.
-pub(super) fn render(shipped: &str, places: &Places) -> Result<Value> {
+pub(crate) fn render(shipped: &str, places: &Places) -> Result<Value> {
     let mut bootstrap: Value = serde_saphyr::from_str(shipped).context("the bootstrap is not YAML")?;
     let admin = json!({ "pipe": { "path": places.admin, "mode": 0o600 } });
     *at(&mut bootstrap, "/admin/address")? = admin.clone();

@@ -3,7 +3,7 @@
 //!
 //! A stack stops with its owner: when it is dropped, and when a signal ends the process.
 
-mod bootstrap;
+pub(crate) mod bootstrap;
 mod guard;
 mod options;
 mod port;
@@ -81,7 +81,7 @@ struct Programs {
 
 /// The temporary folder, removed when dropped, by a signal too.
 #[derive(Debug)]
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 // === impl Stack ===
 
@@ -468,10 +468,15 @@ impl Part {
 // === impl Folder ===
 
 impl Folder {
-    fn create() -> Result<Self> {
+    pub(crate) fn create() -> Result<Self> {
+        guard::install();
         let folder = tempfile::Builder::new().prefix("farebox-stack-").tempdir()?;
         guard::watch_folder(folder.path());
         Ok(Self(folder))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 

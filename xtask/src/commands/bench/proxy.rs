@@ -1,0 +1,279 @@
+//! One Envoy under measurement: the shipped bootstrap with our filter, another one, or none.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use farebox_core::rules::PushedRules;
+use serde_json::{Value, json};
+
+use crate::stack::bootstrap::{self, Places};
+use crate::stack::{Folder, Port, Process};
+use crate::{paths, tools};
+
+const READY: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What stands in the place of the filter.
+pub(super) enum Shape<'a> {
+    /// Our filter with these rules.
+    Farebox(&'a PushedRules),
+    /// The constant filter: it answers, or passes everything.
+    Floor(&'a Path, Option<&'a Answer>),
+    /// No filter; requests go upstream.
+    Bare,
+    /// No filter; Envoy itself answers.
+    BareAnswer(&'a Answer),
+    /// The upstream of the others: an Envoy that answers 200 by itself.
+    Origin,
+}
+
+/// A response with everything the filter makes of it; the rest is Envoy's.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+/// A running Envoy.
+pub(super) struct Proxy {
+    process: Process,
+    address: SocketAddr,
+    stats: SocketAddr,
+    folder: Folder,
+    client: reqwest::Client,
+    _ports: [Port; 2],
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// What a proxy answers to a request.
+    pub(super) async fn of(proxy: &Proxy, path: &str) -> Result<Self> {
+        let response = proxy.client.get(format!("http://{}{path}", proxy.address)).send().await?;
+        let status = response.status().as_u16();
+        let made_by_envoy = ["content-length", "date", "server"];
+        let headers = response.headers().iter();
+        let headers = headers.filter(|(name, _)| !made_by_envoy.contains(&name.as_str()));
+        let headers = headers
+            .map(|(name, value)| Ok((name.to_string(), value.to_str()?.to_owned())))
+            .collect::<Result<_>>()?;
+        Ok(Self { status, headers, body: response.text().await? })
+    }
+
+    /// The configuration of the constant filter.
+    fn configuration(&self) -> String {
+        let lines = self.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+        format!("{}\n{}\n{}", self.status, lines.collect::<String>(), self.body)
+    }
+
+    /// The route that makes Envoy answer this by itself.
+    fn route(&self) -> Value {
+        let headers = self.headers.iter().map(|(name, value)| {
+            json!({
+                "header": { "key": name, "value": value },
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            })
+        });
+        json!({
+            "match": { "prefix": "/" },
+            "direct_response": { "status": self.status, "body": { "inline_string": self.body } },
+            "response_headers_to_add": headers.collect::<Vec<_>>(),
+        })
+    }
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Starts one and waits until it serves what its shape says.
+    pub(super) async fn start(
+        name: &str,
+        shape: Shape<'_>,
+        workers: u32,
+        upstream: Option<SocketAddr>,
+    ) -> Result<Self> {
+        let folder = Folder::create()?;
+        let ports = [Port::take()?, Port::take()?];
+        let [address, stats] = [ports[0].address(), ports[1].address()];
+        let places = Places {
+            proxy: address,
+            stats,
+            admin: folder.path().join("admin.sock"),
+            discovery: discovery(&folder),
+            wasm: shape.filter()?,
+            upstream: format!("http://{}", upstream.unwrap_or(address)),
+            // Nothing under measurement calls it.
+            facilitator: format!("http://{address}"),
+            authorities: None,
+        };
+        let shipped = std::fs::read_to_string(paths::workspace().join("envoy/bootstrap.yaml"))?;
+        let mut rendered = bootstrap::render(&shipped, &places).context("envoy/bootstrap.yaml")?;
+        std::fs::create_dir(folder.path().join("discovery"))?;
+        shape.apply(&mut rendered, &folder)?;
+        let config = folder.path().join("bootstrap.json");
+        std::fs::write(&config, serde_json::to_vec_pretty(&rendered)?)?;
+        let mut command = Command::new(tools::envoy()?);
+        command.arg("-c").arg(config).arg("--use-dynamic-base-id").args(["--log-level", "warning"]);
+        command.arg("--concurrency").arg(workers.to_string());
+        let process = Process::spawn(name, command, &folder.path().join("envoy.log"))?;
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        let proxy = Self { process, address, stats, folder, client, _ports: ports };
+        match shape {
+            Shape::Farebox(rules) => proxy.until_generation(rules.generation).await?,
+            _ => proxy.until(async |proxy| proxy.answers().await).await?,
+        }
+        Ok(proxy)
+    }
+
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Publishes rules as the companion does, and returns how long it took until Envoy confirms them.
+    pub(super) async fn take(&self, rules: &PushedRules) -> Result<Duration> {
+        let resource = resource(&paths::envoy_filter()?, &serde_json::to_string(rules)?);
+        let next = self.folder.path().join("next");
+        std::fs::write(&next, resource)?;
+        let started = Instant::now();
+        std::fs::rename(next, discovery(&self.folder))?;
+        self.until_generation(rules.generation).await?;
+        Ok(started.elapsed())
+    }
+
+    /// Memory of the process that is in RAM.
+    pub(super) fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// Processor time it has used so far, in all its threads.
+    pub(super) fn processor_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
+        // The name before the closing bracket may hold anything. User and system time are fields 14 and 15.
+        let (_, rest) = stat.rsplit_once(')').context("no process name")?;
+        let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks: u64 = ticks.sum::<Result<_, _>>()?;
+        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+
+    async fn answers(&self) -> bool {
+        let response = self.client.get(format!("http://{}/ready", self.address)).send().await;
+        // Before the first configuration Envoy answers 500, and so does one whose upstream is not there yet.
+        response.is_ok_and(|response| response.status().as_u16() < 500)
+    }
+
+    async fn until_generation(&self, generation: u64) -> Result<()> {
+        self.until(async |proxy| matches!(proxy.generation().await, Ok(Some(now)) if now == generation)).await
+    }
+
+    async fn generation(&self) -> Result<Option<u64>> {
+        let url = format!("http://{}/stats?filter=farebox_config_generation&format=json", self.stats);
+        let stats: Value =
+            serde_json::from_slice(&self.client.get(url).send().await?.error_for_status()?.bytes().await?)?;
+        let values = stats["stats"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(values.iter().find_map(|stat| stat["value"].as_u64()))
+    }
+
+    async fn until(&self, holds: impl AsyncFn(&Self) -> bool) -> Result<()> {
+        let deadline = Instant::now() + READY;
+        while !holds(self).await {
+            if self.process.ended().is_some() || Instant::now() >= deadline {
+                bail!("{} is not ready:\n{}", self.process.name(), self.process.tail(30));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+// === impl Shape ===
+
+impl Shape<'_> {
+    fn filter(&self) -> Result<PathBuf> {
+        match self {
+            Self::Floor(filter, _) => Ok(filter.to_path_buf()),
+            _ => paths::envoy_filter(),
+        }
+    }
+
+    fn apply(&self, bootstrap: &mut Value, folder: &Folder) -> Result<()> {
+        let write = |filter: &Path, configuration: &str| {
+            std::fs::write(discovery(folder), resource(filter, configuration))
+        };
+        match self {
+            Self::Farebox(rules) => write(&self.filter()?, &serde_json::to_string(rules)?)?,
+            Self::Floor(filter, answer) => {
+                write(filter, &answer.map(Answer::configuration).unwrap_or_default())?;
+            }
+            Self::Bare => without_filter(bootstrap)?,
+            Self::BareAnswer(answer) => {
+                without_filter(bootstrap)?;
+                *at(bootstrap, "/route_config/virtual_hosts/0/routes")? = json!([answer.route()]);
+            }
+            Self::Origin => {
+                let answer = Answer {
+                    status: 200,
+                    headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+                    body: json!({ "answer": "x".repeat(1000) }).to_string(),
+                };
+                without_filter(bootstrap)?;
+                *at(bootstrap, "/route_config/virtual_hosts/0/routes")? = json!([answer.route()]);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn without_filter(bootstrap: &mut Value) -> Result<()> {
+    let filters = at(bootstrap, "/http_filters")?.as_array_mut().context("http_filters is not a list")?;
+    let before = filters.len();
+    filters.retain(|filter| filter["name"] != "farebox");
+    if filters.len() + 1 != before {
+        bail!("the bootstrap has no filter `farebox`");
+    }
+    Ok(())
+}
+
+/// A place in the connection manager clients connect to.
+fn at<'a>(bootstrap: &'a mut Value, place: &str) -> Result<&'a mut Value> {
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    bootstrap
+        .pointer_mut(&format!("{manager}{place}"))
+        .with_context(|| format!("the bootstrap has no {place}"))
+}
+
+fn discovery(folder: &Folder) -> PathBuf {
+    folder.path().join("discovery/filter.yaml")
+}
+
+/// What the companion publishes, for any filter.
+fn resource(filter: &Path, configuration: &str) -> String {
+    let mut config = json!({
+        "name": "farebox",
+        "root_id": "farebox",
+        "failure_policy": "FAIL_RELOAD",
+        "vm_config": {
+            "vm_id": "farebox",
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": { "local": { "filename": filter } },
+        },
+    });
+    if !configuration.is_empty() {
+        config["configuration"] =
+            json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration });
+    }
+    let resource = json!({
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": "farebox",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": config,
+        },
+    });
+    json!({ "resources": [resource] }).to_string()
+}
