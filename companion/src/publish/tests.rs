@@ -93,6 +93,27 @@ fn the_resource_is_the_one_envoy_discovers() {
 }
 
 #[test]
+fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy");
+    let loaded = rules::load(&std::fs::read_to_string(folder.join("pricing.yaml")).unwrap());
+    assert_eq!(loaded.findings, []);
+    let snapshot = loaded.snapshot.unwrap();
+    let facilitator = FacilitatorSettings {
+        url: None,
+        cluster: "facilitator".into(),
+        verify_timeout: Duration::from_secs(5),
+        settle_timeout: Duration::from_secs(60),
+    };
+    let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let births = snapshot.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect();
+    let v1_kinds = BTreeSet::from(["eip155:84532".to_owned()]);
+    let rules = snapshot.push(1, &rules::Settings::default(), &endpoint, &births, &v1_kinds);
+    let publication = Publication { rules: Arc::new(rules), swept: 0 };
+    let rendered = ecds::resource("/usr/share/farebox/farebox-envoy.wasm", &publication);
+    assert_eq!(std::fs::read_to_string(folder.join("filter.yaml")).unwrap(), rendered);
+}
+
+#[test]
 fn what_was_published_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("filter.yaml");
