@@ -52,13 +52,8 @@ pub(super) async fn send(
         }
         Mode::Garbage => reply(200, "application/json", Body::from("\u{fffd}not json")),
         Mode::WrongTypes => json_reply(200, &wrong_types(endpoint)),
-        Mode::Redirect(status) => {
-            let mut response = json_reply(*status, &json!({}));
-            if let Ok(location) = HeaderValue::try_from(format!("/moved/{endpoint}")) {
-                response.headers_mut().insert(header::LOCATION, location);
-            }
-            response
-        }
+        Mode::Redirect(status) => redirect(*status, format!("/moved/{endpoint}")),
+        Mode::RedirectAway(status, url) => redirect(*status, format!("{url}/{endpoint}")),
         Mode::Truncated => {
             let whole = honest.to_string();
             let half = whole.as_bytes().split_at(whole.len() / 2).0.to_vec();
@@ -78,6 +73,14 @@ fn reply(status: u16, content_type: &'static str, body: Body) -> Response<Body> 
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(WARNING.0, WARNING.1);
+    response
+}
+
+fn redirect(status: u16, location: String) -> Response<Body> {
+    let mut response = json_reply(status, &json!({}));
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
     response
 }
 

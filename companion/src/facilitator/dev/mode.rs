@@ -41,6 +41,8 @@ pub enum Mode {
     Slow(Duration),
     /// `redirect_302`, `redirect_308`: to the same endpoint under `/moved`, which is honest.
     Redirect(u16),
+    /// `redirect_302:<url>`, `redirect_308:<url>`: to the same endpoint of another server.
+    RedirectAway(u16, String),
     /// `wrong_types`: the members of an honest reply with values of other types.
     WrongTypes,
     /// `invalid` or `invalid:<code>`: a refusal before anything is broadcast.
@@ -61,8 +63,8 @@ pub enum Mode {
 
 /// The names of all modes, for messages.
 const NAMES: &str = "none, http_500, http_503, http_429, html_502, html_200, garbage, truncated, \
-    cut_after_headers, reset, hang, timeout, slow:<ms>, redirect_302, redirect_308, wrong_types, invalid, \
-    invalid:<code>, unknown_code, pending, pending_then_success, success_but_hang, success_503, wrong_network";
+    cut_after_headers, reset, hang, timeout, slow:<ms>, redirect_302, redirect_308, redirect_302:<url>, \
+    redirect_308:<url>, wrong_types, invalid, invalid:<code>, unknown_code, pending, pending_then_success, success_but_hang, success_503, wrong_network";
 
 /// What `invalid` says without a code of its own.
 const DEFAULT_REFUSAL: &str = "insufficient_funds";
@@ -114,6 +116,8 @@ impl FromStr for Mode {
                 Some(("slow", ms)) => Self::Slow(Duration::from_millis(
                     ms.parse().map_err(|_| format!("`{ms}` is not a number of milliseconds"))?,
                 )),
+                Some(("redirect_302", url)) => Self::RedirectAway(302, url.to_owned()),
+                Some(("redirect_308", url)) => Self::RedirectAway(308, url.to_owned()),
                 Some(("invalid", code)) if !code.is_empty() => Self::Invalid(code.to_owned()),
                 _ => return Err(format!("`{text}` is no way to fail; there are {NAMES}")),
             },
@@ -134,6 +138,7 @@ impl fmt::Display for Mode {
             Self::Hang => f.write_str("hang"),
             Self::Slow(delay) => write!(f, "slow:{}", delay.as_millis()),
             Self::Redirect(status) => write!(f, "redirect_{status}"),
+            Self::RedirectAway(status, url) => write!(f, "redirect_{status}:{url}"),
             Self::WrongTypes => f.write_str("wrong_types"),
             Self::Invalid(code) => write!(f, "invalid:{code}"),
             Self::UnknownCode => f.write_str("unknown_code"),

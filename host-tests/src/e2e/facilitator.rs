@@ -1,0 +1,57 @@
+//! The controls of the development facilitator.
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use xtask::stack::Stack;
+
+/// A development facilitator, by its `/dev` endpoints.
+#[derive(Debug, Clone)]
+pub struct DevFacilitator {
+    url: String,
+    client: Client,
+}
+
+// === impl DevFacilitator ===
+
+impl DevFacilitator {
+    /// That of a stack.
+    pub fn of(stack: &Stack) -> Self {
+        Self { url: stack.facilitator_url(), client: stack.client().clone() }
+    }
+
+    /// Makes one endpoint (`verify`, `settle`, `supported`) fail in a named way; `none` ends that.
+    pub async fn fail(&self, endpoint: &str, mode: &str) {
+        let request = self.client.post(format!("{}/dev/fail", self.url));
+        let answer = request.body(json!({ endpoint: mode }).to_string()).send().await;
+        assert!(answer.expect("the facilitator answers").status().is_success(), "{endpoint} {mode}");
+    }
+
+    /// How often a nonce was settled: the truth about money.
+    pub async fn settled(&self, nonce: &str) -> usize {
+        let record = self.record().await;
+        let settled = record["settled"].as_array().expect("a list");
+        settled.iter().filter(|payment| payment["nonce"] == nonce).count()
+    }
+
+    /// The operations of every call since the start, in their order.
+    pub async fn operations(&self) -> Vec<String> {
+        let record = self.record().await;
+        let calls = record["calls"].as_array().expect("a list");
+        let payments = calls.iter().filter(|call| call["operation"] != "supported");
+        payments.map(|call| call["operation"].as_str().expect("a text").to_owned()).collect()
+    }
+
+    /// The bodies of every settle call, byte for byte.
+    pub async fn settle_bodies(&self) -> Vec<String> {
+        let record = self.record().await;
+        let calls = record["calls"].as_array().expect("a list");
+        let settles = calls.iter().filter(|call| call["operation"] == "settle");
+        settles.map(|call| call["body"].as_str().expect("a text").to_owned()).collect()
+    }
+
+    async fn record(&self) -> Value {
+        let answer = self.client.get(format!("{}/dev/record", self.url)).send().await;
+        let bytes = answer.expect("the facilitator answers").bytes().await.expect("a body");
+        serde_json::from_slice(&bytes).expect("the record is JSON")
+    }
+}

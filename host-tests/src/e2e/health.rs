@@ -1,0 +1,53 @@
+//! Whether every worker still has its VM, and serves.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use xtask::stack::{Part, Stack};
+
+use super::raw::Request;
+
+/// Connections to be sure that the kernel gives some to each of two workers.
+const CONNECTIONS: usize = 40;
+
+/// Asserts that no VM was lost since Envoy started: none panicked, none was replaced, and both workers
+/// answer on `free` (a path that costs nothing) and `paid` (one that does).
+pub async fn assert_workers_live(stack: &Stack, free: &str, paid: &str) {
+    let before = connections(stack).await;
+    for number in 0..CONNECTIONS {
+        let (path, expected) = if number % 2 == 0 { (free, 200) } else { (paid, 402) };
+        let answer = Request::get(path).send(stack.proxy_address());
+        assert_eq!(answer.status, expected, "{}", answer.summary());
+    }
+    let after = connections(stack).await;
+    assert_eq!(after.len(), 2, "two workers: {after:?}");
+    for (worker, count) in &after {
+        assert!(*count > before[worker], "{worker} got none of {CONNECTIONS} connections");
+    }
+    // A lost VM is replaced by the next request its worker gets, which was one of these.
+    let reloads = stats(stack, "vm_reload").await;
+    assert!(reloads.contains_key("wasm.farebox.vm_reload_success"), "{reloads:?}");
+    assert!(reloads.values().all(|count| *count == 0), "{reloads:?}");
+    let log = stack.part(Part::Envoy).expect("Envoy runs").log();
+    let log = std::fs::read_to_string(log).expect("Envoy's log");
+    let panics: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
+    assert!(panics.is_empty(), "the filter panicked:\n{}", panics.join("\n"));
+}
+
+/// Connections each worker took from clients.
+async fn connections(stack: &Stack) -> BTreeMap<String, u64> {
+    let port = stack.proxy_address().port().to_string();
+    let all = stats(stack, "worker_.*downstream_cx_total").await;
+    all.into_iter().filter(|(name, _)| name.contains(&port)).collect()
+}
+
+async fn stats(stack: &Stack, filter: &str) -> BTreeMap<String, u64> {
+    let url = format!("{}/stats?filter={filter}&format=json", stack.stats_url());
+    let answer = stack.client().get(url).send().await.expect("Envoy answers");
+    let page: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
+    let stats = page["stats"].as_array().map(Vec::as_slice).unwrap_or_default();
+    stats
+        .iter()
+        .filter_map(|stat| Some((stat["name"].as_str()?.to_owned(), stat["value"].as_u64()?)))
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! `/settle` fails: refused where that is certain, else unknown until a resend decides it.
+
+use farebox_host_tests::e2e::{Answer, Calls, Payment, Tally, assert_workers_live};
+use serde_json::{Value, json};
+use xtask::stack::{Part, Stack};
+
+use crate::{
+    End, Fault, SETTLE_TIMEOUT, SLACK, Scene, VERIFY_TIMEOUT, assert_error, assert_new_terms, assert_served,
+    failure, fault, labelled, one_sale, restart_facilitator, sale_after, texts,
+};
+
+const fn unknown(transaction: bool, moved: bool) -> End {
+    End::Unknown { transaction, moved }
+}
+
+const SETTLE: &[Fault] = &[
+    fault("settle-slow", "slow:400", &["success"], End::Served),
+    fault("settle-pending-once", "pending_then_success", &["refused", "success"], End::Served),
+    fault("settle-invalid", "invalid", &["refused"], End::Refused(402, "insufficient_funds")),
+    fault("settle-silent", "hang", &["timeout"], unknown(false, false)),
+    fault("settle-reset", "reset", &["unreachable"], unknown(false, false)),
+    fault("settle-cut-after-headers", "cut_after_headers", &["unreachable"], unknown(false, true)),
+    fault("settle-truncated", "truncated", &["unreachable"], unknown(false, true)),
+    fault("settle-429", "http_429", &["http_error"], unknown(false, false)),
+    fault("settle-500", "http_500", &["http_error"], unknown(false, false)),
+    fault("settle-502-page", "html_502", &["http_error"], unknown(false, false)),
+    fault("settle-503", "http_503", &["http_error"], unknown(false, false)),
+    fault("settle-503-success", "success_503", &["http_error"], unknown(true, true)),
+    fault("settle-garbage", "garbage", &["bad_reply"], unknown(false, false)),
+    fault("settle-200-page", "html_200", &["bad_reply"], unknown(false, false)),
+    fault("settle-wrong-types", "wrong_types", &["bad_reply"], unknown(false, false)),
+    fault("settle-302", "redirect_302", &["http_error"], unknown(false, false)),
+    fault("settle-308", "redirect_308", &["http_error"], unknown(false, false)),
+    fault("settle-302-away", "redirect_302:{origin}", &["http_error"], unknown(false, false)),
+    fault("settle-308-away", "redirect_308:{origin}", &["http_error"], unknown(false, false)),
+    fault("settle-unknown-code", "unknown_code", &["bad_reply"], unknown(false, false)),
+    fault("settle-wrong-network", "wrong_network", &["bad_reply"], unknown(true, true)),
+    fault("settle-pending", "pending", &["refused", "refused"], unknown(true, false)),
+    fault("settle-success-unheard", "success_but_hang", &["timeout"], unknown(false, true)),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_that_fails_is_closed_and_a_resend_is_charged_and_counted_once() {
+    let mut scene = Scene::of(SETTLE, &["settle-down", "settle-stubborn", "settle-after-unknown"]).await;
+    for fault in SETTLE {
+        settle_fault(&scene, fault).await;
+    }
+    unknown_stays_unknown_until_it_is_decided(&scene).await;
+    assert_workers_live(&scene.stack, "/free", "/settle-slow/x").await;
+    settle_while_down(&mut scene).await;
+    assert_eq!(scene.hits("/settle"), 0, "no redirect was followed");
+    assert_workers_live(&scene.stack, "/free", "/settle-down/x").await;
+}
+
+async fn settle_fault(scene: &Scene, fault: &Fault) {
+    let (stack, name) = (&scene.stack, fault.offer);
+    let path = format!("/{name}/goods");
+    let payment = Payment::of(stack, &path).await.unwrap();
+    scene.break_down("settle", fault).await;
+    let calls = Calls::now(stack).await;
+    let answer = payment.send(stack, &path).await;
+    let settles = u32::try_from(fault.calls.len()).unwrap();
+    assert!(answer.took < VERIFY_TIMEOUT + SETTLE_TIMEOUT * settles + SLACK, "{name} took {:?}", answer.took);
+    let mut outcomes = vec!["verify success".to_owned()];
+    outcomes.extend(labelled("settle", fault.calls));
+    calls.assert_since(stack, &texts(&outcomes)).await;
+    scene.facilitator.fail("settle", "none").await;
+    // The upstream was asked, and what it said went no further unless the payment settled.
+    assert_eq!(scene.hits(&path), 1, "{name}");
+    match fault.end {
+        End::Served => {
+            assert_served(&answer, name);
+            assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1, "{name}");
+            one_sale().assert(stack, name).await;
+        }
+        End::Refused(status, code) => {
+            assert_new_terms(&answer, status, "settlement_rejected", code, name);
+            let receipt = answer.receipt();
+            assert_eq!(
+                (&receipt["success"], &receipt["errorReason"]),
+                (&json!(false), &json!(code)),
+                "{name}"
+            );
+            assert_eq!(scene.facilitator.settled(&payment.nonce).await, 0, "{name}");
+            failure("settlement_rejected").assert(stack, name).await;
+            resend(scene, name, &payment, &["verify", "settle"]).await;
+            sale_after("settlement_rejected").assert(stack, name).await;
+        }
+        End::Unknown { transaction, moved } => {
+            assert_unknown(&answer, &payment, transaction, name);
+            let settled = scene.facilitator.settled(&payment.nonce).await;
+            assert_eq!(settled, usize::from(moved), "{name}");
+            Tally { unresolved: 1, ..failure("settlement_failed") }.assert(stack, name).await;
+            // The reservation was kept: the resend settles again at once, with the identical call.
+            resend(scene, name, &payment, &["settle"]).await;
+            sale_after("settlement_failed").assert(stack, name).await;
+        }
+        End::Unavailable(..) => unreachable!("a failed settlement is refused or unknown"),
+    }
+}
+
+/// 503 that says what is known, with receipts that say it did not succeed so far.
+fn assert_unknown(answer: &Answer, payment: &Payment, transaction: bool, fault: &str) {
+    let body = assert_error(answer, "settlement_failed", "Payment settlement failed", false, fault);
+    assert_eq!(answer.header("retry-after").as_deref(), Some("5"), "{fault}");
+    let receipt = answer.receipt();
+    let code = if transaction { "settlement_pending" } else { "unexpected_settle_error" };
+    assert_eq!(receipt["success"], false, "{fault}: {receipt}");
+    assert_eq!(receipt["errorReason"], code, "{fault}: {receipt}");
+    assert_eq!(body["code"], code, "{fault}: {body}");
+    let known = receipt["transaction"].as_str().unwrap();
+    assert_eq!(known.len(), if transaction { 66 } else { 0 }, "{fault}: {receipt}");
+    assert_eq!(body["transaction"], if transaction { json!(known) } else { Value::Null }, "{fault}: {body}");
+    assert_eq!(body["nonce"], payment.nonce, "{fault}: {body}");
+    assert_eq!(body["network"], "eip155:84532", "{fault}: {body}");
+    assert_eq!(body["payer"], payment.json["payload"]["authorization"]["from"], "{fault}: {body}");
+    assert!(body.get("method").is_none(), "{fault}: nothing of the upstream's body: {body}");
+}
+
+/// The same payment again, with a facilitator that works: served, and settled once in all.
+async fn resend(scene: &Scene, name: &str, payment: &Payment, operations: &[&str]) {
+    let path = format!("/{name}/goods");
+    let before = scene.facilitator.operations().await.len();
+    assert_served(&payment.send(&scene.stack, &path).await, name);
+    assert_eq!(scene.facilitator.operations().await[before..], *operations, "{name}: calls of the resend");
+    let bodies = scene.facilitator.settle_bodies().await;
+    assert_eq!(bodies[bodies.len() - 1], bodies[bodies.len() - 2], "{name}: identical settle calls");
+    assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1, "{name}");
+    assert_eq!(scene.hits(&path), 2, "{name}");
+}
+
+/// Resends while the facilitator still fails: open is counted once, the upstream is left alone; and the
+/// refusal that only the first settlement would explain is not believed.
+async fn unknown_stays_unknown_until_it_is_decided(scene: &Scene) {
+    let (stack, offer, path) = (&scene.stack, "settle-stubborn", "/settle-stubborn/goods");
+    let payment = Payment::of(stack, path).await.unwrap();
+    scene.facilitator.fail("settle", "success_503").await;
+    assert_unknown(&payment.send(stack, path).await, &payment, true, offer);
+    scene.facilitator.fail("settle", "http_500").await;
+    // The transaction known from the first attempt is told again.
+    assert_unknown(&payment.send(stack, path).await, &payment, true, offer);
+    scene.facilitator.fail("settle", "invalid:invalid_exact_evm_nonce_already_used").await;
+    assert_unknown(&payment.send(stack, path).await, &payment, true, offer);
+    assert_eq!(scene.hits(path), 1, "only the first attempt reached the upstream");
+    let failures = Tally { requests: 4, unresolved: 1, ..failure("settlement_failed") };
+    let failures = failures.failed("settlement_failed").failed("settlement_failed");
+    failures.clone().assert(stack, offer).await;
+    // On another route it buys nothing, whatever became of it.
+    let elsewhere = payment.send(stack, "/settle-after-unknown/goods").await;
+    assert_new_terms(
+        &elsewhere,
+        402,
+        "payment_replayed",
+        "invalid_exact_evm_nonce_already_used",
+        "another route",
+    );
+    Tally { requests: 1, ..Tally::default() }
+        .failed("payment_replayed")
+        .replayed("other_route")
+        .assert(stack, "settle-after-unknown")
+        .await;
+    assert_eq!(scene.hits("/settle-after-unknown/goods"), 0);
+    scene.facilitator.fail("settle", "none").await;
+    assert_served(&payment.send(stack, path).await, offer);
+    assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
+    let sale = one_sale();
+    Tally { requests: 5, failed: failures.failed, ..sale }.assert(stack, offer).await;
+}
+
+/// The facilitator dies between verify and settle.
+async fn settle_while_down(scene: &mut Scene) {
+    let path = "/settle-down/slow/1500";
+    let payment = Payment::of(&scene.stack, path).await.unwrap();
+    let (request, to) = (payment.request(path), scene.stack.proxy_address());
+    let sending = tokio::task::spawn_blocking(move || request.send(to));
+    let at_upstream = async |stack: &Stack| stack.origin().unwrap().hits().of(path) == 1;
+    scene.stack.until("the upstream is asked", at_upstream).await.unwrap();
+    let calls = Calls::now(&scene.stack).await;
+    scene.stack.kill_part(Part::Facilitator);
+    let answer = sending.await.unwrap();
+    assert_unknown(&answer, &payment, false, "down");
+    calls.assert_since(&scene.stack, &["settle unreachable"]).await;
+    Tally { unresolved: 1, ..failure("settlement_failed") }.assert(&scene.stack, "settle-down").await;
+
+    restart_facilitator(scene).await;
+    assert_served(&payment.send(&scene.stack, path).await, "up again");
+    assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
+    assert_eq!(scene.facilitator.operations().await, ["settle"]);
+    sale_after("settlement_failed").assert(&scene.stack, "settle-down").await;
+}
