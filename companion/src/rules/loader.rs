@@ -36,8 +36,9 @@ pub struct Loader {
 }
 
 /// How long a load waits for the kinds of a facilitator it has not used before, so that paid routes do not
-/// answer 503 for a moment only because nobody has asked yet.
-const KINDS_LIMIT: Duration = Duration::from_secs(2);
+/// answer 503 for a moment only because nobody has asked yet. What a file removes must be gone two seconds
+/// after the change, also if it names another facilitator that does not answer.
+const KINDS_LIMIT: Duration = Duration::from_secs(1);
 
 // === impl Loader ===
 

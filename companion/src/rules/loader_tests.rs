@@ -240,3 +240,15 @@ async fn after_a_restart_generations_go_on_rising_and_lives_go_on() {
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", 17), tuple("ns", "b", ahead + 1)]);
     assert_eq!(pushed.swept, ahead + 1, "an offer went while the companion was away");
 }
+
+#[tokio::test]
+async fn a_facilitator_that_hangs_holds_up_the_first_load_only() {
+    let mut stage = stage().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    stage.facilitator = format!("http://{}", silent.local_addr().unwrap());
+    stage.load(&["a", "b"]).await;
+    assert!(!stage.pushed().rules.facilitator.as_ref().unwrap().ready);
+    let started = std::time::Instant::now();
+    assert_eq!(stage.load(&["a"]).await, ReloadResult::Applied);
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}

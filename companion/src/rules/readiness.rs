@@ -51,15 +51,15 @@ impl Readiness {
         Self { wanted, known }
     }
 
-    /// Names the facilitator to ask.
-    pub fn want(&self, url: &str) {
+    /// Names the facilitator to ask. Whether it is another one than before.
+    pub fn want(&self, url: &str) -> bool {
         self.wanted.send_if_modified(|wanted| {
             let changed = wanted != url;
             if changed {
                 url.clone_into(wanted);
             }
             changed
-        });
+        })
     }
 
     /// What is known of the facilitator at `url`.
@@ -67,12 +67,12 @@ impl Readiness {
         self.known.borrow().get(url).cloned().unwrap_or_else(|| Known::nothing(url))
     }
 
-    /// Asks for `url`. If nothing is known of it yet, waits for its kinds, but not longer than `limit`.
+    /// Asks for `url`. If it was not asked before, waits for its kinds, but not longer than `limit`. One that
+    /// hangs is waited for once and not at every reload.
     pub async fn wait(&self, url: &str, limit: Duration) {
         let mut known = self.known.clone();
-        let asked_before = known.borrow().contains_key(url);
-        self.want(url);
-        if asked_before {
+        let has_answered = known.borrow().contains_key(url);
+        if !self.want(url) || has_answered {
             return;
         }
         let loaded = known.wait_for(|all| all.get(url).is_some_and(|known| known.supported.is_some()));
