@@ -27,6 +27,8 @@ use store::Store;
 pub struct Aggregate {
     keep: KeepSet,
     store: Store,
+    /// The last reading of each source before the first load.
+    early: BTreeMap<String, Report>,
 }
 
 // === impl Aggregate ===
@@ -34,7 +36,7 @@ pub struct Aggregate {
 impl Aggregate {
     /// Births known before the first load, from what an earlier run of the companion published.
     pub fn with_births(births: Option<BTreeMap<Tuple, u64>>) -> Self {
-        Self { keep: KeepSet::restored(births), store: Store::default() }
+        Self { keep: KeepSet::restored(births), ..Self::default() }
     }
 
     /// The births a load of `keys` under `generation` gives, without applying it.
@@ -47,13 +49,21 @@ impl Aggregate {
     pub fn apply(&mut self, generation: u64, keys: Keys) -> usize {
         let removed = self.keep.replace(generation, keys);
         self.store.prune(&self.keep);
+        for (source, mut early) in std::mem::take(&mut self.early) {
+            // What is to be refused is refused with the next reading, whose caller logs it.
+            early.values.retain(|(series, _)| self.keep.judge(series) == Verdict::Kept);
+            early.malformed.clear();
+            self.store.ingest(&source, early, &self.keep);
+        }
         removed
     }
 
     /// Takes one reading of a source. Returns what was refused for the first time, for the log. Until the first
-    /// load nobody knows which series may exist: readings are left for later, as they are cumulative.
+    /// load nobody knows which series may exist: readings wait for it, so that totals that go on after a restart
+    /// are never seen at zero.
     pub fn ingest(&mut self, source: &str, report: Report) -> Vec<Refused> {
         if !self.keep.is_loaded() {
+            self.early.insert(source.to_owned(), report);
             return Vec::new();
         }
         self.store.ingest(source, report, &self.keep)

@@ -221,10 +221,25 @@ fn a_reading_before_the_first_load_is_neither_lost_nor_refused() {
     let held = [(requests("a", 0), 7), (blocked, 4)];
     assert_eq!(aggregate.ingest("e1", report(10, &held)), []);
     aggregate.apply(1000, keys(&["a"]));
+    // The first scrape after the load may come before the next reading.
+    assert_eq!(total(&aggregate, "a"), Some(7));
     aggregate.ingest("e1", report(15, &held));
     assert_eq!(total(&aggregate, "a"), Some(7));
     assert_eq!(aggregate.totals().blocked[&("ns".into(), "a".into(), BlockedReason::RouteSkipped)], 4);
     assert_eq!(dropped(&aggregate), [0, 0, 0]);
+}
+
+#[test]
+fn what_a_reading_before_the_first_load_holds_of_removed_offers_is_refused_with_the_next_one() {
+    let mut aggregate = Aggregate::default();
+    let held = [(requests("a", 0), 7), (charged("gone", 0, 1000), 2)];
+    aggregate.ingest("e1", report(10, &held));
+    aggregate.apply(1000, keys(&["a"]));
+    assert_eq!(dropped(&aggregate), [0, 0, 0]);
+    let refused = aggregate.ingest("e1", report(15, &held));
+    assert_eq!(refused.iter().map(|refused| refused.growth).collect::<Vec<_>>(), [2]);
+    assert_eq!(dropped(&aggregate), [1, 0, 0]);
+    assert_eq!(total(&aggregate, "a"), Some(7));
 }
 
 #[test]
