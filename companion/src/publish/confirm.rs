@@ -25,7 +25,7 @@ pub struct ProxyState {
     pub push: PushState,
     /// Configurations its Envoy has refused since it started.
     rejected: u64,
-    /// `rejected` when the push was made.
+    /// `rejected` when the push was made, and again when it was confirmed.
     rejected_before: u64,
 }
 
@@ -80,6 +80,7 @@ impl ProxyState {
         }
         self.last_report = Some(unix_seconds());
         self.confirmed = reading.generation;
+        let refusals = self.refusals();
         self.rejected = reading.rejected;
         // An Envoy that restarted counts refusals from zero.
         self.rejected_before = self.rejected_before.min(reading.rejected);
@@ -89,6 +90,15 @@ impl ProxyState {
             _ if self.rejected > self.rejected_before => PushState::Refused,
             _ => PushState::Pending,
         };
+        if push == PushState::Confirmed && self.push != push {
+            self.rejected_before = self.rejected;
+        } else if push == PushState::Confirmed && self.refusals() > refusals {
+            error!(
+                proxy = self.name,
+                enforced = self.confirmed,
+                "proxy refused a configuration that is not ours; see who else writes the published file"
+            );
+        }
         if push != self.push {
             match push {
                 PushState::Confirmed => info!(proxy = self.name, generation = self.pushed, "rules enforced"),
@@ -110,6 +120,12 @@ impl ProxyState {
             tracing::warn!(proxy = self.name, "proxy cannot be read: {error}");
         }
         self.last_error = Some(error);
+    }
+
+    /// Configurations refused since the last push: the push itself, or, once that is confirmed, what somebody
+    /// else offered to the proxy.
+    pub const fn refusals(&self) -> u64 {
+        self.rejected.saturating_sub(self.rejected_before)
     }
 
     /// Whether nothing more is to be learned about the last push by asking often.

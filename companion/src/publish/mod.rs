@@ -45,6 +45,15 @@ const CONFIRM_ROUNDS: u32 = 50;
 /// Pause before a failed write is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+// === impl Publication ===
+
+impl Publication {
+    /// Whether proxies replace their VMs for this push and drop metrics with them.
+    fn sweeps(&self) -> bool {
+        self.swept == self.rules.generation
+    }
+}
+
 // === impl Publisher ===
 
 impl Publisher {
@@ -67,7 +76,13 @@ impl Publisher {
         loop {
             let publication = publications.borrow_and_update().clone();
             let done = match publication {
-                Some(publication) => self.publish(&publication),
+                Some(publication) => {
+                    if publication.sweeps() {
+                        // The time of a charge is a gauge that fresh VMs do not know.
+                        self.collector.collect_on_demand().await;
+                    }
+                    self.publish(&publication)
+                }
                 None => true,
             };
             let next = async {

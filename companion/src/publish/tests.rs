@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use farebox_core::metrics::HostSeries;
 use farebox_core::rules::{self, RuleSet};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -194,6 +195,47 @@ async fn a_refused_push_is_reported_and_not_sent_again() {
     stage.publications.send_replace(Some(publication(10, &["a"])));
     stage.envoy.set(|answers| answers.generation = Some(10));
     eventually("confirmed", || stage.push() == PushState::Confirmed).await;
+}
+
+#[tokio::test]
+async fn the_proxies_are_read_before_a_push_that_drops_their_metrics() {
+    let stage = stage().await;
+    let sweeping = publication(9, &["a"]);
+    let keys = crate::aggregate::Keys {
+        tuples: BTreeSet::from([tuple("ns", "a", 0)]),
+        offers: BTreeSet::from([("ns".to_owned(), "a".to_owned())]),
+    };
+    stage.state.lock().aggregate.apply(9, keys);
+    stage.envoy.count(&HostSeries::LastSuccess(tuple("ns", "a", 9)), 1_700_000_000);
+    stage.envoy.set(|answers| answers.delay = Duration::from_millis(100));
+    stage.publications.send_replace(Some(Publication { swept: 9, ..sweeping }));
+    eventually("published", || !configuration(&stage.path).1.is_empty()).await;
+    let totals = stage.state.lock().aggregate.totals();
+    assert_eq!(totals.tuples[&tuple("ns", "a", 0)].last_success, Some(1_700_000_000));
+}
+
+#[tokio::test]
+async fn a_configuration_somebody_else_offered_is_told_until_the_next_push_is_confirmed() {
+    let stage = stage().await;
+    let refusals = || stage.state.lock().proxies[0].refusals();
+    stage.envoy.set(|answers| {
+        answers.generation = Some(9);
+        answers.rejected = 4;
+    });
+    stage.publications.send_replace(Some(publication(9, &["a"])));
+    eventually("confirmed", || stage.push() == PushState::Confirmed).await;
+    assert_eq!(refusals(), 0);
+    stage.envoy.set(|answers| answers.rejected = 5);
+    eventually("told", || {
+        // Writing the same push again has the proxy read again.
+        stage.publications.send_replace(Some(publication(9, &["a"])));
+        refusals() == 1
+    })
+    .await;
+    assert_eq!(stage.push(), PushState::Confirmed);
+    stage.envoy.set(|answers| answers.generation = Some(10));
+    stage.publications.send_replace(Some(publication(10, &["a"])));
+    eventually("healed", || stage.push() == PushState::Confirmed && refusals() == 0).await;
 }
 
 #[tokio::test]

@@ -80,6 +80,7 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
         "state": proxy.push.as_str(),
         "generation_pushed": proxy.pushed,
         "generation_confirmed": proxy.confirmed,
+        "refusals": proxy.refusals(),
         "last_report": proxy.last_report,
         "last_error": proxy.last_error,
     })
