@@ -1,0 +1,106 @@
+//! What a request under way reports after its offer was removed.
+
+use std::time::Duration;
+
+use crate::buyer::{Buyer, Reply};
+use crate::metrics::{exists, families_of, of_offer, sum};
+use crate::pricing::{file, paid};
+use crate::stage::Stage;
+
+/// A paid request whose upstream takes a while.
+struct UnderWay(tokio::task::JoinHandle<anyhow::Result<Reply>>);
+
+impl UnderWay {
+    /// Sends it and waits until it has reached the upstream.
+    async fn start(stage: &Stage, buyer: &Buyer, path: &str) -> Self {
+        let terms = buyer.terms(path).await.unwrap();
+        let (sender, to) = (buyer.clone(), path.to_owned());
+        let task = tokio::spawn(async move { sender.pay(&to, &terms).await });
+        stage.until("the upstream is asked", async || stage.hits(path) == 1).await;
+        Self(task)
+    }
+
+    /// It ends as if nothing had happened.
+    async fn expect_service(self) {
+        let reply = self.0.await.unwrap().unwrap();
+        assert_eq!(
+            (reply.status, reply.is_settled()),
+            (200, true),
+            "{}",
+            String::from_utf8_lossy(&reply.body)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_under_way_finishes_on_its_terms_and_does_not_resurrect_its_offer() {
+    let mut stage = Stage::start(&file(&[paid("kept", "0.001"), paid("guest", "0.002")])).await;
+    let buyer = stage.buyer();
+    let short = UnderWay::start(&stage, &buyer, "/guest/slow/4500").await;
+    // Holds the old rules, and with them Envoy's old counters, in place for longer.
+    let long = UnderWay::start(&stage, &buyer, "/guest/slow/7500").await;
+    // What was counted before the change is no late report.
+    assert_eq!(of_offer(&stage.page().await, "requests_total", "guest"), 4);
+    stage.reload(&file(&[paid("kept", "0.001")])).await;
+    assert!(families_of(&stage.page().await, "guest").is_empty());
+    assert_eq!(stage.buyer().ask("/guest/slow/1").await.unwrap().status, 404);
+    assert_eq!(sum(&stage.page().await, "reports_dropped_total", &[]), 0);
+
+    short.expect_service().await;
+    let is_refused = async || sum(&stage.page().await, "reports_dropped_total", &[("reason", "pruned")]) > 0;
+    stage.until("the late report is refused", is_refused).await;
+    assert!(families_of(&stage.page().await, "guest").is_empty());
+
+    long.expect_service().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let page = stage.page().await;
+    assert!(families_of(&page, "guest").is_empty());
+    assert_eq!(sum(&page, "reports_dropped_total", &[("reason", "stale_generation")]), 0);
+    assert_eq!(sum(&page, "reports_dropped_total", &[("reason", "malformed")]), 0);
+    assert_eq!(of_offer(&page, "requests_total", "kept"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_that_is_added_again_starts_at_zero_and_old_reports_do_not_reach_it() {
+    let with = file(&[paid("kept", "0.001"), paid("guest", "0.002")]);
+    let mut stage = Stage::start(&with).await;
+    let buyer = stage.buyer();
+    let terms = buyer.terms("/guest/api").await.unwrap();
+    assert!(buyer.pay("/guest/api", &terms).await.unwrap().is_settled());
+    let short = UnderWay::start(&stage, &buyer, "/guest/slow/6000").await;
+    let long = UnderWay::start(&stage, &buyer, "/guest/slow/9000").await;
+    let page = stage.page().await;
+    assert_eq!(of_offer(&page, "requests_total", "guest"), 6);
+    assert!(exists(&page, "last_payment_success_seconds", &[("offer_name", "guest")]));
+
+    stage.reload(&file(&[paid("kept", "0.001")])).await;
+    stage.reload(&with).await;
+    let assert_is_new = async |requests| {
+        let page = stage.page().await;
+        assert_eq!(of_offer(&page, "requests_total", "guest"), requests);
+        for family in ["payment_verified_total", "charged_requests_total", "settled_amount_atomic_total"] {
+            assert!(exists(&page, family, &[("offer_name", "guest")]), "{family}");
+            assert_eq!(of_offer(&page, family, "guest"), 0, "{family}");
+        }
+        assert!(!exists(&page, "last_payment_success_seconds", &[("offer_name", "guest")]));
+    };
+    assert_is_new(0).await;
+
+    short.expect_service().await;
+    let is_refused =
+        async || sum(&stage.page().await, "reports_dropped_total", &[("reason", "stale_generation")]) > 0;
+    stage.until("the late report is refused", is_refused).await;
+    assert_is_new(0).await;
+    long.expect_service().await;
+    assert_is_new(0).await;
+
+    // The new life counts.
+    let terms = buyer.terms("/guest/api").await.unwrap();
+    assert_is_new(1).await;
+    assert!(buyer.pay("/guest/api", &terms).await.unwrap().is_settled());
+    let page = stage.page().await;
+    assert_eq!(of_offer(&page, "requests_total", "guest"), 2);
+    assert_eq!(of_offer(&page, "charged_requests_total", "guest"), 1);
+    assert_eq!(of_offer(&page, "settled_amount_atomic_total", "guest"), 2000);
+    assert!(exists(&page, "last_payment_success_seconds", &[("offer_name", "guest")]));
+}

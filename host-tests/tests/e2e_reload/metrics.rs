@@ -1,0 +1,105 @@
+//! Reading the companion's metrics, and the promises every reader relies on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::task::JoinHandle;
+use xtask::stack::{Scrape, Series};
+
+/// Prefix of every public family.
+pub(crate) const PREFIX: &str = "obol_x402_verifier_";
+/// How often the metrics are read while something happens to them.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A counter of an offer, over all its tuples and further labels.
+pub(crate) fn of_offer(page: &Scrape, family: &str, offer: &str) -> u128 {
+    page.sum(&format!("{PREFIX}{family}"), &[("offer_name", offer)]).unwrap()
+}
+
+/// A family with these labels, summed.
+pub(crate) fn sum(page: &Scrape, family: &str, labels: &[(&str, &str)]) -> u128 {
+    page.sum(&format!("{PREFIX}{family}"), labels).unwrap()
+}
+
+/// Whether there is such a series.
+pub(crate) fn exists(page: &Scrape, family: &str, labels: &[(&str, &str)]) -> bool {
+    page.matching(&format!("{PREFIX}{family}"), labels).next().is_some()
+}
+
+/// Names of the families that have a series of the offer.
+pub(crate) fn families_of(page: &Scrape, offer: &str) -> Vec<String> {
+    let of_offer = |series: &&Series| series.labels.get("offer_name").is_some_and(|name| name == offer);
+    page.series().iter().filter(of_offer).map(|series| series.name.clone()).collect()
+}
+
+/// Reads the metrics all the time, and fails once a counter of a kept offer goes backwards or is gone.
+pub(crate) struct Watcher {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Result<u32>>,
+}
+
+/// What was seen of each series of the kept offers.
+struct Seen {
+    offers: Vec<String>,
+    values: BTreeMap<(String, BTreeMap<String, String>), u128>,
+}
+
+// === impl Watcher ===
+
+impl Watcher {
+    /// Watches the companion at this URL. Readings that fail are passed over: a companion may be away.
+    pub(crate) fn start(companion: String, offers: &[&str]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Seen { offers: offers.iter().map(ToString::to_string).collect(), values: BTreeMap::new() };
+        let task = tokio::spawn(watch(format!("{companion}/metrics"), seen, stop.clone()));
+        Self { stop, task }
+    }
+
+    /// Ends it, and returns how many readings it took.
+    pub(crate) async fn finish(self) -> u32 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap().unwrap()
+    }
+}
+
+async fn watch(url: String, mut seen: Seen, stop: Arc<AtomicBool>) -> Result<u32> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let mut readings = 0;
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(response) = client.get(&url).send().await
+            && let Ok(text) = response.text().await
+        {
+            readings +=
+                seen.compare(&Scrape::parse(&text)?).with_context(|| format!("reading {readings}"))?;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(readings)
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// 1 if the page has rules behind it. Before its first load a companion shows no offers.
+    fn compare(&mut self, page: &Scrape) -> Result<u32> {
+        if !exists(page, "config_generation", &[]) {
+            return Ok(0);
+        }
+        let rises = |name: &str| name.ends_with("_total") || name.ends_with("last_payment_success_seconds");
+        let mut now = BTreeMap::new();
+        for series in page.series().iter().filter(|series| rises(&series.name)) {
+            if series.labels.get("offer_name").is_some_and(|name| self.offers.contains(name)) {
+                now.insert((series.name.clone(), series.labels.clone()), series.integer()?);
+            }
+        }
+        for (key, before) in &self.values {
+            let value = now.get(key).with_context(|| format!("{key:?} is gone, it was {before}"))?;
+            ensure!(value >= before, "{key:?} went back from {before} to {value}");
+        }
+        self.values = now;
+        Ok(1)
+    }
+}

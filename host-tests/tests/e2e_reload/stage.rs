@@ -1,0 +1,95 @@
+//! A running stack with rules of the test's own, and what is often asked of it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use xtask::stack::{Options, Scrape, Stack};
+
+use crate::buyer::Buyer;
+
+/// The promise of a reload: from the change of the file to the last trace of what it removed.
+pub(crate) const BOUND: Duration = Duration::from_secs(2);
+/// How long anything else may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The generation Envoy shows is set when the first of its threads has the rules.
+const WORKERS_LAG: Duration = Duration::from_millis(300);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A stack, and the generation it enforces.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) stack: Stack,
+    pub(crate) generation: u64,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Starts a stack with these prices. Its proxy is read often, so that short-lived values are seen.
+    pub(crate) async fn start(pricing: &str) -> Self {
+        Self::with(options(pricing)).await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
+        let stack = Stack::start(options).await.unwrap();
+        let generation = stack.enforced().await.unwrap().unwrap();
+        Self { stack, generation }
+    }
+
+    pub(crate) fn buyer(&self) -> Buyer {
+        Buyer::new(self.stack.proxy_url())
+    }
+
+    /// Changes the pricing file and waits until Envoy enforces it.
+    pub(crate) async fn reload(&mut self, pricing: &str) {
+        self.stack.rewrite_pricing(pricing).unwrap();
+        self.reloaded().await;
+    }
+
+    /// Waits until both workers enforce newer rules than before.
+    pub(crate) async fn reloaded(&mut self) {
+        let later = self.stack.later_generation(self.generation).await;
+        self.generation = later.map_err(|error| self.stack.explain(error)).unwrap();
+        tokio::time::sleep(WORKERS_LAG).await;
+    }
+
+    pub(crate) async fn page(&self) -> Scrape {
+        self.stack.metrics().await.unwrap()
+    }
+
+    /// How often the origin was asked for a path.
+    pub(crate) fn hits(&self, path: &str) -> u64 {
+        self.stack.origin().unwrap().hits().of(path)
+    }
+
+    /// Waits for a condition.
+    pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        self.within(PATIENCE, what, holds).await;
+    }
+
+    /// Waits for a condition that must come true within a limit.
+    pub(crate) async fn within(&self, limit: Duration, what: &str, holds: impl AsyncFn() -> bool) {
+        let started = Instant::now();
+        loop {
+            if holds().await {
+                return;
+            }
+            assert!(started.elapsed() < limit, "waited {limit:?} in vain until {what}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// A counter of Envoy's own.
+    pub(crate) async fn envoy_counter(&self, name: &str) -> u64 {
+        let url = format!("{}/stats?format=json&filter=%5E{name}%24", self.stack.stats_url());
+        let response = self.stack.client().get(url).send().await.unwrap();
+        let stats: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        stats["stats"].as_array().unwrap().iter().filter_map(|stat| stat["value"].as_u64()).sum()
+    }
+}
+
+/// A stack with these prices whose proxy is read five times a second.
+pub(crate) fn options(pricing: &str) -> Options {
+    Options { settings: json!({ "envoy": { "scrapeInterval": "200ms" } }), ..Options::priced(pricing) }
+}

@@ -1,0 +1,35 @@
+//! Streams under way.
+
+use std::time::{Duration, Instant};
+
+use crate::metrics::of_offer;
+use crate::pricing::{file, paid};
+use crate::stage::Stage;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_under_way_is_not_cut_by_reloads() {
+    let mut stage = Stage::start(&file(&[paid("kept", "0.001"), paid("guest", "0.001")])).await;
+    let buyer = stage.buyer();
+    let terms = buyer.terms("/guest/events/20").await.unwrap();
+    let mut response = buyer.send_paid("/guest/events/20", &buyer.sign(&terms)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers().contains_key("payment-response"));
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "data: {\"event\":1}\n\n");
+
+    // Its own offer goes, which replaces the filter's VMs, and then something else changes.
+    stage.reload(&file(&[paid("kept", "0.001")])).await;
+    stage.reload(&file(&[paid("kept", "0.002")])).await;
+
+    let (mut received, mut last_wait) = (Vec::new(), Duration::ZERO);
+    let mut waiting_since = Instant::now();
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        received.extend_from_slice(&chunk);
+        last_wait = waiting_since.elapsed();
+        waiting_since = Instant::now();
+    }
+    let events: String = (2..=20).map(|event| format!("data: {{\"event\":{event}}}\n\n")).collect();
+    assert_eq!(String::from_utf8(received).unwrap(), events);
+    // Still one by one: the last did not wait together with those before it.
+    assert!(last_wait > Duration::from_millis(100), "{last_wait:?}");
+    assert_eq!(of_offer(&stage.page().await, "charged_requests_total", "guest"), 0);
+}
