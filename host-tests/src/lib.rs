@@ -3,8 +3,5 @@
 //! [`envoy`] is a stateful simulator of Envoy's proxy-wasm host: it runs the real artefact and refuses
 //! what Envoy refuses, so that a test can reach states a real proxy shows only by accident (a crash
 //! between two host calls, a lost compare-and-swap race, a client that leaves during a settlement).
-//!
-//! [`e2e`] is what the end-to-end tests in the real Envoy share.
 
-pub mod e2e;
 pub mod envoy;

@@ -5,10 +5,19 @@
 //! * [`labels`]: the chain of a route, however it was spelled.
 //! * [`concurrency`]: one payment, one service, across workers and spellings.
 //! * [`clients`]: public clients, our own requirement, streams and large bodies.
+//! * [`reload`]: rules that change under load, break, and go.
+//! * [`facilitator_faults`]: every way a facilitator can fail.
+//! * [`hostile_input`]: what strangers send.
+//! * [`crashes`]: programs that die and clients that leave at the worst moment.
 #![forbid(unsafe_code)]
 
 mod accounting;
 mod clients;
+mod common;
 mod concurrency;
+mod crashes;
+mod facilitator_faults;
+mod hostile_input;
 mod labels;
+mod reload;
 mod support;

@@ -53,33 +53,3 @@ fn classify(code_details: &[u8]) -> ResponseOrigin {
         ResponseOrigin::Upstream
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_upstream_response_is_the_upstreams() {
-        assert_eq!(classify(b"via_upstream"), ResponseOrigin::Upstream);
-        assert_eq!(classify(b"direct_response"), ResponseOrigin::Upstream);
-        assert_eq!(classify(b""), ResponseOrigin::Upstream);
-    }
-
-    #[test]
-    fn a_proxy_that_found_no_upstream_says_unavailable() {
-        for details in [
-            &b"no_healthy_upstream"[..],
-            b"cluster_not_found",
-            b"upstream_reset_before_response_started{connection_termination}",
-            b"upstream_reset_before_response_started{overflow}",
-        ] {
-            assert_eq!(classify(details), ResponseOrigin::ProxyUnavailable);
-        }
-    }
-
-    #[test]
-    fn a_proxy_that_stopped_waiting_says_timeout() {
-        assert_eq!(classify(b"response_timeout"), ResponseOrigin::ProxyTimeout);
-        assert_eq!(classify(b"upstream_per_try_timeout"), ResponseOrigin::ProxyTimeout);
-    }
-}

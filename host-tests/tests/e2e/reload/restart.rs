@@ -4,10 +4,10 @@ use std::cell::Cell;
 
 use xtask::stack::{Part, Stack};
 
-use crate::buyer::Buyer;
-use crate::metrics::{Watcher, of_offer, sum};
-use crate::pricing::{file, free, paid};
-use crate::stage::{BOUND, Stage, options};
+use crate::reload::buyer::Buyer;
+use crate::reload::metrics::{Watcher, of_offer, sum};
+use crate::reload::pricing::{file, free, paid};
+use crate::reload::stage::{BOUND, Stage, options};
 
 fn prices() -> String {
     file(&[paid("kept", "0.001"), free("open")])

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::buyer::{Buyer, Reply};
-use crate::metrics::{exists, families_of, of_offer, sum};
-use crate::pricing::{file, paid};
-use crate::stage::Stage;
+use crate::reload::buyer::{Buyer, Reply};
+use crate::reload::metrics::{exists, families_of, of_offer, sum};
+use crate::reload::pricing::{file, paid};
+use crate::reload::stage::Stage;
 
 /// A paid request whose upstream takes a while.
 struct UnderWay(tokio::task::JoinHandle<anyhow::Result<Reply>>);

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use farebox_host_tests::e2e::{Answer, DevFacilitator, Payment, Tally, assert_workers_live};
+use crate::common::{Answer, DevFacilitator, Payment, Tally, assert_workers_live};
 use serde_json::{Value, json};
 use xtask::stack::{Options, Part, Stack};
 

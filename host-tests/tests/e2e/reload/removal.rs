@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use xtask::stack::{Options, Pricing};
 
-use crate::buyer::Buyer;
-use crate::metrics::{families_of, of_offer, sum};
-use crate::pricing::{file, paid};
-use crate::stage::{BOUND, Stage, options};
+use crate::reload::buyer::Buyer;
+use crate::reload::metrics::{families_of, of_offer, sum};
+use crate::reload::pricing::{file, paid};
+use crate::reload::stage::{BOUND, Stage, options};
 
 /// Enough to have some on each worker, nearly always.
 const CONNECTIONS: usize = 6;

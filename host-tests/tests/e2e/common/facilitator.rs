@@ -6,7 +6,7 @@ use xtask::stack::Stack;
 
 /// A development facilitator, by its `/dev` endpoints.
 #[derive(Debug, Clone)]
-pub struct DevFacilitator {
+pub(crate) struct DevFacilitator {
     url: String,
     client: Client,
 }
@@ -15,26 +15,26 @@ pub struct DevFacilitator {
 
 impl DevFacilitator {
     /// That of a stack.
-    pub fn of(stack: &Stack) -> Self {
+    pub(crate) fn of(stack: &Stack) -> Self {
         Self { url: stack.facilitator_url(), client: stack.client().clone() }
     }
 
     /// Makes one endpoint (`verify`, `settle`, `supported`) fail in a named way; `none` ends that.
-    pub async fn fail(&self, endpoint: &str, mode: &str) {
+    pub(crate) async fn fail(&self, endpoint: &str, mode: &str) {
         let request = self.client.post(format!("{}/dev/fail", self.url));
         let answer = request.body(json!({ endpoint: mode }).to_string()).send().await;
         assert!(answer.expect("the facilitator answers").status().is_success(), "{endpoint} {mode}");
     }
 
     /// How often a nonce was settled: the truth about money.
-    pub async fn settled(&self, nonce: &str) -> usize {
+    pub(crate) async fn settled(&self, nonce: &str) -> usize {
         let record = self.record().await;
         let settled = record["settled"].as_array().expect("a list");
         settled.iter().filter(|payment| payment["nonce"] == nonce).count()
     }
 
     /// The operations of every call since the start, in their order.
-    pub async fn operations(&self) -> Vec<String> {
+    pub(crate) async fn operations(&self) -> Vec<String> {
         let record = self.record().await;
         let calls = record["calls"].as_array().expect("a list");
         let payments = calls.iter().filter(|call| call["operation"] != "supported");
@@ -42,7 +42,7 @@ impl DevFacilitator {
     }
 
     /// The bodies of every settle call, byte for byte.
-    pub async fn settle_bodies(&self) -> Vec<String> {
+    pub(crate) async fn settle_bodies(&self) -> Vec<String> {
         let record = self.record().await;
         let calls = record["calls"].as_array().expect("a list");
         let settles = calls.iter().filter(|call| call["operation"] == "settle");

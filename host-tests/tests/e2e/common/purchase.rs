@@ -9,41 +9,41 @@ use super::raw::{Answer, Request};
 
 /// A signed payment of one route's first offer.
 #[derive(Debug, Clone)]
-pub struct Payment {
+pub(crate) struct Payment {
     /// The payment as JSON, to be spoiled by a test.
-    pub json: Value,
+    pub(crate) json: Value,
     /// Its nonce, 0x-hex: what the facilitator's ledger knows it by.
-    pub nonce: String,
+    pub(crate) nonce: String,
 }
 
 // === impl Payment ===
 
 impl Payment {
     /// Asks for the challenge of a path (one request to it) and signs its first offer with a fresh nonce.
-    pub async fn of(stack: &Stack, path: &str) -> Result<Self> {
+    pub(crate) async fn of(stack: &Stack, path: &str) -> Result<Self> {
         let offer = stack.challenge(path).await?["accepts"][0].take();
         Ok(Self::sign(&offer))
     }
 
     /// Signs an offer with a fresh nonce.
-    pub fn sign(offer: &Value) -> Self {
+    pub(crate) fn sign(offer: &Value) -> Self {
         let json = Payer::development().pay_v2(offer, Window::fresh(300)).expect("a usable offer");
         let nonce = json["payload"]["authorization"]["nonce"].as_str().expect("a text").to_owned();
         Self { json, nonce }
     }
 
     /// The header value.
-    pub fn header(&self) -> String {
+    pub(crate) fn header(&self) -> String {
         header_value(&self.json)
     }
 
     /// A GET that carries it.
-    pub fn request(&self, path: &str) -> Request {
+    pub(crate) fn request(&self, path: &str) -> Request {
         Request::get(path).header("payment-signature", self.header())
     }
 
     /// Sends it for a path of a stack, without standing in the way of the test's other tasks.
-    pub async fn send(&self, stack: &Stack, path: &str) -> Answer {
+    pub(crate) async fn send(&self, stack: &Stack, path: &str) -> Answer {
         let (request, to) = (self.request(path), stack.proxy_address());
         tokio::task::spawn_blocking(move || request.send(to)).await.expect("the request came to an end")
     }

@@ -14,32 +14,32 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The numbers of one offer. Maps hold what is not zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each member is named after its family")]
-pub struct Tally {
-    pub requests: u128,
-    pub required: u128,
-    pub verified: u128,
-    pub charged: u128,
-    pub amount: u128,
-    pub upstream_failed: u128,
-    pub failed_after_charge: u128,
-    pub unresolved: u128,
+pub(crate) struct Tally {
+    pub(crate) requests: u128,
+    pub(crate) required: u128,
+    pub(crate) verified: u128,
+    pub(crate) charged: u128,
+    pub(crate) amount: u128,
+    pub(crate) upstream_failed: u128,
+    pub(crate) failed_after_charge: u128,
+    pub(crate) unresolved: u128,
     /// By `reason`.
-    pub failed: BTreeMap<String, u128>,
+    pub(crate) failed: BTreeMap<String, u128>,
     /// By `reason`.
-    pub uncharged: BTreeMap<String, u128>,
+    pub(crate) uncharged: BTreeMap<String, u128>,
     /// By `state`.
-    pub replayed: BTreeMap<String, u128>,
+    pub(crate) replayed: BTreeMap<String, u128>,
 }
 
 /// Facilitator calls by `operation outcome`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Calls(BTreeMap<String, u128>);
+pub(crate) struct Calls(BTreeMap<String, u128>);
 
 // === impl Tally ===
 
 impl Tally {
     /// Reads an offer.
-    pub fn of(page: &Scrape, offer: &str) -> Self {
+    pub(crate) fn of(page: &Scrape, offer: &str) -> Self {
         let labels = [("offer_name", offer)];
         let sum = |family: Family| page.sum(family.name(), &labels).expect("integers");
         let by = |family: Family, label: &str| by_label(page, family, &labels, label);
@@ -62,7 +62,7 @@ impl Tally {
     }
 
     /// Asserts that an offer's numbers become these, and that everything that came in is accounted for.
-    pub async fn assert(self, stack: &Stack, offer: &str) {
+    pub(crate) async fn assert(self, stack: &Stack, offer: &str) {
         let mut seen = Self::default();
         for _ in 0..ROUNDS {
             seen = Self::of(&stack.metrics().await.expect("the companion answers"), offer);
@@ -78,21 +78,21 @@ impl Tally {
 
     /// With one failure for a reason.
     #[must_use]
-    pub fn failed(mut self, reason: &str) -> Self {
+    pub(crate) fn failed(mut self, reason: &str) -> Self {
         *self.failed.entry(reason.to_owned()).or_default() += 1;
         self
     }
 
     /// With one service that was not charged.
     #[must_use]
-    pub fn uncharged(mut self, reason: &str) -> Self {
+    pub(crate) fn uncharged(mut self, reason: &str) -> Self {
         *self.uncharged.entry(reason.to_owned()).or_default() += 1;
         self
     }
 
     /// With one rejected replay.
     #[must_use]
-    pub fn replayed(mut self, state: &str) -> Self {
+    pub(crate) fn replayed(mut self, state: &str) -> Self {
         *self.replayed.entry(state.to_owned()).or_default() += 1;
         self
     }
@@ -102,7 +102,7 @@ impl Tally {
 
 impl Calls {
     /// All calls so far.
-    pub async fn now(stack: &Stack) -> Self {
+    pub(crate) async fn now(stack: &Stack) -> Self {
         Self::of(&stack.metrics().await.expect("the companion answers"))
     }
 
@@ -116,7 +116,7 @@ impl Calls {
     }
 
     /// Asserts that since then exactly these calls were made, e.g. `["verify success", "settle timeout"]`.
-    pub async fn assert_since(self, stack: &Stack, expected: &[&str]) {
+    pub(crate) async fn assert_since(self, stack: &Stack, expected: &[&str]) {
         let mut total = self;
         for kind in expected {
             *total.0.entry((*kind).to_owned()).or_default() += 1;

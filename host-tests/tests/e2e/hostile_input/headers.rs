@@ -1,8 +1,8 @@
 //! Header bytes that are no text.
 
-use farebox_host_tests::e2e::{Request, text};
+use crate::common::{Request, text};
 
-use crate::{Scene, at_upstream};
+use crate::hostile_input::{Scene, at_upstream};
 
 pub(crate) async fn bytes_that_are_no_text_are_data(scene: &Scene) {
     const BYTES: &[u8] = b"a\xff\xfe\x80b";

@@ -7,7 +7,7 @@ mod verify;
 
 use std::time::Duration;
 
-use farebox_host_tests::e2e::{Answer, DevFacilitator, Tally};
+use crate::common::{Answer, DevFacilitator, Tally};
 use serde_json::{Value, json};
 use xtask::stack::{Options, Part, Stack};
 

@@ -1,8 +1,8 @@
 //! Offers whose terms change.
 
-use crate::metrics::{exists, of_offer, sum};
-use crate::pricing::{file, file_on, free, paid};
-use crate::stage::Stage;
+use crate::reload::metrics::{exists, of_offer, sum};
+use crate::reload::pricing::{file, file_on, free, paid};
+use crate::reload::stage::Stage;
 
 const SEPOLIA: &str = "eip155:84532";
 const BASE: &str = "eip155:8453";

@@ -4,9 +4,9 @@ use std::fs::{File, FileTimes};
 
 use serde_json::{Value, json};
 
-use crate::metrics::sum;
-use crate::pricing::{file, free, paid};
-use crate::stage::Stage;
+use crate::reload::metrics::sum;
+use crate::reload::pricing::{file, free, paid};
+use crate::reload::stage::Stage;
 
 /// The key or the words by which a rejected file is explained, and its line.
 struct Broken {

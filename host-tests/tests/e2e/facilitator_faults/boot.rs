@@ -1,10 +1,10 @@
 //! A facilitator that is not there when everything else starts.
 
+use crate::common::{DevFacilitator, Payment, Request, Tally, assert_workers_live};
 use farebox_core::metrics::Family;
-use farebox_host_tests::e2e::{DevFacilitator, Payment, Request, Tally, assert_workers_live};
 use xtask::stack::{Facilitator, Options, Part, Stack};
 
-use crate::{assert_served, options};
+use crate::facilitator_faults::{assert_served, options};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paid_routes_stay_closed_until_the_facilitator_says_what_it_supports() {

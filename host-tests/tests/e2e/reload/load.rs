@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::task::JoinHandle;
 
-use crate::buyer::{Buyer, Reply};
-use crate::metrics::{Watcher, of_offer, sum};
-use crate::pricing::{file, free, paid};
-use crate::stage::Stage;
+use crate::reload::buyer::{Buyer, Reply};
+use crate::reload::metrics::{Watcher, of_offer, sum};
+use crate::reload::pricing::{file, free, paid};
+use crate::reload::stage::Stage;
 
 const RELOADS: u32 = 20;
 /// Breath between two requests of a connection, so that the load is one and the machine still answers.

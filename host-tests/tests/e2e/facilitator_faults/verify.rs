@@ -1,9 +1,9 @@
 //! `/verify` fails: the request is closed, nothing is settled, and the payment is as good as before.
 
-use farebox_host_tests::e2e::{Calls, Payment, Request, assert_workers_live};
+use crate::common::{Calls, Payment, Request, assert_workers_live};
 use xtask::stack::Part;
 
-use crate::{
+use crate::facilitator_faults::{
     End, Fault, SLACK, Scene, VERIFY_TIMEOUT, assert_error, assert_new_terms, assert_served, failure, fault,
     labelled, one_sale, restart_facilitator, sale_after, texts,
 };

@@ -7,8 +7,8 @@ mod numbers;
 mod purchase;
 mod raw;
 
-pub use facilitator::DevFacilitator;
-pub use health::assert_workers_live;
-pub use numbers::{Calls, Tally};
-pub use purchase::Payment;
-pub use raw::{Answer, Request, exchange, text};
+pub(crate) use facilitator::DevFacilitator;
+pub(crate) use health::assert_workers_live;
+pub(crate) use numbers::{Calls, Tally};
+pub(crate) use purchase::Payment;
+pub(crate) use raw::{Answer, Request, exchange, text};

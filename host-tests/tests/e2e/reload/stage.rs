@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use xtask::stack::{Options, Scrape, Stack};
 
-use crate::buyer::Buyer;
+use crate::reload::buyer::Buyer;
 
 /// The promise of a reload: from the change of the file to the last trace of what it removed.
 pub(crate) const BOUND: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ const CONNECTIONS: usize = 40;
 
 /// Asserts that no VM was lost since Envoy started: none panicked, none was replaced, and both workers
 /// answer on `free` (a path that costs nothing) and `paid` (one that does).
-pub async fn assert_workers_live(stack: &Stack, free: &str, paid: &str) {
+pub(crate) async fn assert_workers_live(stack: &Stack, free: &str, paid: &str) {
     let before = connections(stack).await;
     for number in 0..CONNECTIONS {
         let (path, expected) = if number % 2 == 0 { (free, 200) } else { (paid, 402) };

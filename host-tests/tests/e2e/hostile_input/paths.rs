@@ -1,9 +1,9 @@
 //! Other spellings of a paid path, other methods, other ways to name what is asked for.
 
-use farebox_host_tests::e2e::Request;
+use crate::common::Request;
 use serde_json::json;
 
-use crate::Scene;
+use crate::hostile_input::Scene;
 
 /// Spellings of a paid path, or ways into it, that at least one program somewhere served unpaid. None of
 /// them may reach the upstream. With the status of the filter, where nothing before it refuses.

@@ -9,9 +9,7 @@ mod identity;
 mod paths;
 mod payments;
 
-use farebox_host_tests::e2e::{
-    Answer, DevFacilitator, Payment, Request, assert_workers_live, exchange, text,
-};
+use crate::common::{Answer, DevFacilitator, Payment, Request, assert_workers_live, exchange, text};
 use serde_json::{Value, json};
 use xtask::stack::{Options, Stack};
 

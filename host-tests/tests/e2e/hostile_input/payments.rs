@@ -1,10 +1,10 @@
 //! Payments that are none, absurd ones, odd ones, and large ones.
 
+use crate::common::{Payment, Request};
 use farebox_core::protocol::encode_base64;
-use farebox_host_tests::e2e::{Payment, Request};
 use serde_json::{Value, json};
 
-use crate::{Scene, at_upstream};
+use crate::hostile_input::{Scene, at_upstream};
 
 fn payment_header(value: impl AsRef<[u8]>) -> Request {
     Request::get("/paid/a").header("payment-signature", value)

@@ -1,10 +1,10 @@
 //! `/settle` fails: refused where that is certain, else unknown until a resend decides it.
 
-use farebox_host_tests::e2e::{Answer, Calls, Payment, Tally, assert_workers_live};
+use crate::common::{Answer, Calls, Payment, Tally, assert_workers_live};
 use serde_json::{Value, json};
 use xtask::stack::{Part, Stack};
 
-use crate::{
+use crate::facilitator_faults::{
     End, Fault, SETTLE_TIMEOUT, SLACK, Scene, VERIFY_TIMEOUT, assert_error, assert_new_terms, assert_served,
     failure, fault, labelled, one_sale, restart_facilitator, sale_after, texts,
 };

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::metrics::of_offer;
-use crate::pricing::{file, paid};
-use crate::stage::Stage;
+use crate::reload::metrics::of_offer;
+use crate::reload::pricing::{file, paid};
+use crate::reload::stage::Stage;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_under_way_is_not_cut_by_reloads() {

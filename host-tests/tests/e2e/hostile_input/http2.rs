@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Scene, at_upstream};
+use crate::hostile_input::{Scene, at_upstream};
 
 pub(crate) async fn http_2_is_priced_like_any_other(scene: &Scene) {
     let tcp = tokio::net::TcpStream::connect(scene.stack.proxy_address()).await.unwrap();

@@ -1,9 +1,9 @@
 //! Where a request begins and ends, and in which version of the protocol.
 
-use farebox_host_tests::e2e::exchange;
+use crate::common::exchange;
 use serde_json::json;
 
-use crate::Scene;
+use crate::hostile_input::Scene;
 
 pub(crate) async fn no_framing_bypasses_payment(scene: &Scene) {
     let second = "GET /paid/hidden HTTP/1.1\r\nhost: shop.example\r\n\r\n";

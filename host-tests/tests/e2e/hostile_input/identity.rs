@@ -1,8 +1,8 @@
 //! Nobody can say who paid but the filter, and a payment header has one name and stays here.
 
-use farebox_host_tests::e2e::Request;
+use crate::common::Request;
 
-use crate::{Scene, at_upstream};
+use crate::hostile_input::{Scene, at_upstream};
 
 pub(crate) async fn nobody_can_say_who_paid(scene: &Scene, underscores: bool) {
     const LIE: &str = "0x1111111111111111111111111111111111111111";

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// A request that is written as it stands: nothing is checked, escaped or added but `Host`.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     method: Vec<u8>,
     target: Vec<u8>,
     headers: Vec<(Vec<u8>, Vec<u8>)>,
@@ -16,17 +16,17 @@ pub struct Request {
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Status; 0 if the connection ended before any.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Header lines, names in lower case.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
     /// The body as far as it came.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Whether the body came to its announced end.
-    pub complete: bool,
+    pub(crate) complete: bool,
     /// From the connection to the last byte.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// Longest answer time of a request that is not about waiting.
@@ -36,24 +36,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Request {
     /// A GET.
-    pub fn get(target: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn get(target: impl AsRef<[u8]>) -> Self {
         Self::new("GET", target)
     }
 
     /// Any method and target.
-    pub fn new(method: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn new(method: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         Self { method: method.as_ref().to_vec(), target: target.as_ref().to_vec(), headers: Vec::new() }
     }
 
     /// One more header line.
     #[must_use]
-    pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.as_ref().to_vec(), value.as_ref().to_vec()));
         self
     }
 
     /// The bytes on the wire.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = [&self.method[..], b" ", &self.target, b" HTTP/1.1\r\n"].concat();
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"host")) {
             out.extend_from_slice(b"host: shop.example\r\n");
@@ -66,12 +66,12 @@ impl Request {
     }
 
     /// Sends it and reads the answer. Panics if there is neither an answer nor an end for too long.
-    pub fn send(&self, to: SocketAddr) -> Answer {
+    pub(crate) fn send(&self, to: SocketAddr) -> Answer {
         exchange(to, &self.bytes())
     }
 
     /// Sends it and leaves the connection open.
-    pub fn begin(&self, to: SocketAddr) -> TcpStream {
+    pub(crate) fn begin(&self, to: SocketAddr) -> TcpStream {
         let mut stream = connect(to);
         stream.write_all(&self.bytes()).expect("a fresh connection takes a request");
         stream
@@ -79,7 +79,7 @@ impl Request {
 }
 
 /// Sends bytes on a new connection and reads one answer.
-pub fn exchange(to: SocketAddr, bytes: &[u8]) -> Answer {
+pub(crate) fn exchange(to: SocketAddr, bytes: &[u8]) -> Answer {
     let began = Instant::now();
     let mut stream = connect(to);
     // A proxy that refuses early may close before everything is written; its answer counts.
@@ -175,7 +175,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 /// Bytes for a message.
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -183,37 +183,37 @@ pub fn text(bytes: &[u8]) -> String {
 
 impl Answer {
     /// The first line of a header as text.
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.headers.iter().find(|(has, _)| has == name).map(|(_, value)| text(value))
     }
 
     /// The body as JSON, `null` if it is none.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// A header of base64 JSON, decoded; `null` if it is not there.
-    pub fn decoded(&self, name: &str) -> Value {
+    pub(crate) fn decoded(&self, name: &str) -> Value {
         let Some(value) = self.header(name) else { return Value::Null };
         let json = farebox_core::protocol::decode_base64(value.as_bytes()).expect("base64");
         serde_json::from_slice(&json).expect("JSON")
     }
 
     /// The receipt: both headers are there with the same value, or neither.
-    pub fn receipt(&self) -> Value {
+    pub(crate) fn receipt(&self) -> Value {
         assert_eq!(self.header("payment-response"), self.header("x-payment-response"));
         self.decoded("payment-response")
     }
 
     /// Whether it asks for (another) payment, in its headers or its body.
-    pub fn challenges(&self) -> bool {
+    pub(crate) fn challenges(&self) -> bool {
         let accepts = find(&self.body, b"\"accepts\"").is_some();
         assert_eq!(self.header("payment-required").is_some(), accepts, "{}", text(&self.body));
         accepts
     }
 
     /// For messages: status, headers and the start of the body.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let body = text(&self.body[..self.body.len().min(600)]);
         let headers: Vec<String> =
             self.headers.iter().map(|(name, value)| format!("{name}: {}", text(value))).collect();
