@@ -52,7 +52,7 @@ pub fn release(package: &str, features: &[&str]) -> Result<PathBuf> {
 }
 
 fn cargo(args: &[&str]) -> Result<()> {
-    shell::run(Command::new(paths::cargo()).args(args).args(["--quiet"]).current_dir(paths::workspace()))
+    shell::run(Command::new(paths::cargo()).args(args).current_dir(paths::workspace()))
 }
 
 /// Copies by rename, so that a program that is running keeps its old file.

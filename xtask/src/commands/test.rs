@@ -63,14 +63,14 @@ fn format() -> Result<()> {
 }
 
 fn lints() -> Result<()> {
-    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
 /// The guests as they are built: for the target and without what tests may do.
 fn filter_lints() -> Result<()> {
     let guests = ["--package", "farebox-core", "--package", "farebox-envoy"];
     let arguments =
-        [&["clippy", "--quiet", "--target", "wasm32-wasip1"][..], &guests[..], &["--", "-D", "warnings"][..]];
+        [&["clippy", "--target", "wasm32-wasip1"][..], &guests[..], &["--", "-D", "warnings"][..]];
     cargo(&arguments.concat())
 }
 
@@ -115,7 +115,7 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 fn nextest(filter: &str) -> Result<()> {
     let program = tools::nextest()?;
     let status = Command::new(program)
-        .args(["nextest", "run", "--workspace", "--no-fail-fast", "--cargo-quiet", "--filterset", filter])
+        .args(["nextest", "run", "--workspace", "--no-fail-fast", "--filterset", filter])
         .stdin(Stdio::null())
         .current_dir(paths::workspace())
         .status()

@@ -19,7 +19,7 @@ pub fn nextest() -> Result<PathBuf> {
         shell::say("building cargo-nextest from source takes some minutes, once");
         shell::run(
             Command::new(paths::cargo())
-                .args(["install", "--quiet", "--locked", "cargo-nextest", "--version", VERSION, "--root"])
+                .args(["install", "--locked", "cargo-nextest", "--version", VERSION, "--root"])
                 .arg(dir)
                 .env_remove("CARGO_TARGET_DIR")
                 .current_dir(std::env::temp_dir()),

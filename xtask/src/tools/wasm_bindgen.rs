@@ -25,7 +25,7 @@ fn build(dir: &Path) -> Result<()> {
     // Not --locked: the lock file inside the published crate names a release that is no longer served.
     shell::run(
         Command::new(paths::cargo())
-            .args(["install", "--quiet", "wasm-bindgen-cli", "--version", VERSION, "--root"])
+            .args(["install", "wasm-bindgen-cli", "--version", VERSION, "--root"])
             .arg(dir)
             .env_remove("CARGO_TARGET_DIR")
             .current_dir(std::env::temp_dir()),
