@@ -52,7 +52,7 @@ impl Stream {
 
     fn request_head(&mut self) -> Result<Action, Status> {
         let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders)?;
-        let transport = transport(self.deployment.rules.settings.require_secure_transport)?;
+        let transport = transport(&headers, self.deployment.rules.settings.require_secure_transport)?;
         let head = RequestHead { headers: &headers, transport };
         let turn = exchange::begin(&self.deployment.rules, &head, clock::now()?);
         self.carry_out(turn, Side::Request)
@@ -215,11 +215,15 @@ impl HttpContext for Stream {
     }
 }
 
-/// How the request arrived. The peer costs a host call and only matters where plaintext is refused.
-fn transport(needs_peer: bool) -> Result<Transport, Status> {
+/// How the request arrived. Each fact costs a host call and decides only where plaintext is refused.
+/// Otherwise TLS gives a challenge's URL its scheme, unless Envoy said it in `x-forwarded-proto`.
+fn transport(headers: &[(String, Vec<u8>)], secure_only: bool) -> Result<Transport, Status> {
+    if !secure_only && headers.iter().any(|(name, _)| name == "x-forwarded-proto") {
+        return Ok(Transport::default());
+    }
     let property = |path: [&str; 2]| hostcalls::get_property(path.to_vec());
     let tls = property(["connection", "tls_version"])?.is_some_and(|version| !version.is_empty());
-    let peer = if needs_peer {
+    let peer = if secure_only {
         let address = property(["source", "address"])?.unwrap_or_default();
         core::str::from_utf8(&address)
             .ok()

@@ -36,6 +36,8 @@ pub struct Challenge {
 /// A v2 challenge in pieces; see [`Parts::render`].
 #[derive(Debug, Clone)]
 struct Parts {
+    /// [`opening`] of a challenge nobody failed yet.
+    opening: Box<str>,
     /// From after `url` to before the members of `extensions`, without the opening of `extensions`.
     after_url: Box<str>,
     /// Members of `extensions`, without braces; may be empty.
@@ -149,15 +151,20 @@ impl Parts {
         );
         let sponsored = options.iter().any(|option| option.gas_sponsoring);
         let extensions = if sponsored { GAS_SPONSORING } else { "" };
-        Self { after_url: after_url.into(), extensions: extensions.into() }
+        let opening = opening(PAYMENT_REQUIRED).into();
+        Self { opening, after_url: after_url.into(), extensions: extensions.into() }
     }
 
     fn render(&self, quoted_url: &str, failure: Option<&PaymentFailure>) -> String {
-        let error = failure.map_or(PAYMENT_REQUIRED, |failure| &failure.error);
-        [&opening(error), quoted_url, &self.after_url, &self.extensions_member(failure), "}"].concat()
+        let failed = failure.map(|failure| opening(&failure.error));
+        let opening = failed.as_deref().unwrap_or(&self.opening);
+        [opening, quoted_url, &self.after_url, &self.extensions_member(failure), "}"].concat()
     }
 
     fn extensions_member(&self, failure: Option<&PaymentFailure>) -> String {
+        if self.extensions.is_empty() && failure.is_none() {
+            return String::new();
+        }
         let failure = failure.map(|failure| {
             let extension = FailureExtension {
                 reason: &failure.reason,
@@ -171,9 +178,6 @@ impl Parts {
             .chain(failure.as_deref())
             .filter(|text| !text.is_empty())
             .collect();
-        if members.is_empty() {
-            return String::new();
-        }
         format!(",\"extensions\":{{{}}}", members.join(","))
     }
 }

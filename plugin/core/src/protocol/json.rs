@@ -42,6 +42,10 @@ pub(super) fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 /// A text as JSON string with its quotes.
 pub(super) fn quoted(text: &str) -> String {
+    // Nearly every URL: nothing in it has to be escaped.
+    if text.bytes().all(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        return ["\"", text, "\""].concat();
+    }
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
 }
 
@@ -62,6 +66,14 @@ mod tests {
         assert!(check_depth(&nested(MAX_DEPTH + 1)).is_err());
         assert_eq!(check_depth(&format!("[\"{}\\\"{}\"]", "[".repeat(50), "{".repeat(50))), Ok(()));
         assert_eq!(check_depth(&"[]".repeat(100)), Ok(()));
+    }
+
+    #[test]
+    fn a_quoted_text_reads_back_as_itself() {
+        let all: String = (0..=255_u8).map(char::from).collect();
+        for text in ["", "plain", "a\"b", "a\\b", "line\nline", "\u{0}", "\u{1f}", "\u{7f}", "€", &all] {
+            assert_eq!(quoted(text), serde_json::to_string(text).unwrap());
+        }
     }
 
     #[test]

@@ -35,6 +35,12 @@ pub fn canonicalize(target: &[u8]) -> Result<CanonicalPath, AmbiguousPath> {
     if query.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(AmbiguousPath("the query holds a control character"));
     }
+    if is_plain(raw)
+        && query.len() == rest.len()
+        && let Ok(path) = core::str::from_utf8(raw)
+    {
+        return Ok(CanonicalPath { path: path.to_owned(), rewritten: None, query: query.to_owned() });
+    }
     let path = canonical_text(raw)?;
     let encoded = encode(&path, raw);
     let unchanged = encoded.as_bytes() == raw && query.len() == rest.len();
@@ -42,6 +48,17 @@ pub fn canonicalize(target: &[u8]) -> Result<CanonicalPath, AmbiguousPath> {
     let query = query.to_owned();
     drop(encoded);
     Ok(CanonicalPath { path: path.into_owned(), rewritten, query })
+}
+
+/// Whether a path is so ordinary that it certainly is its own canonical form, as nearly all are: only
+/// bytes nobody decodes, no empty segment, none that starts with a dot, no parameters.
+fn is_plain(raw: &[u8]) -> bool {
+    let mut last = 0;
+    raw.first() == Some(&b'/')
+        && raw.iter().all(|&byte| {
+            let starts = std::mem::replace(&mut last, byte) == b'/';
+            is_path_byte(byte) && byte != b';' && !(starts && matches!(byte, b'/' | b'.'))
+        })
 }
 
 /// The canonical, decoded form of a path without query. Borrowed if nothing had to change.

@@ -199,3 +199,24 @@ fn no_accepted_path_has_dot_segments_empty_segments_or_control_characters() {
         }
     }
 }
+
+#[test]
+fn a_path_that_looks_plain_is_its_own_canonical_form() {
+    let alphabet = b"/.a%;\\ #?*\x7f\xff~";
+    let mut plain = 0;
+    for length in 0..5_u32 {
+        for number in 0..alphabet.len().pow(length) {
+            let letter = |place| alphabet[number / alphabet.len().pow(place) % alphabet.len()];
+            let raw: Vec<u8> = b"/".iter().copied().chain((0..length).map(letter)).collect();
+            if is_plain(&raw) {
+                let path = canonical_text(&raw).unwrap();
+                assert_eq!(path.as_bytes(), raw);
+                assert_eq!(encode(&path, &raw).as_bytes(), raw);
+                plain += 1;
+            }
+        }
+    }
+    assert!(plain > 100, "{plain}");
+    assert!(!is_plain(b""));
+    assert!(!is_plain(b"a"));
+}
