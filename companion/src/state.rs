@@ -170,7 +170,7 @@ impl Attempt {
 // === impl ReloadResult ===
 
 impl ReloadResult {
-    /// Every result, in contract order.
+    /// Every result, in exposition order.
     pub const ALL: [Self; 3] = [Self::Applied, Self::Unchanged, Self::Rejected];
 
     /// The label value.

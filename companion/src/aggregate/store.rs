@@ -74,7 +74,7 @@ const UPTIME_TOLERANCE: u64 = 2;
 // === impl DropReason ===
 
 impl DropReason {
-    /// Every reason, in contract order.
+    /// Every reason, in exposition order.
     pub const ALL: [Self; 3] = [Self::Pruned, Self::StaleGeneration, Self::Malformed];
 
     /// The label value.

@@ -65,7 +65,7 @@ pub struct SettingsError(pub String);
 const DEFAULT_PRICING: &str = "/config/pricing.yaml";
 /// Default address, all interfaces as the original does.
 const DEFAULT_LISTEN: &str = ":8080";
-/// The contract wants values at most this old.
+/// Values in `/metrics` are at most this old.
 const MAX_SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest `proxy_instance` label.
 const MAX_PROXY_NAME: usize = 63;

@@ -22,7 +22,7 @@ pub enum AmountError {
     TooLarge,
 }
 
-/// Why a decimal price cannot be an amount (contract section 3.5).
+/// Why a decimal price cannot be an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PriceError {
     /// Not `[0-9]+(\.[0-9]+)?` of at most 78 digits (`bad_price`).

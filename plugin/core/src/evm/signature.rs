@@ -5,7 +5,7 @@ use sha3::{Digest, Keccak256};
 
 use super::{Address, B256};
 
-/// What the bytes of a signature allow to be decided here (x402 reference section 7.4).
+/// What the bytes of a signature allow to be decided here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureClass {
     /// 65 bytes with canonical r, s and v: recovery decides. `v` is normalised to 27 or 28.

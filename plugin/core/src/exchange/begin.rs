@@ -1,4 +1,4 @@
-//! The request head: path, route, gate, challenge, local checks (contract 6.2 rows 1 to 14).
+//! The request head: path, route, gate, challenge, local checks.
 
 use std::sync::Arc;
 
@@ -168,7 +168,7 @@ impl Stage<'_> {
             || (settings.trust_forwarded && self.seen.forwarded_https())
             || self.head.transport.peer.is_some_and(is_private)
     }
-    /// Rows 12 to 14: decode, match, check.
+    /// Decode, match, check.
     fn attempt(&self, value: &[u8], in_signature: bool, url: &str) -> Result<Reserving, Box<Refusal>> {
         let settings = &self.rules.settings;
         let payment = Payment::decode(value, in_signature, settings.max_payment_bytes).map_err(|error| {

@@ -1,5 +1,5 @@
-//! From a checked payment to the upstream: reservation, verify, settle-first (rows 15 to 22), and the
-//! call that settles after the upstream answered (rows 28 to 30).
+//! From a checked payment to the upstream: reservation, verify, settle-first, and the
+//! call that settles after the upstream answered.
 
 use super::attempt::{Attempt, Keys, call_stamp};
 use super::refusal::Cause;
@@ -265,7 +265,7 @@ impl Settling {
         }
     }
 
-    /// Row 28, or row 22 where settlement comes first.
+    /// With the response held, or before the upstream where settlement comes first.
     fn settled(self, transaction: String) -> Turn {
         let mut stamps = self.stamps(CallOutcome::Success);
         let Self { mut attempt, when, now, .. } = self;
@@ -291,7 +291,7 @@ impl Settling {
         Turn { stamps, keys, next }
     }
 
-    /// Row 29.
+    /// A definite no: the payment is free again.
     fn refused(self, reason: &str) -> Turn {
         let mut stamps = self.stamps(CallOutcome::Refused);
         let Self { attempt, when, .. } = self;
@@ -303,7 +303,7 @@ impl Settling {
         attempt.refuse(Cause::SettlementRejected, &told, stamps, keys)
     }
 
-    /// The one identical repeat of row 30.
+    /// The one identical repeat of a call that was answered "pending".
     fn repeat(self, transaction: String, stamps: Vec<Stamp>) -> Turn {
         let Self { attempt, body, when, now, .. } = self;
         let keys = vec![attempt.key(KeyChange::Settling)];
@@ -312,7 +312,7 @@ impl Settling {
         Turn { stamps, keys, next: Next::Call(Box::new(calling)) }
     }
 
-    /// Row 30. Counted as unresolved once for each key: a repeat of an earlier attempt was counted then.
+    /// Nobody knows whether money moved. Counted as unresolved once for each key: a repeat of an earlier attempt was counted then.
     fn unknown(self, answered: Option<String>, mut stamps: Vec<Stamp>) -> Turn {
         let Self { attempt, when, pending, .. } = self;
         let mut transaction = answered.or(pending);

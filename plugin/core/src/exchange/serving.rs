@@ -1,4 +1,4 @@
-//! From the upstream to the client: settle at the response head, release, delivery (rows 23 to 34).
+//! From the upstream to the client: settle at the response head, release, delivery.
 
 use super::attempt::Attempt;
 use super::paying::settle_at_response;
@@ -113,7 +113,7 @@ impl Upstream {
     }
 }
 
-/// Rows 23 to 28: verified, not settled.
+/// Verified, not settled.
 fn unsettled(
     attempt: Box<Attempt>,
     body: Vec<u8>,
@@ -142,7 +142,7 @@ fn unsettled(
     }
 }
 
-/// Rows 22 and 17 went well, so the charge is counted; now row 34 decides what is owed.
+/// The settlement before the upstream went well, so the charge is counted; the answer decides what is owed.
 fn settled_before(
     attempt: Box<Attempt>,
     transaction: String,
@@ -165,7 +165,7 @@ fn settled_before(
     }
 }
 
-/// Row 16: paid earlier, so only a good answer uses the payment up.
+/// Paid earlier, so only a good answer uses the payment up.
 fn redeemed(attempt: Box<Attempt>, transaction: String, verdict: Verdict, head: &ResponseHead<'_>) -> Turn {
     let failed = vec![attempt.stamp(TupleCounter::UpstreamFailedAfterVerify)];
     let owed = vec![attempt.key(KeyChange::Owed { transaction: transaction.clone() })];

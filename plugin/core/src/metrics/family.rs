@@ -1,4 +1,5 @@
-//! The public families: names, types, help and labels, byte for byte as the contract has them.
+//! The public families: names, types, help and labels. They are interface: dashboards, recording
+//! rules and alerts written for the verifier Farebox takes the place of find them unchanged.
 
 /// Prefix of every public family.
 pub const PREFIX: &str = "obol_x402_verifier_";
@@ -18,7 +19,7 @@ pub enum Kind {
     Histogram,
 }
 
-/// Every family of contract sections 1.2 and 1.6.
+/// Every family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each variant is its family's name; `help` is the documentation")]
 pub enum Family {

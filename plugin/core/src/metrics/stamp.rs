@@ -10,7 +10,7 @@ macro_rules! closed_set {
         #[allow(missing_docs, reason = "each variant is its label value")]
         pub enum $name { $($variant),+ }
         impl $name {
-            /// Every value, in contract order.
+            /// Every value, in exposition order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
             /// How many values there are.
             pub const COUNT: usize = Self::ALL.len();
@@ -31,7 +31,7 @@ macro_rules! closed_set {
 }
 
 closed_set! {
-    /// `reason` of `payment_failure_reasons_total` (contract 1.4).
+    /// `reason` of `payment_failure_reasons_total`: a closed set.
     FailureReason {
         InvalidPaymentHeader => "invalid_payment_header",
         NoMatchingRequirement => "no_matching_requirement",
@@ -88,7 +88,7 @@ closed_set! {
 }
 
 /// A counter a proxy keeps per tuple. `payment_failed_total` is not among them: it is the sum over its
-/// reasons, so identity I2 holds by construction. The unresolved gauge is the difference of two counters,
+/// reasons, so the two can never disagree. The unresolved gauge is the difference of two counters,
 /// so that every host value is cumulative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each variant is its public family's name")]

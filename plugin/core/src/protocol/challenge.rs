@@ -51,7 +51,7 @@ enum Body {
     V1(Vec<Box<str>>),
 }
 
-/// Why the attempt before this challenge failed (`extensions.paymentFailure`, contract 6.3).
+/// Why the attempt before this challenge failed (`extensions.paymentFailure`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentFailure {
     /// Text of the top-level `error`, e.g. `Payment verification failed: …`.

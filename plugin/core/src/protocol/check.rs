@@ -46,14 +46,14 @@ pub struct Checked {
     pub forward_signature: Vec<u8>,
 }
 
-/// A failed local check: 402 `payment_invalid` with this protocol code (x402 reference section 14).
+/// A failed local check: 402 `payment_invalid` with this protocol code, as the x402 specification names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
     /// e.g. `invalid_exact_evm_payload_signature`.
     pub code: &'static str,
 }
 
-/// Checks scheme, fields, recipient, times, value and signature, cheapest first (x402 reference 7.2, 8).
+/// Checks scheme, fields, recipient, times, value and signature, cheapest first.
 /// `now` is Unix seconds.
 pub fn check(
     payment: &Payment,

@@ -1,4 +1,4 @@
-//! What is sent to a facilitator and how its replies are read (x402 reference section 13).
+//! What is sent to a facilitator and how its replies are read.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -132,7 +132,7 @@ pub enum VerifyOutcome {
     },
     /// Anything else that was answered.
     Failed {
-        /// Whether a new attempt is worth it: 429, 502, 503, 504 without `unexpected_error` (row 20).
+        /// Whether a new attempt is worth it: 429, 502, 503, 504 without `unexpected_error`.
         retriable: bool,
     },
 }

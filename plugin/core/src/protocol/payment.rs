@@ -7,7 +7,8 @@ use super::proof::read_proof;
 use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization};
 use crate::members::{Members, read_text};
 
-/// Protocol version of a payment. The payload decides, not the header it came in (contract 6.6).
+/// Protocol version of a payment. The payload decides, not the header it came in: buyers exist that
+/// send version 2 in `X-PAYMENT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// `x402Version: 1`.
@@ -27,7 +28,7 @@ pub struct Accepted {
     pub terms: Option<AcceptedTerms>,
 }
 
-/// The members of a v2 `accepted` that are compared with an option (contract 6.6).
+/// The members of a v2 `accepted` that are compared with an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedTerms {
     /// Atomic amount, compared as text.
@@ -43,7 +44,7 @@ pub struct AcceptedTerms {
 }
 
 /// The scheme-specific part. Malformed fields inside it are not a malformed header: the request gets
-/// a 402 with `invalid_payload`, after the option was matched (x402 reference section 15).
+/// a 402 with `invalid_payload`, after the option was matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     /// EIP-3009.

@@ -1,4 +1,4 @@
-//! One way to pay, from the words of the file to our own requirement (contract sections 3.4, 3.5 and 5).
+//! One way to pay, from the words of the file to our own requirement.
 
 use super::load::{Finding, Severity};
 use super::pricing_file::{At, Money};

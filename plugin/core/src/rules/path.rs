@@ -1,4 +1,4 @@
-//! Paths as the proxy routes them: decoded once, collapsed, or refused (contract section 4).
+//! Paths as the proxy routes them: decoded once, collapsed, or refused.
 //!
 //! Every form that two programs could read differently is refused instead of guessed at, and when
 //! reading changed the path, the upstream is sent the form that was read. So nothing can be priced as

@@ -1,4 +1,4 @@
-//! Path patterns: exact, prefix or glob, and which paths each takes (contract section 4).
+//! Path patterns: exact, prefix or glob, and which paths each takes.
 
 #[cfg(any(test, feature = "pricing-file"))]
 use super::path::canonical_text;

@@ -180,7 +180,7 @@ pub struct PublicPath {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PushedRoute {
-    /// Normalised pattern (contract section 4).
+    /// Normalised pattern; see [`super::canonicalize`].
     pub pattern: String,
     /// What it asks for.
     pub gate: Gate,

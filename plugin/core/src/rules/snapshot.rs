@@ -4,7 +4,7 @@ use super::{FORMAT, Facilitator, Gate, HttpUrl, PushedRoute, PushedRules, Settin
 use crate::evm::{B256, keccak256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why a route or option was left out (contract section 3.6).
+/// Why a route or option was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each name is the reason's own text")]
 pub enum SkipReason {

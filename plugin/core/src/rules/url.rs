@@ -98,7 +98,7 @@ impl HttpUrl {
         LOCAL_HOSTS.contains(&self.host.as_str())
     }
 
-    /// Whether buyers may be told this host: it is not local, private or internal (contract 6.3).
+    /// Whether buyers may be told this host: it is not local, private or internal.
     pub fn is_public(&self) -> bool {
         match self.host.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => is_public_v4(ip),

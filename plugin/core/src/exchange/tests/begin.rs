@@ -1,4 +1,4 @@
-//! Rows 1 to 14: what is decided by the request alone.
+//! What is decided by the request alone.
 
 use super::host::{End, Host, Request, request};
 use super::world::{START, Terms, Wallet, payment, pushed, rules_with};
@@ -27,7 +27,7 @@ fn assert_refused(request: &Request, status: u16, reason: &str, stamps: &str) {
 }
 
 #[test]
-fn row_1_without_rules_everything_is_refused() {
+fn without_rules_everything_is_refused() {
     let mut host = Host::with_rules(Arc::new(RuleSet::closed()));
     for path in ["/paid/a", "/free/a", "/", "/../x"] {
         let story = host.play(&request(path), &super::host::ok());
@@ -39,7 +39,7 @@ fn row_1_without_rules_everything_is_refused() {
 }
 
 #[test]
-fn row_1_paid_routes_wait_for_the_facilitator_and_free_ones_do_not() {
+fn paid_routes_wait_for_the_facilitator_and_free_ones_do_not() {
     let mut host = Host::with_rules(rules_with(|p| p.facilitator.as_mut().unwrap().ready = false));
     let story = host.play(&request("/paid/a").paying(&payment(1)), &super::host::ok());
     assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
@@ -49,21 +49,21 @@ fn row_1_paid_routes_wait_for_the_facilitator_and_free_ones_do_not() {
 }
 
 #[test]
-fn row_2_an_ambiguous_path_is_refused() {
+fn an_ambiguous_path_is_refused() {
     for path in ["/paid%2Fa", "/paid/%00", "paid", "", "/free/%2e%2e/paid/a", "/a\\b", "/%zz"] {
         assert_refused(&request(path), 400, "ambiguous_path", "Blocked(AmbiguousPath)");
     }
 }
 
 #[test]
-fn row_3_an_unruled_path_below_a_paid_prefix_is_refused_even_where_others_pass() {
+fn an_unruled_path_below_a_paid_prefix_is_refused_even_where_others_pass() {
     assert_refused(&request("/guarded/x"), 403, "protected_prefix", "Blocked(ProtectedPrefix)");
     let mut host = Host::with_rules(rules_with(|p| p.settings.unmatched = Unmatched::Pass));
     assert_eq!(refusal(&mut host, &request("/PAID/x")).0, 403);
 }
 
 #[test]
-fn row_4_an_unruled_path_is_not_found_or_passed_with_only_identity_stripped() {
+fn an_unruled_path_is_not_found_or_passed_with_only_identity_stripped() {
     assert_refused(&request("/elsewhere"), 404, "unmatched", "Blocked(Unmatched)");
     let mut host = Host::with_rules(rules_with(|p| p.settings.unmatched = Unmatched::Pass));
     let request = request("/else//where?q=1")
@@ -79,12 +79,12 @@ fn row_4_an_unruled_path_is_not_found_or_passed_with_only_identity_stripped() {
 }
 
 #[test]
-fn row_5_a_route_left_out_at_load_is_refused() {
+fn a_route_left_out_at_load_is_refused() {
     assert_refused(&request("/broken"), 403, "route_misconfigured", "Blocked(RouteSkipped)@0");
 }
 
 #[test]
-fn row_6_a_free_route_is_forwarded_without_payment_and_payer() {
+fn a_free_route_is_forwarded_without_payment_and_payer() {
     let mut host = Host::new();
     let request = request("/free//a?x=%41")
         .paying(&payment(1))
@@ -101,12 +101,12 @@ fn row_6_a_free_route_is_forwarded_without_payment_and_payer() {
 }
 
 #[test]
-fn row_7_sign_in_routes_are_closed() {
+fn sign_in_routes_are_closed() {
     assert_refused(&request("/auth"), 403, "auth_gate_unsupported", "Blocked(AuthUnsupported)@0");
 }
 
 #[test]
-fn row_8_an_upgrade_needs_an_upfront_option_and_is_refused_before_any_challenge() {
+fn an_upgrade_needs_an_upfront_option_and_is_refused_before_any_challenge() {
     let stamps = "Blocked(UpgradeRefused)@0";
     let upgrade = |path| request(path).with("upgrade", "websocket");
     assert_refused(&upgrade("/paid/a"), 501, "upgrade_unsupported", stamps);
@@ -117,7 +117,7 @@ fn row_8_an_upgrade_needs_an_upfront_option_and_is_refused_before_any_challenge(
 }
 
 #[test]
-fn row_9_a_preflight_is_forwarded_unpriced_with_its_origin() {
+fn a_preflight_is_forwarded_unpriced_with_its_origin() {
     let mut host = Host::new();
     let preflight = request("/paid/a")
         .method("OPTIONS")
@@ -134,7 +134,7 @@ fn row_9_a_preflight_is_forwarded_unpriced_with_its_origin() {
 }
 
 #[test]
-fn row_10_no_payment_is_answered_with_the_terms() {
+fn no_payment_is_answered_with_the_terms() {
     let mut host = Host::new();
     for request in [
         request("/paid/a?q=1"),
@@ -159,7 +159,7 @@ fn row_10_no_payment_is_answered_with_the_terms() {
 }
 
 #[test]
-fn row_10_head_gets_the_terms_as_headers_and_its_payment_is_ignored() {
+fn head_gets_the_terms_as_headers_and_its_payment_is_ignored() {
     let mut host = Host::new();
     let get = host.play(&request("/paid/a"), &super::host::ok());
     for head in
@@ -173,7 +173,7 @@ fn row_10_head_gets_the_terms_as_headers_and_its_payment_is_ignored() {
 }
 
 #[test]
-fn row_11_a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
+fn a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
     let peer = |ip: &str| Transport { tls: false, peer: Some(ip.parse().unwrap()) };
     let stage = |transport, proto: &str, trust| {
         let mut host = Host::with_rules(rules_with(|p| {
@@ -213,7 +213,7 @@ fn row_11_a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
 }
 
 #[test]
-fn row_12_a_header_that_is_no_payment_is_a_bad_request() {
+fn a_header_that_is_no_payment_is_a_bad_request() {
     let good = payment(1);
     let cases = [
         request("/paid/a").paying("!!!"),
@@ -238,7 +238,7 @@ fn row_12_a_header_that_is_no_payment_is_a_bad_request() {
 }
 
 #[test]
-fn row_12_with_both_headers_payment_signature_counts_alone() {
+fn with_both_headers_payment_signature_counts_alone() {
     let mut host = Host::new();
     let story =
         host.play(&request("/paid/a").with("x-payment", payment(1)).paying("junk"), &super::host::ok());
@@ -249,7 +249,7 @@ fn row_12_with_both_headers_payment_signature_counts_alone() {
 }
 
 #[test]
-fn row_13_a_payment_for_other_terms_finds_no_option() {
+fn a_payment_for_other_terms_finds_no_option() {
     let buyer = Wallet::new(1);
     let base = Terms::of(0, 0, 1);
     let changes: [fn(&mut Terms); 5] = [
@@ -273,7 +273,7 @@ fn row_13_a_payment_for_other_terms_finds_no_option() {
 }
 
 #[test]
-fn row_13_an_upgrade_can_only_be_paid_upfront() {
+fn an_upgrade_can_only_be_paid_upfront() {
     let rules = rules_with(|p| {
         let mut both = p.routes[3].options[0].clone();
         both.flow = crate::rules::Flow::Authorization;
@@ -289,7 +289,7 @@ fn row_13_an_upgrade_can_only_be_paid_upfront() {
 }
 
 #[test]
-fn row_14_a_payment_that_fails_a_local_check_never_leaves_the_proxy() {
+fn a_payment_that_fails_a_local_check_never_leaves_the_proxy() {
     let buyer = Wallet::new(1);
     let base = Terms::of(0, 0, 1);
     let forged = {
@@ -317,7 +317,7 @@ fn row_14_a_payment_that_fails_a_local_check_never_leaves_the_proxy() {
 }
 
 #[test]
-fn row_14_upfront_refuses_an_authorization_that_outlives_the_replay_memory() {
+fn upfront_refuses_an_authorization_that_outlives_the_replay_memory() {
     let horizon = pushed().settings.replay_horizon_seconds;
     let pay = |ends| Wallet::new(1).pay(&Terms { valid_before: ends, ..Terms::of(3, 0, 1) });
     let story = Host::new().play(&request("/up/a").paying(&pay(START + horizon + 1)), &super::host::ok());

@@ -1,4 +1,4 @@
-//! Rows 15 to 28: reservation, verification, the upstream, and a settlement that goes well.
+//! Reservation, verification, the upstream, and a settlement that goes well.
 
 use super::host::{Does, End, Host, Up, ok, request, settled, valid};
 use super::world::{START, Terms, Wallet, payment, upfront_payment};
@@ -28,7 +28,7 @@ fn host_with_an_owed_service() -> Host {
 }
 
 #[test]
-fn row_28_a_good_payment_is_verified_served_settled_and_charged_once() {
+fn a_good_payment_is_verified_served_settled_and_charged_once() {
     let mut host = Host::new();
     host.script([valid(), settled(84532, TX)]);
     let up = Up::Answers(201, vec![("location", "/paid/a/1"), ("cache-control", "public, max-age=5")]);
@@ -80,7 +80,7 @@ fn either_header_and_either_version_end_the_same_way() {
 }
 
 #[test]
-fn row_15_a_payment_is_served_once_however_it_is_spelled() {
+fn a_payment_is_served_once_however_it_is_spelled() {
     let mut host = Host::new();
     host.script([valid(), settled(84532, TX)]);
     assert_eq!(host.play(&request("/paid/a").paying(&payment(1)), &ok()).status(), 200);
@@ -98,7 +98,7 @@ fn row_15_a_payment_is_served_once_however_it_is_spelled() {
 }
 
 #[test]
-fn row_15_a_payment_belongs_to_the_route_it_was_first_used_on() {
+fn a_payment_belongs_to_the_route_it_was_first_used_on() {
     let mut host = Host::new();
     host.script([valid(), settled(84532, TX)]);
     assert_eq!(host.play(&request("/paid/a").paying(&payment(1)), &ok()).status(), 200);
@@ -108,7 +108,7 @@ fn row_15_a_payment_belongs_to_the_route_it_was_first_used_on() {
 }
 
 #[test]
-fn row_15_a_payment_in_flight_is_answered_409_without_terms() {
+fn a_payment_in_flight_is_answered_409_without_terms() {
     let mut host = Host::new();
     host.script([Does::ClientGone]);
     // The first request holds the key until its call is over; play it by hand.
@@ -124,7 +124,7 @@ fn row_15_a_payment_in_flight_is_answered_409_without_terms() {
 }
 
 #[test]
-fn row_16_an_owed_service_is_served_once_with_the_stored_receipt_and_no_call() {
+fn an_owed_service_is_served_once_with_the_stored_receipt_and_no_call() {
     let mut host = host_with_an_owed_service();
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
     assert_eq!(story.short(), "Requests@0 PaymentVerified@0 VerifiedUncharged(Redeemed)@0");
@@ -136,7 +136,7 @@ fn row_16_an_owed_service_is_served_once_with_the_stored_receipt_and_no_call() {
 }
 
 #[test]
-fn row_16_only_a_2xx_uses_an_owed_service_up() {
+fn only_a_2xx_uses_an_owed_service_up() {
     let failed = "Requests@0 UpstreamFailedAfterVerify@0";
     let moved = "Requests@0 PaymentVerified@0 VerifiedUncharged(Redirect)@0";
     let gone = "Requests@0 PaymentFailed(ClientDisconnected)@0";
@@ -162,7 +162,7 @@ fn row_16_only_a_2xx_uses_an_owed_service_up() {
 }
 
 #[test]
-fn row_18_without_room_or_store_nothing_is_served() {
+fn without_room_or_store_nothing_is_served() {
     let mut host = Host::new();
     host.limits.records = 0;
     for down in [false, true] {
@@ -176,7 +176,7 @@ fn row_18_without_room_or_store_nothing_is_served() {
 }
 
 #[test]
-fn row_19_a_facilitator_that_cannot_be_reached_costs_nothing() {
+fn a_facilitator_that_cannot_be_reached_costs_nothing() {
     let cases = [
         (Does::TimesOut, "Timeout"),
         (Does::Unreachable, "Unreachable"),
@@ -201,7 +201,7 @@ fn row_19_a_facilitator_that_cannot_be_reached_costs_nothing() {
 }
 
 #[test]
-fn row_20_a_facilitator_that_answers_nonsense_is_never_valid() {
+fn a_facilitator_that_answers_nonsense_is_never_valid() {
     let cases = [
         (500, "oops", false, "HttpError"),
         (500, r#"{"isValid":true}"#, false, "HttpError"),
@@ -231,7 +231,7 @@ fn row_20_a_facilitator_that_answers_nonsense_is_never_valid() {
 }
 
 #[test]
-fn row_21_a_payment_the_facilitator_refuses_gets_new_terms() {
+fn a_payment_the_facilitator_refuses_gets_new_terms() {
     for (reason, status) in [("insufficient_funds", 402), ("permit2_allowance_required", 412)] {
         let mut host = Host::new();
         let says = format!(r#"{{"isValid":false,"invalidReason":"{reason}","invalidMessage":"no\nway"}}"#);
@@ -248,7 +248,7 @@ fn row_21_a_payment_the_facilitator_refuses_gets_new_terms() {
 }
 
 #[test]
-fn row_22_upfront_settles_first_and_counts_at_once() {
+fn upfront_settles_first_and_counts_at_once() {
     let mut host = Host::new();
     host.script([settled(84532, TX)]);
     let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
@@ -260,7 +260,7 @@ fn row_22_upfront_settles_first_and_counts_at_once() {
 }
 
 #[test]
-fn row_22_an_upfront_upgrade_carries_the_receipt_on_its_101() {
+fn an_upfront_upgrade_carries_the_receipt_on_its_101() {
     let mut host = Host::new();
     host.script([settled(84532, TX)]);
     let upgrade = request("/up/a").with("upgrade", "websocket").paying(&upfront_payment(1));
@@ -300,7 +300,7 @@ fn rows_23_to_26_an_upstream_that_fails_is_not_paid_and_frees_the_payment() {
 }
 
 #[test]
-fn row_27_a_redirect_is_passed_on_and_not_charged() {
+fn a_redirect_is_passed_on_and_not_charged() {
     for status in [301, 302, 304, 307] {
         let mut host = Host::new();
         host.script([valid()]);
@@ -317,7 +317,7 @@ fn row_27_a_redirect_is_passed_on_and_not_charged() {
 }
 
 #[test]
-fn row_31_a_client_that_leaves_before_the_settlement_pays_nothing() {
+fn a_client_that_leaves_before_the_settlement_pays_nothing() {
     let mut host = Host::new();
     host.script([Does::ClientGone]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
@@ -330,7 +330,7 @@ fn row_31_a_client_that_leaves_before_the_settlement_pays_nothing() {
 }
 
 #[test]
-fn row_33_a_stream_is_settled_at_its_head() {
+fn a_stream_is_settled_at_its_head() {
     let mut host = Host::new();
     host.script([valid(), settled(84532, TX)]);
     let up = Up::Answers(200, vec![("content-type", "text/event-stream")]);
@@ -340,7 +340,7 @@ fn row_33_a_stream_is_settled_at_its_head() {
 }
 
 #[test]
-fn row_34_upfront_money_stays_paid_when_the_upstream_fails() {
+fn upfront_money_stays_paid_when_the_upstream_fails() {
     let charged = "Requests@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3";
     let cases = [
         (Up::Answers(500, vec![]), 500, true),

@@ -337,10 +337,10 @@ fn whatever_happens_nobody_is_served_unpaid_or_charged_twice_and_the_counters_ad
         let open = open.flat_map(|(_, expired)| expired).filter(|e| !e.first_seen).count() as i64;
         assert_eq!(total("opened") - total("closed"), open);
         expired += total("expired");
-        // I1, but for the requests whose worker died.
+        // Every request ended in exactly one way, but for those whose worker died.
         let ends = total("required") + total("failed") + total("verified") + total("upstream_failed");
         assert_eq!(total("requests"), ends + world.crashed as i64);
-        // I3 for each tuple. I2 holds by construction: only reasons are counted.
+        // What was verified was charged, or counted as not charged with its reason, for each tuple.
         for tuple in (0..4).map(TupleIndex) {
             let of = |name| sums.get(&(tuple, name)).copied().unwrap_or_default();
             assert_eq!(of("charged"), of("verified") - of("uncharged"), "{tuple:?}");

@@ -1,4 +1,4 @@
-//! Rows 17, 22 and 28 to 32: the three outcomes of a settlement, and what an unknown one leads to.
+//! The three outcomes of a settlement, and what an unknown one leads to.
 
 use super::host::{Does, Host, Story, Up, ok, pending, refuses, request, settled, valid};
 use super::world::{Wallet, payment, upfront_payment};
@@ -18,7 +18,7 @@ fn unresolved(host: &Host) -> usize {
     let count = |wanted| host.total(|counter| counter == wanted);
     count(TupleCounter::UnresolvedOpened) - count(TupleCounter::UnresolvedClosed)
 }
-/// Row 30 as the client sees it.
+/// An unknown outcome as the client sees it.
 #[track_caller]
 fn assert_unknown(story: &Story, transaction: Option<&str>) {
     assert_eq!((story.status(), story.header("retry-after")), (503, Some("5")));
@@ -40,7 +40,7 @@ fn assert_unknown(story: &Story, transaction: Option<&str>) {
 }
 
 #[test]
-fn row_29_a_refused_settlement_discards_the_response_and_frees_the_payment() {
+fn a_refused_settlement_discards_the_response_and_frees_the_payment() {
     let mut host = Host::new();
     host.script([valid(), refuses("insufficient_funds")]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &leaky());
@@ -64,7 +64,7 @@ fn row_29_a_refused_settlement_discards_the_response_and_frees_the_payment() {
 }
 
 #[test]
-fn row_29_upfront_refused_never_reaches_the_upstream() {
+fn upfront_refused_never_reaches_the_upstream() {
     let mut host = Host::new();
     host.script([refuses("insufficient_funds")]);
     let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
@@ -74,7 +74,7 @@ fn row_29_upfront_refused_never_reaches_the_upstream() {
 }
 
 #[test]
-fn row_30_every_unclear_answer_keeps_the_payment_and_asks_for_no_other() {
+fn every_unclear_answer_keeps_the_payment_and_asks_for_no_other() {
     let tx = format!(r#"{{"success":true,"transaction":"{TX}","network":"eip155:84532"}}"#);
     let cases = [
         (Does::TimesOut, None, "Timeout"),
@@ -108,7 +108,7 @@ fn row_30_every_unclear_answer_keeps_the_payment_and_asks_for_no_other() {
 }
 
 #[test]
-fn row_30_a_pending_settlement_is_repeated_exactly_once_with_the_same_bytes() {
+fn a_pending_settlement_is_repeated_exactly_once_with_the_same_bytes() {
     let mut host = Host::new();
     host.script([valid(), pending(TX), settled(84532, TX)]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
@@ -134,7 +134,7 @@ fn row_30_a_pending_settlement_is_repeated_exactly_once_with_the_same_bytes() {
 }
 
 #[test]
-fn row_30_a_call_that_never_left_frees_the_payment() {
+fn a_call_that_never_left_frees_the_payment() {
     let mut host = Host::new();
     host.script([valid(), Does::NotSent]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
@@ -149,7 +149,7 @@ fn row_30_a_call_that_never_left_frees_the_payment() {
 }
 
 #[test]
-fn row_30_upfront_unknown_never_reaches_the_upstream() {
+fn upfront_unknown_never_reaches_the_upstream() {
     let mut host = Host::new();
     host.script([Does::TimesOut]);
     let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
@@ -169,7 +169,7 @@ fn host_with_an_open_question(path: &str, payment: &str) -> Host {
 }
 
 #[test]
-fn row_17_a_resend_repeats_the_settlement_and_is_served_when_it_turns_out_settled() {
+fn a_resend_repeats_the_settlement_and_is_served_when_it_turns_out_settled() {
     let mut host = host_with_an_open_question("/paid/a", &payment(1));
     host.script([settled(84532, TX)]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
@@ -185,7 +185,7 @@ fn row_17_a_resend_repeats_the_settlement_and_is_served_when_it_turns_out_settle
 }
 
 #[test]
-fn row_17_a_resend_that_turns_out_refused_closes_the_question() {
+fn a_resend_that_turns_out_refused_closes_the_question() {
     let mut host = host_with_an_open_question("/paid/a", &payment(1));
     host.script([refuses("invalid_exact_evm_payload_signature")]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
@@ -200,7 +200,7 @@ fn row_17_a_resend_that_turns_out_refused_closes_the_question() {
 }
 
 #[test]
-fn row_17_what_an_earlier_success_would_explain_leaves_the_question_open_and_counts_it_once() {
+fn what_an_earlier_success_would_explain_leaves_the_question_open_and_counts_it_once() {
     let mut host = host_with_an_open_question("/paid/a", &payment(1));
     let used = refuses("invalid_exact_evm_nonce_already_used");
     // The first attempt may be where the money went.
@@ -224,7 +224,7 @@ fn a_nonce_used_elsewhere_is_a_refusal_when_we_never_asked_before() {
 }
 
 #[test]
-fn row_17_the_transaction_of_the_first_attempt_is_not_forgotten() {
+fn the_transaction_of_the_first_attempt_is_not_forgotten() {
     let mut host = Host::new();
     host.script([valid(), pending(TX), Does::TimesOut]);
     host.play(&request("/paid/a").paying(&payment(1)), &ok());
@@ -235,7 +235,7 @@ fn row_17_the_transaction_of_the_first_attempt_is_not_forgotten() {
 }
 
 #[test]
-fn row_17_and_34_what_was_paid_late_and_not_served_stays_owed() {
+fn what_was_paid_late_and_not_served_stays_owed() {
     let charged = "Requests@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 UnresolvedClosed@0";
     let owed = Owed { transaction: TX.into() };
     let cases = [
@@ -260,7 +260,7 @@ fn row_17_and_34_what_was_paid_late_and_not_served_stays_owed() {
 }
 
 #[test]
-fn row_17_works_upfront_too() {
+fn works_upfront_too() {
     let mut host = host_with_an_open_question("/up/a", &upfront_payment(1));
     host.script([settled(84532, TX)]);
     let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
@@ -272,7 +272,7 @@ fn row_17_works_upfront_too() {
 }
 
 #[test]
-fn row_32_a_client_that_leaves_during_the_settlement_leaves_a_question() {
+fn a_client_that_leaves_during_the_settlement_leaves_a_question() {
     let mut host = Host::new();
     host.script([valid(), Does::ClientGone]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
