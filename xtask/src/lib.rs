@@ -5,6 +5,7 @@
 //! * [`payer`]: signs payments, and forges them.
 //! * [`client`]: the public x402 client, run by Node.
 //! * [`stack`]: origin, development facilitator, companion and Envoy as one running whole.
+//! * [`http`]: the HTTP client of all of these.
 //! * [`build`]: the release artefacts and what is asserted about them.
 //! * [`tools`]: pinned programs that are not crates, in a per-user cache.
 #![forbid(unsafe_code)]
@@ -12,6 +13,7 @@
 pub mod build;
 pub mod client;
 pub mod commands;
+pub mod http;
 pub mod origin;
 pub mod paths;
 pub mod payer;

@@ -7,6 +7,7 @@
 //! * [`clients`]: public clients, our own requirement, streams and large bodies.
 //! * [`reload`]: rules that change under load, break, and go.
 //! * [`facilitator_faults`]: every way a facilitator can fail.
+//! * [`host`]: the ground the filter stands on: timeouts, and VMs that are replaced.
 //! * [`hostile_input`]: what strangers send.
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ mod common;
 mod concurrency;
 mod crashes;
 mod facilitator_faults;
+mod host;
 mod hostile_input;
 mod labels;
 mod reload;

@@ -6,6 +6,7 @@ use farebox_core::protocol::decode_base64;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use xtask::http::client_builder;
 use xtask::payer::{Payer, Window, header_value};
 use xtask::stack::Stack;
 
@@ -90,12 +91,7 @@ impl Answer {
 
 impl Buyer {
     pub(crate) fn new(stack: &Stack, payer: Payer) -> Self {
-        let client = Client::builder()
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .expect("a client needs nothing");
+        let client = client_builder().pool_max_idle_per_host(0).build().expect("a client needs nothing");
         Self { client, url: stack.proxy_url(), payer }
     }
 

@@ -9,7 +9,7 @@ fn origin() -> Origin {
 }
 
 async fn get(origin: &Origin, path: &str) -> reqwest::Result<reqwest::Response> {
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    let client = crate::http::client_builder().build()?;
     client.get(format!("{}{path}", origin.url())).header("x-seen", "yes").send().await
 }
 

@@ -213,6 +213,32 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_file_is_safe_where_a_wrong_word_would_lose_money() {
+        let shipped: Value = serde_saphyr::from_str(&shipped()).unwrap();
+        let manager =
+            &shipped["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+        assert_eq!(manager["normalize_path"], true);
+        assert_eq!(manager["merge_slashes"], true);
+        assert_eq!(manager["path_with_escaped_slashes_action"], "REJECT_REQUEST");
+        assert_eq!(
+            manager["common_http_protocol_options"]["headers_with_underscores_action"],
+            "REJECT_REQUEST"
+        );
+        // A route timeout goes on while a payment is settled.
+        assert_eq!(manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["timeout"], "0s");
+        let filters = manager["http_filters"].as_array().unwrap();
+        let names: Vec<&str> = filters.iter().filter_map(|filter| filter["name"].as_str()).collect();
+        assert_eq!(names, ["farebox", "envoy.filters.http.router"]);
+        let discovery = &filters[0]["config_discovery"];
+        assert_eq!(discovery["apply_default_config_without_warming"], true);
+        let plugin = &discovery["default_config"]["config"];
+        assert_eq!(plugin["failure_policy"], "FAIL_RELOAD");
+        assert_eq!(plugin["vm_config"]["vm_id"], "farebox");
+        assert!(plugin["vm_config"]["code"]["local"]["filename"].is_string());
+        assert_eq!(plugin.get("configuration"), None);
+    }
+
+    #[test]
     fn tls_without_authorities_is_refused() {
         let places = Places { authorities: None, ..places("https://pay.example.com") };
         let error = render(&shipped(), &places).unwrap_err().to_string();

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::origin::Origin;
-use crate::{paths, tools};
+use crate::{http, paths, tools};
 
 pub use options::{Facilitator, Options, Pricing};
 pub use port::Port;
@@ -121,11 +121,7 @@ impl Stack {
             Some(_) => None,
             None => Some(Origin::start(SocketAddr::from(([127, 0, 0, 1], 0)))?),
         };
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(REQUEST)
-            .build()?;
+        let client = http::client_builder().timeout(REQUEST).build()?;
         let stack = Self {
             envoy: None,
             companion: None,

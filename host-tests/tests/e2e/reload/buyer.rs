@@ -34,13 +34,8 @@ pub(crate) struct Reply {
 impl Buyer {
     /// A buyer at this proxy.
     pub(crate) fn new(proxy: String) -> Self {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(1)
-            .timeout(PATIENCE)
-            .build()
-            .unwrap();
+        let client =
+            xtask::http::client_builder().pool_max_idle_per_host(1).timeout(PATIENCE).build().unwrap();
         Self { client, proxy, payer: Payer::development() }
     }
 

@@ -66,7 +66,7 @@ impl Watcher {
 }
 
 async fn watch(url: String, mut seen: Seen, stop: Arc<AtomicBool>) -> Result<u32> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let client = xtask::http::client_builder().timeout(Duration::from_secs(5)).build()?;
     let mut readings = 0;
     while !stop.load(Ordering::Relaxed) {
         if let Ok(response) = client.get(&url).send().await

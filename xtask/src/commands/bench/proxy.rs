@@ -119,7 +119,7 @@ impl Proxy {
         command.arg("-c").arg(config).arg("--use-dynamic-base-id").args(["--log-level", "warning"]);
         command.arg("--concurrency").arg(workers.to_string());
         let process = Process::spawn(name, command, &folder.path().join("envoy.log"))?;
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        let client = crate::http::client_builder().timeout(Duration::from_secs(10)).build()?;
         let proxy = Self { process, address, stats, folder, client, _ports: ports };
         match shape {
             Shape::Farebox(rules) => proxy.until_generation(rules.generation).await?,
