@@ -242,11 +242,7 @@ fn block_saying(cause: Cause, offer: Option<OfferIndex>, asker: Asker, told: &To
 }
 
 fn decode_refusal(error: &PaymentError) -> Told {
-    let code = match error {
-        PaymentError::Version => "invalid_x402_version",
-        _ => "invalid_payload",
-    };
-    Told { code: Some(code.to_owned()), message: Some(error.to_string()), ..Told::default() }
+    Told { code: Some(error.code().to_owned()), message: Some(error.to_string()), ..Told::default() }
 }
 
 fn tuple_of(option: &PaymentOption) -> Option<TupleIndex> {
