@@ -26,7 +26,7 @@ fn keys(names: &[&str]) -> Keys {
 }
 
 fn requests(name: &str, born: u64) -> HostSeries {
-    HostSeries::Tuple(base(name, born), TupleCounter::Requests)
+    HostSeries::Tuple(base(name, born), TupleCounter::PaymentPresented)
 }
 
 fn charged(name: &str, born: u64, amount: u64) -> HostSeries {
@@ -45,7 +45,7 @@ fn loaded(names: &[&str]) -> Aggregate {
 }
 
 fn total(aggregate: &Aggregate, name: &str) -> Option<u128> {
-    aggregate.totals().tuples.get(&base(name, 0)).map(|totals| totals.get(TupleCounter::Requests))
+    aggregate.totals().tuples.get(&base(name, 0)).map(|totals| totals.get(TupleCounter::PaymentPresented))
 }
 
 fn dropped(aggregate: &Aggregate) -> [u64; 3] {
@@ -130,7 +130,7 @@ fn a_removed_offer_loses_every_series_and_the_others_none() {
     let totals = aggregate.totals();
     assert_eq!(totals.tuples.keys().collect::<Vec<_>>(), [&base("a", 0)]);
     let kept = &totals.tuples[&base("a", 0)];
-    assert_eq!((kept.get(TupleCounter::Requests), kept.charged, kept.last_success), (7, 3, Some(55)));
+    assert_eq!((kept.get(TupleCounter::PaymentPresented), kept.charged, kept.last_success), (7, 3, Some(55)));
     let of_offers: Vec<_> = totals.blocked.iter().filter(|((ns, ..), _)| !ns.is_empty()).collect();
     assert_eq!(of_offers, [(&("ns".to_owned(), "a".to_owned(), BlockedReason::UpgradeRefused), &2)]);
     // The proxy still lists what it counted before: that is no late report.
@@ -201,7 +201,7 @@ fn a_changed_chain_rekeys_only_the_tuples_that_have_it() {
     let seen: Vec<_> = totals
         .tuples
         .iter()
-        .map(|(tuple, totals)| (tuple.clone(), totals.get(TupleCounter::Requests)))
+        .map(|(tuple, totals)| (tuple.clone(), totals.get(TupleCounter::PaymentPresented)))
         .collect();
     assert_eq!(seen, [(base("a", 0), 7), (tuple("b", "eip155:1", 0), 0)]);
 }

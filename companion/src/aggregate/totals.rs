@@ -106,6 +106,11 @@ impl TupleTotals {
         self.counters.get(&counter).copied().unwrap_or(0)
     }
 
+    /// `requests_total`: with a payment and without.
+    pub fn requests(&self) -> u128 {
+        self.get(TupleCounter::PaymentPresented) + self.get(TupleCounter::PaymentRequired)
+    }
+
     /// `payment_failed_total`: the sum over its reasons.
     pub fn failed(&self) -> u128 {
         let failed = |counter: &TupleCounter| matches!(counter, TupleCounter::PaymentFailed(_));

@@ -25,11 +25,11 @@ fn collector(envoys: &[&FakeEnvoy]) -> (Arc<Collector>, Shared) {
 }
 
 fn requests() -> HostSeries {
-    HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::Requests)
+    HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::PaymentPresented)
 }
 
 fn total(state: &Shared) -> u128 {
-    state.lock().aggregate.totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::Requests)
+    state.lock().aggregate.totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn names_of_other_filters_are_left_alone_and_broken_ones_of_ours_counted()
     let envoy = FakeEnvoy::start().await;
     envoy.set(|answers| {
         answers.stats.insert("wasmcustom.other_filter_total".into(), json!(5));
-        answers.stats.insert("wasmcustom.offer_name=.=a;.;farebox_requests_total".into(), json!(2));
+        answers.stats.insert("wasmcustom.offer_name=.=a;.;farebox_payments_presented_total".into(), json!(2));
         answers.stats.insert("wasmcustom.farebox_text".into(), json!("no number"));
     });
     let (collector, state) = collector(&[&envoy]);

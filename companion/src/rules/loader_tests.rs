@@ -66,7 +66,7 @@ impl Stage {
     }
 
     fn count(&self, offer: &str, born: u64, value: u64) {
-        let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::Requests);
+        let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
         let report = Report { uptime: 1, values: vec![(series, value)], malformed: Vec::new() };
         self.state.lock().aggregate.ingest(&format!("envoy-of-{offer}-{born}"), report);
     }
@@ -74,7 +74,7 @@ impl Stage {
     fn totals(&self) -> Vec<(String, u128)> {
         let totals = self.state.lock().aggregate.totals();
         let of = |(tuple, of): (&farebox_core::rules::Tuple, &crate::aggregate::TupleTotals)| {
-            (tuple.offer_name.clone(), of.get(TupleCounter::Requests))
+            (tuple.offer_name.clone(), of.get(TupleCounter::PaymentPresented))
         };
         totals.tuples.iter().map(of).collect()
     }

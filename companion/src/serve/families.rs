@@ -47,7 +47,7 @@ fn samples(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Samp
         totals.tuples.iter().map(|(tuple, of)| Sample::new(tuple_labels(tuple), value(of))).collect()
     };
     match family {
-        Family::RequestsTotal => per_tuple(|of| of.get(TupleCounter::Requests).to_string()),
+        Family::RequestsTotal => per_tuple(|of| of.requests().to_string()),
         Family::PaymentRequiredTotal => per_tuple(|of| of.get(TupleCounter::PaymentRequired).to_string()),
         Family::PaymentVerifiedTotal => per_tuple(|of| of.get(TupleCounter::PaymentVerified).to_string()),
         Family::PaymentFailedTotal => per_tuple(|of| of.failed().to_string()),

@@ -36,7 +36,7 @@ fn companion() -> Companion {
     let a = || tuple("ns", "a", 0);
     let count = |counter, value| (HostSeries::Tuple(a(), counter), value);
     let values = vec![
-        count(TupleCounter::Requests, 9),
+        count(TupleCounter::PaymentPresented, 5),
         count(TupleCounter::PaymentRequired, 4),
         count(TupleCounter::PaymentVerified, 3),
         count(TupleCounter::PaymentFailed(FailureReason::PaymentInvalid), 2),
@@ -339,7 +339,7 @@ async fn reading_the_metrics_reads_the_proxies_first() {
             .clone()
     };
     assert_eq!(requests().await, "9");
-    envoy.count(&HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::Requests), 30);
+    envoy.count(&HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::PaymentPresented), 30);
     assert_eq!(requests().await, "39");
     envoy.set(|answers| answers.delay = Duration::from_secs(20));
     assert_eq!(requests().await, "39");

@@ -54,7 +54,7 @@ fn a_paid_request_is_verified_served_settled_and_released() {
     stream.body_chunk(1000);
     stream.body_ends();
     assert_eq!(stream.phase(), Phase::Ended);
-    let challenges = [("Requests", 2), ("PaymentRequired", 1), ("PaymentVerified", 1)];
+    let challenges = [("PaymentPresented", 1), ("PaymentRequired", 1), ("PaymentVerified", 1)];
     assert_eq!(shop.counted("paid"), counters(&challenges));
     assert_eq!((shop.charged("paid", 1000), shop.charged("other", 1000)), (1, 0));
     let last = shop.envoy.metric(&host_name(&HostSeries::LastSuccess(crate::shop::tuple("paid"))));
@@ -160,7 +160,7 @@ fn paying_for_one_thing_does_not_buy_another() {
     let challenge = decode(&response.headers.get("payment-required").unwrap());
     assert_eq!(challenge["accepts"][0]["amount"], "2500");
     assert_eq!((stream.forwarded(), shop.envoy.shared_keys()), (None, 0));
-    let expected = [("Requests", 1), ("PaymentFailed(NoMatchingRequirement)", 1)];
+    let expected = [("PaymentPresented", 1), ("PaymentFailed(NoMatchingRequirement)", 1)];
     assert_eq!(shop.counted("upfront"), counters(&expected));
 }
 

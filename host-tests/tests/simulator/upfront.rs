@@ -12,7 +12,7 @@ fn an_upfront_payment_is_settled_first_and_never_verified() {
     assert_eq!(offer["extra"]["paymentFlow"], "upfront");
     let stream = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
     say(stream.expect_callout("/settle"), &settled());
-    let expected = [("Requests", 3), ("PaymentRequired", 2), ("PaymentVerified", 1)];
+    let expected = [("PaymentPresented", 1), ("PaymentRequired", 2), ("PaymentVerified", 1)];
     assert_eq!(shop.counted("upfront"), counters(&expected), "counted before the upstream answers");
     assert_eq!(shop.charged("upfront", 2500), 1);
     let payer = stream.expect_forwarded().get("x-payment-payer");

@@ -21,7 +21,7 @@ fn an_upstream_error_is_passed_on_and_not_charged() {
         assert_eq!(response.headers.get("payment-response"), None);
         assert_eq!(response.headers.get("x-payment-response"), None);
     }
-    let expected = [("Requests", 7), ("PaymentRequired", 1), ("UpstreamFailedAfterVerify", 6)];
+    let expected = [("PaymentPresented", 6), ("PaymentRequired", 1), ("UpstreamFailedAfterVerify", 6)];
     assert_eq!(shop.counted("paid"), counters(&expected));
     assert_eq!(shop.charged("paid", 1000), 0);
 }

@@ -54,7 +54,7 @@ impl Stream {
         let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders)?;
         let transport = transport(&headers, self.deployment.rules.settings.require_secure_transport)?;
         let head = RequestHead { headers: &headers, transport };
-        let turn = exchange::begin(&self.deployment.rules, &head, clock::now()?);
+        let turn = exchange::begin(&self.deployment.rules, &head, clock::now)?;
         self.carry_out(turn, Side::Request)
     }
 

@@ -9,8 +9,9 @@ use wasmparser::{Parser, Payload};
 const SIZE_LIMIT: usize = 400_000;
 
 /// What Envoy calls: without these it finds no filter or never asks it. The handlers of bodies are not among
-/// them, so no body ever enters the VM.
-pub const EXPORTS: [&str; 14] = [
+/// them, so no body ever enters the VM, nor is that of a stream that is done, which asks whether it may go:
+/// a call into the VM for each request, always answered with yes.
+pub const EXPORTS: [&str; 13] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -23,7 +24,6 @@ pub const EXPORTS: [&str; 14] = [
     "proxy_on_response_headers",
     "proxy_on_http_call_response",
     "proxy_on_log",
-    "proxy_on_done",
     "proxy_on_delete",
 ];
 

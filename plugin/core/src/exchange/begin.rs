@@ -21,91 +21,99 @@ use crate::rules::{
 
 /// Starts an exchange. Total: any bytes in, one turn out.
 ///
-/// The rules are pinned: what this exchange does later, and the indexes in its stamps, refer to them.
-pub fn begin(rules: &Arc<RuleSet>, head: &RequestHead<'_>, now: Now) -> Turn {
+/// The rules are pinned: what this exchange does later, and the indexes in its stamps, refer to them. The
+/// `clock` is asked once, and only where there is a payment to check: in a proxy, asking costs as much as all
+/// the rest of refusing a request that brought none. Its error is the only one.
+pub fn begin<E>(
+    rules: &Arc<RuleSet>,
+    head: &RequestHead<'_>,
+    clock: impl FnOnce() -> Result<Now, E>,
+) -> Result<Turn, E> {
     let seen = Seen::scan(head);
     let asker = Asker::of(&seen);
     if !rules.is_loaded() {
-        return block(Cause::ConfigNotLoaded, None, asker);
+        return Ok(block(Cause::ConfigNotLoaded, None, asker));
     }
     let path = match canonicalize(seen.path) {
         Ok(path) => path,
-        Err(why) => return block_saying(Cause::AmbiguousPath, None, asker, &Told::message(why.0)),
+        Err(why) => return Ok(block_saying(Cause::AmbiguousPath, None, asker, &Told::message(why.0))),
     };
     let index = match rules.lookup(&path) {
         Lookup::Route(index) => index,
-        Lookup::Protected => return block(Cause::ProtectedPrefix, None, asker),
+        Lookup::Protected => return Ok(block(Cause::ProtectedPrefix, None, asker)),
         Lookup::Ambiguous => {
             let told = Told::message("it means different routes with and without its parameters");
-            return block_saying(Cause::AmbiguousPath, None, asker, &told);
+            return Ok(block_saying(Cause::AmbiguousPath, None, asker, &told));
         }
         Lookup::Unmatched => {
-            return match rules.settings.unmatched {
+            return Ok(match rules.settings.unmatched {
                 Unmatched::Deny => block(Cause::Unmatched, None, asker),
                 Unmatched::Pass => forward(head, Strip::Identity, None),
-            };
+            });
         }
     };
     let Some(route) = rules.routes.get(index.0 as usize) else {
-        return block(Cause::BlockedInternal, None, asker);
+        return Ok(block(Cause::BlockedInternal, None, asker));
     };
-    match route.gate {
+    Ok(match route.gate {
         Gate::Free => forward(head, Strip::Payments, path.rewritten.as_deref()),
         Gate::Blocked => block(Cause::RouteMisconfigured, Some(route.offer), asker),
         Gate::Auth => block(Cause::AuthUnsupported, Some(route.offer), asker),
-        Gate::Paid => priced(rules, index, route, &path, &seen, head, now),
-    }
+        Gate::Paid => return priced(rules, index, route, &path, &seen, head, clock),
+    })
 }
 
 /// A priced route, before its payment stage.
-fn priced(
+fn priced<E>(
     rules: &Arc<RuleSet>,
     index: RouteIndex,
     route: &Route,
     path: &CanonicalPath,
     seen: &Seen<'_>,
     head: &RequestHead<'_>,
-    now: Now,
-) -> Turn {
+    clock: impl FnOnce() -> Result<Now, E>,
+) -> Result<Turn, E> {
     let asker = Asker::of(seen);
     if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) {
-        return block(Cause::FacilitatorNotReady, Some(route.offer), asker);
+        return Ok(block(Cause::FacilitatorNotReady, Some(route.offer), asker));
     }
     let upgrade = seen.wants_upgrade();
     if upgrade && !route.options.iter().any(|(option, _)| option.flow == Flow::Upfront) {
-        return block(Cause::UpgradeUnsupported, Some(route.offer), asker);
+        return Ok(block(Cause::UpgradeUnsupported, Some(route.offer), asker));
     }
     if seen.is_preflight() {
-        return forward(head, Strip::Payments, path.rewritten.as_deref());
+        return Ok(forward(head, Strip::Payments, path.rewritten.as_deref()));
     }
     let (Some((primary, _)), Some(challenge)) = (route.options.first(), route.challenge.as_ref()) else {
-        return block(Cause::BlockedInternal, Some(route.offer), asker);
+        return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
     };
     let Some(primary) = tuple_of(primary) else {
-        return block(Cause::BlockedInternal, Some(route.offer), asker);
+        return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
     };
     let url = resource_url(seen, head.transport, path, route.public.as_ref(), &rules.settings);
-    let stage = Stage { rules, index, route, path, seen, head, now, upgrade, primary };
+    let stage = Stage { rules, index, route, path, seen, head, upgrade, primary };
     let (line, in_signature) = seen.payment();
     let terms = Terms { challenge, url: &url, settings: &rules.settings };
     let value = match line {
-        PaymentLine::Absent => return stage.challenge(terms),
-        _ if seen.is_head() => return stage.challenge(terms),
+        PaymentLine::Absent => return Ok(stage.challenge(terms)),
+        _ if seen.is_head() => return Ok(stage.challenge(terms)),
         _ if !stage.is_secure() => {
-            return stage.refuse(primary, terms, Cause::InsecureTransport, &Told::default());
+            return Ok(stage.refuse(primary, terms, Cause::InsecureTransport, &Told::default()));
         }
         PaymentLine::Repeated => {
             let told = Told::message("the header is repeated");
-            return stage.refuse(primary, terms, Cause::InvalidPaymentHeader, &told);
+            return Ok(stage.refuse(primary, terms, Cause::InvalidPaymentHeader, &told));
         }
         PaymentLine::One(value) => value,
     };
-    match stage.attempt(value, in_signature, &url) {
-        Ok(reserving) => {
-            Turn { stamps: vec![stage.counted()], keys: Vec::new(), next: Next::Reserve(Box::new(reserving)) }
-        }
+    Ok(match stage.attempt(value, in_signature, &url, clock()?) {
+        Ok(reserving) => Turn {
+            stamps: vec![stage.presented()],
+            keys: Vec::new(),
+            next: Next::Reserve(Box::new(reserving)),
+        },
         Err(refusal) => stage.refuse(refusal.tuple, terms, refusal.cause, &refusal.told),
-    }
+    })
 }
 
 /// The payment stage of one request: it counts as evaluated, whatever comes of it.
@@ -116,7 +124,6 @@ struct Stage<'a> {
     path: &'a CanonicalPath,
     seen: &'a Seen<'a>,
     head: &'a RequestHead<'a>,
-    now: Now,
     upgrade: bool,
     primary: TupleIndex,
 }
@@ -139,12 +146,12 @@ impl Refusal {
 // === impl Stage ===
 
 impl Stage<'_> {
-    fn counted(&self) -> Stamp {
-        Stamp::Tuple(self.primary, TupleCounter::Requests)
+    fn presented(&self) -> Stamp {
+        Stamp::Tuple(self.primary, TupleCounter::PaymentPresented)
     }
     fn challenge(&self, terms: Terms<'_>) -> Turn {
         Turn {
-            stamps: vec![self.counted(), Stamp::Tuple(self.primary, TupleCounter::PaymentRequired)],
+            stamps: vec![Stamp::Tuple(self.primary, TupleCounter::PaymentRequired)],
             keys: Vec::new(),
             next: Next::Reply(payment_required(terms, Asker::of(self.seen))),
         }
@@ -155,7 +162,7 @@ impl Stage<'_> {
             Counted::Blocked(_) | Counted::UpstreamFailed => FailureReason::InternalError,
         };
         Turn {
-            stamps: vec![self.counted(), Stamp::Tuple(tuple, TupleCounter::PaymentFailed(reason))],
+            stamps: vec![self.presented(), Stamp::Tuple(tuple, TupleCounter::PaymentFailed(reason))],
             keys: Vec::new(),
             next: Next::Reply(refuse(cause, told, Some(terms), Asker::of(self.seen))),
         }
@@ -169,7 +176,13 @@ impl Stage<'_> {
             || self.head.transport.peer.is_some_and(is_private)
     }
     /// Decode, match, check.
-    fn attempt(&self, value: &[u8], in_signature: bool, url: &str) -> Result<Reserving, Box<Refusal>> {
+    fn attempt(
+        &self,
+        value: &[u8],
+        in_signature: bool,
+        url: &str,
+        now: Now,
+    ) -> Result<Reserving, Box<Refusal>> {
         let settings = &self.rules.settings;
         let payment = Payment::decode(value, in_signature, settings.max_payment_bytes).map_err(|error| {
             Refusal::new(self.primary, Cause::InvalidPaymentHeader, decode_refusal(&error))
@@ -180,11 +193,11 @@ impl Stage<'_> {
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
         let tuple = tuple_of(option).ok_or_else(internal)?;
         let policy = CheckPolicy::from_settings(settings);
-        let checked = check(&payment, option, &policy, self.now.unix_seconds())
+        let checked = check(&payment, option, &policy, now.unix_seconds())
             .map_err(|refused| Refusal::new(tuple, Cause::PaymentInvalid, Told::code(refused.code)))?;
         let nonce = payment.nonce().ok_or_else(internal)?;
         let ends = payment.valid_before().ok_or_else(internal)?.to_u64().unwrap_or(u64::MAX);
-        let horizon = self.now.unix_seconds().saturating_add(settings.replay_horizon_seconds);
+        let horizon = now.unix_seconds().saturating_add(settings.replay_horizon_seconds);
         if option.flow == Flow::Upfront && ends > horizon {
             let seconds = settings.replay_horizon_seconds;
             let message = format!("the authorization must end within {seconds} seconds from now");

@@ -158,7 +158,7 @@ type Label = (&'static str, &'static str);
 
 fn counter_family(counter: TupleCounter) -> (&'static str, Option<Label>) {
     match counter {
-        TupleCounter::Requests => ("requests_total", None),
+        TupleCounter::PaymentPresented => ("payments_presented_total", None),
         TupleCounter::PaymentRequired => ("payment_required_total", None),
         TupleCounter::PaymentVerified => ("payment_verified_total", None),
         TupleCounter::PaymentFailed(r) => ("payment_failure_reasons_total", Some(("reason", r.as_str()))),
@@ -253,7 +253,7 @@ impl Tags<'_> {
     }
     fn counter(&mut self, family: &str) -> Option<TupleCounter> {
         Some(match family {
-            "requests_total" => TupleCounter::Requests,
+            "payments_presented_total" => TupleCounter::PaymentPresented,
             "payment_required_total" => TupleCounter::PaymentRequired,
             "payment_verified_total" => TupleCounter::PaymentVerified,
             "upstream_failed_after_verify_total" => TupleCounter::UpstreamFailedAfterVerify,

@@ -36,7 +36,7 @@ fn names_are_tags_before_the_family() {
     let head =
         "offer_namespace=.=ns;.;offer_name=.=llm;.;chain=.=eip155:8453;.;asset_symbol=.=USDC;.;born=.=0;.;";
     let name = |counter| host_name(&HostSeries::Tuple(t.clone(), counter));
-    assert_eq!(name(TupleCounter::Requests), format!("{head}farebox_requests_total"));
+    assert_eq!(name(TupleCounter::PaymentPresented), format!("{head}farebox_payments_presented_total"));
     assert_eq!(
         name(TupleCounter::PaymentFailed(FailureReason::PaymentReplayed)),
         format!("{head}reason=.=payment_replayed;.;farebox_payment_failure_reasons_total")
@@ -72,7 +72,7 @@ fn odd_label_values_survive_the_round_trip() {
         ".;x",
         "=.=",
         "offer_name=.=forged;.;",
-        "farebox_requests_total",
+        "farebox_payments_presented_total",
         "x;.;farebox_",
         "%",
         "%3b",
@@ -114,7 +114,7 @@ fn foreign_and_broken_names_are_refused() {
     let bad = [
         String::new(),
         "requests_total".into(),
-        "farebox_requests_total".into(),
+        "farebox_payments_presented_total".into(),
         format!("x{good}"),
         format!("{good}x"),
         good.replace("born=.=0", "born=.=-1"),

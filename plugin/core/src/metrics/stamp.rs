@@ -87,13 +87,16 @@ closed_set! {
     }
 }
 
-/// A counter a proxy keeps per tuple. `payment_failed_total` is not among them: it is the sum over its
-/// reasons, so the two can never disagree. The unresolved gauge is the difference of two counters,
-/// so that every host value is cumulative.
+/// A counter a proxy keeps per tuple. Sums of others are not among them, so a sum and its parts can never
+/// disagree, and a request moves as few counters as can be: `payment_failed_total` is the sum over its
+/// reasons, `requests_total` that of requests with a payment and without. The unresolved gauge is the
+/// difference of two counters, so that every host value is cumulative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "each variant is its public family's name")]
+#[allow(missing_docs, reason = "each variant without a comment is its public family's name")]
 pub enum TupleCounter {
-    Requests,
+    /// Requests that brought a payment, whatever came of it.
+    PaymentPresented,
+    /// Requests that brought none.
     PaymentRequired,
     PaymentVerified,
     PaymentFailed(FailureReason),
@@ -108,7 +111,7 @@ pub enum TupleCounter {
 
 impl TupleCounter {
     const PLAIN: [Self; 7] = [
-        Self::Requests,
+        Self::PaymentPresented,
         Self::PaymentRequired,
         Self::PaymentVerified,
         Self::UpstreamFailedAfterVerify,
@@ -137,7 +140,7 @@ impl TupleCounter {
     /// `tuple * COUNT + index` without hashing. Not stable across versions; never store it.
     pub const fn index(self) -> usize {
         match self {
-            Self::Requests => 0,
+            Self::PaymentPresented => 0,
             Self::PaymentRequired => 1,
             Self::PaymentVerified => 2,
             Self::UpstreamFailedAfterVerify => 3,

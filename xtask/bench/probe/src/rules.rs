@@ -1,5 +1,6 @@
 //! A push: compiling it, matching with it, deciding with it.
 
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::io::Read;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ fn decide(rules: &Arc<RuleSet>, target: &[u8]) {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_vec()));
     let head = RequestHead { headers: &headers, transport: Transport::default() };
-    let turn = begin(rules, &head, Now { unix_ms: 1_800_000_000_000 });
+    let Ok(turn) = begin(rules, &head, || Ok::<_, Infallible>(Now { unix_ms: 1_800_000_000_000 }));
     assert!(
         matches!(&turn.next, Next::Reply(reply) if reply.status == 402),
         "an unpaid request is challenged"

@@ -143,7 +143,7 @@ fn no_payment_is_answered_with_the_terms() {
     ] {
         let story = host.play(&request, &super::host::ok());
         assert_eq!(story.status(), 402);
-        assert_eq!(story.short(), "Requests@0 PaymentRequired@0");
+        assert_eq!(story.short(), "PaymentRequired@0");
         assert_eq!(story.header("content-type"), Some("application/json"));
         let body = story.body();
         assert_eq!((&body["x402Version"], &body["error"]), (&2.into(), &"Payment required".into()));
@@ -166,7 +166,7 @@ fn head_gets_the_terms_as_headers_and_its_payment_is_ignored() {
         [request("/paid/a"), request("/paid/a").paying(&payment(1)), request("/paid/a").paying("junk")]
     {
         let story = host.play(&head.method("HEAD"), &super::host::ok());
-        assert_eq!(story.short(), "Requests@0 PaymentRequired@0");
+        assert_eq!(story.short(), "PaymentRequired@0");
         assert!(story.reply().body.is_empty());
         assert_eq!(story.reply().headers, get.reply().headers);
     }
@@ -194,7 +194,7 @@ fn a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
         assert_eq!(story.status(), 400);
         assert_eq!(story.body()["reason"], "insecure_transport");
         assert!(story.body()["error"].as_str().unwrap().contains("secure transport"));
-        assert_eq!(story.short(), "Requests@0 PaymentFailed(InsecureTransport)@0");
+        assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(InsecureTransport)@0");
     }
     let secure = [
         stage(Transport { tls: true, peer: None }, "", false),
@@ -205,7 +205,7 @@ fn a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
         stage(peer("::ffff:192.168.0.1"), "", false),
     ];
     for story in secure {
-        assert_eq!(story.short(), "Requests@0 PaymentFailed(InvalidPaymentHeader)@0");
+        assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(InvalidPaymentHeader)@0");
     }
     // Without a payment there is nothing to protect: the terms are public.
     let mut host = Host::with_rules(rules_with(|p| p.settings.require_secure_transport = true));
@@ -233,7 +233,7 @@ fn a_header_that_is_no_payment_is_a_bad_request() {
         assert_eq!((&body["reason"], &body["retriable"]), (&"invalid_payment_header".into(), &false.into()));
         assert_eq!(body["x402Version"], 2);
         assert!(body["error"].as_str().unwrap().starts_with("Invalid payment header"));
-        assert_eq!(story.short(), "Requests@0 PaymentFailed(InvalidPaymentHeader)@0");
+        assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(InvalidPaymentHeader)@0");
     }
 }
 
@@ -264,7 +264,7 @@ fn a_payment_for_other_terms_finds_no_option() {
         change(&mut terms);
         let story = Host::new().play(&request("/paid/a").paying(&buyer.pay(&terms)), &super::host::ok());
         assert_eq!(story.status(), 402);
-        assert_eq!(story.short(), "Requests@0 PaymentFailed(NoMatchingRequirement)@0");
+        assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(NoMatchingRequirement)@0");
         let body = story.body();
         assert_eq!(body["extensions"]["paymentFailure"]["reason"], "no_matching_requirement");
         assert!(body["error"].as_str().unwrap().starts_with("Payment verification failed"));
@@ -285,7 +285,7 @@ fn an_upgrade_can_only_be_paid_upfront() {
     let mut host = Host::with_rules(rules);
     let upgrade = request("/up/a").with("upgrade", "websocket").paying(&paid);
     let story = host.play(&upgrade, &super::host::ok());
-    assert_eq!(story.short(), "Requests@3 PaymentFailed(NoMatchingRequirement)@3");
+    assert_eq!(story.short(), "PaymentPresented@3 PaymentFailed(NoMatchingRequirement)@3");
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_payment_that_fails_a_local_check_never_leaves_the_proxy() {
     for (header, code) in cases {
         let story = Host::new().play(&request("/paid/a").paying(&header), &super::host::ok());
         assert_eq!(story.status(), 402, "{code}");
-        assert_eq!(story.short(), "Requests@0 PaymentFailed(PaymentInvalid)@0");
+        assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(PaymentInvalid)@0");
         let body = story.body();
         assert_eq!(body["error"], format!("Payment verification failed: {code}"));
         assert_eq!(body["extensions"]["paymentFailure"]["reason"], "payment_invalid");
@@ -321,7 +321,7 @@ fn upfront_refuses_an_authorization_that_outlives_the_replay_memory() {
     let horizon = pushed().settings.replay_horizon_seconds;
     let pay = |ends| Wallet::new(1).pay(&Terms { valid_before: ends, ..Terms::of(3, 0, 1) });
     let story = Host::new().play(&request("/up/a").paying(&pay(START + horizon + 1)), &super::host::ok());
-    assert_eq!(story.short(), "Requests@3 PaymentFailed(PaymentInvalid)@3");
+    assert_eq!(story.short(), "PaymentPresented@3 PaymentFailed(PaymentInvalid)@3");
     assert_eq!(story.status(), 402);
     let mut host = Host::new();
     host.script([super::host::settled(84532, "0xabc")]);
@@ -331,8 +331,8 @@ fn upfront_refuses_an_authorization_that_outlives_the_replay_memory() {
 #[test]
 fn failures_before_the_match_count_on_the_primary_option_and_later_ones_on_the_matched() {
     let mut host = Host::new();
-    assert_eq!(host.play(&request("/two"), &super::host::ok()).short(), "Requests@1 PaymentRequired@1");
+    assert_eq!(host.play(&request("/two"), &super::host::ok()).short(), "PaymentRequired@1");
     let terms = Terms { valid_before: START, ..Terms::of(2, 1, 1) };
     let late = host.play(&request("/two").paying(&Wallet::new(1).pay(&terms)), &super::host::ok());
-    assert_eq!(late.short(), "Requests@1 PaymentFailed(PaymentInvalid)@2");
+    assert_eq!(late.short(), "PaymentPresented@1 PaymentFailed(PaymentInvalid)@2");
 }

@@ -8,7 +8,7 @@ use crate::replay::KeyChange::{Delivered, Delivering, Free, Owed, Settling};
 
 const TX: &str = "0xabc";
 const SERVED: &str =
-    "Requests@0 Verify(Success,7) Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0";
+    "PaymentPresented@0 Verify(Success,7) Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0";
 
 fn delivering() -> crate::replay::KeyChange {
     Delivering { transaction: TX.into() }
@@ -56,7 +56,7 @@ fn the_facilitator_is_sent_our_own_requirement() {
     let story = host.play(&request("/two").paying(&Wallet::new(1).pay(&Terms::of(2, 1, 1))), &ok());
     assert_eq!(
         story.short(),
-        "Requests@1 Verify(Success,7) Settle(Success,7) PaymentVerified@2 Charged@2 LastSuccess@2"
+        "PaymentPresented@1 Verify(Success,7) Settle(Success,7) PaymentVerified@2 Charged@2 LastSuccess@2"
     );
     let body: serde_json::Value = serde_json::from_slice(&story.calls[0].1).unwrap();
     assert_eq!(body["paymentRequirements"]["amount"], "3000");
@@ -90,7 +90,10 @@ fn a_payment_is_served_once_however_it_is_spelled() {
     for header in [payment(1), pretty, unpadded, v1] {
         let story = host.play(&request("/paid/a").with("x-payment", &header), &ok());
         assert_eq!(story.status(), 402);
-        assert_eq!(story.short(), "Requests@0 ReplayRejected(Settled)@0 PaymentFailed(PaymentReplayed)@0");
+        assert_eq!(
+            story.short(),
+            "PaymentPresented@0 ReplayRejected(Settled)@0 PaymentFailed(PaymentReplayed)@0"
+        );
         let failure = &story.body()["extensions"]["paymentFailure"];
         assert_eq!(failure["reason"], "payment_replayed");
         assert_eq!(failure["detail"], "invalid_exact_evm_nonce_already_used");
@@ -104,7 +107,10 @@ fn a_payment_belongs_to_the_route_it_was_first_used_on() {
     assert_eq!(host.play(&request("/paid/a").paying(&payment(1)), &ok()).status(), 200);
     let story = host.play(&request("/same-price").paying(&payment(1)), &ok());
     assert_eq!(story.status(), 402);
-    assert_eq!(story.short(), "Requests@0 ReplayRejected(OtherRoute)@0 PaymentFailed(PaymentReplayed)@0");
+    assert_eq!(
+        story.short(),
+        "PaymentPresented@0 ReplayRejected(OtherRoute)@0 PaymentFailed(PaymentReplayed)@0"
+    );
 }
 
 #[test]
@@ -120,14 +126,17 @@ fn a_payment_in_flight_is_answered_409_without_terms() {
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
     assert_eq!((story.status(), story.header("retry-after")), (409, Some("1")));
     assert_eq!(story.body()["retriable"], false);
-    assert_eq!(story.short(), "Requests@0 ReplayRejected(InFlight)@0 PaymentFailed(PaymentReplayed)@0");
+    assert_eq!(
+        story.short(),
+        "PaymentPresented@0 ReplayRejected(InFlight)@0 PaymentFailed(PaymentReplayed)@0"
+    );
 }
 
 #[test]
 fn an_owed_service_is_served_once_with_the_stored_receipt_and_no_call() {
     let mut host = host_with_an_owed_service();
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(story.short(), "Requests@0 PaymentVerified@0 VerifiedUncharged(Redeemed)@0");
+    assert_eq!(story.short(), "PaymentPresented@0 PaymentVerified@0 VerifiedUncharged(Redeemed)@0");
     assert_eq!(story.keys, [Delivered]);
     assert_eq!(story.receipt().unwrap()["transaction"], TX);
     assert_eq!(story.header("cache-control"), Some("private"));
@@ -137,9 +146,9 @@ fn an_owed_service_is_served_once_with_the_stored_receipt_and_no_call() {
 
 #[test]
 fn only_a_2xx_uses_an_owed_service_up() {
-    let failed = "Requests@0 UpstreamFailedAfterVerify@0";
-    let moved = "Requests@0 PaymentVerified@0 VerifiedUncharged(Redirect)@0";
-    let gone = "Requests@0 PaymentFailed(ClientDisconnected)@0";
+    let failed = "PaymentPresented@0 UpstreamFailedAfterVerify@0";
+    let moved = "PaymentPresented@0 PaymentVerified@0 VerifiedUncharged(Redirect)@0";
+    let gone = "PaymentPresented@0 PaymentFailed(ClientDisconnected)@0";
     let mut host = host_with_an_owed_service();
     let cases = [
         (Up::Answers(500, vec![]), failed, Some(500)),
@@ -170,7 +179,7 @@ fn without_room_or_store_nothing_is_served() {
         let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
         assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
         assert_eq!(story.body()["retriable"], true);
-        assert_eq!(story.short(), "Requests@0 PaymentFailed(ReplayGuardUnavailable)@0");
+        assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(ReplayGuardUnavailable)@0");
         assert!(story.calls.is_empty() && story.forwarded.is_none());
     }
 }
@@ -191,7 +200,7 @@ fn a_facilitator_that_cannot_be_reached_costs_nothing() {
         assert_eq!(story.body()["retriable"], true);
         assert_eq!(
             story.short(),
-            format!("Requests@0 Verify({outcome},7) PaymentFailed(FacilitatorUnreachable)@0")
+            format!("PaymentPresented@0 Verify({outcome},7) PaymentFailed(FacilitatorUnreachable)@0")
         );
         assert_eq!(story.keys, [Free]);
         assert!(story.forwarded.is_none());
@@ -223,7 +232,7 @@ fn a_facilitator_that_answers_nonsense_is_never_valid() {
         assert_eq!(story.body()["retriable"], retriable, "{status} {body}");
         assert_eq!(
             story.short(),
-            format!("Requests@0 Verify({outcome},7) PaymentFailed(FacilitatorError)@0")
+            format!("PaymentPresented@0 Verify({outcome},7) PaymentFailed(FacilitatorError)@0")
         );
         assert_eq!(story.keys, [Free]);
         assert!(story.forwarded.is_none());
@@ -238,7 +247,7 @@ fn a_payment_the_facilitator_refuses_gets_new_terms() {
         host.script([Does::Says(200, says)]);
         let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
         assert_eq!(story.status(), status);
-        assert_eq!(story.short(), "Requests@0 Verify(Refused,7) PaymentFailed(PaymentInvalid)@0");
+        assert_eq!(story.short(), "PaymentPresented@0 Verify(Refused,7) PaymentFailed(PaymentInvalid)@0");
         assert_eq!(story.keys, [Free]);
         let body = story.body();
         assert_eq!(body["error"], format!("Payment verification failed: {reason}"));
@@ -252,7 +261,10 @@ fn upfront_settles_first_and_counts_at_once() {
     let mut host = Host::new();
     host.script([settled(84532, TX)]);
     let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
-    assert_eq!(story.short(), "Requests@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3");
+    assert_eq!(
+        story.short(),
+        "PaymentPresented@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3"
+    );
     assert_eq!(story.operations(), [Settle]);
     assert_eq!(story.keys, [Settling, Delivered]);
     assert_eq!(story.receipt().unwrap()["transaction"], TX);
@@ -267,7 +279,10 @@ fn an_upfront_upgrade_carries_the_receipt_on_its_101() {
     let story = host.play(&upgrade, &Up::Answers(101, vec![]));
     assert_eq!(story.status(), 101);
     assert_eq!(story.receipt().unwrap()["transaction"], TX);
-    assert_eq!(story.short(), "Requests@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3");
+    assert_eq!(
+        story.short(),
+        "PaymentPresented@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3"
+    );
 }
 
 #[test]
@@ -287,7 +302,11 @@ fn rows_23_to_26_an_upstream_that_fails_is_not_paid_and_frees_the_payment() {
         host.script([valid()]);
         let story = host.play(&request("/paid/a").paying(&payment(1)), &up);
         assert_eq!(story.status(), status);
-        assert_eq!(story.short(), "Requests@0 Verify(Success,7) UpstreamFailedAfterVerify@0", "{up:?}");
+        assert_eq!(
+            story.short(),
+            "PaymentPresented@0 Verify(Success,7) UpstreamFailedAfterVerify@0",
+            "{up:?}"
+        );
         assert_eq!(story.keys, [Free]);
         assert_eq!(story.receipt(), None);
         if matches!(story.end, End::Reply(_)) {
@@ -308,7 +327,7 @@ fn a_redirect_is_passed_on_and_not_charged() {
         let story = host.play(&request("/paid/a").paying(&payment(1)), &up);
         assert_eq!(
             story.short(),
-            "Requests@0 Verify(Success,7) PaymentVerified@0 VerifiedUncharged(Redirect)@0"
+            "PaymentPresented@0 Verify(Success,7) PaymentVerified@0 VerifiedUncharged(Redirect)@0"
         );
         assert_eq!(story.keys, [Free]);
         assert_eq!(story.released().1.remove, ["payment-response"]);
@@ -321,11 +340,11 @@ fn a_client_that_leaves_before_the_settlement_pays_nothing() {
     let mut host = Host::new();
     host.script([Does::ClientGone]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(story.short(), "Requests@0 Verify(Unreachable,7) PaymentFailed(ClientDisconnected)@0");
+    assert_eq!(story.short(), "PaymentPresented@0 Verify(Unreachable,7) PaymentFailed(ClientDisconnected)@0");
     assert_eq!(story.keys, [Free]);
     host.script([valid()]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &Up::ClientGone);
-    assert_eq!(story.short(), "Requests@0 Verify(Success,7) PaymentFailed(ClientDisconnected)@0");
+    assert_eq!(story.short(), "PaymentPresented@0 Verify(Success,7) PaymentFailed(ClientDisconnected)@0");
     assert_eq!(story.keys, [Free]);
 }
 
@@ -341,7 +360,7 @@ fn a_stream_is_settled_at_its_head() {
 
 #[test]
 fn upfront_money_stays_paid_when_the_upstream_fails() {
-    let charged = "Requests@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3";
+    let charged = "PaymentPresented@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3";
     let cases = [
         (Up::Answers(500, vec![]), 500, true),
         (Up::Unreachable, 502, true),

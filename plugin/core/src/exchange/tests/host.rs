@@ -1,6 +1,7 @@
 //! A host that keeps every promise a shell makes, and checks every promise of the core.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::super::{
@@ -85,7 +86,7 @@ pub(super) fn request(path: &str) -> Request {
     Request { method: "GET", path: path.into(), headers: Vec::new(), transport: Transport::default() }
 }
 
-/// Stamps in short: `Requests@0 PaymentFailed(PaymentInvalid)@0`.
+/// Stamps in short: `PaymentPresented@0 PaymentFailed(PaymentInvalid)@0`.
 pub(super) fn short(stamps: &[Stamp]) -> String {
     let text = |stamp: &Stamp| match stamp {
         Stamp::Tuple(tuple, counter) => format!("{counter:?}@{}", tuple.0),
@@ -144,7 +145,9 @@ impl Host {
     }
     pub(super) fn begin(&self, request: &Request) -> Turn {
         let lines = request.lines();
-        begin(&self.rules, &RequestHead { headers: &lines, transport: request.transport }, self.now())
+        let head = RequestHead { headers: &lines, transport: request.transport };
+        let Ok(turn) = begin(&self.rules, &head, || Ok::<_, Infallible>(self.now()));
+        turn
     }
     /// Plays a request to its end.
     pub(super) fn play(&mut self, request: &Request, upstream: &Up) -> Story {

@@ -274,7 +274,7 @@ fn sums(counted: &[Stamp], host: &Host) -> Sums {
         let (tuple, name) = match stamp {
             Stamp::Tuple(tuple, counter) => {
                 let name = match counter {
-                    TupleCounter::Requests => "requests",
+                    TupleCounter::PaymentPresented => "presented",
                     TupleCounter::PaymentRequired => "required",
                     TupleCounter::PaymentVerified => "verified",
                     TupleCounter::PaymentFailed(FailureReason::InternalError) => panic!("internal error"),
@@ -337,9 +337,9 @@ fn whatever_happens_nobody_is_served_unpaid_or_charged_twice_and_the_counters_ad
         let open = open.flat_map(|(_, expired)| expired).filter(|e| !e.first_seen).count() as i64;
         assert_eq!(total("opened") - total("closed"), open);
         expired += total("expired");
-        // Every request ended in exactly one way, but for those whose worker died.
-        let ends = total("required") + total("failed") + total("verified") + total("upstream_failed");
-        assert_eq!(total("requests"), ends + world.crashed as i64);
+        // Every payment ended in exactly one way, but for those whose worker died.
+        let ends = total("failed") + total("verified") + total("upstream_failed");
+        assert_eq!(total("presented"), ends + world.crashed as i64);
         // What was verified was charged, or counted as not charged with its reason, for each tuple.
         for tuple in (0..4).map(TupleIndex) {
             let of = |name| sums.get(&(tuple, name)).copied().unwrap_or_default();
@@ -366,9 +366,9 @@ fn identity_i1_holds_for_each_offer_without_crashes() {
     let mut missing = 0;
     for tuples in offers {
         let of = |name| tuples.iter().filter_map(|t| sums.get(&(TupleIndex(*t), name))).sum::<i64>();
-        let ends = of("required") + of("failed") + of("verified") + of("upstream_failed");
-        assert!(of("requests") > 100);
-        missing += of("requests") - ends;
+        let ends = of("failed") + of("verified") + of("upstream_failed");
+        assert!(of("presented") > 100);
+        missing += of("presented") - ends;
     }
     assert_eq!(missing, world.crashed as i64);
 }

@@ -47,7 +47,7 @@ fn a_refused_settlement_discards_the_response_and_frees_the_payment() {
     assert_eq!(story.status(), 402);
     assert_eq!(
         story.short(),
-        "Requests@0 Verify(Success,7) Settle(Refused,7) PaymentFailed(SettlementRejected)@0"
+        "PaymentPresented@0 Verify(Success,7) Settle(Refused,7) PaymentFailed(SettlementRejected)@0"
     );
     assert_eq!(story.keys, [Settling, Free]);
     let body = story.body();
@@ -68,7 +68,7 @@ fn upfront_refused_never_reaches_the_upstream() {
     let mut host = Host::new();
     host.script([refuses("insufficient_funds")]);
     let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
-    assert_eq!(story.short(), "Requests@3 Settle(Refused,7) PaymentFailed(SettlementRejected)@3");
+    assert_eq!(story.short(), "PaymentPresented@3 Settle(Refused,7) PaymentFailed(SettlementRejected)@3");
     assert_eq!(story.keys, [Settling, Free]);
     assert!(story.forwarded.is_none());
 }
@@ -98,7 +98,7 @@ fn every_unclear_answer_keeps_the_payment_and_asks_for_no_other() {
         assert_eq!(
             story.short(),
             format!(
-                "Requests@0 Verify(Success,7) Settle({outcome},7) UnresolvedOpened@0 \
+                "PaymentPresented@0 Verify(Success,7) Settle({outcome},7) UnresolvedOpened@0 \
                  PaymentFailed(SettlementFailed)@0"
             ),
             "{does:?}"
@@ -116,7 +116,7 @@ fn a_pending_settlement_is_repeated_exactly_once_with_the_same_bytes() {
     assert!(story.calls.iter().all(|(_, body)| *body == story.calls[0].1));
     assert_eq!(
         story.short(),
-        "Requests@0 Verify(Success,7) Settle(Refused,7) Settle(Success,7) PaymentVerified@0 Charged@0 \
+        "PaymentPresented@0 Verify(Success,7) Settle(Refused,7) Settle(Success,7) PaymentVerified@0 Charged@0 \
          LastSuccess@0"
     );
     assert_eq!(story.keys, [Settling, Settling, Delivering { transaction: TX.into() }, Delivered]);
@@ -144,7 +144,7 @@ fn a_call_that_never_left_frees_the_payment() {
     assert_eq!(unresolved(&host), 0);
     assert_eq!(
         story.short(),
-        "Requests@0 Verify(Success,7) Settle(Unreachable,7) PaymentFailed(SettlementFailed)@0"
+        "PaymentPresented@0 Verify(Success,7) Settle(Unreachable,7) PaymentFailed(SettlementFailed)@0"
     );
 }
 
@@ -175,7 +175,7 @@ fn a_resend_repeats_the_settlement_and_is_served_when_it_turns_out_settled() {
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
     assert_eq!(
         story.short(),
-        "Requests@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 UnresolvedClosed@0"
+        "PaymentPresented@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 UnresolvedClosed@0"
     );
     assert_eq!(story.keys, [Delivering { transaction: TX.into() }, Delivered]);
     assert_eq!(story.receipt().unwrap()["transaction"], TX);
@@ -192,7 +192,7 @@ fn a_resend_that_turns_out_refused_closes_the_question() {
     assert_eq!(story.status(), 402);
     assert_eq!(
         story.short(),
-        "Requests@0 Settle(Refused,7) UnresolvedClosed@0 PaymentFailed(SettlementRejected)@0"
+        "PaymentPresented@0 Settle(Refused,7) UnresolvedClosed@0 PaymentFailed(SettlementRejected)@0"
     );
     assert_eq!(story.keys, [Free]);
     assert!(story.forwarded.is_none());
@@ -236,7 +236,8 @@ fn the_transaction_of_the_first_attempt_is_not_forgotten() {
 
 #[test]
 fn what_was_paid_late_and_not_served_stays_owed() {
-    let charged = "Requests@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 UnresolvedClosed@0";
+    let charged =
+        "PaymentPresented@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 UnresolvedClosed@0";
     let owed = Owed { transaction: TX.into() };
     let cases = [
         (Up::Answers(500, vec![]), " UpstreamFailedAfterCharge@0"),
@@ -266,7 +267,7 @@ fn works_upfront_too() {
     let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
     assert_eq!(
         story.short(),
-        "Requests@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3 UnresolvedClosed@3"
+        "PaymentPresented@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3 UnresolvedClosed@3"
     );
     assert_eq!(story.keys, [Delivered]);
 }
@@ -278,7 +279,7 @@ fn a_client_that_leaves_during_the_settlement_leaves_a_question() {
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
     assert_eq!(
         story.short(),
-        "Requests@0 Verify(Success,7) Settle(Unreachable,7) UnresolvedOpened@0 \
+        "PaymentPresented@0 Verify(Success,7) Settle(Unreachable,7) UnresolvedOpened@0 \
          PaymentFailed(SettlementFailed)@0"
     );
     assert_eq!(story.keys, [Settling, Unknown { transaction: None }]);
@@ -309,7 +310,7 @@ fn a_worker_that_died_while_settling_leaves_a_question_that_is_counted_when_it_i
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
     assert_eq!(
         story.short(),
-        "Requests@0 UnresolvedOpened@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 \
+        "PaymentPresented@0 UnresolvedOpened@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 \
          UnresolvedClosed@0"
     );
 }
