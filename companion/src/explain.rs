@@ -114,7 +114,7 @@ fn explain_route(
     RouteIndex(index): RouteIndex,
     route: &Route,
     method: &str,
-    path: &CanonicalPath,
+    path: &CanonicalPath<'_>,
 ) {
     let place = snapshot.route_lines.get(index as usize).copied().unwrap_or_default();
     line(
@@ -167,7 +167,13 @@ fn explain_route(
     }
 }
 
-fn explain_paid(out: &mut String, snapshot: &Snapshot, route: &Route, method: &str, path: &CanonicalPath) {
+fn explain_paid(
+    out: &mut String,
+    snapshot: &Snapshot,
+    route: &Route,
+    method: &str,
+    path: &CanonicalPath<'_>,
+) {
     line(out, format_args!("gate: paid"));
     for (position, (option, _)) in route.options.iter().enumerate() {
         let title = if position == 0 { "payment (primary)" } else { "payment" };

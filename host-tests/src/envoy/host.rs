@@ -35,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) traps: Vec<String>,
     /// Whether a trap fails the test.
     pub(crate) traps_allowed: bool,
+    /// Where every header map ends in its wire form.
+    pub(crate) cut_header_maps: Option<usize>,
     /// What another worker does right before the next write of shared data.
     pub(crate) rival: Option<Box<dyn FnOnce()>>,
     random: u64,
@@ -73,6 +75,7 @@ impl Host {
             violations: Vec::new(),
             traps: Vec::new(),
             traps_allowed: false,
+            cut_header_maps: None,
             rival: None,
             random: 0x9e37_79b9_7f4a_7c15,
         }

@@ -120,7 +120,10 @@ fn get_property(mut env: Env<'_>, path: u32, len: u32, data: u32, size: u32) -> 
 fn get_map(mut env: Env<'_>, map: u32, data: u32, size: u32) -> Result<u32> {
     enter(&mut env)?;
     let Some(map) = env.data().map(MapType::from_wire(map)) else { return answer(Status::BadArgument) };
-    give(&mut env, &map.to_wire(), data, size)?;
+    let mut wire = map.to_wire();
+    let cut = env.data().host.borrow().cut_header_maps;
+    wire.truncate(cut.unwrap_or(usize::MAX));
+    give(&mut env, &wire, data, size)?;
     answer(Status::Ok)
 }
 

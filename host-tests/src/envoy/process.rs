@@ -185,6 +185,11 @@ impl Envoy {
         self.host.borrow_mut().shared.lost_races = n;
     }
 
+    /// From now on a header map ends after so many bytes of its wire form; `None` for whole ones.
+    pub fn cut_header_maps(&self, bytes: Option<usize>) {
+        self.host.borrow_mut().cut_header_maps = bytes;
+    }
+
     /// Overwrites every shared-data entry with these bytes.
     pub fn corrupt_shared_data(&self, value: &[u8]) {
         self.host.borrow_mut().shared.corrupt(value);

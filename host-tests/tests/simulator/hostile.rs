@@ -107,6 +107,18 @@ fn a_payment_just_under_the_size_cap_is_served() {
 }
 
 #[test]
+fn a_header_map_that_breaks_off_is_never_served() {
+    let shop = Shop::open();
+    for bytes in 0..200 {
+        shop.envoy.cut_header_maps(Some(bytes));
+        let stream = shop.envoy.send(0, Request::get("/free/x").header("x-pad", "x".repeat(100)));
+        assert_eq!(stream.forwarded(), None, "{bytes}");
+    }
+    shop.envoy.cut_header_maps(None);
+    shop.envoy.send(0, Request::get("/free/x")).expect_forwarded();
+}
+
+#[test]
 fn huge_other_headers_are_carried() {
     let shop = Shop::open();
     let big = "x".repeat(64 * 1024);

@@ -8,10 +8,11 @@
 //! * [`origin`]: who made a response, and who ended a stream.
 //! * [`replay_table`]: reservations in Envoy's shared data, under compare-and-swap.
 //! * [`meters`]: Envoy's counters for the core's stamps.
+//! * [`header_map`]: reading headers without a copy; the only `unsafe` code.
 //!
 //! Two rules hold everywhere. Only the byte forms of `proxy_wasm::hostcalls` are used (see `clippy.toml`):
 //! everything else panics on input. And a map is read only in its own phase, once, and captured.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(
@@ -28,6 +29,7 @@
 
 mod callout;
 mod clock;
+mod header_map;
 mod meters;
 mod origin;
 mod replay_table;

@@ -11,6 +11,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, LogLevel, MapType, Status};
 
+use crate::header_map::HeaderMap;
 use crate::root::Deployment;
 use crate::{callout, clock, origin, replay_table};
 
@@ -51,7 +52,8 @@ impl Stream {
     }
 
     fn request_head(&mut self) -> Result<Action, Status> {
-        let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders)?;
+        let map = HeaderMap::read(MapType::HttpRequestHeaders)?;
+        let headers = map.lines()?;
         let transport = transport(&headers, self.deployment.rules.settings.require_secure_transport)?;
         let head = RequestHead { headers: &headers, transport };
         let turn = exchange::begin(&self.deployment.rules, &head, clock::now)?;
@@ -59,8 +61,9 @@ impl Stream {
     }
 
     fn response_head(&mut self, state: Upstream) -> Result<Action, Status> {
-        let headers = hostcalls::get_map_bytes(MapType::HttpResponseHeaders)?;
-        let status = headers.iter().find(|(name, _)| name == ":status");
+        let map = HeaderMap::read(MapType::HttpResponseHeaders)?;
+        let headers = map.lines()?;
+        let status = headers.iter().find(|(name, _)| *name == ":status");
         let status =
             status.and_then(|(_, value)| callout::parse_status(value)).ok_or(Status::ParseFailure)?;
         let head = ResponseHead { status, headers: &headers, origin: origin::of_response()? };
@@ -217,8 +220,8 @@ impl HttpContext for Stream {
 
 /// How the request arrived. Each fact costs a host call and decides only where plaintext is refused.
 /// Otherwise TLS gives a challenge's URL its scheme, unless Envoy said it in `x-forwarded-proto`.
-fn transport(headers: &[(String, Vec<u8>)], secure_only: bool) -> Result<Transport, Status> {
-    if !secure_only && headers.iter().any(|(name, _)| name == "x-forwarded-proto") {
+fn transport(headers: &[(&str, &[u8])], secure_only: bool) -> Result<Transport, Status> {
+    if !secure_only && headers.iter().any(|(name, _)| *name == "x-forwarded-proto") {
         return Ok(Transport::default());
     }
     let property = |path: [&str; 2]| hostcalls::get_property(path.to_vec());

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'a> {
     /// Every header line in order, names in lower case, repeated names repeated.
-    pub headers: &'a [(String, Vec<u8>)],
+    pub headers: &'a [(&'a str, &'a [u8])],
     /// How the request arrived.
     pub transport: Transport,
 }
@@ -27,7 +27,7 @@ pub struct ResponseHead<'a> {
     /// Final status (never 1xx but 101).
     pub status: u16,
     /// Every header line, names in lower case.
-    pub headers: &'a [(String, Vec<u8>)],
+    pub headers: &'a [(&'a str, &'a [u8])],
     /// Who made it.
     pub origin: ResponseOrigin,
 }

@@ -22,8 +22,8 @@ pub(super) fn paid(head: &ResponseHead<'_>, cors: bool) -> HeaderEdits {
     let mut edits = unpaid(head, cors);
     for (name, _) in head.headers {
         let cdn = is_alias(name, "surrogate-control") || name.ends_with("cdn-cache-control");
-        if cdn && !edits.remove.contains(name) {
-            edits.remove.push(name.clone());
+        if cdn && !edits.remove.iter().any(|known| known == name) {
+            edits.remove.push((*name).to_owned());
         }
     }
     edits.set.push(("cache-control".into(), private_cache_control(&join(head, "cache-control"))));
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn edits(headers: &[(&str, &str)], cors: bool) -> HeaderEdits {
-        let headers: Vec<_> = headers.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
         paid(&ResponseHead { status: 200, headers: &headers, origin: ResponseOrigin::Upstream }, cors)
     }
     fn set(edits: &HeaderEdits, name: &str) -> Option<String> {

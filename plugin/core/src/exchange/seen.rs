@@ -46,7 +46,7 @@ impl<'a> Seen<'a> {
         };
         for (name, value) in head.headers {
             let value = value.trim_ascii();
-            match name.as_str() {
+            match *name {
                 ":method" => seen.method = value,
                 ":path" => seen.path = value,
                 ":authority" => seen.authority = value,

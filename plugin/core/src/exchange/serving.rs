@@ -245,8 +245,8 @@ impl Verdict {
 }
 
 /// A gRPC answer that is only trailers says in its head that it failed, under status 200.
-fn grpc_failed(headers: &[(String, Vec<u8>)]) -> bool {
-    headers.iter().any(|(name, value)| name == "grpc-status" && value.trim_ascii() != b"0")
+fn grpc_failed(headers: &[(&str, &[u8])]) -> bool {
+    headers.iter().any(|(name, value)| *name == "grpc-status" && value.trim_ascii() != b"0")
 }
 
 // === impl Delivering ===

@@ -54,12 +54,12 @@ pub(super) fn to_upstream(head: &RequestHead<'_>, strip: Strip, path: Option<&st
 }
 
 /// The names in a response that are ours to say.
-pub(super) fn forged_in_response(headers: &[(String, Vec<u8>)]) -> Vec<String> {
+pub(super) fn forged_in_response(headers: &[(&str, &[u8])]) -> Vec<String> {
     present(headers, &[&IDENTITY, &PAYMENT])
 }
 
 /// The distinct names of a head that belong to one of the groups, as they are spelled there.
-fn present(headers: &[(String, Vec<u8>)], groups: &[&[&str]]) -> Vec<String> {
+fn present(headers: &[(&str, &[u8])], groups: &[&[&str]]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (name, _) in headers {
         let first = name.as_bytes().first().map(u8::to_ascii_lowercase);
@@ -67,8 +67,8 @@ fn present(headers: &[(String, Vec<u8>)], groups: &[&[&str]]) -> Vec<String> {
             continue;
         }
         let ours = groups.iter().any(|group| group.iter().any(|known| is_alias(name, known)));
-        if ours && !found.contains(name) {
-            found.push(name.clone());
+        if ours && !found.iter().any(|known| known == name) {
+            found.push((*name).to_owned());
         }
     }
     found

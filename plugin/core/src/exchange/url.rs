@@ -15,7 +15,7 @@ const MAX_HOST: usize = 255;
 pub(super) fn resource_url(
     seen: &Seen<'_>,
     transport: Transport,
-    path: &CanonicalPath,
+    path: &CanonicalPath<'_>,
     public: Option<&PublicPath>,
     settings: &Settings,
 ) -> String {

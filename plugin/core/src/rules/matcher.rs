@@ -62,7 +62,7 @@ struct Protected {
 
 impl super::RuleSet {
     /// Looks up a canonical path. A closed set finds nothing.
-    pub fn lookup(&self, path: &super::CanonicalPath) -> Lookup {
+    pub fn lookup(&self, path: &super::CanonicalPath<'_>) -> Lookup {
         self.matcher.as_ref().map_or(Lookup::Unmatched, |matcher| matcher.lookup(&path.path))
     }
 }

@@ -13,21 +13,21 @@ pub struct AmbiguousPath(pub &'static str);
 
 /// A request target split into its canonical path and its untouched query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CanonicalPath {
+pub struct CanonicalPath<'a> {
     /// Decoded once, `//` collapsed, at most one trailing slash. Used for matching.
-    pub path: String,
+    pub path: Cow<'a, str>,
     /// What the upstream gets as `:path` if it differs from what the client sent: canonical path,
     /// percent-encoded again where needed, and the original query.
     pub rewritten: Option<String>,
     /// From `?` on, as sent, or empty.
-    pub query: String,
+    pub query: &'a str,
 }
 
 /// Canonicalizes a `:path` or refuses it.
 ///
 /// A fragment has no place in a request target: what follows a `#` before any `?` is cut off and never
 /// reaches the upstream. The query is refused only where it could not be forwarded as text.
-pub fn canonicalize(target: &[u8]) -> Result<CanonicalPath, AmbiguousPath> {
+pub fn canonicalize(target: &[u8]) -> Result<CanonicalPath<'_>, AmbiguousPath> {
     let end = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
     let (raw, rest) = target.split_at(end);
     let query = if rest.starts_with(b"?") { rest } else { &[] };
@@ -39,15 +39,14 @@ pub fn canonicalize(target: &[u8]) -> Result<CanonicalPath, AmbiguousPath> {
         && query.len() == rest.len()
         && let Ok(path) = core::str::from_utf8(raw)
     {
-        return Ok(CanonicalPath { path: path.to_owned(), rewritten: None, query: query.to_owned() });
+        return Ok(CanonicalPath { path: Cow::Borrowed(path), rewritten: None, query });
     }
     let path = canonical_text(raw)?;
     let encoded = encode(&path, raw);
     let unchanged = encoded.as_bytes() == raw && query.len() == rest.len();
     let rewritten = (!unchanged).then(|| format!("{encoded}{query}"));
-    let query = query.to_owned();
     drop(encoded);
-    Ok(CanonicalPath { path: path.into_owned(), rewritten, query })
+    Ok(CanonicalPath { path, rewritten, query })
 }
 
 /// Whether a path is so ordinary that it certainly is its own canonical form, as nearly all are: only

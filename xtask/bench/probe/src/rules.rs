@@ -57,8 +57,7 @@ fn decide(rules: &Arc<RuleSet>, target: &[u8]) {
         ("x-forwarded-for", b"127.0.0.1"),
         ("x-forwarded-proto", b"http"),
         ("x-request-id", b"7d9f2a51-0d5e-4f43-9c3a-1f0a3e1a2b3c"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_vec()));
+    ];
     let head = RequestHead { headers: &headers, transport: Transport::default() };
     let Ok(turn) = begin(rules, &head, || Ok::<_, Infallible>(Now { unix_ms: 1_800_000_000_000 }));
     assert!(

@@ -145,6 +145,7 @@ impl Host {
     }
     pub(super) fn begin(&self, request: &Request) -> Turn {
         let lines = request.lines();
+        let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
         let head = RequestHead { headers: &lines, transport: request.transport };
         let Ok(turn) = begin(&self.rules, &head, || Ok::<_, Infallible>(self.now()));
         turn
@@ -243,8 +244,7 @@ impl Host {
                             return self.abandon(&abandoned, story);
                         }
                     };
-                    let headers: Vec<_> =
-                        headers.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+                    let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
                     state.response(&ResponseHead { status, headers: &headers, origin }, self.now())
                 }
                 Next::Release(edits, delivering) => {
