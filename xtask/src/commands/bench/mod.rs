@@ -32,10 +32,10 @@ pub(super) struct Args {
     /// Fail if a goal is missed.
     #[arg(long)]
     check: bool,
-    /// Rounds in which every contender has one turn under load. Default: 11, or 3 with --quick.
+    /// Rounds in which every contender has one turn under load. Default: 41, or 3 with --quick.
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
-    /// Length of a turn. Default: 1500, or 1000 with --quick.
+    /// Length of a turn. Default: 400, or 1000 with --quick.
     #[arg(long, value_name = "MS")]
     turn_ms: Option<u64>,
     /// Connections of the load generator.
@@ -133,9 +133,10 @@ async fn proxies(args: &Args, floor: &std::path::Path) -> Result<Value> {
     Ok(json!({ "samples": samples, "resident_bytes": idle, "configure_microseconds": configure }))
 }
 
-/// Gives every contender a warming turn and then one turn a round, each round starting with another one.
+/// Gives every contender a warming turn and then one turn a round, each round starting with another one. Many
+/// short turns: a shared machine changes its pace within seconds, and a ratio is only as good as its pairs.
 fn race(args: &Args, contenders: &mut [Contender<'_>]) -> Result<()> {
-    let (rounds, turn_ms) = if args.quick { (3, 1_000) } else { (11, 1_500) };
+    let (rounds, turn_ms) = if args.quick { (3, 1_000) } else { (41, 400) };
     let rounds = args.rounds.unwrap_or(rounds);
     ensure!(rounds > 0, "--rounds must be at least 1");
     let turn = Duration::from_millis(args.turn_ms.unwrap_or(turn_ms));
