@@ -6,10 +6,12 @@
 //! * [`client`]: the public x402 client, run by Node.
 //! * [`stack`]: origin, development facilitator, companion and Envoy as one running whole.
 //! * [`http`]: the HTTP client of all of these.
+//! * [`alerts`]: the Prometheus rules an operator loads, and their unit tests.
 //! * [`build`]: the release artefacts and what is asserted about them.
 //! * [`tools`]: pinned programs that are not crates, in a per-user cache.
 #![forbid(unsafe_code)]
 
+pub mod alerts;
 pub mod build;
 pub mod client;
 pub mod commands;

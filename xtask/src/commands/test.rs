@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, client, paths, shell, tools};
+use crate::{alerts, build, client, paths, shell, tools};
 
 /// One suite: its name and what it does.
 struct Suite {
@@ -21,6 +21,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "unit tests", run: unit_tests },
     Suite { name: "core on wasm", run: wasm_tests },
     Suite { name: "tools", run: fetch_tools },
+    Suite { name: "alerts", run: alerts::check },
     Suite { name: "host tests and end to end", run: host_tests },
 ];
 
@@ -97,6 +98,7 @@ fn wasm_tests() -> Result<()> {
 
 fn fetch_tools() -> Result<()> {
     tools::envoy()?;
+    tools::prometheus()?;
     client::Client::install().map(|_| ())
 }
 
