@@ -10,6 +10,7 @@
 //! * [`host`]: the ground the filter stands on: timeouts, and VMs that are replaced.
 //! * [`hostile_input`]: what strangers send.
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
+//! * [`prometheus`]: the shipped rules in a real Prometheus.
 #![forbid(unsafe_code)]
 
 mod accounting;
@@ -21,5 +22,6 @@ mod facilitator_faults;
 mod host;
 mod hostile_input;
 mod labels;
+mod prometheus;
 mod reload;
 mod support;
