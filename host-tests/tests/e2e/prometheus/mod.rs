@@ -90,9 +90,13 @@ async fn buy(stack: &Stack) {
 /// distance between samples: so of `n` samples it is at least the difference, and at most 1 + 1.1 / (n - 1)
 /// times it.
 async fn increases_are_what_was_bought(prometheus: &Prometheus) {
-    let samples = format!("min(count_over_time({CHARGED}[24h]))");
-    let enough = async |server: &Prometheus| server.query(&samples).await[0].value >= SCRAPES;
-    prometheus.until("there are samples enough", enough).await;
+    let samples = async |server: &Prometheus| {
+        server.query(&format!("min(count_over_time({CHARGED}[24h]))")).await[0].value
+    };
+    // The rules are evaluated one after the other, so what one has seen another sees a round later.
+    let enough = SCRAPES.max(samples(prometheus).await + 3.0);
+    let there = async |server: &Prometheus| samples(server).await >= enough;
+    prometheus.until("there are samples enough", there).await;
     let stretch = 1.0 + 1.1 / (SCRAPES - 1.0);
     let windows = [
         ("x402:revenue:24h_by_offer_chain", counts(|_| 1.0)),
