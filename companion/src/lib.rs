@@ -18,6 +18,7 @@ pub mod collect;
 pub mod explain;
 pub mod facilitator;
 pub mod http;
+pub mod ledger;
 mod paths;
 pub mod publish;
 pub mod rules;

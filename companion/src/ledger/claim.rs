@@ -1,0 +1,183 @@
+//! Reserving a payment before anything is done for it.
+
+use std::time::Duration;
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::store::{signed, unsigned};
+use super::{Claim, Ledger, LedgerError, PaymentKey, Reservation};
+
+/// A row as far as a decision needs it.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) state: String,
+    pub(super) holder: String,
+    pub(super) answered: bool,
+    pub(super) transaction: Option<String>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Reserves a payment for a holder. A holder's own reservation is renewed, since it is the one who knows
+    /// that its earlier use is over; another's only once its lease has ended.
+    pub async fn reserve(
+        &self,
+        claim: &Claim,
+        now_ms: u64,
+        lease: Duration,
+    ) -> Result<Reservation, LedgerError> {
+        let until = signed(now_ms.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)));
+        let taken = sqlx::query(
+            "INSERT INTO payments (network, contract, payer, nonce, state, holder, lease_until, \
+               offer_namespace, offer_name, asset_symbol, born, generation, asset, amount, pay_to, ends_s, \
+               companion, reserved_at) \
+             VALUES ($1, $2, $3, $4, 'reserved', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+             ON CONFLICT (network, contract, payer, nonce) DO UPDATE SET state = 'reserved', \
+               holder = excluded.holder, lease_until = excluded.lease_until, \
+               offer_namespace = excluded.offer_namespace, offer_name = excluded.offer_name, \
+               asset_symbol = excluded.asset_symbol, born = excluded.born, generation = excluded.generation, \
+               asset = excluded.asset, amount = excluded.amount, pay_to = excluded.pay_to, \
+               ends_s = excluded.ends_s, companion = excluded.companion, reserved_at = excluded.reserved_at, \
+               verified_at = NULL, settling_at = NULL, ended_at = NULL, reason = NULL, \
+               transaction_hash = NULL, call_body = NULL, attempts = 0, next_attempt = NULL \
+             WHERE payments.state = 'refused' OR (payments.state IN ('reserved', 'verified') \
+               AND (payments.holder = excluded.holder OR payments.lease_until < excluded.reserved_at))",
+        )
+        .bind(&claim.key.network)
+        .bind(&claim.key.contract)
+        .bind(&claim.key.payer)
+        .bind(&claim.key.nonce)
+        .bind(&claim.holder)
+        .bind(until)
+        .bind(&claim.tuple.offer_namespace)
+        .bind(&claim.tuple.offer_name)
+        .bind(&claim.tuple.asset_symbol)
+        .bind(signed(claim.tuple.born))
+        .bind(signed(claim.generation))
+        .bind(&claim.asset)
+        .bind(&claim.amount)
+        .bind(&claim.pay_to)
+        .bind(signed(claim.ends))
+        .bind(self.companion())
+        .bind(signed(now_ms))
+        .execute(self.pool())
+        .await?;
+        if taken.rows_affected() > 0 {
+            return Ok(Reservation::Fresh);
+        }
+        if self.take_over_unanswered(&claim.key, &claim.holder, now_ms, until).await? {
+            return Ok(Reservation::Redeem);
+        }
+        let standing = self.standing(&claim.key).await?;
+        Ok(match standing {
+            // Released between the two statements: the buyer tries again.
+            None => Reservation::InFlight,
+            Some(Standing { state, transaction, .. }) => match state.as_str() {
+                "settled" => Reservation::Used,
+                "unknown" | "expired" => Reservation::Unknown { transaction },
+                _ => Reservation::InFlight,
+            },
+        })
+    }
+
+    /// Makes a settled payment nobody was told of this holder's, unless another is being served for it.
+    pub(super) async fn take_over_unanswered(
+        &self,
+        key: &PaymentKey,
+        holder: &str,
+        now_ms: u64,
+        until: i64,
+    ) -> Result<bool, LedgerError> {
+        let taken = sqlx::query(
+            "UPDATE payments SET holder = $5, lease_until = $6 \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+               AND state = 'settled' AND answered = 0 AND (holder = $5 OR lease_until < $7)",
+        )
+        .bind(&key.network)
+        .bind(&key.contract)
+        .bind(&key.payer)
+        .bind(&key.nonce)
+        .bind(holder)
+        .bind(until)
+        .bind(signed(now_ms))
+        .execute(self.pool())
+        .await?;
+        Ok(taken.rows_affected() > 0)
+    }
+
+    /// The facilitator vouched for it.
+    pub async fn verified(&self, key: &PaymentKey, holder: &str, now_ms: u64) -> Result<(), LedgerError> {
+        sqlx::query(
+            "UPDATE payments SET state = 'verified', verified_at = $6 \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+               AND holder = $5 AND state = 'reserved'",
+        )
+        .bind(&key.network)
+        .bind(&key.contract)
+        .bind(&key.payer)
+        .bind(&key.nonce)
+        .bind(holder)
+        .bind(signed(now_ms))
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// Nothing came of a reservation: the payment is as good as unseen.
+    pub async fn release(&self, key: &PaymentKey, holder: &str) -> Result<(), LedgerError> {
+        sqlx::query(
+            "DELETE FROM payments WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+               AND holder = $5 AND state IN ('reserved', 'verified')",
+        )
+        .bind(&key.network)
+        .bind(&key.contract)
+        .bind(&key.payer)
+        .bind(&key.nonce)
+        .bind(holder)
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// Removes reservations whose lease ended long ago and whose authorization cannot be used any more: nothing
+    /// ever came of them. Returns how many.
+    pub async fn forget_abandoned(&self, now_ms: u64) -> Result<u64, LedgerError> {
+        let gone = sqlx::query(
+            "DELETE FROM payments WHERE state IN ('reserved', 'verified') AND lease_until < $1 AND ends_s < $2",
+        )
+        .bind(signed(now_ms))
+        .bind(signed(now_ms / 1000))
+        .execute(self.pool())
+        .await?;
+        Ok(gone.rows_affected())
+    }
+
+    pub(super) async fn standing(&self, key: &PaymentKey) -> Result<Option<Standing>, LedgerError> {
+        let row = sqlx::query(
+            "SELECT state, holder, answered, transaction_hash FROM payments \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
+        )
+        .bind(&key.network)
+        .bind(&key.contract)
+        .bind(&key.payer)
+        .bind(&key.nonce)
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(row.as_ref().map(Standing::read).transpose()?)
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            state: row.try_get("state")?,
+            holder: row.try_get("holder")?,
+            answered: unsigned(row.try_get("answered")?) == 1,
+            transaction: row.try_get("transaction_hash")?,
+        })
+    }
+}

@@ -1,0 +1,343 @@
+//! Settling: from the moment money may move until everybody knows whether it did.
+
+use std::time::Duration;
+
+use farebox_core::evm::Amount;
+use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, UnchargedReason};
+use farebox_core::rules::Tuple;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::claim::Standing;
+use super::store::{signed, unsigned};
+use super::{Begun, Claim, Ledger, LedgerError, Outcome, PaymentKey};
+
+/// A payment of unknown outcome whose facilitator is to be asked again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// Which.
+    pub key: PaymentKey,
+    /// The call to repeat, as it was made.
+    pub call_body: String,
+    /// Unix seconds at which the authorization ends.
+    pub ends: u64,
+    /// How often it was asked, this time included.
+    pub attempts: u64,
+}
+
+/// What counting an outcome needs.
+struct Counted {
+    tuple: Tuple,
+    amount: String,
+    /// It is counted as unresolved.
+    open: bool,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Takes the right to call the facilitator, and writes down the call before it is made. `lease` bounds the
+    /// call: after it the outcome counts as unknown whoever made it.
+    pub async fn begin_settlement(
+        &self,
+        claim: &Claim,
+        call_body: &str,
+        now_ms: u64,
+        lease: Duration,
+    ) -> Result<Begun, LedgerError> {
+        let until = signed(now_ms.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)));
+        let began = self
+            .durably(async |transaction| {
+                if take(transaction, claim, self.companion(), call_body, now_ms, until).await? {
+                    return Ok(Some(false));
+                }
+                Ok(take_again(transaction, claim, now_ms, until).await?.then_some(true))
+            })
+            .await?;
+        if let Some(again) = began {
+            return Ok(Begun::Call { again });
+        }
+        if let Some(transaction) = self.redeem(claim, now_ms, until).await? {
+            return Ok(Begun::Settled { transaction });
+        }
+        let standing = self.standing(&claim.key).await?;
+        Ok(match standing {
+            None => Begun::InFlight,
+            Some(Standing { state, holder, answered, transaction }) => {
+                let own = holder == claim.holder;
+                match (state.as_str(), own, transaction) {
+                    // The reply was sent and did not arrive: the holder asks for it again.
+                    ("settled", true, Some(transaction)) if answered => Begun::Settled { transaction },
+                    ("settled" | "expired" | "unknown", ..) => Begun::Used,
+                    ("settling", true, _) => Begun::Joined,
+                    _ => Begun::InFlight,
+                }
+            }
+        })
+    }
+
+    /// Writes down how a settlement ended, and counts it. `told` says that somebody waits for it. Nothing
+    /// happens to a payment that is not being settled. An unknown one is asked about again at `next_attempt_ms`.
+    pub async fn finish(
+        &self,
+        key: &PaymentKey,
+        outcome: &Outcome,
+        told: bool,
+        now_ms: u64,
+        next_attempt_ms: u64,
+    ) -> Result<(), LedgerError> {
+        self.durably(async |transaction| {
+            let Some(counted) = end(transaction, key, outcome, told, now_ms, next_attempt_ms).await? else {
+                return Ok(());
+            };
+            let tuple = || counted.tuple.clone();
+            let mut counters = Vec::new();
+            let settled = matches!(outcome, Outcome::Settled { .. });
+            match outcome {
+                Outcome::Unknown { .. } if counted.open => {}
+                Outcome::Unknown { .. } => counters.push(TupleCounter::UnresolvedOpened),
+                _ if counted.open => counters.push(TupleCounter::UnresolvedClosed),
+                _ => {}
+            }
+            match outcome {
+                Outcome::Settled { .. } if !told => {
+                    counters.push(TupleCounter::ResolvedLate(LateResult::Settled));
+                }
+                Outcome::Refused { .. } if !told && counted.open => {
+                    counters.push(TupleCounter::ResolvedLate(LateResult::Refused));
+                }
+                Outcome::Expired => counters.push(TupleCounter::ResolvedLate(LateResult::Expired)),
+                _ => {}
+            }
+            for counter in counters {
+                self.count(transaction, &HostSeries::Tuple(tuple(), counter)).await?;
+            }
+            if settled {
+                let amount = Amount::parse(&counted.amount).unwrap_or_default();
+                self.count(transaction, &HostSeries::Charged(tuple(), amount)).await?;
+                self.raise(transaction, &HostSeries::LastSuccess(tuple()), now_ms / 1000).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Settlements nobody is making any more: those whose lease ended and, at a start, those of this
+    /// companion's earlier life.
+    pub async fn orphans(&self, now_ms: u64, at_start: bool) -> Result<Vec<PaymentKey>, LedgerError> {
+        let rows = sqlx::query(
+            "SELECT network, contract, payer, nonce FROM payments \
+             WHERE state = 'settling' AND (lease_until < $1 OR ($2 = 1 AND companion = $3))",
+        )
+        .bind(signed(now_ms))
+        .bind(i64::from(at_start))
+        .bind(self.companion())
+        .fetch_all(self.pool())
+        .await?;
+        Ok(rows.iter().map(read_key).collect::<Result<_, _>>()?)
+    }
+
+    /// Payments of unknown outcome that are due. Each is this companion's to ask about until `lease` ends.
+    pub async fn due(&self, now_ms: u64, lease: Duration, limit: u32) -> Result<Vec<Open>, LedgerError> {
+        let until = signed(now_ms.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)));
+        let rows = sqlx::query(
+            "UPDATE payments SET next_attempt = $2, attempts = attempts + 1 WHERE state = 'unknown' \
+               AND next_attempt <= $1 AND (network, contract, payer, nonce) IN ( \
+                 SELECT network, contract, payer, nonce FROM payments \
+                 WHERE state = 'unknown' AND next_attempt <= $1 ORDER BY next_attempt LIMIT $3) \
+             RETURNING network, contract, payer, nonce, call_body, ends_s, attempts",
+        )
+        .bind(signed(now_ms))
+        .bind(until)
+        .bind(i64::from(limit))
+        .fetch_all(self.pool())
+        .await?;
+        let open = |row: &AnyRow| {
+            Ok(Open {
+                key: read_key(row)?,
+                call_body: row.try_get::<Option<String>, _>("call_body")?.unwrap_or_default(),
+                ends: unsigned(row.try_get("ends_s")?),
+                attempts: unsigned(row.try_get("attempts")?),
+            })
+        };
+        Ok(rows.iter().map(open).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// The transaction of a settled payment nobody was told of, which is answered with it now.
+    async fn redeem(&self, claim: &Claim, now_ms: u64, until: i64) -> Result<Option<String>, LedgerError> {
+        if !self.take_over_unanswered(&claim.key, &claim.holder, now_ms, until).await? {
+            return Ok(None);
+        }
+        self.durably(async |transaction| {
+            let row = sqlx::query(
+                "UPDATE payments SET answered = 1 \
+                 WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+                   AND state = 'settled' AND answered = 0 AND holder = $5 \
+                 RETURNING transaction_hash, offer_namespace, offer_name, asset_symbol, born, network",
+            )
+            .bind(&claim.key.network)
+            .bind(&claim.key.contract)
+            .bind(&claim.key.payer)
+            .bind(&claim.key.nonce)
+            .bind(&claim.holder)
+            .fetch_optional(&mut **transaction)
+            .await?;
+            let Some(row) = row else { return Ok(None) };
+            let redeemed = TupleCounter::VerifiedUncharged(UnchargedReason::Redeemed);
+            self.count(transaction, &HostSeries::Tuple(read_tuple(&row)?, redeemed)).await?;
+            Ok(Some(row.try_get::<Option<String>, _>("transaction_hash")?.unwrap_or_default()))
+        })
+        .await
+    }
+}
+
+/// Takes a payment nothing was settled for.
+async fn take(
+    connection: &mut AnyConnection,
+    claim: &Claim,
+    companion: &str,
+    call_body: &str,
+    now_ms: u64,
+    until: i64,
+) -> Result<bool, sqlx::Error> {
+    let taken = sqlx::query(
+        "INSERT INTO payments (network, contract, payer, nonce, state, holder, lease_until, \
+           offer_namespace, offer_name, asset_symbol, born, generation, asset, amount, pay_to, ends_s, \
+           companion, reserved_at, settling_at, call_body) \
+         VALUES ($1, $2, $3, $4, 'settling', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17, $18) \
+         ON CONFLICT (network, contract, payer, nonce) DO UPDATE SET state = 'settling', \
+           holder = excluded.holder, lease_until = excluded.lease_until, \
+           offer_namespace = excluded.offer_namespace, offer_name = excluded.offer_name, \
+           asset_symbol = excluded.asset_symbol, born = excluded.born, generation = excluded.generation, \
+           asset = excluded.asset, amount = excluded.amount, pay_to = excluded.pay_to, \
+           ends_s = excluded.ends_s, companion = excluded.companion, settling_at = excluded.settling_at, \
+           call_body = excluded.call_body, ended_at = NULL, reason = NULL, transaction_hash = NULL \
+         WHERE payments.state = 'refused' OR (payments.state IN ('reserved', 'verified') \
+           AND (payments.holder = excluded.holder OR payments.lease_until < excluded.settling_at))",
+    )
+    .bind(&claim.key.network)
+    .bind(&claim.key.contract)
+    .bind(&claim.key.payer)
+    .bind(&claim.key.nonce)
+    .bind(&claim.holder)
+    .bind(until)
+    .bind(&claim.tuple.offer_namespace)
+    .bind(&claim.tuple.offer_name)
+    .bind(&claim.tuple.asset_symbol)
+    .bind(signed(claim.tuple.born))
+    .bind(signed(claim.generation))
+    .bind(&claim.asset)
+    .bind(&claim.amount)
+    .bind(&claim.pay_to)
+    .bind(signed(claim.ends))
+    .bind(companion)
+    .bind(signed(now_ms))
+    .bind(call_body)
+    .execute(connection)
+    .await?;
+    Ok(taken.rows_affected() > 0)
+}
+
+/// Takes a payment of unknown outcome, for the offer it was first used for and no other.
+async fn take_again(
+    connection: &mut AnyConnection,
+    claim: &Claim,
+    now_ms: u64,
+    until: i64,
+) -> Result<bool, sqlx::Error> {
+    let taken = sqlx::query(
+        "UPDATE payments SET state = 'settling', holder = $5, lease_until = $6, settling_at = $7 \
+         WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 AND state = 'unknown' \
+           AND offer_namespace = $8 AND offer_name = $9",
+    )
+    .bind(&claim.key.network)
+    .bind(&claim.key.contract)
+    .bind(&claim.key.payer)
+    .bind(&claim.key.nonce)
+    .bind(&claim.holder)
+    .bind(until)
+    .bind(signed(now_ms))
+    .bind(&claim.tuple.offer_namespace)
+    .bind(&claim.tuple.offer_name)
+    .execute(connection)
+    .await?;
+    Ok(taken.rows_affected() > 0)
+}
+
+/// Moves a payment to its end, or to unknown; `None` if it was not being settled.
+async fn end(
+    connection: &mut AnyConnection,
+    key: &PaymentKey,
+    outcome: &Outcome,
+    told: bool,
+    now_ms: u64,
+    next_attempt_ms: u64,
+) -> Result<Option<Counted>, sqlx::Error> {
+    let (state, transaction, reason) = match outcome {
+        Outcome::Settled { transaction } => ("settled", Some(transaction.as_str()), None),
+        Outcome::Refused { reason } => ("refused", None, Some(reason.as_str())),
+        Outcome::Unknown { transaction, reason } => {
+            ("unknown", transaction.as_deref(), Some(reason.as_str()))
+        }
+        Outcome::Expired => ("expired", None, None),
+    };
+    let unknown = state == "unknown";
+    let row = sqlx::query(
+        "UPDATE payments SET state = $5, transaction_hash = COALESCE($6, transaction_hash), \
+           reason = COALESCE($7, reason), answered = $8, next_attempt = $9, ended_at = $10, lease_until = 0 \
+         WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+           AND state IN ('settling', 'unknown') \
+         RETURNING network, offer_namespace, offer_name, asset_symbol, born, amount, counted_open",
+    )
+    .bind(&key.network)
+    .bind(&key.contract)
+    .bind(&key.payer)
+    .bind(&key.nonce)
+    .bind(state)
+    .bind(transaction)
+    .bind(reason)
+    .bind(i64::from(told && state == "settled"))
+    .bind(unknown.then(|| signed(next_attempt_ms)))
+    .bind((!unknown).then(|| signed(now_ms)))
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let counted = Counted {
+        tuple: read_tuple(&row)?,
+        amount: row.try_get("amount")?,
+        open: unsigned(row.try_get("counted_open")?) == 1,
+    };
+    if counted.open != unknown {
+        sqlx::query(
+            "UPDATE payments SET counted_open = $5 \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
+        )
+        .bind(&key.network)
+        .bind(&key.contract)
+        .bind(&key.payer)
+        .bind(&key.nonce)
+        .bind(i64::from(unknown))
+        .execute(connection)
+        .await?;
+    }
+    Ok(Some(counted))
+}
+
+fn read_tuple(row: &AnyRow) -> Result<Tuple, sqlx::Error> {
+    Ok(Tuple {
+        offer_namespace: row.try_get("offer_namespace")?,
+        offer_name: row.try_get("offer_name")?,
+        chain: row.try_get("network")?,
+        asset_symbol: row.try_get("asset_symbol")?,
+        born: unsigned(row.try_get("born")?),
+    })
+}
+
+pub(super) fn read_key(row: &AnyRow) -> Result<PaymentKey, sqlx::Error> {
+    Ok(PaymentKey {
+        network: row.try_get("network")?,
+        contract: row.try_get("contract")?,
+        payer: row.try_get("payer")?,
+        nonce: row.try_get("nonce")?,
+    })
+}

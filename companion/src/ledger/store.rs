@@ -1,0 +1,209 @@
+//! Opening a database, and the two ways to write to it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyConnection, AnyPool, Executor, Row, Transaction};
+
+/// Why the ledger cannot do what it was asked to. The text names the database and, where there is one, the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It cannot be opened.
+    #[error("the ledger {url} cannot be opened: {cause}")]
+    Open {
+        /// Without a password.
+        url: String,
+        /// What the database says.
+        cause: String,
+    },
+    /// Its schema is not one this version knows.
+    #[error(
+        "the ledger {url} has a schema this version does not know ({cause}); use the version of farebox that wrote it, or a newer one"
+    )]
+    Schema {
+        /// Without a password.
+        url: String,
+        /// What does not fit.
+        cause: String,
+    },
+    /// A statement failed: disk full, connection lost, file damaged.
+    #[error("the ledger failed: {0}")]
+    Failed(#[from] sqlx::Error),
+}
+
+/// A database that holds the payments.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: AnyPool,
+    sqlite: bool,
+    /// Names this companion's counters.
+    companion: String,
+}
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// How long a statement waits for a connection, and a connection for a lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Opens `url` (`sqlite:FILE` or `postgres://…`), creating file and schema where they are missing.
+    /// `companion` names this companion among those that share the database, and must stay the same.
+    pub async fn open(url: &str, companion: &str) -> Result<Self, LedgerError> {
+        install_default_drivers();
+        let sqlite = url.starts_with("sqlite:");
+        let shown = without_password(url);
+        let failed = |cause: &dyn std::fmt::Display| LedgerError::Open {
+            url: shown.clone(),
+            cause: cause.to_string(),
+        };
+        if !sqlite && !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
+            return Err(failed(&"it must start with sqlite: or postgres://"));
+        }
+        let full = if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
+        // SQLite has one writer at a time: one connection queues where several would collide.
+        let pool = AnyPoolOptions::new()
+            .max_connections(if sqlite { 1 } else { POSTGRES_CONNECTIONS })
+            .acquire_timeout(PATIENCE)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if sqlite {
+                        connection.execute("PRAGMA busy_timeout = 5000").await?;
+                        connection.execute("PRAGMA journal_mode = WAL").await?;
+                        connection.execute("PRAGMA synchronous = NORMAL").await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect(&full)
+            .await
+            .map_err(|error| failed(&error))?;
+        MIGRATIONS.run(&pool).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => failed(&error),
+            error => LedgerError::Schema { url: shown.clone(), cause: error.to_string() },
+        })?;
+        Ok(Self { pool, sqlite, companion: companion.to_owned() })
+    }
+
+    /// The URL of a SQLite file.
+    pub fn file_url(path: &Path) -> String {
+        format!("sqlite:{}", path.display())
+    }
+
+    /// Waits for what is under way and closes.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(super) const fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    pub(super) fn companion(&self) -> &str {
+        &self.companion
+    }
+
+    /// Runs `step` in a transaction that is on disk when this returns. A reservation may be lost with the
+    /// machine's power, since the chain refuses a second use anyway; what is about to move money may not.
+    pub(super) async fn durably<T: Send>(
+        &self,
+        step: impl AsyncFnOnce(&mut Transaction<'_, sqlx::Any>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, LedgerError> {
+        let mut connection = self.pool.acquire().await?;
+        if self.sqlite {
+            connection.execute("PRAGMA synchronous = FULL").await?;
+        }
+        let result = in_transaction(&mut connection, step).await;
+        if self.sqlite {
+            connection.execute("PRAGMA synchronous = NORMAL").await?;
+        }
+        Ok(result?)
+    }
+
+    /// This companion's counters, for the aggregate. Names it cannot read are left out.
+    pub async fn counters(&self) -> Result<Vec<(HostSeries, u64)>, LedgerError> {
+        let rows = sqlx::query("SELECT series, value FROM counters WHERE companion = $1")
+            .bind(&self.companion)
+            .fetch_all(&self.pool)
+            .await?;
+        let read = |row: &sqlx::any::AnyRow| {
+            let series = decode_host_name(row.try_get::<&str, _>("series").ok()?)?;
+            Some((series, u64::try_from(row.try_get::<i64, _>("value").ok()?).ok()?))
+        };
+        Ok(rows.iter().filter_map(read).collect())
+    }
+
+    /// Adds one to a counter.
+    pub(super) async fn count(
+        &self,
+        connection: &mut AnyConnection,
+        series: &HostSeries,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "INSERT INTO counters (companion, series, value) VALUES ($1, $2, 1) \
+             ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + 1",
+        )
+        .bind(&self.companion)
+        .bind(host_name(series))
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Raises a gauge that only ever rises.
+    pub(super) async fn raise(
+        &self,
+        connection: &mut AnyConnection,
+        series: &HostSeries,
+        value: u64,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "INSERT INTO counters (companion, series, value) VALUES ($1, $2, $3) \
+             ON CONFLICT (companion, series) DO UPDATE SET value = excluded.value \
+             WHERE counters.value < excluded.value",
+        )
+        .bind(&self.companion)
+        .bind(host_name(series))
+        .bind(signed(value))
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+async fn in_transaction<T>(
+    connection: &mut AnyConnection,
+    step: impl AsyncFnOnce(&mut Transaction<'_, sqlx::Any>) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    use sqlx::Connection;
+
+    let mut transaction = connection.begin().await?;
+    let result = step(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(result)
+}
+
+/// Databases have no unsigned integers.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// `scheme://user:password@host` without the password.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split_once(':').map_or(user, |(user, _)| user);
+            format!("{scheme}://{user}@{host}")
+        }
+        None => url.to_owned(),
+    }
+}
