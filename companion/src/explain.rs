@@ -102,6 +102,7 @@ fn compile(snapshot: &Snapshot) -> anyhow::Result<RuleSet> {
         verify_timeout_ms: 5_000,
         settle_timeout_ms: 60_000,
         ready: true,
+        relay: false,
     };
     let pushed = snapshot.push(1, &Settings::default(), &facilitator, &BTreeMap::new(), &BTreeSet::new());
     RuleSet::compile(pushed).context("the rules cannot be compiled, which is a fault of Farebox")

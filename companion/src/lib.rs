@@ -21,6 +21,7 @@ pub mod http;
 pub mod ledger;
 mod paths;
 pub mod publish;
+pub mod relay;
 pub mod rules;
 pub mod run;
 pub mod serve;

@@ -34,6 +34,8 @@ pub struct State {
     pub publish_error: Option<String>,
     /// The facilitator of the active rules.
     pub facilitator: FacilitatorState,
+    /// Why the ledger cannot be used; `None` while it can, or if there is none.
+    pub ledger_error: Option<String>,
     /// Every proxy of the settings.
     pub proxies: Vec<ProxyState>,
     /// The proxies' counters.
@@ -122,6 +124,7 @@ impl State {
             reloads: [0; 3],
             publish_error: None,
             facilitator: FacilitatorState::default(),
+            ledger_error: None,
             proxies,
             aggregate,
         }
@@ -148,7 +151,10 @@ impl State {
             };
             return Some(format!("configuration not loaded: {cause}"));
         }
-        self.publish_error.as_ref().map(|error| format!("configuration not published: {error}"))
+        if let Some(error) = &self.publish_error {
+            return Some(format!("configuration not published: {error}"));
+        }
+        self.ledger_error.clone()
     }
 }
 
@@ -190,5 +196,11 @@ pub fn describe(pricing: &str, finding: &Finding) -> String {
 
 /// The time of day.
 pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    unix_millis() / 1000
+}
+
+/// The time of day.
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -58,6 +58,7 @@ impl FacilitatorSettings {
             verify_timeout_ms: millis(self.verify_timeout),
             settle_timeout_ms: millis(self.settle_timeout),
             ready,
+            relay: false,
         })
     }
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use farebox_core::exchange::{Answer, Call};
-use farebox_core::protocol::Operation;
+use farebox_core::protocol::{Operation, RELAY_HOLDER};
 use farebox_core::rules::Facilitator;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
@@ -30,19 +30,23 @@ pub(crate) enum Captured {
 
 /// Sends a call; the token comes back with its reply. An error means that nothing was sent and that no
 /// reply will come: the cluster is unknown or has no host.
-pub(crate) fn dispatch(facilitator: &Facilitator, call: &Call) -> Result<u32, Status> {
+pub(crate) fn dispatch(facilitator: &Facilitator, holder: &str, call: &Call) -> Result<u32, Status> {
     let endpoint = match call.operation {
         Operation::Verify => "/verify",
         Operation::Settle => "/settle",
     };
     let path = [facilitator.path_prefix.as_str(), endpoint].concat();
-    let headers = vec![
+    let mut headers = vec![
         (":method", "POST"),
         (":path", path.as_str()),
         (":authority", facilitator.authority.as_str()),
         ("content-type", "application/json"),
         ("accept", "application/json"),
     ];
+    if facilitator.relay {
+        headers.push((RELAY_HOLDER, holder));
+        headers.extend(call.headers.iter().map(|(name, value)| (*name, value.as_str())));
+    }
     let timeout = Duration::from_millis(u64::from(call.timeout_ms));
     hostcalls::dispatch_http_call(&facilitator.cluster, headers, Some(&call.body), Vec::new(), timeout)
 }

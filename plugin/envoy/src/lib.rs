@@ -8,6 +8,7 @@
 //! * [`origin`]: who made a response, and who ended a stream.
 //! * [`replay_table`]: reservations in Envoy's shared data, under compare-and-swap.
 //! * [`meters`]: Envoy's counters for the core's stamps.
+//! * [`identity`]: the name a relay knows this proxy by.
 //! * [`header_map`]: reading headers without a copy; the only `unsafe` code.
 //!
 //! Two rules hold everywhere. Only the byte forms of `proxy_wasm::hostcalls` are used (see `clippy.toml`):
@@ -30,6 +31,7 @@
 mod callout;
 mod clock;
 mod header_map;
+mod identity;
 mod meters;
 mod origin;
 mod replay_table;

@@ -63,6 +63,15 @@ pub(crate) fn sweep(first: u32, count: u32, now: Now) -> Result<Vec<Expired>, St
     Ok(all)
 }
 
+/// The value all workers use under this name: the first one proposed.
+pub(crate) fn agree(name: &str, proposal: &[u8]) -> Result<Vec<u8>, Status> {
+    if write(name, proposal, ABSENT) {
+        return Ok(proposal.to_vec());
+    }
+    let (agreed, _) = read(name)?;
+    if agreed.is_empty() { Err(Status::InternalFailure) } else { Ok(agreed) }
+}
+
 fn name_of(bucket: u32) -> String {
     format!("farebox.replay.{bucket}")
 }

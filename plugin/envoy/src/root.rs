@@ -16,7 +16,7 @@ use proxy_wasm::types::{BufferType, ContextType, LogLevel, Status};
 
 use crate::meters::Meters;
 use crate::stream::Stream;
-use crate::{clock, replay_table};
+use crate::{clock, identity, replay_table};
 
 /// With 4096 buckets every VM goes round in about ten minutes.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -41,6 +41,8 @@ pub(crate) struct Deployment {
     pub(crate) limits: Limits,
     /// `None` before the filter was configured.
     meters: Option<Meters>,
+    /// Names this life of this proxy to a relay.
+    pub(crate) holder: String,
 }
 
 // === impl Deployment ===
@@ -49,7 +51,7 @@ impl Deployment {
     fn new(rules: RuleSet, meters: Option<Meters>) -> Self {
         let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         let limits = Limits { records: RECORDS_PER_BUCKET, settling_ms: settle_ms * 2 + SETTLING_SLACK_MS };
-        Self { rules: Arc::new(rules), limits, meters }
+        Self { rules: Arc::new(rules), limits, meters, holder: String::new() }
     }
 
     /// Compiles a push and defines its metrics; nothing is in force yet.
@@ -60,13 +62,18 @@ impl Deployment {
             RuleSet::from_json(configuration).map_err(|error| error.to_string())?
         };
         let meters = Meters::define(&rules).map_err(|status| format!("cannot define metrics: {status:?}"))?;
-        Ok(Self::new(rules, Some(meters)))
+        let holder = if rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay) {
+            identity::holder().map_err(|status| format!("cannot name this proxy: {status:?}"))?
+        } else {
+            String::new()
+        };
+        Ok(Self { holder, ..Self::new(rules, Some(meters)) })
     }
 
     /// Counts a request's stamps.
     pub(crate) fn count(&self, stamps: &[Stamp]) {
         if let Some(meters) = &self.meters {
-            stamps.iter().for_each(|stamp| meters.count(stamp));
+            stamps.iter().filter(|stamp| self.rules.counts(stamp)).for_each(|stamp| meters.count(stamp));
         }
     }
 

@@ -119,7 +119,7 @@ impl Stream {
 
     fn dispatch(&self, state: &Calling) -> Result<u32, Status> {
         let facilitator = self.deployment.rules.facilitator.as_ref().ok_or(Status::NotFound)?;
-        callout::dispatch(facilitator, state.call()).inspect_err(|status| {
+        callout::dispatch(facilitator, &self.deployment.holder, state.call()).inspect_err(|status| {
             let message = format!("farebox: cannot call cluster {}: {status:?}", facilitator.cluster);
             let _ = hostcalls::log(LogLevel::Error, &message);
         })

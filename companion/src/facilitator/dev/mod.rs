@@ -79,7 +79,7 @@ fn parse_balance(text: &str) -> Result<Amount, String> {
     Amount::parse(text).map_err(|error| error.to_string())
 }
 
-fn parse_failure(text: &str) -> Result<(Endpoint, Mode), String> {
+pub(crate) fn parse_failure(text: &str) -> Result<(Endpoint, Mode), String> {
     let (endpoint, mode) = text.split_once('=').ok_or("must be ENDPOINT=MODE, e.g. settle=hang")?;
     let endpoint: Endpoint = endpoint.parse()?;
     Ok((endpoint, Mode::parse_for(mode, endpoint)?))

@@ -7,8 +7,8 @@ use super::reply::{Asker, OpenSettlement, Terms, Told, refuse};
 use super::{Abandoned, HeaderEdits, Next, Reply, Turn};
 use crate::Now;
 use crate::evm::{Address, B256};
-use crate::metrics::{CallOutcome, FailureReason, Stamp, TupleCounter};
-use crate::protocol::{Operation, Receipt, Version};
+use crate::metrics::{CallOutcome, FailureReason, Stamp, TupleCounter, tuple_text};
+use crate::protocol::{Operation, RELAY_GENERATION, RELAY_OFFER, Receipt, Version};
 use crate::replay::{Binding, KeyChange, ReplayKey, Reserve, tuple_hash};
 use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, TupleIndex};
 
@@ -95,6 +95,16 @@ impl Attempt {
             nonce: self.nonce.to_string(),
             transaction: transaction.map(str::to_owned),
         }
+    }
+    /// Whether the facilitator is a relay with a ledger.
+    pub(super) fn has_relay(&self) -> bool {
+        self.rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay)
+    }
+    /// What a relay is told beside the call.
+    pub(super) fn relay_headers(&self) -> Vec<(&'static str, String)> {
+        let tuple = self.rules.tuples.get(self.tuple.0 as usize).filter(|_| self.has_relay());
+        let Some(tuple) = tuple else { return Vec::new() };
+        vec![(RELAY_OFFER, tuple_text(tuple)), (RELAY_GENERATION, self.rules.generation.to_string())]
     }
     /// The reply to a refusal of this attempt, uncounted.
     pub(super) fn reply(&self, cause: Cause, told: &Told) -> Reply {

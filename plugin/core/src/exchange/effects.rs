@@ -65,4 +65,6 @@ pub struct Call {
     pub body: Vec<u8>,
     /// Deadline, milliseconds.
     pub timeout_ms: u32,
+    /// Headers for a relay: what is bought, under which rules. A facilitator gets none.
+    pub headers: Vec<(&'static str, String)>,
 }

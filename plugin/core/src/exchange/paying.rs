@@ -9,7 +9,7 @@ use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
 use crate::protocol::{
-    CallBody, Operation, SettleOutcome, VerifyOutcome, read_settle_reply, read_verify_reply,
+    CallBody, Operation, RelayRefusal, SettleOutcome, VerifyOutcome, read_settle_reply, read_verify_reply,
 };
 use crate::replay::{KeyChange, Reservation, Reserve};
 
@@ -105,10 +105,15 @@ impl Reserving {
                 let upstream = Upstream::redeemed(attempt, transaction);
                 Turn { stamps: Vec::new(), keys: Vec::new(), next: Next::Serve(edits, Box::new(upstream)) }
             }
-            Reservation::InFlight => replayed(&attempt, Cause::PaymentInFlight, ReplayState::InFlight),
-            Reservation::Delivered => replayed(&attempt, Cause::PaymentUsed, ReplayState::Settled),
+            Reservation::InFlight => {
+                replayed(&attempt, Cause::PaymentInFlight, ReplayState::InFlight, Vec::new(), Vec::new())
+            }
+            Reservation::Delivered => {
+                replayed(&attempt, Cause::PaymentUsed, ReplayState::Settled, Vec::new(), Vec::new())
+            }
             Reservation::OtherRoute => {
-                replayed(&attempt, Cause::PaymentBoundElsewhere, ReplayState::OtherRoute)
+                let state = ReplayState::OtherRoute;
+                replayed(&attempt, Cause::PaymentBoundElsewhere, state, Vec::new(), Vec::new())
             }
             Reservation::Full | Reservation::Unavailable => {
                 attempt.refuse(Cause::ReplayGuardUnavailable, &Told::default(), Vec::new(), Vec::new())
@@ -117,14 +122,36 @@ impl Reserving {
     }
 }
 
-fn replayed(attempt: &Attempt, cause: Cause, state: ReplayState) -> Turn {
+/// The relay knows of a use of the payment at another proxy, which this one's table cannot.
+fn used_elsewhere(attempt: &Attempt, known: RelayRefusal, stamps: Vec<Stamp>, keys: Keys) -> Turn {
+    match known {
+        RelayRefusal::InFlight => {
+            replayed(attempt, Cause::PaymentInFlight, ReplayState::InFlight, stamps, keys)
+        }
+        RelayRefusal::Used => replayed(attempt, Cause::PaymentUsed, ReplayState::Settled, stamps, keys),
+        RelayRefusal::Unknown => {
+            let told = Told {
+                code: Some("settlement_pending".to_owned()),
+                open: Some(attempt.open_settlement(None)),
+                receipt: Some(attempt.failed_receipt("settlement_pending", None)),
+                ..Told::default()
+            };
+            attempt.refuse(Cause::SettlementUnknown, &told, stamps, keys)
+        }
+        RelayRefusal::Unavailable => {
+            attempt.refuse(Cause::ReplayGuardUnavailable, &Told::default(), stamps, keys)
+        }
+    }
+}
+
+fn replayed(attempt: &Attempt, cause: Cause, state: ReplayState, mut stamps: Vec<Stamp>, keys: Keys) -> Turn {
     let code = match attempt.option.transfer_method {
         TransferMethod::Eip3009 => "invalid_exact_evm_nonce_already_used",
         TransferMethod::Permit2 => "permit2_invalid_nonce",
     };
     let told = Told { code: Some(code.to_owned()), ..Told::default() };
-    let stamps = vec![attempt.stamp(TupleCounter::ReplayRejected(state))];
-    attempt.refuse(cause, &told, stamps, Vec::new())
+    stamps.push(attempt.stamp(TupleCounter::ReplayRejected(state)));
+    attempt.refuse(cause, &told, stamps, keys)
 }
 
 /// Settles with the response held.
@@ -156,7 +183,8 @@ impl Calling {
         purpose: Purpose,
         started: Now,
     ) -> Self {
-        let call = Call { operation, body, timeout_ms: attempt.timeout_ms(operation) };
+        let (timeout_ms, headers) = (attempt.timeout_ms(operation), attempt.relay_headers());
+        let call = Call { operation, body, timeout_ms, headers };
         Self { attempt, call, started, purpose }
     }
     /// The call to make.
@@ -214,6 +242,9 @@ fn verified(mut attempt: Box<Attempt>, body: Vec<u8>, answer: Answer<'_>, starte
         VerifyOutcome::Invalid { reason, detail } => {
             let needs_allowance = reason == "permit2_allowance_required";
             let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
+            if let Some(known) = RelayRefusal::parse(&reason).filter(|_| attempt.has_relay()) {
+                return used_elsewhere(&attempt, known, stamps(CallOutcome::Refused), free);
+            }
             let told = Told { detail, ..Told::code(&reason) };
             attempt.refuse(cause, &told, stamps(CallOutcome::Refused), free)
         }

@@ -122,6 +122,20 @@ pub fn decode_host_name(name: &str) -> Option<HostSeries> {
     tags.0.is_empty().then_some(series)
 }
 
+/// A tuple as text, in the form the names have it: what a relay is told of an offer.
+pub fn tuple_text(tuple: &Tuple) -> String {
+    let mut name = Name(String::with_capacity(128));
+    name.tuple(tuple);
+    name.0
+}
+
+/// Reads [`tuple_text`] back.
+pub fn parse_tuple_text(text: &str) -> Option<Tuple> {
+    let mut tags = Tags(text);
+    let tuple = tags.tuple()?;
+    tags.0.is_empty().then_some(tuple)
+}
+
 /// The bucket index of a duration.
 pub fn histogram_bucket(millis: u64) -> usize {
     BUCKET_MILLIS.iter().position(|bound| millis <= *bound).unwrap_or(BUCKET_MILLIS.len())

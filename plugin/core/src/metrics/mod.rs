@@ -4,7 +4,9 @@ mod codec;
 mod family;
 mod stamp;
 
-pub use codec::{HostSeries, decode_host_name, histogram_bucket, host_name, series_of};
+pub use codec::{
+    HostSeries, decode_host_name, histogram_bucket, host_name, parse_tuple_text, series_of, tuple_text,
+};
 pub use family::{DURATION_BUCKETS, Family, Kind, PREFIX};
 pub use stamp::{
     BlockedReason, CallOutcome, FailureReason, LateResult, ReplayState, Stamp, TupleCounter, UnchargedReason,

@@ -170,6 +170,24 @@ pub enum Stamp {
     Call(Operation, CallOutcome, u64),
 }
 
+// === impl Stamp ===
+
+impl Stamp {
+    /// Whether it belongs to the money families, which whoever settles counts.
+    pub const fn is_money(&self) -> bool {
+        match self {
+            Self::Charged(_) | Self::LastSuccess(..) => true,
+            Self::Tuple(_, counter) => matches!(
+                counter,
+                TupleCounter::UnresolvedOpened
+                    | TupleCounter::UnresolvedClosed
+                    | TupleCounter::ResolvedLate(_)
+            ),
+            Self::Blocked(..) | Self::Call(..) => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

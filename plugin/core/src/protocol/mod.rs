@@ -13,6 +13,7 @@ mod payment;
 mod proof;
 mod reasons;
 mod receipt;
+mod relay;
 mod reply;
 mod requirement;
 
@@ -24,4 +25,5 @@ pub use json::printable;
 pub use matching::{find_match, matches};
 pub use payment::{Accepted, AcceptedTerms, Payment, PaymentError, Proof, Version};
 pub use receipt::Receipt;
+pub use relay::{RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER, RelayRefusal};
 pub use reply::{read_settle_reply, read_verify_reply};

@@ -48,6 +48,7 @@ fn pushed(routes: Vec<PushedRoute>) -> PushedRules {
             verify_timeout_ms: 5_000,
             settle_timeout_ms: 60_000,
             ready: true,
+            relay: false,
         }),
         tuples: vec![Tuple {
             offer_namespace: "ns".into(),

@@ -41,6 +41,7 @@ fn facilitator() -> Facilitator {
         verify_timeout_ms: 5_000,
         settle_timeout_ms: 60_000,
         ready: true,
+        relay: false,
     }
 }
 

@@ -123,6 +123,9 @@ pub struct Facilitator {
     pub settle_timeout_ms: u32,
     /// Whether its `/supported` kinds were loaded. While false every paid route answers 503.
     pub ready: bool,
+    /// Whether it is the companion's relay, which keeps a ledger: it is told what is bought by whom, it may
+    /// know of uses elsewhere, and it counts the money.
+    pub relay: bool,
 }
 
 /// Labels of a T series and when its present life began.

@@ -98,7 +98,7 @@ fn read_settings(raw: &RawValue) -> Result<Settings, Reason> {
 fn read_facilitator(raw: &RawValue) -> Result<Facilitator, Reason> {
     let wire = object(
         raw.get(),
-        &["cluster", "authority", "pathPrefix", "verifyTimeoutMs", "settleTimeoutMs", "ready"],
+        &["cluster", "authority", "pathPrefix", "verifyTimeoutMs", "settleTimeoutMs", "ready", "relay"],
     )?;
     wire.required("ready")?;
     Ok(Facilitator {
@@ -108,6 +108,7 @@ fn read_facilitator(raw: &RawValue) -> Result<Facilitator, Reason> {
         verify_timeout_ms: narrow(wire.number("verifyTimeoutMs")?, "verifyTimeoutMs")?,
         settle_timeout_ms: narrow(wire.number("settleTimeoutMs")?, "settleTimeoutMs")?,
         ready: wire.flag("ready", false)?,
+        relay: wire.flag("relay", false)?,
     })
 }
 

@@ -31,6 +31,7 @@ fn full() -> Value {
             "verifyTimeoutMs": 5000,
             "settleTimeoutMs": 60000,
             "ready": true,
+            "relay": true,
         },
         "tuples": [{
             "offerNamespace": "ns",

@@ -2,6 +2,7 @@
 
 use super::matcher::Matcher;
 use super::{Facilitator, Gate, PaymentOption, PublicPath, Settings, Tuple};
+use crate::metrics::Stamp;
 use crate::protocol::Challenge;
 use std::sync::Arc;
 
@@ -72,6 +73,11 @@ impl RuleSet {
             routes: Vec::new(),
             matcher: None,
         }
+    }
+    /// Whether whoever enforces these rules counts a stamp. Money is counted once, by who settles: with a
+    /// relay that is its ledger.
+    pub fn counts(&self, stamp: &Stamp) -> bool {
+        !(stamp.is_money() && self.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay))
     }
     /// Whether a push was taken.
     pub fn is_loaded(&self) -> bool {

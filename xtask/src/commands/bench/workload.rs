@@ -25,6 +25,7 @@ pub(super) fn push(routes: usize, generation: u64) -> Result<PushedRules> {
         verify_timeout_ms: 5_000,
         settle_timeout_ms: 60_000,
         ready: true,
+        relay: false,
     };
     let born = BTreeMap::new();
     Ok(snapshot.push(generation, &Settings::default(), &facilitator, &born, &BTreeSet::new()))

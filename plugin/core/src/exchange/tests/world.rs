@@ -79,6 +79,7 @@ pub(super) fn pushed() -> PushedRules {
             verify_timeout_ms: 5_000,
             settle_timeout_ms: 60_000,
             ready: true,
+            relay: false,
         }),
         tuples: vec![tuple("o", 84532), tuple("two", 8453), tuple("two", 84532), tuple("up", 84532)],
         routes: vec![

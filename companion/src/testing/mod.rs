@@ -1,5 +1,7 @@
 //! Stand-ins for the companion's neighbours.
 
+mod dev;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +13,8 @@ use farebox_core::metrics::{HostSeries, host_name};
 use farebox_core::rules::Tuple;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+pub(crate) use dev::{Dev, payment_call};
 
 /// What a fake Envoy answers.
 #[derive(Debug, Clone, Default)]

@@ -1,0 +1,132 @@
+//! Calling a facilitator.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use farebox_core::protocol::Operation;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::{Response, StatusCode, Url};
+
+/// Calls facilitators over pooled connections.
+#[derive(Debug, Clone)]
+pub struct FacilitatorClient {
+    client: reqwest::Client,
+    /// Read again for every call, so that a renewed credential is used at once.
+    credential: Option<PathBuf>,
+}
+
+/// A whole reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replied {
+    /// HTTP status.
+    pub status: u16,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// No whole reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct CallFailed {
+    /// For people.
+    pub reason: String,
+    /// Whether the call may have arrived.
+    pub may_have_arrived: bool,
+}
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 3;
+/// Longest reply that is read.
+const MAX_REPLY: usize = 1 << 20;
+
+// === impl FacilitatorClient ===
+
+impl FacilitatorClient {
+    /// A client that sends the content of `credential`, if there is one, as bearer token.
+    pub fn new(credential: Option<PathBuf>) -> Result<Self, reqwest::Error> {
+        Ok(Self { client: crate::http::client_builder().build()?, credential })
+    }
+
+    /// Calls `operation` of the facilitator at `base` (no trailing slash). Redirects that keep method and body
+    /// (307, 308) are followed to the same origin or to https; the credential goes to the same origin only.
+    pub async fn call(
+        &self,
+        base: &str,
+        operation: Operation,
+        body: &[u8],
+        deadline: Duration,
+    ) -> Result<Replied, CallFailed> {
+        match tokio::time::timeout(deadline, self.follow(base, operation, body)).await {
+            Ok(result) => result,
+            Err(_) => {
+                Err(CallFailed { reason: format!("no reply within {deadline:?}"), may_have_arrived: true })
+            }
+        }
+    }
+
+    async fn follow(&self, base: &str, operation: Operation, body: &[u8]) -> Result<Replied, CallFailed> {
+        let origin = parse(&format!("{base}/{}", operation.name()))?;
+        let credential = self.bearer().await?;
+        let mut target = origin.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self.client.post(target.clone()).header(CONTENT_TYPE, "application/json");
+            if let Some(credential) = credential.as_ref().filter(|_| target.origin() == origin.origin()) {
+                request = request.header(AUTHORIZATION, credential.clone());
+            }
+            let response = request.body(body.to_vec()).send().await.map_err(|error| CallFailed {
+                // A connection that could not be made carried nothing.
+                may_have_arrived: !error.is_connect(),
+                reason: format!("{target}: {}", crate::http::describe(&error)),
+            })?;
+            if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+                return read(response).await;
+            }
+            target = redirected(&target, &origin, &response)?;
+        }
+        Err(not_sent(format!("{origin} redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    async fn bearer(&self) -> Result<Option<HeaderValue>, CallFailed> {
+        let Some(path) = &self.credential else { return Ok(None) };
+        let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+            not_sent(format!("the credential {} cannot be read: {error}", path.display()))
+        })?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))
+            .map_err(|_| not_sent(format!("the credential {} is not one line of text", path.display())))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+/// A redirect means that the call was not executed there.
+fn redirected(from: &Url, origin: &Url, response: &Response) -> Result<Url, CallFailed> {
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let target = location
+        .and_then(|location| from.join(location).ok())
+        .ok_or_else(|| not_sent(format!("{from} redirects to no readable address")))?;
+    if target.scheme() == "https" || target.origin() == origin.origin() {
+        return Ok(target);
+    }
+    Err(not_sent(format!("{from} redirects to {target}, which is neither https nor the same origin")))
+}
+
+async fn read(mut response: Response) -> Result<Replied, CallFailed> {
+    let (status, address) = (response.status().as_u16(), response.url().clone());
+    let cut = |what: &str| CallFailed { reason: format!("{address}: {what}"), may_have_arrived: true };
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| cut(&crate::http::describe(&error)))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_REPLY {
+            return Err(cut("the reply is too long"));
+        }
+    }
+    Ok(Replied { status, body })
+}
+
+fn parse(text: &str) -> Result<Url, CallFailed> {
+    Url::parse(text).map_err(|error| not_sent(format!("{text} is not a URL: {error}")))
+}
+
+const fn not_sent(reason: String) -> CallFailed {
+    CallFailed { reason, may_have_arrived: false }
+}

@@ -1,0 +1,168 @@
+//! One settlement, from the ledger's permission to its record.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::Response;
+use farebox_core::protocol::{Operation, SettleOutcome, read_settle_reply};
+use farebox_core::rules::PaymentOption;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::order::Order;
+use super::{Relay, json_reply, pass_on};
+use crate::facilitator::Replied;
+use crate::ledger::{Begun, Outcome, PaymentKey};
+use crate::state::unix_millis;
+
+/// What a facilitator's answer came to, and the answer if there is one.
+pub(super) struct Asked {
+    pub(super) outcome: Outcome,
+    reply: Option<Replied>,
+}
+
+/// Slack between the end of a call and the end of the lease that covers it.
+const SLACK: Duration = Duration::from_secs(10);
+/// Pause between two looks at a settlement somebody else of the same proxy is making.
+const LOOK: Duration = Duration::from_millis(50);
+/// When an unknown outcome is asked about first.
+const FIRST_RETRY_MS: u64 = 2_000;
+/// Pause between attempts to write down what cannot be undone.
+const RECORD_AGAIN: Duration = Duration::from_millis(500);
+
+/// Settles and answers. Goes on when nobody waits any more.
+pub(super) async fn settle(
+    relay: Relay,
+    order: Order,
+    body: Bytes,
+    waiting: oneshot::Sender<Response<Body>>,
+) {
+    let _under_way = relay.under_way.clone();
+    let claim = &order.claim;
+    let call_body = String::from_utf8_lossy(&body);
+    let deadline = Instant::now() + relay.deadlines.settle;
+    loop {
+        let lease = relay.deadlines.settle * 2 + SLACK;
+        let begun = relay.ledger.begin_settlement(claim, &call_body, unix_millis(), lease).await;
+        let reply = match relay.note(begun) {
+            Ok(Begun::Call { again }) => {
+                let asked = ask(&relay, &claim.key, &order.call.option, &body, again).await;
+                let told = !waiting.is_closed();
+                record(&relay, &claim.key, &asked.outcome, told, unix_millis() + FIRST_RETRY_MS).await;
+                reply(&order, &asked)
+            }
+            Ok(Begun::Settled { transaction }) => settled(&order, &transaction),
+            Ok(Begun::Joined) if Instant::now() < deadline => {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            Ok(Begun::Joined) => not_known(&order, None),
+            Ok(Begun::InFlight | Begun::Used) => refused(&order, order.call.nonce_used_code()),
+            // Nothing was sent, but an earlier call may have been: nobody may sign anew because of this.
+            Err(_) => not_known(&order, None),
+        };
+        // Nobody waiting is no fault: the record is what counts.
+        let _ = waiting.send(reply);
+        return;
+    }
+}
+
+/// Calls the facilitator, and once more if it says that the transaction is on its way.
+pub(super) async fn ask(
+    relay: &Relay,
+    key: &PaymentKey,
+    option: &PaymentOption,
+    body: &[u8],
+    again: bool,
+) -> Asked {
+    let mut pending: Option<String> = None;
+    loop {
+        let facilitator = relay.facilitator();
+        let called = relay.client.call(&facilitator, Operation::Settle, body, relay.deadlines.settle).await;
+        let reply = match called {
+            Ok(reply) => reply,
+            Err(failed) => {
+                warn!(payer = key.payer, nonce = key.nonce, "a settlement got no reply: {failed}");
+                let outcome = if failed.may_have_arrived || again || pending.is_some() {
+                    Outcome::Unknown { transaction: pending, reason: failed.reason }
+                } else {
+                    Outcome::Refused { reason: "unexpected_settle_error".to_owned() }
+                };
+                return Asked { outcome, reply: None };
+            }
+        };
+        let outcome = match read_settle_reply(reply.status, &reply.body, option, again || pending.is_some()) {
+            SettleOutcome::Settled { transaction, .. } => Outcome::Settled { transaction },
+            SettleOutcome::Refused { reason } => Outcome::Refused { reason },
+            SettleOutcome::Pending { transaction } if pending.is_none() => {
+                pending = Some(transaction);
+                continue;
+            }
+            SettleOutcome::Pending { transaction } => {
+                Outcome::Unknown { transaction: Some(transaction), reason: "settlement_pending".to_owned() }
+            }
+            SettleOutcome::Unknown { transaction, reason, .. } => {
+                Outcome::Unknown { transaction: transaction.or(pending), reason }
+            }
+        };
+        return Asked { outcome, reply: Some(reply) };
+    }
+}
+
+/// Writes an outcome down, again and again until it is written: it happened, and nobody else knows. A companion
+/// that ends first leaves a settlement without an end, which its next life asks about.
+pub(super) async fn record(
+    relay: &Relay,
+    key: &PaymentKey,
+    outcome: &Outcome,
+    told: bool,
+    next_attempt_ms: u64,
+) {
+    loop {
+        let recorded = relay.ledger.finish(key, outcome, told, unix_millis(), next_attempt_ms).await;
+        if relay.note(recorded).is_ok() {
+            return;
+        }
+        error!(payer = key.payer, nonce = key.nonce, ?outcome, "an outcome is not written down yet");
+        tokio::time::sleep(RECORD_AGAIN).await;
+    }
+}
+
+fn reply(order: &Order, asked: &Asked) -> Response<Body> {
+    match (&asked.outcome, &asked.reply) {
+        (Outcome::Settled { .. } | Outcome::Refused { .. }, Some(reply)) => pass_on(reply.clone()),
+        (Outcome::Settled { transaction }, None) => settled(order, transaction),
+        (Outcome::Refused { reason }, None) => refused(order, reason),
+        (Outcome::Unknown { transaction, .. }, _) => not_known(order, transaction.as_deref()),
+        (Outcome::Expired, _) => not_known(order, None),
+    }
+}
+
+fn settled(order: &Order, transaction: &str) -> Response<Body> {
+    let reply = json!({
+        "success": true,
+        "transaction": transaction,
+        "network": order.call.network,
+        "payer": order.call.payment.payer(),
+    });
+    json_reply(200, &reply)
+}
+
+fn refused(order: &Order, reason: &str) -> Response<Body> {
+    let reply =
+        json!({ "success": false, "errorReason": reason, "transaction": "", "network": order.call.network });
+    json_reply(200, &reply)
+}
+
+fn not_known(order: &Order, transaction: Option<&str>) -> Response<Body> {
+    let reason = if transaction.is_some() { "settlement_pending" } else { "unexpected_settle_error" };
+    let reply = json!({
+        "success": false,
+        "errorReason": reason,
+        "transaction": transaction.unwrap_or_default(),
+        "network": order.call.network,
+    });
+    json_reply(if transaction.is_some() { 200 } else { 502 }, &reply)
+}

@@ -1,0 +1,42 @@
+//! What a filter and the companion's relay say to each other beyond the facilitator API, which they speak
+//! otherwise: headers of a call, and refusals only a ledger can make.
+
+/// Header: the offer that is bought, as [`crate::metrics::tuple_text`] writes it.
+pub const RELAY_OFFER: &str = "x-farebox-offer";
+/// Header: generation of the rules it is bought under.
+pub const RELAY_GENERATION: &str = "x-farebox-generation";
+/// Header: one life of one proxy, which uses a payment once at a time.
+pub const RELAY_HOLDER: &str = "x-farebox-holder";
+
+/// Why a relay refuses to verify, as `invalidReason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayRefusal {
+    /// Another proxy is using the payment.
+    InFlight,
+    /// It has bought its answer at another proxy.
+    Used,
+    /// It may have been settled; nobody knows yet.
+    Unknown,
+    /// The ledger cannot be written.
+    Unavailable,
+}
+
+// === impl RelayRefusal ===
+
+impl RelayRefusal {
+    const ALL: [Self; 4] = [Self::InFlight, Self::Used, Self::Unknown, Self::Unavailable];
+
+    /// The code on the wire.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InFlight => "farebox_payment_in_flight",
+            Self::Used => "farebox_payment_used",
+            Self::Unknown => "farebox_settlement_unknown",
+            Self::Unavailable => "farebox_ledger_unavailable",
+        }
+    }
+    /// The refusal with this code.
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
+    }
+}
