@@ -7,15 +7,18 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::aggregate::Aggregate;
 use crate::collect::Collector;
+use crate::facilitator::FacilitatorClient;
+use crate::ledger::Ledger;
 use crate::publish::{self, ProxyState, Publication, Publisher};
+use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
-use crate::settings::Settings;
+use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
 use crate::state::{Shared, State};
 use crate::{http, serve};
 
@@ -32,14 +35,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
 
     let mut tasks = JoinSet::new();
-    let (state, collector) = start(&settings, &mut tasks).await?;
+    let (state, collector, relay) = start(&settings, &mut tasks).await?;
+    let (finish, finished) = watch::channel(());
+    let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished.clone())));
     info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
 
-    let (finish, mut finished) = watch::channel(());
     let server = axum::serve(listener, serve::router(state, collector))
-        .with_graceful_shutdown(async move {
-            let _ = finished.changed().await;
-        })
+        .with_graceful_shutdown(ended(finished))
         .into_future();
     tokio::pin!(server);
     tokio::select! {
@@ -48,19 +50,65 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             info!("stopping");
             tasks.shutdown().await;
             drop(finish);
-            if tokio::time::timeout(GRACE, server).await.is_err() {
-                warn!("requests still open after {GRACE:?} are dropped");
+            let all = async {
+                let _ = server.await;
+                if let Some(relaying) = relaying {
+                    let _ = relaying.await;
+                }
+            };
+            if tokio::time::timeout(GRACE, all).await.is_err() {
+                warn!("requests still open after {GRACE:?} are dropped; settlements among them are resolved at the next start");
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts everything but the server.
+/// Completes when its sender is gone.
+async fn ended(mut finished: watch::Receiver<()>) {
+    let _ = finished.changed().await;
+}
+
+/// The relay, bound to its address.
+struct Relaying {
+    relay: Relay,
+    over: mpsc::Receiver<()>,
+    listener: TcpListener,
+    ledger: Ledger,
+}
+
+// === impl Relaying ===
+
+impl Relaying {
+    async fn bind(settings: &Settings, relay: &RelaySettings, state: &Shared) -> anyhow::Result<Self> {
+        let ledger = Ledger::open(&relay.ledger, &relay.companion).await?;
+        let listener = TcpListener::bind(relay.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (relay.listen)", relay.listen))?;
+        let client = FacilitatorClient::new(relay.credential.clone())?;
+        let FacilitatorSettings { verify_timeout, settle_timeout, .. } = settings.facilitator;
+        let deadlines = Deadlines { verify: verify_timeout, settle: settle_timeout };
+        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines);
+        Ok(Self { relay, over, listener, ledger })
+    }
+
+    /// Serves until `finished`, then until every settlement under way is over.
+    async fn serve(self, finished: watch::Receiver<()>) {
+        let Self { relay, mut over, listener, ledger } = self;
+        let served = axum::serve(listener, relay.router()).with_graceful_shutdown(ended(finished)).await;
+        if let Err(error) = served {
+            warn!("the relay ended: {error}");
+        }
+        over.recv().await;
+        ledger.close().await;
+    }
+}
+
+/// Starts everything but the servers.
 async fn start(
     settings: &Arc<Settings>,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<(Shared, Arc<Collector>)> {
+) -> anyhow::Result<(Shared, Arc<Collector>, Option<Relaying>)> {
     let envoy = settings.envoy.as_ref();
     let last_published = envoy.and_then(|envoy| publish::last_published(&envoy.publish));
     let listed = envoy.map(|envoy| envoy.proxies.clone()).unwrap_or_default();
@@ -70,7 +118,16 @@ async fn start(
     let pricing = settings.pricing.display().to_string();
     let state = Shared::new(State::new(pricing, proxies, Aggregate::with_births(births)));
 
-    let collector = Arc::new(Collector::new(listed, state.clone())?);
+    let relay = match &settings.relay {
+        Some(relay) => Some(Relaying::bind(settings, relay, &state).await?),
+        None => None,
+    };
+    let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
+    let collector = Arc::new(Collector::new(listed, state.clone())?.with_ledger(ledger));
+    if let Some(relay) = &relay {
+        info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
+        tasks.spawn(relay::reconcile(relay.relay.clone()));
+    }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
     match envoy {
         None => warn!(
@@ -90,7 +147,7 @@ async fn start(
     let readiness = Readiness::start(http::client_builder().build()?);
     let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published);
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
-    Ok((state, collector))
+    Ok((state, collector, relay))
 }
 
 /// Loads the file, then follows its changes and the facilitator's.

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use crate::aggregate::{DropReason, Refused, Report};
+use crate::ledger::Ledger;
 use crate::settings::Proxy;
 use crate::state::{Shared, unix_seconds};
 
@@ -34,11 +35,15 @@ pub struct Reading {
 pub struct Collector {
     client: reqwest::Client,
     proxies: Vec<Proxy>,
+    /// Counts the money where the relay settles.
+    ledger: Option<Ledger>,
     state: Shared,
     rounds: AtomicU64,
     flight: Mutex<()>,
 }
 
+/// Name of the ledger as a source; no proxy can have it, as theirs are printable.
+const LEDGER: &str = "the ledger";
 /// How long a reader of `/metrics` waits for fresh values. Values of a proxy that is slower come next time.
 const ON_DEMAND_LIMIT: Duration = Duration::from_millis(500);
 /// How long one request to a proxy may take.
@@ -51,7 +56,13 @@ impl Collector {
     pub fn new(proxies: Vec<Proxy>, state: Shared) -> Result<Self, reqwest::Error> {
         // Proxies are neighbours: a web proxy of the environment has no business between.
         let client = crate::http::client_builder().no_proxy().timeout(REQUEST_LIMIT).build()?;
-        Ok(Self { client, proxies, state, rounds: AtomicU64::new(0), flight: Mutex::new(()) })
+        Ok(Self { client, proxies, ledger: None, state, rounds: AtomicU64::new(0), flight: Mutex::new(()) })
+    }
+
+    /// Also collects from a ledger.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Option<Ledger>) -> Self {
+        Self { ledger, ..self }
     }
 
     /// Reads every proxy once. Callers that arrive while a round is under way share the next one.
@@ -63,6 +74,8 @@ impl Collector {
         }
         self.rounds.fetch_add(1, Ordering::AcqRel);
         join_all(self.proxies.iter().map(|proxy| self.collect_one(proxy))).await;
+        // After the proxies: what they served is charged by now.
+        self.collect_ledger().await;
         self.forget_removals();
     }
 
@@ -93,6 +106,21 @@ impl Collector {
                 refused.iter().for_each(|refused| log_refused(&proxy.name, refused));
             }
             Err(error) => known.unreadable(error.to_string()),
+        }
+    }
+
+    /// The ledger's counters go on over restarts, so they are one life of one source.
+    async fn collect_ledger(&self) {
+        let Some(ledger) = &self.ledger else { return };
+        match ledger.counters().await {
+            Ok(values) => {
+                let report = Report { values, ..Report::default() };
+                let mut state = self.state.lock();
+                let refused = state.aggregate.ingest(LEDGER, report);
+                drop(state);
+                refused.iter().for_each(|refused| log_refused(LEDGER, refused));
+            }
+            Err(error) => warn!("the counters of the ledger cannot be read: {error}"),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::aggregate::Aggregate;
-use crate::settings::{FacilitatorSettings, Proxy};
+use crate::settings::{FacilitatorSettings, Proxy, Settlement};
 use crate::state::State;
 use crate::testing::{FakeEnvoy, eventually, pricing, tuple};
 
@@ -20,6 +20,7 @@ fn publication(generation: u64, offers: &[&str]) -> Publication {
         cluster: "facilitator".into(),
         verify_timeout: Duration::from_secs(5),
         settle_timeout: Duration::from_secs(60),
+        settlement: Settlement::Direct,
     };
     let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
@@ -104,6 +105,7 @@ fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
         cluster: "facilitator".into(),
         verify_timeout: Duration::from_secs(5),
         settle_timeout: Duration::from_secs(60),
+        settlement: Settlement::Direct,
     };
     let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
     let births = snapshot.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect();

@@ -9,7 +9,7 @@ use super::*;
 use crate::aggregate::{Aggregate, Report};
 use crate::http;
 use crate::publish::{Publication, Published};
-use crate::settings::{FacilitatorSettings, Settings};
+use crate::settings::{FacilitatorSettings, Settings, Settlement};
 use crate::state::{ReloadResult, Shared, State};
 use crate::testing::{eventually, fake_facilitator, pricing, tuple};
 
@@ -30,7 +30,9 @@ async fn stage_after(last: Option<Published>) -> Stage {
             cluster: "facilitator".into(),
             verify_timeout: Duration::from_secs(5),
             settle_timeout: Duration::from_secs(60),
+            settlement: Settlement::Direct,
         },
+        relay: None,
         filter: Filter::default(),
         envoy: None,
     };

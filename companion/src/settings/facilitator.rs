@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use farebox_core::rules::{Facilitator, HttpUrl};
 
-use super::{SettingsError, file};
+use super::{SettingsError, Settlement, file};
 
 /// The `facilitator:` section, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +17,15 @@ pub struct FacilitatorSettings {
     pub verify_timeout: Duration,
     /// Deadline of `/settle`.
     pub settle_timeout: Duration,
+    /// Who calls it.
+    pub settlement: Settlement,
 }
 
 const DEFAULT_CLUSTER: &str = "facilitator";
+/// Name of the Envoy cluster that leads to the relay.
+const RELAY_CLUSTER: &str = "farebox";
+/// What the relay adds to the facilitator's time: its ledger, and the way there.
+const RELAY_SLACK: Duration = Duration::from_secs(2);
 const DEFAULT_VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest deadline that makes sense while a buyer waits.
@@ -28,13 +34,23 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 // === impl FacilitatorSettings ===
 
 impl FacilitatorSettings {
-    pub(super) fn resolve(file: file::Facilitator, flag: Option<String>) -> Result<Self, SettingsError> {
+    pub(super) fn resolve(
+        file: file::Facilitator,
+        flag: Option<String>,
+        settlement: Option<Settlement>,
+    ) -> Result<Self, SettingsError> {
+        let settlement = settlement.or(file.settlement).unwrap_or_default();
+        let default_cluster = match settlement {
+            Settlement::Direct => DEFAULT_CLUSTER,
+            Settlement::Relay => RELAY_CLUSTER,
+        };
         let url = flag.or(file.url).map(|url| url.trim_end_matches('/').to_owned());
         let settings = Self {
             url,
-            cluster: file.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned()),
+            cluster: file.cluster.unwrap_or_else(|| default_cluster.to_owned()),
             verify_timeout: deadline("verifyTimeout", file.verify_timeout, DEFAULT_VERIFY_TIMEOUT)?,
             settle_timeout: deadline("settleTimeout", file.settle_timeout, DEFAULT_SETTLE_TIMEOUT)?,
+            settlement,
         };
         if let Some(url) = &settings.url {
             settings
@@ -50,6 +66,17 @@ impl FacilitatorSettings {
         let url = HttpUrl::parse(url).map_err(|error| error.to_string())?;
         if !url.https && !url.is_local() {
             return Err(format!("must start with https://, as {} is not this machine", url.host));
+        }
+        if self.settlement == Settlement::Relay {
+            return Ok(Facilitator {
+                cluster: self.cluster.clone(),
+                authority: RELAY_CLUSTER.to_owned(),
+                path_prefix: String::new(),
+                verify_timeout_ms: millis(self.verify_timeout + RELAY_SLACK),
+                settle_timeout_ms: millis(self.settle_timeout + RELAY_SLACK),
+                ready,
+                relay: true,
+            });
         }
         Ok(Facilitator {
             cluster: self.cluster.clone(),

@@ -17,6 +17,7 @@ pub struct SettingsFile {
     pub(super) pricing: Option<PathBuf>,
     pub(super) watch: Option<bool>,
     pub(super) facilitator: Facilitator,
+    pub(super) relay: Relay,
     pub(super) filter: rules::Settings,
     pub(super) envoy: Option<Envoy>,
 }
@@ -29,6 +30,28 @@ pub(super) struct Facilitator {
     pub(super) cluster: Option<String>,
     pub(super) verify_timeout: Option<Span>,
     pub(super) settle_timeout: Option<Span>,
+    pub(super) settlement: Option<Settlement>,
+}
+
+/// `facilitator.settlement`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Settlement {
+    /// Proxies call the facilitator, and count the money.
+    #[default]
+    Direct,
+    /// Proxies call the companion, whose ledger keeps and counts the money.
+    Relay,
+}
+
+/// `relay:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Relay {
+    pub(super) listen: Option<String>,
+    pub(super) ledger: Option<String>,
+    pub(super) companion: Option<String>,
+    pub(super) credential: Option<PathBuf>,
 }
 
 /// `envoy:`
@@ -65,6 +88,7 @@ impl SettingsFile {
         let folder = folder_of(path);
         let anchor = |path: &mut PathBuf| *path = folder.join(&path);
         file.pricing.as_mut().map(anchor);
+        file.relay.credential.as_mut().map(anchor);
         file.envoy.as_mut().and_then(|envoy| envoy.publish.as_mut()).map(anchor);
         Ok(file)
     }

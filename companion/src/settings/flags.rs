@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::Settlement;
+
 /// Arguments of `farebox run`. A flag wins over the same setting in the file.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
@@ -26,6 +28,15 @@ pub struct Flags {
     /// Facilitator to use in place of the pricing file's.
     #[arg(long, value_name = "URL")]
     pub facilitator: Option<String>,
+    /// Who settles: the proxies directly, or the companion's relay with its ledger [default: direct].
+    #[arg(long, value_enum, value_name = "WHO")]
+    pub settlement: Option<Settlement>,
+    /// Address of the relay [default: 127.0.0.1:9403].
+    #[arg(long, value_name = "ADDR")]
+    pub relay_listen: Option<String>,
+    /// Database of the relay's ledger [default: sqlite:farebox.db].
+    #[arg(long, value_name = "URL")]
+    pub ledger: Option<String>,
     /// Path of the filter's wasm file, as Envoy sees it.
     #[arg(long, value_name = "FILE")]
     pub envoy_wasm: Option<String>,

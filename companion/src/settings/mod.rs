@@ -4,6 +4,7 @@
 mod facilitator;
 mod file;
 mod flags;
+mod relay;
 #[cfg(test)]
 mod tests;
 
@@ -14,8 +15,9 @@ use std::time::Duration;
 use farebox_core::rules;
 
 pub use facilitator::FacilitatorSettings;
-pub use file::SettingsFile;
+pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
+pub use relay::RelaySettings;
 
 /// Everything `farebox run` needs to know, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,8 @@ pub struct Settings {
     pub watch: bool,
     /// How proxies reach the facilitator.
     pub facilitator: FacilitatorSettings,
+    /// The relay, where it settles.
+    pub relay: Option<RelaySettings>,
     /// What the filter does apart from prices.
     pub filter: rules::Settings,
     /// Where rules are published for Envoy and whom to ask for statistics; `None` publishes nowhere.
@@ -76,12 +80,16 @@ impl Settings {
     /// Joins a settings file with the flags; a flag wins.
     pub fn resolve(file: SettingsFile, flags: Flags) -> Result<Self, SettingsError> {
         refuse_unsupported_source(&flags.route_source)?;
+        let relay = RelaySettings::resolve(file.relay, &flags)?;
+        let facilitator =
+            FacilitatorSettings::resolve(file.facilitator, flags.facilitator, flags.settlement)?;
         let listen = flags.listen.or(file.listen);
         Ok(Self {
-            listen: parse_listen(listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
-            facilitator: FacilitatorSettings::resolve(file.facilitator, flags.facilitator)?,
+            relay: (facilitator.settlement == Settlement::Relay).then_some(relay),
+            facilitator,
             filter: check_filter(file.filter)?,
             envoy: resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.proxies)?,
         })
@@ -107,10 +115,10 @@ fn refuse_unsupported_source(source: &str) -> Result<(), SettingsError> {
 }
 
 /// `:8080` listens on all interfaces.
-fn parse_listen(text: &str) -> Result<SocketAddr, SettingsError> {
+fn parse_listen(key: &str, text: &str) -> Result<SocketAddr, SettingsError> {
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     full.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        SettingsError(format!("listen: `{text}` is not an address such as 127.0.0.1:9402 or :8080"))
+        SettingsError(format!("{key}: `{text}` is not an address such as 127.0.0.1:9402 or :8080"))
     })
 }
 

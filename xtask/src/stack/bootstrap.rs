@@ -28,6 +28,8 @@ pub(crate) struct Places {
     pub(crate) wasm: PathBuf,
     /// `http://HOST:PORT` of the upstream.
     pub(crate) upstream: String,
+    /// `http://HOST:PORT` of the companion's relay.
+    pub(crate) relay: String,
     /// `http(s)://HOST[:PORT]` of the facilitator.
     pub(crate) facilitator: String,
     /// The system's certificate authorities, for a facilitator with TLS.
@@ -64,6 +66,7 @@ pub(crate) fn render(shipped: &str, places: &Places) -> Result<Value> {
     for cluster in list(&mut bootstrap, "/static_resources/clusters")? {
         match cluster["name"].as_str() {
             Some("upstream") => lead_to(cluster, &places.upstream, None)?,
+            Some("farebox") => lead_to(cluster, &places.relay, None)?,
             Some("facilitator") => lead_to(cluster, &places.facilitator, places.authorities.as_ref())?,
             Some("admin") => *endpoint(cluster)? = admin.clone(),
             other => bail!("the bootstrap has an unexpected cluster: {other:?}"),
@@ -166,6 +169,7 @@ mod tests {
             discovery: "/stack/discovery/filter.yaml".into(),
             wasm: "/target/farebox-envoy.wasm".into(),
             upstream: "http://127.0.0.1:1003".to_owned(),
+            relay: "http://127.0.0.1:9403".to_owned(),
             facilitator: facilitator.to_owned(),
             authorities: Some("/etc/authorities.pem".into()),
         }

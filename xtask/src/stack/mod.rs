@@ -69,6 +69,7 @@ struct Addresses {
     proxy: SocketAddr,
     stats: SocketAddr,
     companion: SocketAddr,
+    relay: SocketAddr,
     facilitator: SocketAddr,
 }
 
@@ -115,6 +116,7 @@ impl Stack {
             proxy: address(options.listen)?,
             stats: address(None)?,
             companion: address(options.companion)?,
+            relay: address(None)?,
             facilitator: address(None)?,
         };
         let origin = match &options.upstream {
@@ -407,6 +409,7 @@ impl Stack {
         command.arg("--pricing").arg(self.pricing());
         command.arg("--listen").arg(self.addresses.companion.to_string());
         command.arg("--facilitator").arg(self.facilitator_url());
+        command.arg("--relay-listen").arg(self.addresses.relay.to_string());
         command.arg("--envoy-wasm").arg(&self.programs.filter);
         command.arg("--envoy-publish").arg(self.discovery());
         command.arg("--proxy").arg(format!("{PROXY_NAME}={}", self.stats_url()));
@@ -423,6 +426,7 @@ impl Stack {
             discovery: self.discovery(),
             wasm: self.programs.filter.clone(),
             upstream: self.upstream_url(),
+            relay: format!("http://{}", self.addresses.relay),
             facilitator: self.facilitator_url(),
             authorities: bootstrap::system_authorities(),
         };

@@ -106,6 +106,7 @@ impl Proxy {
             wasm: shape.filter()?,
             upstream: format!("http://{}", upstream.unwrap_or(address)),
             // Nothing under measurement calls it.
+            relay: format!("http://{address}"),
             facilitator: format!("http://{address}"),
             authorities: None,
         };
