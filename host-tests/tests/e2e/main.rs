@@ -11,6 +11,7 @@
 //! * [`hostile_input`]: what strangers send.
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
+//! * [`relay`]: the same with the companion's ledger between proxy and facilitator.
 #![forbid(unsafe_code)]
 
 mod accounting;
@@ -23,5 +24,6 @@ mod host;
 mod hostile_input;
 mod labels;
 mod prometheus;
+mod relay;
 mod reload;
 mod support;

@@ -1,0 +1,147 @@
+//! The companion's relay between the real Envoy and the facilitator: every settlement is in the ledger, and
+//! whoever dies in the middle of one, it is made once, counted once, and buys one answer.
+
+use std::time::Duration;
+
+use crate::common::{Answer, DevFacilitator, Payment, Tally, assert_workers_live};
+use serde_json::json;
+use xtask::stack::{Options, Part, Stack};
+
+const PRICE: u128 = 1000;
+
+struct Scene {
+    stack: Stack,
+    facilitator: DevFacilitator,
+}
+
+impl Scene {
+    async fn open() -> Self {
+        let pricing = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
+             - { pattern: /free, gate: free }\n- { pattern: /goods/*, price: 0.001, offerName: goods }\n";
+        let settings = json!({ "facilitator": { "settlement": "relay", "settleTimeout": "2s" } });
+        let stack = Stack::start(Options { settings, ..Options::priced(pricing) }).await.unwrap();
+        let facilitator = DevFacilitator::of(&stack);
+        Self { stack, facilitator }
+    }
+
+    async fn payment(&self) -> Payment {
+        Payment::of(&self.stack, "/goods/a").await.unwrap()
+    }
+
+    async fn pay(&self, payment: &Payment) -> Answer {
+        payment.send(&self.stack, "/goods/a").await
+    }
+
+    /// Sends a payment and waits until the facilitator is settling it.
+    async fn begin_until_settle(&self, payment: &Payment) -> std::net::TcpStream {
+        let stream = payment.request("/goods/a").begin(self.stack.proxy_address());
+        let called =
+            async |_: &Stack| self.facilitator.operations().await.iter().any(|made| made == "settle");
+        self.stack.until("the facilitator settles", called).await.unwrap();
+        stream
+    }
+
+    /// Sends a payment until it is served or definitely refused.
+    async fn pay_until_known(&self, payment: &Payment) -> Answer {
+        for _ in 0..100 {
+            let answer = self.pay(payment).await;
+            if !matches!(answer.status, 409 | 503) {
+                return answer;
+            }
+            assert!(!answer.challenges(), "no second charge is invited: {}", answer.summary());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the payment stays open");
+    }
+}
+
+fn one_sale() -> Tally {
+    Tally { requests: 2, required: 1, verified: 1, charged: 1, amount: PRICE, ..Tally::default() }
+}
+
+fn assert_served(answer: &Answer) {
+    assert_eq!(answer.status, 200, "{}", answer.summary());
+    assert_eq!(answer.receipt()["success"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_is_counted_by_the_ledger_and_not_by_the_proxy() {
+    let scene = Scene::open().await;
+    let payment = scene.payment().await;
+    assert_served(&scene.pay(&payment).await);
+    assert_eq!(scene.facilitator.operations().await, ["verify", "settle"]);
+    one_sale().assert(&scene.stack, "goods").await;
+    let url = format!("{}/stats?usedonly&filter=charged_requests", scene.stack.stats_url());
+    let counted = scene.stack.client().get(url).send().await.unwrap().text().await.unwrap();
+    assert_eq!(counted.trim(), "", "the proxy counts no money");
+    let used = scene.pay(&payment).await;
+    assert_eq!(used.status, 402, "{}", used.summary());
+    assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
+    assert_workers_live(&scene.stack, "/free", "/goods/x").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_killed_while_it_settles_leaves_one_charge_that_still_buys_its_answer() {
+    let mut scene = Scene::open().await;
+    let payment = scene.payment().await;
+    scene.facilitator.fail("settle", "slow:1000").await;
+    let stream = scene.begin_until_settle(&payment).await;
+    scene.stack.kill_part(Part::Envoy);
+    drop(stream);
+    scene.stack.start_part(Part::Envoy).unwrap();
+    let up = async |stack: &Stack| stack.get("/free").send().await.is_ok_and(|a| a.status() == 200);
+    scene.stack.until("Envoy serves again", up).await.unwrap();
+    scene.facilitator.fail("settle", "none").await;
+    assert_served(&scene.pay_until_known(&payment).await);
+    assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
+    let page = scene.stack.metrics().await.unwrap();
+    let seen = Tally::of(&page, "goods");
+    assert_eq!((seen.charged, seen.amount, seen.unresolved), (1, PRICE, 0));
+    assert_eq!(scene.pay(&payment).await.status, 402, "one payment buys one answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_the_facilitator_made_and_never_told_of_is_found_out_in_the_background() {
+    let scene = Scene::open().await;
+    let payment = scene.payment().await;
+    scene.facilitator.fail("settle", "success_but_hang").await;
+    let answer = scene.pay(&payment).await;
+    assert_eq!(answer.status, 503, "{}", answer.summary());
+    assert!(!answer.challenges());
+    assert_eq!(Tally::of(&scene.stack.metrics().await.unwrap(), "goods").unresolved, 1);
+    scene.facilitator.fail("settle", "none").await;
+    let known = async |stack: &Stack| Tally::of(&stack.metrics().await.unwrap(), "goods").unresolved == 0;
+    scene.stack.until("the outcome is known", known).await.unwrap();
+    let seen = Tally::of(&scene.stack.metrics().await.unwrap(), "goods");
+    assert_eq!((seen.charged, seen.amount, seen.verified), (1, PRICE, 0));
+    assert_served(&scene.pay_until_known(&payment).await);
+    assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
+    assert_eq!(Tally::of(&scene.stack.metrics().await.unwrap(), "goods").charged, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_companion_killed_while_it_settles_finds_out_in_its_next_life_and_forgets_no_charge() {
+    let mut scene = Scene::open().await;
+    assert_served(&scene.pay(&scene.payment().await).await);
+    let before = scene.facilitator.operations().await.len();
+    let payment = scene.payment().await;
+    scene.facilitator.fail("settle", "slow:1000").await;
+    let stream = payment.request("/goods/a").begin(scene.stack.proxy_address());
+    let called =
+        async |_: &Stack| scene.facilitator.operations().await[before..].contains(&"settle".to_owned());
+    scene.stack.until("the facilitator settles", called).await.unwrap();
+    scene.stack.kill_part(Part::Companion);
+    drop(stream);
+    scene.facilitator.fail("settle", "none").await;
+    scene.stack.start_part(Part::Companion).unwrap();
+    scene.stack.ready().await.unwrap();
+    let counted = async |stack: &Stack| {
+        let seen = Tally::of(&stack.metrics().await.unwrap(), "goods");
+        seen.charged == 2 && seen.unresolved == 0
+    };
+    scene.stack.until("both charges are counted", counted).await.unwrap();
+    assert_served(&scene.pay_until_known(&payment).await);
+    assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
+    let seen = Tally::of(&scene.stack.metrics().await.unwrap(), "goods");
+    assert_eq!((seen.charged, seen.amount), (2, 2 * PRICE));
+}
