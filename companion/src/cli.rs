@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{check, explain, facilitator, run, settings};
+use crate::{check, explain, facilitator, ledger, run, settings};
 
 /// x402 payments inside the proxy that already carries the traffic.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Check(check::Args),
     /// Explain which rule decides a request, and why.
     Explain(explain::Args),
+    /// Look into the ledger of the relay.
+    Ledger(ledger::command::Args),
     /// Run a development facilitator. It moves no money.
     Facilitator(facilitator::Args),
 }
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
         }
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Ledger(args) => block_on(ledger::command::run(args)),
         Command::Facilitator(args) => {
             log_to_stderr();
             block_on(facilitator::run(args))

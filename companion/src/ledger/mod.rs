@@ -12,6 +12,7 @@
 //! counts is counted in its transaction. All times are given by the caller.
 
 mod claim;
+pub mod command;
 mod query;
 mod settle;
 mod store;

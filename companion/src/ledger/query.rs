@@ -21,6 +21,8 @@ pub struct Filter {
     pub payer: Option<String>,
     /// One of the states of the ledger.
     pub state: Option<String>,
+    /// 32 bytes as hex, any case.
+    pub nonce: Option<String>,
     /// First and last instant of the reservation, Unix milliseconds, the last one excluded.
     pub between: Option<(u64, u64)>,
 }
@@ -161,6 +163,9 @@ impl Filter {
         }
         if let Some(payer) = &self.payer {
             query.push(" AND payer = ").push_bind(payer.to_ascii_lowercase());
+        }
+        if let Some(nonce) = &self.nonce {
+            query.push(" AND nonce = ").push_bind(nonce.to_ascii_lowercase());
         }
         if let Some(state) = &self.state {
             query.push(" AND state = ").push_bind(state.clone());
