@@ -11,7 +11,7 @@
 //! * [`hostile_input`]: what strangers send.
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
-//! * [`relay`]: the same with the companion's ledger between proxy and facilitator.
+//! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
 #![forbid(unsafe_code)]
 
 mod accounting;
