@@ -70,7 +70,8 @@ async fn start(
     let pricing = settings.pricing.display().to_string();
     let state = Shared::new(State::new(pricing, proxies, Aggregate::with_births(births)));
 
-    let collector = Arc::new(Collector::new(listed, state.clone())?);
+    let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
+    let collector = Arc::new(Collector::new(listed, state.clone())?.discovering(names));
     let (publications, published) = watch::channel::<Option<Publication>>(None);
     match envoy {
         None => warn!(
@@ -79,6 +80,7 @@ async fn start(
         Some(envoy) => {
             let publisher = Publisher::new(envoy, state.clone(), collector.clone());
             publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
+            collector.discover().await;
             // What each proxy has refused so far, so that refusals of the first push can be told apart.
             collector.collect_on_demand().await;
             tasks.spawn(publisher.run(published));

@@ -6,7 +6,7 @@ use farebox_core::rules::{Gate, Settings as Filter};
 use tokio::sync::watch;
 
 use super::*;
-use crate::aggregate::{Aggregate, Report};
+use crate::aggregate::Aggregate;
 use crate::http;
 use crate::publish::{Publication, Published};
 use crate::settings::{FacilitatorSettings, Settings};
@@ -67,7 +67,7 @@ impl Stage {
 
     fn count(&self, offer: &str, born: u64, value: u64) {
         let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
-        let report = Report { uptime: 1, values: vec![(series, value)], malformed: Vec::new() };
+        let report = crate::testing::report(1, vec![(series, value)]);
         self.state.lock().aggregate.ingest(&format!("envoy-of-{offer}-{born}"), report);
     }
 
