@@ -26,6 +26,8 @@ pub(crate) struct Answers {
     /// Seconds its clock differs from ours.
     pub(crate) clock_ahead: i64,
     pub(crate) restart_epoch: u32,
+    /// Where another process answers for the statistics.
+    pub(crate) epoch_in_stats: Option<u32>,
     pub(crate) is_initializing: bool,
     /// Answers nothing of use.
     pub(crate) is_gone: bool,
@@ -112,6 +114,8 @@ impl Answers {
         }
         let rejected = "extension_config_discovery.http_filter.farebox.update_rejected";
         stats.push(json!({"name": rejected, "value": self.rejected}));
+        let epoch = self.epoch_in_stats.unwrap_or(self.restart_epoch);
+        stats.push(json!({"name": "server.hot_restart_epoch", "value": epoch}));
         stats.push(json!({"histograms": {"supported_quantiles": [0, 25]}}));
         json!({"stats": stats}).to_string()
     }

@@ -80,3 +80,16 @@ fn after_a_hot_restart_nobody_saw_the_old_process_of_everything_is_new() {
     aggregate.ingest("e1", hot(200, 4, &[(requests("a", 0), 9)]));
     assert_eq!(total(&aggregate, "a"), Some(9));
 }
+
+#[test]
+fn what_the_old_process_still_counts_while_it_drains_is_counted_by_its_heir() {
+    let mut aggregate = loaded(&["a"]);
+    aggregate.ingest("e1", hot(100, 0, &[(requests("a", 0), 13)]));
+    aggregate.ingest("e1", hot(200, 1, &[(requests("a", 0), 3)]));
+    aggregate.ingest("e1", hot(100, 0, &[(requests("a", 0), 14)]));
+    aggregate.ingest("e1", hot(200, 1, &[(requests("a", 0), 4)]));
+    assert_eq!(total(&aggregate, "a"), Some(14));
+    // Another one that was simply started is nobody's predecessor.
+    aggregate.ingest("e1", hot(300, 0, &[(requests("a", 0), 2)]));
+    assert_eq!(total(&aggregate, "a"), Some(16));
+}

@@ -69,6 +69,16 @@ impl Process {
         (gap <= MARGIN).then_some(gap)
     }
 
+    /// Whether this took over the counts of the one a reading shows. What that one still counts while it
+    /// drains, this one counts as well.
+    pub fn succeeds(&self, seen: &Self) -> bool {
+        let later = match (self.proxy_clock, seen.proxy_clock) {
+            (Some(own), Some(seen)) => own.low >= seen.high,
+            _ => self.own_clock.low >= seen.own_clock.high,
+        };
+        self.inherits && self.restart_epoch > seen.restart_epoch && later
+    }
+
     /// Learns from another reading of the same process.
     pub fn refine(&mut self, seen: &Self) {
         self.own_clock = self.own_clock.narrowed(seen.own_clock);
@@ -121,6 +131,17 @@ mod tests {
     fn a_hot_restart_is_another_process_however_soon() {
         let known = started(Some(100_000), 100_500);
         assert_eq!(known.distance(&Process { restart_epoch: 1, ..known }), None);
+    }
+
+    #[test]
+    fn the_heir_of_a_hot_restart_succeeds_older_processes_and_none_that_started_since() {
+        let old = started(Some(100_000), 100_500);
+        let heir = Process { restart_epoch: 1, inherits: true, ..started(Some(200_000), 200_500) };
+        assert!(heir.succeeds(&old));
+        assert!(!old.succeeds(&heir));
+        assert!(!heir.succeeds(&started(Some(300_000), 300_500)));
+        assert!(!heir.succeeds(&started(Some(200_000), 200_500)));
+        assert!(!Process { inherits: false, ..heir }.succeeds(&old));
     }
 
     #[test]

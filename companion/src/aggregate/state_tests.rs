@@ -35,6 +35,8 @@ struct Envoy {
     /// What its predecessor had shown before a hot restart; `None` once it was read itself.
     predecessor: Option<BTreeMap<(&'static str, u64), u64>>,
     was_read: bool,
+    /// The process before a hot restart, which drains.
+    drains: Option<Box<Envoy>>,
     /// Seconds its clock was set forward since it started.
     clock_set: i64,
 }
@@ -87,6 +89,7 @@ impl Envoy {
             counters: BTreeMap::new(),
             predecessor: None,
             was_read: false,
+            drains: None,
             clock_set: 0,
         }
     }
@@ -166,22 +169,9 @@ impl World {
     }
 
     fn read(&mut self, address: usize, index: usize) {
-        let envoy = &mut self.addresses[address][index];
-        let values = envoy.counters.iter().map(|((name, born), counter)| {
-            (HostSeries::Tuple(tuple("ns", name, *born), TupleCounter::PaymentPresented), counter.value)
-        });
-        let mut report = report(envoy.started, values.collect());
-        report.read_at = u64::try_from(self.time).unwrap();
-        report.process.restart_epoch = envoy.restart_epoch;
-        report.process.inherits = envoy.restart_epoch > 0;
-        let late = 1_000 * i64::try_from(self.random.below(2)).unwrap();
-        let proxy_clock = report.process.proxy_clock.as_mut().unwrap();
-        (proxy_clock.low, proxy_clock.high) = (proxy_clock.low - late, proxy_clock.high - late);
-        let shift = 1_000 * (self.companions_clock_set - envoy.clock_set);
-        let own_clock = &mut report.process.own_clock;
-        (own_clock.low, own_clock.high) = (own_clock.low + shift - 1_000, own_clock.high + shift);
+        let report = self.report(address, index, |envoy| envoy);
         self.aggregate.ingest(&format!("e{address}"), report);
-
+        let envoy = &mut self.addresses[address][index];
         envoy.was_read = true;
         let predecessor = envoy.predecessor.take();
         for (key, counter) in &mut envoy.counters {
@@ -200,6 +190,36 @@ impl World {
             }
             *counter = Counter { seen: counter.value, unread: 0, was_reset: false, ..*counter };
         }
+        self.read_predecessor(address, index);
+    }
+
+    /// An old connection leads to a process that drains. Its heir counts what it counts.
+    fn read_predecessor(&mut self, address: usize, index: usize) {
+        if self.addresses[address][index].drains.is_none() || self.random.below(2) == 0 {
+            return;
+        }
+        let mut report = self.report(address, index, |envoy| envoy.drains.as_deref().unwrap_or(envoy));
+        report.values.iter_mut().for_each(|(_, value)| *value += 3);
+        self.aggregate.ingest(&format!("e{address}"), report);
+    }
+
+    /// What a process behind an address shows.
+    fn report(&mut self, address: usize, index: usize, which: impl Fn(&Envoy) -> &Envoy) -> Report {
+        let envoy = which(&self.addresses[address][index]);
+        let values = envoy.counters.iter().map(|((name, born), counter)| {
+            (HostSeries::Tuple(tuple("ns", name, *born), TupleCounter::PaymentPresented), counter.value)
+        });
+        let mut report = report(envoy.started, values.collect());
+        report.read_at = u64::try_from(self.time).unwrap();
+        report.process.restart_epoch = envoy.restart_epoch;
+        report.process.inherits = envoy.restart_epoch > 0;
+        let late = 1_000 * i64::try_from(self.random.below(2)).unwrap();
+        let proxy_clock = report.process.proxy_clock.as_mut().unwrap();
+        (proxy_clock.low, proxy_clock.high) = (proxy_clock.low - late, proxy_clock.high - late);
+        let shift = 1_000 * (self.companions_clock_set - envoy.clock_set);
+        let own_clock = &mut report.process.own_clock;
+        (own_clock.low, own_clock.high) = (own_clock.low + shift - 1_000, own_clock.high + shift);
+        report
     }
 
     /// What was not read is lost.
@@ -217,6 +237,7 @@ impl World {
         let mut next = Envoy::started(self.time);
         if address == 0 && ended.was_read && self.random.below(2) == 0 {
             next.restart_epoch = ended.restart_epoch + 1;
+            next.drains = Some(Box::new(Envoy { drains: None, ..ended.clone() }));
             for (key, counter) in &ended.counters {
                 // It inherits what was counted since the last flush, whenever that was.
                 let inherited = self.random.below(counter.value + 1);

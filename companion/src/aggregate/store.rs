@@ -89,6 +89,9 @@ impl DropReason {
 impl Store {
     pub(super) fn ingest(&mut self, name: &str, report: Report, keep: &KeepSet) -> Vec<Refused> {
         let lives = self.sources.entry(name.to_owned()).or_default();
+        if lives.iter().any(|life| life.process.succeeds(&report.process)) {
+            return Vec::new();
+        }
         let life = Life::of(lives, &report);
         let retired = &mut self.retired;
         let mut live = std::mem::take(&mut life.live);

@@ -33,12 +33,15 @@ pub enum CollectError {
     TakingOver,
 }
 
-/// Counters of the filter and of the discovery of its configuration, only those that were ever touched:
-/// `filter=^(wasmcustom[.]|extension_config_discovery[.]http_filter[.]farebox[.]update_rejected$)`.
+/// Counters of the filter and of the discovery of its configuration, only those that were ever touched, and
+/// which hot restart the numbers themselves are of: `^(wasmcustom[.]|server[.]hot_restart_epoch$|
+/// extension_config_discovery[.]http_filter[.]farebox[.]update_rejected$)`.
 const STATS: &str = "/stats?format=json&usedonly&filter=%5E%28wasmcustom%5B.%5D%7C\
+    server%5B.%5Dhot_restart_epoch%24%7C\
     extension_config_discovery%5B.%5Dhttp_filter%5B.%5Dfarebox%5B.%5Dupdate_rejected%24%29";
 const SERVER_INFO: &str = "/server_info";
 const REJECTED: &str = "extension_config_discovery.http_filter.farebox.update_rejected";
+const RESTART_EPOCH: &str = "server.hot_restart_epoch";
 /// Prefix Envoy gives to the metrics of a filter.
 const CUSTOM: &str = "wasmcustom.";
 /// What every name of ours holds.
@@ -85,12 +88,21 @@ pub(super) async fn read(
     let before = process(client, clock, base).await?;
     let stats: Stats = get(client, base, STATS).await?.1;
     let mut process = process(client, clock, base).await?;
-    if before.distance(&process).is_none() {
+    // While a hot restart is under way, the three answers may come from old, new and old.
+    let epoch = stats.value(RESTART_EPOCH).unwrap_or(0);
+    if before.distance(&process).is_none() || epoch != u64::from(process.restart_epoch) {
         return Err(CollectError::Restarted);
     }
     process.refine(&before);
     let report = Report { process, read_at: clock.unix_seconds(), values: Vec::new(), malformed: Vec::new() };
     Ok(interpret(report, stats))
+}
+
+impl Stats {
+    fn value(&self, name: &str) -> Option<u64> {
+        let stat = self.stats.iter().find(|stat| stat.name.as_deref() == Some(name))?;
+        stat.value.as_ref()?.as_u64()
+    }
 }
 
 fn interpret(report: Report, stats: Stats) -> Reading {

@@ -66,10 +66,10 @@ const CONCURRENT: usize = 64;
 impl Collector {
     /// A collector of these proxies, which the state knows already.
     pub fn new(proxies: Vec<Proxy>, state: Shared) -> Result<Self, reqwest::Error> {
-        // Proxies are neighbours: a web proxy of the environment has no business between. One connection each:
-        // of two, one might lead to a process that has been replaced.
+        // Proxies are neighbours: a web proxy of the environment has no business between. No connection is
+        // kept: after a hot restart an old one leads to the old process for as long as that drains.
         let client =
-            crate::http::client_builder().no_proxy().pool_max_idle_per_host(1).timeout(REQUEST_LIMIT);
+            crate::http::client_builder().no_proxy().pool_max_idle_per_host(0).timeout(REQUEST_LIMIT);
         let targets = proxies.into_iter().map(|proxy| Arc::new(Target::new(proxy, None))).collect();
         Ok(Self {
             client: client.build()?,

@@ -198,6 +198,22 @@ async fn the_heir_of_a_hot_restart_is_read_once_it_has_its_inheritance() {
 }
 
 #[tokio::test]
+async fn numbers_of_the_new_process_between_two_answers_of_the_old_are_not_taken() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state) = collector(&[&envoy]);
+    envoy.count(&requests(), 13);
+    collector.collect().await;
+    envoy.set(|answers| answers.epoch_in_stats = Some(1));
+    envoy.count(&requests(), 3);
+    collector.collect().await;
+    assert_eq!(state.lock().proxies[0].last_error.as_deref(), Some("restarted while it was read"));
+    envoy.set(|answers| answers.epoch_in_stats = None);
+    envoy.count(&requests(), 14);
+    collector.collect().await;
+    assert_eq!(total(&state), 14);
+}
+
+#[tokio::test]
 async fn dead_proxies_among_many_delay_nobody_and_every_other_one_is_fresh() {
     let envoys = join_all((0..100).map(|_| FakeEnvoy::start())).await;
     for (index, envoy) in envoys.iter().enumerate() {
