@@ -81,6 +81,9 @@ async fn one_that_left_its_name_is_read_as_long_as_it_answers_and_its_values_sta
     leaves.set(|answers| answers.is_gone = true);
     round(&collector).await;
     assert_eq!((total(&state), read(&collector).len()), (12, 1));
+    let gone = address(&leaves).to_string();
+    let known = state.lock().proxies.iter().find(|known| known.name == gone).cloned().unwrap();
+    assert_eq!((known.push, known.is_up(crate::state::unix_seconds())), (PushState::Idle, Some(false)));
     // The same process again: nothing is counted twice.
     leaves.set(|answers| answers.is_gone = false);
     leaves.count(&requests(), 9);

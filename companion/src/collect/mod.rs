@@ -20,7 +20,7 @@ use futures_util::stream::{self, StreamExt};
 use tracing::{info, warn};
 
 use crate::aggregate::{DropReason, Refused, Report};
-use crate::publish::ProxyState;
+use crate::publish::{ProxyState, PushState};
 use crate::settings::{DnsName, Proxy};
 use crate::state::{Shared, State, unix_seconds};
 
@@ -192,6 +192,12 @@ impl Collector {
         let now = unix_seconds();
         let is_read = |known: &ProxyState| targets.iter().any(|target| target.proxy.name == known.name);
         state.proxies.retain(|known| known.is_known(now) || is_read(known));
+        // Nobody waits for one that is gone to take a push.
+        state
+            .proxies
+            .iter_mut()
+            .filter(|known| !is_read(known))
+            .for_each(|known| known.push = PushState::Idle);
         let living = state.proxies.iter().filter(|proxy| proxy.is_known(now));
         let enforced = living.map(|proxy| proxy.confirmed.unwrap_or(0)).min();
         state.aggregate.forget_removals(enforced);
