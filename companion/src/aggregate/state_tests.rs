@@ -36,7 +36,7 @@ struct Envoy {
     predecessor: Option<BTreeMap<(&'static str, u64), u64>>,
     was_read: bool,
     /// The process before a hot restart, which drains.
-    drains: Option<Box<Envoy>>,
+    drains: Option<Box<Self>>,
     /// Seconds its clock was set forward since it started.
     clock_set: i64,
 }
