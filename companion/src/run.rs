@@ -123,7 +123,8 @@ async fn start(
         None => None,
     };
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
-    let collector = Arc::new(Collector::new(listed, state.clone())?.with_ledger(ledger));
+    let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
+    let collector = Arc::new(Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger));
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
@@ -136,6 +137,7 @@ async fn start(
         Some(envoy) => {
             let publisher = Publisher::new(envoy, state.clone(), collector.clone());
             publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
+            collector.discover().await;
             // What each proxy has refused so far, so that refusals of the first push can be told apart.
             collector.collect_on_demand().await;
             tasks.spawn(publisher.run(published));

@@ -48,6 +48,15 @@ pub enum Verdict {
     Stale,
 }
 
+/// What of a keep-set outlives the companion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SavedKeys {
+    /// `None` if nothing was ever loaded.
+    pub(super) births: Option<BTreeMap<Tuple, u64>>,
+    pub(super) offers: BTreeSet<(String, String)>,
+    pub(super) removals: BTreeMap<Tuple, u64>,
+}
+
 // === impl Keys ===
 
 impl From<&Snapshot> for Keys {
@@ -60,8 +69,27 @@ impl From<&Snapshot> for Keys {
 // === impl KeepSet ===
 
 impl KeepSet {
-    pub(super) fn restored(births: Option<BTreeMap<Tuple, u64>>) -> Self {
-        Self { start: births.map_or(Start::Fresh, Start::Restored), ..Self::default() }
+    /// Births that an earlier run knew. For a keep-set before its first load.
+    pub(super) fn restore(&mut self, births: Option<BTreeMap<Tuple, u64>>) {
+        self.start = births.map_or(Start::Fresh, Start::Restored);
+    }
+
+    pub(super) fn save(&self) -> SavedKeys {
+        let births = match &self.start {
+            Start::Fresh => None,
+            Start::Restored(births) => Some(births.clone()),
+            Start::Over => Some(self.births.clone()),
+        };
+        SavedKeys { births, offers: self.offers.clone(), removals: self.removals.clone() }
+    }
+
+    pub(super) fn load(saved: SavedKeys) -> Self {
+        let SavedKeys { births, offers, removals } = saved;
+        // Totals show what lived until rules are loaded.
+        let living = births.clone().unwrap_or_default();
+        let mut keep = Self { births: living, offers, removals, ..Self::default() };
+        keep.restore(births);
+        keep
     }
 
     pub(super) const fn is_loaded(&self) -> bool {

@@ -1,11 +1,21 @@
 //! Adding up what the proxies counted, and forgetting the series of offers that are gone.
 //!
-//! A proxy reports cumulative values. Each is identified by (source, epoch, series, born), so a value read
-//! twice changes nothing and a lost reading costs freshness only. A total is what live sources contribute
-//! plus what earlier epochs of them did. Which series may exist is decided by the [`KeepSet`] alone, replaced
-//! at each applied load.
+//! A proxy reports cumulative values. Each is identified by (source, process, series, born), so a value read
+//! twice changes nothing, a lost reading costs freshness only, and a proxy that was away goes on where it was.
+//! A total is what every [`Process`] contributes plus what is over for good. Where it cannot be known whether
+//! something was counted already, it is not counted again. Which series may exist is decided by the
+//! [`KeepSet`] alone, replaced at each applied load.
+//!
+//! [`Aggregate::to_state`] and [`Aggregate::from_state`] carry all of it over the end of the companion.
 
+#[cfg(test)]
+mod fleet_tests;
 mod keep;
+mod life;
+mod process;
+mod state;
+#[cfg(test)]
+mod state_tests;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -17,6 +27,8 @@ use farebox_core::metrics::HostSeries;
 use farebox_core::rules::Tuple;
 
 pub use keep::{KeepSet, Keys, Verdict};
+pub use process::{Interval, Process};
+pub use state::{AggregateState, StateError};
 pub use store::{DropReason, Refused, Report};
 pub use totals::{CallTotals, Totals, TupleTotals};
 
@@ -27,16 +39,29 @@ use store::Store;
 pub struct Aggregate {
     keep: KeepSet,
     store: Store,
-    /// The last reading of each source before the first load.
-    early: BTreeMap<String, Report>,
+    /// Readings before the first load, the last one of each process.
+    early: Vec<(String, Report)>,
 }
+
+/// Readings of one source that wait for the first load.
+const MAX_EARLY_OF_SOURCE: usize = 8;
 
 // === impl Aggregate ===
 
 impl Aggregate {
     /// Births known before the first load, from what an earlier run of the companion published.
     pub fn with_births(births: Option<BTreeMap<Tuple, u64>>) -> Self {
-        Self { keep: KeepSet::restored(births), ..Self::default() }
+        Self::default().published(births)
+    }
+
+    /// Takes the births that were published, if there are any, for those it was saved with: proxies count
+    /// under what was published, and a state may have been saved before.
+    #[must_use]
+    pub fn published(mut self, births: Option<BTreeMap<Tuple, u64>>) -> Self {
+        if births.is_some() {
+            self.keep.restore(births);
+        }
+        self
     }
 
     /// The births a load of `keys` under `generation` gives, without applying it.
@@ -63,7 +88,7 @@ impl Aggregate {
     /// are never seen at zero.
     pub fn ingest(&mut self, source: &str, report: Report) -> Vec<Refused> {
         if !self.keep.is_loaded() {
-            self.early.insert(source.to_owned(), report);
+            self.wait(source, report);
             return Vec::new();
         }
         self.store.ingest(source, report, &self.keep)
@@ -73,6 +98,21 @@ impl Aggregate {
     /// may still report; `None` if there is no such source.
     pub fn forget_removals(&mut self, enforced: Option<u64>) {
         self.keep.forget_removals(enforced);
+    }
+
+    /// Bounds what is kept of proxies that have been silent for long. Their totals stay.
+    pub fn forget_silent(&mut self, now: u64) {
+        self.store.forget_silent(now);
+    }
+
+    fn wait(&mut self, source: &str, report: Report) {
+        let replaced = |(name, early): &(String, Report)| {
+            name == source && early.process.distance(&report.process).is_some()
+        };
+        self.early.retain(|early| !replaced(early));
+        if self.early.iter().filter(|(name, _)| name == source).count() < MAX_EARLY_OF_SOURCE {
+            self.early.push((source.to_owned(), report));
+        }
     }
 
     /// Values refused so far.

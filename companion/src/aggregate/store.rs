@@ -1,4 +1,4 @@
-//! What each source contributes to each series.
+//! What each process of each source contributes to each series.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,12 +6,16 @@ use farebox_core::metrics::HostSeries;
 use farebox_core::rules::Tuple;
 
 use super::keep::{KeepSet, Verdict};
+use super::life::{Contribution, Life, next};
+use super::process::Process;
 
 /// One reading of a source.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Seconds since the source's counters began.
-    pub uptime: u64,
+    /// The process that answered.
+    pub process: Process,
+    /// When, Unix seconds.
+    pub read_at: u64,
     /// Every series with its cumulative value.
     pub values: Vec<(HostSeries, u64)>,
     /// Names that look like ours and cannot be read, with their values.
@@ -44,32 +48,25 @@ pub struct Refused {
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    sources: BTreeMap<String, Source>,
-    /// Contributions of epochs that are over.
-    retired: HashMap<HostSeries, u128>,
+    /// Processes by source. Several may answer at one address, one after the other or by turns.
+    pub(super) sources: BTreeMap<String, Vec<Life>>,
+    /// Contributions that are over: of counters that were reset and of processes not heard of for long.
+    pub(super) retired: HashMap<HostSeries, u128>,
     /// Latest charge of each tuple (with its birth), Unix seconds.
-    latest: HashMap<Tuple, u64>,
-    dropped: BTreeMap<DropReason, u64>,
+    pub(super) latest: HashMap<Tuple, u64>,
+    pub(super) dropped: BTreeMap<DropReason, u64>,
 }
 
-#[derive(Debug, Default)]
-struct Source {
-    uptime: u64,
-    live: HashMap<HostSeries, Contribution>,
-    /// Last seen values of series that are not counted: only growth beyond them is news.
-    refused: HashMap<HostSeries, u64>,
-    malformed: HashMap<String, u64>,
-}
-
-/// A source adds `last - baseline` to a series.
-#[derive(Debug, Clone, Copy)]
-struct Contribution {
-    last: u64,
-    baseline: u64,
-}
-
-/// A process that restarts counts its uptime from zero. Uptimes have whole seconds and a clock may be slewed.
-const UPTIME_TOLERANCE: u64 = 2;
+/// Seconds of silence after which the counters of a process are folded into one sum. If it is heard of again
+/// nobody knows what it counted meanwhile, and only what follows is added.
+const FOLD_AFTER: u64 = 24 * 3600;
+/// Seconds of silence after which a process that was folded is forgotten.
+const FORGET_AFTER: u64 = 30 * 24 * 3600;
+/// Processes whose counters are kept apart, per source and in all. The longest silent are folded first.
+const MAX_OPEN_OF_SOURCE: usize = 8;
+const MAX_OPEN: usize = 2_000;
+/// Folded processes that are remembered per source.
+const MAX_FOLDED_OF_SOURCE: usize = 64;
 
 // === impl DropReason ===
 
@@ -87,33 +84,18 @@ impl DropReason {
     }
 }
 
-// === impl Contribution ===
-
-impl Contribution {
-    /// A gauge: it was seen and adds nothing.
-    const fn nothing(last: u64) -> Self {
-        Self { last, baseline: last }
-    }
-
-    fn value(self) -> u128 {
-        u128::from(self.last.saturating_sub(self.baseline))
-    }
-}
-
 // === impl Store ===
 
 impl Store {
     pub(super) fn ingest(&mut self, name: &str, report: Report, keep: &KeepSet) -> Vec<Refused> {
-        let source = self.sources.entry(name.to_owned()).or_default();
-        let retired = &mut self.retired;
-        if report.uptime + UPTIME_TOLERANCE < source.uptime {
-            let ended = std::mem::take(source);
-            ended.live.into_iter().for_each(|(series, contribution)| retire(retired, series, contribution));
+        let lives = self.sources.entry(name.to_owned()).or_default();
+        if lives.iter().any(|life| life.process.succeeds(&report.process)) {
+            return Vec::new();
         }
-        source.uptime = report.uptime;
-
-        let mut live = std::mem::take(&mut source.live);
-        let mut refused = std::mem::take(&mut source.refused);
+        let life = Life::of(lives, &report);
+        let retired = &mut self.retired;
+        let mut live = std::mem::take(&mut life.live);
+        let mut refused = std::mem::take(&mut life.refused);
         let mut news = Vec::new();
         for (series, value) in report.values {
             let (reason, removed_in) = match keep.judge(&series) {
@@ -128,7 +110,10 @@ impl Store {
                         HostSeries::ConfigGeneration => Contribution::nothing(value),
                         _ => next(known, forgotten, value, |ended| retire(retired, series.clone(), ended)),
                     };
-                    source.live.insert(series, contribution);
+                    // A counter at zero is as good as none.
+                    if value > 0 {
+                        life.live.insert(series, contribution);
+                    }
                     continue;
                 }
                 Verdict::Pruned(removed_in) => (DropReason::Pruned, removed_in),
@@ -139,29 +124,32 @@ impl Store {
                 *self.dropped.entry(reason).or_default() += 1;
                 news.push(Refused { reason, series: series.clone(), growth: value - before, removed_in });
             }
-            source.refused.insert(series, value);
+            if value > 0 {
+                life.refused.insert(series, value);
+            }
         }
         // A name that vanished from a complete reading has been reset.
         live.into_iter().for_each(|(series, contribution)| retire(retired, series, contribution));
 
-        let mut malformed = std::mem::take(&mut source.malformed);
+        let mut malformed = std::mem::take(&mut life.malformed);
         for (name, value) in report.malformed {
             if value > malformed.remove(&name).unwrap_or(0) {
                 *self.dropped.entry(DropReason::Malformed).or_default() += 1;
             }
-            source.malformed.insert(name, value);
+            life.malformed.insert(name, value);
         }
+        self.fold_excess(name);
         news
     }
 
-    /// Removes every series the keep-set does not hold. What sources showed last is remembered, so that only
+    /// Removes every series the keep-set does not hold. What processes showed last is remembered, so that only
     /// later growth counts as a late report.
     pub(super) fn prune(&mut self, keep: &KeepSet) {
         let kept = |series: &HostSeries| keep.judge(series) == Verdict::Kept;
         self.retired.retain(|series, _| kept(series));
         self.latest.retain(|tuple, _| kept(&HostSeries::LastSuccess(tuple.clone())));
-        for source in self.sources.values_mut() {
-            let Source { live, refused, .. } = source;
+        for life in self.sources.values_mut().flatten() {
+            let Life { live, refused, .. } = life;
             live.retain(|series, contribution| {
                 let keep = kept(series);
                 if !keep {
@@ -172,15 +160,51 @@ impl Store {
         }
     }
 
+    /// Bounds what is kept of processes that have been silent for long.
+    pub(super) fn forget_silent(&mut self, now: u64) {
+        let Self { sources, retired, .. } = self;
+        let mut open = Vec::new();
+        for life in sources.values_mut().flatten().filter(|life| !life.folded) {
+            if now.saturating_sub(life.read_at) > FOLD_AFTER {
+                fold(retired, life);
+            } else {
+                open.push(life);
+            }
+        }
+        let excess = open.len().saturating_sub(MAX_OPEN);
+        open.sort_by_key(|life| life.read_at);
+        open.into_iter().take(excess).for_each(|life| fold(retired, life));
+        for lives in sources.values_mut() {
+            lives.retain(|life| !life.folded || now.saturating_sub(life.read_at) <= FORGET_AFTER);
+        }
+        sources.retain(|_, lives| !lives.is_empty());
+    }
+
+    /// A proxy that restarts all the time does not fill the memory.
+    fn fold_excess(&mut self, name: &str) {
+        let Some(lives) = self.sources.get_mut(name) else { return };
+        if lives.len() <= MAX_OPEN_OF_SOURCE {
+            return;
+        }
+        lives.sort_by_key(|life| (!life.folded, life.read_at, life.id));
+        let open = lives.iter().filter(|life| !life.folded).count();
+        for life in lives.iter_mut().filter(|life| !life.folded).take(open.saturating_sub(MAX_OPEN_OF_SOURCE))
+        {
+            fold(&mut self.retired, life);
+        }
+        let folded = lives.iter().filter(|life| life.folded).count();
+        lives.drain(..folded.saturating_sub(MAX_FOLDED_OF_SOURCE));
+    }
+
     pub(super) fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped.get(&reason).copied().unwrap_or(0)
     }
 
-    /// Calls `each` with every contribution, several times for a series of several sources.
+    /// Calls `each` with every contribution, several times for a series of several processes.
     pub(super) fn for_each(&self, mut each: impl FnMut(&HostSeries, u128)) {
         self.retired.iter().for_each(|(series, value)| each(series, *value));
-        for source in self.sources.values() {
-            source.live.iter().for_each(|(series, contribution)| each(series, contribution.value()));
+        for life in self.sources.values().flatten() {
+            life.live.iter().for_each(|(series, contribution)| each(series, contribution.value()));
         }
     }
 
@@ -190,24 +214,11 @@ impl Store {
     }
 }
 
-/// What a source contributes after showing `value`. A series not counted until now (`forgotten` holds what it
-/// showed then) starts from there; one that went down was reset and starts from nothing.
-fn next(
-    known: Option<Contribution>,
-    forgotten: Option<u64>,
-    value: u64,
-    end: impl FnOnce(Contribution),
-) -> Contribution {
-    match known {
-        Some(known) if value >= known.last => Contribution { last: value, ..known },
-        Some(known) => {
-            end(known);
-            Contribution { last: value, baseline: 0 }
-        }
-        None => {
-            Contribution { last: value, baseline: forgotten.filter(|before| *before <= value).unwrap_or(0) }
-        }
-    }
+fn fold(retired: &mut HashMap<HostSeries, u128>, life: &mut Life) {
+    life.folded = true;
+    life.live.drain().for_each(|(series, contribution)| retire(retired, series, contribution));
+    life.refused.clear();
+    life.malformed.clear();
 }
 
 fn retire(retired: &mut HashMap<HostSeries, u128>, series: HostSeries, contribution: Contribution) {

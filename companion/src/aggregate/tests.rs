@@ -14,18 +14,18 @@ fn tuple(name: &str, chain: &str, born: u64) -> Tuple {
     }
 }
 
-fn base(name: &str, born: u64) -> Tuple {
+pub(super) fn base(name: &str, born: u64) -> Tuple {
     tuple(name, "eip155:8453", born)
 }
 
-fn keys(names: &[&str]) -> Keys {
+pub(super) fn keys(names: &[&str]) -> Keys {
     Keys {
         tuples: names.iter().map(|name| base(name, 0)).collect(),
         offers: names.iter().map(|name| ("ns".to_owned(), (*name).to_owned())).collect(),
     }
 }
 
-fn requests(name: &str, born: u64) -> HostSeries {
+pub(super) fn requests(name: &str, born: u64) -> HostSeries {
     HostSeries::Tuple(base(name, born), TupleCounter::PaymentPresented)
 }
 
@@ -33,18 +33,19 @@ fn charged(name: &str, born: u64, amount: u64) -> HostSeries {
     HostSeries::Charged(base(name, born), Amount::from_u64(amount))
 }
 
-fn report(uptime: u64, values: &[(HostSeries, u64)]) -> Report {
-    Report { uptime, values: values.to_vec(), malformed: Vec::new() }
+/// A reading of a process that started at this Unix second.
+pub(super) fn report(started: i64, values: &[(HostSeries, u64)]) -> Report {
+    crate::testing::report(started, values.to_vec())
 }
 
 /// An aggregate whose first load had these offers.
-fn loaded(names: &[&str]) -> Aggregate {
+pub(super) fn loaded(names: &[&str]) -> Aggregate {
     let mut aggregate = Aggregate::default();
     aggregate.apply(1000, keys(names));
     aggregate
 }
 
-fn total(aggregate: &Aggregate, name: &str) -> Option<u128> {
+pub(super) fn total(aggregate: &Aggregate, name: &str) -> Option<u128> {
     aggregate.totals().tuples.get(&base(name, 0)).map(|totals| totals.get(TupleCounter::PaymentPresented))
 }
 
@@ -66,7 +67,7 @@ fn sources_add_up_and_a_value_read_twice_changes_nothing() {
 fn a_missed_reading_costs_nothing() {
     let mut aggregate = loaded(&["a"]);
     aggregate.ingest("e1", report(10, &[(requests("a", 0), 1)]));
-    aggregate.ingest("e1", report(500, &[(requests("a", 0), 90)]));
+    aggregate.ingest("e1", report(10, &[(requests("a", 0), 90)]));
     assert_eq!(total(&aggregate, "a"), Some(90));
 }
 
@@ -74,17 +75,17 @@ fn a_missed_reading_costs_nothing() {
 fn a_restarted_proxy_counts_on() {
     let mut aggregate = loaded(&["a"]);
     aggregate.ingest("e1", report(100, &[(requests("a", 0), 7)]));
-    aggregate.ingest("e1", report(1, &[(requests("a", 0), 9)]));
+    aggregate.ingest("e1", report(200, &[(requests("a", 0), 9)]));
     assert_eq!(total(&aggregate, "a"), Some(16));
-    aggregate.ingest("e1", report(6, &[(requests("a", 0), 10)]));
+    aggregate.ingest("e1", report(200, &[(requests("a", 0), 10)]));
     assert_eq!(total(&aggregate, "a"), Some(17));
 }
 
 #[test]
-fn an_uptime_within_tolerance_is_no_restart() {
+fn a_start_within_tolerance_is_no_restart() {
     let mut aggregate = loaded(&["a"]);
     aggregate.ingest("e1", report(100, &[(requests("a", 0), 7)]));
-    aggregate.ingest("e1", report(98, &[(requests("a", 0), 8)]));
+    aggregate.ingest("e1", report(102, &[(requests("a", 0), 8)]));
     assert_eq!(total(&aggregate, "a"), Some(8));
 }
 
@@ -92,7 +93,7 @@ fn an_uptime_within_tolerance_is_no_restart() {
 fn one_counter_going_down_is_a_reset_of_that_counter_only() {
     let mut aggregate = loaded(&["a", "b"]);
     aggregate.ingest("e1", report(10, &[(requests("a", 0), 7), (requests("b", 0), 7)]));
-    aggregate.ingest("e1", report(15, &[(requests("a", 0), 2), (requests("b", 0), 8)]));
+    aggregate.ingest("e1", report(10, &[(requests("a", 0), 2), (requests("b", 0), 8)]));
     assert_eq!((total(&aggregate, "a"), total(&aggregate, "b")), (Some(9), Some(8)));
 }
 
@@ -100,9 +101,9 @@ fn one_counter_going_down_is_a_reset_of_that_counter_only() {
 fn a_vanished_name_keeps_what_it_gave() {
     let mut aggregate = loaded(&["a"]);
     aggregate.ingest("e1", report(10, &[(requests("a", 0), 7)]));
-    aggregate.ingest("e1", report(15, &[]));
+    aggregate.ingest("e1", report(10, &[]));
     assert_eq!(total(&aggregate, "a"), Some(7));
-    aggregate.ingest("e1", report(20, &[(requests("a", 0), 1)]));
+    aggregate.ingest("e1", report(10, &[(requests("a", 0), 1)]));
     assert_eq!(total(&aggregate, "a"), Some(8));
 }
 
@@ -134,7 +135,7 @@ fn a_removed_offer_loses_every_series_and_the_others_none() {
     let of_offers: Vec<_> = totals.blocked.iter().filter(|((ns, ..), _)| !ns.is_empty()).collect();
     assert_eq!(of_offers, [(&("ns".to_owned(), "a".to_owned(), BlockedReason::UpgradeRefused), &2)]);
     // The proxy still lists what it counted before: that is no late report.
-    aggregate.ingest("e1", report(15, values.as_flattened()));
+    aggregate.ingest("e1", report(10, values.as_flattened()));
     assert_eq!(dropped(&aggregate), [0, 0, 0]);
 }
 
@@ -143,7 +144,7 @@ fn a_late_value_of_a_removed_offer_is_refused_and_named() {
     let mut aggregate = loaded(&["a", "b"]);
     aggregate.ingest("e1", report(10, &[(charged("b", 0, 1000), 3)]));
     aggregate.apply(2000, keys(&["a"]));
-    let news = aggregate.ingest("e1", report(15, &[(charged("b", 0, 1000), 5)]));
+    let news = aggregate.ingest("e1", report(10, &[(charged("b", 0, 1000), 5)]));
     assert_eq!(
         news,
         [Refused {
@@ -153,7 +154,7 @@ fn a_late_value_of_a_removed_offer_is_refused_and_named() {
             removed_in: Some(2000)
         }]
     );
-    assert_eq!(aggregate.ingest("e1", report(20, &[(charged("b", 0, 1000), 5)])), []);
+    assert_eq!(aggregate.ingest("e1", report(10, &[(charged("b", 0, 1000), 5)])), []);
     assert_eq!(dropped(&aggregate), [1, 0, 0]);
     assert_eq!(total(&aggregate, "b"), None);
 }
@@ -166,7 +167,7 @@ fn a_removed_and_readded_offer_starts_clean_whatever_the_old_life_still_reports(
     aggregate.apply(3000, keys(&["a", "b"]));
     assert_eq!(aggregate.births(4000, &keys(&["b"]))[&base("b", 0)], 3000);
     assert_eq!(total(&aggregate, "b"), Some(0));
-    aggregate.ingest("e1", report(15, &[(requests("b", 0), 9), (requests("b", 3000), 1)]));
+    aggregate.ingest("e1", report(10, &[(requests("b", 0), 9), (requests("b", 3000), 1)]));
     assert_eq!(total(&aggregate, "b"), Some(1));
     assert_eq!(aggregate.totals().tuples[&base("b", 0)].last_success, None);
     assert_eq!(dropped(&aggregate), [0, 1, 0]);
@@ -182,10 +183,10 @@ fn blocked_requests_of_a_readded_offer_start_at_zero() {
     };
     aggregate.ingest("e1", report(10, &[(blocked.clone(), 4)]));
     aggregate.apply(2000, keys(&[]));
-    aggregate.ingest("e1", report(15, &[(blocked.clone(), 4)]));
+    aggregate.ingest("e1", report(10, &[(blocked.clone(), 4)]));
     assert_eq!(count(&aggregate), None);
     aggregate.apply(3000, keys(&["a"]));
-    aggregate.ingest("e1", report(20, &[(blocked, 6)]));
+    aggregate.ingest("e1", report(10, &[(blocked, 6)]));
     assert_eq!(count(&aggregate), Some(2));
 }
 
@@ -223,7 +224,7 @@ fn a_reading_before_the_first_load_is_neither_lost_nor_refused() {
     aggregate.apply(1000, keys(&["a"]));
     // The first scrape after the load may come before the next reading.
     assert_eq!(total(&aggregate, "a"), Some(7));
-    aggregate.ingest("e1", report(15, &held));
+    aggregate.ingest("e1", report(10, &held));
     assert_eq!(total(&aggregate, "a"), Some(7));
     assert_eq!(aggregate.totals().blocked[&("ns".into(), "a".into(), BlockedReason::RouteSkipped)], 4);
     assert_eq!(dropped(&aggregate), [0, 0, 0]);
@@ -236,7 +237,7 @@ fn what_a_reading_before_the_first_load_holds_of_removed_offers_is_refused_with_
     aggregate.ingest("e1", report(10, &held));
     aggregate.apply(1000, keys(&["a"]));
     assert_eq!(dropped(&aggregate), [0, 0, 0]);
-    let refused = aggregate.ingest("e1", report(15, &held));
+    let refused = aggregate.ingest("e1", report(10, &held));
     assert_eq!(refused.iter().map(|refused| refused.growth).collect::<Vec<_>>(), [2]);
     assert_eq!(dropped(&aggregate), [1, 0, 0]);
     assert_eq!(total(&aggregate, "a"), Some(7));
@@ -304,7 +305,7 @@ fn the_last_success_never_moves_backward_even_over_a_proxy_restart() {
     let last = |value| (HostSeries::LastSuccess(base("a", 0)), value);
     aggregate.ingest("e1", report(10, &[last(50)]));
     aggregate.ingest("e2", report(10, &[last(40)]));
-    aggregate.ingest("e1", report(1, &[last(0)]));
+    aggregate.ingest("e1", report(500, &[last(0)]));
     assert_eq!(aggregate.totals().tuples[&base("a", 0)].last_success, Some(50));
 }
 
@@ -327,8 +328,7 @@ fn call_durations_add_up_per_bucket() {
 #[test]
 fn unreadable_names_are_counted_when_they_grow() {
     let mut aggregate = loaded(&[]);
-    let odd =
-        |value| Report { uptime: 1, values: Vec::new(), malformed: vec![("x.farebox_odd".into(), value)] };
+    let odd = |value| Report { malformed: vec![("x.farebox_odd".into(), value)], ..report(1, &[]) };
     for value in [0, 1, 1, 2] {
         aggregate.ingest("e1", odd(value));
     }
@@ -344,4 +344,40 @@ fn removals_are_forgotten_once_every_source_has_heard_of_them() {
     assert_eq!(verdict(&aggregate), Verdict::Pruned(Some(2000)));
     aggregate.forget_removals(Some(2000));
     assert_eq!(verdict(&aggregate), Verdict::Pruned(None));
+}
+
+#[test]
+fn what_an_old_life_closed_too_often_hides_nothing_of_a_new_one() {
+    let mut aggregate = loaded(&["a"]);
+    let count = |counter, born, value| (HostSeries::Tuple(base("a", born), counter), value);
+    aggregate.ingest(
+        "e1",
+        report(
+            10,
+            &[
+                count(TupleCounter::UnresolvedClosed, 0, 3),
+                count(TupleCounter::UnresolvedOpened, 900, 2),
+                count(TupleCounter::UnresolvedClosed, 900, 1),
+            ],
+        ),
+    );
+    assert_eq!(aggregate.totals().tuples[&base("a", 0)].unresolved(), 1);
+}
+
+#[test]
+fn a_removed_and_readded_offer_has_no_unresolved_settlement_however_many_the_old_life_closes() {
+    let mut aggregate = loaded(&["a"]);
+    let count = |counter, born, value| (HostSeries::Tuple(base("a", born), counter), value);
+    aggregate.ingest("e1", report(10, &[count(TupleCounter::UnresolvedOpened, 0, 2)]));
+    aggregate.apply(2000, keys(&[]));
+    aggregate.apply(3000, keys(&["a"]));
+    let unresolved = |aggregate: &Aggregate| aggregate.totals().tuples[&base("a", 0)].unresolved();
+    assert_eq!(unresolved(&aggregate), 0);
+    let late = [count(TupleCounter::UnresolvedOpened, 0, 2), count(TupleCounter::UnresolvedClosed, 0, 2)];
+    aggregate.ingest("e1", report(10, &late));
+    assert_eq!(unresolved(&aggregate), 0);
+    let mut both = late.to_vec();
+    both.push(count(TupleCounter::UnresolvedOpened, 3000, 1));
+    aggregate.ingest("e1", report(10, &both));
+    assert_eq!(unresolved(&aggregate), 1);
 }

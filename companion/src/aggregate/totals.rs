@@ -31,6 +31,15 @@ pub struct TupleTotals {
     pub amount: U256,
     /// `last_payment_success_seconds`; absent until a charge.
     pub last_success: Option<u64>,
+    /// Settlements opened and closed in each life of the tuple.
+    settling: BTreeMap<u64, Settling>,
+}
+
+/// Settlements of unknown outcome in one life of a tuple.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Settling {
+    opened: u128,
+    closed: u128,
 }
 
 /// A duration histogram.
@@ -65,7 +74,13 @@ impl Totals {
     pub(super) fn add(&mut self, series: &HostSeries, value: u128) {
         match series {
             HostSeries::Tuple(tuple, counter) => {
-                *self.tuple(tuple).counters.entry(*counter).or_default() += value;
+                let totals = self.tuple(tuple);
+                *totals.counters.entry(*counter).or_default() += value;
+                match counter {
+                    TupleCounter::UnresolvedOpened => totals.settling(tuple.born).opened += value,
+                    TupleCounter::UnresolvedClosed => totals.settling(tuple.born).closed += value,
+                    _ => {}
+                }
             }
             HostSeries::Charged(tuple, amount) => {
                 let totals = self.tuple(tuple);
@@ -117,8 +132,13 @@ impl TupleTotals {
         self.counters.iter().filter(|(counter, _)| failed(counter)).map(|(_, value)| value).sum()
     }
 
-    /// `settlements_unresolved`: opened and not yet closed.
+    /// `settlements_unresolved`: opened and not yet closed. What one life of the tuple closed beyond what is
+    /// known to have been opened in it says nothing about another life.
     pub fn unresolved(&self) -> u128 {
-        self.get(TupleCounter::UnresolvedOpened).saturating_sub(self.get(TupleCounter::UnresolvedClosed))
+        self.settling.values().map(|life| life.opened.saturating_sub(life.closed)).sum()
+    }
+
+    fn settling(&mut self, born: u64) -> &mut Settling {
+        self.settling.entry(born).or_default()
     }
 }

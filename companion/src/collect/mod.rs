@@ -1,26 +1,38 @@
 //! Reading the proxies: every interval, while a push is under way, and whenever `/metrics` is read.
+//!
+//! Proxies are read side by side and each reading is shared by all who ask for one while it is under way, so a
+//! proxy that does not answer delays nobody but itself.
 
+mod clock;
+mod discovery;
+#[cfg(test)]
+mod discovery_tests;
 mod envoy;
+mod target;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use farebox_core::metrics::HostSeries;
-use futures_util::future::join_all;
-use tokio::sync::Mutex;
-use tracing::warn;
+use futures_util::stream::{self, StreamExt};
+use tracing::{info, warn};
 
-use crate::aggregate::{DropReason, Refused, Report};
+use crate::aggregate::{DropReason, Process, Refused, Report};
 use crate::ledger::Ledger;
-use crate::settings::Proxy;
-use crate::state::{Shared, unix_seconds};
+use crate::publish::{ProxyState, PushState};
+use crate::settings::{DnsName, Proxy};
+use crate::state::{Shared, State, unix_seconds};
+
+use clock::Clock;
+use discovery::{Answer, Resolver};
+use target::Target;
 
 pub use envoy::CollectError;
 
 /// One reading of a proxy.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// The generation it enforces, if its filter has been configured.
     pub generation: Option<u64>,
@@ -30,16 +42,19 @@ pub struct Reading {
     pub report: Report,
 }
 
-/// Reads every proxy into the shared state, one round at a time.
+/// Reads every proxy into the shared state.
 #[derive(Debug)]
 pub struct Collector {
     client: reqwest::Client,
-    proxies: Vec<Proxy>,
     /// Counts the money where the relay settles.
     ledger: Option<Ledger>,
+    clock: Clock,
+    names: Vec<DnsName>,
+    resolver: Resolver,
+    /// What each name failed with when it was last asked.
+    failures: Mutex<Vec<Option<String>>>,
+    targets: Mutex<Vec<Arc<Target>>>,
     state: Shared,
-    rounds: AtomicU64,
-    flight: Mutex<()>,
 }
 
 /// Name of the ledger as a source; no proxy can have it, as theirs are printable.
@@ -48,15 +63,29 @@ const LEDGER: &str = "the ledger";
 const ON_DEMAND_LIMIT: Duration = Duration::from_millis(500);
 /// How long one request to a proxy may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
+/// Proxies read at the same time.
+const CONCURRENT: usize = 64;
 
 // === impl Collector ===
 
 impl Collector {
-    /// A collector of these proxies.
+    /// A collector of these proxies, which the state knows already.
     pub fn new(proxies: Vec<Proxy>, state: Shared) -> Result<Self, reqwest::Error> {
-        // Proxies are neighbours: a web proxy of the environment has no business between.
-        let client = crate::http::client_builder().no_proxy().timeout(REQUEST_LIMIT).build()?;
-        Ok(Self { client, proxies, ledger: None, state, rounds: AtomicU64::new(0), flight: Mutex::new(()) })
+        // Proxies are neighbours: a web proxy of the environment has no business between. No connection is
+        // kept: after a hot restart an old one leads to the old process for as long as that drains.
+        let client =
+            crate::http::client_builder().no_proxy().pool_max_idle_per_host(0).timeout(REQUEST_LIMIT);
+        let targets = proxies.into_iter().map(|proxy| Arc::new(Target::new(proxy, None))).collect();
+        Ok(Self {
+            client: client.build()?,
+            clock: Clock::start(),
+            names: Vec::new(),
+            resolver: Resolver::system(),
+            failures: Mutex::default(),
+            targets: Mutex::new(targets),
+            ledger: None,
+            state,
+        })
     }
 
     /// Also collects from a ledger.
@@ -65,18 +94,27 @@ impl Collector {
         Self { ledger, ..self }
     }
 
-    /// Reads every proxy once. Callers that arrive while a round is under way share the next one.
+    /// Reads the proxies behind these names as well, whatever they stand for at the time.
+    #[must_use]
+    pub fn discovering(mut self, names: Vec<DnsName>) -> Self {
+        self.failures = Mutex::new(vec![None; names.len()]);
+        self.names = names;
+        self
+    }
+
+    /// Reads every proxy once. Callers that arrive while a proxy is being read share its next reading.
     pub async fn collect(&self) {
-        let arrived = self.rounds.load(Ordering::Acquire);
-        let _flight = self.flight.lock().await;
-        if self.rounds.load(Ordering::Acquire) > arrived {
-            return;
-        }
-        self.rounds.fetch_add(1, Ordering::AcqRel);
-        join_all(self.proxies.iter().map(|proxy| self.collect_one(proxy))).await;
+        let mut targets = self.targets();
+        // Those that cost time come last.
+        targets.sort_by_key(|target| target.has_failed());
+        let readings = targets
+            .into_iter()
+            .map(|target| async move { target.share(self.read(&target.proxy)).await })
+            .collect::<Vec<_>>();
+        stream::iter(readings).buffer_unordered(CONCURRENT).collect::<()>().await;
         // After the proxies: what they served is charged by now.
         self.collect_ledger().await;
-        self.forget_removals();
+        self.tidy();
     }
 
     /// Fresh values for a reader who will not wait long.
@@ -90,15 +128,58 @@ impl Collector {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.collect().await;
+            // A slow resolver holds up no reading.
+            let found = async {
+                if self.discover().await {
+                    self.collect().await;
+                }
+            };
+            tokio::join!(found, self.collect());
         }
     }
 
-    async fn collect_one(&self, proxy: &Proxy) {
-        let reading = envoy::read(&self.client, &proxy.stats).await;
+    /// Looks up the names. Whether there are proxies that were not known.
+    pub async fn discover(&self) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
+        let answers = self.resolver.resolve(&self.names).await;
+        self.log_failures(&answers);
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.iter().for_each(|target| target.hear(&answers));
+        let mut new = Vec::new();
+        for (index, answer) in answers.into_iter().enumerate() {
+            let Answer::Proxies(found) = answer else { continue };
+            for proxy in found {
+                // The same proxy may be listed, or behind two names.
+                let same = |target: &Arc<Target>| {
+                    target.proxy.stats == proxy.stats || target.proxy.name == proxy.name
+                };
+                if !targets.iter().any(same) {
+                    new.push(proxy.clone());
+                    targets.push(Arc::new(Target::new(proxy, Some(index))));
+                }
+            }
+        }
+        drop(targets);
+        let is_news = !new.is_empty();
+        let mut state = self.state.lock();
+        new.into_iter().for_each(|proxy| join(&mut state, proxy));
+        is_news
+    }
+
+    fn targets(&self) -> Vec<Arc<Target>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn read(&self, proxy: &Proxy) -> bool {
+        let reading = envoy::read(&self.client, &self.clock, &proxy.stats).await;
+        let succeeded = reading.is_ok();
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(known) = state.proxies.iter_mut().find(|known| known.name == proxy.name) else { return };
+        let Some(known) = state.proxies.iter_mut().find(|known| known.name == proxy.name) else {
+            return false;
+        };
         match reading {
             Ok(reading) => {
                 known.reported(&reading);
@@ -107,6 +188,7 @@ impl Collector {
             }
             Err(error) => known.unreadable(error.to_string()),
         }
+        succeeded
     }
 
     /// The ledger's counters go on over restarts, so they are one life of one source.
@@ -114,7 +196,8 @@ impl Collector {
         let Some(ledger) = &self.ledger else { return };
         match ledger.counters().await {
             Ok(values) => {
-                let report = Report { values, ..Report::default() };
+                let process = Process::lasting();
+                let report = Report { process, read_at: unix_seconds(), values, malformed: Vec::new() };
                 let mut state = self.state.lock();
                 let refused = state.aggregate.ingest(LEDGER, report);
                 drop(state);
@@ -124,14 +207,57 @@ impl Collector {
         }
     }
 
-    /// Removals matter as long as a proxy that may still report enforces older rules.
-    fn forget_removals(&self) {
+    /// Lets go of what no proxy needs any more. Removals matter as long as a proxy that may still report
+    /// enforces older rules.
+    fn tidy(&self) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.retain(|target| {
+            let over = target.is_over();
+            if over {
+                info!(proxy = target.proxy.name, "proxy is gone; what it counted stays");
+            }
+            !over
+        });
         let mut state = self.state.lock();
         let now = unix_seconds();
+        let is_read = |known: &ProxyState| targets.iter().any(|target| target.proxy.name == known.name);
+        state.proxies.retain(|known| known.is_known(now) || is_read(known));
+        // Nobody waits for one that is gone to take a push.
+        state
+            .proxies
+            .iter_mut()
+            .filter(|known| !is_read(known))
+            .for_each(|known| known.push = PushState::Idle);
         let living = state.proxies.iter().filter(|proxy| proxy.is_known(now));
         let enforced = living.map(|proxy| proxy.confirmed.unwrap_or(0)).min();
         state.aggregate.forget_removals(enforced);
+        state.aggregate.forget_silent(self.clock.unix_seconds());
     }
+
+    /// Once per kind of failure, not once per look-up.
+    fn log_failures(&self, answers: &[Answer]) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((name, answer), known) in self.names.iter().zip(answers).zip(failures.iter_mut()) {
+            let failure = match answer {
+                Answer::Failed(error) => Some(error.clone()),
+                Answer::Proxies(_) => None,
+            };
+            if let Some(error) = failure.as_ref().filter(|_| *known != failure) {
+                warn!(name = name.host, "proxies behind this name cannot be looked up: {error}");
+            }
+            *known = failure;
+        }
+    }
+}
+
+/// A proxy was found. It reads the same file as the others.
+fn join(state: &mut State, proxy: Proxy) {
+    info!(proxy = proxy.name, "proxy found");
+    if state.proxies.iter().any(|known| known.name == proxy.name) {
+        return;
+    }
+    let pushed = state.proxies.iter().filter_map(|known| known.pushed).max();
+    state.proxies.push(ProxyState::new(proxy.name, proxy.stats).joining(pushed));
 }
 
 /// Refused money is written down with tuple and amount; other refusals only count.

@@ -3,13 +3,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use farebox_core::metrics::TupleCounter;
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::*;
 use crate::aggregate::{Aggregate, Keys};
 use crate::publish::ProxyState;
 use crate::state::State;
-use crate::testing::{FakeEnvoy, eventually, tuple};
+use crate::testing::{FakeEnvoy, eventually, now, tuple};
 
 fn collector(envoys: &[&FakeEnvoy]) -> (Arc<Collector>, Shared) {
     let named =
@@ -49,11 +50,9 @@ async fn generation_and_refusals_are_read_from_the_proxy_itself() {
         answers.rejected = 3;
     });
     let client = crate::http::client_builder().build().unwrap();
-    let reading = envoy::read(&client, &envoy.url).await.unwrap();
-    assert_eq!(
-        reading,
-        Reading { generation: Some(7), rejected: 3, report: Report { uptime: 100, ..Report::default() } }
-    );
+    let reading = envoy::read(&client, &Clock::start(), &envoy.url).await.unwrap();
+    assert_eq!((reading.generation, reading.rejected), (Some(7), 3));
+    assert_eq!((reading.report.values, reading.report.malformed), (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -77,7 +76,7 @@ async fn a_proxy_that_restarts_while_it_is_read_is_not_counted_twice() {
     envoy.count(&requests(), 10);
     collector.collect().await;
     envoy.count(&requests(), 3);
-    envoy.set(|answers| answers.uptime_after_stats = Some(0));
+    envoy.set(|answers| answers.started_after_stats = Some(now()));
     collector.collect().await;
     assert_eq!(total(&state), 10);
     assert_eq!(state.lock().proxies[0].last_error.as_deref(), Some("restarted while it was read"));
@@ -132,4 +131,120 @@ async fn proxies_are_read_again_every_interval() {
     eventually("first reading", || state.lock().proxies[0].last_report.is_some()).await;
     envoy.count(&requests(), 9);
     eventually("a later reading", || total(&state) == 9).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_at_either_end_counts_nothing_twice() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state) = collector(&[&envoy]);
+    envoy.count(&requests(), 10);
+    collector.collect().await;
+    for ahead in [3_600, -50] {
+        // Its age jumps with its time of day.
+        envoy.set(|answers| answers.clock_ahead = ahead);
+        collector.collect().await;
+        assert_eq!(total(&state), 10);
+    }
+    envoy.set(|answers| answers.clock_ahead = 0);
+    let mut collector = Arc::into_inner(collector).unwrap();
+    collector.clock = Clock::ahead(7_200);
+    collector.collect().await;
+    assert_eq!(total(&state), 10);
+}
+
+#[tokio::test]
+async fn an_envoy_that_is_as_old_as_the_one_before_was_is_still_another() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state) = collector(&[&envoy]);
+    envoy.set(|answers| answers.started = now() - 10);
+    envoy.count(&requests(), 10);
+    collector.collect().await;
+    // Nobody read for a while; both clocks went on, and the new one is ten seconds old as well.
+    envoy.set(|answers| {
+        answers.clock_ahead = 60;
+        answers.started = now() + 60 - 10;
+    });
+    let mut collector = Arc::into_inner(collector).unwrap();
+    collector.clock = Clock::ahead(60);
+    envoy.count(&requests(), 12);
+    collector.collect().await;
+    assert_eq!(total(&state), 22);
+}
+
+#[tokio::test]
+async fn the_heir_of_a_hot_restart_is_read_once_it_has_its_inheritance() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state) = collector(&[&envoy]);
+    envoy.count(&requests(), 13);
+    collector.collect().await;
+    envoy.set(|answers| {
+        answers.restart_epoch = 1;
+        answers.started = now();
+        answers.is_initializing = true;
+    });
+    envoy.count(&requests(), 0);
+    collector.collect().await;
+    assert_eq!(
+        state.lock().proxies[0].last_error.as_deref(),
+        Some("is taking over from the process before it")
+    );
+    envoy.set(|answers| answers.is_initializing = false);
+    envoy.count(&requests(), 3);
+    collector.collect().await;
+    assert_eq!(total(&state), 13);
+    envoy.count(&requests(), 5);
+    collector.collect().await;
+    assert_eq!(total(&state), 15);
+}
+
+#[tokio::test]
+async fn numbers_of_the_new_process_between_two_answers_of_the_old_are_not_taken() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state) = collector(&[&envoy]);
+    envoy.count(&requests(), 13);
+    collector.collect().await;
+    envoy.set(|answers| answers.epoch_in_stats = Some(1));
+    envoy.count(&requests(), 3);
+    collector.collect().await;
+    assert_eq!(state.lock().proxies[0].last_error.as_deref(), Some("restarted while it was read"));
+    envoy.set(|answers| answers.epoch_in_stats = None);
+    envoy.count(&requests(), 14);
+    collector.collect().await;
+    assert_eq!(total(&state), 14);
+}
+
+#[tokio::test]
+async fn dead_proxies_among_many_delay_nobody_and_every_other_one_is_fresh() {
+    let envoys = join_all((0..100).map(|_| FakeEnvoy::start())).await;
+    for (index, envoy) in envoys.iter().enumerate() {
+        envoy.count(&requests(), 1);
+        if index % 10 == 0 {
+            envoy.set(|answers| answers.delay = Duration::from_secs(30));
+        }
+    }
+    let (collector, state) = collector(&envoys.iter().collect::<Vec<_>>());
+    let background = tokio::spawn({
+        let collector = collector.clone();
+        async move { collector.run(Duration::from_secs(5)).await }
+    });
+    eventually("the living are read", || total(&state) == 90).await;
+    // The round is still waiting for the dead.
+    envoys.iter().for_each(|envoy| envoy.count(&requests(), 2));
+    let start = Instant::now();
+    collector.collect_on_demand().await;
+    assert_eq!(total(&state), 180);
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    background.abort();
+}
+
+#[tokio::test]
+async fn a_reader_who_gives_up_does_not_make_others_miss_their_reading() {
+    let envoy = FakeEnvoy::start().await;
+    envoy.count(&requests(), 4);
+    envoy.set(|answers| answers.delay = Duration::from_millis(800));
+    let (collector, state) = collector(&[&envoy]);
+    let hurried = collector.collect_on_demand();
+    let patient = collector.collect();
+    tokio::join!(hurried, patient);
+    assert_eq!(total(&state), 4);
 }

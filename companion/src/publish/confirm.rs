@@ -17,6 +17,8 @@ pub struct ProxyState {
     pub last_report: Option<u64>,
     /// Why the last reading failed.
     pub last_error: Option<String>,
+    /// Unix seconds of the first reading that was tried.
+    first_tried: Option<u64>,
     /// The generation it said it enforces.
     pub confirmed: Option<u64>,
     /// The generation last pushed to it.
@@ -56,12 +58,23 @@ impl ProxyState {
             stats,
             last_report: None,
             last_error: None,
+            first_tried: None,
             confirmed: None,
             pushed: None,
             push: PushState::Idle,
             rejected: 0,
             rejected_before: 0,
         }
+    }
+
+    /// A proxy that was found after this generation was pushed.
+    #[must_use]
+    pub const fn joining(mut self, pushed: Option<u64>) -> Self {
+        if pushed.is_some() {
+            self.pushed = pushed;
+            self.push = PushState::Pending;
+        }
+        self
     }
 
     /// A push is about to be written.
@@ -79,6 +92,7 @@ impl ProxyState {
             info!(proxy = self.name, "proxy is readable again");
         }
         self.last_report = Some(unix_seconds());
+        self.first_tried = self.first_tried.or(self.last_report);
         self.confirmed = reading.generation;
         let refusals = self.refusals();
         self.rejected = reading.rejected;
@@ -120,6 +134,13 @@ impl ProxyState {
             tracing::warn!(proxy = self.name, "proxy cannot be read: {error}");
         }
         self.last_error = Some(error);
+        self.first_tried = self.first_tried.or_else(|| Some(unix_seconds()));
+    }
+
+    /// Whether the last reading succeeded; `None` before the first one and after ten minutes of silence.
+    pub fn is_up(&self, now: u64) -> Option<bool> {
+        let heard = self.last_report.or(self.first_tried)?;
+        (now.saturating_sub(heard) <= FORGOTTEN_SECONDS).then_some(self.last_error.is_none())
     }
 
     /// Configurations refused since the last push: the push itself, or, once that is confirmed, what somebody

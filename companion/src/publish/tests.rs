@@ -50,6 +50,7 @@ async fn stage() -> Stage {
         wasm: "/filter.wasm".into(),
         publish: path.clone(),
         proxies,
+        names: Vec::new(),
         scrape_interval: Duration::from_secs(5),
     };
     let publisher = Publisher::new(&settings, state.clone(), collector.clone());
@@ -154,6 +155,7 @@ async fn before_the_first_rules_a_closed_filter_stands_in_and_is_never_put_back(
         wasm: "/filter.wasm".into(),
         publish: stage.path.clone(),
         proxies: Vec::new(),
+        names: Vec::new(),
         scrape_interval: Duration::from_secs(5),
     };
     let collector = Arc::new(Collector::new(Vec::new(), stage.state.clone()).unwrap());

@@ -1,4 +1,6 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use farebox_core::metrics::{HostSeries, TupleCounter};
@@ -6,7 +8,7 @@ use farebox_core::rules::{Gate, Settings as Filter};
 use tokio::sync::watch;
 
 use super::*;
-use crate::aggregate::{Aggregate, Report};
+use crate::aggregate::Aggregate;
 use crate::http;
 use crate::publish::{Publication, Published};
 use crate::settings::{FacilitatorSettings, Settings, Settlement};
@@ -69,7 +71,7 @@ impl Stage {
 
     fn count(&self, offer: &str, born: u64, value: u64) {
         let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
-        let report = Report { uptime: 1, values: vec![(series, value)], malformed: Vec::new() };
+        let report = crate::testing::report(1, vec![(series, value)]);
         self.state.lock().aggregate.ingest(&format!("envoy-of-{offer}-{born}"), report);
     }
 
@@ -253,4 +255,31 @@ async fn a_facilitator_that_hangs_holds_up_the_first_load_only() {
     let started = std::time::Instant::now();
     assert_eq!(stage.load(&["a"]).await, ReloadResult::Applied);
     assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_sees_one_load_or_the_next_and_never_a_mix() {
+    let mut stage = stage().await;
+    let offers = [vec!["a", "b"], vec!["c"], vec!["a", "c", "d"]];
+    stage.load(&offers[0]).await;
+    let (state, stop) = (stage.state.clone(), Arc::new(AtomicBool::new(false)));
+    let stopped = stop.clone();
+    let reader = std::thread::spawn(move || {
+        let mut generations = BTreeSet::new();
+        while !stopped.load(Ordering::Relaxed) {
+            let state = state.lock();
+            let active = state.active.as_ref().unwrap();
+            let counted: BTreeSet<_> = state.aggregate.totals().tuples.into_keys().collect();
+            assert_eq!(counted, active.snapshot.keep_set());
+            generations.insert(active.generation);
+        }
+        generations.len()
+    });
+    for round in 1..60 {
+        assert_eq!(stage.load(&offers[round % 3]).await, ReloadResult::Applied);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let seen = reader.join().unwrap();
+    assert!(seen > 5, "{seen} loads were seen");
 }

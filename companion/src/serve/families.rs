@@ -76,6 +76,7 @@ fn samples(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Samp
         Family::FacilitatorRequestDurationSeconds => calls(totals),
         Family::BlockedRequestsTotal => blocked(totals),
         Family::ProxyLastReportTimestampSeconds
+        | Family::ProxyUp
         | Family::ProxyConfigGeneration
         | Family::ProxiesConnected => proxies(family, &state.proxies, now),
         Family::ReportsDroppedTotal => DropReason::ALL
@@ -227,12 +228,14 @@ fn proxies(family: Family, proxies: &[ProxyState], now: u64) -> Vec<Sample> {
         let connected = proxies.iter().filter(|proxy| proxy.is_connected(now)).count();
         return vec![Sample::new(vec![PROXY], connected)];
     }
-    // The oldest report and the oldest generation speak for those that share an instance.
+    // The oldest report, the oldest generation and a failed reading speak for those that share an instance.
     let mut values: BTreeMap<&str, u64> = BTreeMap::new();
-    for (index, proxy) in proxies.iter().enumerate().filter(|(_, proxy)| proxy.is_known(now)) {
+    for (index, proxy) in proxies.iter().enumerate() {
+        let known = proxy.is_known(now);
         let value = match family {
-            Family::ProxyConfigGeneration => proxy.confirmed,
-            _ => proxy.last_report,
+            Family::ProxyUp => proxy.is_up(now).map(u64::from),
+            Family::ProxyConfigGeneration => proxy.confirmed.filter(|_| known),
+            _ => proxy.last_report.filter(|_| known),
         };
         let Some(value) = value else { continue };
         let instance = if index < MAX_INSTANCES { proxy.name.as_str() } else { "other" };

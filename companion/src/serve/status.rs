@@ -77,6 +77,7 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
         "name": proxy.name,
         "stats": proxy.stats,
         "connected": proxy.is_connected(now),
+        "up": proxy.is_up(now),
         "state": proxy.push.as_str(),
         "generation_pushed": proxy.pushed,
         "generation_confirmed": proxy.confirmed,

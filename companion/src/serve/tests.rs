@@ -12,12 +12,11 @@ use tower::ServiceExt;
 
 use super::parser::{Read, parse};
 use super::*;
-use crate::aggregate::{Aggregate, Keys, Report};
-use crate::collect::Reading;
+use crate::aggregate::{Aggregate, Keys};
 use crate::publish::ProxyState;
 use crate::settings::Proxy;
 use crate::state::{Active, Attempt, FacilitatorState, ReloadResult, State as Companion};
-use crate::testing::{FakeEnvoy, pricing, tuple};
+use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
 
 /// A companion with a paid offer, a skipped one, and what two proxies reported.
 fn companion() -> Companion {
@@ -30,7 +29,7 @@ fn companion() -> Companion {
     let snapshot = Arc::new(loaded.snapshot.unwrap());
     let mut proxies: Vec<_> =
         ["e0", "e1"].map(|name| ProxyState::new(name.into(), format!("http://{name}"))).into();
-    proxies[0].reported(&Reading { generation: Some(1000), ..Reading::default() });
+    proxies[0].reported(&reading(Some(1000)));
     let mut aggregate = Aggregate::default();
     aggregate.apply(1000, Keys::from(&*snapshot));
     let a = || tuple("ns", "a", 0);
@@ -48,7 +47,7 @@ fn companion() -> Companion {
         (HostSeries::CallBucket(Operation::Settle, CallOutcome::Success, 7), 1),
         (HostSeries::CallMillis(Operation::Settle, CallOutcome::Success), 1_009),
     ];
-    aggregate.ingest("e0", Report { uptime: 1, values, malformed: vec![] });
+    aggregate.ingest("e0", report(1, values));
     let mut state = Companion::new("pricing.yaml".into(), proxies, aggregate);
     state.active =
         Some(Active { generation: 1000, hash: "0xabc".into(), snapshot, applied_at: 77, swept: 0 });
@@ -149,6 +148,10 @@ fn values_are_exact() {
     assert_eq!(of("config_last_reload_success_timestamp_seconds", &["source"])["file"], "77");
     assert_eq!(of("proxy_config_generation", &["proxy", "proxy_instance"])["envoy,e0"], "1000");
     assert_eq!(of("proxy_last_report_timestamp_seconds", &["proxy_instance"]).len(), 1);
+    assert_eq!(
+        of("proxy_up", &["proxy", "proxy_instance"]),
+        [("envoy,e0".to_owned(), "1".to_owned())].into()
+    );
     assert_eq!(of("proxies_connected", &["proxy"])["envoy"], "1");
     assert_eq!(of("reports_dropped_total", &["reason"])["pruned"], "0");
 }
@@ -226,12 +229,33 @@ fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten(
 }
 
 #[test]
+fn a_proxy_that_cannot_be_read_is_down_until_it_is_forgotten() {
+    let mut state = companion();
+    let up = |state: &Companion, seconds: u64| -> BTreeMap<String, String> {
+        let page = exposition::encode(&families::of(state, unix_seconds() + seconds), Format::Prometheus);
+        let read = parse(&page, Format::Prometheus);
+        read.get("obol_x402_verifier_proxy_up")
+            .map_or_else(BTreeMap::new, |up| values(up, &["proxy_instance"]))
+    };
+    let both = |e0: &str, e1: &str| {
+        BTreeMap::from([("e0".to_owned(), e0.to_owned()), ("e1".to_owned(), e1.to_owned())])
+    };
+    state.proxies[1].unreadable("refused".into());
+    assert_eq!(up(&state, 0), both("1", "0"));
+    state.proxies[0].unreadable("refused".into());
+    assert_eq!(up(&state, 590), both("0", "0"));
+    assert_eq!(up(&state, 610), BTreeMap::new());
+    state.proxies[1].reported(&reading(None));
+    assert_eq!(up(&state, 0), both("0", "1"));
+}
+
+#[test]
 fn instances_beyond_the_cap_share_one_series_with_the_lowest_generation() {
     let mut state = companion();
     state.proxies = (0..502)
         .map(|index| {
             let mut proxy = ProxyState::new(format!("e{index}"), String::new());
-            proxy.reported(&Reading { generation: Some(2000 - index), ..Reading::default() });
+            proxy.reported(&reading(Some(2000 - index)));
             proxy
         })
         .collect();

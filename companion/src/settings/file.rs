@@ -65,11 +65,12 @@ pub(super) struct Envoy {
 }
 
 /// An entry of `envoy.proxies`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Proxy {
-    pub(super) name: String,
-    pub(super) stats: String,
+    pub(super) name: Option<String>,
+    pub(super) stats: Option<String>,
+    pub(super) dns: Option<String>,
 }
 
 /// A duration such as `500ms`, `5s` or `1m`.

@@ -4,6 +4,7 @@
 mod facilitator;
 mod file;
 mod flags;
+mod proxies;
 mod relay;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use farebox_core::rules;
 pub use facilitator::FacilitatorSettings;
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
+pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
 
 /// Everything `farebox run` needs to know, checked.
@@ -45,19 +47,12 @@ pub struct EnvoySettings {
     pub wasm: String,
     /// The file Envoy discovers its filter configuration from.
     pub publish: PathBuf,
-    /// The Envoys, in the order of the file.
+    /// The Envoys listed one by one, in the order of the file.
     pub proxies: Vec<Proxy>,
+    /// Names that stand for further Envoys.
+    pub names: Vec<DnsName>,
     /// Longest time between two readings of an Envoy.
     pub scrape_interval: Duration,
-}
-
-/// One Envoy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// The `proxy_instance` label: pod or host name.
-    pub name: String,
-    /// Base URL of `/stats` and `/server_info`, no trailing slash.
-    pub stats: String,
 }
 
 /// Why the settings cannot be used. The text names the place and the fix.
@@ -71,8 +66,6 @@ const DEFAULT_PRICING: &str = "/config/pricing.yaml";
 const DEFAULT_LISTEN: &str = ":8080";
 /// Values in `/metrics` are at most this old.
 const MAX_SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
-/// Longest `proxy_instance` label.
-const MAX_PROXY_NAME: usize = 63;
 
 // === impl Settings ===
 
@@ -152,42 +145,13 @@ fn resolve_envoy(
     if scrape_interval.is_zero() || scrape_interval > MAX_SCRAPE_INTERVAL {
         return Err(SettingsError("envoy.scrapeInterval: must be above 0 and at most 5s".into()));
     }
-    let listed = if proxies.is_empty() {
-        file.proxies.into_iter().map(|proxy| (proxy.name, proxy.stats)).collect()
-    } else {
-        proxies.iter().map(|text| split_proxy(text)).collect::<Result<Vec<_>, _>>()?
-    };
+    let (proxies, names) =
+        if proxies.is_empty() { proxies::listed(file.proxies)? } else { proxies::of_flags(&proxies)? };
     Ok(Some(EnvoySettings {
         wasm: wasm.or(file.wasm).ok_or_else(|| missing("envoy.wasm (or --envoy-wasm)"))?,
         publish: publish.or(file.publish).ok_or_else(|| missing("envoy.publish (or --envoy-publish)"))?,
-        proxies: check_proxies(listed)?,
+        proxies,
+        names,
         scrape_interval,
     }))
-}
-
-fn split_proxy(text: &str) -> Result<(String, String), SettingsError> {
-    text.split_once('=')
-        .map(|(name, url)| (name.to_owned(), url.to_owned()))
-        .ok_or_else(|| SettingsError(format!("--proxy {text}: write it as NAME=URL")))
-}
-
-fn check_proxies(listed: Vec<(String, String)>) -> Result<Vec<Proxy>, SettingsError> {
-    let mut proxies: Vec<Proxy> = Vec::with_capacity(listed.len());
-    for (name, stats) in listed {
-        if name.is_empty() || name.len() > MAX_PROXY_NAME || !name.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            return Err(SettingsError(format!(
-                "envoy.proxies: the name `{name}` is not 1 to {MAX_PROXY_NAME} printable characters"
-            )));
-        }
-        if proxies.iter().any(|proxy| proxy.name == name) {
-            return Err(SettingsError(format!("envoy.proxies: the name `{name}` is used twice")));
-        }
-        // Shown in /status, so an address with a password is refused.
-        rules::HttpUrl::parse(&stats).map_err(|error| {
-            SettingsError(format!("envoy.proxies: the stats address of `{name}` {error}"))
-        })?;
-        proxies.push(Proxy { name, stats: stats.trim_end_matches('/').to_owned() });
-    }
-    Ok(proxies)
 }

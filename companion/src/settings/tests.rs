@@ -121,6 +121,34 @@ fn proxy_names_are_unique_and_short() {
 }
 
 #[test]
+fn a_name_stands_for_all_its_addresses() {
+    let names = |entries: &str| {
+        resolve(&format!("envoy: {{wasm: a, publish: b, proxies: [{entries}]}}")).map(|settings| {
+            let envoy = settings.envoy.unwrap();
+            (envoy.proxies.len(), envoy.names)
+        })
+    };
+    let name = |host: &str, port, path_prefix: &str| DnsName {
+        host: host.into(),
+        port,
+        path_prefix: path_prefix.into(),
+    };
+    assert_eq!(
+        names("{name: a, stats: 'http://x'}, {dns: 'http://envoys.shop.svc:9901/'}, {dns: 'http://e/admin'}"),
+        Ok((1, vec![name("envoys.shop.svc", 9901, ""), name("e", 80, "/admin")]))
+    );
+    let entry = "envoy.proxies: an entry has `name` and `stats`, or `dns`";
+    for wrong in ["{name: a}", "{stats: 'http://x'}", "{}", "{name: a, dns: 'http://x'}"] {
+        assert_eq!(names(wrong), Err(entry.into()), "{wrong}");
+    }
+    let twice = "{dns: 'http://e:1'}, {dns: 'http://e:1/'}";
+    assert_eq!(names(twice), Err("envoy.proxies: `http://e:1/` is listed twice".into()));
+    let error = names("{dns: 'https://e:1'}").unwrap_err();
+    assert!(error.ends_with("must start with http://: certificates name no addresses"), "{error}");
+    assert!(names("{dns: 'envoys:9901'}").is_err());
+}
+
+#[test]
 fn a_stats_address_is_a_plain_url() {
     let stats = |url: &str| {
         resolve(&format!("envoy: {{wasm: a, publish: b, proxies: [{{name: x, stats: '{url}'}}]}}"))

@@ -5,23 +5,36 @@ mod dev;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use farebox_core::metrics::{HostSeries, host_name};
 use farebox_core::rules::Tuple;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::aggregate::{Interval, Process, Report};
+use crate::collect::Reading;
+
 pub(crate) use dev::{Dev, payment_call};
 
 /// What a fake Envoy answers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answers {
-    pub(crate) uptime: u64,
+    /// Unix seconds, by its own clock.
+    pub(crate) started: i64,
     /// Takes effect between the two requests that frame a reading.
-    pub(crate) uptime_after_stats: Option<u64>,
+    pub(crate) started_after_stats: Option<i64>,
+    /// Seconds its clock differs from ours.
+    pub(crate) clock_ahead: i64,
+    pub(crate) restart_epoch: u32,
+    /// Where another process answers for the statistics.
+    pub(crate) epoch_in_stats: Option<u32>,
+    pub(crate) is_initializing: bool,
+    /// Answers nothing of use.
+    pub(crate) is_gone: bool,
     pub(crate) generation: Option<u64>,
     pub(crate) rejected: u64,
     /// Names as `/stats` shows them.
@@ -39,15 +52,16 @@ pub(crate) struct FakeEnvoy {
 
 impl FakeEnvoy {
     pub(crate) async fn start() -> Self {
-        let answers = Arc::new(Mutex::new(Answers { uptime: 100, ..Answers::default() }));
+        let answers = Arc::new(Mutex::new(Answers { started: now() - 100, ..Answers::default() }));
         let readings = Arc::new(AtomicUsize::new(0));
         let (info, stats, count) = (answers.clone(), answers.clone(), readings.clone());
         let router = Router::new()
             .route(
                 "/server_info",
                 get(async move || {
-                    let uptime = info.lock().unwrap().uptime;
-                    json!({"state": "LIVE", "uptime_current_epoch": format!("{uptime}s")}).to_string()
+                    let answers = info.lock().unwrap();
+                    let status = if answers.is_gone { StatusCode::NOT_FOUND } else { StatusCode::OK };
+                    (status, [("date", answers.date())], answers.server_info())
                 }),
             )
             .route(
@@ -57,8 +71,8 @@ impl FakeEnvoy {
                     let delay = stats.lock().unwrap().delay;
                     tokio::time::sleep(delay).await;
                     let mut answers = stats.lock().unwrap();
-                    if let Some(uptime) = answers.uptime_after_stats.take() {
-                        answers.uptime = uptime;
+                    if let Some(started) = answers.started_after_stats.take() {
+                        answers.started = started;
                     }
                     answers.render()
                 }),
@@ -78,6 +92,24 @@ impl FakeEnvoy {
 }
 
 impl Answers {
+    fn time(&self) -> i64 {
+        now() + self.clock_ahead
+    }
+
+    fn date(&self) -> String {
+        let since = Duration::from_secs(u64::try_from(self.time()).unwrap());
+        httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
+    }
+
+    fn server_info(&self) -> String {
+        json!({
+            "state": if self.is_initializing { "INITIALIZING" } else { "LIVE" },
+            "uptime_current_epoch": format!("{}s", self.time() - self.started),
+            "command_line_options": {"restart_epoch": self.restart_epoch},
+        })
+        .to_string()
+    }
+
     fn render(&self) -> String {
         let mut stats: Vec<Value> =
             self.stats.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
@@ -86,9 +118,29 @@ impl Answers {
         }
         let rejected = "extension_config_discovery.http_filter.farebox.update_rejected";
         stats.push(json!({"name": rejected, "value": self.rejected}));
+        let epoch = self.epoch_in_stats.unwrap_or(self.restart_epoch);
+        stats.push(json!({"name": "server.hot_restart_epoch", "value": epoch}));
         stats.push(json!({"histograms": {"supported_quantiles": [0, 25]}}));
         json!({"stats": stats}).to_string()
     }
+}
+
+/// Unix seconds.
+pub(crate) fn now() -> i64 {
+    i64::try_from(crate::state::unix_seconds()).unwrap()
+}
+
+/// A reading of a process that started at this Unix second.
+pub(crate) fn report(started: i64, values: Vec<(HostSeries, u64)>) -> Report {
+    let interval = Interval { low: started * 1_000, high: started * 1_000 + 1_000 };
+    let process =
+        Process { proxy_clock: Some(interval), own_clock: interval, restart_epoch: 0, inherits: false };
+    Report { process, read_at: 0, values, malformed: Vec::new() }
+}
+
+/// A reading of a proxy that enforces a generation and has counted nothing.
+pub(crate) fn reading(generation: Option<u64>) -> Reading {
+    Reading { generation, rejected: 0, report: report(0, Vec::new()) }
 }
 
 /// A facilitator that lists exact payments on base-sepolia, in both versions.

@@ -31,7 +31,7 @@ const INEXACT: [&str; 7] = [
 ];
 const BOUNDS: [&str; 14] =
     ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "60", "+Inf"];
-const FAMILIES: [(&str, &str); 27] = [
+const FAMILIES: [(&str, &str); 28] = [
     ("requests_total", "counter"),
     ("payment_required_total", "counter"),
     ("payment_verified_total", "counter"),
@@ -56,6 +56,7 @@ const FAMILIES: [(&str, &str); 27] = [
     ("config_last_reload_success_timestamp_seconds", "gauge"),
     ("config_reloads_total", "counter"),
     ("proxy_last_report_timestamp_seconds", "gauge"),
+    ("proxy_up", "gauge"),
     ("proxy_config_generation", "gauge"),
     ("proxies_connected", "gauge"),
     ("reports_dropped_total", "counter"),
@@ -104,6 +105,7 @@ fn expected_at_start() -> Tally {
     for (result, attempts) in [("applied", 1), ("unchanged", 0), ("rejected", 0)] {
         tally.fixed("config_reloads_total", &[("source", "file"), ("result", result)], attempts);
     }
+    tally.fixed("proxy_up", &[("proxy", "envoy"), ("proxy_instance", "envoy-0")], 1);
     tally.fixed("proxies_connected", &[("proxy", "envoy")], 1);
     for reason in ["pruned", "stale_generation", "malformed"] {
         tally.fixed("reports_dropped_total", &[("reason", reason)], 0);

@@ -109,8 +109,8 @@ async fn an_envoy_that_restarts_enforces_the_last_rules_at_once_and_totals_do_no
     sell(&buyer).await;
     assert_eq!(of_offer(&stage.page().await, "charged_requests_total", "kept"), 10);
 
-    // Envoy tells its age in whole seconds, and that is all that tells its lives apart. One that ends within
-    // seconds of its start cannot be told from the next.
+    // Envoy tells its age and the time of day in whole seconds. Lives that started within a few seconds of each
+    // other cannot be told apart.
     tokio::time::sleep(Duration::from_secs(5)).await;
     stage.stack.stop_part(Part::Envoy);
     assert_eq!(of_offer(&stage.page().await, "charged_requests_total", "kept"), 10);

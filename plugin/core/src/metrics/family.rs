@@ -47,6 +47,7 @@ pub enum Family {
     ConfigLastReloadSuccessTimestampSeconds,
     ConfigReloadsTotal,
     ProxyLastReportTimestampSeconds,
+    ProxyUp,
     ProxyConfigGeneration,
     ProxiesConnected,
     ReportsDroppedTotal,
@@ -54,7 +55,7 @@ pub enum Family {
 
 impl Family {
     /// Every family, in exposition order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::RequestsTotal,
         Self::PaymentRequiredTotal,
         Self::PaymentVerifiedTotal,
@@ -79,6 +80,7 @@ impl Family {
         Self::ConfigLastReloadSuccessTimestampSeconds,
         Self::ConfigReloadsTotal,
         Self::ProxyLastReportTimestampSeconds,
+        Self::ProxyUp,
         Self::ProxyConfigGeneration,
         Self::ProxiesConnected,
         Self::ReportsDroppedTotal,
@@ -114,6 +116,7 @@ impl Family {
             }
             Self::ConfigReloadsTotal => "obol_x402_verifier_config_reloads_total",
             Self::ProxyLastReportTimestampSeconds => "obol_x402_verifier_proxy_last_report_timestamp_seconds",
+            Self::ProxyUp => "obol_x402_verifier_proxy_up",
             Self::ProxyConfigGeneration => "obol_x402_verifier_proxy_config_generation",
             Self::ProxiesConnected => "obol_x402_verifier_proxies_connected",
             Self::ReportsDroppedTotal => "obol_x402_verifier_reports_dropped_total",
@@ -161,6 +164,7 @@ impl Family {
             }
             Self::ConfigReloadsTotal => "Configuration load attempts.",
             Self::ProxyLastReportTimestampSeconds => "Unix timestamp of the last report of a proxy instance.",
+            Self::ProxyUp => "Whether the last reading of a proxy instance succeeded.",
             Self::ProxyConfigGeneration => "Configuration generation a proxy instance enforces.",
             Self::ProxiesConnected => "Proxy instances that reported within the last 60 seconds.",
             Self::ReportsDroppedTotal => "Metric values refused by the companion.",
@@ -178,6 +182,7 @@ impl Family {
             | Self::ConfigLastReloadSuccessful
             | Self::ConfigLastReloadSuccessTimestampSeconds
             | Self::ProxyLastReportTimestampSeconds
+            | Self::ProxyUp
             | Self::ProxyConfigGeneration
             | Self::ProxiesConnected => Kind::Gauge,
             Self::FacilitatorRequestDurationSeconds => Kind::Histogram,
@@ -222,7 +227,7 @@ impl Family {
             Self::SkippedOffers => &["scope", "reason"],
             Self::ConfigLastReloadSuccessful | Self::ConfigLastReloadSuccessTimestampSeconds => &["source"],
             Self::ConfigReloadsTotal => &["source", "result"],
-            Self::ProxyLastReportTimestampSeconds | Self::ProxyConfigGeneration => {
+            Self::ProxyLastReportTimestampSeconds | Self::ProxyUp | Self::ProxyConfigGeneration => {
                 &["proxy", "proxy_instance"]
             }
             Self::ProxiesConnected => &["proxy"],
@@ -285,7 +290,7 @@ mod tests {
                 assert!(!["route", "instance", "job", "pod"].contains(label));
             }
         }
-        assert_eq!(names.len(), 27);
+        assert_eq!(names.len(), 28);
         assert_eq!(Family::ALL.into_iter().filter(|f| f.is_tuple()).count(), 14);
         assert_eq!(Family::ALL.into_iter().filter(|f| f.is_offer()).count(), 2);
     }

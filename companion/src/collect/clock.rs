@@ -1,0 +1,35 @@
+//! A time of day that nobody sets.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The time of day when the companion started, and what has passed since. Ages of proxies are held against
+/// it, and a clock that is set must not make every proxy look restarted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    anchor: Instant,
+    unix_millis: i64,
+}
+
+// === impl Clock ===
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { anchor: Instant::now(), unix_millis: i64::try_from(since.as_millis()).unwrap_or(0) }
+    }
+
+    /// One that was started with the time of day so many seconds ahead.
+    #[cfg(test)]
+    pub(super) fn ahead(seconds: i64) -> Self {
+        let clock = Self::start();
+        Self { unix_millis: clock.unix_millis + seconds * 1_000, ..clock }
+    }
+
+    pub(super) fn unix_millis(&self) -> i64 {
+        self.unix_millis.saturating_add(i64::try_from(self.anchor.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    pub(super) fn unix_seconds(&self) -> u64 {
+        u64::try_from(self.unix_millis() / 1_000).unwrap_or(0)
+    }
+}
