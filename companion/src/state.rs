@@ -8,6 +8,7 @@ use farebox_core::rules::{Finding, Snapshot};
 
 use crate::aggregate::Aggregate;
 use crate::publish::ProxyState;
+use crate::publish::discovery::Discovery;
 
 /// Shared by the loader, the collector, the publisher and the server.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct State {
     pub facilitator: FacilitatorState,
     /// Every proxy of the settings.
     pub proxies: Vec<ProxyState>,
+    /// What proxies said that get their rules over gRPC.
+    pub discovery: Discovery,
     /// The proxies' counters.
     pub aggregate: Aggregate,
 }
@@ -123,6 +126,7 @@ impl State {
             publish_error: None,
             facilitator: FacilitatorState::default(),
             proxies,
+            discovery: Discovery::default(),
             aggregate,
         }
     }

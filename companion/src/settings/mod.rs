@@ -1,6 +1,7 @@
 //! What the operator set: `farebox.yaml`, overridden by flags. Separate from the pricing file, which says
 //! what is sold; this says how the companion runs.
 
+mod discovery;
 mod facilitator;
 mod file;
 mod flags;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use farebox_core::rules;
 
+pub use discovery::{DiscoverySettings, TlsSettings};
 pub use facilitator::FacilitatorSettings;
 pub use file::SettingsFile;
 pub use flags::Flags;
@@ -39,8 +41,10 @@ pub struct Settings {
 pub struct EnvoySettings {
     /// Path of the filter's wasm file, as Envoy sees it.
     pub wasm: String,
-    /// The file Envoy discovers its filter configuration from.
+    /// The file Envoy discovers its filter configuration from. The companion reads it back when it starts.
     pub publish: PathBuf,
+    /// Where rules are served over gRPC besides.
+    pub discovery: Option<DiscoverySettings>,
     /// The Envoys, in the order of the file.
     pub proxies: Vec<Proxy>,
     /// Longest time between two readings of an Envoy.
@@ -78,12 +82,18 @@ impl Settings {
         refuse_unsupported_source(&flags.route_source)?;
         let listen = flags.listen.or(file.listen);
         Ok(Self {
-            listen: parse_listen(listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
             facilitator: FacilitatorSettings::resolve(file.facilitator, flags.facilitator)?,
             filter: check_filter(file.filter)?,
-            envoy: resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.proxies)?,
+            envoy: resolve_envoy(
+                file.envoy,
+                flags.envoy_wasm,
+                flags.envoy_publish,
+                flags.discovery,
+                flags.proxies,
+            )?,
         })
     }
 
@@ -107,10 +117,10 @@ fn refuse_unsupported_source(source: &str) -> Result<(), SettingsError> {
 }
 
 /// `:8080` listens on all interfaces.
-fn parse_listen(text: &str) -> Result<SocketAddr, SettingsError> {
+fn parse_listen(setting: &str, text: &str) -> Result<SocketAddr, SettingsError> {
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     full.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        SettingsError(format!("listen: `{text}` is not an address such as 127.0.0.1:9402 or :8080"))
+        SettingsError(format!("{setting}: `{text}` is not an address such as 127.0.0.1:9402 or :8080"))
     })
 }
 
@@ -133,9 +143,10 @@ fn resolve_envoy(
     file: Option<file::Envoy>,
     wasm: Option<String>,
     publish: Option<PathBuf>,
+    discovery: flags::Discovery,
     proxies: Vec<String>,
 ) -> Result<Option<EnvoySettings>, SettingsError> {
-    if file.is_none() && wasm.is_none() && publish.is_none() && proxies.is_empty() {
+    if file.is_none() && wasm.is_none() && publish.is_none() && discovery.is_empty() && proxies.is_empty() {
         return Ok(None);
     }
     let missing = |what| SettingsError(format!("{what} is missing: without it nothing reaches Envoy"));
@@ -152,6 +163,7 @@ fn resolve_envoy(
     Ok(Some(EnvoySettings {
         wasm: wasm.or(file.wasm).ok_or_else(|| missing("envoy.wasm (or --envoy-wasm)"))?,
         publish: publish.or(file.publish).ok_or_else(|| missing("envoy.publish (or --envoy-publish)"))?,
+        discovery: DiscoverySettings::resolve(file.discovery, discovery)?,
         proxies: check_proxies(listed)?,
         scrape_interval,
     }))

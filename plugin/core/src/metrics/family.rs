@@ -49,12 +49,14 @@ pub enum Family {
     ProxyLastReportTimestampSeconds,
     ProxyConfigGeneration,
     ProxiesConnected,
+    ProxyPushesAcknowledgedTotal,
+    ProxyPushesRefusedTotal,
     ReportsDroppedTotal,
 }
 
 impl Family {
     /// Every family, in exposition order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::RequestsTotal,
         Self::PaymentRequiredTotal,
         Self::PaymentVerifiedTotal,
@@ -81,6 +83,8 @@ impl Family {
         Self::ProxyLastReportTimestampSeconds,
         Self::ProxyConfigGeneration,
         Self::ProxiesConnected,
+        Self::ProxyPushesAcknowledgedTotal,
+        Self::ProxyPushesRefusedTotal,
         Self::ReportsDroppedTotal,
     ];
     /// Full name with [`PREFIX`].
@@ -116,6 +120,8 @@ impl Family {
             Self::ProxyLastReportTimestampSeconds => "obol_x402_verifier_proxy_last_report_timestamp_seconds",
             Self::ProxyConfigGeneration => "obol_x402_verifier_proxy_config_generation",
             Self::ProxiesConnected => "obol_x402_verifier_proxies_connected",
+            Self::ProxyPushesAcknowledgedTotal => "obol_x402_verifier_proxy_pushes_acknowledged_total",
+            Self::ProxyPushesRefusedTotal => "obol_x402_verifier_proxy_pushes_refused_total",
             Self::ReportsDroppedTotal => "obol_x402_verifier_reports_dropped_total",
         }
     }
@@ -163,6 +169,10 @@ impl Family {
             Self::ProxyLastReportTimestampSeconds => "Unix timestamp of the last report of a proxy instance.",
             Self::ProxyConfigGeneration => "Configuration generation a proxy instance enforces.",
             Self::ProxiesConnected => "Proxy instances that reported within the last 60 seconds.",
+            Self::ProxyPushesAcknowledgedTotal => {
+                "Configurations pushed over gRPC that a proxy instance acknowledged."
+            }
+            Self::ProxyPushesRefusedTotal => "Configurations pushed over gRPC that a proxy instance refused.",
             Self::ReportsDroppedTotal => "Metric values refused by the companion.",
         }
     }
@@ -222,9 +232,10 @@ impl Family {
             Self::SkippedOffers => &["scope", "reason"],
             Self::ConfigLastReloadSuccessful | Self::ConfigLastReloadSuccessTimestampSeconds => &["source"],
             Self::ConfigReloadsTotal => &["source", "result"],
-            Self::ProxyLastReportTimestampSeconds | Self::ProxyConfigGeneration => {
-                &["proxy", "proxy_instance"]
-            }
+            Self::ProxyLastReportTimestampSeconds
+            | Self::ProxyConfigGeneration
+            | Self::ProxyPushesAcknowledgedTotal
+            | Self::ProxyPushesRefusedTotal => &["proxy", "proxy_instance"],
             Self::ProxiesConnected => &["proxy"],
             _ => &[],
         }
@@ -285,7 +296,7 @@ mod tests {
                 assert!(!["route", "instance", "job", "pod"].contains(label));
             }
         }
-        assert_eq!(names.len(), 27);
+        assert_eq!(names.len(), 29);
         assert_eq!(Family::ALL.into_iter().filter(|f| f.is_tuple()).count(), 14);
         assert_eq!(Family::ALL.into_iter().filter(|f| f.is_offer()).count(), 2);
     }
