@@ -17,7 +17,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch the pricing file, push it to the proxies, serve metrics and status.
-    Run(settings::Flags),
+    Run(Box<settings::Flags>),
     /// Check a pricing file: every error at once, with its line.
     Check(check::Args),
     /// Explain which rule decides a request, and why.
@@ -31,7 +31,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(flags) => {
             log_to_stderr();
-            match settings::Settings::load(flags) {
+            match settings::Settings::load(*flags) {
                 Ok(settings) => block_on(run::run(settings)),
                 Err(error) => Err(error.into()),
             }

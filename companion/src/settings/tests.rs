@@ -189,6 +189,23 @@ fn rules_are_served_over_grpc_only_where_that_is_set() {
 }
 
 #[test]
+fn the_channel_of_the_shipped_example_is_valid_once_it_is_uncommented() {
+    let uncommented = |line: &str| {
+        let section = line.starts_with("  # discovery:") || line.starts_with("  #   ");
+        if section { line.replacen("# ", "", 1) } else { line.to_owned() }
+    };
+    let example = include_str!("../../farebox.example.yaml");
+    let text = example.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+    let tls = TlsSettings {
+        certificate: "/etc/farebox/tls/server.pem".into(),
+        key: "/etc/farebox/tls/server.key".into(),
+        client_ca: Some("/etc/farebox/tls/ca.pem".into()),
+    };
+    let expected = DiscoverySettings { listen: "0.0.0.0:9403".parse().unwrap(), tls: Some(tls) };
+    assert_eq!(resolve(&text).unwrap().envoy.unwrap().discovery, Some(expected));
+}
+
+#[test]
 fn a_plain_channel_stays_on_the_loopback_interface_unless_it_is_allowed_elsewhere() {
     let error = discovery("{listen: ':9403'}").unwrap_err();
     assert!(error.starts_with("envoy.discovery: 0.0.0.0:9403 can be reached from elsewhere"), "{error}");
