@@ -67,3 +67,29 @@ fn log_to_stderr() {
         .with_target(false)
         .init();
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_the_same_kind_are_told_apart() {
+        let words = "farebox run --listen :1 --discovery-listen :2 --discovery-certificate c --discovery-key k \
+                     --discovery-client-ca a --facilitator http://127.0.0.1:3";
+        let Command::Run(flags) = Cli::try_parse_from(words.split_whitespace()).unwrap().command else {
+            panic!("not the command that was asked for");
+        };
+        assert_eq!(flags.listen.as_deref(), Some(":1"));
+        assert_eq!(flags.discovery.listen.as_deref(), Some(":2"));
+        assert_eq!(flags.discovery.certificate, Some("c".into()));
+        assert_eq!(flags.discovery.key, Some("k".into()));
+        assert_eq!(flags.discovery.client_ca, Some("a".into()));
+    }
+}

@@ -44,16 +44,16 @@ pub struct Flags {
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Discovery {
     /// Address to serve rules on over gRPC, besides the file; plain text on the loopback interface only.
-    #[arg(long = "discovery-listen", value_name = "ADDR")]
+    #[arg(id = "discovery-listen", long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Certificate chain of the gRPC server, PEM.
-    #[arg(long = "discovery-certificate", value_name = "FILE")]
+    #[arg(id = "discovery-certificate", long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
     /// Private key of that certificate, PEM.
-    #[arg(long = "discovery-key", value_name = "FILE")]
+    #[arg(id = "discovery-key", long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// Authorities that sign the proxies' certificates, PEM; a proxy without such a certificate is refused.
-    #[arg(long = "discovery-client-ca", value_name = "FILE")]
+    #[arg(id = "discovery-client-ca", long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
 }
 

@@ -2,12 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use xtask::stack::{GrpcDiscovery, Options, Port, ProxyCertificate};
 
 /// Where and how rules are served.
@@ -15,6 +20,14 @@ pub(crate) struct Channel {
     port: Port,
     api_type: &'static str,
     certificates: Option<tempfile::TempDir>,
+    wire: Option<Wire>,
+}
+
+/// A wire between proxy and companion, which can be cut.
+struct Wire {
+    address: SocketAddr,
+    cut: watch::Sender<()>,
+    connections: Arc<AtomicUsize>,
 }
 
 // === impl Channel ===
@@ -22,7 +35,23 @@ pub(crate) struct Channel {
 impl Channel {
     /// In plain text.
     pub(crate) fn plain(api_type: &'static str) -> Self {
-        Self { port: Port::take().unwrap(), api_type, certificates: None }
+        Self { port: Port::take().unwrap(), api_type, certificates: None, wire: None }
+    }
+
+    /// In plain text over a wire that can be cut.
+    pub(crate) async fn wired(api_type: &'static str) -> Self {
+        let channel = Self::plain(api_type);
+        Self { wire: Some(Wire::to(channel.address()).await), ..channel }
+    }
+
+    /// Cuts every connection of the proxy. It may make new ones.
+    pub(crate) fn cut(&self) {
+        self.wire.as_ref().expect("the channel has a wire").cut.send_replace(());
+    }
+
+    /// How many connections the proxy has made.
+    pub(crate) fn connections(&self) -> usize {
+        self.wire.as_ref().expect("the channel has a wire").connections.load(Ordering::SeqCst)
     }
 
     /// With TLS in which each side checks the other.
@@ -49,7 +78,7 @@ impl Channel {
             });
         }
         let source = GrpcDiscovery {
-            companion: self.address(),
+            companion: self.wire.as_ref().map_or_else(|| self.address(), |wire| wire.address),
             api_type: self.api_type,
             tls: self
                 .file("proxy.pem")
@@ -62,6 +91,34 @@ impl Channel {
             tweak: Box::new(move |bootstrap: &mut Value| source.install(bootstrap).unwrap()),
             ..Options::priced(pricing)
         }
+    }
+}
+
+// === impl Wire ===
+
+impl Wire {
+    async fn to(companion: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (cut, cuts) = watch::channel(());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut cuts = cuts.clone();
+                cuts.mark_unchanged();
+                tokio::spawn(async move {
+                    // A companion that is away is a connection that ends.
+                    let Ok(mut far) = TcpStream::connect(companion).await else { return };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cuts.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { address, cut, connections }
     }
 }
 

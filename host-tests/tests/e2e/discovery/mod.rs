@@ -160,6 +160,39 @@ async fn a_refused_push_is_told_and_the_proxy_keeps_its_rules_until_a_better_one
     acknowledged(&stage).await;
 }
 
+/// The connection is lost and made again while nothing changes, and then something does.
+async fn lost_connection(api_type: &'static str) {
+    let channel = Channel::wired(api_type).await;
+    let mut stage = Stage::with(channel.options(&prices("0.001"))).await;
+    acknowledged(&stage).await;
+    // Attempts count lost streams as well.
+    let counter = "extension_config_discovery.http_filter.farebox.update_success";
+    let before = (pushes(&stage, "acknowledged").await, stage.envoy_counter(counter).await);
+    let connections = channel.connections();
+
+    channel.cut();
+    stage.until("the proxy is back", async || channel.connections() > connections).await;
+    // Envoy asks as soon as it is connected; what it was sent would be here by now.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(node(&stage.stack).await["connected_since"].is_u64());
+    assert_eq!((pushes(&stage, "acknowledged").await, stage.envoy_counter(counter).await), before);
+
+    stage.reload(&prices("0.003")).await;
+    assert_eq!(stage.buyer().terms("/kept/api").await.unwrap()["amount"], "3000");
+    acknowledged(&stage).await;
+    assert_eq!(pushes(&stage, "acknowledged").await, before.0 + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_of_the_world_proxy_that_reconnects_is_not_sent_what_it_has() {
+    lost_connection("GRPC").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incremental_proxy_that_reconnects_is_not_sent_what_it_has() {
+    lost_connection("DELTA_GRPC").await;
+}
+
 /// The companion of a stack, but with a filter that is not there.
 fn misled_companion(stack: &Stack) -> Process {
     let folder = stack.folder();

@@ -241,6 +241,27 @@ async fn a_request_beyond_the_bound_ends_the_stream() {
 }
 
 #[tokio::test]
+async fn streams_beyond_the_bound_are_refused_until_others_end() {
+    let stage = Stage::start().await;
+    stage.publish("1");
+    let mut talks = Vec::new();
+    for _ in 0..40 {
+        let mut client = stage.client().await;
+        for _ in 0..25 {
+            talks.push(open(&mut client).await);
+        }
+    }
+    let mut one_more = stage.client().await;
+    let (_requests, sent) = requests::<DiscoveryRequest>();
+    let status = one_more.stream_extension_configs(sent).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    assert_eq!(status.message(), "1000 streams are open already");
+    talks.truncate(990);
+    tokio::time::sleep(QUIET).await;
+    connect(&stage, "proxy", "").await.expect("1").await;
+}
+
+#[tokio::test]
 async fn a_proxy_that_leaves_is_known_for_ten_minutes() {
     let stage = Stage::start().await;
     stage.publish("1");
