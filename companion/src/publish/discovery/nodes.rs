@@ -22,11 +22,11 @@ pub struct Node {
     pub sent: Option<String>,
     /// The version it last said it took.
     pub acknowledged: Option<String>,
-    /// Pushes it acknowledged.
+    /// Pushes it acknowledged, on any of its streams. One that a newer push overtook is not counted.
     pub acknowledgements: u64,
     /// The last push it refused.
     pub refusal: Option<Refusal>,
-    /// Pushes it refused.
+    /// Pushes it refused, counted in the same way.
     pub refusals: u64,
     streams: usize,
     ended_at: Option<u64>,
