@@ -17,7 +17,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch the pricing file, push it to the proxies, serve metrics and status.
-    Run(settings::Flags),
+    Run(Box<settings::Flags>),
     /// Check a pricing file: every error at once, with its line.
     Check(check::Args),
     /// Explain which rule decides a request, and why.
@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(flags) => {
             log_to_stderr();
-            match settings::Settings::load(flags) {
+            match settings::Settings::load(*flags) {
                 Ok(settings) => block_on(run::run(settings)),
                 Err(error) => Err(error.into()),
             }
@@ -69,4 +69,30 @@ fn log_to_stderr() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_the_same_kind_are_told_apart() {
+        let words = "farebox run --listen :1 --discovery-listen :2 --discovery-certificate c --discovery-key k \
+                     --discovery-client-ca a --facilitator http://127.0.0.1:3";
+        let Command::Run(flags) = Cli::try_parse_from(words.split_whitespace()).unwrap().command else {
+            panic!("not the command that was asked for");
+        };
+        assert_eq!(flags.listen.as_deref(), Some(":1"));
+        assert_eq!(flags.discovery.listen.as_deref(), Some(":2"));
+        assert_eq!(flags.discovery.certificate, Some("c".into()));
+        assert_eq!(flags.discovery.key, Some("k".into()));
+        assert_eq!(flags.discovery.client_ca, Some("a".into()));
+    }
 }

@@ -6,7 +6,7 @@
 //! * [`cli`] and [`settings`]: what the operator typed and wrote.
 //! * [`rules`]: the file is watched, loaded and applied by one function.
 //! * [`facilitator`]: what the facilitator supports, and a development facilitator.
-//! * [`publish`]: the rules become an Envoy resource; each proxy's confirmation is awaited.
+//! * [`publish`]: the rules become an Envoy resource, in a file and over gRPC; each proxy's confirmation is awaited.
 //! * [`collect`] and [`aggregate`]: the proxies' counters are read and added up; series of gone offers go.
 //! * [`serve`]: `/metrics`, `/healthz`, `/readyz`, `/status`.
 //! * [`run`]: the daemon that ties them together. [`check`] and [`explain`]: the same rules, on the command line.

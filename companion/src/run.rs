@@ -15,7 +15,7 @@ use crate::aggregate::Aggregate;
 use crate::collect::Collector;
 use crate::facilitator::FacilitatorClient;
 use crate::ledger::Ledger;
-use crate::publish::{self, ProxyState, Publication, Publisher};
+use crate::publish::{self, ProxyState, Publication, Publisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
@@ -137,6 +137,10 @@ async fn start(
         Some(envoy) => {
             let publisher = Publisher::new(envoy, state.clone(), collector.clone());
             publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
+            if let Some(settings) = &envoy.discovery {
+                let server = discovery::Server::bind(settings, state.clone()).await?;
+                tasks.spawn(publisher.serve(server));
+            }
             collector.discover().await;
             // What each proxy has refused so far, so that refusals of the first push can be told apart.
             collector.collect_on_demand().await;

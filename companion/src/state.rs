@@ -8,6 +8,7 @@ use farebox_core::rules::{Finding, Snapshot};
 
 use crate::aggregate::Aggregate;
 use crate::publish::ProxyState;
+use crate::publish::discovery::Discovery;
 
 /// Shared by the loader, the collector, the publisher and the server.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct State {
     pub ledger_error: Option<String>,
     /// Every proxy of the settings.
     pub proxies: Vec<ProxyState>,
+    /// What proxies said that get their rules over gRPC.
+    pub discovery: Discovery,
     /// The proxies' counters.
     pub aggregate: Aggregate,
 }
@@ -126,6 +129,7 @@ impl State {
             facilitator: FacilitatorState::default(),
             ledger_error: None,
             proxies,
+            discovery: Discovery::default(),
             aggregate,
         }
     }

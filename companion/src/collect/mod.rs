@@ -111,9 +111,9 @@ impl Collector {
             .into_iter()
             .map(|target| async move { target.share(self.read(&target.proxy)).await })
             .collect::<Vec<_>>();
-        stream::iter(readings).buffer_unordered(CONCURRENT).collect::<()>().await;
-        // After the proxies: what they served is charged by now.
-        self.collect_ledger().await;
+        let proxies = stream::iter(readings).buffer_unordered(CONCURRENT).collect::<()>();
+        // Beside the proxies: one of them that is dead must not keep the money from a reader in a hurry.
+        tokio::join!(proxies, self.collect_ledger());
         self.tidy();
     }
 

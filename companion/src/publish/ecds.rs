@@ -1,16 +1,28 @@
-//! The resource Envoy's extension config discovery reads from a file.
+//! The resource Envoy's extension config discovery reads, from a file or over gRPC.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use envoy_types::pb::envoy::config::core::v3::{
+    AsyncDataSource, DataSource, TypedExtensionConfig, async_data_source, data_source,
+};
+use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
+use envoy_types::pb::envoy::extensions::wasm::v3::{FailurePolicy, PluginConfig, VmConfig, plugin_config};
+use envoy_types::pb::google::protobuf::{Any, StringValue};
+use envoy_types::util::pack_any;
 use farebox_core::rules::{PushedRules, Tuple};
+use prost::Name;
 use serde_json::{Value, json};
 
 use super::Publication;
 
 /// Name of the resource, the filter, its root context and its VM. Changing the VM's name would empty the
 /// replay table, so it never changes.
-const NAME: &str = "farebox";
+pub(super) const NAME: &str = "farebox";
+/// The engine of Envoy's official builds.
+const RUNTIME: &str = "envoy.wasm.runtime.v8";
+/// A crash costs the requests under way, and the next one gets a fresh VM.
+const FAILURE_POLICY: FailurePolicy = FailurePolicy::FailReload;
 
 /// What an earlier run of the companion published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,43 +35,87 @@ pub struct Published {
     pub swept: u64,
 }
 
-/// The resource of a publication.
-pub(super) fn resource(wasm: &str, publication: &Publication) -> String {
-    // Strings, integers and string-keyed maps only: writing them cannot fail.
-    let configuration = serde_json::to_string(&*publication.rules).unwrap_or_default();
-    render(wasm, &configuration, publication.swept)
+/// The filter with its rules, from which each form of the push is made.
+#[derive(Debug)]
+pub(super) struct Filter<'a> {
+    /// Path of the filter's wasm file, as Envoy sees it.
+    wasm: &'a str,
+    /// What the filter reads.
+    configuration: String,
+    /// A new value gives fresh VMs, and Envoy forgets the counters they do not define.
+    vm_configuration: String,
 }
 
-/// The resource of a filter that has no rules and refuses everything.
-pub(super) fn closed(wasm: &str) -> String {
-    render(wasm, "", 0)
+// === impl Filter ===
+
+impl<'a> Filter<'a> {
+    /// With the rules of a publication.
+    pub(super) fn new(wasm: &'a str, publication: &Publication) -> Self {
+        // Strings, integers and string-keyed maps only: writing them cannot fail.
+        let configuration = serde_json::to_string(&*publication.rules).unwrap_or_default();
+        Self { wasm, configuration, vm_configuration: lever(publication.swept) }
+    }
+
+    /// Without rules: it refuses everything.
+    pub(super) fn closed(wasm: &'a str) -> Self {
+        Self { wasm, configuration: String::new(), vm_configuration: lever(0) }
+    }
+
+    /// The text of a file to discover it from.
+    pub(super) fn file(&self) -> String {
+        let text = |value: &str| json!({"@type": StringValue::type_url(), "value": value});
+        let filter = json!({
+            "name": NAME,
+            "root_id": NAME,
+            "failure_policy": FAILURE_POLICY.as_str_name(),
+            "vm_config": {
+                "vm_id": NAME,
+                "runtime": RUNTIME,
+                "configuration": text(&self.vm_configuration),
+                "code": {"local": {"filename": self.wasm}},
+            },
+            "configuration": text(&self.configuration),
+        });
+        let resource = json!({
+            "@type": TypedExtensionConfig::type_url(),
+            "name": NAME,
+            "typed_config": {"@type": Wasm::type_url(), "config": filter},
+        });
+        format!("{:#}\n", json!({"resources": [resource]}))
+    }
+
+    /// The same as a message.
+    pub(super) fn message(&self) -> Any {
+        let text = |value: &str| pack_any(StringValue { value: value.to_owned() });
+        let file = data_source::Specifier::Filename(self.wasm.to_owned());
+        let code = async_data_source::Specifier::Local(DataSource {
+            specifier: Some(file),
+            ..DataSource::default()
+        });
+        let vm = VmConfig {
+            vm_id: NAME.to_owned(),
+            runtime: RUNTIME.to_owned(),
+            configuration: Some(text(&self.vm_configuration)),
+            code: Some(AsyncDataSource { specifier: Some(code) }),
+            ..VmConfig::default()
+        };
+        let filter = PluginConfig {
+            name: NAME.to_owned(),
+            root_id: NAME.to_owned(),
+            failure_policy: FAILURE_POLICY.into(),
+            vm: Some(plugin_config::Vm::VmConfig(vm)),
+            configuration: Some(text(&self.configuration)),
+            ..PluginConfig::default()
+        };
+        pack_any(TypedExtensionConfig {
+            name: NAME.to_owned(),
+            typed_config: Some(pack_any(Wasm { config: Some(filter) })),
+        })
+    }
 }
 
-fn render(wasm: &str, configuration: &str, swept: u64) -> String {
-    let text =
-        |value: &str| json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": value});
-    let filter = json!({
-        "name": NAME,
-        "root_id": NAME,
-        "failure_policy": "FAIL_RELOAD",
-        "vm_config": {
-            "vm_id": NAME,
-            "runtime": "envoy.wasm.runtime.v8",
-            // A new value gives fresh VMs, and Envoy forgets the counters they do not define.
-            "configuration": text(&format!("gc-{swept}")),
-            "code": {"local": {"filename": wasm}},
-        },
-        "configuration": text(configuration),
-    });
-    let resource = json!({
-        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-        "name": NAME,
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-            "config": filter,
-        },
-    });
-    format!("{:#}\n", json!({"resources": [resource]}))
+fn lever(swept: u64) -> String {
+    format!("gc-{swept}")
 }
 
 /// Reads back what was published, so that generations go on rising and lives go on over a restart of the

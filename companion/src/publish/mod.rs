@@ -1,7 +1,9 @@
-//! Rules on their way to the proxies: rendered for Envoy, written atomically, and confirmed by each Envoy's own
-//! counters. A resource is written once: what an Envoy refused is not offered to it again.
+//! Rules on their way to the proxies: rendered for Envoy, written atomically, served over gRPC where that is
+//! set, and confirmed by each Envoy's own counters. A resource is pushed once: what an Envoy refused is not
+//! offered to it again.
 
 mod confirm;
+pub mod discovery;
 mod ecds;
 mod file;
 
@@ -17,6 +19,9 @@ use crate::collect::Collector;
 use crate::settings::EnvoySettings;
 use crate::state::Shared;
 
+use discovery::Resource;
+use ecds::Filter;
+
 pub use confirm::{ProxyState, PushState};
 pub use ecds::{Published, last_published};
 
@@ -29,11 +34,12 @@ pub struct Publication {
     pub swept: u64,
 }
 
-/// Writes publications for Envoy and waits for their confirmation.
+/// Writes publications for Envoy, offers them over gRPC, and waits for their confirmation.
 #[derive(Debug)]
 pub struct Publisher {
     wasm: String,
     path: PathBuf,
+    resource: watch::Sender<Option<Arc<Resource>>>,
     state: Shared,
     collector: Arc<Collector>,
 }
@@ -59,7 +65,13 @@ impl Publication {
 impl Publisher {
     /// A publisher for these Envoys.
     pub fn new(envoy: &EnvoySettings, state: Shared, collector: Arc<Collector>) -> Self {
-        Self { wasm: envoy.wasm.clone(), path: envoy.publish.clone(), state, collector }
+        let (resource, _) = watch::channel(None);
+        Self { wasm: envoy.wasm.clone(), path: envoy.publish.clone(), resource, state, collector }
+    }
+
+    /// Serves what this publisher publishes, for ever.
+    pub fn serve(&self, server: discovery::Server) -> impl Future<Output = ()> + use<> {
+        server.run(self.resource.subscribe())
     }
 
     /// Envoy refuses to start without its file, so a filter that refuses everything stands in until the first
@@ -68,7 +80,7 @@ impl Publisher {
         if self.path.exists() {
             return Ok(());
         }
-        file::replace(&self.path, ecds::closed(&self.wasm).as_bytes())
+        file::replace(&self.path, Filter::closed(&self.wasm).file().as_bytes())
     }
 
     /// Publishes whatever is newest, for ever.
@@ -104,9 +116,10 @@ impl Publisher {
     /// Whether the file was written.
     fn publish(&self, publication: &Publication) -> bool {
         let generation = publication.rules.generation;
-        let text = ecds::resource(&self.wasm, publication);
+        let filter = Filter::new(&self.wasm, publication);
         self.state.lock().proxies.iter_mut().for_each(|proxy| proxy.pushing(generation));
-        match file::replace(&self.path, text.as_bytes()) {
+        self.offer(generation, &filter);
+        match file::replace(&self.path, filter.file().as_bytes()) {
             Ok(()) => {
                 info!(generation, path = %self.path.display(), "rules published");
                 self.state.lock().publish_error = None;
@@ -122,6 +135,18 @@ impl Publisher {
                 false
             }
         }
+    }
+
+    /// Makes it what streams are to be sent. The same generation is not offered twice.
+    fn offer(&self, generation: u64, filter: &Filter<'_>) {
+        let version = generation.to_string();
+        self.resource.send_if_modified(|current| {
+            let is_new = current.as_ref().is_none_or(|current| current.version != version);
+            if is_new {
+                *current = Some(Arc::new(Resource { version, message: filter.message() }));
+            }
+            is_new
+        });
     }
 
     /// Asks often until every proxy has answered for the push.

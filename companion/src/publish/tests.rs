@@ -2,9 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use envoy_types::pb::envoy::config::core::v3::{TypedExtensionConfig, async_data_source, data_source};
+use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
+use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config;
+use envoy_types::pb::google::protobuf::{Any, StringValue};
 use farebox_core::metrics::HostSeries;
 use farebox_core::rules::{self, RuleSet};
-use serde_json::Value;
+use prost::{Message, Name};
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -49,6 +54,7 @@ async fn stage() -> Stage {
     let settings = EnvoySettings {
         wasm: "/filter.wasm".into(),
         publish: path.clone(),
+        discovery: None,
         proxies,
         names: Vec::new(),
         scrape_interval: Duration::from_secs(5),
@@ -75,7 +81,7 @@ fn configuration(path: &Path) -> (Value, String) {
 
 #[test]
 fn the_resource_is_the_one_envoy_discovers() {
-    let text = ecds::resource("/filter.wasm", &publication(9, &["a"]));
+    let text = Filter::new("/filter.wasm", &publication(9, &["a"])).file();
     let file: Value = serde_json::from_str(&text).unwrap();
     let resource = &file["resources"][0];
     assert_eq!(resource["@type"], "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
@@ -93,6 +99,74 @@ fn the_resource_is_the_one_envoy_discovers() {
     assert_eq!(config["vm_config"]["configuration"]["value"], "gc-3");
     let pushed = RuleSet::from_json(config["configuration"]["value"].as_str().unwrap().as_bytes()).unwrap();
     assert_eq!(pushed.generation, 9);
+}
+
+fn unpack<M: Message + Name + Default>(any: &Any) -> M {
+    assert_eq!(any.type_url, M::type_url());
+    M::decode(&*any.value).unwrap()
+}
+
+/// The message in the form of the file.
+fn as_in_the_file(message: &Any) -> Value {
+    let text = |any: &Any| {
+        let value = unpack::<StringValue>(any).value;
+        json!({"@type": any.type_url, "value": value})
+    };
+    let resource: TypedExtensionConfig = unpack(message);
+    let typed = resource.typed_config.unwrap();
+    let filter = unpack::<Wasm>(&typed).config.unwrap();
+    let failure_policy = filter.failure_policy().as_str_name();
+    let plugin_config::Vm::VmConfig(vm) = filter.vm.unwrap();
+    let Some(async_data_source::Specifier::Local(local)) = vm.code.unwrap().specifier else { panic!() };
+    let Some(data_source::Specifier::Filename(filename)) = local.specifier else { panic!() };
+    json!({"resources": [{
+        "@type": message.type_url,
+        "name": resource.name,
+        "typed_config": {"@type": typed.type_url, "config": {
+            "name": filter.name,
+            "root_id": filter.root_id,
+            "failure_policy": failure_policy,
+            "vm_config": {
+                "vm_id": vm.vm_id,
+                "runtime": vm.runtime,
+                "configuration": text(&vm.configuration.unwrap()),
+                "code": {"local": {"filename": filename}},
+            },
+            "configuration": text(&filter.configuration.unwrap()),
+        }},
+    }]})
+}
+
+#[test]
+fn the_message_says_what_the_file_says() {
+    let publication = publication(9, &["a", "b"]);
+    for filter in [Filter::new("/filter.wasm", &publication), Filter::closed("/filter.wasm")] {
+        let file: Value = serde_json::from_str(&filter.file()).unwrap();
+        assert_eq!(as_in_the_file(&filter.message()), file);
+    }
+}
+
+#[tokio::test]
+async fn a_publication_is_offered_once_even_if_its_file_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = EnvoySettings {
+        wasm: "/filter.wasm".into(),
+        publish: folder.path().join("missing/filter.yaml"),
+        discovery: None,
+        proxies: Vec::new(),
+        scrape_interval: Duration::from_secs(5),
+    };
+    let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
+    let collector = Arc::new(Collector::new(Vec::new(), state.clone()).unwrap());
+    let publisher = Publisher::new(&settings, state, collector);
+    let mut current = publisher.resource.subscribe();
+    assert_eq!(*current.borrow_and_update(), None);
+    let publication = publication(9, &["a"]);
+    assert!(!publisher.publish(&publication));
+    let message = Filter::new("/filter.wasm", &publication).message();
+    assert_eq!(*current.borrow_and_update().clone().unwrap(), Resource { version: "9".into(), message });
+    assert!(!publisher.publish(&publication));
+    assert!(!current.has_changed().unwrap());
 }
 
 #[test]
@@ -113,7 +187,7 @@ fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
     let v1_kinds = BTreeSet::from(["eip155:84532".to_owned()]);
     let rules = snapshot.push(1, &rules::Settings::default(), &endpoint, &births, &v1_kinds);
     let publication = Publication { rules: Arc::new(rules), swept: 0 };
-    let rendered = ecds::resource("/usr/share/farebox/farebox-envoy.wasm", &publication);
+    let rendered = Filter::new("/usr/share/farebox/farebox-envoy.wasm", &publication).file();
     assert_eq!(std::fs::read_to_string(folder.join("filter.yaml")).unwrap(), rendered);
 }
 
@@ -122,9 +196,10 @@ fn what_was_published_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("filter.yaml");
     assert_eq!(last_published(&path), None);
-    file::replace(&path, ecds::closed("/filter.wasm").as_bytes()).unwrap();
+    file::replace(&path, Filter::closed("/filter.wasm").file().as_bytes()).unwrap();
     assert_eq!(last_published(&path), None);
-    file::replace(&path, ecds::resource("/filter.wasm", &publication(9, &["a", "b"])).as_bytes()).unwrap();
+    file::replace(&path, Filter::new("/filter.wasm", &publication(9, &["a", "b"])).file().as_bytes())
+        .unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5), (tuple("ns", "b", 0), 9)]);
     assert_eq!(last_published(&path), Some(Published { generation: 9, births, swept: 3 }));
 }
@@ -154,6 +229,7 @@ async fn before_the_first_rules_a_closed_filter_stands_in_and_is_never_put_back(
     let settings = EnvoySettings {
         wasm: "/filter.wasm".into(),
         publish: stage.path.clone(),
+        discovery: None,
         proxies: Vec::new(),
         names: Vec::new(),
         scrape_interval: Duration::from_secs(5),

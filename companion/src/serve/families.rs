@@ -12,6 +12,7 @@ use farebox_core::rules::{Gate, Tuple};
 
 use crate::aggregate::{CallTotals, DropReason, Totals, TupleTotals};
 use crate::publish::ProxyState;
+use crate::publish::discovery::Node;
 use crate::state::{ReloadResult, State};
 
 /// A family as it is exposed.
@@ -79,6 +80,8 @@ fn samples(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Samp
         | Family::ProxyUp
         | Family::ProxyConfigGeneration
         | Family::ProxiesConnected => proxies(family, &state.proxies, now),
+        Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
+        Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
             .map(|reason| {
                 Sample::new(vec![label("reason", reason.as_str())], state.aggregate.dropped(reason))
@@ -244,4 +247,10 @@ fn proxies(family: Family, proxies: &[ProxyState], now: u64) -> Vec<Sample> {
     let sample =
         |(instance, value): (&str, u64)| Sample::new(vec![PROXY, owned("proxy_instance", instance)], value);
     values.into_iter().map(sample).collect()
+}
+
+/// One counter per proxy that gets its rules over gRPC.
+fn pushes(state: &State, now: u64, count: fn(&Node) -> u64) -> Vec<Sample> {
+    let nodes = state.discovery.nodes(now);
+    nodes.map(|(name, node)| Sample::new(vec![PROXY, owned("proxy_instance", name)], count(node))).collect()
 }

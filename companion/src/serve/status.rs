@@ -4,6 +4,7 @@ use farebox_core::rules::{Finding, Severity, Skipped};
 use serde_json::{Value, json};
 
 use crate::publish::ProxyState;
+use crate::publish::discovery::Node;
 use crate::state::{Attempt, State};
 
 /// The document of a state.
@@ -34,6 +35,10 @@ pub(super) fn of(state: &State, now: u64) -> Value {
             "last_error": state.facilitator.last_error,
         },
         "proxies": state.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
+        "discovery": state.discovery.address.map(|address| json!({
+            "listen": address,
+            "proxies": state.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),
+        })),
     })
 }
 
@@ -84,5 +89,20 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
         "refusals": proxy.refusals(),
         "last_report": proxy.last_report,
         "last_error": proxy.last_error,
+    })
+}
+
+/// A proxy that gets its rules over gRPC. Versions are generations.
+fn node(name: &str, node: &Node) -> Value {
+    json!({
+        "node": name,
+        "connected_since": node.connected_since,
+        "sent": node.sent,
+        "acknowledged": node.acknowledged,
+        "refused": node.refusal.as_ref().map(|refusal| json!({
+            "version": refusal.version,
+            "message": refusal.message,
+            "at": refusal.at,
+        })),
     })
 }

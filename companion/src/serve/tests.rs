@@ -14,6 +14,7 @@ use super::parser::{Read, parse};
 use super::*;
 use crate::aggregate::{Aggregate, Keys};
 use crate::publish::ProxyState;
+use crate::publish::discovery::Discovery;
 use crate::settings::Proxy;
 use crate::state::{Active, Attempt, FacilitatorState, ReloadResult, State as Companion};
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
@@ -63,6 +64,7 @@ fn companion() -> Companion {
         loaded_at: Some(76),
         last_error: None,
     };
+    state.discovery = Discovery::with_answers("e0", unix_seconds());
     state
 }
 
@@ -153,6 +155,9 @@ fn values_are_exact() {
         [("envoy,e0".to_owned(), "1".to_owned())].into()
     );
     assert_eq!(of("proxies_connected", &["proxy"])["envoy"], "1");
+    let proxy = &["proxy", "proxy_instance"];
+    assert_eq!(of("proxy_pushes_acknowledged_total", proxy)["envoy,e0"], "2");
+    assert_eq!(of("proxy_pushes_refused_total", proxy)["envoy,e0"], "1");
     assert_eq!(of("reports_dropped_total", &["reason"])["pruned"], "0");
 }
 
@@ -385,5 +390,14 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
     assert_eq!(status["facilitator"]["ready"], true);
     assert_eq!(status["proxies"][0]["generation_confirmed"], 1000);
     assert_eq!(status["proxies"][1]["connected"], false);
+    assert_eq!(status["discovery"]["listen"], "127.0.0.1:9403");
+    let node = &status["discovery"]["proxies"][0];
+    assert_eq!(
+        (&node["node"], &node["sent"], &node["acknowledged"]),
+        (&"e0".into(), &"12".into(), &"11".into())
+    );
+    assert_eq!(node["refused"]["version"], "12");
+    assert_eq!(node["refused"]["message"], "no such filter");
+    assert!(node["connected_since"].as_u64().unwrap() > 1_700_000_000);
     assert!(status["started_at"].as_u64().unwrap() > 1_700_000_000);
 }

@@ -60,8 +60,27 @@ pub(super) struct Relay {
 pub(super) struct Envoy {
     pub(super) wasm: Option<String>,
     pub(super) publish: Option<PathBuf>,
+    pub(super) discovery: Option<Discovery>,
     pub(super) proxies: Vec<Proxy>,
     pub(super) scrape_interval: Option<Span>,
+}
+
+/// `envoy.discovery:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Discovery {
+    pub(super) listen: Option<String>,
+    pub(super) allow_plaintext: bool,
+    pub(super) tls: Option<Tls>,
+}
+
+/// `envoy.discovery.tls:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Tls {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) client_ca: Option<PathBuf>,
 }
 
 /// An entry of `envoy.proxies`.
@@ -90,7 +109,15 @@ impl SettingsFile {
         let anchor = |path: &mut PathBuf| *path = folder.join(&path);
         file.pricing.as_mut().map(anchor);
         file.relay.credential.as_mut().map(anchor);
-        file.envoy.as_mut().and_then(|envoy| envoy.publish.as_mut()).map(anchor);
+        if let Some(envoy) = &mut file.envoy {
+            envoy.publish.as_mut().map(anchor);
+            if let Some(tls) = envoy.discovery.as_mut().and_then(|discovery| discovery.tls.as_mut()) {
+                [&mut tls.certificate, &mut tls.key, &mut tls.client_ca]
+                    .into_iter()
+                    .flatten()
+                    .for_each(anchor);
+            }
+        }
         Ok(file)
     }
 

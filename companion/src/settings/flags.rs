@@ -43,7 +43,35 @@ pub struct Flags {
     /// The file Envoy discovers its filter configuration from.
     #[arg(long, value_name = "FILE")]
     pub envoy_publish: Option<PathBuf>,
+    /// Serving rules over gRPC.
+    #[command(flatten)]
+    pub discovery: Discovery,
     /// An Envoy to read statistics from; repeatable, replaces the list of the settings file.
     #[arg(long = "proxy", value_name = "NAME=URL")]
     pub proxies: Vec<String>,
+}
+
+/// Serving rules over gRPC.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct Discovery {
+    /// Address to serve rules on over gRPC, besides the file; plain text on the loopback interface only.
+    #[arg(id = "discovery-listen", long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Certificate chain of the gRPC server, PEM.
+    #[arg(id = "discovery-certificate", long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// Private key of that certificate, PEM.
+    #[arg(id = "discovery-key", long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Authorities that sign the proxies' certificates, PEM; a proxy without such a certificate is refused.
+    #[arg(id = "discovery-client-ca", long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }

@@ -1,6 +1,7 @@
 //! What the operator set: `farebox.yaml`, overridden by flags. Separate from the pricing file, which says
 //! what is sold; this says how the companion runs.
 
+mod discovery;
 mod facilitator;
 mod file;
 mod flags;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use farebox_core::rules;
 
+pub use discovery::{DiscoverySettings, TlsSettings};
 pub use facilitator::FacilitatorSettings;
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
@@ -45,8 +47,10 @@ pub struct Settings {
 pub struct EnvoySettings {
     /// Path of the filter's wasm file, as Envoy sees it.
     pub wasm: String,
-    /// The file Envoy discovers its filter configuration from.
+    /// The file Envoy discovers its filter configuration from. The companion reads it back when it starts.
     pub publish: PathBuf,
+    /// Where rules are served over gRPC besides.
+    pub discovery: Option<DiscoverySettings>,
     /// The Envoys listed one by one, in the order of the file.
     pub proxies: Vec<Proxy>,
     /// Names that stand for further Envoys.
@@ -84,7 +88,13 @@ impl Settings {
             relay: (facilitator.settlement == Settlement::Relay).then_some(relay),
             facilitator,
             filter: check_filter(file.filter)?,
-            envoy: resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.proxies)?,
+            envoy: resolve_envoy(
+                file.envoy,
+                flags.envoy_wasm,
+                flags.envoy_publish,
+                flags.discovery,
+                flags.proxies,
+            )?,
         })
     }
 
@@ -134,9 +144,10 @@ fn resolve_envoy(
     file: Option<file::Envoy>,
     wasm: Option<String>,
     publish: Option<PathBuf>,
+    discovery: flags::Discovery,
     proxies: Vec<String>,
 ) -> Result<Option<EnvoySettings>, SettingsError> {
-    if file.is_none() && wasm.is_none() && publish.is_none() && proxies.is_empty() {
+    if file.is_none() && wasm.is_none() && publish.is_none() && discovery.is_empty() && proxies.is_empty() {
         return Ok(None);
     }
     let missing = |what| SettingsError(format!("{what} is missing: without it nothing reaches Envoy"));
@@ -150,6 +161,7 @@ fn resolve_envoy(
     Ok(Some(EnvoySettings {
         wasm: wasm.or(file.wasm).ok_or_else(|| missing("envoy.wasm (or --envoy-wasm)"))?,
         publish: publish.or(file.publish).ok_or_else(|| missing("envoy.publish (or --envoy-publish)"))?,
+        discovery: DiscoverySettings::resolve(file.discovery, discovery)?,
         proxies,
         names,
         scrape_interval,

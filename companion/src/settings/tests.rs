@@ -197,3 +197,92 @@ fn the_facilitator_named_to_buyers_is_not_a_setting() {
     let error = resolve("filter: {publicFacilitator: 'https://x'}").unwrap_err();
     assert!(error.starts_with("filter.publicFacilitator: "), "{error}");
 }
+
+fn discovery(text: &str) -> Result<Option<DiscoverySettings>, String> {
+    resolve(&format!("envoy: {{wasm: a, publish: b, discovery: {text}}}"))
+        .map(|settings| settings.envoy.unwrap().discovery)
+}
+
+#[test]
+fn rules_are_served_over_grpc_only_where_that_is_set() {
+    assert_eq!(resolve("envoy: {wasm: a, publish: b}").unwrap().envoy.unwrap().discovery, None);
+    let listen = "127.0.0.1:9403".parse().unwrap();
+    assert_eq!(discovery("{listen: '127.0.0.1:9403'}"), Ok(Some(DiscoverySettings { listen, tls: None })));
+    assert_eq!(
+        discovery("{}"),
+        Err("envoy.discovery.listen (or --discovery-listen) is missing: without it no proxy can connect"
+            .into())
+    );
+    assert!(discovery("{listen: nowhere}").unwrap_err().starts_with("envoy.discovery.listen: `nowhere`"));
+}
+
+#[test]
+fn the_channel_of_the_shipped_example_is_valid_once_it_is_uncommented() {
+    let uncommented = |line: &str| {
+        let section = line.starts_with("  # discovery:") || line.starts_with("  #   ");
+        if section { line.replacen("# ", "", 1) } else { line.to_owned() }
+    };
+    let example = include_str!("../../farebox.example.yaml");
+    let text = example.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+    let tls = TlsSettings {
+        certificate: "/etc/farebox/tls/server.pem".into(),
+        key: "/etc/farebox/tls/server.key".into(),
+        client_ca: Some("/etc/farebox/tls/ca.pem".into()),
+    };
+    let expected = DiscoverySettings { listen: "0.0.0.0:9403".parse().unwrap(), tls: Some(tls) };
+    assert_eq!(resolve(&text).unwrap().envoy.unwrap().discovery, Some(expected));
+}
+
+#[test]
+fn a_plain_channel_stays_on_the_loopback_interface_unless_it_is_allowed_elsewhere() {
+    let error = discovery("{listen: ':9403'}").unwrap_err();
+    assert!(error.starts_with("envoy.discovery: 0.0.0.0:9403 can be reached from elsewhere"), "{error}");
+    assert!(error.ends_with("or say allowPlaintext: true"), "{error}");
+    assert!(discovery("{listen: ':9403', allowPlaintext: true}").is_ok());
+    assert!(discovery("{listen: '[::1]:9403'}").is_ok());
+    assert!(discovery("{listen: ':9403', tls: {certificate: c, key: k}}").is_ok());
+}
+
+#[test]
+fn a_certificate_needs_its_key() {
+    let missing = |what: &str| Err(format!("{what} is missing: without it no proxy can connect"));
+    let tls = |text: &str| discovery(&format!("{{listen: ':9403', tls: {text}}}")).map(|_| ());
+    assert_eq!(tls("{certificate: c}"), missing("envoy.discovery.tls.key (or --discovery-key)"));
+    assert_eq!(
+        tls("{key: k, clientCa: a}"),
+        missing("envoy.discovery.tls.certificate (or --discovery-certificate)")
+    );
+    assert_eq!(tls("{certificate: c, key: k, clientCa: a}"), Ok(()));
+}
+
+#[test]
+fn flags_of_the_channel_win_over_the_file() {
+    let flags = Flags {
+        route_source: "file".into(),
+        discovery: flags::Discovery {
+            listen: Some("127.0.0.1:1".into()),
+            key: Some("other".into()),
+            ..flags::Discovery::default()
+        },
+        ..Flags::default()
+    };
+    let file = "envoy: {wasm: a, publish: b, discovery: {listen: ':2', tls: {certificate: c, key: k}}}";
+    let found = resolve_with(file, flags).unwrap().envoy.unwrap().discovery.unwrap();
+    assert_eq!(found.listen, "127.0.0.1:1".parse().unwrap());
+    let tls = found.tls.unwrap();
+    assert_eq!((tls.certificate, tls.key), (PathBuf::from("c"), PathBuf::from("other")));
+}
+
+#[test]
+fn paths_of_certificates_start_at_the_settings_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("farebox.yaml");
+    let tls = "tls: {certificate: c.pem, key: k.pem, clientCa: /ca.pem}";
+    std::fs::write(&path, format!("envoy: {{wasm: a, publish: b, discovery: {{listen: ':1', {tls}}}}}"))
+        .unwrap();
+    let flags = Flags { route_source: "file".into(), settings: Some(path), ..Flags::default() };
+    let tls = Settings::load(flags).unwrap().envoy.unwrap().discovery.unwrap().tls.unwrap();
+    assert_eq!(tls.certificate, folder.path().join("c.pem"));
+    assert_eq!(tls.key, folder.path().join("k.pem"));
+    assert_eq!(tls.client_ca, Some(PathBuf::from("/ca.pem")));
+}

@@ -6,6 +6,7 @@
 //! * [`concurrency`]: one payment, one service, across workers and spellings.
 //! * [`clients`]: public clients, our own requirement, streams and large bodies.
 //! * [`reload`]: rules that change under load, break, and go.
+//! * [`discovery`]: rules over gRPC.
 //! * [`facilitator_faults`]: every way a facilitator can fail.
 //! * [`host`]: the ground the filter stands on: timeouts, and VMs that are replaced.
 //! * [`hostile_input`]: what strangers send.
@@ -19,6 +20,7 @@ mod clients;
 mod common;
 mod concurrency;
 mod crashes;
+mod discovery;
 mod facilitator_faults;
 mod host;
 mod hostile_input;

@@ -141,15 +141,15 @@ fn lead_to(cluster: &mut Value, url: &str, authorities: Option<&PathBuf>) -> Res
     Ok(())
 }
 
-fn endpoint(cluster: &mut Value) -> Result<&mut Value> {
+pub(super) fn endpoint(cluster: &mut Value) -> Result<&mut Value> {
     at(cluster, "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address")
 }
 
-fn list<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Vec<Value>> {
+pub(super) fn list<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Vec<Value>> {
     at(value, pointer)?.as_array_mut().with_context(|| format!("{pointer} of the bootstrap is not a list"))
 }
 
-fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
+pub(super) fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
     value.pointer_mut(pointer).with_context(|| format!("the bootstrap has no {pointer}"))
 }
 

@@ -4,6 +4,7 @@
 //! A stack stops with its owner: when it is dropped, and when a signal ends the process.
 
 pub(crate) mod bootstrap;
+mod grpc;
 mod guard;
 mod options;
 mod port;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use crate::origin::Origin;
 use crate::{http, paths, tools};
 
+pub use grpc::{GrpcDiscovery, ProxyCertificate};
 pub use options::{Facilitator, Options, Pricing};
 pub use port::Port;
 pub use process::Process;

@@ -2,13 +2,13 @@
 //! what is broken changes nothing, and whoever restarts picks up where it was.
 
 mod broken;
-mod buyer;
+pub(crate) mod buyer;
 mod late;
 mod load;
-mod metrics;
-mod pricing;
+pub(crate) mod metrics;
+pub(crate) mod pricing;
 mod removal;
 mod restart;
-mod stage;
+pub(crate) mod stage;
 mod stream;
 mod terms;

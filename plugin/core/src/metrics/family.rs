@@ -50,12 +50,14 @@ pub enum Family {
     ProxyUp,
     ProxyConfigGeneration,
     ProxiesConnected,
+    ProxyPushesAcknowledgedTotal,
+    ProxyPushesRefusedTotal,
     ReportsDroppedTotal,
 }
 
 impl Family {
     /// Every family, in exposition order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::RequestsTotal,
         Self::PaymentRequiredTotal,
         Self::PaymentVerifiedTotal,
@@ -83,6 +85,8 @@ impl Family {
         Self::ProxyUp,
         Self::ProxyConfigGeneration,
         Self::ProxiesConnected,
+        Self::ProxyPushesAcknowledgedTotal,
+        Self::ProxyPushesRefusedTotal,
         Self::ReportsDroppedTotal,
     ];
     /// Full name with [`PREFIX`].
@@ -119,6 +123,8 @@ impl Family {
             Self::ProxyUp => "obol_x402_verifier_proxy_up",
             Self::ProxyConfigGeneration => "obol_x402_verifier_proxy_config_generation",
             Self::ProxiesConnected => "obol_x402_verifier_proxies_connected",
+            Self::ProxyPushesAcknowledgedTotal => "obol_x402_verifier_proxy_pushes_acknowledged_total",
+            Self::ProxyPushesRefusedTotal => "obol_x402_verifier_proxy_pushes_refused_total",
             Self::ReportsDroppedTotal => "obol_x402_verifier_reports_dropped_total",
         }
     }
@@ -167,6 +173,10 @@ impl Family {
             Self::ProxyUp => "Whether the last reading of a proxy instance succeeded.",
             Self::ProxyConfigGeneration => "Configuration generation a proxy instance enforces.",
             Self::ProxiesConnected => "Proxy instances that reported within the last 60 seconds.",
+            Self::ProxyPushesAcknowledgedTotal => {
+                "Configurations pushed over gRPC that a proxy instance acknowledged."
+            }
+            Self::ProxyPushesRefusedTotal => "Configurations pushed over gRPC that a proxy instance refused.",
             Self::ReportsDroppedTotal => "Metric values refused by the companion.",
         }
     }
@@ -227,9 +237,11 @@ impl Family {
             Self::SkippedOffers => &["scope", "reason"],
             Self::ConfigLastReloadSuccessful | Self::ConfigLastReloadSuccessTimestampSeconds => &["source"],
             Self::ConfigReloadsTotal => &["source", "result"],
-            Self::ProxyLastReportTimestampSeconds | Self::ProxyUp | Self::ProxyConfigGeneration => {
-                &["proxy", "proxy_instance"]
-            }
+            Self::ProxyLastReportTimestampSeconds
+            | Self::ProxyUp
+            | Self::ProxyConfigGeneration
+            | Self::ProxyPushesAcknowledgedTotal
+            | Self::ProxyPushesRefusedTotal => &["proxy", "proxy_instance"],
             Self::ProxiesConnected => &["proxy"],
             _ => &[],
         }
@@ -290,7 +302,7 @@ mod tests {
                 assert!(!["route", "instance", "job", "pod"].contains(label));
             }
         }
-        assert_eq!(names.len(), 28);
+        assert_eq!(names.len(), 30);
         assert_eq!(Family::ALL.into_iter().filter(|f| f.is_tuple()).count(), 14);
         assert_eq!(Family::ALL.into_iter().filter(|f| f.is_offer()).count(), 2);
     }

@@ -1,0 +1,289 @@
+//! The service: streams of both variants, each carried by a [`Subscription`].
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::{Node, TypedExtensionConfig};
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as Named,
+};
+use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_server::{
+    ExtensionConfigDiscoveryService, ExtensionConfigDiscoveryServiceServer,
+};
+use futures_util::{Stream, stream};
+use prost::Name;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{error, info};
+
+use super::super::ecds::NAME;
+use super::subscription::{Subscription, Verdict};
+use super::{Current, Resource};
+use crate::state::{Shared, unix_seconds};
+
+/// Streams of all proxies together.
+const MAX_STREAMS: usize = 1000;
+/// Longest request. The node that proxies present lists every extension they have, which is 61 kB.
+const MAX_REQUEST: usize = 1024 * 1024;
+/// How long a new stream may keep silent about what it wants.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct Service {
+    current: Current,
+    state: Shared,
+    streams: Arc<Semaphore>,
+}
+
+/// One variant of the protocol.
+trait Variant: 'static {
+    type Request: Send + 'static;
+    type Response: Send + 'static;
+
+    /// Who asks, and for what type.
+    fn opening(request: &Self::Request) -> (Option<&Node>, &str);
+    /// Whether the proxy has an earlier version.
+    fn holds_some(request: &Self::Request) -> bool;
+    fn hear(subscription: &mut Subscription, request: &Self::Request) -> Option<Verdict>;
+    fn response(resource: &Resource, nonce: String) -> Self::Response;
+}
+
+/// Each request and response tells all.
+struct StateOfTheWorld;
+
+/// Each request and response tells what changed.
+struct Incremental;
+
+/// A stream of responses, and all it needs.
+struct Conversation<V: Variant> {
+    requests: Streaming<V::Request>,
+    current: Current,
+    subscription: Subscription,
+    state: Shared,
+    /// From the first request on.
+    presence: Option<Presence>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The stream's part in what is known of its proxy; ends with it.
+struct Presence {
+    name: String,
+    state: Shared,
+}
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service of the current resource.
+pub(super) fn new(current: Current, state: Shared) -> ExtensionConfigDiscoveryServiceServer<Service> {
+    let service = Service { current, state, streams: Arc::new(Semaphore::new(MAX_STREAMS)) };
+    ExtensionConfigDiscoveryServiceServer::new(service).max_decoding_message_size(MAX_REQUEST)
+}
+
+// === impl Service ===
+
+#[tonic::async_trait]
+impl ExtensionConfigDiscoveryService for Service {
+    type StreamExtensionConfigsStream = Responses<DiscoveryResponse>;
+    type DeltaExtensionConfigsStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn stream_extension_configs(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamExtensionConfigsStream>, Status> {
+        self.converse::<StateOfTheWorld>(request)
+    }
+
+    async fn delta_extension_configs(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaExtensionConfigsStream>, Status> {
+        self.converse::<Incremental>(request)
+    }
+
+    async fn fetch_extension_configs(
+        &self,
+        _: Request<DiscoveryRequest>,
+    ) -> Result<Response<DiscoveryResponse>, Status> {
+        Err(Status::unimplemented("rules are streamed: use api_type GRPC or DELTA_GRPC"))
+    }
+}
+
+impl Service {
+    fn converse<V: Variant>(
+        &self,
+        request: Request<Streaming<V::Request>>,
+    ) -> Result<Response<Responses<V::Response>>, Status> {
+        let permit = self.streams.clone().try_acquire_owned();
+        let conversation = Conversation::<V> {
+            requests: request.into_inner(),
+            current: self.current.clone(),
+            subscription: Subscription::default(),
+            state: self.state.clone(),
+            presence: None,
+            _permit: permit
+                .map_err(|_| Status::resource_exhausted(format!("{MAX_STREAMS} streams are open already")))?,
+        };
+        // Driven by its reader: a reader that is gone takes the conversation along.
+        let responses = stream::unfold(Some(conversation), async |conversation| {
+            let mut conversation = conversation?;
+            match conversation.next().await {
+                Ok(Some(response)) => Some((Ok(response), Some(conversation))),
+                Ok(None) => None,
+                Err(status) => Some((Err(status), None)),
+            }
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+// === impl Conversation ===
+
+impl<V: Variant> Conversation<V> {
+    /// The next response; `None` once the proxy is done.
+    async fn next(&mut self) -> Result<Option<V::Response>, Status> {
+        if self.presence.is_none() {
+            let first = tokio::time::timeout(FIRST_REQUEST, self.requests.message()).await;
+            let first = first.map_err(|_| Status::deadline_exceeded("nothing was asked for"))?;
+            let Some(request) = first? else { return Ok(None) };
+            self.hear(&request)?;
+        }
+        loop {
+            let resource = self.current.borrow_and_update().clone();
+            if let Some(resource) = resource
+                && let Some(nonce) = self.subscription.due(&resource.version)
+            {
+                if let Some(presence) = &self.presence {
+                    self.state.lock().discovery.sent(&presence.name, &resource.version);
+                }
+                return Ok(Some(V::response(&resource, nonce)));
+            }
+            tokio::select! {
+                request = self.requests.message() => match request? {
+                    Some(request) => self.hear(&request)?,
+                    None => return Ok(None),
+                },
+                changed = self.current.changed() => {
+                    changed.map_err(|_| Status::unavailable("the companion is stopping"))?;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, request: &V::Request) -> Result<(), Status> {
+        let (node, type_url) = V::opening(request);
+        let known = TypedExtensionConfig::type_url();
+        // The service has one type, so it may go without saying.
+        if !type_url.is_empty() && type_url != known {
+            return Err(Status::invalid_argument(format!("only {known} is served, not `{type_url}`")));
+        }
+        let is_first = self.presence.is_none();
+        let presence = self.presence.get_or_insert_with(|| {
+            let id = node.map_or("", |node| node.id.as_str());
+            Presence::begin(id, &self.state)
+        });
+        let name = &presence.name;
+        let verdict = V::hear(&mut self.subscription, request);
+        let mut state = self.state.lock();
+        // A proxy that has an earlier version has not lost what made it refuse this one.
+        if is_first
+            && V::holds_some(request)
+            && let Some(version) = state.discovery.refused_by(name)
+        {
+            self.subscription.has_refused(version);
+        }
+        let Some(verdict) = verdict else { return Ok(()) };
+        match &verdict {
+            Verdict::Acknowledged(version) => info!(proxy = name, version, "push acknowledged"),
+            Verdict::Refused(version, message) => error!(
+                proxy = name,
+                version,
+                "push refused, the proxy keeps what it has; its own log has the reason: {message:.500}"
+            ),
+        }
+        state.discovery.answered(name, verdict, unix_seconds());
+        Ok(())
+    }
+}
+
+// === impl Presence ===
+
+impl Presence {
+    fn begin(id: &str, state: &Shared) -> Self {
+        let name = state.lock().discovery.opened(id, unix_seconds());
+        info!(proxy = name, "connected for rules");
+        Self { name, state: state.clone() }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        info!(proxy = self.name, "no longer connected for rules");
+        self.state.lock().discovery.closed(&self.name, unix_seconds());
+    }
+}
+
+// === impl StateOfTheWorld ===
+
+impl Variant for StateOfTheWorld {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn opening(request: &DiscoveryRequest) -> (Option<&Node>, &str) {
+        (request.node.as_ref(), &request.type_url)
+    }
+
+    fn holds_some(request: &DiscoveryRequest) -> bool {
+        !request.version_info.is_empty()
+    }
+
+    fn hear(subscription: &mut Subscription, request: &DiscoveryRequest) -> Option<Verdict> {
+        subscription.hear(request)
+    }
+
+    fn response(resource: &Resource, nonce: String) -> DiscoveryResponse {
+        DiscoveryResponse {
+            version_info: resource.version.clone(),
+            resources: vec![resource.message.clone()],
+            type_url: TypedExtensionConfig::type_url(),
+            nonce,
+            ..DiscoveryResponse::default()
+        }
+    }
+}
+
+// === impl Incremental ===
+
+impl Variant for Incremental {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+
+    fn opening(request: &DeltaDiscoveryRequest) -> (Option<&Node>, &str) {
+        (request.node.as_ref(), &request.type_url)
+    }
+
+    fn holds_some(request: &DeltaDiscoveryRequest) -> bool {
+        request.initial_resource_versions.contains_key(NAME)
+    }
+
+    fn hear(subscription: &mut Subscription, request: &DeltaDiscoveryRequest) -> Option<Verdict> {
+        subscription.hear_delta(request)
+    }
+
+    fn response(resource: &Resource, nonce: String) -> DeltaDiscoveryResponse {
+        let named = Named {
+            name: NAME.to_owned(),
+            version: resource.version.clone(),
+            resource: Some(resource.message.clone()),
+            ..Named::default()
+        };
+        DeltaDiscoveryResponse {
+            system_version_info: resource.version.clone(),
+            resources: vec![named],
+            type_url: TypedExtensionConfig::type_url(),
+            nonce,
+            ..DeltaDiscoveryResponse::default()
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A client of the published types against the server, in this process.
+
+mod delta;
+mod tls;
+mod world;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::Node as Identity;
+use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_client::ExtensionConfigDiscoveryServiceClient;
+use envoy_types::pb::google::rpc::Status as Detail;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+use super::*;
+use crate::aggregate::Aggregate;
+use crate::settings::TlsSettings;
+use crate::state::{State, unix_seconds};
+
+type Client = ExtensionConfigDiscoveryServiceClient<Channel>;
+
+const TYPE: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+/// Time in which nothing happens that should not.
+const QUIET: Duration = Duration::from_millis(200);
+/// Time in which everything happens that should.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server and the publisher's end of it.
+struct Stage {
+    address: SocketAddr,
+    state: Shared,
+    resource: watch::Sender<Option<Arc<Resource>>>,
+    server: JoinHandle<()>,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        Self::with(None).await.unwrap()
+    }
+
+    async fn with(tls: Option<TlsSettings>) -> anyhow::Result<Self> {
+        let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
+        let settings = DiscoverySettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), tls };
+        let server = Server::bind(&settings, state.clone()).await?;
+        let address = server.address()?;
+        let (resource, current) = watch::channel(None);
+        Ok(Self { address, state, resource, server: tokio::spawn(server.run(current)) })
+    }
+
+    fn publish(&self, version: &str) {
+        let message = Any { type_url: TYPE.to_owned(), value: version.as_bytes().to_vec() };
+        self.resource.send_replace(Some(Arc::new(Resource { version: version.to_owned(), message })));
+    }
+
+    async fn client(&self) -> Client {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        Client::new(endpoint.connect().await.unwrap())
+    }
+
+    /// What is known of a proxy.
+    fn node(&self, name: &str) -> Node {
+        let state = self.state.lock();
+        let found = state.discovery.nodes(unix_seconds()).find(|(known, _)| *known == name);
+        found.unwrap_or_else(|| panic!("{name} is not known")).1.clone()
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Node) -> bool) {
+        crate::testing::eventually(what, || holds(&self.node("proxy"))).await;
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// One open stream.
+struct Talk<Q, R> {
+    requests: mpsc::Sender<Q>,
+    responses: tonic::Streaming<R>,
+}
+
+impl<Q, R> Talk<Q, R> {
+    async fn say(&self, request: Q) {
+        self.requests.send(request).await.unwrap();
+    }
+
+    async fn next(&mut self) -> R {
+        let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
+        next.expect("a response in time").expect("no error").expect("no end")
+    }
+
+    async fn status(&mut self) -> tonic::Status {
+        let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
+        next.expect("an end in time").err().expect("an error")
+    }
+
+    async fn hears_nothing(&mut self) {
+        let next = tokio::time::timeout(QUIET, self.responses.message()).await;
+        assert!(next.is_err(), "something was sent");
+    }
+}
+
+/// The client's end of a stream of requests.
+fn requests<Q: Send + 'static>() -> (mpsc::Sender<Q>, impl futures_util::Stream<Item = Q> + Send) {
+    let (sender, receiver) = mpsc::channel(8);
+    let receiver = futures_util::stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Q>| {
+        let request = receiver.recv().await?;
+        Some((request, receiver))
+    });
+    (sender, receiver)
+}
+
+fn identity(id: &str) -> Option<Identity> {
+    Some(Identity { id: id.to_owned(), cluster: "farebox".to_owned(), ..Identity::default() })
+}
+
+/// What Envoy says of a configuration it cannot use.
+fn refusal() -> Option<Detail> {
+    Some(Detail { code: 13, message: "Unable to create Wasm plugin farebox".to_owned(), ..Detail::default() })
+}

@@ -1,0 +1,160 @@
+//! The channel between companion and proxy, plain or with certificates of the test's own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use xtask::stack::{GrpcDiscovery, Options, Port, ProxyCertificate};
+
+/// Where and how rules are served.
+pub(crate) struct Channel {
+    port: Port,
+    api_type: &'static str,
+    certificates: Option<tempfile::TempDir>,
+    wire: Option<Wire>,
+}
+
+/// A wire between proxy and companion, which can be cut.
+struct Wire {
+    address: SocketAddr,
+    cut: watch::Sender<()>,
+    connections: Arc<AtomicUsize>,
+}
+
+// === impl Channel ===
+
+impl Channel {
+    /// In plain text.
+    pub(crate) fn plain(api_type: &'static str) -> Self {
+        Self { port: Port::take().unwrap(), api_type, certificates: None, wire: None }
+    }
+
+    /// In plain text over a wire that can be cut.
+    pub(crate) async fn wired(api_type: &'static str) -> Self {
+        let channel = Self::plain(api_type);
+        Self { wire: Some(Wire::to(channel.address()).await), ..channel }
+    }
+
+    /// Cuts every connection of the proxy. It may make new ones.
+    pub(crate) fn cut(&self) {
+        self.wire.as_ref().expect("the channel has a wire").cut.send_replace(());
+    }
+
+    /// How many connections the proxy has made.
+    pub(crate) fn connections(&self) -> usize {
+        self.wire.as_ref().expect("the channel has a wire").connections.load(Ordering::SeqCst)
+    }
+
+    /// With TLS in which each side checks the other.
+    pub(crate) fn encrypted(api_type: &'static str) -> Self {
+        Self { certificates: Some(certificates()), ..Self::plain(api_type) }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        self.certificates.as_ref().map(|folder| folder.path().join(name))
+    }
+
+    /// A stack with these prices whose Envoy gets them over this channel, and is read five times a second.
+    pub(crate) fn options(&self, pricing: &str) -> Options {
+        let mut discovery = json!({ "listen": self.address() });
+        if let Some(certificate) = self.file("companion.pem") {
+            discovery["tls"] = json!({
+                "certificate": certificate,
+                "key": self.file("companion.key"),
+                "clientCa": self.file("ca.pem"),
+            });
+        }
+        let source = GrpcDiscovery {
+            companion: self.wire.as_ref().map_or_else(|| self.address(), |wire| wire.address),
+            api_type: self.api_type,
+            tls: self
+                .file("proxy.pem")
+                .zip(self.file("proxy.key"))
+                .zip(self.file("ca.pem"))
+                .map(|((certificate, key), authority)| ProxyCertificate { certificate, key, authority }),
+        };
+        Options {
+            settings: json!({ "envoy": { "scrapeInterval": "200ms", "discovery": discovery } }),
+            tweak: Box::new(move |bootstrap: &mut Value| source.install(bootstrap).unwrap()),
+            ..Options::priced(pricing)
+        }
+    }
+}
+
+// === impl Wire ===
+
+impl Wire {
+    async fn to(companion: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (cut, cuts) = watch::channel(());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut cuts = cuts.clone();
+                cuts.mark_unchanged();
+                tokio::spawn(async move {
+                    // A companion that is away is a connection that ends.
+                    let Ok(mut far) = TcpStream::connect(companion).await else { return };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cuts.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { address, cut, connections }
+    }
+}
+
+/// An authority, and what it signed for both sides.
+fn certificates() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.distinguished_name.push(DnType::CommonName, "authority");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    sign(
+        folder.path(),
+        &authority,
+        "companion",
+        GrpcDiscovery::COMPANION,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    );
+    sign(folder.path(), &authority, "proxy", "envoy-0.test", ExtendedKeyUsagePurpose::ClientAuth);
+    folder
+}
+
+fn sign(
+    folder: &Path,
+    authority: &CertifiedIssuer<'_, KeyPair>,
+    file: &str,
+    name: &str,
+    purpose: ExtendedKeyUsagePurpose,
+) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.extended_key_usages = vec![purpose];
+    // A subject that is its issuer's looks self-signed to Envoy.
+    params.distinguished_name.push(DnType::CommonName, file);
+    let certificate = params.signed_by(&key, authority).unwrap();
+    std::fs::write(folder.join(file).with_extension("pem"), certificate.pem()).unwrap();
+    std::fs::write(folder.join(file).with_extension("key"), key.serialize_pem()).unwrap();
+}

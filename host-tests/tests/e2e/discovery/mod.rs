@@ -1,0 +1,208 @@
+//! Rules over gRPC, in the real Envoy: it boots before anybody serves them, takes each change, goes on while
+//! the companion is away, and says what it took and what it refused.
+
+mod channel;
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use xtask::paths;
+use xtask::stack::{Part, Process, Stack};
+
+use crate::reload::buyer::Buyer;
+use crate::reload::metrics::sum;
+use crate::reload::pricing::{file, free, paid};
+use crate::reload::stage::{BOUND, Stage};
+
+use channel::Channel;
+
+/// `node.id` of the shipped bootstrap.
+const NODE: &str = "envoy-0";
+
+fn prices(price: &str) -> String {
+    file(&[paid("kept", price), free("open")])
+}
+
+/// A stack whose Envoy runs and answers, and whose companion was never there.
+async fn without_companion(channel: &Channel) -> Stack {
+    let mut stack = Stack::prepare(channel.options(&prices("0.001"))).unwrap();
+    stack.start_part(Part::Facilitator).unwrap();
+    stack.start_part(Part::Envoy).unwrap();
+    let answers = async |stack: &Stack| stack.get("/open/api").send().await.is_ok();
+    stack.until("Envoy answers", answers).await.unwrap();
+    stack
+}
+
+/// The only proxy of `discovery` in `/status`.
+async fn node(stack: &Stack) -> Value {
+    let status = stack.status().await.unwrap();
+    let proxies = status["discovery"]["proxies"].as_array().unwrap();
+    assert!(proxies.len() <= 1, "{proxies:?}");
+    proxies.first().cloned().unwrap_or_default()
+}
+
+/// Waits until the proxy has acknowledged the generation in force.
+async fn acknowledged(stage: &Stage) {
+    let is_acknowledged = async || {
+        let generation = stage.stack.status().await.unwrap()["config_generation"].to_string();
+        let node = node(&stage.stack).await;
+        node["acknowledged"] == generation && node["sent"] == generation
+    };
+    stage.until("the rules in force are acknowledged", is_acknowledged).await;
+    let node = node(&stage.stack).await;
+    assert_eq!((&node["node"], &node["refused"]), (&json!(NODE), &Value::Null));
+    assert!(node["connected_since"].is_u64(), "{node}");
+}
+
+async fn pushes(stage: &Stage, answer: &str) -> u128 {
+    let labels = [("proxy", "envoy"), ("proxy_instance", NODE)];
+    sum(&stage.page().await, &format!("proxy_pushes_{answer}_total"), &labels)
+}
+
+/// From the boot without a companion to the companion's second life.
+async fn story(channel: Channel) {
+    let mut stack = without_companion(&channel).await;
+    let buyer = Buyer::new(stack.proxy_url());
+    for path in ["/kept/api", "/open/api", "/elsewhere"] {
+        let reply = buyer.ask(path).await.unwrap();
+        assert_eq!((reply.status, reply.reason().as_deref()), (503, Some("config_not_loaded")), "{path}");
+    }
+
+    stack.start_part(Part::Companion).unwrap();
+    stack.ready().await.map_err(|error| stack.explain(error)).unwrap();
+    let generation = stack.enforced().await.unwrap().unwrap();
+    let mut stage = Stage { stack, generation };
+    let terms = buyer.terms("/kept/api").await.unwrap();
+    assert_eq!(terms["amount"], "1000");
+    assert!(buyer.pay("/kept/api", &terms).await.unwrap().is_settled());
+    assert_eq!(buyer.ask("/open/api").await.unwrap().status, 200);
+    acknowledged(&stage).await;
+    assert_eq!(pushes(&stage, "refused").await, 0);
+
+    // A change is in force, on every worker, within the bound.
+    let before = pushes(&stage, "acknowledged").await;
+    stage.stack.rewrite_pricing(&prices("0.003")).unwrap();
+    let costs = async |buyer: &Buyer| buyer.terms("/kept/api").await.unwrap()["amount"] == "3000";
+    stage.within(BOUND, "the new price is asked", async || costs(&buyer).await).await;
+    stage.reloaded().await;
+    for _ in 0..20 {
+        assert!(costs(&stage.buyer()).await);
+    }
+    acknowledged(&stage).await;
+    assert_eq!(pushes(&stage, "acknowledged").await, before + 1);
+
+    // The rules outlive the companion, and the proxy comes back to the next one.
+    stage.stack.kill_part(Part::Companion);
+    let terms = buyer.terms("/kept/api").await.unwrap();
+    assert_eq!(terms["amount"], "3000");
+    assert!(buyer.pay("/kept/api", &terms).await.unwrap().is_settled());
+    assert_eq!(buyer.ask("/elsewhere").await.unwrap().status, 404);
+    stage.stack.start_part(Part::Companion).unwrap();
+    stage.reloaded().await;
+    stage.stack.ready().await.unwrap();
+    acknowledged(&stage).await;
+    assert!(pushes(&stage, "acknowledged").await >= 1);
+    assert!(buyer.pay("/kept/api", &terms).await.unwrap().is_settled());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_of_the_world_rules_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
+    story(Channel::plain("GRPC")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn incremental_rules_over_mutual_tls_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
+    story(Channel::encrypted("DELTA_GRPC")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_push_is_told_and_the_proxy_keeps_its_rules_until_a_better_one_comes() {
+    let channel = Channel::plain("GRPC");
+    let mut stack = without_companion(&channel).await;
+    stack.start_part(Part::Companion).unwrap();
+    stack.ready().await.map_err(|error| stack.explain(error)).unwrap();
+    let generation = stack.enforced().await.unwrap().unwrap();
+    let mut stage = Stage { stack, generation };
+    let buyer = stage.buyer();
+    acknowledged(&stage).await;
+
+    // A companion that was told a wrong path of the filter.
+    stage.stack.kill_part(Part::Companion);
+    let misled = misled_companion(&stage.stack);
+    // Once the facilitator is known there is nothing more to push.
+    let is_refused = async || match stage.stack.status().await {
+        Ok(status) => {
+            let generation = status["config_generation"].to_string();
+            let node = node(&stage.stack).await;
+            status["facilitator"]["ready"] == true && node["refused"]["version"] == generation
+        }
+        Err(_) => false,
+    };
+    stage.until("the push is refused", is_refused).await;
+    let told = node(&stage.stack).await;
+    let refusals = pushes(&stage, "refused").await;
+    assert_eq!(told["refused"]["version"], told["sent"]);
+    assert!(told["refused"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{told}");
+    assert_eq!(told["acknowledged"], Value::Null);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // It is not sent again.
+    assert!(refusals >= 1);
+    assert_eq!((pushes(&stage, "refused").await, pushes(&stage, "acknowledged").await), (refusals, 0));
+    assert_eq!(stage.stack.enforced().await.unwrap(), Some(stage.generation));
+    let terms = buyer.terms("/kept/api").await.unwrap();
+    assert!(buyer.pay("/kept/api", &terms).await.unwrap().is_settled());
+
+    drop(misled);
+    stage.stack.start_part(Part::Companion).unwrap();
+    stage.reloaded().await;
+    stage.stack.ready().await.unwrap();
+    acknowledged(&stage).await;
+}
+
+/// The connection is lost and made again while nothing changes, and then something does.
+async fn lost_connection(api_type: &'static str) {
+    let channel = Channel::wired(api_type).await;
+    let mut stage = Stage::with(channel.options(&prices("0.001"))).await;
+    acknowledged(&stage).await;
+    // Attempts count lost streams as well.
+    let counter = "extension_config_discovery.http_filter.farebox.update_success";
+    let before = (pushes(&stage, "acknowledged").await, stage.envoy_counter(counter).await);
+    let connections = channel.connections();
+
+    channel.cut();
+    stage.until("the proxy is back", async || channel.connections() > connections).await;
+    // Envoy asks as soon as it is connected; what it was sent would be here by now.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(node(&stage.stack).await["connected_since"].is_u64());
+    assert_eq!((pushes(&stage, "acknowledged").await, stage.envoy_counter(counter).await), before);
+
+    stage.reload(&prices("0.003")).await;
+    assert_eq!(stage.buyer().terms("/kept/api").await.unwrap()["amount"], "3000");
+    acknowledged(&stage).await;
+    assert_eq!(pushes(&stage, "acknowledged").await, before.0 + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_of_the_world_proxy_that_reconnects_is_not_sent_what_it_has() {
+    lost_connection("GRPC").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incremental_proxy_that_reconnects_is_not_sent_what_it_has() {
+    lost_connection("DELTA_GRPC").await;
+}
+
+/// The companion of a stack, but with a filter that is not there.
+fn misled_companion(stack: &Stack) -> Process {
+    let folder = stack.folder();
+    let mut command = Command::new(paths::farebox().unwrap());
+    command.arg("run").arg("--settings").arg(folder.join("farebox.yaml"));
+    command.arg("--pricing").arg(stack.pricing());
+    command.arg("--listen").arg(stack.companion_url().trim_start_matches("http://"));
+    command.arg("--facilitator").arg(stack.facilitator_url());
+    command.arg("--envoy-wasm").arg(folder.join("missing.wasm"));
+    command.arg("--envoy-publish").arg(folder.join("discovery/filter.yaml"));
+    command.arg("--proxy").arg(format!("{NODE}={}", stack.stats_url()));
+    Process::spawn("misled", command, &folder.join("misled.log")).unwrap()
+}

@@ -1,0 +1,127 @@
+//! An Envoy that gets its rules over gRPC: the shipped pieces, put into a bootstrap.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::bootstrap::{at, endpoint, list};
+use crate::paths;
+
+/// How an Envoy discovers its rules over gRPC.
+#[derive(Debug, Clone)]
+pub struct GrpcDiscovery {
+    /// Where the companion serves them.
+    pub companion: SocketAddr,
+    /// `GRPC` or `DELTA_GRPC`.
+    pub api_type: &'static str,
+    /// Plain text without.
+    pub tls: Option<ProxyCertificate>,
+}
+
+/// PEM files of a proxy.
+#[derive(Debug, Clone)]
+pub struct ProxyCertificate {
+    /// What it shows.
+    pub certificate: PathBuf,
+    /// The key of that.
+    pub key: PathBuf,
+    /// Whom it believes.
+    pub authority: PathBuf,
+}
+
+// === impl GrpcDiscovery ===
+
+impl GrpcDiscovery {
+    /// The name the shipped pieces expect in the companion's certificate.
+    pub const COMPANION: &'static str = "farebox.example.com";
+
+    /// Puts the shipped pieces into a bootstrap, in place of the file.
+    pub fn install(&self, bootstrap: &mut Value) -> Result<()> {
+        let shipped = paths::workspace().join("envoy/discovery-grpc.yaml");
+        let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
+        let mut pieces: Value = serde_saphyr::from_str(&text).context("the pieces are not YAML")?;
+        *at(&mut pieces, "/config_source/api_config_source/api_type")? = json!(self.api_type);
+
+        let cluster = at(&mut pieces, "/clusters/0")?;
+        *endpoint(cluster)? = json!({ "socket_address": {
+            "address": self.companion.ip(), "port_value": self.companion.port(),
+        } });
+        cluster["type"] = json!("STATIC");
+        if let Some(tls) = &self.tls {
+            let context = at(cluster, "/transport_socket/typed_config/common_tls_context")?;
+            *at(context, "/tls_certificates/0/certificate_chain/filename")? = json!(tls.certificate);
+            *at(context, "/tls_certificates/0/private_key/filename")? = json!(tls.key);
+            *at(context, "/validation_context/trusted_ca/filename")? = json!(tls.authority);
+        } else {
+            cluster.as_object_mut().context("a cluster is a mapping")?.remove("transport_socket");
+        }
+        let cluster = cluster.take();
+        list(bootstrap, "/static_resources/clusters")?.push(cluster);
+
+        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
+        *at(bootstrap, &format!("{filters}/config_discovery/config_source"))? =
+            at(&mut pieces, "/config_source")?.take();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed(tls: Option<ProxyCertificate>) -> Value {
+        let shipped = std::fs::read_to_string(paths::workspace().join("envoy/bootstrap.yaml")).unwrap();
+        let mut bootstrap: Value = serde_saphyr::from_str(&shipped).unwrap();
+        let companion = "127.0.0.1:1001".parse().unwrap();
+        GrpcDiscovery { companion, api_type: "DELTA_GRPC", tls }.install(&mut bootstrap).unwrap();
+        bootstrap
+    }
+
+    fn cluster(bootstrap: &Value) -> &Value {
+        bootstrap["static_resources"]["clusters"].as_array().unwrap().last().unwrap()
+    }
+
+    #[test]
+    fn the_shipped_pieces_replace_the_file_and_keep_the_closed_default() {
+        let bootstrap = installed(None);
+        let manager =
+            &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+        let filter = &manager["http_filters"][0];
+        assert_eq!(filter["name"], "farebox");
+        let discovery = &filter["config_discovery"];
+        assert_eq!(discovery["apply_default_config_without_warming"], true);
+        let source = &discovery["config_source"];
+        assert_eq!(source.get("path_config_source"), None);
+        let api = &source["api_config_source"];
+        assert_eq!(api["api_type"], "DELTA_GRPC");
+        assert_eq!(api["set_node_on_first_message_only"], true);
+        let cluster = cluster(&bootstrap);
+        assert_eq!(api["grpc_services"][0]["envoy_grpc"]["cluster_name"], cluster["name"]);
+        assert_eq!(cluster.get("transport_socket"), None);
+        let mut cluster = cluster.clone();
+        let socket = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 1001 } });
+        assert_eq!(*endpoint(&mut cluster).unwrap(), socket);
+    }
+
+    #[test]
+    fn every_file_of_the_shipped_pieces_is_filled_and_the_companion_is_checked_by_name() {
+        let bootstrap = installed(Some(ProxyCertificate {
+            certificate: "/stack/proxy.pem".into(),
+            key: "/stack/proxy.key".into(),
+            authority: "/stack/ca.pem".into(),
+        }));
+        let tls = &cluster(&bootstrap)["transport_socket"]["typed_config"];
+        let text = tls.to_string();
+        assert!(!text.contains("/etc/envoy"), "{text}");
+        for file in ["/stack/proxy.pem", "/stack/proxy.key", "/stack/ca.pem"] {
+            assert!(text.contains(file), "{file} is missing in {text}");
+        }
+        assert_eq!(tls["sni"], GrpcDiscovery::COMPANION);
+        assert_eq!(
+            tls["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"],
+            json!([{ "san_type": "DNS", "matcher": { "exact": GrpcDiscovery::COMPANION } }])
+        );
+    }
+}
