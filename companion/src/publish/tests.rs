@@ -153,6 +153,7 @@ async fn a_publication_is_offered_once_even_if_its_file_cannot_be_written() {
         wasm: "/filter.wasm".into(),
         publish: folder.path().join("missing/filter.yaml"),
         discovery: None,
+        names: Vec::new(),
         proxies: Vec::new(),
         scrape_interval: Duration::from_secs(5),
     };

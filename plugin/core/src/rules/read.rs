@@ -101,6 +101,7 @@ fn read_facilitator(raw: &RawValue) -> Result<Facilitator, Reason> {
         &["cluster", "authority", "pathPrefix", "verifyTimeoutMs", "settleTimeoutMs", "ready", "relay"],
     )?;
     wire.required("ready")?;
+    wire.required("relay")?;
     Ok(Facilitator {
         cluster: wire.text("cluster")?,
         authority: wire.text("authority")?,
