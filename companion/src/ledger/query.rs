@@ -6,7 +6,7 @@ use farebox_core::evm::Amount;
 use ruint::aliases::U256;
 use serde::Serialize;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, QueryBuilder, Row};
+use sqlx::{AnyConnection, Row};
 
 use super::settle::read_key;
 use super::store::{signed, unsigned};
@@ -83,42 +83,52 @@ pub struct Total {
     pub amount: String,
 }
 
-const COLUMNS: &str = "SELECT network, contract, payer, nonce, state, holder, offer_namespace, offer_name, \
-    asset_symbol, generation, asset, amount, pay_to, transaction_hash, reason, reserved_at, verified_at, \
-    settling_at, ended_at FROM payments WHERE 1 = 1";
+/// Written out twice because a statement has to be a constant: a part of it that came from elsewhere could be
+/// anything. An empty text asks for nothing.
+macro_rules! narrowed {
+    ($what:literal, $end:literal) => {
+        concat!(
+            $what,
+            " AND ($1 = '' OR offer_namespace = $1) AND ($2 = '' OR offer_name = $2) \
+              AND ($3 = '' OR payer = $3) AND ($4 = '' OR state = $4) AND ($5 = '' OR nonce = $5) \
+              AND reserved_at >= $6 AND reserved_at < $7",
+            $end
+        )
+    };
+}
+
+const LIST: &str = narrowed!(
+    "SELECT network, contract, payer, nonce, state, holder, offer_namespace, offer_name, asset_symbol, \
+     generation, asset, amount, pay_to, transaction_hash, reason, reserved_at, verified_at, settling_at, \
+     ended_at FROM payments WHERE 1 = 1",
+    " ORDER BY reserved_at DESC LIMIT $8"
+);
+const TOTALS: &str = narrowed!(
+    "SELECT network, asset, asset_symbol, amount, COUNT(*) AS payments FROM payments WHERE state = 'settled'",
+    " GROUP BY network, asset, asset_symbol, amount"
+);
 
 // === impl Ledger ===
 
 impl Ledger {
     /// Payments by filter, the newest first.
     pub async fn list(&self, filter: &Filter, limit: u32) -> Result<Vec<Entry>, LedgerError> {
-        let mut query = QueryBuilder::new(COLUMNS);
-        filter.narrow(&mut query);
-        query.push(" ORDER BY reserved_at DESC LIMIT ").push_bind(i64::from(limit));
-        let rows = query.build().fetch_all(self.pool()).await?;
+        let rows = filter.bind(sqlx::query(LIST)).bind(i64::from(limit)).fetch_all(self.pool()).await?;
         Ok(rows.iter().map(Entry::read).collect::<Result<_, _>>()?)
     }
 
-    /// One payment.
-    pub async fn find(&self, key: &PaymentKey) -> Result<Option<Entry>, LedgerError> {
-        let mut query = QueryBuilder::new(COLUMNS);
-        query.push(" AND network = ").push_bind(&key.network);
-        query.push(" AND contract = ").push_bind(&key.contract);
-        query.push(" AND payer = ").push_bind(&key.payer);
-        query.push(" AND nonce = ").push_bind(&key.nonce);
-        let row = query.build().fetch_optional(self.pool()).await?;
-        Ok(row.as_ref().map(Entry::read).transpose()?)
+    /// One payment, for tests.
+    #[cfg(test)]
+    pub(crate) async fn find(&self, key: &PaymentKey) -> Result<Option<Entry>, LedgerError> {
+        let filter =
+            Filter { nonce: Some(key.nonce.clone()), payer: Some(key.payer.clone()), ..Filter::default() };
+        let found = self.list(&filter, u32::MAX).await?;
+        Ok(found.into_iter().find(|entry| entry.network == key.network))
     }
 
     /// What was settled, by asset. Amounts exceed what databases add up, so they are added up here.
     pub async fn totals(&self, filter: &Filter) -> Result<Vec<Total>, LedgerError> {
-        let mut query = QueryBuilder::new(
-            "SELECT network, asset, asset_symbol, amount, COUNT(*) AS payments FROM payments \
-             WHERE state = 'settled'",
-        );
-        filter.narrow(&mut query);
-        query.push(" GROUP BY network, asset, asset_symbol, amount");
-        let rows = query.build().fetch_all(self.pool()).await?;
+        let rows = filter.bind(sqlx::query(TOTALS)).fetch_all(self.pool()).await?;
         let mut sums: BTreeMap<(String, String, String), (u64, U256)> = BTreeMap::new();
         for row in rows {
             let key = (row.try_get("network")?, row.try_get("asset")?, row.try_get("asset_symbol")?);
@@ -151,29 +161,25 @@ impl Ledger {
 
 // === impl Filter ===
 
+type Query = sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments>;
+
 impl Filter {
-    fn narrow(&self, query: &mut QueryBuilder<sqlx::Any>) {
-        if let Some(offer) = &self.offer {
-            if let Some((namespace, name)) = offer.split_once('/') {
-                query.push(" AND offer_namespace = ").push_bind(namespace.to_owned());
-                query.push(" AND offer_name = ").push_bind(name.to_owned());
-            } else {
-                query.push(" AND offer_name = ").push_bind(offer.clone());
-            }
-        }
-        if let Some(payer) = &self.payer {
-            query.push(" AND payer = ").push_bind(payer.to_ascii_lowercase());
-        }
-        if let Some(nonce) = &self.nonce {
-            query.push(" AND nonce = ").push_bind(nonce.to_ascii_lowercase());
-        }
-        if let Some(state) = &self.state {
-            query.push(" AND state = ").push_bind(state.clone());
-        }
-        if let Some((from, to)) = self.between {
-            query.push(" AND reserved_at >= ").push_bind(signed(from));
-            query.push(" AND reserved_at < ").push_bind(signed(to));
-        }
+    /// Binds the seven places of `narrowed!`.
+    fn bind(&self, query: Query) -> Query {
+        let offer = self.offer.clone().unwrap_or_default();
+        let (namespace, name) = offer
+            .split_once('/')
+            .map_or_else(|| (String::new(), offer.clone()), |(a, b)| (a.to_owned(), b.to_owned()));
+        let lower = |text: &Option<String>| text.clone().unwrap_or_default().to_ascii_lowercase();
+        let (from, to) = self.between.unwrap_or((0, u64::MAX));
+        query
+            .bind(namespace)
+            .bind(name)
+            .bind(lower(&self.payer))
+            .bind(self.state.clone().unwrap_or_default())
+            .bind(lower(&self.nonce))
+            .bind(signed(from))
+            .bind(signed(to))
     }
 }
 

@@ -300,7 +300,7 @@ async fn a_schema_of_a_later_version_is_refused_and_left_alone() {
     let book = Book::open().await;
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (999, 'later', 1, x'00', 0)",
+         VALUES (999, 'later', TRUE, '00', 0)",
     )
     .execute(book.pool())
     .await
