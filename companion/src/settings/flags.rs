@@ -31,7 +31,7 @@ pub struct Flags {
     /// Who settles: the proxies directly, or the companion's relay with its ledger [default: direct].
     #[arg(long, value_enum, value_name = "WHO")]
     pub settlement: Option<Settlement>,
-    /// Address of the relay [default: 127.0.0.1:9403].
+    /// Address of the relay [default: 127.0.0.1:9404].
     #[arg(long, value_name = "ADDR")]
     pub relay_listen: Option<String>,
     /// Database of the relay's ledger [default: sqlite:farebox.db].

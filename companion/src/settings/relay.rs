@@ -18,7 +18,7 @@ pub struct RelaySettings {
     pub credential: Option<PathBuf>,
 }
 
-const DEFAULT_LISTEN: &str = "127.0.0.1:9403";
+const DEFAULT_LISTEN: &str = "127.0.0.1:9404";
 const DEFAULT_LEDGER: &str = "sqlite:farebox.db";
 const DEFAULT_COMPANION: &str = "farebox";
 const MAX_NAME: usize = 63;

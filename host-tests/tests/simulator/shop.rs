@@ -61,7 +61,7 @@ pub(crate) fn rules(generation: u64) -> Value {
         "settings": {},
         "facilitator": {
             "cluster": "facilitator", "authority": "facilitator.test", "pathPrefix": "",
-            "verifyTimeoutMs": 5000, "settleTimeoutMs": 60000, "ready": true,
+            "verifyTimeoutMs": 5000, "settleTimeoutMs": 60000, "ready": true, "relay": false,
         },
         "tuples": [tuple("paid"), tuple("other"), tuple("upfront")],
         "routes": [

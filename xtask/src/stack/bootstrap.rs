@@ -169,7 +169,7 @@ mod tests {
             discovery: "/stack/discovery/filter.yaml".into(),
             wasm: "/target/farebox-envoy.wasm".into(),
             upstream: "http://127.0.0.1:1003".to_owned(),
-            relay: "http://127.0.0.1:9403".to_owned(),
+            relay: "http://127.0.0.1:9404".to_owned(),
             facilitator: facilitator.to_owned(),
             authorities: Some("/etc/authorities.pem".into()),
         }

@@ -94,7 +94,7 @@ async fn increases_are_what_was_bought(prometheus: &Prometheus) {
         server.query(&format!("min(count_over_time({CHARGED}[24h]))")).await[0].value
     };
     // The rules are evaluated one after the other, so what one has seen another sees a round later.
-    let enough = SCRAPES.max(samples(prometheus).await + 3.0);
+    let enough = SCRAPES.max(samples(prometheus).await) + 3.0;
     let there = async |server: &Prometheus| samples(server).await >= enough;
     prometheus.until("there are samples enough", there).await;
     let stretch = 1.0 + 1.1 / (SCRAPES - 1.0);
