@@ -1,6 +1,8 @@
 //! A time of day that nobody sets.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
+
+use crate::state::unix_millis;
 
 /// The time of day when the companion started, and what has passed since. Ages of proxies are held against
 /// it, and a clock that is set must not make every proxy look restarted.
@@ -14,8 +16,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { anchor: Instant::now(), unix_millis: i64::try_from(since.as_millis()).unwrap_or(0) }
+        Self { anchor: Instant::now(), unix_millis: i64::try_from(unix_millis()).unwrap_or(0) }
     }
 
     /// One that was started with the time of day so many seconds ahead.

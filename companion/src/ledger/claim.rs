@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::store::{signed, unsigned};
+use super::store::{after, claiming, of_payment, signed, unsigned};
 use super::{Claim, Ledger, LedgerError, PaymentKey, Reservation};
 
 /// A row as far as a decision needs it.
@@ -28,8 +28,8 @@ impl Ledger {
         now_ms: u64,
         lease: Duration,
     ) -> Result<Reservation, LedgerError> {
-        let until = signed(now_ms.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)));
-        let taken = sqlx::query(
+        let until = after(now_ms, lease);
+        let taken = claiming(
             "INSERT INTO payments (network, contract, payer, nonce, state, holder, lease_until, \
                offer_namespace, offer_name, asset_symbol, born, generation, asset, amount, pay_to, ends_s, \
                companion, reserved_at) \
@@ -44,24 +44,11 @@ impl Ledger {
                transaction_hash = NULL, call_body = NULL, attempts = 0, next_attempt = NULL \
              WHERE payments.state = 'refused' OR (payments.state IN ('reserved', 'verified') \
                AND (payments.holder = excluded.holder OR payments.lease_until < excluded.reserved_at))",
+            claim,
+            self.companion(),
+            now_ms,
+            until,
         )
-        .bind(&claim.key.network)
-        .bind(&claim.key.contract)
-        .bind(&claim.key.payer)
-        .bind(&claim.key.nonce)
-        .bind(&claim.holder)
-        .bind(until)
-        .bind(&claim.tuple.offer_namespace)
-        .bind(&claim.tuple.offer_name)
-        .bind(&claim.tuple.asset_symbol)
-        .bind(signed(claim.tuple.born))
-        .bind(signed(claim.generation))
-        .bind(&claim.asset)
-        .bind(&claim.amount)
-        .bind(&claim.pay_to)
-        .bind(signed(claim.ends))
-        .bind(self.companion())
-        .bind(signed(now_ms))
         .execute(self.pool())
         .await?;
         if taken.rows_affected() > 0 {
@@ -83,22 +70,19 @@ impl Ledger {
     }
 
     /// Makes a settled payment nobody was told of this holder's, unless another is being served for it.
-    pub(super) async fn take_over_unanswered(
+    async fn take_over_unanswered(
         &self,
         key: &PaymentKey,
         holder: &str,
         now_ms: u64,
         until: i64,
     ) -> Result<bool, LedgerError> {
-        let taken = sqlx::query(
+        let taken = of_payment(
             "UPDATE payments SET holder = $5, lease_until = $6 \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
                AND state = 'settled' AND answered = 0 AND (holder = $5 OR lease_until < $7)",
+            key,
         )
-        .bind(&key.network)
-        .bind(&key.contract)
-        .bind(&key.payer)
-        .bind(&key.nonce)
         .bind(holder)
         .bind(until)
         .bind(signed(now_ms))
@@ -109,15 +93,12 @@ impl Ledger {
 
     /// The facilitator vouched for it.
     pub async fn verified(&self, key: &PaymentKey, holder: &str, now_ms: u64) -> Result<(), LedgerError> {
-        sqlx::query(
+        of_payment(
             "UPDATE payments SET state = 'verified', verified_at = $6 \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
                AND holder = $5 AND state = 'reserved'",
+            key,
         )
-        .bind(&key.network)
-        .bind(&key.contract)
-        .bind(&key.payer)
-        .bind(&key.nonce)
         .bind(holder)
         .bind(signed(now_ms))
         .execute(self.pool())
@@ -127,14 +108,11 @@ impl Ledger {
 
     /// Nothing came of a reservation: the payment is as good as unseen.
     pub async fn release(&self, key: &PaymentKey, holder: &str) -> Result<(), LedgerError> {
-        sqlx::query(
+        of_payment(
             "DELETE FROM payments WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
                AND holder = $5 AND state IN ('reserved', 'verified')",
+            key,
         )
-        .bind(&key.network)
-        .bind(&key.contract)
-        .bind(&key.payer)
-        .bind(&key.nonce)
         .bind(holder)
         .execute(self.pool())
         .await?;
@@ -155,14 +133,11 @@ impl Ledger {
     }
 
     pub(super) async fn standing(&self, key: &PaymentKey) -> Result<Option<Standing>, LedgerError> {
-        let row = sqlx::query(
+        let row = of_payment(
             "SELECT state, holder, answered, transaction_hash FROM payments \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
+            key,
         )
-        .bind(&key.network)
-        .bind(&key.contract)
-        .bind(&key.payer)
-        .bind(&key.nonce)
         .fetch_optional(self.pool())
         .await?;
         Ok(row.as_ref().map(Standing::read).transpose()?)

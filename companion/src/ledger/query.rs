@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::settle::read_key;
-use super::store::{signed, unsigned};
+use super::store::{Query, signed, unsigned};
 use super::{Ledger, LedgerError, PaymentKey};
 
 /// Which payments; everything that is set must hold.
@@ -161,11 +161,9 @@ impl Ledger {
 
 // === impl Filter ===
 
-type Query = sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments>;
-
 impl Filter {
     /// Binds the seven places of `narrowed!`.
-    fn bind(&self, query: Query) -> Query {
+    fn bind(&self, query: Query<'static>) -> Query<'static> {
         let offer = self.offer.clone().unwrap_or_default();
         let (namespace, name) = offer
             .split_once('/')

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::claim::Standing;
-use super::store::{signed, unsigned};
+use super::store::{after, claiming, of_payment, signed, unsigned};
 use super::{Begun, Claim, Ledger, LedgerError, Outcome, PaymentKey};
 
 /// A payment of unknown outcome whose facilitator is to be asked again.
@@ -45,20 +45,21 @@ impl Ledger {
         now_ms: u64,
         lease: Duration,
     ) -> Result<Begun, LedgerError> {
-        let until = signed(now_ms.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)));
-        let began = self
+        let until = after(now_ms, lease);
+        let begun = self
             .durably(async |transaction| {
                 if take(transaction, claim, self.companion(), call_body, now_ms, until).await? {
-                    return Ok(Some(false));
+                    return Ok(Some(Begun::Call { again: false }));
                 }
-                Ok(take_again(transaction, claim, now_ms, until).await?.then_some(true))
+                if take_again(transaction, claim, now_ms, until).await? {
+                    return Ok(Some(Begun::Call { again: true }));
+                }
+                let redeemed = self.redeem(transaction, claim, now_ms, until).await?;
+                Ok(redeemed.map(|transaction| Begun::Settled { transaction }))
             })
             .await?;
-        if let Some(again) = began {
-            return Ok(Begun::Call { again });
-        }
-        if let Some(transaction) = self.redeem(claim, now_ms, until).await? {
-            return Ok(Begun::Settled { transaction });
+        if let Some(begun) = begun {
+            return Ok(begun);
         }
         let standing = self.standing(&claim.key).await?;
         Ok(match standing {
@@ -139,7 +140,7 @@ impl Ledger {
 
     /// Payments of unknown outcome that are due. Each is this companion's to ask about until `lease` ends.
     pub async fn due(&self, now_ms: u64, lease: Duration, limit: u32) -> Result<Vec<Open>, LedgerError> {
-        let until = signed(now_ms.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)));
+        let until = after(now_ms, lease);
         let rows = sqlx::query(
             "UPDATE payments SET next_attempt = $2, attempts = attempts + 1 WHERE state = 'unknown' \
                AND next_attempt <= $1 AND (network, contract, payer, nonce) IN ( \
@@ -164,30 +165,29 @@ impl Ledger {
     }
 
     /// The transaction of a settled payment nobody was told of, which is answered with it now.
-    async fn redeem(&self, claim: &Claim, now_ms: u64, until: i64) -> Result<Option<String>, LedgerError> {
-        if !self.take_over_unanswered(&claim.key, &claim.holder, now_ms, until).await? {
-            return Ok(None);
-        }
-        self.durably(async |transaction| {
-            let row = sqlx::query(
-                "UPDATE payments SET answered = 1 \
-                 WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
-                   AND state = 'settled' AND answered = 0 AND holder = $5 \
-                 RETURNING transaction_hash, offer_namespace, offer_name, asset_symbol, born, network",
-            )
-            .bind(&claim.key.network)
-            .bind(&claim.key.contract)
-            .bind(&claim.key.payer)
-            .bind(&claim.key.nonce)
-            .bind(&claim.holder)
-            .fetch_optional(&mut **transaction)
-            .await?;
-            let Some(row) = row else { return Ok(None) };
-            let redeemed = TupleCounter::VerifiedUncharged(UnchargedReason::Redeemed);
-            self.count(transaction, &HostSeries::Tuple(read_tuple(&row)?, redeemed)).await?;
-            Ok(Some(row.try_get::<Option<String>, _>("transaction_hash")?.unwrap_or_default()))
-        })
-        .await
+    async fn redeem(
+        &self,
+        connection: &mut AnyConnection,
+        claim: &Claim,
+        now_ms: u64,
+        until: i64,
+    ) -> Result<Option<String>, sqlx::Error> {
+        let row = of_payment(
+            "UPDATE payments SET answered = 1, holder = $5, lease_until = $6 \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+               AND state = 'settled' AND answered = 0 AND (holder = $5 OR lease_until < $7) \
+             RETURNING transaction_hash, offer_namespace, offer_name, asset_symbol, born, network",
+            &claim.key,
+        )
+        .bind(&claim.holder)
+        .bind(until)
+        .bind(signed(now_ms))
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let redeemed = TupleCounter::VerifiedUncharged(UnchargedReason::Redeemed);
+        self.count(connection, &HostSeries::Tuple(read_tuple(&row)?, redeemed)).await?;
+        Ok(Some(row.try_get::<Option<String>, _>("transaction_hash")?.unwrap_or_default()))
     }
 }
 
@@ -200,7 +200,7 @@ async fn take(
     now_ms: u64,
     until: i64,
 ) -> Result<bool, sqlx::Error> {
-    let taken = sqlx::query(
+    let taken = claiming(
         "INSERT INTO payments (network, contract, payer, nonce, state, holder, lease_until, \
            offer_namespace, offer_name, asset_symbol, born, generation, asset, amount, pay_to, ends_s, \
            companion, reserved_at, settling_at, call_body) \
@@ -214,24 +214,11 @@ async fn take(
            call_body = excluded.call_body, ended_at = NULL, reason = NULL, transaction_hash = NULL \
          WHERE payments.state = 'refused' OR (payments.state IN ('reserved', 'verified') \
            AND (payments.holder = excluded.holder OR payments.lease_until < excluded.settling_at))",
+        claim,
+        companion,
+        now_ms,
+        until,
     )
-    .bind(&claim.key.network)
-    .bind(&claim.key.contract)
-    .bind(&claim.key.payer)
-    .bind(&claim.key.nonce)
-    .bind(&claim.holder)
-    .bind(until)
-    .bind(&claim.tuple.offer_namespace)
-    .bind(&claim.tuple.offer_name)
-    .bind(&claim.tuple.asset_symbol)
-    .bind(signed(claim.tuple.born))
-    .bind(signed(claim.generation))
-    .bind(&claim.asset)
-    .bind(&claim.amount)
-    .bind(&claim.pay_to)
-    .bind(signed(claim.ends))
-    .bind(companion)
-    .bind(signed(now_ms))
     .bind(call_body)
     .execute(connection)
     .await?;
@@ -245,15 +232,12 @@ async fn take_again(
     now_ms: u64,
     until: i64,
 ) -> Result<bool, sqlx::Error> {
-    let taken = sqlx::query(
+    let taken = of_payment(
         "UPDATE payments SET state = 'settling', holder = $5, lease_until = $6, settling_at = $7 \
          WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 AND state = 'unknown' \
            AND offer_namespace = $8 AND offer_name = $9",
+        &claim.key,
     )
-    .bind(&claim.key.network)
-    .bind(&claim.key.contract)
-    .bind(&claim.key.payer)
-    .bind(&claim.key.nonce)
     .bind(&claim.holder)
     .bind(until)
     .bind(signed(now_ms))
@@ -282,17 +266,14 @@ async fn end(
         Outcome::Expired => ("expired", None, None),
     };
     let unknown = state == "unknown";
-    let row = sqlx::query(
+    let row = of_payment(
         "UPDATE payments SET state = $5, transaction_hash = COALESCE($6, transaction_hash), \
            reason = COALESCE($7, reason), answered = $8, next_attempt = $9, ended_at = $10, lease_until = 0 \
          WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
            AND state IN ('settling', 'unknown') \
          RETURNING network, offer_namespace, offer_name, asset_symbol, born, amount, counted_open",
+        key,
     )
-    .bind(&key.network)
-    .bind(&key.contract)
-    .bind(&key.payer)
-    .bind(&key.nonce)
     .bind(state)
     .bind(transaction)
     .bind(reason)
@@ -308,14 +289,11 @@ async fn end(
         open: unsigned(row.try_get("counted_open")?) == 1,
     };
     if counted.open != unknown {
-        sqlx::query(
+        of_payment(
             "UPDATE payments SET counted_open = $5 \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
+            key,
         )
-        .bind(&key.network)
-        .bind(&key.contract)
-        .bind(&key.payer)
-        .bind(&key.nonce)
         .bind(i64::from(unknown))
         .execute(connection)
         .await?;

@@ -7,6 +7,8 @@ use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyConnection, AnyPool, Executor, Row, Transaction};
 
+use super::{Claim, PaymentKey};
+
 /// Why the ledger cannot do what it was asked to. The text names the database and, where there is one, the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -185,6 +187,44 @@ async fn in_transaction<T>(
     let result = step(&mut transaction).await?;
     transaction.commit().await?;
     Ok(result)
+}
+
+/// A statement of this database.
+pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
+
+/// A statement about one payment: `$1` to `$4` are its key.
+pub(super) fn of_payment<'q>(sql: &'static str, key: &'q PaymentKey) -> Query<'q> {
+    sqlx::query(sql).bind(&key.network).bind(&key.contract).bind(&key.payer).bind(&key.nonce)
+}
+
+/// A statement that makes a payment a holder's: `$1` to `$17` are the key, the holder, until when, what is
+/// bought, by way of whom, and now.
+pub(super) fn claiming<'q>(
+    sql: &'static str,
+    claim: &'q Claim,
+    companion: &'q str,
+    now_ms: u64,
+    until: i64,
+) -> Query<'q> {
+    of_payment(sql, &claim.key)
+        .bind(&claim.holder)
+        .bind(until)
+        .bind(&claim.tuple.offer_namespace)
+        .bind(&claim.tuple.offer_name)
+        .bind(&claim.tuple.asset_symbol)
+        .bind(signed(claim.tuple.born))
+        .bind(signed(claim.generation))
+        .bind(&claim.asset)
+        .bind(&claim.amount)
+        .bind(&claim.pay_to)
+        .bind(signed(claim.ends))
+        .bind(companion)
+        .bind(signed(now_ms))
+}
+
+/// The end of a lease that begins now.
+pub(super) fn after(now_ms: u64, lease: Duration) -> i64 {
+    signed(now_ms.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// Databases have no unsigned integers.

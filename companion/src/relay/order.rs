@@ -5,11 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Response};
+use farebox_core::evm::{Address, Amount, Network, to_hex};
 use farebox_core::metrics::parse_tuple_text;
 use farebox_core::protocol::{RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER};
 use farebox_core::rules::{PaymentOption, Snapshot, Tuple};
 use serde_json::json;
 
+use super::settling::not_settled;
 use super::{Relay, json_reply};
 use crate::facilitator::{CallError, PaymentCall};
 use crate::ledger::{Claim, PaymentKey};
@@ -40,7 +42,7 @@ struct Known {
 }
 
 /// What is paid to whom: (network, asset, payTo, amount).
-type Paid = (String, String, String, String);
+type Paid = (Network, Address, Address, Amount);
 
 // === impl Order ===
 
@@ -68,25 +70,20 @@ impl Order {
         let claim = Claim {
             key: PaymentKey {
                 network: call.option.network.as_str().to_owned(),
-                contract: hex(&call.contract()),
-                payer: hex(&payer),
+                contract: to_hex(&call.contract().0),
+                payer: to_hex(&payer.0),
                 nonce: nonce.to_string(),
             },
             holder: text(RELAY_HOLDER).unwrap_or_default().to_owned(),
             tuple: tuple.unwrap_or(known),
             generation: text(RELAY_GENERATION).and_then(|text| text.parse().ok()).unwrap_or(0),
-            asset: hex(&call.option.asset),
+            asset: to_hex(&call.option.asset.0),
             amount: call.option.amount.to_string(),
-            pay_to: hex(&call.option.pay_to),
+            pay_to: to_hex(&call.option.pay_to.0),
             ends: ends.to_u64().unwrap_or(u64::MAX),
         };
         Ok(Self { claim, call })
     }
-}
-
-/// Addresses are compared by their bytes, so they are kept in one spelling.
-fn hex(address: &farebox_core::evm::Address) -> String {
-    address.checksummed().to_ascii_lowercase()
 }
 
 // === impl Refusal ===
@@ -97,9 +94,7 @@ impl Refusal {
     }
 
     pub(super) fn settle_reply(&self) -> Response<Body> {
-        let reply =
-            json!({ "success": false, "errorReason": self.code, "transaction": "", "network": self.network });
-        json_reply(400, &reply)
+        json_reply(400, &not_settled(self.code, "", &self.network))
     }
 }
 
@@ -125,5 +120,5 @@ impl Terms {
 }
 
 fn paid(option: &PaymentOption) -> Paid {
-    (option.network.as_str().to_owned(), hex(&option.asset), hex(&option.pay_to), option.amount.to_string())
+    (option.network.clone(), option.asset, option.pay_to, option.amount)
 }

@@ -6,7 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::Response;
 use farebox_core::protocol::{Operation, SettleOutcome, read_settle_reply};
 use farebox_core::rules::PaymentOption;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -151,18 +151,16 @@ fn settled(order: &Order, transaction: &str) -> Response<Body> {
 }
 
 fn refused(order: &Order, reason: &str) -> Response<Body> {
-    let reply =
-        json!({ "success": false, "errorReason": reason, "transaction": "", "network": order.call.network });
-    json_reply(200, &reply)
+    json_reply(200, &not_settled(reason, "", &order.call.network))
 }
 
 fn not_known(order: &Order, transaction: Option<&str>) -> Response<Body> {
     let reason = if transaction.is_some() { "settlement_pending" } else { "unexpected_settle_error" };
-    let reply = json!({
-        "success": false,
-        "errorReason": reason,
-        "transaction": transaction.unwrap_or_default(),
-        "network": order.call.network,
-    });
+    let reply = not_settled(reason, transaction.unwrap_or_default(), &order.call.network);
     json_reply(if transaction.is_some() { 200 } else { 502 }, &reply)
+}
+
+/// A settle reply that is no success.
+pub(super) fn not_settled(reason: &str, transaction: &str, network: &str) -> Value {
+    json!({ "success": false, "errorReason": reason, "transaction": transaction, "network": network })
 }
