@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
+use reqwest::header::LOCATION;
+use reqwest::{Response, Url};
+
 /// A client that follows no redirect: nothing that is asked here may be answered from elsewhere.
 pub fn client_builder() -> reqwest::ClientBuilder {
     // The first caller installs the provider, later ones find it in place.
@@ -11,6 +14,33 @@ pub fn client_builder() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(2))
         .user_agent(concat!("farebox/", env!("CARGO_PKG_VERSION")))
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The connection broke.
+    Broken(reqwest::Error),
+    /// It is longer than allowed.
+    TooLong,
+}
+
+/// Reads a body of at most `max` bytes.
+pub async fn body(mut response: Response, max: usize) -> Result<Vec<u8>, BodyError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(BodyError::Broken)? {
+        if body.len() + chunk.len() > max {
+            return Err(BodyError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Where a redirect leads; `None` if that cannot be read.
+pub fn redirect_target(response: &Response) -> Option<Url> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    response.url().join(location).ok()
 }
 
 /// The innermost cause, which is what an operator can act on, without the address.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::Reading;
 use super::clock::Clock;
 use crate::aggregate::{Interval, Process, Report};
+use crate::http::BodyError;
 
 /// Why a proxy could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -170,20 +171,17 @@ async fn get<T: serde::de::DeserializeOwned>(
     path: &'static str,
 ) -> Result<(Option<i64>, T), CollectError> {
     let http = |error: &dyn fmt::Display| CollectError::Http(format!("{base}: {error}"));
-    let mut response = client
+    let response = client
         .get(format!("{base}{path}"))
         .send()
         .await
         .and_then(reqwest::Response::error_for_status)
         .map_err(|error| http(&crate::http::describe(&error)))?;
     let date = date_of(response.headers());
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| http(&crate::http::describe(&error)))? {
-        if body.len() + chunk.len() > MAX_REPLY {
-            return Err(http(&format_args!("the reply is larger than {MAX_REPLY} bytes")));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = crate::http::body(response, MAX_REPLY).await.map_err(|error| match error {
+        BodyError::Broken(error) => http(&crate::http::describe(&error)),
+        BodyError::TooLong => http(&format_args!("the reply is larger than {MAX_REPLY} bytes")),
+    })?;
     let body = serde_json::from_slice(&body).map_err(|error| CollectError::Reply { path, error })?;
     Ok((date, body))
 }

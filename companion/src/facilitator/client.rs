@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use farebox_core::protocol::Operation;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
+
+use crate::http::{self, BodyError};
 
 /// Calls facilitators over pooled connections.
 #[derive(Debug, Clone)]
@@ -44,7 +46,7 @@ const MAX_REPLY: usize = 1 << 20;
 impl FacilitatorClient {
     /// A client that sends the content of `credential`, if there is one, as bearer token.
     pub fn new(credential: Option<PathBuf>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: crate::http::client_builder().build()?, credential })
+        Ok(Self { client: http::client_builder().build()?, credential })
     }
 
     /// Calls `operation` of the facilitator at `base` (no trailing slash). Redirects that keep method and body
@@ -76,7 +78,7 @@ impl FacilitatorClient {
             let response = request.body(body.to_vec()).send().await.map_err(|error| CallFailed {
                 // A connection that could not be made carried nothing.
                 may_have_arrived: !error.is_connect(),
-                reason: format!("{target}: {}", crate::http::describe(&error)),
+                reason: format!("{target}: {}", http::describe(&error)),
             })?;
             if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
                 return read(response).await;
@@ -100,9 +102,7 @@ impl FacilitatorClient {
 
 /// A redirect means that the call was not executed there.
 fn redirected(from: &Url, origin: &Url, response: &Response) -> Result<Url, CallFailed> {
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let target = location
-        .and_then(|location| from.join(location).ok())
+    let target = http::redirect_target(response)
         .ok_or_else(|| not_sent(format!("{from} redirects to no readable address")))?;
     if target.scheme() == "https" || target.origin() == origin.origin() {
         return Ok(target);
@@ -110,16 +110,13 @@ fn redirected(from: &Url, origin: &Url, response: &Response) -> Result<Url, Call
     Err(not_sent(format!("{from} redirects to {target}, which is neither https nor the same origin")))
 }
 
-async fn read(mut response: Response) -> Result<Replied, CallFailed> {
+async fn read(response: Response) -> Result<Replied, CallFailed> {
     let (status, address) = (response.status().as_u16(), response.url().clone());
     let cut = |what: &str| CallFailed { reason: format!("{address}: {what}"), may_have_arrived: true };
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| cut(&crate::http::describe(&error)))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_REPLY {
-            return Err(cut("the reply is too long"));
-        }
-    }
+    let body = http::body(response, MAX_REPLY).await.map_err(|error| match error {
+        BodyError::Broken(error) => cut(&http::describe(&error)),
+        BodyError::TooLong => cut("the reply is too long"),
+    })?;
     Ok(Replied { status, body })
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::http::{self, BodyError};
 
 /// One kind of a `/supported` reply.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,9 +102,7 @@ fn wait_of(response: &Response, attempt: u32, now: SystemTime) -> Duration {
 }
 
 fn redirect_target(from: &Url, response: &Response) -> Result<Url, SupportedError> {
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let target = location
-        .and_then(|location| from.join(location).ok())
+    let target = http::redirect_target(response)
         .ok_or_else(|| failed(format!("{from} redirects to no readable address")))?;
     if target.origin() == from.origin() {
         return Ok(target);
@@ -111,16 +111,12 @@ fn redirect_target(from: &Url, response: &Response) -> Result<Url, SupportedErro
     Err(failed(format!("{from} redirects to {target}: set facilitatorURL to {base}")))
 }
 
-async fn body(mut response: Response) -> Result<Vec<u8>, SupportedError> {
+async fn body(response: Response) -> Result<Vec<u8>, SupportedError> {
     let address = response.url().clone();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&address, &error))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_REPLY {
-            return Err(failed(format!("{address} answered with more than {MAX_REPLY} bytes")));
-        }
-    }
-    Ok(body)
+    http::body(response, MAX_REPLY).await.map_err(|error| match error {
+        BodyError::Broken(error) => unreachable(&address, &error),
+        BodyError::TooLong => failed(format!("{address} answered with more than {MAX_REPLY} bytes")),
+    })
 }
 
 #[derive(Deserialize)]

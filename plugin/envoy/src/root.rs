@@ -62,7 +62,7 @@ impl Deployment {
             RuleSet::from_json(configuration).map_err(|error| error.to_string())?
         };
         let meters = Meters::define(&rules).map_err(|status| format!("cannot define metrics: {status:?}"))?;
-        let holder = if rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay) {
+        let holder = if rules.has_relay() {
             identity::holder().map_err(|status| format!("cannot name this proxy: {status:?}"))?
         } else {
             String::new()

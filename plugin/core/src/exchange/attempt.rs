@@ -86,8 +86,17 @@ impl Attempt {
             payer: Some(self.payer.checksummed()),
         }
     }
+    /// What is told of a settlement of unknown outcome.
+    pub(super) fn told_unknown(&self, reason: &str, transaction: Option<&str>) -> Told {
+        Told {
+            code: Some(reason.to_owned()),
+            open: Some(self.open_settlement(transaction)),
+            receipt: Some(self.failed_receipt(reason, transaction)),
+            ..Told::default()
+        }
+    }
     /// What a buyer needs to look an open settlement up.
-    pub(super) fn open_settlement(&self, transaction: Option<&str>) -> OpenSettlement {
+    fn open_settlement(&self, transaction: Option<&str>) -> OpenSettlement {
         OpenSettlement {
             network: self.network_name(),
             asset: self.option.asset.checksummed(),
@@ -96,13 +105,9 @@ impl Attempt {
             transaction: transaction.map(str::to_owned),
         }
     }
-    /// Whether the facilitator is a relay with a ledger.
-    pub(super) fn has_relay(&self) -> bool {
-        self.rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay)
-    }
     /// What a relay is told beside the call.
     pub(super) fn relay_headers(&self) -> Vec<(&'static str, String)> {
-        let tuple = self.rules.tuples.get(self.tuple.0 as usize).filter(|_| self.has_relay());
+        let tuple = self.rules.tuples.get(self.tuple.0 as usize).filter(|_| self.rules.has_relay());
         let Some(tuple) = tuple else { return Vec::new() };
         vec![(RELAY_OFFER, tuple_text(tuple)), (RELAY_GENERATION, self.rules.generation.to_string())]
     }

@@ -130,12 +130,7 @@ fn used_elsewhere(attempt: &Attempt, known: RelayRefusal, stamps: Vec<Stamp>, ke
         }
         RelayRefusal::Used => replayed(attempt, Cause::PaymentUsed, ReplayState::Settled, stamps, keys),
         RelayRefusal::Unknown => {
-            let told = Told {
-                code: Some("settlement_pending".to_owned()),
-                open: Some(attempt.open_settlement(None)),
-                receipt: Some(attempt.failed_receipt("settlement_pending", None)),
-                ..Told::default()
-            };
+            let told = attempt.told_unknown("settlement_pending", None);
             attempt.refuse(Cause::SettlementUnknown, &told, stamps, keys)
         }
         RelayRefusal::Unavailable => {
@@ -242,7 +237,7 @@ fn verified(mut attempt: Box<Attempt>, body: Vec<u8>, answer: Answer<'_>, starte
         VerifyOutcome::Invalid { reason, detail } => {
             let needs_allowance = reason == "permit2_allowance_required";
             let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
-            if let Some(known) = RelayRefusal::parse(&reason).filter(|_| attempt.has_relay()) {
+            if let Some(known) = RelayRefusal::parse(&reason).filter(|_| attempt.rules.has_relay()) {
                 return used_elsewhere(&attempt, known, stamps(CallOutcome::Refused), free);
             }
             let told = Told { detail, ..Told::code(&reason) };
@@ -355,12 +350,7 @@ impl Settling {
         }
         let known = transaction.as_deref();
         let reason = if known.is_some() { "settlement_pending" } else { "unexpected_settle_error" };
-        let told = Told {
-            code: Some(reason.to_owned()),
-            open: Some(attempt.open_settlement(known)),
-            receipt: Some(attempt.failed_receipt(reason, known)),
-            ..Told::default()
-        };
+        let told = attempt.told_unknown(reason, known);
         let keys = vec![attempt.key(KeyChange::Unknown { transaction })];
         attempt.refuse(Cause::SettlementUnknown, &told, stamps, keys)
     }

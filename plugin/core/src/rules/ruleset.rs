@@ -77,7 +77,11 @@ impl RuleSet {
     /// Whether whoever enforces these rules counts a stamp. Money is counted once, by who settles: with a
     /// relay that is its ledger.
     pub fn counts(&self, stamp: &Stamp) -> bool {
-        !(stamp.is_money() && self.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay))
+        !(stamp.is_money() && self.has_relay())
+    }
+    /// Whether the facilitator is a relay with a ledger.
+    pub fn has_relay(&self) -> bool {
+        self.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay)
     }
     /// Whether a push was taken.
     pub fn is_loaded(&self) -> bool {
