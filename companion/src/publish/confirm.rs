@@ -46,7 +46,7 @@ pub enum PushState {
 
 /// Seconds without a report after which a proxy no longer counts as connected, and after which its series go.
 const CONNECTED_SECONDS: u64 = 60;
-const FORGOTTEN_SECONDS: u64 = 600;
+pub(super) const FORGOTTEN_SECONDS: u64 = 600;
 
 // === impl ProxyState ===
 

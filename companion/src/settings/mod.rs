@@ -117,6 +117,17 @@ fn refuse_unsupported_source(source: &str) -> Result<(), SettingsError> {
     }
 }
 
+/// Longest name of a proxy or a companion.
+pub(crate) const MAX_NAME: usize = 63;
+
+/// Checks a name; `what` begins the error.
+fn check_name(what: &str, name: &str) -> Result<(), SettingsError> {
+    if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(SettingsError(format!("{what} `{name}` is not 1 to {MAX_NAME} printable characters")))
+}
+
 /// `:8080` listens on all interfaces.
 fn parse_listen(key: &str, text: &str) -> Result<SocketAddr, SettingsError> {
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };

@@ -2,7 +2,7 @@
 
 use farebox_core::rules::HttpUrl;
 
-use super::{SettingsError, file};
+use super::{SettingsError, check_name, file};
 
 /// One Envoy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +23,6 @@ pub struct DnsName {
     /// Path before `/stats` and `/server_info`, no trailing slash.
     pub path_prefix: String,
 }
-
-/// Longest `proxy_instance` label.
-const MAX_PROXY_NAME: usize = 63;
 
 /// Of the settings file.
 pub(super) fn listed(entries: Vec<file::Proxy>) -> Result<(Vec<Proxy>, Vec<DnsName>), SettingsError> {
@@ -59,11 +56,7 @@ pub(super) fn of_flags(flags: &[String]) -> Result<(Vec<Proxy>, Vec<DnsName>), S
 }
 
 fn add_proxy(proxies: &mut Vec<Proxy>, name: String, stats: &str) -> Result<(), SettingsError> {
-    if name.is_empty() || name.len() > MAX_PROXY_NAME || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(SettingsError(format!(
-            "envoy.proxies: the name `{name}` is not 1 to {MAX_PROXY_NAME} printable characters"
-        )));
-    }
+    check_name("envoy.proxies: the name", &name)?;
     if proxies.iter().any(|proxy| proxy.name == name) {
         return Err(SettingsError(format!("envoy.proxies: the name `{name}` is used twice")));
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Flags, SettingsError, file, parse_listen};
+use super::{Flags, SettingsError, check_name, file, parse_listen};
 
 /// The `relay:` section, checked. Used only where the relay settles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,6 @@ pub struct RelaySettings {
 const DEFAULT_LISTEN: &str = "127.0.0.1:9404";
 const DEFAULT_LEDGER: &str = "sqlite:farebox.db";
 const DEFAULT_COMPANION: &str = "farebox";
-const MAX_NAME: usize = 63;
 
 // === impl RelaySettings ===
 
@@ -29,12 +28,7 @@ impl RelaySettings {
     pub(super) fn resolve(file: file::Relay, flags: &Flags) -> Result<Self, SettingsError> {
         let listen = flags.relay_listen.clone().or(file.listen);
         let companion = file.companion.unwrap_or_else(|| DEFAULT_COMPANION.to_owned());
-        let printable = companion.bytes().all(|byte| byte.is_ascii_graphic());
-        if companion.is_empty() || companion.len() > MAX_NAME || !printable {
-            return Err(SettingsError(format!(
-                "relay.companion: `{companion}` is not 1 to {MAX_NAME} printable characters"
-            )));
-        }
+        check_name("relay.companion:", &companion)?;
         Ok(Self {
             listen: parse_listen("relay.listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             ledger: flags.ledger.clone().or(file.ledger).unwrap_or_else(|| DEFAULT_LEDGER.to_owned()),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::subscription::Verdict;
+use crate::publish::confirm::FORGOTTEN_SECONDS;
+use crate::settings::MAX_NAME;
 
 /// The discovery channel, as far as proxies have used it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,12 +50,8 @@ const MAX_NODES: usize = 500;
 const OTHER: &str = "other";
 /// A proxy that names itself nothing.
 const UNNAMED: &str = "unnamed";
-/// Longest name, as of the proxies in the settings.
-const MAX_NAME: usize = 63;
 /// Longest text of a refusal.
 const MAX_MESSAGE: usize = 500;
-/// Seconds after its last stream for which a proxy is remembered.
-const FORGOTTEN_SECONDS: u64 = 600;
 
 // === impl Discovery ===
 

@@ -29,6 +29,15 @@ fn first_with(version: &str) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest { initial_resource_versions: held.into(), ..first() }
 }
 
+/// A stream over which version 1 was taken.
+async fn with_version_1(stage: &Stage) -> Delta {
+    let mut talk = open(stage).await;
+    talk.say(first()).await;
+    let response = talk.expect("1").await;
+    talk.answer(&response, None).await;
+    talk
+}
+
 impl Delta {
     async fn expect(&mut self, version: &str) -> DeltaDiscoveryResponse {
         let response = self.next().await;
@@ -55,10 +64,7 @@ impl Delta {
 async fn a_subscriber_gets_what_is_current_and_what_comes() {
     let stage = Stage::start().await;
     stage.publish("1");
-    let mut talk = open(&stage).await;
-    talk.say(first()).await;
-    let response = talk.expect("1").await;
-    talk.answer(&response, None).await;
+    let mut talk = with_version_1(&stage).await;
     stage.until("acknowledged", |node| node.acknowledged.as_deref() == Some("1")).await;
     stage.publish("2");
     talk.expect("2").await;
@@ -80,10 +86,7 @@ async fn a_subscriber_that_has_the_current_version_is_not_answered() {
 async fn who_unsubscribes_gets_nothing_and_who_subscribes_again_gets_it_again() {
     let stage = Stage::start().await;
     stage.publish("1");
-    let mut talk = open(&stage).await;
-    talk.say(first()).await;
-    let response = talk.expect("1").await;
-    talk.answer(&response, None).await;
+    let mut talk = with_version_1(&stage).await;
     let leave =
         DeltaDiscoveryRequest { resource_names_unsubscribe: ours(), ..DeltaDiscoveryRequest::default() };
     talk.say(leave).await;
@@ -99,10 +102,7 @@ async fn who_unsubscribes_gets_nothing_and_who_subscribes_again_gets_it_again() 
 async fn a_refused_version_is_not_sent_again_but_a_newer_one_is() {
     let stage = Stage::start().await;
     stage.publish("1");
-    let mut talk = open(&stage).await;
-    talk.say(first()).await;
-    let good = talk.expect("1").await;
-    talk.answer(&good, None).await;
+    let mut talk = with_version_1(&stage).await;
     stage.until("acknowledged", |node| node.acknowledged.as_deref() == Some("1")).await;
     stage.publish("2");
     let bad = talk.expect("2").await;
