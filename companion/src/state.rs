@@ -2,7 +2,7 @@
 //! after a load, never a mix.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot};
 
@@ -68,6 +68,9 @@ pub struct Attempt {
     pub result: ReloadResult,
     /// Unix seconds.
     pub at: u64,
+    /// From the content of the file to rules in force and on their way to the proxies, with the time a
+    /// facilitator that was not known yet was waited for.
+    pub took: Duration,
     /// Why it was rejected, if not by a finding.
     pub error: Option<String>,
     /// What the file was found to hold.

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use farebox_core::metrics::{BlockedReason, CallOutcome, DURATION_BUCKETS, HostSeries, TupleCounter};
+use farebox_core::metrics::{
+    BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, HostSeries, TupleCounter,
+};
 use farebox_core::protocol::Operation;
 use farebox_core::rules::Tuple;
 use ruint::aliases::U256;
@@ -24,7 +26,8 @@ pub struct Totals {
 /// Totals of one tuple.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TupleTotals {
-    counters: BTreeMap<TupleCounter, u128>,
+    /// By [`TupleCounter::index`].
+    counters: [u128; TupleCounter::COUNT],
     /// `charged_requests_total`.
     pub charged: u128,
     /// `settled_amount_atomic_total`.
@@ -75,7 +78,7 @@ impl Totals {
         match series {
             HostSeries::Tuple(tuple, counter) => {
                 let totals = self.tuple(tuple);
-                *totals.counters.entry(*counter).or_default() += value;
+                totals.counters[counter.index()] += value;
                 match counter {
                     TupleCounter::UnresolvedOpened => totals.settling(tuple.born).opened += value,
                     TupleCounter::UnresolvedClosed => totals.settling(tuple.born).closed += value,
@@ -118,7 +121,7 @@ impl Totals {
 impl TupleTotals {
     /// One counter.
     pub fn get(&self, counter: TupleCounter) -> u128 {
-        self.counters.get(&counter).copied().unwrap_or(0)
+        self.counters[counter.index()]
     }
 
     /// `requests_total`: with a payment and without.
@@ -128,8 +131,7 @@ impl TupleTotals {
 
     /// `payment_failed_total`: the sum over its reasons.
     pub fn failed(&self) -> u128 {
-        let failed = |counter: &TupleCounter| matches!(counter, TupleCounter::PaymentFailed(_));
-        self.counters.iter().filter(|(counter, _)| failed(counter)).map(|(_, value)| value).sum()
+        FailureReason::ALL.iter().map(|reason| self.get(TupleCounter::PaymentFailed(*reason))).sum()
     }
 
     /// `settlements_unresolved`: opened and not yet closed. What one life of the tuple closed beyond what is

@@ -2,7 +2,7 @@
 //! became known.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farebox_core::rules::{LoadOptions, RuleSet, Severity, Snapshot, load_with};
 use tokio::sync::watch;
@@ -62,6 +62,7 @@ impl Loader {
     /// Loads a candidate. A rejected one changes nothing but the record of the attempt.
     pub async fn reload(&mut self, source: Source, candidate: Candidate) {
         let Source::File = source;
+        let started = Instant::now();
         let mut findings = Vec::new();
         let outcome = match &candidate {
             Err(error) => Err(Some(error.clone())),
@@ -82,7 +83,7 @@ impl Loader {
             Ok(result) => (result, None),
             Err(error) => (ReloadResult::Rejected, error),
         };
-        let attempt = Attempt { result, at: unix_seconds(), error, findings };
+        let attempt = Attempt { result, at: unix_seconds(), took: started.elapsed(), error, findings };
         self.log(&attempt, &candidate);
         self.state.lock().attempted(attempt);
         if result == ReloadResult::Rejected {

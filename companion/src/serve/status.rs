@@ -46,6 +46,7 @@ fn reload(attempt: &Attempt, pricing: &str) -> Value {
     json!({
         "result": attempt.result.as_str(),
         "at": attempt.at,
+        "took_ms": u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
         "error": attempt.error,
         "findings": attempt.findings.iter().map(|found| finding(found, pricing)).collect::<Vec<_>>(),
     })
