@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what Farebox costs, in parts that can be measured one by one.
 
 mod filter;
+mod gc;
 mod load;
 mod probe;
 mod proxy;
@@ -21,6 +22,8 @@ use crate::{shell, tools};
 enum Part {
     /// What the filter costs in the path of a request, against what any filter costs.
     Filter,
+    /// How soon the series of removed offers are gone, what that costs, and what is left behind.
+    Gc,
 }
 
 /// Arguments of `bench`.
@@ -41,6 +44,9 @@ pub(super) struct Args {
     /// Length of a turn. Default: 400, or 1000 with --quick.
     #[arg(long, value_name = "MS")]
     turn_ms: Option<u64>,
+    /// Offers of the part `gc`.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    offers: usize,
     /// Connections of the load generator.
     #[arg(long, value_name = "N", default_value_t = 16)]
     connections: u32,
@@ -71,6 +77,7 @@ impl Part {
     async fn measure(self, args: &Args) -> Result<Measured> {
         match self {
             Self::Filter => filter::measure(args).await,
+            Self::Gc => gc::measure(args).await,
         }
     }
 

@@ -70,7 +70,7 @@ async fn proxies(args: &Args, floor: &Path) -> Result<Value> {
     let idle: Map<String, Value> = [("farebox, 10 routes", &ours), ("farebox, 10,000 routes", &ours_many)]
         .into_iter()
         .chain([("floor", &floor_pass), ("bare", &bare_pass)])
-        .map(|(name, proxy)| Ok((name.to_owned(), json!(proxy.resident_bytes()?))))
+        .map(|(name, proxy)| Ok((name.to_owned(), json!(proxy.process().resident_bytes()?))))
         .collect::<Result<_>>()?;
 
     let load = |status, paths: &[String]| Load::new(args.connections, status, paths);
@@ -141,10 +141,10 @@ impl<'a> Contender<'a> {
     }
 
     fn run(&self, turn: Duration) -> Result<Sample> {
-        let before = self.proxy.processor_time()?;
+        let before = self.proxy.process().processor_time()?;
         let mut sample =
             self.load.run(self.proxy.address(), turn).with_context(|| format!("{} under load", self.name))?;
-        sample.processor_microseconds = (self.proxy.processor_time()? - before).as_micros() as u64;
+        sample.processor_microseconds = (self.proxy.process().processor_time()? - before).as_micros() as u64;
         Ok(sample)
     }
 }
