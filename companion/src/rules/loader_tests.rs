@@ -298,8 +298,8 @@ async fn a_reader_sees_one_load_or_the_next_and_never_a_mix() {
     assert!(seen > 5, "{seen} loads were seen");
 }
 
-/// Ten thousand offers take four seconds of a processor here, without optimisation; work that grows with their
-/// square takes minutes. The clock on the wall would measure the other tests.
+/// This takes eleven seconds of a processor without optimisation; work that grows with the square of the offers
+/// takes minutes. The clock on the wall would measure the other tests.
 const SCALE_LIMIT: Duration = Duration::from_secs(40);
 
 /// Processor time of this process, user and system: fields 14 and 15, in hundredths of a second.

@@ -28,8 +28,8 @@ pub use port::Port;
 pub use process::Process;
 pub use scrape::{Scrape, Series};
 
-/// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds, and takes
-/// ten thousand offers in a minute.
+/// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds, and may
+/// take minutes over ten thousand offers.
 const READY: Duration = Duration::from_secs(180);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(25);

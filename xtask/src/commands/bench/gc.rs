@@ -408,7 +408,7 @@ fn table(figures: &Value) -> Result<String> {
     }
     let head = "memory, MB";
     writeln!(out, "{head:<46}{:>10}{:>10}{:>10}", "first", "last", "most")?;
-    let changed = |program| Ok::<_, anyhow::Error>(column(&figures["full"]["memory"], program)?);
+    let changed = |program| column(&figures["full"]["memory"], program);
     remember(&mut out, "companion, all offers, with Envoy", &changed("companion")?)?;
     remember(&mut out, "Envoy, all offers", &changed("envoy")?)?;
     for (name, part, program) in [
