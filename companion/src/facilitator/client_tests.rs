@@ -129,6 +129,30 @@ async fn a_credential_that_cannot_be_used_sends_nothing() {
 }
 
 #[tokio::test]
+async fn a_facilitator_whose_certificate_nobody_vouches_for_gets_no_payment() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let refused =
+        tokio::spawn(async move { acceptor.accept(listener.accept().await.unwrap().0).await.is_err() });
+    let failed = call(&format!("https://localhost:{port}")).await.unwrap_err();
+    assert!(failed.reason.to_lowercase().contains("certificate"), "{failed}");
+    assert!(!failed.may_have_arrived);
+    assert!(refused.await.unwrap(), "the handshake ends there");
+}
+
+#[tokio::test]
 async fn what_got_no_whole_reply_may_have_arrived_unless_nobody_could_be_reached() {
     assert!(!call("http://127.0.0.1:1").await.unwrap_err().may_have_arrived);
     assert!(!call("nowhere").await.unwrap_err().may_have_arrived);

@@ -87,9 +87,9 @@ impl Credentials {
 }
 
 async fn read(credential: &Credential, now: u64) -> Result<Secret, CredentialError> {
-    let text = tokio::fs::read_to_string(credential.file())
-        .await
-        .map_err(|error| unusable(credential, &format!("cannot be read: {error}")))?;
+    let text = tokio::fs::read_to_string(credential.file()).await.map_err(|error| {
+        unusable(credential, &format!("cannot be read: {error}; put it there, readable for farebox"))
+    })?;
     let text = text.trim();
     match credential {
         Credential::Bearer(_) if text.is_empty() => {

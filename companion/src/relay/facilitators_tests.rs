@@ -159,7 +159,6 @@ async fn once_a_settle_call_may_have_arrived_nobody_else_is_asked_to_settle() {
     let Pair { first, second, folder, .. } = pair;
     let (relay, _) = relay_of(&url(&second), Facilitators::default(), folder.path(), PATIENT).await;
     let pair = Pair { relay, first, second, folder };
-    pair.asked_again(&pair.first).await;
     assert_eq!(pair.entry().await.facilitator, Some(url(&pair.first)));
     pair.first.fail(json!({ "settle": "none" })).await;
     pair.until("settled").await;
