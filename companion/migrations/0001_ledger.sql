@@ -31,6 +31,8 @@ CREATE TABLE payments (
     answered          BIGINT NOT NULL DEFAULT 0,
     -- Whether it is counted as unresolved now.
     counted_open      BIGINT NOT NULL DEFAULT 0,
+    -- The facilitator that settles it. Once a call may have arrived there, nobody else is asked.
+    facilitator       TEXT,
     -- The call to repeat while the outcome is unknown.
     call_body         TEXT,
     attempts          BIGINT NOT NULL DEFAULT 0,

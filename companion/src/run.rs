@@ -13,14 +13,14 @@ use tracing::{info, warn};
 
 use crate::aggregate::Aggregate;
 use crate::collect::Collector;
-use crate::facilitator::FacilitatorClient;
+use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::ledger::Ledger;
 use crate::publish::{self, ProxyState, Publication, Publisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
+use crate::serve;
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
 use crate::state::{Shared, State};
-use crate::{http, serve};
 
 /// How long requests under way may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(4);
@@ -80,15 +80,20 @@ struct Relaying {
 // === impl Relaying ===
 
 impl Relaying {
-    async fn bind(settings: &Settings, relay: &RelaySettings, state: &Shared) -> anyhow::Result<Self> {
+    async fn bind(
+        settings: &Settings,
+        relay: &RelaySettings,
+        client: FacilitatorClient,
+        state: &Shared,
+    ) -> anyhow::Result<Self> {
         let ledger = Ledger::open(&relay.ledger, &relay.companion).await?;
         let listener = TcpListener::bind(relay.listen)
             .await
             .with_context(|| format!("cannot listen on {} (relay.listen)", relay.listen))?;
-        let client = FacilitatorClient::new(relay.credential.clone())?;
         let FacilitatorSettings { verify_timeout, settle_timeout, .. } = settings.facilitator;
         let deadlines = Deadlines { verify: verify_timeout, settle: settle_timeout };
-        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines);
+        let facilitators = relay.facilitators.clone();
+        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
         Ok(Self { relay, over, listener, ledger })
     }
 
@@ -118,8 +123,10 @@ async fn start(
     let pricing = settings.pricing.display().to_string();
     let state = Shared::new(State::new(pricing, proxies, Aggregate::with_births(births)));
 
+    let credentials = settings.relay.as_ref().map(|relay| relay.facilitators.credentials.clone());
+    let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
     let relay = match &settings.relay {
-        Some(relay) => Some(Relaying::bind(settings, relay, &state).await?),
+        Some(relay) => Some(Relaying::bind(settings, relay, client.clone(), &state).await?),
         None => None,
     };
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
@@ -128,6 +135,7 @@ async fn start(
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
+        tasks.spawn(relay::watch_credentials(relay.relay.clone()));
     }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
     match envoy {
@@ -150,7 +158,7 @@ async fn start(
         }
     }
 
-    let readiness = Readiness::start(http::client_builder().build()?);
+    let readiness = Readiness::start(client);
     let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published);
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
     Ok((state, collector, relay))

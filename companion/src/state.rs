@@ -1,10 +1,12 @@
 //! Everything `/metrics`, `/readyz` and `/status` tell, behind one lock: a reader sees the state before or
 //! after a load, never a mix.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot};
+use tracing::warn;
 
 use crate::aggregate::Aggregate;
 use crate::publish::ProxyState;
@@ -33,8 +35,14 @@ pub struct State {
     pub reloads: [u64; 3],
     /// Why the last push could not be written; `None` once it was.
     pub publish_error: Option<String>,
-    /// The facilitator of the active rules.
-    pub facilitator: FacilitatorState,
+    /// Whether enough is known of the facilitators for paid routes to be served.
+    pub facilitators_ready: bool,
+    /// The facilitators of the active rules.
+    pub facilitators: Vec<FacilitatorState>,
+    /// CAIP-2 ids of the chains something is sold on and none of whose facilitators lists them.
+    pub unlisted_networks: Vec<String>,
+    /// What is wrong with the credentials of facilitators, by address.
+    pub credentials: BTreeMap<String, CredentialState>,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
     /// Every proxy of the settings.
@@ -88,17 +96,30 @@ pub enum ReloadResult {
     Rejected,
 }
 
-/// Whether the facilitator's kinds are known.
+/// Whether a facilitator's kinds are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FacilitatorState {
-    /// Address in use; empty until the first load.
+    /// Its address.
     pub url: String,
+    /// CAIP-2 ids of the chains it is used for.
+    pub networks: Vec<String>,
     /// `version scheme network` of each kind; `None` until loaded.
     pub kinds: Option<Vec<String>>,
     /// Unix seconds.
     pub loaded_at: Option<u64>,
     /// Why the last attempt to load them failed.
     pub last_error: Option<String>,
+}
+
+/// What is wrong with the credential of a facilitator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialState {
+    /// Why it cannot be used.
+    pub unusable: Option<String>,
+    /// What the facilitator said to it; `None` again once a call is accepted.
+    pub refused: Option<String>,
+    /// When that was last logged, Unix seconds.
+    pub logged_at: u64,
 }
 
 // === impl Shared ===
@@ -129,12 +150,25 @@ impl State {
             last_success_at: None,
             reloads: [0; 3],
             publish_error: None,
-            facilitator: FacilitatorState::default(),
+            facilitators_ready: false,
+            facilitators: Vec::new(),
+            unlisted_networks: Vec::new(),
+            credentials: BTreeMap::new(),
             ledger_error: None,
             proxies,
             discovery: Discovery::default(),
             aggregate,
         }
+    }
+
+    /// Notes what is known of the facilitators of the rules.
+    pub fn facilitators_are(&mut self, ready: bool, all: Vec<FacilitatorState>, unlisted: Vec<String>) {
+        for network in unlisted.iter().filter(|network| !self.unlisted_networks.contains(network)) {
+            warn!("no facilitator used for {network} lists it among its kinds: its payments may be refused");
+        }
+        self.facilitators_ready = ready;
+        self.facilitators = all;
+        self.unlisted_networks = unlisted;
     }
 
     /// Notes a load attempt.
@@ -161,7 +195,19 @@ impl State {
         if let Some(error) = &self.publish_error {
             return Some(format!("configuration not published: {error}"));
         }
-        self.ledger_error.clone()
+        self.ledger_error.clone().or_else(|| self.unpayable())
+    }
+
+    /// Why nobody can pay on a chain: each of its facilitators needs a credential that cannot be used.
+    fn unpayable(&self) -> Option<String> {
+        let unusable = |of: &FacilitatorState| self.credentials.get(&of.url)?.unusable.clone();
+        let networks: BTreeSet<_> = self.facilitators.iter().flat_map(|of| &of.networks).collect();
+        networks.into_iter().find_map(|network| {
+            let mut used = self.facilitators.iter().filter(|of| of.networks.contains(network));
+            let error = unusable(used.next()?)?;
+            used.all(|of| unusable(of).is_some())
+                .then(|| format!("no payment on {network} can be verified: {error}"))
+        })
     }
 }
 

@@ -40,7 +40,7 @@ impl Ledger {
                asset_symbol = excluded.asset_symbol, born = excluded.born, generation = excluded.generation, \
                asset = excluded.asset, amount = excluded.amount, pay_to = excluded.pay_to, \
                ends_s = excluded.ends_s, companion = excluded.companion, reserved_at = excluded.reserved_at, \
-               verified_at = NULL, settling_at = NULL, ended_at = NULL, reason = NULL, \
+               facilitator = NULL, verified_at = NULL, settling_at = NULL, ended_at = NULL, reason = NULL, \
                transaction_hash = NULL, call_body = NULL, attempts = 0, next_attempt = NULL \
              WHERE payments.state = 'refused' OR (payments.state IN ('reserved', 'verified') \
                AND (payments.holder = excluded.holder OR payments.lease_until < excluded.reserved_at))",
@@ -91,15 +91,22 @@ impl Ledger {
         Ok(taken.rows_affected() > 0)
     }
 
-    /// The facilitator vouched for it.
-    pub async fn verified(&self, key: &PaymentKey, holder: &str, now_ms: u64) -> Result<(), LedgerError> {
+    /// The facilitator vouched for it, and will be the one that settles it.
+    pub async fn verified(
+        &self,
+        key: &PaymentKey,
+        holder: &str,
+        facilitator: &str,
+        now_ms: u64,
+    ) -> Result<(), LedgerError> {
         of_payment(
-            "UPDATE payments SET state = 'verified', verified_at = $6 \
+            "UPDATE payments SET state = 'verified', facilitator = $6, verified_at = $7 \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
                AND holder = $5 AND state = 'reserved'",
             key,
         )
         .bind(holder)
+        .bind(facilitator)
         .bind(signed(now_ms))
         .execute(self.pool())
         .await?;

@@ -13,6 +13,8 @@
 
 mod claim;
 pub mod command;
+#[cfg(test)]
+mod facilitator_tests;
 mod query;
 mod settle;
 mod store;

@@ -54,6 +54,8 @@ pub struct Entry {
     pub transaction: Option<String>,
     /// Why it was refused, or why its outcome is not known.
     pub reason: Option<String>,
+    /// The facilitator that settles it, once there is one.
+    pub facilitator: Option<String>,
     /// The proxy that brought it.
     pub source: String,
     /// Generation of the rules it was sold under.
@@ -99,7 +101,7 @@ macro_rules! narrowed {
 
 const LIST: &str = narrowed!(
     "SELECT network, contract, payer, nonce, state, holder, offer_namespace, offer_name, asset_symbol, \
-     generation, asset, amount, pay_to, transaction_hash, reason, reserved_at, verified_at, settling_at, \
+     generation, asset, amount, pay_to, transaction_hash, reason, facilitator, reserved_at, verified_at, settling_at, \
      ended_at FROM payments WHERE 1 = 1",
     " ORDER BY reserved_at DESC LIMIT $8"
 );
@@ -200,6 +202,7 @@ impl Entry {
             offer_name: row.try_get("offer_name")?,
             transaction: row.try_get("transaction_hash")?,
             reason: row.try_get("reason")?,
+            facilitator: row.try_get("facilitator")?,
             source: row.try_get("holder")?,
             generation: unsigned(row.try_get("generation")?),
             reserved_at: unsigned(row.try_get("reserved_at")?),

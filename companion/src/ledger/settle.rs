@@ -77,6 +77,27 @@ impl Ledger {
         })
     }
 
+    /// The facilitator that settles a payment which is being settled: the one on record, which is never replaced,
+    /// or else `first`, which is on disk when this returns. `None` if there is neither, or no such payment.
+    pub async fn settles_at(
+        &self,
+        key: &PaymentKey,
+        first: Option<&str>,
+    ) -> Result<Option<String>, LedgerError> {
+        let recorded = of_payment(
+            "SELECT facilitator FROM payments \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
+            key,
+        )
+        .fetch_optional(self.pool())
+        .await?;
+        let recorded = recorded.map(|row| row.try_get::<Option<String>, _>("facilitator")).transpose()?;
+        match (recorded.flatten(), first) {
+            (None, Some(first)) => self.durably(async |chosen| choose(chosen, key, first).await).await,
+            (recorded, _) => Ok(recorded),
+        }
+    }
+
     /// Writes down how a settlement ended, and counts it. `told` says that somebody waits for it. Nothing
     /// happens to a payment that is not being settled. An unknown one is asked about again at `next_attempt_ms`.
     pub async fn finish(
@@ -191,6 +212,24 @@ impl Ledger {
     }
 }
 
+/// Writes down who settles a payment, unless somebody else was quicker, and returns who does.
+async fn choose(
+    connection: &mut AnyConnection,
+    key: &PaymentKey,
+    first: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let row = of_payment(
+        "UPDATE payments SET facilitator = COALESCE(facilitator, $5) \
+         WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+           AND state IN ('settling', 'unknown') RETURNING facilitator",
+        key,
+    )
+    .bind(first)
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| row.try_get("facilitator")).transpose()
+}
+
 /// Takes a payment nothing was settled for.
 async fn take(
     connection: &mut AnyConnection,
@@ -211,6 +250,7 @@ async fn take(
            asset_symbol = excluded.asset_symbol, born = excluded.born, generation = excluded.generation, \
            asset = excluded.asset, amount = excluded.amount, pay_to = excluded.pay_to, \
            ends_s = excluded.ends_s, companion = excluded.companion, settling_at = excluded.settling_at, \
+           facilitator = CASE WHEN payments.state = 'verified' THEN payments.facilitator END, \
            call_body = excluded.call_body, ended_at = NULL, reason = NULL, transaction_hash = NULL \
          WHERE payments.state = 'refused' OR (payments.state IN ('reserved', 'verified') \
            AND (payments.holder = excluded.holder OR payments.lease_until < excluded.settling_at))",

@@ -123,7 +123,7 @@ async fn a_released_payment_is_free_and_a_verified_one_is_not() {
     let book = Book::open().await;
     let first = claim(1, "e1");
     book.reserves(&first, NOW).await;
-    book.verified(&first.key, "e1", NOW).await.unwrap();
+    book.verified(&first.key, "e1", "https://f1", NOW).await.unwrap();
     book.release(&first.key, "e2").await.unwrap();
     assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::InFlight);
     book.release(&first.key, "e1").await.unwrap();

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::aggregate::Aggregate;
+use crate::facilitator::Credentials;
 use crate::ledger::{Filter, PaymentKey};
 use crate::state::{Active, State, unix_seconds};
 use crate::testing::{Dev, payment_call, pricing, tuple};
@@ -92,9 +93,18 @@ impl Stage {
 
 async fn relay(dev: &Dev, folder: &std::path::Path, deadlines: Deadlines) -> (Relay, mpsc::Receiver<()>) {
     let url = format!("http://{}", dev.address);
-    let snapshot = rules::load(&pricing(&url, &["a", "b"])).snapshot.unwrap();
+    relay_of(&url, Facilitators::default(), folder, deadlines).await
+}
+
+/// A relay whose rules name the facilitator at `url`.
+pub(super) async fn relay_of(
+    url: &str,
+    facilitators: Facilitators,
+    folder: &std::path::Path,
+    deadlines: Deadlines,
+) -> (Relay, mpsc::Receiver<()>) {
+    let snapshot = rules::load(&pricing(url, &["a", "b"])).snapshot.unwrap();
     let mut state = State::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
-    state.facilitator.url = url;
     state.active = Some(Active {
         generation: 1,
         hash: String::new(),
@@ -103,10 +113,11 @@ async fn relay(dev: &Dev, folder: &std::path::Path, deadlines: Deadlines) -> (Re
         swept: 0,
     });
     let ledger = Ledger::open(&Ledger::file_url(&folder.join("ledger.db")), "c1").await.unwrap();
-    Relay::new(ledger, FacilitatorClient::new(None).unwrap(), Shared::new(state), deadlines)
+    let client = FacilitatorClient::new(Credentials::new(facilitators.credentials.clone())).unwrap();
+    Relay::new(ledger, client, Shared::new(state), deadlines, facilitators)
 }
 
-async fn ask(relay: Relay, path: &str, holder: &str, body: &Value) -> (u16, Value) {
+pub(super) async fn ask(relay: Relay, path: &str, holder: &str, body: &Value) -> (u16, Value) {
     let request = Request::post(path)
         .header(RELAY_HOLDER, holder)
         .header(RELAY_OFFER, tuple_text(&tuple("ns", "a", 3)))
@@ -118,7 +129,7 @@ async fn ask(relay: Relay, path: &str, holder: &str, body: &Value) -> (u16, Valu
     (status, serde_json::from_slice(&bytes).unwrap())
 }
 
-fn payment(nonce: u8) -> Value {
+pub(super) fn payment(nonce: u8) -> Value {
     payment_call(1000, nonce, SHOP)
 }
 
@@ -239,8 +250,11 @@ async fn what_a_companion_was_settling_when_it_died_is_resolved_by_its_next_life
 
 #[tokio::test]
 async fn a_facilitator_that_cannot_be_reached_charges_nothing_and_keeps_nothing() {
-    let stage = Stage::open().await;
-    stage.relay.state.lock().facilitator.url = "http://127.0.0.1:1".into();
+    let Stage { dev, folder, .. } = Stage::open().await;
+    let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
+    let nobody = Facilitators::default();
+    let (relay, over) = relay_of("http://127.0.0.1:1", nobody, folder.path(), deadlines).await;
+    let stage = Stage { relay, dev, over, folder };
     let (status, _) = stage.post("/verify", "e1", &payment(1)).await;
     assert_eq!(status, 504);
     assert_eq!(stage.state_of(&payment(1)).await, None);

@@ -8,12 +8,13 @@ use farebox_core::rules::{LoadOptions, RuleSet, Severity, Snapshot, load_with};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::readiness::{AllKnown, Known, Readiness};
+use super::in_use::InUse;
+use super::readiness::{AllKnown, Readiness};
 use super::watch::Candidate;
 use crate::aggregate::Keys;
 use crate::publish::{Publication, Published};
 use crate::settings::Settings;
-use crate::state::{Active, Attempt, FacilitatorState, ReloadResult, Shared, describe, unix_seconds};
+use crate::state::{Active, Attempt, ReloadResult, Shared, describe, unix_seconds};
 
 /// Where a candidate comes from: the `source` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Loader {
                 match loaded.snapshot {
                     None => Err(None),
                     Some(snapshot) => {
-                        self.readiness.wait(&snapshot.facilitator_url, KINDS_LIMIT).await;
+                        self.readiness.wait(&self.in_use(&snapshot).urls(), KINDS_LIMIT).await;
                         self.apply(Arc::new(snapshot)).map_err(Some)
                     }
                 }
@@ -88,9 +89,9 @@ impl Loader {
         self.state.lock().attempted(attempt);
         if result == ReloadResult::Rejected {
             self.last_rejected = Some(candidate);
-            // The facilitator of a rejected file is not asked any more.
+            // The facilitators of a rejected file are not asked any more.
             if let Some(active) = &self.state.lock().active {
-                self.readiness.want(&active.snapshot.facilitator_url);
+                self.readiness.want(&self.in_use(&active.snapshot).urls());
             }
         } else {
             self.last_rejected = None;
@@ -109,20 +110,20 @@ impl Loader {
 
     /// Puts a snapshot in force: new generation, keep-set, zeros and removals under one lock, then the push.
     fn apply(&self, snapshot: Arc<Snapshot>) -> Result<ReloadResult, String> {
-        let known = self.readiness.known(&snapshot.facilitator_url);
-        let ready = known.supported.is_some();
+        let (in_use, known) = (self.in_use(&snapshot), self.readiness.known());
+        let ready = in_use.is_ready(&known);
         let endpoint = self
             .settings
             .facilitator
             .endpoint(&snapshot.facilitator_url, ready)
             .map_err(|error| format!("facilitatorURL {error}"))?;
-        let (filter, v1_networks) = (&self.settings.filter, known.v1_networks());
+        let (filter, v1_networks) = (&self.settings.filter, in_use.v1_networks(&known));
         let hash = snapshot.hash(filter, &endpoint, &v1_networks);
 
         let keys = Keys::from(&*snapshot);
         let (generation, swept, births) = {
             let mut state = self.state.lock();
-            state.facilitator = FacilitatorState::from(&known);
+            state.facilitators_are(ready, in_use.states(&known), in_use.unlisted(&known));
             if let Some(active) = state.active.as_mut().filter(|active| active.hash == hash) {
                 // Lines and skipped parts may differ where the push does not.
                 active.snapshot = snapshot;
@@ -143,6 +144,10 @@ impl Loader {
         drop(state);
         self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), swept }));
         Ok(ReloadResult::Applied)
+    }
+
+    fn in_use(&self, snapshot: &Snapshot) -> InUse {
+        InUse::of(self.settings.relay.as_ref().map(|relay| &relay.facilitators), snapshot)
     }
 
     /// The generation of the next push, higher than any before it, and the last one that removed a series.
@@ -178,23 +183,6 @@ impl Loader {
                 let cause = attempt.error.as_deref().unwrap_or("see the findings");
                 error!("rules rejected, the last good stay in force: {cause}");
             }
-        }
-    }
-}
-
-impl From<&Known> for FacilitatorState {
-    fn from(known: &Known) -> Self {
-        let kinds = known.supported.as_ref().map(|supported| {
-            let kind = |kind: &crate::facilitator::SupportedKind| {
-                format!("v{} {} {}", kind.x402_version, kind.scheme, kind.network)
-            };
-            supported.kinds.iter().map(kind).collect()
-        });
-        Self {
-            url: known.url.clone(),
-            kinds,
-            loaded_at: known.loaded_at,
-            last_error: known.last_error.clone(),
         }
     }
 }

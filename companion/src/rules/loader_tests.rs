@@ -13,10 +13,10 @@ use tower::ServiceExt;
 use super::*;
 use crate::aggregate::{Aggregate, Report};
 use crate::collect::Collector;
-use crate::http;
+use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::publish::{Publication, Published};
 use crate::serve;
-use crate::settings::{FacilitatorSettings, Settings, Settlement};
+use crate::settings::{FacilitatorSettings, Facilitators, RelaySettings, Settings, Settlement};
 use crate::state::{ReloadResult, Shared, State};
 use crate::testing::{eventually, fake_facilitator, pricing, tuple};
 
@@ -28,6 +28,10 @@ struct Stage {
 }
 
 async fn stage_after(last: Option<Published>) -> Stage {
+    stage_with(last, None).await
+}
+
+async fn stage_with(last: Option<Published>, relay: Option<RelaySettings>) -> Stage {
     let settings = Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         pricing: "pricing.yaml".into(),
@@ -39,13 +43,13 @@ async fn stage_after(last: Option<Published>) -> Stage {
             settle_timeout: Duration::from_secs(60),
             settlement: Settlement::Direct,
         },
-        relay: None,
+        relay,
         filter: Filter::default(),
         envoy: None,
     };
     let births = last.as_ref().map(|last| last.births.clone());
     let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::with_births(births)));
-    let readiness = Readiness::start(http::client_builder().build().unwrap());
+    let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
     let (publications, published) = watch::channel(None);
     let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);
     Stage { loader, state, published, facilitator: fake_facilitator().await }
@@ -232,7 +236,7 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
     stage.load_text(&pricing(&format!("http://{address}"), &["a"])).await;
     let first = stage.pushed().rules;
     assert!(!first.facilitator.as_ref().unwrap().ready);
-    assert!(stage.state.lock().facilitator.last_error.is_some());
+    assert!(stage.state.lock().facilitators[0].last_error.is_some());
 
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let kinds = r#"{"kinds":[{"x402Version":2,"scheme":"exact","network":"eip155:84532"}],"extensions":[],"signers":{}}"#;
@@ -245,6 +249,23 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
     .await;
     assert_eq!(stage.generation(), first.generation + 1);
     assert_eq!(stage.state.lock().reloads, [1, 0, 0], "no load was attempted");
+}
+
+#[tokio::test]
+async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away() {
+    let fallbacks = vec![fake_facilitator().await];
+    let relay = RelaySettings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ledger: String::new(),
+        companion: "c1".into(),
+        facilitators: Facilitators { fallbacks: fallbacks.clone(), ..Facilitators::default() },
+    };
+    let mut stage = stage_with(None, Some(relay)).await;
+    stage.load_text(&pricing("http://127.0.0.1:1", &["a"])).await;
+    assert!(stage.pushed().rules.facilitator.as_ref().unwrap().ready);
+    let state = stage.state.lock();
+    let ready: Vec<_> = state.facilitators.iter().map(|of| (of.url.as_str(), of.kinds.is_some())).collect();
+    assert_eq!(ready, [("http://127.0.0.1:1", false), (fallbacks[0].as_str(), true)]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The pricing rules: where they come from, and the one function that puts them in force.
 
+mod in_use;
 mod loader;
 mod readiness;
 mod watch;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::publish::ProxyState;
 use crate::publish::discovery::Node;
-use crate::state::{Attempt, State};
+use crate::state::{Attempt, FacilitatorState, State};
 
 /// The document of a state.
 pub(super) fn of(state: &State, now: u64) -> Value {
@@ -28,17 +28,27 @@ pub(super) fn of(state: &State, now: u64) -> Value {
             active.snapshot.skipped.iter().map(|skipped| skip(skipped, &state.pricing)).collect::<Vec<_>>()
         }),
         "facilitator": {
-            "url": state.facilitator.url,
-            "ready": state.facilitator.kinds.is_some(),
-            "kinds": state.facilitator.kinds,
-            "loaded_at": state.facilitator.loaded_at,
-            "last_error": state.facilitator.last_error,
+            "ready": state.facilitators_ready,
+            "unlisted_networks": state.unlisted_networks,
+            "used": state.facilitators.iter().map(|used| facilitator(used, state)).collect::<Vec<_>>(),
         },
         "proxies": state.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
         "discovery": state.discovery.address.map(|address| json!({
             "listen": address,
             "proxies": state.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),
         })),
+    })
+}
+
+fn facilitator(used: &FacilitatorState, state: &State) -> Value {
+    let credential = state.credentials.get(&used.url);
+    json!({
+        "url": used.url,
+        "networks": used.networks,
+        "kinds": used.kinds,
+        "loaded_at": used.loaded_at,
+        "last_error": used.last_error,
+        "credential_error": credential.and_then(|it| it.unusable.as_ref().or(it.refused.as_ref())),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::aggregate::{Aggregate, Keys};
 use crate::publish::ProxyState;
 use crate::publish::discovery::Discovery;
 use crate::settings::Proxy;
-use crate::state::{Active, Attempt, FacilitatorState, ReloadResult, State as Companion};
+use crate::state::{Active, Attempt, CredentialState, FacilitatorState, ReloadResult, State as Companion};
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
 
 /// A companion with a paid offer, a skipped one, and what two proxies reported.
@@ -59,12 +59,17 @@ fn companion() -> Companion {
         error: None,
         findings: loaded.findings,
     });
-    state.facilitator = FacilitatorState {
+    state.facilitators_ready = true;
+    state.facilitators = vec![FacilitatorState {
         url: "https://pay.example.com".into(),
+        networks: vec!["eip155:84532".into()],
         kinds: Some(vec!["v2 exact eip155:84532".into()]),
         loaded_at: Some(76),
         last_error: None,
-    };
+    }];
+    let refused = "https://pay.example.com answered 401".to_owned();
+    let credential = CredentialState { refused: Some(refused), ..CredentialState::default() };
+    state.credentials = [("https://pay.example.com".to_owned(), credential)].into();
     state.discovery = Discovery::with_answers("e0", unix_seconds());
     state
 }
@@ -385,7 +390,21 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
     assert_eq!(status["skipped"][0]["reason"], "zero_price");
     assert_eq!(status["skipped"][0]["offer_name"], "b");
     assert!(status["skipped"][0]["place"].as_str().unwrap().starts_with("pricing.yaml:"));
-    assert_eq!(status["facilitator"]["ready"], true);
+    assert_eq!(
+        status["facilitator"],
+        serde_json::json!({
+            "ready": true,
+            "unlisted_networks": [],
+            "used": [{
+                "url": "https://pay.example.com",
+                "networks": ["eip155:84532"],
+                "kinds": ["v2 exact eip155:84532"],
+                "loaded_at": 76,
+                "last_error": null,
+                "credential_error": "https://pay.example.com answered 401",
+            }],
+        })
+    );
     assert_eq!(status["proxies"][0]["generation_confirmed"], 1000);
     assert_eq!(status["proxies"][1]["connected"], false);
     assert_eq!(status["discovery"]["listen"], "127.0.0.1:9403");

@@ -3,6 +3,7 @@
 
 mod discovery;
 mod facilitator;
+mod facilitators;
 mod file;
 mod flags;
 mod proxies;
@@ -18,6 +19,7 @@ use farebox_core::rules;
 
 pub use discovery::{DiscoverySettings, TlsSettings};
 pub use facilitator::FacilitatorSettings;
+pub use facilitators::{Credential, Facilitators};
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
 pub use proxies::{DnsName, Proxy};
@@ -77,9 +79,10 @@ impl Settings {
     /// Joins a settings file with the flags; a flag wins.
     pub fn resolve(file: SettingsFile, flags: Flags) -> Result<Self, SettingsError> {
         refuse_unsupported_source(&flags.route_source)?;
-        let relay = RelaySettings::resolve(file.relay, &flags)?;
         let facilitator =
-            FacilitatorSettings::resolve(file.facilitator, flags.facilitator, flags.settlement)?;
+            FacilitatorSettings::resolve(&file.facilitator, flags.facilitator.clone(), flags.settlement)?;
+        let facilitators = Facilitators::resolve(file.facilitator, &facilitator)?;
+        let relay = RelaySettings::resolve(file.relay, &flags, facilitators)?;
         let listen = flags.listen.or(file.listen);
         Ok(Self {
             listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
