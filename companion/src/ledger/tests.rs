@@ -5,15 +5,16 @@ use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, UnchargedReaso
 use farebox_core::rules::Tuple;
 
 use super::*;
+use crate::testing::{Database, on_every_database};
 
 const NOW: u64 = 1_800_000_000_000;
 const LEASE: Duration = Duration::from_secs(600);
 const BODY: &str = r#"{"x402Version":2}"#;
 
-/// A ledger in a folder that goes with it.
+/// A ledger in a database that goes with it.
 struct Book {
     ledger: Ledger,
-    folder: tempfile::TempDir,
+    database: Database,
 }
 
 impl std::ops::Deref for Book {
@@ -24,17 +25,14 @@ impl std::ops::Deref for Book {
 }
 
 impl Book {
-    async fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1").await.unwrap();
-        Self { ledger, folder }
+    async fn open(database: Database) -> Self {
+        Self { ledger: Ledger::open(&database.url, "c1").await.unwrap(), database }
     }
 
     /// The same database after the companion ended.
     async fn reopen(self) -> Self {
         self.ledger.close().await;
-        let url = Ledger::file_url(&self.folder.path().join("l.db"));
-        Self { ledger: Ledger::open(&url, "c1").await.unwrap(), folder: self.folder }
+        Self::open(self.database).await
     }
 
     async fn reserves(&self, claim: &Claim, now_ms: u64) -> Reservation {
@@ -104,9 +102,23 @@ fn count(name: &str, value: u64) -> (String, u64) {
     (name.to_owned(), value)
 }
 
-#[tokio::test]
-async fn a_payment_is_one_holders_until_its_lease_ends() {
-    let book = Book::open().await;
+on_every_database! {
+    a_payment_is_one_holders_until_its_lease_ends,
+    a_released_payment_is_free_and_a_verified_one_is_not,
+    a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder,
+    a_refused_payment_is_free_again_and_counts_nothing,
+    an_unknown_outcome_is_open_until_it_is_known_and_counted_once,
+    what_was_settled_while_nobody_waited_buys_one_answer_from_any_proxy,
+    an_unknown_payment_is_settled_again_only_for_its_own_offer,
+    what_a_companion_was_settling_when_it_died_is_found_by_the_next,
+    of_a_hundred_holders_at_once_one_gets_the_payment,
+    reservations_nothing_came_of_are_forgotten_when_their_authorization_has_ended,
+    payments_are_found_by_offer_payer_state_and_time_and_their_money_adds_up,
+    a_schema_of_a_later_version_is_refused_and_left_alone,
+}
+
+async fn a_payment_is_one_holders_until_its_lease_ends(database: Database) {
+    let book = Book::open(database).await;
     assert_eq!(book.reserves(&claim(1, "e1"), NOW).await, Reservation::Fresh);
     assert_eq!(book.reserves(&claim(1, "e2"), NOW + 1).await, Reservation::InFlight);
     assert_eq!(book.begins(&claim(1, "e2"), NOW + 1).await, Begun::InFlight);
@@ -118,9 +130,8 @@ async fn a_payment_is_one_holders_until_its_lease_ends() {
     assert_eq!(book.reserves(&claim(2, "e1"), NOW).await, Reservation::Fresh);
 }
 
-#[tokio::test]
-async fn a_released_payment_is_free_and_a_verified_one_is_not() {
-    let book = Book::open().await;
+async fn a_released_payment_is_free_and_a_verified_one_is_not(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.reserves(&first, NOW).await;
     book.verified(&first.key, "e1", NOW).await.unwrap();
@@ -130,9 +141,8 @@ async fn a_released_payment_is_free_and_a_verified_one_is_not() {
     assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::Fresh);
 }
 
-#[tokio::test]
-async fn a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder() {
-    let book = Book::open().await;
+async fn a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.reserves(&first, NOW).await;
     assert_eq!(book.begins(&first, NOW).await, Begun::Call { again: false });
@@ -149,9 +159,8 @@ async fn a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its
     assert_eq!(book.counted().await, all);
 }
 
-#[tokio::test]
-async fn a_refused_payment_is_free_again_and_counts_nothing() {
-    let book = Book::open().await;
+async fn a_refused_payment_is_free_again_and_counts_nothing(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.begins(&first, NOW).await;
     book.ends(&first, Outcome::Refused { reason: "insufficient_funds".into() }, true).await;
@@ -159,9 +168,8 @@ async fn a_refused_payment_is_free_again_and_counts_nothing() {
     assert_eq!(book.counted().await, []);
 }
 
-#[tokio::test]
-async fn an_unknown_outcome_is_open_until_it_is_known_and_counted_once() {
-    let book = Book::open().await;
+async fn an_unknown_outcome_is_open_until_it_is_known_and_counted_once(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.begins(&first, NOW).await;
     book.ends(&first, unknown(), true).await;
@@ -193,9 +201,8 @@ async fn an_unknown_outcome_is_open_until_it_is_known_and_counted_once() {
     );
 }
 
-#[tokio::test]
-async fn what_was_settled_while_nobody_waited_buys_one_answer_from_any_proxy() {
-    let book = Book::open().await;
+async fn what_was_settled_while_nobody_waited_buys_one_answer_from_any_proxy(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.begins(&first, NOW).await;
     book.ends(&first, settled(), false).await;
@@ -210,9 +217,8 @@ async fn what_was_settled_while_nobody_waited_buys_one_answer_from_any_proxy() {
     assert_eq!(book.counted().await, expected);
 }
 
-#[tokio::test]
-async fn an_unknown_payment_is_settled_again_only_for_its_own_offer() {
-    let book = Book::open().await;
+async fn an_unknown_payment_is_settled_again_only_for_its_own_offer(database: Database) {
+    let book = Book::open(database).await;
     book.begins(&claim(1, "e1"), NOW).await;
     book.ends(&claim(1, "e1"), unknown(), true).await;
     let mut other = claim(1, "e1");
@@ -221,9 +227,8 @@ async fn an_unknown_payment_is_settled_again_only_for_its_own_offer() {
     assert_eq!(book.begins(&claim(1, "e2"), NOW).await, Begun::Call { again: true });
 }
 
-#[tokio::test]
-async fn what_a_companion_was_settling_when_it_died_is_found_by_the_next() {
-    let book = Book::open().await;
+async fn what_a_companion_was_settling_when_it_died_is_found_by_the_next(database: Database) {
+    let book = Book::open(database).await;
     book.begins(&claim(1, "e1"), NOW).await;
     book.begins(&claim(2, "e1"), NOW).await;
     book.ends(&claim(2, "e1"), settled(), true).await;
@@ -234,9 +239,8 @@ async fn what_a_companion_was_settling_when_it_died_is_found_by_the_next() {
     assert_eq!(book.counted().await, [count("Charged 1000", 1), count("LastSuccess", NOW / 1000)]);
 }
 
-#[tokio::test]
-async fn of_a_hundred_holders_at_once_one_gets_the_payment() {
-    let book = Book::open().await;
+async fn of_a_hundred_holders_at_once_one_gets_the_payment(database: Database) {
+    let book = Book::open(database).await;
     let holders: Vec<String> = (0..100).map(|holder| format!("e{holder}")).collect();
     let claims: Vec<Claim> = holders.iter().map(|holder| claim(1, holder)).collect();
     let all = futures_util::future::join_all(claims.iter().map(|claim| book.reserves(claim, NOW))).await;
@@ -244,9 +248,8 @@ async fn of_a_hundred_holders_at_once_one_gets_the_payment() {
     assert_eq!(all.iter().filter(|reservation| **reservation == Reservation::InFlight).count(), 99);
 }
 
-#[tokio::test]
-async fn reservations_nothing_came_of_are_forgotten_when_their_authorization_has_ended() {
-    let book = Book::open().await;
+async fn reservations_nothing_came_of_are_forgotten_when_their_authorization_has_ended(database: Database) {
+    let book = Book::open(database).await;
     book.reserves(&claim(1, "e1"), NOW).await;
     book.begins(&claim(2, "e1"), NOW).await;
     book.ends(&claim(2, "e1"), settled(), true).await;
@@ -255,9 +258,8 @@ async fn reservations_nothing_came_of_are_forgotten_when_their_authorization_has
     assert_eq!(book.list(&Filter::default(), 10).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn payments_are_found_by_offer_payer_state_and_time_and_their_money_adds_up() {
-    let book = Book::open().await;
+async fn payments_are_found_by_offer_payer_state_and_time_and_their_money_adds_up(database: Database) {
+    let book = Book::open(database).await;
     for nonce in 1..=3 {
         let mut claim = claim(nonce, "e1");
         claim.amount = "340282366920938463463374607431768211456".into();
@@ -295,9 +297,8 @@ async fn a_ledger_that_cannot_be_used_says_why() {
     assert!(shown.contains("farebox@127.0.0.1:1/x") && !shown.contains("secret"), "{shown}");
 }
 
-#[tokio::test]
-async fn a_schema_of_a_later_version_is_refused_and_left_alone() {
-    let book = Book::open().await;
+async fn a_schema_of_a_later_version_is_refused_and_left_alone(database: Database) {
+    let book = Book::open(database).await;
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (999, 'later', TRUE, '00', 0)",
@@ -305,8 +306,7 @@ async fn a_schema_of_a_later_version_is_refused_and_left_alone() {
     .execute(book.pool())
     .await
     .unwrap();
-    let url = Ledger::file_url(&book.folder.path().join("l.db"));
     book.ledger.close().await;
-    let error = Ledger::open(&url, "c1").await.unwrap_err().to_string();
+    let error = Ledger::open(&book.database.url, "c1").await.unwrap_err().to_string();
     assert!(error.contains("a schema this version does not know"), "{error}");
 }

@@ -1,5 +1,6 @@
 //! Stand-ins for the companion's neighbours.
 
+mod database;
 mod dev;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use crate::aggregate::{Interval, Process, Report};
 use crate::collect::Reading;
 
+pub(crate) use database::{Database, on_every_database};
 pub(crate) use dev::{Dev, payment_call};
 
 /// What a fake Envoy answers.
