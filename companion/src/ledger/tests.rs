@@ -7,8 +7,8 @@ use farebox_core::rules::Tuple;
 use super::*;
 use crate::testing::{Database, on_every_database};
 
-const NOW: u64 = 1_800_000_000_000;
-const LEASE: Duration = Duration::from_secs(600);
+pub(super) const NOW: u64 = 1_800_000_000_000;
+pub(super) const LEASE: Duration = Duration::from_secs(600);
 const BODY: &str = r#"{"x402Version":2}"#;
 
 /// A ledger in a database that goes with it.
@@ -27,6 +27,11 @@ impl std::ops::Deref for Book {
 impl Book {
     async fn open(database: Database) -> Self {
         Self { ledger: Ledger::open(&database.url, "c1").await.unwrap(), database }
+    }
+
+    /// Another companion on the same database.
+    async fn companion_named(&self, name: &str) -> Ledger {
+        Ledger::open(&self.database.url, name).await.unwrap()
     }
 
     /// The same database after the companion ended.
@@ -66,7 +71,7 @@ impl Book {
     }
 }
 
-fn claim(nonce: u8, holder: &str) -> Claim {
+pub(super) fn claim(nonce: u8, holder: &str) -> Claim {
     Claim {
         key: PaymentKey {
             network: "eip155:84532".into(),
@@ -90,11 +95,11 @@ fn claim(nonce: u8, holder: &str) -> Claim {
     }
 }
 
-fn settled() -> Outcome {
+pub(super) fn settled() -> Outcome {
     Outcome::Settled { transaction: "0xtx".into() }
 }
 
-fn unknown() -> Outcome {
+pub(super) fn unknown() -> Outcome {
     Outcome::Unknown { transaction: None, reason: "no answer".into() }
 }
 
@@ -103,6 +108,9 @@ fn count(name: &str, value: u64) -> (String, u64) {
 }
 
 on_every_database! {
+    the_one_holder_of_a_hundred_at_several_companions_settles_once,
+    an_open_payment_is_asked_about_by_one_companion_at_a_time,
+    each_companion_counts_what_it_settled,
     a_payment_is_one_holders_until_its_lease_ends,
     a_released_payment_is_free_and_a_verified_one_is_not,
     a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder,
@@ -283,18 +291,83 @@ async fn payments_are_found_by_offer_payer_state_and_time_and_their_money_adds_u
     assert!(Amount::parse(&entry.amount).is_ok());
 }
 
-#[tokio::test]
-async fn a_ledger_that_cannot_be_used_says_why() {
-    let folder = tempfile::tempdir().unwrap();
-    let garbage = folder.path().join("garbage.db");
-    std::fs::write(&garbage, "this is no database, whatever its name says. ".repeat(100)).unwrap();
-    let refused = async |url: String| Ledger::open(&url, "c1").await.unwrap_err().to_string();
-    assert!(refused(Ledger::file_url(&garbage)).await.contains("garbage.db cannot be opened"));
-    let missing = folder.path().join("no/such/folder.db");
-    assert!(refused(Ledger::file_url(&missing)).await.contains("cannot be opened"));
-    assert!(refused("mysql://x".into()).await.contains("must start with sqlite: or postgres://"));
-    let shown = refused("postgres://farebox:secret@127.0.0.1:1/x".into()).await;
-    assert!(shown.contains("farebox@127.0.0.1:1/x") && !shown.contains("secret"), "{shown}");
+async fn the_one_holder_of_a_hundred_at_several_companions_settles_once(database: Database) {
+    let book = Book::open(database).await;
+    let others = [book.companion_named("c2").await, book.companion_named("c3").await];
+    let books = [&book.ledger, &others[0], &others[1]];
+    for nonce in 1..=5 {
+        let claims: Vec<Claim> = (0..100).map(|holder| claim(nonce, &format!("e{holder}"))).collect();
+        let at = |index: usize| books[index % books.len()];
+        let reserved = claims.iter().enumerate().map(|(index, claim)| at(index).reserve(claim, NOW, LEASE));
+        let reserved = futures_util::future::join_all(reserved).await;
+        let fresh: Vec<usize> =
+            (0..100).filter(|index| matches!(reserved[*index], Ok(Reservation::Fresh))).collect();
+        assert_eq!(fresh.len(), 1);
+        // All of them go on as if they had been the one, which a proxy with a fault might.
+        let begun = claims
+            .iter()
+            .enumerate()
+            .map(|(index, claim)| at(index).begin_settlement(claim, BODY, NOW, LEASE));
+        let begun = futures_util::future::join_all(begun).await;
+        let calls: Vec<usize> =
+            (0..100).filter(|index| matches!(begun[*index], Ok(Begun::Call { again: false }))).collect();
+        assert_eq!(calls, fresh, "only the one who reserved it settles it");
+        let end = settled();
+        let ends = books.iter().map(|ledger| ledger.finish(&claims[0].key, &end, true, NOW, NOW));
+        for ended in futures_util::future::join_all(ends).await {
+            ended.unwrap();
+        }
+    }
+    let mut charged = 0;
+    for ledger in books {
+        let counters = ledger.counters().await.unwrap();
+        charged += counters
+            .iter()
+            .filter(|(series, _)| matches!(series, HostSeries::Charged(..)))
+            .map(|(_, value)| value)
+            .sum::<u64>();
+    }
+    assert_eq!(charged, 5, "by whichever companion, but once each");
+    assert_eq!(book.totals(&Filter::default()).await.unwrap()[0].payments, 5);
+}
+
+async fn an_open_payment_is_asked_about_by_one_companion_at_a_time(database: Database) {
+    let book = Book::open(database).await;
+    for nonce in 1..=40 {
+        book.begins(&claim(nonce, "e1"), NOW).await;
+        book.ends(&claim(nonce, "e1"), unknown(), true).await;
+    }
+    let others = [book.companion_named("c2").await, book.companion_named("c3").await];
+    let rounds = [&book.ledger, &others[0], &others[1], &book.ledger, &others[0], &others[1]];
+    let due = rounds.iter().map(|ledger| ledger.due(NOW + 1_000, LEASE, 10));
+    let due = futures_util::future::join_all(due).await;
+    let mut asked: Vec<PaymentKey> = due.into_iter().flat_map(Result::unwrap).map(|open| open.key).collect();
+    // What two choose at once the later one does without: the next round is a second away.
+    while let more = book.due(NOW + 1_000, LEASE, 10).await.unwrap()
+        && !more.is_empty()
+    {
+        asked.extend(more.into_iter().map(|open| open.key));
+    }
+    asked.sort();
+    let expected: Vec<PaymentKey> = (1..=40).map(|nonce| claim(nonce, "e1").key).collect();
+    assert_eq!(asked, expected, "each once");
+}
+
+async fn each_companion_counts_what_it_settled(database: Database) {
+    let book = Book::open(database).await;
+    let other = book.companion_named("c2").await;
+    book.begins(&claim(1, "e1"), NOW).await;
+    book.ends(&claim(1, "e1"), settled(), true).await;
+    for nonce in 2..=3 {
+        let claim = claim(nonce, "e2");
+        other.begin_settlement(&claim, BODY, NOW + 1_000, LEASE).await.unwrap();
+        other.finish(&claim.key, &settled(), true, NOW + 1_000, NOW).await.unwrap();
+    }
+    assert_eq!(book.counted().await, [count("Charged 1000", 1), count("LastSuccess", NOW / 1000)]);
+    let book = Book { ledger: other, database: book.database };
+    assert_eq!(book.counted().await, [count("Charged 1000", 2), count("LastSuccess", NOW / 1000 + 1)]);
+    let book = book.reopen().await;
+    assert_eq!(book.counted().await, [count("Charged 1000", 1), count("LastSuccess", NOW / 1000)]);
 }
 
 async fn a_schema_of_a_later_version_is_refused_and_left_alone(database: Database) {
@@ -303,7 +376,7 @@ async fn a_schema_of_a_later_version_is_refused_and_left_alone(database: Databas
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (999, 'later', TRUE, '00', 0)",
     )
-    .execute(book.pool())
+    .execute(&mut *book.connection().await.unwrap())
     .await
     .unwrap();
     book.ledger.close().await;

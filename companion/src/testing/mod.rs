@@ -2,6 +2,7 @@
 
 mod database;
 mod dev;
+mod gate;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ use crate::collect::Reading;
 
 pub(crate) use database::{Database, on_every_database};
 pub(crate) use dev::{Dev, payment_call};
+pub(crate) use gate::Gate;
 
 /// What a fake Envoy answers.
 #[derive(Debug, Clone, Default)]
