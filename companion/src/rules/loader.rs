@@ -194,6 +194,14 @@ impl Loader {
             .map_err(|error| Refusal::Unusable(format!("facilitatorURL {error}")))?;
         let v1_networks = known.v1_networks();
         let hash = snapshot.hash(&self.settings.filter, &endpoint, &v1_networks);
+        let push = |generation, births: &_| {
+            snapshot.push(generation, &self.settings.filter, &endpoint, births, &v1_networks)
+        };
+
+        // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a
+        // reason, and before anybody else hears of it.
+        RuleSet::compile(push(1, &BTreeMap::new()))
+            .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))?;
 
         let keys = Keys::from(&*snapshot);
         let agreed = match &self.ledger {
@@ -208,7 +216,7 @@ impl Loader {
                 active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)
             }) {
                 // Lines and skipped parts may differ where the push does not.
-                active.snapshot = snapshot;
+                active.snapshot = snapshot.clone();
                 return Ok(ReloadResult::Unchanged);
             }
             agreed.unwrap_or_else(|| {
@@ -216,11 +224,7 @@ impl Loader {
                 Numbers { generation, swept, births: state.aggregate.births(generation, &keys) }
             })
         };
-
-        // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a reason.
-        let pushed = snapshot.push(generation, &self.settings.filter, &endpoint, &births, &v1_networks);
-        RuleSet::compile(pushed.clone())
-            .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))?;
+        let pushed = push(generation, &births);
 
         let mut state = self.state.lock();
         if self.ledger.is_some() {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what Farebox costs, in parts that can be measured one by one.
 
 mod filter;
+mod ledger;
 mod load;
 mod probe;
 mod proxy;
@@ -21,6 +22,8 @@ use crate::{shell, tools};
 enum Part {
     /// What the filter costs in the path of a request, against what any filter costs.
     Filter,
+    /// How many payments the ledger takes, on either database.
+    Ledger,
 }
 
 /// Arguments of `bench`.
@@ -71,6 +74,7 @@ impl Part {
     async fn measure(self, args: &Args) -> Result<Measured> {
         match self {
             Self::Filter => filter::measure(args).await,
+            Self::Ledger => ledger::measure(args),
         }
     }
 
