@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::aggregate::Aggregate;
@@ -24,6 +25,9 @@ use crate::state::{Shared, State};
 
 /// How long requests under way may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(4);
+
+/// How often a companion looks at what others of its ledger published.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until SIGINT or SIGTERM. Fails only before it serves: afterwards every fault is reported and survived.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
@@ -131,7 +135,8 @@ async fn start(
     };
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
     let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
-    let collector = Arc::new(Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger));
+    let collector =
+        Arc::new(Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger.clone()));
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
@@ -159,23 +164,27 @@ async fn start(
     }
 
     let readiness = Readiness::start(client);
-    let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published);
+    let loader =
+        Loader::new(settings.clone(), state.clone(), readiness, publications, last_published).sharing(ledger);
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
     Ok((state, collector, relay))
 }
 
-/// Loads the file, then follows its changes and the facilitator's.
+/// Loads the file, then follows its changes, the facilitator's, and the other companions of the ledger.
 async fn keep_loading(mut loader: Loader, mut file: Watch, follow: bool) {
     let mut facilitator = loader.facilitator_changes();
     loader.reload(Source::File, file.next().await).await;
+    let mut looks = tokio::time::interval(FOLLOW_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = looks.tick() => loader.follow().await,
             candidate = file.next(), if follow => loader.reload(Source::File, candidate).await,
             changed = facilitator.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                loader.facilitator_changed();
+                loader.facilitator_changed().await;
             }
         }
     }

@@ -49,7 +49,7 @@ impl Ledger {
             now_ms,
             until,
         )
-        .execute(self.pool())
+        .execute(&mut *self.connection().await?)
         .await?;
         if taken.rows_affected() > 0 {
             return Ok(Reservation::Fresh);
@@ -86,7 +86,7 @@ impl Ledger {
         .bind(holder)
         .bind(until)
         .bind(signed(now_ms))
-        .execute(self.pool())
+        .execute(&mut *self.connection().await?)
         .await?;
         Ok(taken.rows_affected() > 0)
     }
@@ -108,7 +108,7 @@ impl Ledger {
         .bind(holder)
         .bind(facilitator)
         .bind(signed(now_ms))
-        .execute(self.pool())
+        .execute(&mut *self.connection().await?)
         .await?;
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Ledger {
             key,
         )
         .bind(holder)
-        .execute(self.pool())
+        .execute(&mut *self.connection().await?)
         .await?;
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Ledger {
         )
         .bind(signed(now_ms))
         .bind(signed(now_ms / 1000))
-        .execute(self.pool())
+        .execute(&mut *self.connection().await?)
         .await?;
         Ok(gone.rows_affected())
     }
@@ -145,7 +145,7 @@ impl Ledger {
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
             key,
         )
-        .fetch_optional(self.pool())
+        .fetch_optional(&mut *self.connection().await?)
         .await?;
         Ok(row.as_ref().map(Standing::read).transpose()?)
     }

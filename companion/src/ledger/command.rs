@@ -89,7 +89,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let filter = Filter { nonce: Some(nonce), ..Filter::default() };
             let entries = ledger.list(&filter, u32::MAX).await?;
             if entries.is_empty() {
-                anyhow::bail!("no payment with this nonce is in {}", args.ledger);
+                anyhow::bail!("no payment with this nonce is in {}", ledger.url());
             }
             entries.iter().try_for_each(|entry| show(&mut out, entry))
         }

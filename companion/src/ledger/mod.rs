@@ -16,14 +16,18 @@ pub mod command;
 #[cfg(test)]
 mod facilitator_tests;
 mod query;
+mod rules;
 mod settle;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trouble_tests;
 
 use farebox_core::rules::Tuple;
 
 pub use query::{Entry, Filter, Total};
+pub use rules::PublishedRules;
 pub use settle::Open;
 pub use store::{Ledger, LedgerError};
 

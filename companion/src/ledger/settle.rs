@@ -25,6 +25,10 @@ pub struct Open {
     pub attempts: u64,
 }
 
+/// Nobody plans further ahead. What is due later was written down under a clock that has been set back since,
+/// and is due now.
+const HORIZON: Duration = Duration::from_secs(3600);
+
 /// What counting an outcome needs.
 struct Counted {
     tuple: Tuple,
@@ -89,7 +93,7 @@ impl Ledger {
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
             key,
         )
-        .fetch_optional(self.pool())
+        .fetch_optional(&mut *self.connection().await?)
         .await?;
         let recorded = recorded.map(|row| row.try_get::<Option<String>, _>("facilitator")).transpose()?;
         match (recorded.flatten(), first) {
@@ -149,12 +153,13 @@ impl Ledger {
     pub async fn orphans(&self, now_ms: u64, at_start: bool) -> Result<Vec<PaymentKey>, LedgerError> {
         let rows = sqlx::query(
             "SELECT network, contract, payer, nonce FROM payments \
-             WHERE state = 'settling' AND (lease_until < $1 OR ($2 = 1 AND companion = $3))",
+             WHERE state = 'settling' AND (lease_until < $1 OR lease_until > $4 OR ($2 = 1 AND companion = $3))",
         )
         .bind(signed(now_ms))
         .bind(i64::from(at_start))
         .bind(self.companion())
-        .fetch_all(self.pool())
+        .bind(after(now_ms, HORIZON))
+        .fetch_all(&mut *self.connection().await?)
         .await?;
         Ok(rows.iter().map(read_key).collect::<Result<_, _>>()?)
     }
@@ -164,15 +169,16 @@ impl Ledger {
         let until = after(now_ms, lease);
         let rows = sqlx::query(
             "UPDATE payments SET next_attempt = $2, attempts = attempts + 1 WHERE state = 'unknown' \
-               AND next_attempt <= $1 AND (network, contract, payer, nonce) IN ( \
+               AND (next_attempt <= $1 OR next_attempt > $4) AND (network, contract, payer, nonce) IN ( \
                  SELECT network, contract, payer, nonce FROM payments \
-                 WHERE state = 'unknown' AND next_attempt <= $1 ORDER BY next_attempt LIMIT $3) \
+                 WHERE state = 'unknown' AND (next_attempt <= $1 OR next_attempt > $4) ORDER BY next_attempt LIMIT $3) \
              RETURNING network, contract, payer, nonce, call_body, ends_s, attempts",
         )
         .bind(signed(now_ms))
         .bind(until)
         .bind(i64::from(limit))
-        .fetch_all(self.pool())
+        .bind(after(now_ms, HORIZON))
+        .fetch_all(&mut *self.connection().await?)
         .await?;
         let open = |row: &AnyRow| {
             Ok(Open {

@@ -42,7 +42,13 @@ impl Pair {
     async fn open(deadlines: Deadlines) -> Self {
         let (first, second) = (Dev::start(&[]).await, Dev::start(&[]).await);
         let folder = tempfile::tempdir().unwrap();
-        let (relay, _) = relay_of(&url(&first), fallback(&url(&second)), folder.path(), deadlines).await;
+        let (relay, _) = relay_of(
+            &url(&first),
+            fallback(&url(&second)),
+            &Ledger::file_url(&folder.path().join("ledger.db")),
+            deadlines,
+        )
+        .await;
         Self { relay, first, second, folder }
     }
 
@@ -111,7 +117,13 @@ async fn where_the_first_gives_no_verdict_the_next_is_asked_and_settles_what_it_
 async fn a_facilitator_nobody_can_connect_to_is_passed_over() {
     let second = Dev::start(&[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let (relay, _) = relay_of("http://127.0.0.1:1", fallback(&url(&second)), folder.path(), PATIENT).await;
+    let (relay, _) = relay_of(
+        "http://127.0.0.1:1",
+        fallback(&url(&second)),
+        &Ledger::file_url(&folder.path().join("ledger.db")),
+        PATIENT,
+    )
+    .await;
     let (_, reply) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
     assert_eq!(reply["isValid"], true);
     let (_, reply) = ask(relay, "/settle", "e1", &payment(1)).await;
@@ -157,7 +169,13 @@ async fn once_a_settle_call_may_have_arrived_nobody_else_is_asked_to_settle() {
     assert_eq!(reply["success"], false);
     pair.relay.ledger.close().await;
     let Pair { first, second, folder, .. } = pair;
-    let (relay, _) = relay_of(&url(&second), Facilitators::default(), folder.path(), PATIENT).await;
+    let (relay, _) = relay_of(
+        &url(&second),
+        Facilitators::default(),
+        &Ledger::file_url(&folder.path().join("ledger.db")),
+        PATIENT,
+    )
+    .await;
     let pair = Pair { relay, first, second, folder };
     assert_eq!(pair.entry().await.facilitator, Some(url(&pair.first)));
     pair.first.fail(json!({ "settle": "none" })).await;
@@ -210,7 +228,9 @@ async fn a_chain_with_its_own_facilitators_leaves_the_default_one_alone() {
     let folder = tempfile::tempdir().unwrap();
     let chains = [(chain_by_name("base-sepolia").unwrap(), vec![url(&own)])].into();
     let facilitators = Facilitators { chains, ..fallback("http://127.0.0.1:1") };
-    let (relay, _) = relay_of(&url(&default), facilitators, folder.path(), PATIENT).await;
+    let (relay, _) =
+        relay_of(&url(&default), facilitators, &Ledger::file_url(&folder.path().join("ledger.db")), PATIENT)
+            .await;
     ask(relay.clone(), "/verify", "e1", &payment(1)).await;
     ask(relay, "/settle", "e1", &payment(1)).await;
     assert_eq!((operations(&default).await, own.settled().await), (vec![], 1));
@@ -252,7 +272,7 @@ async fn shop_with_token(url: &str, folder: &Path, token: &str) -> Relay {
     std::fs::write(folder.join("token"), token).unwrap();
     let credentials = [(url.to_owned(), Credential::Bearer(folder.join("token")))].into();
     let facilitators = Facilitators { credentials, ..Facilitators::default() };
-    let (relay, _) = relay_of(url, facilitators, folder, PATIENT).await;
+    let (relay, _) = relay_of(url, facilitators, &Ledger::file_url(&folder.join("ledger.db")), PATIENT).await;
     let networks = vec!["eip155:84532".to_owned()];
     relay.state.lock().facilitators =
         vec![FacilitatorState { url: url.to_owned(), networks, ..FacilitatorState::default() }];

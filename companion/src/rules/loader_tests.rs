@@ -18,7 +18,7 @@ use crate::publish::{Publication, Published};
 use crate::serve;
 use crate::settings::{FacilitatorSettings, Facilitators, RelaySettings, Settings, Settlement};
 use crate::state::{ReloadResult, Shared, State};
-use crate::testing::{eventually, fake_facilitator, pricing, tuple};
+use crate::testing::{fake_facilitator, pricing, tuple};
 
 struct Stage {
     loader: Loader,
@@ -242,11 +242,12 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
     let kinds = r#"{"kinds":[{"x402Version":2,"scheme":"exact","network":"eip155:84532"}],"extensions":[],"signers":{}}"#;
     let router = axum::Router::new().route("/supported", axum::routing::get(async move || kinds));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    eventually("ready", || {
-        stage.loader.facilitator_changed();
-        stage.pushed().rules.facilitator.as_ref().unwrap().ready
-    })
-    .await;
+    let mut changes = stage.loader.facilitator_changes();
+    while !stage.pushed().rules.facilitator.as_ref().unwrap().ready {
+        let changed = tokio::time::timeout(Duration::from_secs(5), changes.changed()).await;
+        changed.expect("the facilitator is asked again").unwrap();
+        stage.loader.facilitator_changed().await;
+    }
     assert_eq!(stage.generation(), first.generation + 1);
     assert_eq!(stage.state.lock().reloads, [1, 0, 0], "no load was attempted");
 }

@@ -12,4 +12,6 @@ pub use watch::{Candidate, Watch, watch};
 #[cfg(test)]
 mod loader_tests;
 #[cfg(test)]
+mod sharing_tests;
+#[cfg(test)]
 mod watch_tests;

@@ -13,6 +13,7 @@
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
+//! * [`shared_ledger`]: two companions that share a PostgreSQL, each with a proxy of its own.
 #![forbid(unsafe_code)]
 
 mod accounting;
@@ -28,4 +29,5 @@ mod labels;
 mod prometheus;
 mod relay;
 mod reload;
+mod shared_ledger;
 mod support;

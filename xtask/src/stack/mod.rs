@@ -8,6 +8,7 @@ mod grpc;
 mod guard;
 mod options;
 mod port;
+mod postgres;
 mod process;
 mod scrape;
 
@@ -25,6 +26,7 @@ use crate::{http, paths, tools};
 pub use grpc::{GrpcDiscovery, ProxyCertificate};
 pub use options::{Facilitator, Options, Pricing};
 pub use port::Port;
+pub use postgres::{Durability, Postgres};
 pub use process::Process;
 pub use scrape::{Scrape, Series};
 

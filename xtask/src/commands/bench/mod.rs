@@ -2,6 +2,7 @@
 
 mod filter;
 mod gc;
+mod ledger;
 mod load;
 mod probe;
 mod proxy;
@@ -24,6 +25,8 @@ enum Part {
     Filter,
     /// How soon the series of removed offers are gone, what that costs, and what is left behind.
     Gc,
+    /// How many payments the ledger takes, on either database.
+    Ledger,
 }
 
 /// Arguments of `bench`.
@@ -78,6 +81,7 @@ impl Part {
         match self {
             Self::Filter => filter::measure(args).await,
             Self::Gc => gc::measure(args).await,
+            Self::Ledger => ledger::measure(args),
         }
     }
 
