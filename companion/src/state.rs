@@ -37,6 +37,8 @@ pub struct State {
     pub facilitator: FacilitatorState,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
+    /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
+    pub totals_error: Option<String>,
     /// Every proxy of the settings.
     pub proxies: Vec<ProxyState>,
     /// What proxies said that get their rules over gRPC.
@@ -128,6 +130,7 @@ impl State {
             publish_error: None,
             facilitator: FacilitatorState::default(),
             ledger_error: None,
+            totals_error: None,
             proxies,
             discovery: Discovery::default(),
             aggregate,
@@ -158,7 +161,7 @@ impl State {
         if let Some(error) = &self.publish_error {
             return Some(format!("configuration not published: {error}"));
         }
-        self.ledger_error.clone()
+        self.ledger_error.clone().or_else(|| self.totals_error.clone())
     }
 }
 

@@ -30,6 +30,26 @@ pub enum LedgerError {
         /// What does not fit.
         cause: String,
     },
+    /// The saved totals cannot be taken up. Nothing is overwritten.
+    #[error(
+        "the ledger {url} holds totals of the companion `{companion}` that cannot be taken up: {cause}; use the version of farebox that wrote them, or begin new totals with DELETE FROM totals WHERE companion = '{companion}'"
+    )]
+    Totals {
+        /// Without a password.
+        url: String,
+        /// See [`crate::settings::RelaySettings::companion`].
+        companion: String,
+        /// What does not fit.
+        cause: String,
+    },
+    /// Another run of the companion has begun, and saves the totals.
+    #[error(
+        "another companion of the name `{companion}` has taken over this ledger; stop one of them, or give them different names (relay.companion)"
+    )]
+    Superseded {
+        /// See [`crate::settings::RelaySettings::companion`].
+        companion: String,
+    },
     /// A statement failed: disk full, connection lost, file damaged.
     #[error("the ledger failed: {0}")]
     Failed(#[from] sqlx::Error),
@@ -40,8 +60,10 @@ pub enum LedgerError {
 pub struct Ledger {
     pool: AnyPool,
     sqlite: bool,
-    /// Names this companion's counters.
+    /// Names this companion's counters and totals.
     companion: String,
+    /// Without a password.
+    url: String,
 }
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -88,7 +110,7 @@ impl Ledger {
             sqlx::migrate::MigrateError::Execute(error) => failed(&error),
             error => LedgerError::Schema { url: shown.clone(), cause: error.to_string() },
         })?;
-        Ok(Self { pool, sqlite, companion: companion.to_owned() })
+        Ok(Self { pool, sqlite, companion: companion.to_owned(), url: shown })
     }
 
     /// The URL of a SQLite file.
@@ -101,12 +123,16 @@ impl Ledger {
         self.pool.close().await;
     }
 
-    pub(super) const fn pool(&self) -> &AnyPool {
+    pub(crate) const fn pool(&self) -> &AnyPool {
         &self.pool
     }
 
     pub(super) fn companion(&self) -> &str {
         &self.companion
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Runs `step` in a transaction that is on disk when this returns. A reservation may be lost with the

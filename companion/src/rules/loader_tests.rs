@@ -39,7 +39,8 @@ async fn stage_after(last: Option<Published>) -> Stage {
         envoy: None,
     };
     let births = last.as_ref().map(|last| last.births.clone());
-    let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::with_births(births)));
+    let state =
+        Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default().published(births)));
     let readiness = Readiness::start(http::client_builder().build().unwrap());
     let (publications, published) = watch::channel(None);
     let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);

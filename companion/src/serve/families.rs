@@ -38,7 +38,7 @@ const SOURCE: (&str, Cow<'static, str>) = ("source", Cow::Borrowed("file"));
 
 /// The families of a state, in exposition order.
 pub(super) fn of(state: &State, now: u64) -> Vec<FamilySamples> {
-    let totals = state.aggregate.totals();
+    let totals = state.aggregate.shown();
     let samples = |family| FamilySamples { family, samples: samples(family, state, &totals, now) };
     Family::ALL.into_iter().map(samples).collect()
 }
@@ -83,9 +83,7 @@ fn samples(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Samp
         Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
         Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
-            .map(|reason| {
-                Sample::new(vec![label("reason", reason.as_str())], state.aggregate.dropped(reason))
-            })
+            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], totals.dropped(reason)))
             .into(),
         Family::OffersLoaded
         | Family::RoutesLoaded
