@@ -4,6 +4,7 @@
 mod load;
 mod shop;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -37,10 +38,11 @@ async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
     let watcher = Watcher::start(stack.companion_url(), &lasting);
     let (load, director) = Load::start(stack.proxy_urls(), REQUESTS);
 
-    director.reach(1_000).await;
+    director.reach(800).await;
     tokio::time::sleep(APART.saturating_sub(started.elapsed())).await;
+    director.reach(1_200).await;
     stack.kill_proxy(KILLED);
-    director.reach(1_300).await;
+    director.reach(1_500).await;
     stack.start_proxy(KILLED).unwrap();
     stack.ready().await.unwrap();
 
@@ -91,7 +93,7 @@ async fn charged_by_payer(stack: &Stack) -> impl Fn(&Offer) -> (u128, u128) + us
 /// The metrics once nothing is on its way any more, or after a long wait.
 async fn final_page(
     stack: &Stack,
-    seen: &std::collections::BTreeMap<&'static str, Seen>,
+    seen: &BTreeMap<&'static str, Seen>,
     charged: &impl Fn(&Offer) -> (u128, u128),
 ) -> Scrape {
     let deadline = Instant::now() + SETTLED;
