@@ -84,21 +84,19 @@ struct Relaying {
 // === impl Relaying ===
 
 impl Relaying {
-    async fn bind(
+    fn new(
         settings: &Settings,
         relay: &RelaySettings,
         client: FacilitatorClient,
+        listener: TcpListener,
+        ledger: Ledger,
         state: &Shared,
-    ) -> anyhow::Result<Self> {
-        let ledger = Ledger::open(&relay.ledger, &relay.companion).await?;
-        let listener = TcpListener::bind(relay.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (relay.listen)", relay.listen))?;
+    ) -> Self {
         let FacilitatorSettings { verify_timeout, settle_timeout, .. } = settings.facilitator;
         let deadlines = Deadlines { verify: verify_timeout, settle: settle_timeout };
         let facilitators = relay.facilitators.clone();
         let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
-        Ok(Self { relay, over, listener, ledger })
+        Self { relay, over, listener, ledger }
     }
 
     /// Serves until `finished`, then until every settlement under way is over.
@@ -125,18 +123,32 @@ async fn start(
         listed.iter().map(|proxy| ProxyState::new(proxy.name.clone(), proxy.stats.clone())).collect();
     let births = last_published.as_ref().map(|last| last.births.clone());
     let pricing = settings.pricing.display().to_string();
-    let state = Shared::new(State::new(pricing, proxies, Aggregate::with_births(births)));
-
+    let (aggregate, saved) = match &settings.relay {
+        Some(relay) => {
+            let ledger = Ledger::open(&relay.ledger, &relay.companion).await?;
+            // Before the totals are taken from whoever runs already: it would have this address.
+            let listener = TcpListener::bind(relay.listen)
+                .await
+                .with_context(|| format!("cannot listen on {} (relay.listen)", relay.listen))?;
+            let (totals, rows) = ledger.take_over_totals().await?;
+            let aggregate = Aggregate::restored(&rows).map_err(|cause| ledger.unusable_totals(&cause))?;
+            (aggregate, Some((relay, listener, ledger, totals)))
+        }
+        None => (Aggregate::default(), None),
+    };
+    let state = Shared::new(State::new(pricing, proxies, aggregate.published(births)));
     let credentials = settings.relay.as_ref().map(|relay| relay.facilitators.credentials.clone());
     let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
-    let relay = match &settings.relay {
-        Some(relay) => Some(Relaying::bind(settings, relay, client.clone(), &state).await?),
-        None => None,
-    };
-    let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
+
     let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
-    let collector =
-        Arc::new(Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger.clone()));
+    let mut collector = Collector::new(listed, state.clone())?.discovering(names);
+    let (mut relay, mut ledger) = (None, None);
+    if let Some((relaying, listener, opened, totals)) = saved {
+        collector = collector.with_ledger(opened.clone(), totals);
+        ledger = Some(opened.clone());
+        relay = Some(Relaying::new(settings, relaying, client.clone(), listener, opened, &state));
+    }
+    let collector = Arc::new(collector);
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));

@@ -45,6 +45,8 @@ pub struct State {
     pub credentials: BTreeMap<String, CredentialState>,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
+    /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
+    pub totals_error: Option<String>,
     /// Every proxy of the settings.
     pub proxies: Vec<ProxyState>,
     /// What proxies said that get their rules over gRPC.
@@ -155,6 +157,7 @@ impl State {
             unlisted_networks: Vec::new(),
             credentials: BTreeMap::new(),
             ledger_error: None,
+            totals_error: None,
             proxies,
             discovery: Discovery::default(),
             aggregate,
@@ -195,7 +198,7 @@ impl State {
         if let Some(error) = &self.publish_error {
             return Some(format!("configuration not published: {error}"));
         }
-        self.ledger_error.clone().or_else(|| self.unpayable())
+        self.ledger_error.clone().or_else(|| self.totals_error.clone()).or_else(|| self.unpayable())
     }
 
     /// Why nobody can pay on a chain: each of its facilitators needs a credential that cannot be used.

@@ -10,10 +10,11 @@ use farebox_core::protocol::Operation;
 use farebox_core::rules::Tuple;
 use ruint::aliases::U256;
 
-use super::keep::KeepSet;
+use super::keep::{KeepSet, Verdict};
+use super::store::DropReason;
 
 /// Totals of every living series.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Totals {
     /// By tuple, `born` 0; every living tuple is present.
     pub tuples: BTreeMap<Tuple, TupleTotals>,
@@ -21,6 +22,7 @@ pub struct Totals {
     pub blocked: BTreeMap<(String, String, BlockedReason), u128>,
     /// `facilitator_request_duration_seconds`.
     pub calls: BTreeMap<(Operation, CallOutcome), CallTotals>,
+    pub(super) dropped: BTreeMap<DropReason, u64>,
 }
 
 /// Totals of one tuple.
@@ -72,6 +74,23 @@ impl Totals {
             }
         }
         totals
+    }
+
+    /// Without what does not live any more, and with zeros for what was born since.
+    pub(super) fn kept(mut self, keep: &KeepSet) -> Self {
+        self.tuples.retain(|tuple, _| keep.holds(tuple));
+        for tuple in keep.tuples().filter(|tuple| !self.tuples.contains_key(*tuple)).collect::<Vec<_>>() {
+            self.tuples.insert(tuple.clone(), TupleTotals::default());
+        }
+        self.blocked.retain(|(namespace, name, reason), _| {
+            keep.judge(&HostSeries::Blocked(namespace.clone(), name.clone(), *reason)) == Verdict::Kept
+        });
+        self
+    }
+
+    /// Values refused: `reports_dropped_total`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped.get(&reason).copied().unwrap_or(0)
     }
 
     pub(super) fn add(&mut self, series: &HostSeries, value: u128) {

@@ -10,6 +10,8 @@
 //!
 //! Every step is one conditional statement, so two companions on one database cannot both take it. What a step
 //! counts is counted in its transaction. All times are given by the caller.
+//!
+//! Beside the payments are each companion's totals, see [`Ledger::take_over_totals`].
 
 mod claim;
 pub mod command;
@@ -21,6 +23,9 @@ mod settle;
 mod store;
 #[cfg(test)]
 mod tests;
+mod totals;
+#[cfg(test)]
+mod totals_tests;
 #[cfg(test)]
 mod trouble_tests;
 
@@ -30,6 +35,7 @@ pub use query::{Entry, Filter, Total};
 pub use rules::PublishedRules;
 pub use settle::Open;
 pub use store::{Ledger, LedgerError};
+pub use totals::TotalsOf;
 
 /// What a chain lets be used once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

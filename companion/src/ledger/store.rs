@@ -41,6 +41,26 @@ pub enum LedgerError {
         /// What the database says.
         cause: String,
     },
+    /// The saved totals cannot be taken up. Nothing is overwritten.
+    #[error(
+        "the ledger {url} holds totals of the companion `{companion}` that cannot be taken up: {cause}; use the version of farebox that wrote them, or begin new totals with DELETE FROM totals WHERE companion = '{companion}'"
+    )]
+    Totals {
+        /// Without a password.
+        url: String,
+        /// See [`crate::settings::RelaySettings::companion`].
+        companion: String,
+        /// What does not fit.
+        cause: String,
+    },
+    /// Another run of the companion has begun, and saves the totals.
+    #[error(
+        "another companion of the name `{companion}` has taken over this ledger; stop one of them, or give them different names (relay.companion)"
+    )]
+    Superseded {
+        /// See [`crate::settings::RelaySettings::companion`].
+        companion: String,
+    },
     /// A statement failed: disk full, connection lost, file damaged.
     #[error("the ledger failed: {0}")]
     Failed(#[from] sqlx::Error),
@@ -53,7 +73,7 @@ pub struct Ledger {
     /// With the password.
     url: String,
     sqlite: bool,
-    /// Names this companion's counters.
+    /// Names this companion's counters and totals.
     companion: String,
 }
 
@@ -117,7 +137,7 @@ impl Ledger {
     }
 
     /// A connection to make statements on.
-    pub(super) async fn connection(&self) -> Result<PoolConnection<sqlx::Any>, LedgerError> {
+    pub(crate) async fn connection(&self) -> Result<PoolConnection<sqlx::Any>, LedgerError> {
         match self.pool.acquire().await {
             Err(sqlx::Error::PoolTimedOut) => {
                 let tried = connect(&self.url, CAUSE_PATIENCE).await;

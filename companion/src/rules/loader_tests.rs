@@ -48,7 +48,8 @@ async fn stage_with(last: Option<Published>, relay: Option<RelaySettings>) -> St
         envoy: None,
     };
     let births = last.as_ref().map(|last| last.births.clone());
-    let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::with_births(births)));
+    let state =
+        Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default().published(births)));
     let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
     let (publications, published) = watch::channel(None);
     let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);

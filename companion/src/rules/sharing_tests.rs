@@ -52,7 +52,7 @@ impl Companion {
             envoy: None,
         };
         let births = last.as_ref().map(|last| last.births.clone());
-        let aggregate = Aggregate::with_births(births);
+        let aggregate = Aggregate::default().published(births);
         let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), aggregate));
         let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
         let (publications, published) = watch::channel(None);

@@ -44,8 +44,9 @@ const SOURCE: (&str, Cow<'static, str>) = ("source", Cow::Borrowed("file"));
 
 impl Families {
     pub(super) fn of(state: &State, now: u64) -> Self {
-        let own = Family::ALL.into_iter().map(|family| (family, own(family, state, now)));
-        Self { totals: state.aggregate.totals(), own: own.collect() }
+        let totals = state.aggregate.shown().into_owned();
+        let own = Family::ALL.into_iter().map(|family| (family, own(family, state, &totals, now))).collect();
+        Self { totals, own }
     }
 
     /// The page, families in exposition order.
@@ -191,7 +192,7 @@ fn calls(page: &mut Page, totals: &Totals) {
 
 // --- the companion and its proxies ---
 
-fn own(family: Family, state: &State, now: u64) -> Vec<Sample> {
+fn own(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> {
     match family {
         Family::ProxyLastReportTimestampSeconds
         | Family::ProxyUp
@@ -200,9 +201,7 @@ fn own(family: Family, state: &State, now: u64) -> Vec<Sample> {
         Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
         Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
-            .map(|reason| {
-                Sample::new(vec![label("reason", reason.as_str())], state.aggregate.dropped(reason))
-            })
+            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], totals.dropped(reason)))
             .into(),
         family => config(family, state),
     }

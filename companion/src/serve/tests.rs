@@ -355,6 +355,12 @@ async fn health_is_always_ok_and_readiness_names_its_cause() {
     state.lock().publish_error = Some("x cannot be written".into());
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (503, "configuration not published: x cannot be written\n"));
+    state.lock().publish_error = None;
+    state.lock().totals_error = Some("the totals cannot be saved: disk full".into());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "the totals cannot be saved: disk full\n"));
+    let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(status["totals_error"], "the totals cannot be saved: disk full");
 }
 
 #[tokio::test]

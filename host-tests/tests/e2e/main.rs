@@ -10,6 +10,7 @@
 //! * [`facilitator_faults`]: every way a facilitator can fail.
 //! * [`host`]: the ground the filter stands on: timeouts, and VMs that are replaced.
 //! * [`hostile_input`]: what strangers send.
+//! * [`fleet`]: three proxies, one companion, and crashes of both under load.
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
@@ -23,6 +24,7 @@ mod concurrency;
 mod crashes;
 mod discovery;
 mod facilitator_faults;
+mod fleet;
 mod host;
 mod hostile_input;
 mod labels;

@@ -4,6 +4,7 @@
 //! A stack stops with its owner: when it is dropped, and when a signal ends the process.
 
 pub(crate) mod bootstrap;
+mod fleet;
 mod grpc;
 mod guard;
 mod options;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use crate::origin::Origin;
 use crate::{http, paths, tools};
 
+use fleet::Sibling;
 pub use grpc::{GrpcDiscovery, ProxyCertificate};
 pub use options::{Facilitator, Options, Pricing};
 pub use port::Port;
@@ -57,6 +59,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Stack {
     // Stopped in this order: nothing is left calling something that is gone.
+    siblings: Vec<Sibling>,
     envoy: Option<Process>,
     companion: Option<Process>,
     facilitator: Option<Process>,
@@ -124,12 +127,16 @@ impl Stack {
             relay: address(None)?,
             facilitator: address(None)?,
         };
+        let siblings = (1..=options.siblings)
+            .map(|number| Ok(Sibling::new(number, address(None)?, address(None)?)))
+            .collect::<Result<_>>()?;
         let origin = match &options.upstream {
             Some(_) => None,
             None => Some(Origin::start(SocketAddr::from(([127, 0, 0, 1], 0)))?),
         };
         let client = http::client_builder().timeout(REQUEST).build()?;
         let stack = Self {
+            siblings,
             envoy: None,
             companion: None,
             facilitator: None,
@@ -159,6 +166,7 @@ impl Stack {
         // Envoy does not start without the file it discovers its filter configuration from.
         self.until("the companion publishes", async |stack| stack.discovery().is_file()).await?;
         self.start_part(Part::Envoy)?;
+        self.start_siblings()?;
         self.ready().await
     }
 
@@ -172,8 +180,10 @@ impl Stack {
         let (Ok(_), Ok(status)) = (self.metrics().await, self.status().await) else { return false };
         let generation = status["config_generation"].as_u64();
         let facilitator = &status["facilitator"];
+        let is_current =
+            |number: usize| status["proxies"][number]["generation_confirmed"].as_u64() == generation;
         generation.is_some()
-            && status["proxies"][0]["generation_confirmed"].as_u64() == generation
+            && (0..=self.siblings.len()).all(is_current)
             && (facilitator["ready"] == true || !facilitator["last_error"].is_null())
     }
 
@@ -182,7 +192,7 @@ impl Stack {
         let command = match part {
             Part::Facilitator => self.facilitator_command()?,
             Part::Companion => self.companion_command(),
-            Part::Envoy => self.envoy_command()?,
+            Part::Envoy => self.envoy_command(PROXY_NAME, self.addresses.proxy, self.addresses.stats)?,
         };
         let name = part.name();
         let process = Process::spawn(name, command, &self.folder().join(format!("{name}.log")))?;
@@ -392,7 +402,8 @@ impl Stack {
     }
 
     fn processes(&self) -> impl Iterator<Item = &Process> {
-        [&self.facilitator, &self.companion, &self.envoy].into_iter().flatten()
+        let siblings = self.siblings.iter().filter_map(Sibling::process);
+        [&self.facilitator, &self.companion, &self.envoy].into_iter().flatten().chain(siblings)
     }
 
     // --- programs ---
@@ -418,16 +429,19 @@ impl Stack {
         command.arg("--envoy-wasm").arg(&self.programs.filter);
         command.arg("--envoy-publish").arg(self.discovery());
         command.arg("--proxy").arg(format!("{PROXY_NAME}={}", self.stats_url()));
+        for sibling in &self.siblings {
+            command.arg("--proxy").arg(sibling.listed());
+        }
         command
     }
 
-    fn envoy_command(&self) -> Result<Command> {
+    fn envoy_command(&self, name: &str, proxy: SocketAddr, stats: SocketAddr) -> Result<Command> {
         let shipped = paths::workspace().join("envoy/bootstrap.yaml");
         let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
         let places = bootstrap::Places {
-            proxy: self.addresses.proxy,
-            stats: self.addresses.stats,
-            admin: self.folder().join("admin.sock"),
+            proxy,
+            stats,
+            admin: self.folder().join(format!("{name}.sock")),
             discovery: self.discovery(),
             wasm: self.programs.filter.clone(),
             upstream: self.upstream_url(),
@@ -436,8 +450,9 @@ impl Stack {
             authorities: bootstrap::system_authorities(),
         };
         let mut rendered = bootstrap::render(&text, &places).context("envoy/bootstrap.yaml")?;
+        *bootstrap::at(&mut rendered, "/node/id")? = name.into();
         (self.options.tweak)(&mut rendered);
-        let path = self.folder().join("bootstrap.json");
+        let path = self.folder().join(format!("{name}.json"));
         std::fs::write(&path, serde_json::to_vec_pretty(&rendered)?)?;
         let mut command = Command::new(&self.programs.envoy);
         command.arg("-c").arg(path).arg("--use-dynamic-base-id");

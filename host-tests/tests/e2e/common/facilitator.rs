@@ -28,9 +28,12 @@ impl DevFacilitator {
 
     /// How often a nonce was settled: the truth about money.
     pub(crate) async fn settled(&self, nonce: &str) -> usize {
-        let record = self.record().await;
-        let settled = record["settled"].as_array().expect("a list");
-        settled.iter().filter(|payment| payment["nonce"] == nonce).count()
+        self.settled_payments().await.iter().filter(|payment| payment["nonce"] == nonce).count()
+    }
+
+    /// Every settled payment.
+    pub(crate) async fn settled_payments(&self) -> Vec<Value> {
+        self.record().await["settled"].as_array().expect("a list").clone()
     }
 
     /// The operations of every call since the start, in their order.
