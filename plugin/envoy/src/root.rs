@@ -73,7 +73,10 @@ impl Deployment {
     /// Counts a request's stamps.
     pub(crate) fn count(&self, stamps: &[Stamp]) {
         if let Some(meters) = &self.meters {
-            stamps.iter().filter(|stamp| self.rules.counts(stamp)).for_each(|stamp| meters.count(stamp));
+            stamps
+                .iter()
+                .filter(|stamp| self.rules.counts(stamp))
+                .for_each(|stamp| meters.count(stamp, &self.rules));
         }
     }
 

@@ -197,7 +197,8 @@ async fn an_incremental_proxy_that_reconnects_is_not_sent_what_it_has() {
 fn misled_companion(stack: &Stack) -> Process {
     let folder = stack.folder();
     let mut command = Command::new(paths::farebox().unwrap());
-    command.arg("run").arg("--settings").arg(folder.join("farebox.yaml"));
+    command.arg("run").current_dir(folder).arg("--settings").arg(folder.join("farebox.yaml"));
+    command.arg("--relay-listen").arg("127.0.0.1:0");
     command.arg("--pricing").arg(stack.pricing());
     command.arg("--listen").arg(stack.companion_url().trim_start_matches("http://"));
     command.arg("--facilitator").arg(stack.facilitator_url());
