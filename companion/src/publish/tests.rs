@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::aggregate::Aggregate;
-use crate::settings::{FacilitatorSettings, Proxy, Settlement};
+use crate::settings::{FacilitatorSettings, Flags, Proxy, Settings, SettingsFile, Settlement};
 use crate::state::State;
 use crate::testing::{FakeEnvoy, eventually, pricing, tuple};
 
@@ -99,6 +99,27 @@ fn the_resource_is_the_one_envoy_discovers() {
     assert_eq!(config["vm_config"]["configuration"]["value"], "gc-3");
     let pushed = RuleSet::from_json(config["configuration"]["value"].as_str().unwrap().as_bytes()).unwrap();
     assert_eq!(pushed.generation, 9);
+}
+
+#[test]
+fn the_shipped_filter_is_what_the_shipped_prices_give_by_default() {
+    let flags = Flags {
+        route_source: "file".into(),
+        envoy_wasm: Some("/usr/share/farebox/farebox-envoy.wasm".into()),
+        envoy_publish: Some("filter.yaml".into()),
+        ..Flags::default()
+    };
+    let settings = Settings::resolve(SettingsFile::default(), flags).unwrap();
+    let snapshot = rules::load(include_str!("../../../envoy/pricing.yaml")).snapshot.unwrap();
+    let endpoint = settings.facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let births = snapshot.keep_set().into_iter().map(|tuple| (tuple, 0)).collect();
+    // The development facilitator takes version 1 there.
+    let v1 = BTreeSet::from(["eip155:84532".to_owned()]);
+    let rules = snapshot.push(1, &settings.filter, &endpoint, &births, &v1);
+    let publication = Publication { rules: Arc::new(rules), swept: 0 };
+    let file = Filter::new(&settings.envoy.unwrap().wasm, &publication).file();
+    let shipped: Value = serde_json::from_str(include_str!("../../../envoy/filter.yaml")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&file).unwrap(), shipped, "envoy/filter.yaml should be\n{file}");
 }
 
 fn unpack<M: Message + Name + Default>(any: &Any) -> M {
