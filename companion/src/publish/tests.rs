@@ -101,27 +101,6 @@ fn the_resource_is_the_one_envoy_discovers() {
     assert_eq!(pushed.generation, 9);
 }
 
-#[test]
-fn the_shipped_filter_is_what_the_shipped_prices_give_by_default() {
-    let flags = Flags {
-        route_source: "file".into(),
-        envoy_wasm: Some("/usr/share/farebox/farebox-envoy.wasm".into()),
-        envoy_publish: Some("filter.yaml".into()),
-        ..Flags::default()
-    };
-    let settings = Settings::resolve(SettingsFile::default(), flags).unwrap();
-    let snapshot = rules::load(include_str!("../../../envoy/pricing.yaml")).snapshot.unwrap();
-    let endpoint = settings.facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
-    let births = snapshot.keep_set().into_iter().map(|tuple| (tuple, 0)).collect();
-    // The development facilitator takes version 1 there.
-    let v1 = BTreeSet::from(["eip155:84532".to_owned()]);
-    let rules = snapshot.push(1, &settings.filter, &endpoint, &births, &v1);
-    let publication = Publication { rules: Arc::new(rules), swept: 0 };
-    let file = Filter::new(&settings.envoy.unwrap().wasm, &publication).file();
-    let shipped: Value = serde_json::from_str(include_str!("../../../envoy/filter.yaml")).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&file).unwrap(), shipped, "envoy/filter.yaml should be\n{file}");
-}
-
 fn unpack<M: Message + Name + Default>(any: &Any) -> M {
     assert_eq!(any.type_url, M::type_url());
     M::decode(&*any.value).unwrap()
@@ -197,13 +176,8 @@ fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
     let loaded = rules::load(&std::fs::read_to_string(folder.join("pricing.yaml")).unwrap());
     assert_eq!(loaded.findings, []);
     let snapshot = loaded.snapshot.unwrap();
-    let facilitator = FacilitatorSettings {
-        url: None,
-        cluster: "facilitator".into(),
-        verify_timeout: Duration::from_secs(5),
-        settle_timeout: Duration::from_secs(60),
-        settlement: Settlement::Direct,
-    };
+    let flags = Flags { route_source: "file".into(), ..Flags::default() };
+    let facilitator = Settings::resolve(SettingsFile::default(), flags).unwrap().facilitator;
     let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
     let births = snapshot.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect();
     let v1_kinds = BTreeSet::from(["eip155:84532".to_owned()]);

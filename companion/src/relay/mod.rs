@@ -3,6 +3,7 @@
 //! * `POST /verify`: reserves the payment for the proxy that asks, then asks the facilitator.
 //! * `POST /settle`: settles a payment once. A settlement once begun is finished and written down, whoever
 //!   has stopped waiting for it.
+//! * `POST /release`: the proxy did not use what it verified. Nobody waits for the answer.
 //!
 //! Replies of the facilitator are passed on as they are. What only a ledger can say is said in the codes of
 //! [`RelayRefusal`], which the filter understands. Only payments by terms this companion published are taken:
@@ -81,6 +82,7 @@ impl Relay {
         Router::new()
             .route("/verify", post(verify))
             .route("/settle", post(settle))
+            .route("/release", post(release))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
     }
@@ -133,9 +135,9 @@ async fn verify_order(relay: &Relay, order: &Order, body: &[u8]) -> Response<Bod
         .as_ref()
         .is_ok_and(|reply| read_verify_reply(reply.status, &reply.body) == VerifyOutcome::Valid);
     let noted = if valid {
-        relay.ledger.verified(&claim.key, &claim.holder, unix_millis()).await
+        relay.ledger.verified(claim, unix_millis()).await
     } else {
-        relay.ledger.release(&claim.key, &claim.holder).await
+        relay.ledger.release(claim).await
     };
     if relay.note(noted).is_err() && valid {
         return invalid(RelayRefusal::Unavailable.code());
@@ -157,6 +159,14 @@ async fn settle(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> 
     let (waiting, told) = oneshot::channel();
     tokio::spawn(settling::settle(relay, order, body, waiting));
     told.await.unwrap_or_else(|_| json_reply(500, &json!({ "error": "the settlement broke off" })))
+}
+
+/// If it fails, the lease ends the reservation.
+async fn release(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let Ok(order) = Order::read(&relay, &headers, &body) else { return StatusCode::BAD_REQUEST };
+    // Finished also if the proxy hangs up.
+    let task = tokio::spawn(async move { relay.note(relay.ledger.release(&order.claim).await).is_ok() });
+    if task.await.unwrap_or(false) { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 fn pass_on(reply: Replied) -> Response<Body> {

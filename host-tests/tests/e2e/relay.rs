@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement, Tally, assert_workers_live};
+use farebox_core::protocol::{RELAY_HOLDER, RelayRefusal};
 use serde_json::Value;
 use xtask::stack::{Options, Part, Stack};
 
@@ -152,6 +153,46 @@ async fn an_answer_that_does_not_come_in_time(mode: &str) {
     scene.assert_in_ledger(&payment, &served);
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
     assert_eq!(Tally::of(&scene.stack.metrics().await.unwrap(), "goods").charged, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_one_proxy_did_not_use_after_all_is_free_for_another_at_once() {
+    let scene = Scene::open().await;
+    let another = async |payment: &Payment| {
+        let mut calls = scene.facilitator.bodies("verify").await;
+        calls.retain(|body| body.contains(&payment.nonce));
+        let url = format!("{}/verify", scene.stack.relay_url());
+        let request =
+            scene.stack.client().post(url).header(RELAY_HOLDER, "another proxy").body(calls.remove(0));
+        let bytes = request.send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice::<Value>(&bytes).unwrap()
+    };
+    let released = async |payment: &Payment| {
+        let gone = async |stack: &Stack| {
+            !stack.ledger().unwrap().iter().any(|entry| entry["nonce"] == payment.nonce)
+        };
+        scene.stack.until("the payment is given back", gone).await.unwrap();
+        assert_eq!(another(payment).await["isValid"], true);
+        let answer = scene.pay(payment).await;
+        assert_eq!(answer.status, 409, "now it is the other's: {}", answer.summary());
+    };
+
+    // While it is in use it is nobody else's.
+    let payment = scene.payment().await;
+    let stream = payment.request("/goods/hang").begin(scene.stack.proxy_address());
+    let asked = async |stack: &Stack| stack.origin().unwrap().hits().of("/goods/hang") == 1;
+    scene.stack.until("the upstream is asked", asked).await.unwrap();
+    assert_eq!(another(&payment).await["invalidReason"], RelayRefusal::InFlight.code());
+    // The buyer leaves.
+    drop(stream);
+    released(&payment).await;
+
+    // The upstream fails.
+    let payment = scene.payment().await;
+    assert_eq!(payment.send(&scene.stack, "/goods/status/500").await.status, 500);
+    released(&payment).await;
+    assert_eq!(scene.facilitator.operations().await, ["verify"; 4]);
+    assert_workers_live(&scene.stack, "/free", "/goods/x").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
