@@ -23,6 +23,7 @@ fn claim() -> Claim {
             nonce: "0x01".into(),
         },
         holder: "e1".into(),
+        attempt: "1".into(),
         tuple: Tuple {
             offer_namespace: "ns".into(),
             offer_name: "a".into(),
@@ -50,7 +51,7 @@ async fn settles_at(ledger: &Ledger, first: Option<&str>) -> Option<String> {
 async fn the_one_that_vouched_settles() {
     let (ledger, _folder) = open().await;
     ledger.reserve(&claim(), NOW, LEASE).await.unwrap();
-    ledger.verified(&claim().key, "e1", "https://b", NOW).await.unwrap();
+    ledger.verified(&claim(), "https://b", NOW).await.unwrap();
     begin(&ledger).await;
     assert_eq!(settles_at(&ledger, Some("https://a")).await.as_deref(), Some("https://b"));
     let entry = ledger.find(&claim().key).await.unwrap().unwrap();
@@ -77,7 +78,7 @@ async fn whoever_is_chosen_first_stays_chosen_while_the_outcome_is_unknown() {
 async fn a_payment_that_is_used_anew_is_nobodys_until_somebody_vouches_for_it() {
     let (ledger, _folder) = open().await;
     ledger.reserve(&claim(), NOW, LEASE).await.unwrap();
-    ledger.verified(&claim().key, "e1", "https://b", NOW).await.unwrap();
+    ledger.verified(&claim(), "https://b", NOW).await.unwrap();
     ledger.reserve(&claim(), NOW, LEASE).await.unwrap();
     begin(&ledger).await;
     assert_eq!(settles_at(&ledger, Some("https://a")).await.as_deref(), Some("https://a"));

@@ -57,6 +57,8 @@ pub struct Claim {
     pub key: PaymentKey,
     /// One life of one proxy. It sees to it that it uses a payment once at a time.
     pub holder: String,
+    /// One use of the payment by its holder.
+    pub attempt: String,
     /// The offer that is bought, with the birth of its series.
     pub tuple: Tuple,
     /// Generation of the rules it is bought under.

@@ -80,6 +80,7 @@ pub(super) fn claim(nonce: u8, holder: &str) -> Claim {
             nonce: format!("0x{nonce:064x}"),
         },
         holder: holder.into(),
+        attempt: "1".into(),
         tuple: Tuple {
             offer_namespace: "ns".into(),
             offer_name: "a".into(),
@@ -113,6 +114,8 @@ on_every_database! {
     each_companion_counts_what_it_settled,
     a_payment_is_one_holders_until_its_lease_ends,
     a_released_payment_is_free_and_a_verified_one_is_not,
+    a_release_that_comes_late_takes_nothing_from_the_next_use_and_nothing_that_is_being_settled,
+    an_answer_that_is_owed_and_was_not_given_is_owed_by_every_proxy_again,
     a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder,
     a_refused_payment_is_free_again_and_counts_nothing,
     an_unknown_outcome_is_open_until_it_is_known_and_counted_once,
@@ -142,11 +145,39 @@ async fn a_released_payment_is_free_and_a_verified_one_is_not(database: Database
     let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.reserves(&first, NOW).await;
-    book.verified(&first.key, "e1", "https://f1", NOW).await.unwrap();
-    book.release(&first.key, "e2").await.unwrap();
+    book.verified(&first, "https://f1", NOW).await.unwrap();
+    book.release(&claim(1, "e2")).await.unwrap();
     assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::InFlight);
-    book.release(&first.key, "e1").await.unwrap();
+    book.release(&first).await.unwrap();
     assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::Fresh);
+}
+
+async fn a_release_that_comes_late_takes_nothing_from_the_next_use_and_nothing_that_is_being_settled(
+    database: Database,
+) {
+    let book = Book::open(database).await;
+    let first = claim(1, "e1");
+    let next = Claim { attempt: "2".into(), ..first.clone() };
+    book.reserves(&first, NOW).await;
+    book.reserves(&next, NOW).await;
+    book.release(&first).await.unwrap();
+    assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::InFlight);
+    assert_eq!(book.begins(&next, NOW).await, Begun::Call { again: false });
+    book.release(&next).await.unwrap();
+    assert_eq!(book.begins(&next, NOW).await, Begun::Joined);
+    book.ends(&next, unknown(), true).await;
+    book.release(&next).await.unwrap();
+    assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::Unknown { transaction: None });
+}
+
+async fn an_answer_that_is_owed_and_was_not_given_is_owed_by_every_proxy_again(database: Database) {
+    let book = Book::open(database).await;
+    book.begins(&claim(1, "e1"), NOW).await;
+    book.ends(&claim(1, "e1"), settled(), false).await;
+    assert_eq!(book.reserves(&claim(1, "e2"), NOW + 1).await, Reservation::Redeem);
+    assert_eq!(book.reserves(&claim(1, "e3"), NOW + 2).await, Reservation::Used);
+    book.release(&claim(1, "e2")).await.unwrap();
+    assert_eq!(book.reserves(&claim(1, "e3"), NOW + 3).await, Reservation::Redeem);
 }
 
 async fn a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder(database: Database) {

@@ -3,6 +3,7 @@
 //! * `POST /verify`: reserves the payment for the proxy that asks, then asks the facilitator.
 //! * `POST /settle`: settles a payment once. A settlement once begun is finished and written down, whoever
 //!   has stopped waiting for it.
+//! * `POST /release`: the proxy did not use what it verified. Nobody waits for the answer.
 //!
 //! Replies of the facilitator are passed on as they are. What only a ledger can say is said in the codes of
 //! [`RelayRefusal`], which the filter understands. Only payments by terms this companion published are taken:
@@ -91,6 +92,7 @@ impl Relay {
         Router::new()
             .route("/verify", post(verify))
             .route("/settle", post(settle))
+            .route("/release", post(release))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
     }
@@ -135,10 +137,8 @@ async fn verify_order(relay: &Relay, order: &Order, body: &[u8]) -> Response<Bod
     }
     let Verdict { reply, vouched } = relay.ask_to_verify(&order.call, body).await;
     let noted = match &vouched {
-        Some(facilitator) => {
-            relay.ledger.verified(&claim.key, &claim.holder, facilitator, unix_millis()).await
-        }
-        None => relay.ledger.release(&claim.key, &claim.holder).await,
+        Some(facilitator) => relay.ledger.verified(claim, facilitator, unix_millis()).await,
+        None => relay.ledger.release(claim).await,
     };
     if relay.note(noted).is_err() && vouched.is_some() {
         return invalid(RelayRefusal::Unavailable.code());
@@ -160,6 +160,14 @@ async fn settle(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> 
     let (waiting, told) = oneshot::channel();
     tokio::spawn(settling::settle(relay, order, body, waiting));
     told.await.unwrap_or_else(|_| json_reply(500, &json!({ "error": "the settlement broke off" })))
+}
+
+/// If it fails, the lease ends the reservation.
+async fn release(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let Ok(order) = Order::read(&relay, &headers, &body) else { return StatusCode::BAD_REQUEST };
+    // Finished also if the proxy hangs up.
+    let task = tokio::spawn(async move { relay.note(relay.ledger.release(&order.claim).await).is_ok() });
+    if task.await.unwrap_or(false) { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 fn pass_on(reply: Replied) -> Response<Body> {

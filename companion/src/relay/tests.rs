@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use axum::http::Request;
 use farebox_core::metrics::{HostSeries, TupleCounter, tuple_text};
-use farebox_core::protocol::{RELAY_HOLDER, RELAY_OFFER};
+use farebox_core::protocol::{RELAY_ATTEMPT, RELAY_HOLDER, RELAY_OFFER};
 use farebox_core::rules;
 use tower::ServiceExt;
 
@@ -116,6 +116,16 @@ pub(super) async fn relay_of(
     Relay::new(ledger, client, Shared::new(state), deadlines, facilitators)
 }
 
+/// The status of a release of one use of a payment.
+async fn release(stage: &Stage, holder: &str, attempt: &str, body: &Value) -> u16 {
+    let request = Request::post("/release")
+        .header(RELAY_HOLDER, holder)
+        .header(RELAY_ATTEMPT, attempt)
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    stage.relay.clone().router().oneshot(request).await.unwrap().status().as_u16()
+}
+
 pub(super) async fn ask(relay: Relay, path: &str, holder: &str, body: &Value) -> (u16, Value) {
     let request = Request::post(path)
         .header(RELAY_HOLDER, holder)
@@ -169,6 +179,23 @@ async fn a_payment_in_use_or_used_at_one_proxy_is_refused_at_another(database: D
     let (_, reply) = stage.post("/verify", "e2", &payment(1)).await;
     assert_eq!(reply["invalidReason"], RelayRefusal::Used.code());
     assert_eq!(stage.dev.settled().await, 1);
+}
+
+#[tokio::test]
+async fn a_payment_one_proxy_gives_back_is_free_for_another_unless_it_is_not_its_to_give() {
+    let stage = Stage::open().await;
+    stage.post("/verify", "e1", &payment(1)).await;
+    for (holder, attempt) in [("e2", ""), ("e1", "an earlier one")] {
+        assert_eq!(release(&stage, holder, attempt, &payment(1)).await, 204);
+        assert_eq!(stage.state_of(&payment(1)).await.as_deref(), Some("verified"));
+    }
+    assert_eq!(release(&stage, "e1", "", &payment(1)).await, 204);
+    let (_, reply) = stage.post("/verify", "e2", &payment(1)).await;
+    assert_eq!(reply["isValid"], true);
+    stage.post("/settle", "e2", &payment(1)).await;
+    assert_eq!(release(&stage, "e2", "", &payment(1)).await, 204);
+    assert_eq!(stage.state_of(&payment(1)).await.as_deref(), Some("settled"));
+    assert_eq!(release(&stage, "e2", "", &json!({})).await, 400);
 }
 
 #[tokio::test]

@@ -56,11 +56,11 @@ pub(super) struct Credential {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Settlement {
-    /// Proxies call the facilitator, and count the money.
-    #[default]
-    Direct,
     /// Proxies call the companion, whose ledger keeps and counts the money.
+    #[default]
     Relay,
+    /// Proxies call the facilitator, and count the money.
+    Direct,
 }
 
 /// `relay:`

@@ -84,20 +84,18 @@ impl Settings {
         let facilitators = Facilitators::resolve(file.facilitator, &facilitator)?;
         let relay = RelaySettings::resolve(file.relay, &flags, facilitators)?;
         let listen = flags.listen.or(file.listen);
+        let envoy =
+            resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery, flags.proxies)?;
+        // Without proxies nobody calls a relay, and nothing is to be kept.
+        let relays = facilitator.settlement == Settlement::Relay && envoy.is_some();
         Ok(Self {
             listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
-            relay: (facilitator.settlement == Settlement::Relay).then_some(relay),
+            relay: relays.then_some(relay),
             facilitator,
             filter: check_filter(file.filter)?,
-            envoy: resolve_envoy(
-                file.envoy,
-                flags.envoy_wasm,
-                flags.envoy_publish,
-                flags.discovery,
-                flags.proxies,
-            )?,
+            envoy,
         })
     }
 

@@ -20,6 +20,25 @@ fn the_shipped_example_is_valid_and_states_the_defaults() {
     assert_eq!(envoy.scrape_interval, Duration::from_secs(5));
     assert_eq!(settings.facilitator.verify_timeout, Duration::from_secs(5));
     assert_eq!(settings.facilitator.settle_timeout, Duration::from_secs(60));
+    assert_eq!(settings.facilitator.settlement, Settlement::default());
+    let bare = resolve("envoy: {wasm: w, publish: p}").unwrap();
+    assert_eq!(settings.facilitator.cluster, bare.facilitator.cluster);
+    assert_eq!(settings.relay, bare.relay);
+}
+
+#[test]
+fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_proxy() {
+    let settings = resolve("envoy: {wasm: w, publish: p}").unwrap();
+    assert_eq!(settings.relay.unwrap().listen, "127.0.0.1:9404".parse().unwrap());
+    let endpoint = settings.facilitator.endpoint("https://pay.example.com/x402", true).unwrap();
+    assert_eq!((endpoint.cluster.as_str(), endpoint.authority.as_str()), ("farebox", "farebox"));
+    assert_eq!((endpoint.path_prefix.as_str(), endpoint.relay), ("", true));
+    // The relay needs its own time besides the facilitator's.
+    assert_eq!((endpoint.verify_timeout_ms, endpoint.settle_timeout_ms), (7_000, 62_000));
+
+    let direct = resolve("facilitator: {settlement: direct}\nenvoy: {wasm: w, publish: p}").unwrap();
+    assert_eq!((direct.relay, direct.facilitator.cluster.as_str()), (None, "facilitator"));
+    assert_eq!(resolve("{}").unwrap().relay, None);
 }
 
 #[test]
@@ -164,7 +183,8 @@ fn a_stats_address_is_a_plain_url() {
 
 #[test]
 fn a_facilitator_address_becomes_cluster_authority_and_prefix() {
-    let settings = resolve("facilitator: {cluster: pay, verifyTimeout: 250ms}").unwrap().facilitator;
+    let settings =
+        resolve("facilitator: {settlement: direct, cluster: pay, verifyTimeout: 250ms}").unwrap().facilitator;
     let endpoint = settings.endpoint("https://pay.example.com:8443/x402/", true).unwrap();
     assert_eq!(endpoint.cluster, "pay");
     assert_eq!(endpoint.authority, "pay.example.com:8443");

@@ -8,7 +8,7 @@
 //! * [`origin`]: who made a response, and who ended a stream.
 //! * [`replay_table`]: reservations in Envoy's shared data, under compare-and-swap.
 //! * [`meters`]: Envoy's counters for the core's stamps.
-//! * [`identity`]: the name a relay knows this proxy by.
+//! * [`identity`]: the names a relay knows this proxy and its uses of payments by.
 //! * [`header_map`]: reading headers without a copy; the only `unsafe` code.
 //!
 //! Two rules hold everywhere. Only the byte forms of `proxy_wasm::hostcalls` are used (see `clippy.toml`):
@@ -47,6 +47,6 @@ mod start {
     proxy_wasm::main! {{
         // Also installs the panic hook, which logs a panic before the VM dies of it.
         proxy_wasm::set_log_level(LogLevel::Info);
-        proxy_wasm::set_root_context(|_| Box::new(Root::new()));
+        proxy_wasm::set_root_context(|context| Box::new(Root::new(context)));
     }}
 }

@@ -72,6 +72,19 @@ pub(crate) fn agree(name: &str, proposal: &[u8]) -> Result<Vec<u8>, Status> {
     if agreed.is_empty() { Err(Status::InternalFailure) } else { Ok(agreed) }
 }
 
+/// The next number under this name: no two callers of the process get the same.
+pub(crate) fn number(name: &str) -> Result<u64, Status> {
+    for _ in 0..ROUNDS {
+        let (bytes, cas) = read(name)?;
+        let last = core::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+        let next = last.unwrap_or(0_u64).saturating_add(1);
+        if write(name, next.to_string().as_bytes(), cas) {
+            return Ok(next);
+        }
+    }
+    Err(Status::CasMismatch)
+}
+
 fn name_of(bucket: u32) -> String {
     format!("farebox.replay.{bucket}")
 }

@@ -241,6 +241,11 @@ impl Stack {
         format!("http://{}", self.addresses.companion)
     }
 
+    /// The companion's relay, which only the proxy is to call.
+    pub fn relay_url(&self) -> String {
+        format!("http://{}", self.addresses.relay)
+    }
+
     /// Envoy's read-only statistics: `/stats`, `/server_info`.
     pub fn stats_url(&self) -> String {
         format!("http://{}", self.addresses.stats)
@@ -318,6 +323,22 @@ impl Stack {
     pub async fn status(&self) -> Result<Value> {
         let response = self.client.get(format!("{}/status", self.companion_url())).send().await?;
         Ok(serde_json::from_slice(&response.error_for_status()?.bytes().await?)?)
+    }
+
+    /// Every payment in the ledger, as `farebox ledger export` writes it.
+    pub fn ledger(&self) -> Result<Vec<Value>> {
+        let lines = self.ledger_says(&["export", "--format", "jsonl"])?;
+        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// What `farebox ledger` says.
+    pub fn ledger_says(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.programs.farebox);
+        let output = command.arg("ledger").args(arguments).current_dir(self.folder()).output()?;
+        if !output.status.success() {
+            bail!("farebox ledger fails: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The generation of rules Envoy enforces; `None` before the first.
@@ -445,7 +466,7 @@ impl Stack {
             discovery: self.discovery(),
             wasm: self.programs.filter.clone(),
             upstream: self.upstream_url(),
-            relay: format!("http://{}", self.addresses.relay),
+            relay: self.relay_url(),
             facilitator: self.facilitator_url(),
             authorities: bootstrap::system_authorities(),
         };

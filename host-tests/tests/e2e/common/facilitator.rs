@@ -46,10 +46,15 @@ impl DevFacilitator {
 
     /// The bodies of every settle call, byte for byte.
     pub(crate) async fn settle_bodies(&self) -> Vec<String> {
+        self.bodies("settle").await
+    }
+
+    /// The bodies of every call of an endpoint, byte for byte.
+    pub(crate) async fn bodies(&self, operation: &str) -> Vec<String> {
         let record = self.record().await;
         let calls = record["calls"].as_array().expect("a list");
-        let settles = calls.iter().filter(|call| call["operation"] == "settle");
-        settles.map(|call| call["body"].as_str().expect("a text").to_owned()).collect()
+        let calls = calls.iter().filter(|call| call["operation"] == operation);
+        calls.map(|call| call["body"].as_str().expect("a text").to_owned()).collect()
     }
 
     async fn record(&self) -> Value {

@@ -43,7 +43,7 @@ pub use begin::begin;
 pub use effects::{Call, HeaderEdits, Next, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
 pub use paying::{Answer, Calling, Reserving};
-pub use serving::{Abandoned, Delivering, Passing, Upstream};
+pub use serving::{Abandoned, Delivering, Passing, Unused, Upstream};
 
 #[cfg(test)]
 mod tests;

@@ -89,6 +89,7 @@ fn claim(turn: u32, writer: usize, number: u32) -> Claim {
             nonce: format!("0x{turn:032x}{number:032x}"),
         },
         holder: "bench".to_owned(),
+        attempt: String::new(),
         tuple: Tuple {
             offer_namespace: "bench".to_owned(),
             offer_name: "bench".to_owned(),
