@@ -3,7 +3,7 @@
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Status;
 
-use crate::{clock, replay_table};
+use crate::{clock, shared_data};
 
 /// Where the workers of one process agree on its birth.
 const LIFE: &str = "farebox.life";
@@ -29,9 +29,9 @@ impl Identity {
         let node: String =
             String::from_utf8_lossy(&node).chars().filter(char::is_ascii_graphic).take(63).collect();
         let born = clock::now()?.unix_ms.to_string();
-        let born = replay_table::agree(LIFE, born.as_bytes())?;
+        let born = shared_data::agree(LIFE, born.as_bytes())?;
         let holder = [&node, "/", &String::from_utf8_lossy(&born)].concat();
-        Ok(Self { holder, number: replay_table::number(NUMBERS)? })
+        Ok(Self { holder, number: shared_data::number(NUMBERS)? })
     }
 
     /// The name of a stream's use of a payment: contexts of a VM have numbers that do not come again, and each

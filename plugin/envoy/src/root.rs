@@ -90,6 +90,11 @@ impl Deployment {
         }
     }
 
+    /// See [`Meters::catch_up`].
+    fn catch_up(&self) -> Result<(), Status> {
+        self.meters.as_ref().map_or(Ok(()), |meters| meters.catch_up(&self.rules))
+    }
+
     /// The last act of taking rules.
     fn confirm(&self) -> Result<(), Status> {
         match &self.meters {
@@ -149,8 +154,9 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        // What cannot be swept now is swept on the next round or by the next write.
+        // What cannot be done now is done on the next round, or by the next write.
         let _ = self.sweep();
+        let _ = self.deployment.catch_up();
     }
 
     fn get_type(&self) -> Option<ContextType> {
