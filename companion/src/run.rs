@@ -141,7 +141,8 @@ async fn start(
     let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
 
     let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
-    let mut collector = Collector::new(listed, state.clone())?.discovering(names);
+    let announced = envoy.and_then(|envoy| envoy.announced);
+    let mut collector = Collector::new(listed, state.clone())?.discovering(names).announced_at(announced);
     let (mut relay, mut ledger) = (None, None);
     if let Some((relaying, listener, opened, totals)) = saved {
         collector = collector.with_ledger(opened.clone(), totals);

@@ -123,6 +123,40 @@ async fn a_proxy_that_is_listed_and_behind_a_name_is_counted_once() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_has_a_stream_for_rules_is_read_under_its_own_name_until_it_is_gone() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state, _) = collector(&[]);
+    let at = address(&envoy);
+    let collector = collector.announced_at(Some(at.port()));
+    envoy.count(&requests(), 5);
+    round(&collector).await;
+    assert_eq!((total(&state), read(&collector).len()), (0, 0));
+    state.lock().discovery.connected("envoy-7", at.ip(), 100);
+    round(&collector).await;
+    assert_eq!((total(&state), read(&collector)), (5, BTreeSet::from(["envoy-7".to_owned()])));
+    // Its stream broke off; it still counts, and is read until it stops answering.
+    state.lock().discovery.disconnected("envoy-7", at.ip(), 110);
+    envoy.count(&requests(), 6);
+    round(&collector).await;
+    assert_eq!(total(&state), 6);
+    envoy.set(|answers| answers.is_gone = true);
+    round(&collector).await;
+    assert_eq!((total(&state), read(&collector).len()), (6, 0));
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_listed_and_has_a_stream_for_rules_is_counted_once() {
+    let envoy = FakeEnvoy::start().await;
+    let (collector, state, _) = collector(&[Proxy { name: "envoy-0".into(), stats: envoy.url.clone() }]);
+    let at = address(&envoy);
+    let collector = collector.announced_at(Some(at.port()));
+    state.lock().discovery.connected("envoy-7", at.ip(), 100);
+    envoy.count(&requests(), 5);
+    round(&collector).await;
+    assert_eq!((total(&state), read(&collector)), (5, BTreeSet::from(["envoy-0".to_owned()])));
+}
+
+#[tokio::test]
 async fn a_proxy_that_joins_answers_for_the_last_push() {
     let envoy = FakeEnvoy::start().await;
     let (collector, state, addresses) = collector(&[]);

@@ -56,6 +56,7 @@ pub struct Collector {
     saver: Option<Saver>,
     clock: Clock,
     names: Vec<DnsName>,
+    announced: Option<u16>,
     resolver: Resolver,
     /// What each name failed with when it was last asked.
     failures: Mutex<Vec<Option<String>>>,
@@ -86,6 +87,7 @@ impl Collector {
             client: client.build()?,
             clock: Clock::start(),
             names: Vec::new(),
+            announced: None,
             resolver: Resolver::system(),
             failures: Mutex::default(),
             targets: Mutex::new(targets),
@@ -108,6 +110,12 @@ impl Collector {
         self.failures = Mutex::new(vec![None; names.len()]);
         self.names = names;
         self
+    }
+
+    /// Reads the proxies that have a stream for rules as well, at this port.
+    #[must_use]
+    pub fn announced_at(self, port: Option<u16>) -> Self {
+        Self { announced: port, ..self }
     }
 
     /// Reads every proxy once, and saves what they say. Callers that arrive while a proxy is being read share
@@ -157,13 +165,16 @@ impl Collector {
         }
     }
 
-    /// Looks up the names. Whether there are proxies that were not known.
+    /// Looks up the names, and who announced itself. Whether there are proxies that were not known.
     pub async fn discover(&self) -> bool {
-        if self.names.is_empty() {
+        if self.names.is_empty() && self.announced.is_none() {
             return false;
         }
-        let answers = self.resolver.resolve(&self.names).await;
+        let mut answers = self.resolver.resolve(&self.names).await;
         self.log_failures(&answers);
+        // Like one name more.
+        let announced = self.announced.map(|port| self.state.lock().discovery.announced(port));
+        answers.extend(announced.map(Answer::Proxies));
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         targets.iter().for_each(|target| target.hear(&answers));
         let mut new = Vec::new();

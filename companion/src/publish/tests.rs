@@ -57,6 +57,7 @@ async fn stage() -> Stage {
         discovery: None,
         proxies,
         names: Vec::new(),
+        announced: None,
         scrape_interval: Duration::from_secs(5),
     };
     let publisher = Publisher::new(&settings, state.clone(), collector.clone());
@@ -154,6 +155,7 @@ async fn a_publication_is_offered_once_even_if_its_file_cannot_be_written() {
         publish: folder.path().join("missing/filter.yaml"),
         discovery: None,
         names: Vec::new(),
+        announced: None,
         proxies: Vec::new(),
         scrape_interval: Duration::from_secs(5),
     };
@@ -228,6 +230,7 @@ async fn before_the_first_rules_a_closed_filter_stands_in_and_is_never_put_back(
         discovery: None,
         proxies: Vec::new(),
         names: Vec::new(),
+        announced: None,
         scrape_interval: Duration::from_secs(5),
     };
     let collector = Arc::new(Collector::new(Vec::new(), stage.state.clone()).unwrap());

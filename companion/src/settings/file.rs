@@ -108,6 +108,7 @@ pub(super) struct Proxy {
     pub(super) name: Option<String>,
     pub(super) stats: Option<String>,
     pub(super) dns: Option<String>,
+    pub(super) announced: Option<u16>,
 }
 
 /// A duration such as `500ms`, `5s` or `1m`.

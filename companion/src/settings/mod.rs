@@ -57,6 +57,8 @@ pub struct EnvoySettings {
     pub proxies: Vec<Proxy>,
     /// Names that stand for further Envoys.
     pub names: Vec<DnsName>,
+    /// Port of the statistics of Envoys that have a stream for rules, where these are read too.
+    pub announced: Option<u16>,
     /// Longest time between two readings of an Envoy.
     pub scrape_interval: Duration,
 }
@@ -168,14 +170,21 @@ fn resolve_envoy(
     if scrape_interval.is_zero() || scrape_interval > MAX_SCRAPE_INTERVAL {
         return Err(SettingsError("envoy.scrapeInterval: must be above 0 and at most 5s".into()));
     }
-    let (proxies, names) =
+    let sources =
         if proxies.is_empty() { proxies::listed(file.proxies)? } else { proxies::of_flags(&proxies)? };
+    let discovery = DiscoverySettings::resolve(file.discovery, discovery)?;
+    if sources.announced.is_some() && discovery.is_none() {
+        return Err(SettingsError(
+            "envoy.proxies: `announced` needs envoy.discovery, where proxies announce themselves".into(),
+        ));
+    }
     Ok(Some(EnvoySettings {
         wasm: wasm.or(file.wasm).ok_or_else(|| missing("envoy.wasm (or --envoy-wasm)"))?,
         publish: publish.or(file.publish).ok_or_else(|| missing("envoy.publish (or --envoy-publish)"))?,
-        discovery: DiscoverySettings::resolve(file.discovery, discovery)?,
-        proxies,
-        names,
+        discovery,
+        proxies: sources.proxies,
+        names: sources.names,
+        announced: sources.announced,
         scrape_interval,
     }))
 }

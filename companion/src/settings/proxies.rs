@@ -1,4 +1,4 @@
-//! `envoy.proxies`: Envoys listed one by one, and names that stand for several.
+//! `envoy.proxies`: Envoys listed one by one, names that stand for several, and those that ask for rules.
 
 use farebox_core::rules::HttpUrl;
 
@@ -24,27 +24,45 @@ pub struct DnsName {
     pub path_prefix: String,
 }
 
+/// Which Envoys are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sources {
+    pub(super) proxies: Vec<Proxy>,
+    pub(super) names: Vec<DnsName>,
+    /// Port of the statistics of those that have a stream for rules.
+    pub(super) announced: Option<u16>,
+}
+
 /// Of the settings file.
-pub(super) fn listed(entries: Vec<file::Proxy>) -> Result<(Vec<Proxy>, Vec<DnsName>), SettingsError> {
-    let (mut proxies, mut names) = (Vec::new(), Vec::new());
+pub(super) fn listed(entries: Vec<file::Proxy>) -> Result<Sources, SettingsError> {
+    let mut sources = Sources::default();
     for entry in entries {
         match entry {
-            file::Proxy { name: Some(name), stats: Some(stats), dns: None } => {
-                add_proxy(&mut proxies, name, &stats)?;
+            file::Proxy { name: Some(name), stats: Some(stats), dns: None, announced: None } => {
+                add_proxy(&mut sources.proxies, name, &stats)?;
             }
-            file::Proxy { name: None, stats: None, dns: Some(url) } => add_name(&mut names, &url)?,
+            file::Proxy { name: None, stats: None, dns: Some(url), announced: None } => {
+                add_name(&mut sources.names, &url)?;
+            }
+            file::Proxy { name: None, stats: None, dns: None, announced: Some(port) } => {
+                if port == 0 || sources.announced.replace(port).is_some() {
+                    return Err(SettingsError(
+                        "envoy.proxies: `announced` is one port, between 1 and 65535".to_owned(),
+                    ));
+                }
+            }
             _ => {
                 return Err(SettingsError(
-                    "envoy.proxies: an entry has `name` and `stats`, or `dns`".to_owned(),
+                    "envoy.proxies: an entry has `name` and `stats`, or `dns`, or `announced`".to_owned(),
                 ));
             }
         }
     }
-    Ok((proxies, names))
+    Ok(sources)
 }
 
 /// Of `--proxy`.
-pub(super) fn of_flags(flags: &[String]) -> Result<(Vec<Proxy>, Vec<DnsName>), SettingsError> {
+pub(super) fn of_flags(flags: &[String]) -> Result<Sources, SettingsError> {
     let mut proxies = Vec::new();
     for text in flags {
         let (name, stats) = text
@@ -52,7 +70,7 @@ pub(super) fn of_flags(flags: &[String]) -> Result<(Vec<Proxy>, Vec<DnsName>), S
             .ok_or_else(|| SettingsError(format!("--proxy {text}: write it as NAME=URL")))?;
         add_proxy(&mut proxies, name.to_owned(), stats)?;
     }
-    Ok((proxies, Vec::new()))
+    Ok(Sources { proxies, ..Sources::default() })
 }
 
 fn add_proxy(proxies: &mut Vec<Proxy>, name: String, stats: &str) -> Result<(), SettingsError> {

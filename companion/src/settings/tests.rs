@@ -156,10 +156,17 @@ fn a_name_stands_for_all_its_addresses() {
         names("{name: a, stats: 'http://x'}, {dns: 'http://envoys.shop.svc:9901/'}, {dns: 'http://e/admin'}"),
         Ok((1, vec![name("envoys.shop.svc", 9901, ""), name("e", 80, "/admin")]))
     );
-    let entry = "envoy.proxies: an entry has `name` and `stats`, or `dns`";
+    let entry = "envoy.proxies: an entry has `name` and `stats`, or `dns`, or `announced`";
     for wrong in ["{name: a}", "{stats: 'http://x'}", "{}", "{name: a, dns: 'http://x'}"] {
         assert_eq!(names(wrong), Err(entry.into()), "{wrong}");
     }
+    let port = Err("envoy.proxies: `announced` is one port, between 1 and 65535".to_owned());
+    assert_eq!(names("{announced: 0}"), port);
+    assert_eq!(names("{announced: 9901}, {announced: 9902}"), port);
+    assert_eq!(
+        names("{announced: 9901}"),
+        Err("envoy.proxies: `announced` needs envoy.discovery, where proxies announce themselves".to_owned())
+    );
     let twice = "{dns: 'http://e:1'}, {dns: 'http://e:1/'}";
     assert_eq!(names(twice), Err("envoy.proxies: `http://e:1/` is listed twice".into()));
     let error = names("{dns: 'https://e:1'}").unwrap_err();

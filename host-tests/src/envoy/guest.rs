@@ -1,18 +1,26 @@
 //! What a VM knows while its guest runs: contexts, pending callouts, actions deferred to the end of the call.
 
 use super::abi::{Headers, MapType};
-use super::host::Host;
+use super::host::{Host, MetricKind};
 use std::cell::{RefCell, RefMut};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) type SharedHost = Rc<RefCell<Host>>;
 pub(crate) type SharedStream = Rc<RefCell<StreamData>>;
 
+/// What the VMs of one VM configuration defined. It ends with the last of them, and with it every metric that
+/// no other scope has.
+pub(crate) struct Scope {
+    host: SharedHost,
+    names: RefCell<BTreeSet<String>>,
+}
+
 /// Data of one VM's store.
 pub(crate) struct Guest {
     pub(crate) host: SharedHost,
+    pub(crate) scope: Rc<Scope>,
     pub(crate) contexts: BTreeMap<u32, ContextData>,
     /// Context of the running call, and the one the guest switched to.
     pub(crate) current: u32,
@@ -137,12 +145,34 @@ pub(crate) struct StreamData {
     pub(crate) client: Option<Response>,
 }
 
+// === impl Scope ===
+
+impl Scope {
+    pub(crate) fn new(host: &SharedHost) -> Rc<Self> {
+        Rc::new(Self { host: host.clone(), names: RefCell::default() })
+    }
+
+    pub(crate) fn define(&self, name: &str, kind: MetricKind) {
+        if self.names.borrow_mut().insert(name.to_owned()) {
+            self.host.borrow_mut().metrics.define(name, kind);
+        }
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let mut host = self.host.borrow_mut();
+        self.names.borrow().iter().for_each(|name| host.metrics.forget(name));
+    }
+}
+
 // === impl Guest ===
 
 impl Guest {
-    pub(crate) fn new(host: SharedHost) -> Self {
+    pub(crate) fn new(host: SharedHost, scope: Rc<Scope>) -> Self {
         Self {
             host,
+            scope,
             contexts: BTreeMap::new(),
             current: 0,
             effective: 0,

@@ -62,7 +62,15 @@ pub(crate) struct SharedData {
 
 /// Metrics by name. Names are process-wide: two VMs that define one name share its value.
 #[derive(Debug, Default)]
-pub(crate) struct Metrics(BTreeMap<String, (MetricKind, u64)>);
+pub(crate) struct Metrics(BTreeMap<String, Metric>);
+
+/// A metric lives as long as a scope it was defined in.
+#[derive(Debug)]
+struct Metric {
+    kind: MetricKind,
+    value: u64,
+    scopes: usize,
+}
 
 // === impl Host ===
 
@@ -129,9 +137,9 @@ impl SharedData {
         }
     }
 
-    /// Number of keys ever written: what the process can never get back.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    /// Number of keys ever written that begin so: what the process can never get back.
+    pub(crate) fn count(&self, prefix: &str) -> usize {
+        self.entries.keys().filter(|key| key.starts_with(prefix.as_bytes())).count()
     }
 
     /// Puts arbitrary bytes under every key, as a foreign writer with the same `vm_id` could.
@@ -151,16 +159,29 @@ impl SharedData {
 // === impl Metrics ===
 
 impl Metrics {
+    /// Defines a name in one scope more.
     pub(crate) fn define(&mut self, name: &str, kind: MetricKind) {
-        self.0.entry(name.to_owned()).or_insert((kind, 0));
+        self.0.entry(name.to_owned()).or_insert(Metric { kind, value: 0, scopes: 0 }).scopes += 1;
+    }
+
+    /// A scope of this name is gone.
+    pub(crate) fn forget(&mut self, name: &str) {
+        if let Some(metric) = self.0.get_mut(name) {
+            metric.scopes -= 1;
+            if metric.scopes == 0 {
+                self.0.remove(name);
+            }
+        }
     }
 
     /// `record`: a counter adds, a gauge is set.
     pub(crate) fn record(&mut self, name: &str, value: u64) -> Status {
         match self.0.get_mut(name) {
             None => return Status::NotFound,
-            Some((MetricKind::Counter, current)) => *current = current.wrapping_add(value),
-            Some((MetricKind::Gauge, current)) => *current = value,
+            Some(Metric { kind: MetricKind::Counter, value: current, .. }) => {
+                *current = current.wrapping_add(value);
+            }
+            Some(Metric { kind: MetricKind::Gauge, value: current, .. }) => *current = value,
         }
         Status::Ok
     }
@@ -169,8 +190,8 @@ impl Metrics {
     pub(crate) fn increment(&mut self, name: &str, offset: i64) -> Status {
         match self.0.get_mut(name) {
             None => Status::NotFound,
-            Some((MetricKind::Counter, _)) if offset <= 0 => Status::BadArgument,
-            Some((_, current)) => {
+            Some(Metric { kind: MetricKind::Counter, .. }) if offset <= 0 => Status::BadArgument,
+            Some(Metric { value: current, .. }) => {
                 *current = current.wrapping_add_signed(offset);
                 Status::Ok
             }
@@ -178,11 +199,11 @@ impl Metrics {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<u64> {
-        self.0.get(name).map(|(_, value)| *value)
+        self.0.get(name).map(|metric| metric.value)
     }
 
     pub(crate) fn all(&self) -> BTreeMap<String, (MetricKind, u64)> {
-        self.0.clone()
+        self.0.iter().map(|(name, metric)| (name.clone(), (metric.kind, metric.value))).collect()
     }
 }
 

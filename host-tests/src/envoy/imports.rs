@@ -311,7 +311,7 @@ fn define_metric(mut env: Env<'_>, kind: u32, name: u32, len: u32, id: u32) -> R
         1 => MetricKind::Gauge,
         _ => return answer(Status::BadArgument),
     };
-    env.data().host.borrow_mut().metrics.define(&name, metric);
+    env.data().scope.define(&name, metric);
     let guest = env.data_mut();
     guest.metrics.push(name);
     let index = u32::try_from(guest.metrics.len()).expect("tests define few metrics");

@@ -8,7 +8,8 @@
 //!   request side passes the guest's own response callback;
 //! * callouts need a known cluster and the three pseudo-headers; a reply that broke off has no headers;
 //!   a callout whose stream is gone never calls back;
-//! * shared data has compare-and-swap but no deletion; metrics are process-wide and survive a VM;
+//! * shared data has compare-and-swap but no deletion; metrics are process-wide and survive a VM,
+//!   until the last VM of a VM configuration that defined them is gone;
 //! * a stream ends with `on_log`, `on_done`, `on_delete`;
 //! * a trap kills the VM: its streams get 503 (or hang, if only a callout reply could have woken them),
 //!   and the next request of that worker starts a fresh VM (`FAIL_RELOAD`).

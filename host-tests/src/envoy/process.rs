@@ -2,7 +2,7 @@
 
 use super::abi::Headers;
 use super::artefact::{engine, filter};
-use super::guest::{Phase, SharedHost, StreamData};
+use super::guest::{Phase, Scope, SharedHost, StreamData};
 use super::host::{Host, LogLine, MetricKind};
 use super::request::Request;
 use super::stream::Stream;
@@ -20,6 +20,8 @@ const START: u64 = 1_790_000_000;
 pub struct Envoy {
     host: SharedHost,
     module: Module,
+    /// Of the VMs that begin now.
+    scope: RefCell<Rc<Scope>>,
     configuration: RefCell<Option<Rc<Vec<u8>>>>,
     main: RefCell<Seat>,
     workers: Vec<RefCell<Seat>>,
@@ -72,9 +74,11 @@ impl Envoy {
     fn with_module(module: Module, workers: usize) -> Self {
         let host = Rc::new(RefCell::new(Host::new(START)));
         host.borrow_mut().clusters.insert("facilitator".to_owned());
-        let seat = || RefCell::new(Seat { vm: Vm::start(&module, &host), root: None });
+        let scope = Scope::new(&host);
+        let seat = || RefCell::new(Seat { vm: Vm::start(&module, &host, &scope), root: None });
         let (main, workers) = (seat(), (0..workers).map(|_| seat()).collect());
-        let envoy = Self { host, module, configuration: RefCell::new(None), main, workers };
+        let scope = RefCell::new(scope);
+        let envoy = Self { host, module, scope, configuration: RefCell::new(None), main, workers };
         envoy.check();
         envoy
     }
@@ -82,7 +86,7 @@ impl Envoy {
     /// Pushes a plugin configuration: first to a canary VM, then as a new root context to every thread.
     pub fn configure(&self, configuration: impl AsRef<[u8]>) -> Push {
         let configuration = Rc::new(configuration.as_ref().to_vec());
-        let canary = Vm::start(&self.module, &self.host);
+        let canary = self.start_vm();
         if canary.configure(&configuration).is_none() {
             self.check();
             return Push::Refused;
@@ -90,7 +94,7 @@ impl Envoy {
         for seat in [&self.main].into_iter().chain(&self.workers) {
             let mut seat = seat.borrow_mut();
             if seat.vm.is_dead() {
-                seat.vm = Vm::start(&self.module, &self.host);
+                seat.vm = self.start_vm();
                 seat.root = None;
             }
             let root = seat.vm.configure(&configuration);
@@ -102,6 +106,31 @@ impl Envoy {
         *self.configuration.borrow_mut() = Some(configuration);
         self.check();
         Push::Taken
+    }
+
+    /// Pushes a plugin configuration together with a changed VM configuration: every thread gets a fresh VM, and
+    /// the old ones live until their last stream has ended.
+    pub fn replace_vms(&self, configuration: impl AsRef<[u8]>) -> Push {
+        let old = self.scope.replace(Scope::new(&self.host));
+        let configuration = Rc::new(configuration.as_ref().to_vec());
+        if self.start_vm().configure(&configuration).is_none() {
+            self.scope.replace(old);
+            self.check();
+            return Push::Refused;
+        }
+        for seat in [&self.main].into_iter().chain(&self.workers) {
+            let vm = self.start_vm();
+            let root = vm.configure(&configuration);
+            assert!(root.is_some(), "a worker refused what the canary took");
+            *seat.borrow_mut() = Seat { vm, root };
+        }
+        *self.configuration.borrow_mut() = Some(configuration);
+        self.check();
+        Push::Taken
+    }
+
+    fn start_vm(&self) -> Rc<Vm> {
+        Vm::start(&self.module, &self.host, &self.scope.borrow())
     }
 
     /// Sends a request through a worker. A dead VM is replaced first.
@@ -125,7 +154,7 @@ impl Envoy {
         let mut seat = self.workers[worker].borrow_mut();
         if seat.vm.is_dead() {
             let configuration = self.configuration.borrow().clone().expect("a configuration was pushed");
-            seat.vm = Vm::start(&self.module, &self.host);
+            seat.vm = self.start_vm();
             seat.root = Some(seat.vm.configure(&configuration).expect("the configuration was taken before"));
         }
         let root = seat.root.expect("a configuration was pushed");
@@ -240,9 +269,9 @@ impl Envoy {
         std::mem::take(&mut self.host.borrow_mut().releases)
     }
 
-    /// Number of shared-data keys, none of which can ever be deleted.
-    pub fn shared_keys(&self) -> usize {
-        self.host.borrow().shared.len()
+    /// Number of shared-data keys that begin so, none of which can ever be deleted.
+    pub fn shared_keys(&self, prefix: &str) -> usize {
+        self.host.borrow().shared.count(prefix)
     }
 
     /// Root contexts alive in a worker: one, and one more for each configuration a stream still runs on.

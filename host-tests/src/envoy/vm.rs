@@ -1,7 +1,7 @@
 //! One wasm VM: calls into the guest, the actions it deferred, and what a trap does.
 
 use super::artefact::engine;
-use super::guest::{After, ContextData, Guest, Origin, SharedHost};
+use super::guest::{After, ContextData, Guest, Origin, Scope, SharedHost};
 use super::memory::INJECTED;
 use super::{imports, wasi};
 use std::cell::{Cell, RefCell};
@@ -50,13 +50,13 @@ impl Called {
 
 impl Vm {
     /// Instantiates and initialises a guest; a trap leaves a dead VM.
-    pub(crate) fn start(module: &Module, host: &SharedHost) -> Rc<Self> {
+    pub(crate) fn start(module: &Module, host: &SharedHost, scope: &Rc<Scope>) -> Rc<Self> {
         let mut linker = Linker::new(engine());
         imports::link(&mut linker).expect("no import is defined twice");
         wasi::link(&mut linker).expect("no import is defined twice");
         // The SDK imports everything the ABI has, used or not.
         linker.define_unknown_imports_as_traps(module).expect("every import can be a trap");
-        let mut store = Store::new(engine(), Guest::new(host.clone()));
+        let mut store = Store::new(engine(), Guest::new(host.clone(), scope.clone()));
         let instance = linker
             .instantiate(&mut store, module)
             .unwrap_or_else(|error| panic!("the guest does not start: {error:#}"));

@@ -1,6 +1,6 @@
 //! Taking rules: what is defined, what is refused, what an unconfigured filter does.
 
-use crate::shop::{GENERATION, Shop, rules, tuple};
+use crate::shop::{GENERATION, Shop, rules, settled, tuple};
 use farebox_core::metrics::{HostSeries, TupleCounter, host_name};
 use farebox_host_tests::envoy::{Envoy, MetricKind, Request};
 use serde_json::json;
@@ -10,20 +10,70 @@ fn generation_of(envoy: &Envoy) -> Option<u64> {
 }
 
 #[test]
-fn every_counter_of_every_tuple_is_there_and_zero_after_boot() {
+fn nothing_but_the_generation_is_defined_at_boot_whatever_is_sold() {
     for workers in [1, 4] {
         let shop = Shop::with_rules(&rules(GENERATION), workers);
-        for offer in ["paid", "other", "upfront"] {
-            for counter in TupleCounter::all() {
-                assert_eq!(shop.count(offer, counter), 0, "{offer} {counter:?}");
-            }
-        }
-        assert_eq!((shop.charged("paid", 1000), shop.charged("upfront", 2500)), (0, 0));
-        let counted: Vec<_> =
-            shop.envoy.metrics().into_iter().filter(|(_, (_, value))| *value != 0).collect();
-        assert_eq!(counted.len(), 1, "only the generation is set: {counted:?}");
-        assert_eq!(generation_of(&shop.envoy), Some(GENERATION));
+        let generation = host_name(&HostSeries::ConfigGeneration);
+        let defined: Vec<_> = shop.envoy.metrics().into_iter().collect();
+        assert_eq!(defined, [(generation, (MetricKind::Gauge, GENERATION))]);
+        assert_eq!(shop.envoy.shared_keys(""), 0);
     }
+}
+
+#[test]
+fn the_first_of_a_groups_counters_brings_the_others_at_zero() {
+    let shop = Shop::open();
+    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
+    for counter in TupleCounter::all() {
+        let name = host_name(&HostSeries::Tuple(tuple("paid"), counter));
+        let expected = u64::from(counter == TupleCounter::PaymentRequired);
+        assert_eq!(shop.envoy.metric(&name), Some(expected), "{name}");
+    }
+    let other = host_name(&HostSeries::Tuple(tuple("other"), TupleCounter::PaymentRequired));
+    assert_eq!(shop.envoy.metric(&other), None);
+}
+
+#[test]
+fn what_was_counted_lives_on_in_fresh_vms_and_what_was_removed_does_not() {
+    let shop = Shop::with_rules(&rules(GENERATION), 2);
+    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
+    shop.envoy.send(1, Request::get("/upfront/x")).expect_response(402);
+    let mut without = rules(GENERATION + 1);
+    without["routes"].as_array_mut().unwrap().retain(|route| route["offerName"] != "upfront");
+    without["tuples"].as_array_mut().unwrap().retain(|tuple| tuple["offerName"] != "upfront");
+    shop.envoy.replace_vms(without.to_string()).expect_taken();
+    assert_eq!(shop.count("paid", TupleCounter::PaymentRequired), 1);
+    shop.envoy.send(1, Request::get("/paid/x")).expect_response(402);
+    assert_eq!(shop.count("paid", TupleCounter::PaymentRequired), 2);
+    let removed = host_name(&HostSeries::Tuple(tuple("upfront"), TupleCounter::PaymentRequired));
+    assert_eq!(shop.envoy.metric(&removed), None);
+    // Nothing brings it back at its old value either.
+    shop.envoy.replace_vms(rules(GENERATION + 2).to_string()).expect_taken();
+    assert_eq!(shop.envoy.metric(&removed), None);
+}
+
+#[test]
+fn what_a_request_counts_under_older_rules_is_taken_over_by_the_vms_of_the_newer_ones() {
+    let shop = Shop::with_rules(&rules(GENERATION), 1);
+    let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
+    shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
+    late.expect_callout("/settle").replies(200, settled().to_string());
+    late.upstream_answers(200, &[]);
+    late.body_ends();
+    assert_eq!(shop.charged("upfront", 2500), 1);
+    shop.envoy.tick();
+    drop(late);
+    assert_eq!(shop.charged("upfront", 2500), 1);
+}
+
+#[test]
+fn a_worker_that_counted_alone_and_crashed_takes_nothing_with_it() {
+    let shop = Shop::with_rules(&rules(GENERATION), 2);
+    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
+    shop.envoy.crash(0);
+    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
+    shop.envoy.send(1, Request::get("/paid/x")).expect_response(402);
+    assert_eq!(shop.count("paid", TupleCounter::PaymentRequired), 3);
 }
 
 #[test]
@@ -35,7 +85,7 @@ fn ticks_count_nothing_and_reserve_nothing() {
         shop.envoy.advance(std::time::Duration::from_secs(5));
     }
     assert_eq!(shop.envoy.metrics(), before);
-    assert_eq!(shop.envoy.shared_keys(), 0);
+    assert_eq!(shop.envoy.shared_keys(""), 0);
 }
 
 #[test]
@@ -81,6 +131,7 @@ fn rules_that_cannot_be_used_are_refused_and_the_old_ones_go_on_serving() {
         spoiled(|r| r["facilitator"] = json!(null)),
         spoiled(|r| r["tuples"][0]["offerName"] = json!("a;.;b")),
     ];
+    shop.offer("/paid/x");
     let names: Vec<String> = shop.envoy.metrics().into_keys().collect();
     for push in bad {
         shop.envoy.configure(&push).expect_refused();

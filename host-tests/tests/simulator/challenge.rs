@@ -1,6 +1,6 @@
 //! Requests that end without a payment: challenges, blocks, free routes.
 
-use crate::shop::{GENERATION, PAY_TO, Shop, body, counters, decode, rules};
+use crate::shop::{GENERATION, PAY_TO, RESERVATIONS, Shop, body, counters, decode, rules};
 use farebox_core::metrics::{BlockedReason, HostSeries, host_name};
 use farebox_host_tests::envoy::{Origin, Request};
 use serde_json::json;
@@ -52,7 +52,7 @@ fn a_head_request_is_challenged_without_a_body_and_its_payment_ignored() {
     let response = stream.expect_response(402);
     assert_eq!(response.body, b"");
     assert!(response.headers.get("payment-required").is_some());
-    assert_eq!((stream.forwarded(), shop.envoy.shared_keys()), (None, 0));
+    assert_eq!((stream.forwarded(), shop.envoy.shared_keys(RESERVATIONS)), (None, 0));
 }
 
 #[test]

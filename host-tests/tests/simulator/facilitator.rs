@@ -1,7 +1,7 @@
 //! A facilitator that is down, slow, rude, wrong or hostile.
 
 use crate::shop::{Shop, TRANSACTION, body, decode, say, settled, verified};
-use farebox_core::metrics::{FailureReason, TupleCounter};
+use farebox_core::metrics::{FailureReason, TupleCounter, decode_host_name};
 use farebox_host_tests::envoy::{Callout, Headers, Origin};
 use serde_json::{Value, json};
 
@@ -242,7 +242,6 @@ fn a_refused_verification_says_why_and_a_missing_allowance_is_412() {
 fn free_text_of_a_facilitator_never_breaks_a_header_or_becomes_a_metric() {
     let shop = Shop::open();
     let stream = shop.send_paid(0, "/paid/x", &shop.header("/paid/x", 1));
-    let names = shop.envoy.metrics().len();
     let hostile = format!("bad\r\nset-cookie: x\0\u{1f4a3}{}", "y".repeat(10_000));
     say(
         stream.expect_callout("/verify"),
@@ -251,7 +250,9 @@ fn free_text_of_a_facilitator_never_breaks_a_header_or_becomes_a_metric() {
     let response = stream.expect_response(402);
     assert_eq!(response.headers.get("set-cookie"), None);
     assert!(response.headers.get("payment-required").unwrap().len() < 4096);
-    assert_eq!(shop.envoy.metrics().len(), names);
+    assert!(
+        shop.envoy.metrics().keys().all(|name| decode_host_name(name).is_some() && !name.contains("bad"))
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Bytes a client may send that no client should.
 
-use crate::shop::{Shop, body};
+use crate::shop::{RESERVATIONS, Shop, body};
 use farebox_core::metrics::FailureReason;
 use farebox_core::protocol::encode_base64;
 use farebox_host_tests::envoy::{Phase, Request, Response};
@@ -145,7 +145,7 @@ fn numbers_no_machine_word_holds_are_refused() {
             assert_eq!(stream.forwarded(), None, "{member} {value}");
         }
     }
-    assert_eq!(shop.envoy.shared_keys(), 0);
+    assert_eq!(shop.envoy.shared_keys(RESERVATIONS), 0);
 }
 
 #[test]

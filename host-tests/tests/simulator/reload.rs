@@ -98,6 +98,9 @@ fn counters_go_on_across_a_push_and_a_new_life_starts_at_zero() {
     let mut tuple = crate::shop::tuple("paid");
     tuple.born = GENERATION + 2;
     let amount = farebox_core::evm::Amount::from_u64(1000);
-    assert_eq!(shop.envoy.metric(&host_name(&HostSeries::Charged(tuple, amount))), Some(0));
+    let reborn = host_name(&HostSeries::Charged(tuple, amount));
+    assert_eq!(shop.envoy.metric(&reborn), None);
+    shop.serve(0, "/paid/x", &shop.header("/paid/x", 2));
+    assert_eq!(shop.envoy.metric(&reborn), Some(1));
     assert_eq!(shop.charged("paid", 1000), 1);
 }

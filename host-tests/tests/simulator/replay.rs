@@ -1,6 +1,6 @@
 //! One payment, one service: across workers, envelopes, routes, lost races and clock jumps.
 
-use crate::shop::{Shop, VALIDITY, body, decode, say, settled, verified};
+use crate::shop::{RESERVATIONS, Shop, VALIDITY, body, decode, say, settled, verified};
 use farebox_core::metrics::{FailureReason, ReplayState, TupleCounter};
 use farebox_host_tests::envoy::{Phase, Request};
 use serde_json::{Value, json};
@@ -197,6 +197,7 @@ fn the_table_is_bounded_however_many_payments_pass() {
         let stream = shop.send_paid((number % 2) as usize, "/paid/x", &shop.header("/paid/x", number));
         stream.client_leaves();
     }
-    assert!(shop.envoy.shared_keys() <= farebox_core::replay::BUCKETS as usize);
+    assert!(shop.envoy.shared_keys(RESERVATIONS) <= farebox_core::replay::BUCKETS as usize);
+    assert!(shop.envoy.shared_keys("") - shop.envoy.shared_keys(RESERVATIONS) <= 64);
     assert_eq!(shop.failed("paid", FailureReason::ClientDisconnected), 300);
 }

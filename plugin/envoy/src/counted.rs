@@ -5,8 +5,6 @@
 //! thousand offers; most are never moved. So a group is written down here when it is first moved, and every VM
 //! defines what is written down.
 
-use std::collections::BTreeSet;
-
 use proxy_wasm::types::Status;
 
 use crate::shared_data;
@@ -17,7 +15,8 @@ const SHARDS: u64 = 64;
 /// What was written down when it was last read.
 #[derive(Default)]
 pub(crate) struct Counted {
-    groups: BTreeSet<u64>,
+    /// Sorted.
+    groups: Vec<u64>,
     /// The version of each entry that was read.
     versions: Vec<u32>,
 }
@@ -39,24 +38,27 @@ impl Counted {
             changed = true;
             self.groups.extend(groups_in(&bytes));
         }
+        self.groups.sort_unstable();
+        self.groups.dedup();
         Ok(changed)
     }
 
     /// Whether a group was moved by some VM of this process.
     pub(crate) fn has(&self, group: u64) -> bool {
-        self.groups.contains(&group)
+        self.groups.binary_search(&group).is_ok()
     }
 
     /// Forgets the groups that are not `live`, here and for everybody.
-    pub(crate) fn retain(&mut self, live: &BTreeSet<u64>) -> Result<(), Status> {
-        let gone: BTreeSet<u64> = self.groups.difference(live).map(|group| group % SHARDS).collect();
-        for shard in gone {
-            shared_data::change(&name_of(shard), |bytes| {
-                let kept = groups_in(bytes).filter(|group| live.contains(group));
-                (Some(kept.flat_map(u64::to_le_bytes).collect()), ())
-            })?;
+    pub(crate) fn retain(&mut self, live: impl Fn(u64) -> bool) -> Result<(), Status> {
+        for shard in 0..SHARDS {
+            if self.groups.iter().any(|group| group % SHARDS == shard && !live(*group)) {
+                shared_data::change(&name_of(shard), |bytes| {
+                    let kept = groups_in(bytes).filter(|group| live(*group));
+                    (Some(kept.flat_map(u64::to_le_bytes).collect()), ())
+                })?;
+            }
         }
-        self.groups.retain(|group| live.contains(group));
+        self.groups.retain(|group| live(*group));
         Ok(())
     }
 }

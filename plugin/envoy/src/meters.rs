@@ -5,7 +5,6 @@
 //! id, so a VM remembers the ids of what is live across pushes.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -22,12 +21,13 @@ use crate::counted::{self, Counted};
 
 /// Metric ids for one rule set.
 pub(crate) struct Meters {
-    groups: BTreeMap<Group, Rc<Ids>>,
+    /// In the order of [`all_of`].
+    groups: Vec<Rc<Ids>>,
     generation: u32,
 }
 
 /// Counters that are defined together.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 enum Group {
     /// By [`TupleCounter::index`].
     Tuple(TupleIndex),
@@ -50,14 +50,17 @@ struct Ids {
 /// What a VM remembers.
 #[derive(Default)]
 struct Memory {
-    /// By key, what it enforces.
-    live: BTreeMap<u64, Rc<Ids>>,
+    /// What it enforces, sorted by key.
+    live: Vec<Rc<Ids>>,
     counted: Counted,
 }
 
 thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
 }
+
+/// The calls there are.
+const OPERATIONS: [Operation; 2] = [Operation::Verify, Operation::Settle];
 
 // === impl Meters ===
 
@@ -67,16 +70,14 @@ impl Meters {
         let generation = host_name(&HostSeries::ConfigGeneration);
         let generation = hostcalls::define_metric(MetricType::Gauge, &generation)?;
         MEMORY.with_borrow_mut(|memory| {
-            let mut live = BTreeMap::new();
-            let mut groups = BTreeMap::new();
+            let mut groups = Vec::new();
             for group in all_of(rules) {
                 let key = group.key(rules).ok_or(Status::BadArgument)?;
-                let known = live.get(&key).or_else(|| memory.live.get(&key)).cloned();
-                let ids = known.unwrap_or_else(|| Rc::new(Ids { key, defined: OnceCell::new() }));
-                live.insert(key, Rc::clone(&ids));
-                groups.insert(group, ids);
+                let known = find(&memory.live, key).cloned();
+                groups.push(known.unwrap_or_else(|| Rc::new(Ids { key, defined: OnceCell::new() })));
             }
-            memory.live = live;
+            memory.live.clone_from(&groups);
+            memory.live.sort_unstable_by_key(|ids| ids.key);
             let meters = Self { groups, generation };
             memory.counted.refresh()?;
             meters.define_counted(rules, &memory.counted);
@@ -99,9 +100,11 @@ impl Meters {
     /// Envoy's own version echoes also name a push that was refused.
     pub(crate) fn confirm(&self, generation: u64) -> Result<(), Status> {
         hostcalls::record_metric(self.generation, generation)?;
-        let live: BTreeSet<u64> = self.groups.values().map(|ids| ids.key).collect();
         // What is not forgotten now is forgotten with a later push.
-        let _ = MEMORY.with_borrow_mut(|memory| memory.counted.retain(&live));
+        let _ = MEMORY.with_borrow_mut(|memory| {
+            let live = &memory.live;
+            memory.counted.retain(|group| find(live, group).is_some())
+        });
         Ok(())
     }
 
@@ -132,7 +135,7 @@ impl Meters {
     }
 
     fn id(&self, group: Group, place: usize, rules: &RuleSet) -> Option<u32> {
-        let ids = self.groups.get(&group)?;
+        let ids = self.groups.get(group.place(rules)?)?;
         let defined = ids.defined.get_or_init(|| {
             // Not written down, it would only be lost with the last VM that defined it.
             let _ = counted::note(ids.key);
@@ -142,7 +145,7 @@ impl Meters {
     }
 
     fn define_counted(&self, rules: &RuleSet, counted: &Counted) {
-        for (group, ids) in &self.groups {
+        for (group, ids) in all_of(rules).zip(&self.groups) {
             if ids.defined.get().is_none() && counted.has(ids.key) {
                 let _ = ids.defined.set(group.define(rules));
             }
@@ -150,9 +153,34 @@ impl Meters {
     }
 }
 
+fn find(sorted: &[Rc<Ids>], key: u64) -> Option<&Rc<Ids>> {
+    sorted.get(sorted.binary_search_by_key(&key, |ids| ids.key).ok()?)
+}
+
 // === impl Group ===
 
 impl Group {
+    /// Its place in [`all_of`]; `None` for a group of other rules.
+    fn place(self, rules: &RuleSet) -> Option<usize> {
+        let within = |index: u32, length: usize| (index as usize) < length;
+        let (tuples, charges) = (rules.tuples.len(), rules.charges.len());
+        let calls = 2 * tuples + charges + rules.offers.len() + 1;
+        let (known, place) = match self {
+            Self::Tuple(tuple) => (within(tuple.0, tuples), 2 * tuple.0 as usize),
+            Self::Latest(tuple) => (within(tuple.0, tuples), 2 * tuple.0 as usize + 1),
+            Self::Charge(charge) => (within(charge.0, charges), 2 * tuples + charge.0 as usize),
+            Self::Blocked(Some(offer)) => {
+                (within(offer.0, rules.offers.len()), 2 * tuples + charges + offer.0 as usize)
+            }
+            Self::Blocked(None) => (true, calls - 1),
+            Self::Call(operation, outcome) => {
+                let operation = usize::from(operation == Operation::Settle);
+                (true, calls + operation * CallOutcome::ALL.len() + outcome.index())
+            }
+        };
+        known.then_some(place)
+    }
+
     /// The same for the same series in every VM and under all rules.
     fn key(self, rules: &RuleSet) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
@@ -217,7 +245,7 @@ fn all_of(rules: &RuleSet) -> impl Iterator<Item = Group> {
     let tuples = tuples.flat_map(|tuple| [Group::Tuple(tuple), Group::Latest(tuple)]);
     let charges = places(rules.charges.len()).map(|place| Group::Charge(ChargeIndex(place)));
     let offers = places(rules.offers.len()).map(|place| Group::Blocked(Some(OfferIndex(place))));
-    let calls = [Operation::Verify, Operation::Settle]
+    let calls = OPERATIONS
         .into_iter()
         .flat_map(|operation| CallOutcome::ALL.iter().map(move |outcome| Group::Call(operation, *outcome)));
     tuples.chain(charges).chain(offers).chain([Group::Blocked(None)]).chain(calls)

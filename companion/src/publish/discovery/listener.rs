@@ -1,6 +1,7 @@
 //! Connections for the service: accepted, limited in number, and behind TLS where that is set.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,8 +27,13 @@ const RETRY: Duration = Duration::from_millis(200);
 /// A connection that is ready for HTTP/2.
 pub(super) struct Connection {
     bytes: Box<dyn Bytes>,
+    peer: Peer,
     _permit: OwnedSemaphorePermit,
 }
+
+/// Who is at the other end, as every request of the connection tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) Option<IpAddr>);
 
 /// Plain or encrypted.
 trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -75,12 +81,14 @@ async fn ready(
     config: Option<Arc<rustls::ServerConfig>>,
     permit: OwnedSemaphorePermit,
 ) -> Option<Connection> {
-    let peer = tcp.peer_addr().ok();
+    let peer = Peer(tcp.peer_addr().ok().map(|address| address.ip().to_canonical()));
     let _ = tcp.set_nodelay(true);
-    let Some(config) = config else { return Some(Connection { bytes: Box::new(tcp), _permit: permit }) };
+    let Some(config) = config else {
+        return Some(Connection { bytes: Box::new(tcp), peer, _permit: permit });
+    };
     let handshake = tokio_rustls::TlsAcceptor::from(config).accept(tcp);
     match tokio::time::timeout(HANDSHAKE, handshake).await {
-        Ok(Ok(bytes)) => return Some(Connection { bytes: Box::new(bytes), _permit: permit }),
+        Ok(Ok(bytes)) => return Some(Connection { bytes: Box::new(bytes), peer, _permit: permit }),
         Ok(Err(cause)) => warn!(?peer, "a TLS handshake for rules failed: {cause}"),
         Err(_) => debug!(?peer, "a TLS handshake for rules took too long"),
     }
@@ -118,7 +126,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
 }

@@ -8,6 +8,7 @@
 //! * [`subscription`]: what one stream has asked for, was sent and said, without any I/O.
 //! * [`service`]: streams, in both variants of the protocol.
 //! * [`nodes`]: what each proxy said, for `/status` and `/metrics`.
+//! * [`peers`]: where they are.
 //! * [`listener`] and [`tls`]: connections.
 //!
 //! An acknowledgement is Envoy's word that it took a configuration. That rules are enforced is told by the
@@ -15,6 +16,7 @@
 
 mod listener;
 mod nodes;
+mod peers;
 mod service;
 mod subscription;
 #[cfg(test)]

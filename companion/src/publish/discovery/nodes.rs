@@ -1,11 +1,12 @@
 //! What each proxy said over the discovery channel, by the id its bootstrap gives it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use super::peers::Peers;
 use super::subscription::Verdict;
 use crate::publish::confirm::FORGOTTEN_SECONDS;
-use crate::settings::MAX_NAME;
+use crate::settings::{MAX_NAME, Proxy};
 
 /// The discovery channel, as far as proxies have used it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +14,7 @@ pub struct Discovery {
     /// Where it is served; `None` if it is not.
     pub address: Option<SocketAddr>,
     nodes: BTreeMap<String, Node>,
+    peers: Peers,
 }
 
 /// One proxy.
@@ -62,8 +64,14 @@ impl Discovery {
         known.map(|(name, node)| (name.as_str(), node))
     }
 
+    /// The proxies that have a stream, with their statistics at this port. One without a name of its own cannot
+    /// be told from others and is not among them.
+    pub fn announced(&self, port: u16) -> Vec<Proxy> {
+        self.peers.at_port(port)
+    }
+
     /// A stream of the proxy with this id began. Returns the name it is kept under.
-    pub(super) fn opened(&mut self, id: &str, now: u64) -> String {
+    pub(super) fn opened(&mut self, id: &str, peer: Option<IpAddr>, now: u64) -> String {
         self.nodes.retain(|_, node| node.is_known(now));
         let mut name = printable(id);
         if !self.nodes.contains_key(&name) && self.nodes.len() >= MAX_NODES {
@@ -73,11 +81,17 @@ impl Discovery {
         node.streams += 1;
         node.ended_at = None;
         node.connected_since.get_or_insert(now);
+        if let Some(at) = peer.filter(|_| is_own(&name)) {
+            self.peers.opened(&name, at);
+        }
         name
     }
 
     /// A stream ended.
-    pub(super) fn closed(&mut self, name: &str, now: u64) {
+    pub(super) fn closed(&mut self, name: &str, peer: Option<IpAddr>, now: u64) {
+        if let Some(at) = peer {
+            self.peers.closed(name, at);
+        }
         if let Some(node) = self.nodes.get_mut(name) {
             node.streams = node.streams.saturating_sub(1);
             if node.streams == 0 {
@@ -112,18 +126,26 @@ impl Discovery {
 
     /// The version this proxy refused last. Nothing is known of one that shares its name.
     pub(super) fn refused_by(&self, name: &str) -> Option<String> {
-        let node = self.nodes.get(name).filter(|_| name != OTHER && name != UNNAMED)?;
+        let node = self.nodes.get(name).filter(|_| is_own(name))?;
         node.refusal.as_ref().map(|refusal| refusal.version.clone())
     }
 }
 
 #[cfg(test)]
 impl Discovery {
+    pub(crate) fn connected(&mut self, name: &str, at: IpAddr, now: u64) {
+        self.opened(name, Some(at), now);
+    }
+
+    pub(crate) fn disconnected(&mut self, name: &str, at: IpAddr, now: u64) {
+        self.closed(name, Some(at), now);
+    }
+
     /// A proxy that took versions 10 and 11 and refused 12.
     pub(crate) fn with_answers(name: &str, now: u64) -> Self {
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 9403)));
         let mut discovery = Self { address, ..Self::default() };
-        discovery.opened(name, now);
+        discovery.opened(name, Some([10, 0, 0, 7].into()), now);
         for verdict in [
             Verdict::Acknowledged("10".to_owned()),
             Verdict::Acknowledged("11".to_owned()),
@@ -142,6 +164,11 @@ impl Node {
     fn is_known(&self, now: u64) -> bool {
         self.ended_at.is_none_or(|at| now.saturating_sub(at) <= FORGOTTEN_SECONDS)
     }
+}
+
+/// Whether a name is one proxy's alone.
+fn is_own(name: &str) -> bool {
+    name != OTHER && name != UNNAMED
 }
 
 /// A name for logs, labels and people, of what a stranger says its name is.

@@ -1,5 +1,6 @@
 //! The service: streams of both variants, each carried by a [`Subscription`].
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{error, info};
 
 use super::super::ecds::NAME;
+use super::listener::Peer;
 use super::subscription::{Subscription, Verdict};
 use super::{Current, Resource};
 use crate::state::{Shared, unix_seconds};
@@ -59,6 +61,7 @@ struct Incremental;
 /// A stream of responses, and all it needs.
 struct Conversation<V: Variant> {
     requests: Streaming<V::Request>,
+    peer: Option<IpAddr>,
     current: Current,
     subscription: Subscription,
     state: Shared,
@@ -70,6 +73,7 @@ struct Conversation<V: Variant> {
 /// The stream's part in what is known of its proxy; ends with it.
 struct Presence {
     name: String,
+    peer: Option<IpAddr>,
     state: Shared,
 }
 
@@ -116,8 +120,10 @@ impl Service {
         request: Request<Streaming<V::Request>>,
     ) -> Result<Response<Responses<V::Response>>, Status> {
         let permit = self.streams.clone().try_acquire_owned();
+        let peer = request.extensions().get().and_then(|Peer(address)| *address);
         let conversation = Conversation::<V> {
             requests: request.into_inner(),
+            peer,
             current: self.current.clone(),
             subscription: Subscription::default(),
             state: self.state.clone(),
@@ -181,7 +187,7 @@ impl<V: Variant> Conversation<V> {
         let is_first = self.presence.is_none();
         let presence = self.presence.get_or_insert_with(|| {
             let id = node.map_or("", |node| node.id.as_str());
-            Presence::begin(id, &self.state)
+            Presence::begin(id, self.peer, &self.state)
         });
         let name = &presence.name;
         let verdict = V::hear(&mut self.subscription, request);
@@ -210,17 +216,17 @@ impl<V: Variant> Conversation<V> {
 // === impl Presence ===
 
 impl Presence {
-    fn begin(id: &str, state: &Shared) -> Self {
-        let name = state.lock().discovery.opened(id, unix_seconds());
-        info!(proxy = name, "connected for rules");
-        Self { name, state: state.clone() }
+    fn begin(id: &str, peer: Option<IpAddr>, state: &Shared) -> Self {
+        let name = state.lock().discovery.opened(id, peer, unix_seconds());
+        info!(proxy = name, ?peer, "connected for rules");
+        Self { name, peer, state: state.clone() }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
         info!(proxy = self.name, "no longer connected for rules");
-        self.state.lock().discovery.closed(&self.name, unix_seconds());
+        self.state.lock().discovery.closed(&self.name, self.peer, unix_seconds());
     }
 }
 
