@@ -5,7 +5,9 @@ mod envoy;
 mod nextest;
 mod node;
 mod prometheus;
+mod pypi;
 mod targets;
+mod traefik;
 mod wasm_bindgen;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ pub use nextest::nextest;
 pub use node::{binaryen, node_packages};
 pub use prometheus::{prometheus, promtool};
 pub use targets::wasm_targets;
+pub use traefik::{TRAEFIK_VERSION, traefik};
 pub use wasm_bindgen::wasm_bindgen_test_runner;
 
 /// Installs into a folder that is either whole or absent: `fill` works in a temporary sibling, which

@@ -192,7 +192,8 @@ impl Stage<'_> {
             .ok_or_else(|| Refusal::new(self.primary, Cause::NoMatchingRequirement, Told::default()))?;
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
         let tuple = tuple_of(option).ok_or_else(internal)?;
-        let policy = CheckPolicy::from_settings(settings);
+        let leave_signature = self.rules.leaves_signatures;
+        let policy = CheckPolicy { leave_signature, ..CheckPolicy::from_settings(settings) };
         let checked = check(&payment, option, &policy, now.unix_seconds())
             .map_err(|refused| Refusal::new(tuple, Cause::PaymentInvalid, Told::code(refused.code)))?;
         let nonce = payment.nonce().ok_or_else(internal)?;

@@ -44,6 +44,7 @@ pub use effects::{Call, HeaderEdits, Next, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
 pub use paying::{Answer, Calling, Reserving};
 pub use serving::{Abandoned, Delivering, Passing, Upstream};
+pub use strip::to_gateway;
 
 #[cfg(test)]
 mod tests;

@@ -61,7 +61,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     tools::envoy()?;
     let artefact = build::filter()?;
     let probe = probe::build()?;
-    let floor = build::guest("farebox-bench-floor", "farebox_bench_floor", &build::EXPORTS)?;
+    let floor = build::guest("farebox-bench-floor", "farebox_bench_floor", &build::ENVOY)?;
 
     let mut figures = Map::new();
     figures.insert("machine".into(), report::machine(&args)?);
