@@ -63,6 +63,13 @@ pub fn begin<E>(
     })
 }
 
+/// Refuses a request that leads nowhere, before anybody pays for it: for a shell that sends requests on itself
+/// and knows no upstream for this one. `route` is the one that matched, if any did.
+pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIndex>) -> Turn {
+    let offer = route.and_then(|index| rules.routes.get(index.0 as usize)).map(|route| route.offer);
+    block(Cause::UpstreamMissing, offer, Asker::of(&Seen::scan(head)))
+}
+
 /// A priced route, before its payment stage.
 fn priced<E>(
     rules: &Arc<RuleSet>,

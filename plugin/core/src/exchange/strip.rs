@@ -59,8 +59,8 @@ pub fn to_gateway(head: &RequestHead<'_>) -> HeaderEdits {
     to_upstream(head, Strip::Identity, None)
 }
 
-/// The names in a response that are ours to say.
-pub(super) fn forged_in_response(headers: &[(&str, &[u8])]) -> Vec<String> {
+/// The names among `headers`, a response's or the trailers of either direction, that are ours to say.
+pub fn forged_names(headers: &[(&str, &[u8])]) -> Vec<String> {
     present(headers, &[&IDENTITY, &PAYMENT])
 }
 
