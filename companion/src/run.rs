@@ -14,16 +14,19 @@ use tracing::{info, warn};
 use crate::aggregate::Aggregate;
 use crate::collect::Collector;
 use crate::facilitator::FacilitatorClient;
+use crate::gateway::Gateway;
 use crate::ledger::Ledger;
 use crate::publish::{self, ProxyState, Publication, Publisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
-use crate::state::{Shared, State};
+use crate::state::{GatewayState, Shared, State};
 use crate::{http, serve};
 
 /// How long requests under way may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(4);
+/// How often the gateway's counters are read where there is no other proxy.
+const COLLECT_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until SIGINT or SIGTERM. Fails only before it serves: afterwards every fault is reported and survived.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
@@ -35,8 +38,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
 
     let mut tasks = JoinSet::new();
-    let (state, collector, relay) = start(&settings, &mut tasks).await?;
+    let (state, collector, relay, gateway) = start(&settings, &mut tasks).await?;
     let (finish, finished) = watch::channel(());
+    let grace = GRACE + settings.gateway.as_ref().map_or(Duration::ZERO, |gateway| gateway.grace);
+    let gating = gateway.map(|gateway| tokio::spawn(gateway.serve(finished.clone())));
     let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished.clone())));
     info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
 
@@ -52,12 +57,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             drop(finish);
             let all = async {
                 let _ = server.await;
+                if let Some(gating) = gating {
+                    let _ = gating.await;
+                }
                 if let Some(relaying) = relaying {
                     let _ = relaying.await;
                 }
             };
-            if tokio::time::timeout(GRACE, all).await.is_err() {
-                warn!("requests still open after {GRACE:?} are dropped; settlements among them are resolved at the next start");
+            if tokio::time::timeout(grace, all).await.is_err() {
+                warn!("requests still open after {grace:?} are dropped; settlements among them are resolved at the next start");
             }
         }
     }
@@ -108,7 +116,7 @@ impl Relaying {
 async fn start(
     settings: &Arc<Settings>,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<(Shared, Arc<Collector>, Option<Relaying>)> {
+) -> anyhow::Result<(Shared, Arc<Collector>, Option<Relaying>, Option<Gateway>)> {
     let envoy = settings.envoy.as_ref();
     let last_published = envoy.and_then(|envoy| publish::last_published(&envoy.publish));
     let listed = envoy.map(|envoy| envoy.proxies.clone()).unwrap_or_default();
@@ -122,15 +130,33 @@ async fn start(
         Some(relay) => Some(Relaying::bind(settings, relay, &state).await?),
         None => None,
     };
+    let gateway = match (&settings.gateway, &settings.relay, &relay) {
+        (Some(gateway), Some(own), Some(relay)) => {
+            let router = relay.relay.clone().router();
+            Some(Gateway::bind(gateway.clone(), router, &own.companion).await?)
+        }
+        _ => None,
+    };
+    if let Some(gateway) = &gateway {
+        let (address, deployments) = (gateway.local_addr()?, gateway.handle().deployments);
+        info!(%address, "the gateway is listening");
+        state.lock().gateway = Some(GatewayState { address, deployments });
+    }
+    let handle = gateway.as_ref().map(Gateway::handle);
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
     let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
-    let collector = Arc::new(Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger));
+    let collector = Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger);
+    let collector = Arc::new(collector.with_gateway(handle.clone()));
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
     }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
     match envoy {
+        None if handle.is_some() => {
+            let collector = collector.clone();
+            tasks.spawn(async move { collector.run(COLLECT_EVERY).await });
+        }
         None => warn!(
             "no proxy is configured: rules are loaded and published nowhere (see `envoy:` in the settings)"
         ),
@@ -151,9 +177,10 @@ async fn start(
     }
 
     let readiness = Readiness::start(http::client_builder().build()?);
-    let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published);
+    let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published)
+        .with_gateway(handle.map(|handle| handle.deployments));
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
-    Ok((state, collector, relay))
+    Ok((state, collector, relay, gateway))
 }
 
 /// Loads the file, then follows its changes and the facilitator's.

@@ -1,12 +1,14 @@
 //! Everything `/metrics`, `/readyz` and `/status` tell, behind one lock: a reader sees the state before or
 //! after a load, never a mix.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot};
 
 use crate::aggregate::Aggregate;
+use crate::gateway::Deployments;
 use crate::publish::ProxyState;
 use crate::publish::discovery::Discovery;
 
@@ -41,6 +43,8 @@ pub struct State {
     pub proxies: Vec<ProxyState>,
     /// What proxies said that get their rules over gRPC.
     pub discovery: Discovery,
+    /// Where the companion is a proxy itself.
+    pub gateway: Option<GatewayState>,
     /// The proxies' counters.
     pub aggregate: Aggregate,
 }
@@ -98,6 +102,15 @@ pub struct FacilitatorState {
     pub last_error: Option<String>,
 }
 
+/// The gateway, as others see it.
+#[derive(Debug, Clone)]
+pub struct GatewayState {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its rules; always those of the last load that was applied.
+    pub deployments: Arc<Deployments>,
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -130,6 +143,7 @@ impl State {
             ledger_error: None,
             proxies,
             discovery: Discovery::default(),
+            gateway: None,
             aggregate,
         }
     }

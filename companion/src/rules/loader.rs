@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::readiness::{AllKnown, Known, Readiness};
 use super::watch::Candidate;
 use crate::aggregate::Keys;
+use crate::gateway::Deployments;
 use crate::publish::{Publication, Published};
 use crate::settings::Settings;
 use crate::state::{Active, Attempt, FacilitatorState, ReloadResult, Shared, describe, unix_seconds};
@@ -29,6 +30,8 @@ pub struct Loader {
     state: Shared,
     readiness: Readiness,
     publications: watch::Sender<Option<Publication>>,
+    /// Where the companion is a proxy itself.
+    gateway: Option<Arc<Deployments>>,
     /// What an earlier run published.
     last_published: Option<Published>,
     /// The candidate that was last rejected; it is logged once.
@@ -51,7 +54,13 @@ impl Loader {
         publications: watch::Sender<Option<Publication>>,
         last_published: Option<Published>,
     ) -> Self {
-        Self { settings, state, readiness, publications, last_published, last_rejected: None }
+        Self { settings, state, readiness, publications, last_published, last_rejected: None, gateway: None }
+    }
+
+    /// Also puts rules in force at a gateway.
+    #[must_use]
+    pub fn with_gateway(self, gateway: Option<Arc<Deployments>>) -> Self {
+        Self { gateway, ..self }
     }
 
     /// See [`Readiness::changes`].
@@ -72,6 +81,10 @@ impl Loader {
                 match loaded.snapshot {
                     None => Err(None),
                     Some(snapshot) => {
+                        if let Some(gateway) = &self.gateway {
+                            findings.extend(gateway.findings(&snapshot).await);
+                            findings.sort_by_key(|finding| finding.line);
+                        }
                         self.readiness.wait(&snapshot.facilitator_url, KINDS_LIMIT).await;
                         self.apply(Arc::new(snapshot)).map_err(Some)
                     }
@@ -123,7 +136,10 @@ impl Loader {
             let mut state = self.state.lock();
             state.facilitator = FacilitatorState::from(&known);
             if let Some(active) = state.active.as_mut().filter(|active| active.hash == hash) {
-                // Lines and skipped parts may differ where the push does not.
+                // Lines, upstreams and skipped parts may differ where the push does not.
+                if let Some(gateway) = &self.gateway {
+                    gateway.reroute(&snapshot);
+                }
                 active.snapshot = snapshot;
                 return Ok(ReloadResult::Unchanged);
             }
@@ -133,11 +149,15 @@ impl Loader {
 
         // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a reason.
         let pushed = snapshot.push(generation, filter, &endpoint, &births, &v1_networks);
-        RuleSet::compile(pushed.clone()).map_err(|error| format!("the rules cannot be pushed: {error}"))?;
+        let rules = RuleSet::compile(pushed.clone())
+            .map_err(|error| format!("the rules cannot be pushed: {error}"))?;
 
         let mut state = self.state.lock();
         let removed = state.aggregate.apply(generation, keys);
         let swept = if removed > 0 { generation } else { swept };
+        if let Some(gateway) = &self.gateway {
+            gateway.apply(Arc::new(rules), &snapshot);
+        }
         state.active = Some(Active { generation, hash, snapshot, applied_at: unix_seconds(), swept });
         drop(state);
         self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), swept }));

@@ -35,6 +35,7 @@ async fn stage_after(last: Option<Published>) -> Stage {
             settlement: Settlement::Direct,
         },
         relay: None,
+        gateway: None,
         filter: Filter::default(),
         envoy: None,
     };

@@ -5,6 +5,7 @@ mod discovery;
 mod facilitator;
 mod file;
 mod flags;
+mod gateway;
 mod proxies;
 mod relay;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use discovery::{DiscoverySettings, TlsSettings};
 pub use facilitator::FacilitatorSettings;
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
+pub use gateway::GatewaySettings;
 pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
 
@@ -36,6 +38,8 @@ pub struct Settings {
     pub facilitator: FacilitatorSettings,
     /// The relay, where it settles.
     pub relay: Option<RelaySettings>,
+    /// A proxy of the companion's own.
+    pub gateway: Option<GatewaySettings>,
     /// What the filter does apart from prices.
     pub filter: rules::Settings,
     /// Where rules are published for Envoy and whom to ask for statistics; `None` publishes nowhere.
@@ -85,6 +89,7 @@ impl Settings {
             listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
+            gateway: GatewaySettings::resolve(file.gateway, flags.gateway, facilitator.settlement)?,
             relay: (facilitator.settlement == Settlement::Relay).then_some(relay),
             facilitator,
             filter: check_filter(file.filter)?,
