@@ -196,7 +196,9 @@ impl Download {
             Some(Err(BodyError::Broken(_))) if !self.upload.has_failed() => Some(Ended::Broken),
             Some(Err(_)) | None => Some(Ended::Over),
         };
-        if let (Some(ended), Some(end)) = (ended, self.end.take()) {
+        if let Some(ended) = ended
+            && let Some(end) = self.end.take()
+        {
             end.tell(ended);
         }
         let guarded = self.guarded;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::aggregate::{Interval, Process, Report};
 use crate::collect::Reading;
 
-pub(crate) use dev::{Dev, payment_call};
+pub(crate) use dev::{Dev, payment_call, upfront_call};
 
 /// What a fake Envoy answers.
 #[derive(Debug, Clone, Default)]
