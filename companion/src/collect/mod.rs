@@ -209,6 +209,7 @@ impl Collector {
         let Some(gateway) = &self.gateway else { return };
         let refused = self.state.lock().aggregate.ingest(GATEWAY, gateway.meters.report());
         refused.iter().for_each(|refused| log_refused(GATEWAY, refused));
+        gateway.deployments.forget_gone(&gateway.meters);
     }
 
     /// The ledger's counters go on over restarts, so they are one life of one source.

@@ -43,6 +43,16 @@ impl GatewayMeters {
         }
     }
 
+    /// Lets go of the counters of offers that are gone from `rules`. What rules after them count is younger, and
+    /// stays.
+    pub(super) fn forget_gone(&self, rules: &RuleSet) {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.retain(|series, _| match series {
+            HostSeries::Tuple(tuple, _) => tuple.born > rules.generation || rules.tuples.contains(tuple),
+            _ => true,
+        });
+    }
+
     /// Everything counted so far.
     pub fn report(&self) -> Report {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);

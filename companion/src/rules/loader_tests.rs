@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::aggregate::Aggregate;
+use crate::gateway::Deployments;
 use crate::http;
 use crate::publish::{Publication, Published};
 use crate::settings::{FacilitatorSettings, Settings, Settlement};
@@ -109,6 +110,28 @@ async fn equal_rules_are_unchanged_and_take_no_generation() {
     assert_eq!(stage.load_text(&commented).await, ReloadResult::Unchanged);
     assert_eq!(stage.generation(), generation);
     assert_eq!(stage.state.lock().reloads, [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_gateway_follows_every_load_also_where_only_an_upstream_changed() {
+    let mut stage = stage().await;
+    let gateway = Arc::new(Deployments::new(None));
+    stage.loader = stage.loader.with_gateway(Some(gateway.clone()));
+    assert_eq!(stage.load(&["a", "b"]).await, ReloadResult::Applied);
+    assert_eq!(gateway.generation(), Some(stage.generation()));
+    assert_eq!(gateway.without_upstream(), ["/services/a/*", "/services/b/*"]);
+    let state = stage.state.lock();
+    let findings: Vec<_> =
+        state.last_attempt.as_ref().unwrap().findings.iter().map(|f| f.key.clone()).collect();
+    drop(state);
+    assert_eq!(findings, ["/services/a/*: upstreamURL", "/services/b/*: upstreamURL"]);
+    let text = pricing(&stage.facilitator, &["a", "b"]);
+    let routed = text.replace("  offerName: a\n", "  offerName: a\n  upstreamURL: http://127.0.0.1:1\n");
+    assert_eq!(stage.load_text(&routed).await, ReloadResult::Unchanged);
+    assert_eq!(gateway.without_upstream(), ["/services/b/*"]);
+    assert_eq!(gateway.generation(), Some(stage.generation()));
+    assert_eq!(stage.load_text("routes: [").await, ReloadResult::Rejected);
+    assert_eq!(gateway.without_upstream(), ["/services/b/*"]);
 }
 
 #[tokio::test]

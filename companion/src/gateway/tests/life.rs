@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use farebox_core::rules::{Settings as Filter, load};
+use farebox_core::metrics::{HostSeries, TupleCounter};
+use farebox_core::rules::{Settings as Filter, Tuple, load};
 use tokio::net::TcpStream;
 
 use super::world::{World, payment, settings};
+use crate::aggregate::{Keys, TupleTotals};
+use crate::collect::Collector;
 use crate::testing::eventually;
 
 #[tokio::test]
@@ -53,6 +56,40 @@ async fn a_request_ends_under_the_rules_it_began_with() {
     drop(response);
     let _ = world.upstream.send.send(Ok(Bytes::from("more"))).await;
     eventually("the old rules are let go", || world.handle.deployments.oldest_generation() == 2).await;
+}
+
+#[tokio::test]
+async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
+    let mut world = World::start().await;
+    let keys = |world: &World| Keys::from(&*world.state.lock().active.as_ref().unwrap().snapshot);
+    let (state, handle) = (world.state.clone(), world.handle.clone());
+    let first = keys(&world);
+    state.lock().aggregate.apply(1, first);
+    let collector = Collector::new(Vec::new(), state.clone()).unwrap();
+    let collector = collector.with_gateway(Some(handle)).with_ledger(Some(world.ledger.clone()));
+    let offers = || {
+        let totals = state.lock().aggregate.totals();
+        let of = |tuple: &Tuple, totals: &TupleTotals| {
+            (tuple.offer_name.clone(), totals.get(TupleCounter::PaymentPresented), totals.charged)
+        };
+        totals.tuples.iter().map(|(tuple, totals)| of(tuple, totals)).collect::<Vec<_>>()
+    };
+    assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
+    assert_eq!(world.pay("/paid/500", &payment(2)).await.status, 500);
+    for _ in 0..2 {
+        collector.collect().await;
+        assert!(offers().contains(&("a".to_owned(), 2, 1)), "{:?}", offers());
+    }
+    let text = world.pricing().replace("offerName: a", "offerName: c");
+    world.load(&text);
+    let second = keys(&world);
+    state.lock().aggregate.apply(2, second);
+    collector.collect().await;
+    assert!(!offers().iter().any(|(offer, ..)| offer == "a"), "{:?}", offers());
+    let values = world.handle.meters.report().values;
+    let gone =
+        values.iter().filter(|(series, _)| matches!(series, HostSeries::Tuple(t, _) if t.offer_name == "a"));
+    assert_eq!(gone.count(), 0);
 }
 
 #[tokio::test]

@@ -112,6 +112,15 @@ async fn a_body_is_waited_for_only_where_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_head_request_gets_the_length_and_no_body() {
+    let world = World::start().await;
+    let got = raw(&world, "HEAD /free/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(got.starts_with("HTTP/1.1 200 ") && got.contains("content-length: 6\r\n"), "{got}");
+    assert!(got.ends_with("\r\n\r\n"), "{got}");
+    assert_eq!(world.upstream.seen().remove(0).line, "HEAD /free/x");
+}
+
+#[tokio::test]
 async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
     let world = World::start().await;
     let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();

@@ -30,6 +30,9 @@ use crate::testing::{Dev, payment_call, upfront_call};
 
 pub(super) const SHOP: &str = "0x1111111111111111111111111111111111111111";
 
+/// Pieces of a body to come.
+type Events = mpsc::Receiver<Result<Bytes, std::io::Error>>;
+
 /// A running gateway and everything around it.
 pub(super) struct World {
     pub(super) dev: Dev,
@@ -40,7 +43,7 @@ pub(super) struct World {
     pub(super) client: reqwest::Client,
     pub(super) stop: Option<watch::Sender<()>>,
     pub(super) serving: JoinHandle<()>,
-    state: Shared,
+    pub(super) state: Shared,
     filter: Filter,
     generation: u64,
     _over: mpsc::Receiver<()>,
@@ -60,7 +63,7 @@ pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     seen: Arc<Mutex<Vec<Asked>>>,
     /// What `/events` sends; closing it ends the response.
-    events: Arc<Mutex<Option<mpsc::Receiver<Result<Bytes, std::io::Error>>>>>,
+    events: Arc<Mutex<Option<Events>>>,
     pub(super) send: mpsc::Sender<Result<Bytes, std::io::Error>>,
 }
 
