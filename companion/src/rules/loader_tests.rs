@@ -120,10 +120,11 @@ async fn a_gateway_follows_every_load_also_where_only_an_upstream_changed() {
     assert_eq!(stage.load(&["a", "b"]).await, ReloadResult::Applied);
     assert_eq!(gateway.generation(), Some(stage.generation()));
     assert_eq!(gateway.without_upstream(), ["/services/a/*", "/services/b/*"]);
-    let state = stage.state.lock();
-    let findings: Vec<_> =
-        state.last_attempt.as_ref().unwrap().findings.iter().map(|f| f.key.clone()).collect();
-    drop(state);
+    let findings: Vec<_> = {
+        let state = stage.state.lock();
+        let attempt = state.last_attempt.as_ref().unwrap();
+        attempt.findings.iter().map(|finding| finding.key.clone()).collect()
+    };
     assert_eq!(findings, ["/services/a/*: upstreamURL", "/services/b/*: upstreamURL"]);
     let text = pricing(&stage.facilitator, &["a", "b"]);
     let routed = text.replace("  offerName: a\n", "  offerName: a\n  upstreamURL: http://127.0.0.1:1\n");
