@@ -272,3 +272,20 @@ fn without_forged(mut trailers: HeaderMap) -> HeaderMap {
     }
     trailers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailers_say_nothing_that_only_farebox_says() {
+        let mut trailers = HeaderMap::new();
+        for name in ["x-payment-payer", "payment-response", "x_payment", "grpc-status"] {
+            trailers.insert(name, "1".parse().unwrap());
+        }
+        let kept =
+            |guarded| map_trailers(Frame::trailers(trailers.clone()), guarded).into_trailers().unwrap();
+        assert_eq!(kept(true).keys().collect::<Vec<_>>(), ["grpc-status"]);
+        assert_eq!(kept(false), trailers);
+    }
+}

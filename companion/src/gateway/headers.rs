@@ -96,10 +96,12 @@ pub(super) fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) {
         headers.remove(name.as_str());
     }
     for (name, value) in edits.set.iter().filter(|(name, _)| !name.starts_with(':')) {
-        let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value));
-        if let (Ok(name), Ok(value)) = parsed {
-            headers.insert(name, value);
-        }
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        match HeaderValue::from_bytes(value.as_bytes()) {
+            Ok(value) => headers.insert(name, value),
+            // What was to be replaced must not stay.
+            Err(_) => headers.remove(name),
+        };
     }
 }
 
@@ -187,6 +189,20 @@ mod tests {
         };
         assert_eq!(told(false), ["10.0.0.9", "http", "b.example"]);
         assert_eq!(told(true), ["1.1.1.1, 10.0.0.9", "https", "a.example"]);
+    }
+
+    #[test]
+    fn an_edit_replaces_every_line_also_with_text_beyond_ascii() {
+        let mut headers =
+            map(&[("cache-control", "public"), ("cache-control", "s-maxage=9"), ("vary", "a"), ("gone", "")]);
+        let set = |name: &'static str, value: &str| (name.into(), value.to_owned());
+        let edits = HeaderEdits {
+            remove: vec!["gone".into()],
+            set: vec![set("cache-control", "private, x=\u{e9}"), set("vary", "a\nb"), set(":path", "/x")],
+        };
+        edit(&mut headers, &edits);
+        let values: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(values, [("cache-control", "private, x=\u{e9}".as_bytes())]);
     }
 
     #[test]
