@@ -11,6 +11,8 @@ CREATE TABLE payments (
         CHECK (state IN ('reserved', 'verified', 'settling', 'settled', 'refused', 'unknown', 'expired')),
     -- Who may go on with it, and until when nobody else may.
     holder            TEXT   NOT NULL,
+    -- Which of the holder's uses it is, so that giving back one cannot take away the next.
+    attempt           TEXT   NOT NULL DEFAULT '',
     lease_until       BIGINT NOT NULL,
     -- What is bought.
     offer_namespace   TEXT   NOT NULL,
@@ -31,6 +33,8 @@ CREATE TABLE payments (
     answered          BIGINT NOT NULL DEFAULT 0,
     -- Whether it is counted as unresolved now.
     counted_open      BIGINT NOT NULL DEFAULT 0,
+    -- The facilitator that settles it. Once a call may have arrived there, nobody else is asked.
+    facilitator       TEXT,
     -- The call to repeat while the outcome is unknown.
     call_body         TEXT,
     attempts          BIGINT NOT NULL DEFAULT 0,

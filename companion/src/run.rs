@@ -9,24 +9,28 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::aggregate::Aggregate;
 use crate::collect::Collector;
-use crate::facilitator::FacilitatorClient;
+use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Gateway;
 use crate::ledger::Ledger;
 use crate::publish::{self, ProxyState, Publication, Publisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
+use crate::serve;
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
 use crate::state::{GatewayState, Shared, State};
-use crate::{http, serve};
 
 /// How long requests under way may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(4);
 /// How often the gateway's counters are read where there is no other proxy.
 const COLLECT_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a companion looks at what others of its ledger published.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until SIGINT or SIGTERM. Fails only before it serves: afterwards every fault is reported and survived.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
@@ -88,16 +92,19 @@ struct Relaying {
 // === impl Relaying ===
 
 impl Relaying {
-    async fn bind(settings: &Settings, relay: &RelaySettings, state: &Shared) -> anyhow::Result<Self> {
-        let ledger = Ledger::open(&relay.ledger, &relay.companion).await?;
-        let listener = TcpListener::bind(relay.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (relay.listen)", relay.listen))?;
-        let client = FacilitatorClient::new(relay.credential.clone())?;
+    fn new(
+        settings: &Settings,
+        relay: &RelaySettings,
+        client: FacilitatorClient,
+        listener: TcpListener,
+        ledger: Ledger,
+        state: &Shared,
+    ) -> Self {
         let FacilitatorSettings { verify_timeout, settle_timeout, .. } = settings.facilitator;
         let deadlines = Deadlines { verify: verify_timeout, settle: settle_timeout };
-        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines);
-        Ok(Self { relay, over, listener, ledger })
+        let facilitators = relay.facilitators.clone();
+        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
+        Self { relay, over, listener, ledger }
     }
 
     /// Serves until `finished`, then until every settlement under way is over.
@@ -124,12 +131,31 @@ async fn start(
         listed.iter().map(|proxy| ProxyState::new(proxy.name.clone(), proxy.stats.clone())).collect();
     let births = last_published.as_ref().map(|last| last.births.clone());
     let pricing = settings.pricing.display().to_string();
-    let state = Shared::new(State::new(pricing, proxies, Aggregate::with_births(births)));
-
-    let relay = match &settings.relay {
-        Some(relay) => Some(Relaying::bind(settings, relay, &state).await?),
-        None => None,
+    let (aggregate, saved) = match &settings.relay {
+        Some(relay) => {
+            let ledger = Ledger::open(&relay.ledger, &relay.companion).await?;
+            // Before the totals are taken from whoever runs already: it would have this address.
+            let listener = TcpListener::bind(relay.listen)
+                .await
+                .with_context(|| format!("cannot listen on {} (relay.listen)", relay.listen))?;
+            let (totals, rows) = ledger.take_over_totals().await?;
+            let aggregate = Aggregate::restored(&rows).map_err(|cause| ledger.unusable_totals(&cause))?;
+            (aggregate, Some((relay, listener, ledger, totals)))
+        }
+        None => (Aggregate::default(), None),
     };
+    let state = Shared::new(State::new(pricing, proxies, aggregate.published(births)));
+    let credentials = settings.relay.as_ref().map(|relay| relay.facilitators.credentials.clone());
+    let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
+
+    let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
+    let mut collector = Collector::new(listed, state.clone())?.discovering(names);
+    let (mut relay, mut ledger) = (None, None);
+    if let Some((relaying, listener, opened, totals)) = saved {
+        collector = collector.with_ledger(opened.clone(), totals);
+        ledger = Some(opened.clone());
+        relay = Some(Relaying::new(settings, relaying, client.clone(), listener, opened, &state));
+    }
     let gateway = match (&settings.gateway, &settings.relay, &relay) {
         (Some(gateway), Some(own), Some(relay)) => {
             let router = relay.relay.clone().router();
@@ -143,13 +169,11 @@ async fn start(
         state.lock().gateway = Some(GatewayState { address, deployments });
     }
     let handle = gateway.as_ref().map(Gateway::handle);
-    let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
-    let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
-    let collector = Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger);
     let collector = Arc::new(collector.with_gateway(handle.clone()));
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
+        tasks.spawn(relay::watch_credentials(relay.relay.clone()));
     }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
     match envoy {
@@ -176,25 +200,29 @@ async fn start(
         }
     }
 
-    let readiness = Readiness::start(http::client_builder().build()?);
+    let readiness = Readiness::start(client);
     let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published)
+        .sharing(ledger)
         .with_gateway(handle.map(|handle| handle.deployments));
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
     Ok((state, collector, relay, gateway))
 }
 
-/// Loads the file, then follows its changes and the facilitator's.
+/// Loads the file, then follows its changes, the facilitator's, and the other companions of the ledger.
 async fn keep_loading(mut loader: Loader, mut file: Watch, follow: bool) {
     let mut facilitator = loader.facilitator_changes();
     loader.reload(Source::File, file.next().await).await;
+    let mut looks = tokio::time::interval(FOLLOW_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = looks.tick() => loader.follow().await,
             candidate = file.next(), if follow => loader.reload(Source::File, candidate).await,
             changed = facilitator.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                loader.facilitator_changed();
+                loader.facilitator_changed().await;
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Everything `/metrics`, `/readyz` and `/status` tell, behind one lock: a reader sees the state before or
 //! after a load, never a mix.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot};
+use tracing::warn;
 
 use crate::aggregate::Aggregate;
 use crate::gateway::Deployments;
@@ -35,10 +37,18 @@ pub struct State {
     pub reloads: [u64; 3],
     /// Why the last push could not be written; `None` once it was.
     pub publish_error: Option<String>,
-    /// The facilitator of the active rules.
-    pub facilitator: FacilitatorState,
+    /// Whether enough is known of the facilitators for paid routes to be served.
+    pub facilitators_ready: bool,
+    /// The facilitators of the active rules.
+    pub facilitators: Vec<FacilitatorState>,
+    /// CAIP-2 ids of the chains something is sold on and none of whose facilitators lists them.
+    pub unlisted_networks: Vec<String>,
+    /// What is wrong with the credentials of facilitators, by address.
+    pub credentials: BTreeMap<String, CredentialState>,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
+    /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
+    pub totals_error: Option<String>,
     /// Every proxy of the settings.
     pub proxies: Vec<ProxyState>,
     /// What proxies said that get their rules over gRPC.
@@ -72,6 +82,9 @@ pub struct Attempt {
     pub result: ReloadResult,
     /// Unix seconds.
     pub at: u64,
+    /// From the content of the file to rules in force and on their way to the proxies, with the time a
+    /// facilitator that was not known yet was waited for.
+    pub took: Duration,
     /// Why it was rejected, if not by a finding.
     pub error: Option<String>,
     /// What the file was found to hold.
@@ -89,11 +102,13 @@ pub enum ReloadResult {
     Rejected,
 }
 
-/// Whether the facilitator's kinds are known.
+/// Whether a facilitator's kinds are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FacilitatorState {
-    /// Address in use; empty until the first load.
+    /// Its address.
     pub url: String,
+    /// CAIP-2 ids of the chains it is used for.
+    pub networks: Vec<String>,
     /// `version scheme network` of each kind; `None` until loaded.
     pub kinds: Option<Vec<String>>,
     /// Unix seconds.
@@ -109,6 +124,17 @@ pub struct GatewayState {
     pub address: SocketAddr,
     /// Its rules; always those of the last load that was applied.
     pub deployments: Arc<Deployments>,
+}
+
+/// What is wrong with the credential of a facilitator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialState {
+    /// Why it cannot be used.
+    pub unusable: Option<String>,
+    /// What the facilitator said to it; `None` again once a call is accepted.
+    pub refused: Option<String>,
+    /// When that was last logged, Unix seconds.
+    pub logged_at: u64,
 }
 
 // === impl Shared ===
@@ -139,13 +165,27 @@ impl State {
             last_success_at: None,
             reloads: [0; 3],
             publish_error: None,
-            facilitator: FacilitatorState::default(),
+            facilitators_ready: false,
+            facilitators: Vec::new(),
+            unlisted_networks: Vec::new(),
+            credentials: BTreeMap::new(),
             ledger_error: None,
+            totals_error: None,
             proxies,
             discovery: Discovery::default(),
             gateway: None,
             aggregate,
         }
+    }
+
+    /// Notes what is known of the facilitators of the rules.
+    pub fn facilitators_are(&mut self, ready: bool, all: Vec<FacilitatorState>, unlisted: Vec<String>) {
+        for network in unlisted.iter().filter(|network| !self.unlisted_networks.contains(network)) {
+            warn!("no facilitator used for {network} lists it among its kinds: its payments may be refused");
+        }
+        self.facilitators_ready = ready;
+        self.facilitators = all;
+        self.unlisted_networks = unlisted;
     }
 
     /// Notes a load attempt.
@@ -172,7 +212,19 @@ impl State {
         if let Some(error) = &self.publish_error {
             return Some(format!("configuration not published: {error}"));
         }
-        self.ledger_error.clone()
+        self.ledger_error.clone().or_else(|| self.totals_error.clone()).or_else(|| self.unpayable())
+    }
+
+    /// Why nobody can pay on a chain: each of its facilitators needs a credential that cannot be used.
+    fn unpayable(&self) -> Option<String> {
+        let unusable = |of: &FacilitatorState| self.credentials.get(&of.url)?.unusable.clone();
+        let networks: BTreeSet<_> = self.facilitators.iter().flat_map(|of| &of.networks).collect();
+        networks.into_iter().find_map(|network| {
+            let mut used = self.facilitators.iter().filter(|of| of.networks.contains(network));
+            let error = unusable(used.next()?)?;
+            used.all(|of| unusable(of).is_some())
+                .then(|| format!("no payment on {network} can be verified: {error}"))
+        })
     }
 }
 

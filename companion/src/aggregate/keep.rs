@@ -121,13 +121,21 @@ impl KeepSet {
         count
     }
 
-    pub(super) fn forget_removals(&mut self, enforced: Option<u64>) {
+    /// Whether there were any to forget.
+    pub(super) fn forget_removals(&mut self, enforced: Option<u64>) -> bool {
+        let before = self.removals.len();
         self.removals.retain(|_, removed| enforced.is_some_and(|enforced| enforced < *removed));
+        self.removals.len() < before
     }
 
     /// Living tuples, `born` 0.
     pub(super) fn tuples(&self) -> impl Iterator<Item = &Tuple> {
         self.births.keys()
+    }
+
+    /// Whether a tuple (`born` 0) lives.
+    pub(super) fn holds(&self, tuple: &Tuple) -> bool {
+        self.births.contains_key(tuple)
     }
 
     /// Judges a series as a proxy reports it.

@@ -58,10 +58,12 @@ impl Life {
         }
     }
 
-    /// The one among those of a source that a reading came from, or a new one.
-    pub(super) fn of<'a>(lives: &'a mut Vec<Self>, report: &Report) -> &'a mut Self {
+    /// The one among those of a source that a reading came from, or a new one. Beside it whether it starts
+    /// over with this reading.
+    pub(super) fn of<'a>(lives: &'a mut Vec<Self>, report: &Report) -> (&'a mut Self, bool) {
         let near = |life: &Self| life.process.distance(&report.process);
         let known = lives.iter().enumerate().filter_map(|(index, life)| Some((near(life)?, index))).min();
+        let is_new = known.is_none();
         let index = known.map_or_else(
             || {
                 let id = lives.iter().map(|life| life.id + 1).max().unwrap_or(0);
@@ -77,10 +79,11 @@ impl Life {
         let life = &mut lives[index];
         life.process.refine(&report.process);
         life.read_at = report.read_at;
-        if std::mem::take(&mut life.folded) {
+        let was_folded = std::mem::take(&mut life.folded);
+        if was_folded {
             life.ignore(report, |_, value| value);
         }
-        life
+        (life, is_new || was_folded)
     }
 
     /// After a hot restart the new process begins with what the old one had counted since it last flushed its

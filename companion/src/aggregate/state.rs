@@ -126,6 +126,9 @@ pub enum StateError {
     /// Written by another release.
     #[error("version {0} of the saved totals is not known here, only {known}", known = AggregateState::VERSION)]
     Version(u32),
+    /// Rows, and none that says of which version they are.
+    #[error("the saved totals do not say of which version they are")]
+    NoVersion,
     /// A name, number or reason that nobody of ours wrote.
     #[error("the saved totals hold `{0}`, which cannot be read")]
     Unreadable(String),
@@ -149,35 +152,20 @@ impl AggregateState {
 impl Aggregate {
     /// Everything it knows, as rows.
     pub fn to_state(&self) -> AggregateState {
-        let Store { sources, retired, latest, dropped } = &self.store;
+        let Store { sources, retired, latest, dropped, changes: _ } = &self.store;
         let mut state = AggregateState {
-            version: AggregateState::VERSION,
-            processes: Vec::new(),
-            counters: Vec::new(),
-            malformed: Vec::new(),
             retired: sorted(retired.iter().map(|(series, total)| (host_name(series), total.to_string())))
                 .map(|(series, total)| RetiredRow { series, total })
                 .collect(),
             latest: sorted(latest.iter().map(|(tuple, seconds)| (name_of(tuple), *seconds)))
                 .map(|(series, seconds)| LatestRow { series, seconds })
                 .collect(),
-            births: None,
-            offers: Vec::new(),
-            removals: Vec::new(),
             dropped: dropped
                 .iter()
                 .map(|(reason, count)| DroppedRow { reason: reason.as_str().to_owned(), count: *count })
                 .collect(),
+            ..AggregateState::of_keep_set(self.keep.save())
         };
-        let saved = self.keep.save();
-        let rows = |generations: &BTreeMap<Tuple, u64>| -> Vec<BirthRow> {
-            sorted(generations.iter().map(|(tuple, generation)| (name_of(tuple), *generation)))
-                .map(|(series, generation)| BirthRow { series, generation })
-                .collect()
-        };
-        state.births = saved.births.as_ref().map(rows);
-        state.removals = rows(&saved.removals);
-        state.offers = saved.offers.into_iter().collect();
         for (source, lives) in sources {
             let mut lives: Vec<_> = lives.iter().collect();
             lives.sort_by_key(|life| life.id);
@@ -216,13 +204,43 @@ impl Aggregate {
             offers: state.offers.iter().cloned().collect(),
             removals: generations(&state.removals)?,
         });
-        Ok(Self { keep, store, early: Vec::new() })
+        Ok(Self { keep, store, ..Self::default() })
     }
 }
 
 // === impl AggregateState ===
 
 impl AggregateState {
+    /// A state in which nothing was counted.
+    pub(super) fn of_keep_set(saved: SavedKeys) -> Self {
+        let rows = |generations: &BTreeMap<Tuple, u64>| -> Vec<BirthRow> {
+            sorted(generations.iter().map(|(tuple, generation)| (name_of(tuple), *generation)))
+                .map(|(series, generation)| BirthRow { series, generation })
+                .collect()
+        };
+        Self {
+            births: saved.births.as_ref().map(rows),
+            removals: rows(&saved.removals),
+            offers: saved.offers.into_iter().collect(),
+            ..Self::empty()
+        }
+    }
+
+    pub(super) const fn empty() -> Self {
+        Self {
+            version: Self::VERSION,
+            processes: Vec::new(),
+            counters: Vec::new(),
+            malformed: Vec::new(),
+            retired: Vec::new(),
+            latest: Vec::new(),
+            births: None,
+            offers: Vec::new(),
+            removals: Vec::new(),
+            dropped: Vec::new(),
+        }
+    }
+
     fn push(&mut self, source: &str, life: &Life) {
         self.processes.push(ProcessRow {
             source: source.to_owned(),
@@ -294,7 +312,7 @@ fn series_of(name: &str) -> Result<HostSeries, StateError> {
     decode_host_name(name).ok_or_else(|| StateError::Unreadable(name.to_owned()))
 }
 
-fn name_of(tuple: &Tuple) -> String {
+pub(super) fn name_of(tuple: &Tuple) -> String {
     host_name(&HostSeries::LastSuccess(tuple.clone()))
 }
 

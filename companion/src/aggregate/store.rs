@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use farebox_core::metrics::HostSeries;
 use farebox_core::rules::Tuple;
 
+use super::changes::{Changes, Key};
 use super::keep::{KeepSet, Verdict};
 use super::life::{Contribution, Life, next};
 use super::process::Process;
@@ -23,7 +24,7 @@ pub struct Report {
 }
 
 /// Why a value is not counted: `reason` of `reports_dropped_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropReason {
     /// Its tuple or offer is gone.
     Pruned,
@@ -55,6 +56,13 @@ pub(super) struct Store {
     /// Latest charge of each tuple (with its birth), Unix seconds.
     pub(super) latest: HashMap<Tuple, u64>,
     pub(super) dropped: BTreeMap<DropReason, u64>,
+    pub(super) changes: Changes,
+}
+
+/// Sums that grow, and who hears of it.
+struct Retiring<'a> {
+    retired: &'a mut HashMap<HostSeries, u128>,
+    changes: &'a mut Changes,
 }
 
 /// Seconds of silence after which the counters of a process are folded into one sum. If it is heard of again
@@ -67,6 +75,9 @@ const MAX_OPEN_OF_SOURCE: usize = 8;
 const MAX_OPEN: usize = 2_000;
 /// Folded processes that are remembered per source.
 const MAX_FOLDED_OF_SOURCE: usize = 64;
+/// When a process was last read matters to a fraction of a day: news of nothing else is saved this often, in
+/// seconds.
+const READ_AT_STEP: u64 = 300;
 
 // === impl DropReason ===
 
@@ -92,26 +103,38 @@ impl Store {
         if lives.iter().any(|life| life.process.succeeds(&report.process)) {
             return Vec::new();
         }
-        let life = Life::of(lives, &report);
-        let retired = &mut self.retired;
+        let known_as: HashMap<_, _> =
+            lives.iter().map(|life| (life.id, (life.process, life.read_at / READ_AT_STEP))).collect();
+        let (life, starts_over) = Life::of(lives, &report);
+        let id = life.id;
+        if starts_over || known_as.get(&id) != Some(&(life.process, life.read_at / READ_AT_STEP)) {
+            self.changes.note(|| Key::Process(name.to_owned(), id));
+        }
+        let counter = |series: &HostSeries| Key::Counter(name.to_owned(), id, series.clone());
+        let mut retiring = Retiring { retired: &mut self.retired, changes: &mut self.changes };
         let mut live = std::mem::take(&mut life.live);
         let mut refused = std::mem::take(&mut life.refused);
         let mut news = Vec::new();
         for (series, value) in report.values {
+            let (known, forgotten) = (live.remove(&series), refused.remove(&series));
             let (reason, removed_in) = match keep.judge(&series) {
                 Verdict::Kept => {
-                    let known = live.remove(&series);
-                    let forgotten = refused.remove(&series);
                     let contribution = match &series {
                         HostSeries::LastSuccess(tuple) => {
-                            note_latest(&mut self.latest, tuple, value);
+                            if note_latest(&mut self.latest, tuple, value) {
+                                retiring.changes.note(|| Key::Latest(tuple.clone()));
+                            }
                             Contribution::nothing(value)
                         }
                         HostSeries::ConfigGeneration => Contribution::nothing(value),
-                        _ => next(known, forgotten, value, |ended| retire(retired, series.clone(), ended)),
+                        _ => next(known, forgotten, value, |ended| retiring.retire(series.clone(), ended)),
                     };
                     // A counter at zero is as good as none.
-                    if value > 0 {
+                    let contribution = Some(contribution).filter(|_| value > 0);
+                    if starts_over || known != contribution || forgotten.is_some() {
+                        retiring.changes.note(|| counter(&series));
+                    }
+                    if let Some(contribution) = contribution {
                         life.live.insert(series, contribution);
                     }
                     continue;
@@ -119,9 +142,13 @@ impl Store {
                 Verdict::Pruned(removed_in) => (DropReason::Pruned, removed_in),
                 Verdict::Stale => (DropReason::StaleGeneration, None),
             };
-            let before = refused.remove(&series).unwrap_or(0);
+            let before = forgotten.unwrap_or(0);
+            if starts_over || value != before {
+                retiring.changes.note(|| counter(&series));
+            }
             if value > before {
                 *self.dropped.entry(reason).or_default() += 1;
+                retiring.changes.note(|| Key::Dropped(reason));
                 news.push(Refused { reason, series: series.clone(), growth: value - before, removed_in });
             }
             if value > 0 {
@@ -129,15 +156,26 @@ impl Store {
             }
         }
         // A name that vanished from a complete reading has been reset.
-        live.into_iter().for_each(|(series, contribution)| retire(retired, series, contribution));
-
-        let mut malformed = std::mem::take(&mut life.malformed);
-        for (name, value) in report.malformed {
-            if value > malformed.remove(&name).unwrap_or(0) {
-                *self.dropped.entry(DropReason::Malformed).or_default() += 1;
-            }
-            life.malformed.insert(name, value);
+        for (series, contribution) in live {
+            retiring.changes.note(|| counter(&series));
+            retiring.retire(series, contribution);
         }
+        refused.keys().for_each(|series| retiring.changes.note(|| counter(series)));
+
+        let malformed_key = |text: &str| Key::Malformed(name.to_owned(), id, text.to_owned());
+        let mut malformed = std::mem::take(&mut life.malformed);
+        for (text, value) in report.malformed {
+            let before = malformed.remove(&text);
+            if value > before.unwrap_or(0) {
+                *self.dropped.entry(DropReason::Malformed).or_default() += 1;
+                self.changes.note(|| Key::Dropped(DropReason::Malformed));
+            }
+            if starts_over || before != Some(value) {
+                self.changes.note(|| malformed_key(&text));
+            }
+            life.malformed.insert(text, value);
+        }
+        malformed.keys().for_each(|text| self.changes.note(|| malformed_key(text)));
         self.fold_excess(name);
         news
     }
@@ -145,14 +183,30 @@ impl Store {
     /// Removes every series the keep-set does not hold. What processes showed last is remembered, so that only
     /// later growth counts as a late report.
     pub(super) fn prune(&mut self, keep: &KeepSet) {
+        let Self { sources, retired, latest, changes, .. } = self;
         let kept = |series: &HostSeries| keep.judge(series) == Verdict::Kept;
-        self.retired.retain(|series, _| kept(series));
-        self.latest.retain(|tuple, _| kept(&HostSeries::LastSuccess(tuple.clone())));
-        for life in self.sources.values_mut().flatten() {
-            let Life { live, refused, .. } = life;
+        retired.retain(|series, _| {
+            let keep = kept(series);
+            if !keep {
+                changes.note(|| Key::Retired(series.clone()));
+            }
+            keep
+        });
+        latest.retain(|tuple, _| {
+            let keep = kept(&HostSeries::LastSuccess(tuple.clone()));
+            if !keep {
+                changes.note(|| Key::Latest(tuple.clone()));
+            }
+            keep
+        });
+        for (source, life) in
+            sources.iter_mut().flat_map(|(source, lives)| lives.iter_mut().map(move |life| (source, life)))
+        {
+            let Life { id, live, refused, .. } = life;
             live.retain(|series, contribution| {
                 let keep = kept(series);
                 if !keep {
+                    changes.note(|| Key::Counter(source.clone(), *id, series.clone()));
                     refused.insert(series.clone(), contribution.last);
                 }
                 keep
@@ -162,20 +216,29 @@ impl Store {
 
     /// Bounds what is kept of processes that have been silent for long.
     pub(super) fn forget_silent(&mut self, now: u64) {
-        let Self { sources, retired, .. } = self;
+        let Self { sources, retired, changes, .. } = self;
+        let mut retiring = Retiring { retired, changes };
         let mut open = Vec::new();
-        for life in sources.values_mut().flatten().filter(|life| !life.folded) {
-            if now.saturating_sub(life.read_at) > FOLD_AFTER {
-                fold(retired, life);
-            } else {
-                open.push(life);
+        for (source, lives) in &mut *sources {
+            for life in lives.iter_mut().filter(|life| !life.folded) {
+                if now.saturating_sub(life.read_at) > FOLD_AFTER {
+                    retiring.fold(source, life);
+                } else {
+                    open.push((source, life));
+                }
             }
         }
         let excess = open.len().saturating_sub(MAX_OPEN);
-        open.sort_by_key(|life| life.read_at);
-        open.into_iter().take(excess).for_each(|life| fold(retired, life));
-        for lives in sources.values_mut() {
-            lives.retain(|life| !life.folded || now.saturating_sub(life.read_at) <= FORGET_AFTER);
+        open.sort_by_key(|(_, life)| life.read_at);
+        open.into_iter().take(excess).for_each(|(source, life)| retiring.fold(source, life));
+        for (source, lives) in &mut *sources {
+            lives.retain(|life| {
+                let over = life.folded && now.saturating_sub(life.read_at) > FORGET_AFTER;
+                if over {
+                    retiring.changes.note(|| Key::Process(source.clone(), life.id));
+                }
+                !over
+            });
         }
         sources.retain(|_, lives| !lives.is_empty());
     }
@@ -188,16 +251,15 @@ impl Store {
         }
         lives.sort_by_key(|life| (!life.folded, life.read_at, life.id));
         let open = lives.iter().filter(|life| !life.folded).count();
+        let mut retiring = Retiring { retired: &mut self.retired, changes: &mut self.changes };
         for life in lives.iter_mut().filter(|life| !life.folded).take(open.saturating_sub(MAX_OPEN_OF_SOURCE))
         {
-            fold(&mut self.retired, life);
+            retiring.fold(name, life);
         }
         let folded = lives.iter().filter(|life| life.folded).count();
-        lives.drain(..folded.saturating_sub(MAX_FOLDED_OF_SOURCE));
-    }
-
-    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
-        self.dropped.get(&reason).copied().unwrap_or(0)
+        for life in lives.drain(..folded.saturating_sub(MAX_FOLDED_OF_SOURCE)) {
+            self.changes.note(|| Key::Process(name.to_owned(), life.id));
+        }
     }
 
     /// Calls `each` with every contribution, several times for a series of several processes.
@@ -214,23 +276,38 @@ impl Store {
     }
 }
 
-fn fold(retired: &mut HashMap<HostSeries, u128>, life: &mut Life) {
-    life.folded = true;
-    life.live.drain().for_each(|(series, contribution)| retire(retired, series, contribution));
-    life.refused.clear();
-    life.malformed.clear();
-}
+// === impl Retiring ===
 
-fn retire(retired: &mut HashMap<HostSeries, u128>, series: HostSeries, contribution: Contribution) {
-    if contribution.value() > 0 {
-        *retired.entry(series).or_default() += contribution.value();
+impl Retiring<'_> {
+    fn fold(&mut self, source: &str, life: &mut Life) {
+        let id = life.id;
+        life.folded = true;
+        self.changes.note(|| Key::Process(source.to_owned(), id));
+        for (series, contribution) in life.live.drain() {
+            self.changes.note(|| Key::Counter(source.to_owned(), id, series.clone()));
+            self.retire(series, contribution);
+        }
+        for (series, _) in life.refused.drain() {
+            self.changes.note(|| Key::Counter(source.to_owned(), id, series));
+        }
+        for (text, _) in life.malformed.drain() {
+            self.changes.note(|| Key::Malformed(source.to_owned(), id, text));
+        }
+    }
+
+    fn retire(&mut self, series: HostSeries, contribution: Contribution) {
+        if contribution.value() > 0 {
+            self.changes.note(|| Key::Retired(series.clone()));
+            *self.retired.entry(series).or_default() += contribution.value();
+        }
     }
 }
 
-/// The gauge only moves forward, and zero is a gauge that was defined and never set.
-fn note_latest(latest: &mut HashMap<Tuple, u64>, tuple: &Tuple, seconds: u64) {
-    if seconds > 0 {
-        let known = latest.entry(tuple.clone()).or_default();
-        *known = seconds.max(*known);
+/// The gauge only moves forward, and zero is a gauge that was defined and never set. Whether it moved.
+fn note_latest(latest: &mut HashMap<Tuple, u64>, tuple: &Tuple, seconds: u64) -> bool {
+    if seconds == 0 || latest.get(tuple).is_some_and(|known| *known >= seconds) {
+        return false;
     }
+    latest.insert(tuple.clone(), seconds);
+    true
 }

@@ -29,7 +29,7 @@ pub(super) fn requests(name: &str, born: u64) -> HostSeries {
     HostSeries::Tuple(base(name, born), TupleCounter::PaymentPresented)
 }
 
-fn charged(name: &str, born: u64, amount: u64) -> HostSeries {
+pub(super) fn charged(name: &str, born: u64, amount: u64) -> HostSeries {
     HostSeries::Charged(base(name, born), Amount::from_u64(amount))
 }
 
@@ -50,7 +50,7 @@ pub(super) fn total(aggregate: &Aggregate, name: &str) -> Option<u128> {
 }
 
 fn dropped(aggregate: &Aggregate) -> [u64; 3] {
-    DropReason::ALL.map(|reason| aggregate.dropped(reason))
+    DropReason::ALL.map(|reason| aggregate.totals().dropped(reason))
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn what_a_reading_before_the_first_load_holds_of_removed_offers_is_refused_with_
 #[test]
 fn births_of_an_earlier_run_keep_old_lives_out() {
     let published = BTreeMap::from([(base("a", 0), 900)]);
-    let mut aggregate = Aggregate::with_births(Some(published));
+    let mut aggregate = Aggregate::default().published(Some(published));
     aggregate.apply(1000, keys(&["a", "b"]));
     aggregate.ingest(
         "e1",

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use farebox_core::metrics::{BlockedReason, CallOutcome, DURATION_BUCKETS, HostSeries, TupleCounter};
+use farebox_core::metrics::{
+    BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, HostSeries, TupleCounter,
+};
 use farebox_core::protocol::Operation;
 use farebox_core::rules::Tuple;
 use ruint::aliases::U256;
 
-use super::keep::KeepSet;
+use super::keep::{KeepSet, Verdict};
+use super::store::DropReason;
 
 /// Totals of every living series.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Totals {
     /// By tuple, `born` 0; every living tuple is present.
     pub tuples: BTreeMap<Tuple, TupleTotals>,
@@ -19,12 +22,14 @@ pub struct Totals {
     pub blocked: BTreeMap<(String, String, BlockedReason), u128>,
     /// `facilitator_request_duration_seconds`.
     pub calls: BTreeMap<(Operation, CallOutcome), CallTotals>,
+    pub(super) dropped: BTreeMap<DropReason, u64>,
 }
 
 /// Totals of one tuple.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TupleTotals {
-    counters: BTreeMap<TupleCounter, u128>,
+    /// By [`TupleCounter::index`].
+    counters: [u128; TupleCounter::COUNT],
     /// `charged_requests_total`.
     pub charged: u128,
     /// `settled_amount_atomic_total`.
@@ -71,11 +76,28 @@ impl Totals {
         totals
     }
 
+    /// Without what does not live any more, and with zeros for what was born since.
+    pub(super) fn kept(mut self, keep: &KeepSet) -> Self {
+        self.tuples.retain(|tuple, _| keep.holds(tuple));
+        for tuple in keep.tuples().filter(|tuple| !self.tuples.contains_key(*tuple)).collect::<Vec<_>>() {
+            self.tuples.insert(tuple.clone(), TupleTotals::default());
+        }
+        self.blocked.retain(|(namespace, name, reason), _| {
+            keep.judge(&HostSeries::Blocked(namespace.clone(), name.clone(), *reason)) == Verdict::Kept
+        });
+        self
+    }
+
+    /// Values refused: `reports_dropped_total`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped.get(&reason).copied().unwrap_or(0)
+    }
+
     pub(super) fn add(&mut self, series: &HostSeries, value: u128) {
         match series {
             HostSeries::Tuple(tuple, counter) => {
                 let totals = self.tuple(tuple);
-                *totals.counters.entry(*counter).or_default() += value;
+                totals.counters[counter.index()] += value;
                 match counter {
                     TupleCounter::UnresolvedOpened => totals.settling(tuple.born).opened += value,
                     TupleCounter::UnresolvedClosed => totals.settling(tuple.born).closed += value,
@@ -118,7 +140,7 @@ impl Totals {
 impl TupleTotals {
     /// One counter.
     pub fn get(&self, counter: TupleCounter) -> u128 {
-        self.counters.get(&counter).copied().unwrap_or(0)
+        self.counters[counter.index()]
     }
 
     /// `requests_total`: with a payment and without.
@@ -128,8 +150,7 @@ impl TupleTotals {
 
     /// `payment_failed_total`: the sum over its reasons.
     pub fn failed(&self) -> u128 {
-        let failed = |counter: &TupleCounter| matches!(counter, TupleCounter::PaymentFailed(_));
-        self.counters.iter().filter(|(counter, _)| failed(counter)).map(|(_, value)| value).sum()
+        FailureReason::ALL.iter().map(|reason| self.get(TupleCounter::PaymentFailed(*reason))).sum()
     }
 
     /// `settlements_unresolved`: opened and not yet closed. What one life of the tuple closed beyond what is

@@ -1,13 +1,17 @@
 //! Reading the proxies: every interval, while a push is under way, and whenever `/metrics` is read.
 //!
 //! Proxies are read side by side and each reading is shared by all who ask for one while it is under way, so a
-//! proxy that does not answer delays nobody but itself.
+//! proxy that does not answer delays nobody but itself. Where there is a ledger, what was read is saved there
+//! before it is shown.
 
 mod clock;
 mod discovery;
 #[cfg(test)]
 mod discovery_tests;
 mod envoy;
+mod saving;
+#[cfg(test)]
+mod saving_tests;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -21,13 +25,14 @@ use tracing::{info, warn};
 
 use crate::aggregate::{DropReason, Process, Refused, Report};
 use crate::gateway;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, TotalsOf};
 use crate::publish::{ProxyState, PushState};
 use crate::settings::{DnsName, Proxy};
 use crate::state::{Shared, State, unix_seconds};
 
 use clock::Clock;
 use discovery::{Answer, Resolver};
+use saving::Saver;
 use target::Target;
 
 pub use envoy::CollectError;
@@ -51,6 +56,7 @@ pub struct Collector {
     ledger: Option<Ledger>,
     /// The companion as a proxy.
     gateway: Option<gateway::Handle>,
+    saver: Option<Saver>,
     clock: Clock,
     names: Vec<DnsName>,
     resolver: Resolver,
@@ -90,14 +96,16 @@ impl Collector {
             targets: Mutex::new(targets),
             ledger: None,
             gateway: None,
+            saver: None,
             state,
         })
     }
 
-    /// Also collects from a ledger.
+    /// Also collects from a ledger, and saves there what the aggregate of the state, which was restored from
+    /// it, adds up.
     #[must_use]
-    pub fn with_ledger(self, ledger: Option<Ledger>) -> Self {
-        Self { ledger, ..self }
+    pub fn with_ledger(self, ledger: Ledger, totals: TotalsOf) -> Self {
+        Self { ledger: Some(ledger), saver: Some(Saver::new(totals)), ..self }
     }
 
     /// Also collects from a gateway.
@@ -114,8 +122,24 @@ impl Collector {
         self
     }
 
-    /// Reads every proxy once. Callers that arrive while a proxy is being read share its next reading.
+    /// Reads every proxy once, and saves what they say. Callers that arrive while a proxy is being read share
+    /// its next reading.
     pub async fn collect(&self) {
+        self.read_all().await;
+        if let Some(saver) = &self.saver {
+            saver.save(&self.state).await;
+        }
+    }
+
+    /// Fresh values for a reader who will not wait long.
+    pub async fn collect_on_demand(&self) {
+        let _ = tokio::time::timeout(ON_DEMAND_LIMIT, self.read_all()).await;
+        if let Some(saver) = &self.saver {
+            saver.save_on_demand(&self.state).await;
+        }
+    }
+
+    async fn read_all(&self) {
         let mut targets = self.targets();
         // Those that cost time come last.
         targets.sort_by_key(|target| target.has_failed());
@@ -128,11 +152,6 @@ impl Collector {
         // Beside the proxies: one of them that is dead must not keep the money from a reader in a hurry.
         tokio::join!(proxies, self.collect_ledger());
         self.tidy();
-    }
-
-    /// Fresh values for a reader who will not wait long.
-    pub async fn collect_on_demand(&self) {
-        let _ = tokio::time::timeout(ON_DEMAND_LIMIT, self.collect()).await;
     }
 
     /// Collects for ever.

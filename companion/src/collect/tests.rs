@@ -66,7 +66,7 @@ async fn names_of_other_filters_are_left_alone_and_broken_ones_of_ours_counted()
     let (collector, state) = collector(&[&envoy]);
     collector.collect().await;
     collector.collect().await;
-    assert_eq!(state.lock().aggregate.dropped(DropReason::Malformed), 1);
+    assert_eq!(state.lock().aggregate.totals().dropped(DropReason::Malformed), 1);
 }
 
 #[tokio::test]

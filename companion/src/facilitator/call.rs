@@ -135,6 +135,6 @@ fn option(requirements: &Requirements, version: Version) -> Result<PaymentOption
         eip712_name: extra.name.clone(),
         eip712_version: extra.version.clone(),
         gas_sponsoring: false,
-        extra: serde_json::Map::new(),
+        extra: farebox_core::rules::Extra::default(),
     })
 }

@@ -1,20 +1,20 @@
 //! Calling a facilitator.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use farebox_core::protocol::Operation;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
+use super::credential::{CredentialError, Credentials};
 use crate::http::{self, BodyError};
+use crate::state::unix_seconds;
 
 /// Calls facilitators over pooled connections.
 #[derive(Debug, Clone)]
 pub struct FacilitatorClient {
     client: reqwest::Client,
-    /// Read again for every call, so that a renewed credential is used at once.
-    credential: Option<PathBuf>,
+    credentials: Credentials,
 }
 
 /// A whole reply.
@@ -44,9 +44,14 @@ const MAX_REPLY: usize = 1 << 20;
 // === impl FacilitatorClient ===
 
 impl FacilitatorClient {
-    /// A client that sends the content of `credential`, if there is one, as bearer token.
-    pub fn new(credential: Option<PathBuf>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: http::client_builder().build()?, credential })
+    /// A client that shows each facilitator its credential, if it has one.
+    pub fn new(credentials: Credentials) -> Result<Self, reqwest::Error> {
+        Ok(Self { client: http::client_builder().build()?, credentials })
+    }
+
+    /// What it shows.
+    pub const fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Calls `operation` of the facilitator at `base` (no trailing slash). Redirects that keep method and body
@@ -68,13 +73,15 @@ impl FacilitatorClient {
 
     async fn follow(&self, base: &str, operation: Operation, body: &[u8]) -> Result<Replied, CallFailed> {
         let origin = parse(&format!("{base}/{}", operation.name()))?;
-        let credential = self.bearer().await?;
         let mut target = origin.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.client.post(target.clone()).header(CONTENT_TYPE, "application/json");
-            if let Some(credential) = credential.as_ref().filter(|_| target.origin() == origin.origin()) {
-                request = request.header(AUTHORIZATION, credential.clone());
-            }
+            let request = if target.origin() == origin.origin() {
+                let authorized = self.request(base, Method::POST, &target).await;
+                authorized.map_err(|error| not_sent(error.to_string()))?
+            } else {
+                self.client.post(target.clone())
+            };
+            let request = request.header(CONTENT_TYPE, "application/json");
             let response = request.body(body.to_vec()).send().await.map_err(|error| CallFailed {
                 // A connection that could not be made carried nothing.
                 may_have_arrived: !error.is_connect(),
@@ -88,15 +95,19 @@ impl FacilitatorClient {
         Err(not_sent(format!("{origin} redirects more than {MAX_REDIRECTS} times")))
     }
 
-    async fn bearer(&self) -> Result<Option<HeaderValue>, CallFailed> {
-        let Some(path) = &self.credential else { return Ok(None) };
-        let text = tokio::fs::read_to_string(path).await.map_err(|error| {
-            not_sent(format!("the credential {} cannot be read: {error}", path.display()))
-        })?;
-        let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))
-            .map_err(|_| not_sent(format!("the credential {} is not one line of text", path.display())))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+    /// A request to the facilitator at `base` with its credential.
+    pub(super) async fn request(
+        &self,
+        base: &str,
+        method: Method,
+        target: &Url,
+    ) -> Result<RequestBuilder, CredentialError> {
+        let credential = self.credentials.authorization(base, &method, target, unix_seconds()).await?;
+        let request = self.client.request(method, target.clone());
+        Ok(match credential {
+            Some(credential) => request.header(AUTHORIZATION, credential),
+            None => request,
+        })
     }
 }
 
@@ -127,3 +138,7 @@ fn parse(text: &str) -> Result<Url, CallFailed> {
 const fn not_sent(reason: String) -> CallFailed {
     CallFailed { reason, may_have_arrived: false }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::FacilitatorClient;
 use crate::http::{self, BodyError};
 
 /// One kind of a `/supported` reply.
@@ -34,6 +36,16 @@ pub struct Supported {
 #[error("{0}")]
 pub struct SupportedError(pub String);
 
+// === impl SupportedKind ===
+
+impl fmt::Display for SupportedKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{} {} {}", self.x402_version, self.scheme, self.network)
+    }
+}
+
+// === impl Supported ===
+
 impl Supported {
     /// CAIP-2 ids of the networks for which the version 1 kind of scheme `exact` is listed.
     pub fn v1_networks(&self) -> BTreeSet<String> {
@@ -57,19 +69,22 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Longest reply that is read; a real one has a few kilobytes.
 const MAX_REPLY: usize = 1 << 20;
 
-/// Loads the kinds of the facilitator at `url` (no trailing slash) with a client that follows no redirect
-/// itself.
+/// Loads the kinds of the facilitator at `url` (no trailing slash).
 ///
 /// A rate limit (429) is waited out twice. Redirects that keep the method (307, 308) are followed within
 /// one origin. One to another origin is an error that names the address to configure: a proxy reaches the
 /// facilitator through one named cluster and would have every payment redirected away.
-pub async fn fetch(client: &reqwest::Client, url: &str) -> Result<Supported, SupportedError> {
+pub async fn fetch(client: &FacilitatorClient, url: &str) -> Result<Supported, SupportedError> {
     let mut address = parse(&format!("{url}/supported"))?;
     for _ in 0..=MAX_REDIRECTS {
-        let response = get(client, &address).await?;
+        let response = get(client, url, &address).await?;
         let status = response.status();
         if status.is_success() {
             return read(&body(response).await?);
+        }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let advice = client.credentials().advice(url);
+            return Err(failed(format!("{address} answered {status}: {advice}")));
         }
         if !matches!(status.as_u16(), 307 | 308) {
             return Err(failed(format!("{address} answered {status}")));
@@ -79,10 +94,11 @@ pub async fn fetch(client: &reqwest::Client, url: &str) -> Result<Supported, Sup
     Err(failed(format!("{url}/supported redirects more than {MAX_REDIRECTS} times")))
 }
 
-async fn get(client: &reqwest::Client, address: &Url) -> Result<Response, SupportedError> {
+async fn get(client: &FacilitatorClient, url: &str, address: &Url) -> Result<Response, SupportedError> {
     let mut attempt = 1;
     loop {
-        let request = client.get(address.clone()).timeout(DEADLINE);
+        let request = client.request(url, Method::GET, address).await;
+        let request = request.map_err(|error| failed(error.to_string()))?.timeout(DEADLINE);
         let response = request.send().await.map_err(|error| unreachable(address, &error))?;
         if response.status() != StatusCode::TOO_MANY_REQUESTS || attempt == MAX_ATTEMPTS {
             return Ok(response);

@@ -15,9 +15,8 @@ const KINDS: &str = r#"{"kinds":[
     7
 ]}"#;
 
-fn client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+fn client() -> FacilitatorClient {
+    FacilitatorClient::new(crate::facilitator::Credentials::default()).unwrap()
 }
 
 async fn serve(app: Router) -> SocketAddr {
@@ -79,6 +78,28 @@ async fn a_redirect_to_another_origin_names_the_address_to_configure() {
     let app = Router::new().route("/supported", get(move || async move { redirect(308, moved) }));
     let error = fetch_from(app).await.unwrap_err().to_string();
     assert!(error.ends_with("set facilitatorURL to https://www.x402.example/facilitator"), "{error}");
+}
+
+#[tokio::test]
+async fn a_facilitator_that_wants_a_credential_is_shown_it_or_says_what_to_set() {
+    let app = Router::new().route(
+        "/supported",
+        get(|headers: HeaderMap| async move {
+            let known = headers.get("authorization").is_some_and(|shown| shown == "Bearer t");
+            if known { (StatusCode::OK, KINDS) } else { (StatusCode::FORBIDDEN, "") }
+        }),
+    );
+    let url = format!("http://{}", serve(app).await);
+    let error = fetch(&client(), &url).await.unwrap_err().to_string();
+    let advice = format!("it wants a credential; set facilitator.credentials for {url}");
+    assert_eq!(error, format!("{url}/supported answered 403 Forbidden: {advice}"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "t").unwrap();
+    let credential = crate::settings::Credential::Bearer(file);
+    let credentials = crate::facilitator::Credentials::new([(url.clone(), credential)].into());
+    let client = FacilitatorClient::new(credentials).unwrap();
+    assert_eq!(fetch(&client, &url).await.unwrap().kinds.len(), 3);
 }
 
 #[tokio::test]

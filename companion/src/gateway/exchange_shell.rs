@@ -8,7 +8,7 @@ use farebox_core::Now;
 use farebox_core::exchange::refusal::Cause;
 use farebox_core::exchange::{
     self, Abandoned, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
-    ResponseOrigin, Transport, Turn, Upstream,
+    ResponseOrigin, Transport, Turn, Unused, Upstream,
 };
 use farebox_core::replay::{Expired, KeyChange, ReplayKey, expired_stamps};
 use http::header::{self, HeaderName, HeaderValue};
@@ -31,6 +31,8 @@ use crate::state::unix_millis;
 struct Exchange {
     shared: Arc<Shared>,
     deployment: Arc<Deployment>,
+    /// Tells this request from others of this gateway.
+    attempt: u64,
     stage: Stage,
 }
 
@@ -95,8 +97,12 @@ pub(super) async fn handle(
     let (target, turn) = decide(&deployment, &head, &path).await;
     drop(lines);
 
-    let mut exchange =
-        Exchange { shared: shared.clone(), deployment: deployment.clone(), stage: Stage::Nothing };
+    let mut exchange = Exchange {
+        attempt: shared.relayed.attempt(),
+        shared: shared.clone(),
+        deployment: deployment.clone(),
+        stage: Stage::Nothing,
+    };
     let step = exchange.advance(turn).await;
     let (edits, is_served) = match step {
         Step::Reply(reply) => return reply_of(reply),
@@ -219,7 +225,7 @@ impl Exchange {
                 Next::Call(state) => {
                     let call = state.call().clone();
                     self.stage = Stage::Facilitator(state);
-                    let captured = self.shared.relayed.call(call).await;
+                    let captured = self.shared.relayed.call(call, self.attempt).await;
                     match std::mem::replace(&mut self.stage, Stage::Nothing) {
                         Stage::Facilitator(state) => state.answered(captured.as_answer(), now()),
                         Stage::Response(_) | Stage::Nothing => return Step::Reply(internal()),
@@ -255,7 +261,7 @@ impl Exchange {
         let Stage::Response(state) = std::mem::replace(&mut self.stage, Stage::Nothing) else {
             return self.fail_closed("an answer came that nobody waited for");
         };
-        let turn = match &sent {
+        let (turn, unused) = match &sent {
             Ok(Answered { response, .. }) => {
                 let lines = headers::response_lines(response.headers());
                 let status = response.status().as_u16();
@@ -270,7 +276,9 @@ impl Exchange {
                 state.response(&ResponseHead { status, headers: &[], origin }, now())
             }
         };
-        match (self.advance(turn).await, sent) {
+        let step = self.advance(turn).await;
+        self.give_up(unused);
+        match (step, sent) {
             (Step::Reply(reply), _) => reply_of(reply),
             (Step::Release(edits, delivering), Ok(answered)) => {
                 self.release(answered, &edits, delivering, true)
@@ -314,14 +322,23 @@ impl Exchange {
         change_keys(&self.shared, &self.deployment, &turn.keys);
     }
 
+    /// Gives a payment back that was verified and not used. Nobody waits for the answer.
+    fn give_up(&self, unused: Option<Unused>) {
+        if let Some(unused) = unused {
+            let (shared, attempt) = (self.shared.clone(), self.attempt);
+            self.shared.spawn(async move { shared.relayed.release(unused, attempt).await });
+        }
+    }
+
     /// Nobody is left to answer.
     fn end(&mut self) {
-        let abandoned = match std::mem::replace(&mut self.stage, Stage::Nothing) {
-            Stage::Facilitator(state) => state.abandoned(now()),
+        let (abandoned, unused) = match std::mem::replace(&mut self.stage, Stage::Nothing) {
+            Stage::Facilitator(state) => (state.abandoned(now()), None),
             Stage::Response(state) => state.abandoned(now()),
             Stage::Nothing => return,
         };
         carry_out_end(&self.shared, &self.deployment, &abandoned);
+        self.give_up(unused);
     }
 
     /// A fault of ours. The request is answered and can never be served.

@@ -32,15 +32,15 @@ impl Ledger {
         let taken = claiming(
             "INSERT INTO payments (network, contract, payer, nonce, state, holder, lease_until, \
                offer_namespace, offer_name, asset_symbol, born, generation, asset, amount, pay_to, ends_s, \
-               companion, reserved_at) \
-             VALUES ($1, $2, $3, $4, 'reserved', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+               companion, reserved_at, attempt) \
+             VALUES ($1, $2, $3, $4, 'reserved', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
              ON CONFLICT (network, contract, payer, nonce) DO UPDATE SET state = 'reserved', \
-               holder = excluded.holder, lease_until = excluded.lease_until, \
+               holder = excluded.holder, attempt = excluded.attempt, lease_until = excluded.lease_until, \
                offer_namespace = excluded.offer_namespace, offer_name = excluded.offer_name, \
                asset_symbol = excluded.asset_symbol, born = excluded.born, generation = excluded.generation, \
                asset = excluded.asset, amount = excluded.amount, pay_to = excluded.pay_to, \
                ends_s = excluded.ends_s, companion = excluded.companion, reserved_at = excluded.reserved_at, \
-               verified_at = NULL, settling_at = NULL, ended_at = NULL, reason = NULL, \
+               facilitator = NULL, verified_at = NULL, settling_at = NULL, ended_at = NULL, reason = NULL, \
                transaction_hash = NULL, call_body = NULL, attempts = 0, next_attempt = NULL \
              WHERE payments.state = 'refused' OR (payments.state IN ('reserved', 'verified') \
                AND (payments.holder = excluded.holder OR payments.lease_until < excluded.reserved_at))",
@@ -49,12 +49,13 @@ impl Ledger {
             now_ms,
             until,
         )
-        .execute(self.pool())
+        .bind(&claim.attempt)
+        .execute(&mut *self.connection().await?)
         .await?;
         if taken.rows_affected() > 0 {
             return Ok(Reservation::Fresh);
         }
-        if self.take_over_unanswered(&claim.key, &claim.holder, now_ms, until).await? {
+        if self.take_over_unanswered(claim, now_ms, until).await? {
             return Ok(Reservation::Redeem);
         }
         let standing = self.standing(&claim.key).await?;
@@ -72,50 +73,62 @@ impl Ledger {
     /// Makes a settled payment nobody was told of this holder's, unless another is being served for it.
     async fn take_over_unanswered(
         &self,
-        key: &PaymentKey,
-        holder: &str,
+        claim: &Claim,
         now_ms: u64,
         until: i64,
     ) -> Result<bool, LedgerError> {
         let taken = of_payment(
-            "UPDATE payments SET holder = $5, lease_until = $6 \
+            "UPDATE payments SET holder = $5, attempt = $6, lease_until = $7 \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
-               AND state = 'settled' AND answered = 0 AND (holder = $5 OR lease_until < $7)",
-            key,
+               AND state = 'settled' AND answered = 0 AND (holder = $5 OR lease_until < $8)",
+            &claim.key,
         )
-        .bind(holder)
+        .bind(&claim.holder)
+        .bind(&claim.attempt)
         .bind(until)
         .bind(signed(now_ms))
-        .execute(self.pool())
+        .execute(&mut *self.connection().await?)
         .await?;
         Ok(taken.rows_affected() > 0)
     }
 
-    /// The facilitator vouched for it.
-    pub async fn verified(&self, key: &PaymentKey, holder: &str, now_ms: u64) -> Result<(), LedgerError> {
+    /// The facilitator vouched for it, and will be the one that settles it.
+    pub async fn verified(&self, claim: &Claim, facilitator: &str, now_ms: u64) -> Result<(), LedgerError> {
         of_payment(
-            "UPDATE payments SET state = 'verified', verified_at = $6 \
+            "UPDATE payments SET state = 'verified', facilitator = $7, verified_at = $8 \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
-               AND holder = $5 AND state = 'reserved'",
-            key,
+               AND holder = $5 AND attempt = $6 AND state = 'reserved'",
+            &claim.key,
         )
-        .bind(holder)
+        .bind(&claim.holder)
+        .bind(&claim.attempt)
+        .bind(facilitator)
         .bind(signed(now_ms))
-        .execute(self.pool())
+        .execute(&mut *self.connection().await?)
         .await?;
         Ok(())
     }
 
-    /// Nothing came of a reservation: the payment is as good as unseen.
-    pub async fn release(&self, key: &PaymentKey, holder: &str) -> Result<(), LedgerError> {
-        of_payment(
+    /// Nothing came of a reservation: the payment is as good as unseen, and one that is owed an answer may be
+    /// taken over by anybody. One that is being settled is not released, nor is what another holder or another
+    /// use of this one reserved.
+    pub async fn release(&self, claim: &Claim) -> Result<(), LedgerError> {
+        for statement in [
             "DELETE FROM payments WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
-               AND holder = $5 AND state IN ('reserved', 'verified')",
-            key,
-        )
-        .bind(holder)
-        .execute(self.pool())
-        .await?;
+               AND holder = $5 AND attempt = $6 AND state IN ('reserved', 'verified')",
+            "UPDATE payments SET lease_until = 0 \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+               AND holder = $5 AND attempt = $6 AND state = 'settled' AND answered = 0",
+        ] {
+            let released = of_payment(statement, &claim.key)
+                .bind(&claim.holder)
+                .bind(&claim.attempt)
+                .execute(&mut *self.connection().await?)
+                .await?;
+            if released.rows_affected() > 0 {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -127,7 +140,7 @@ impl Ledger {
         )
         .bind(signed(now_ms))
         .bind(signed(now_ms / 1000))
-        .execute(self.pool())
+        .execute(&mut *self.connection().await?)
         .await?;
         Ok(gone.rows_affected())
     }
@@ -138,7 +151,7 @@ impl Ledger {
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
             key,
         )
-        .fetch_optional(self.pool())
+        .fetch_optional(&mut *self.connection().await?)
         .await?;
         Ok(row.as_ref().map(Standing::read).transpose()?)
     }

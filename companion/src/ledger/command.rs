@@ -89,7 +89,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let filter = Filter { nonce: Some(nonce), ..Filter::default() };
             let entries = ledger.list(&filter, u32::MAX).await?;
             if entries.is_empty() {
-                anyhow::bail!("no payment with this nonce is in {}", args.ledger);
+                anyhow::bail!("no payment with this nonce is in {}", ledger.url());
             }
             entries.iter().try_for_each(|entry| show(&mut out, entry))
         }
@@ -188,6 +188,7 @@ mod tests {
             offer_name: "a, \"b\"".into(),
             transaction: Some("0xtx".into()),
             reason: None,
+            facilitator: Some("https://pay.example.com".into()),
             source: "e1/1".into(),
             generation: 9,
             reserved_at: 1_800_000_000_000,
@@ -217,6 +218,12 @@ mod tests {
         let lines: Vec<serde_json::Value> =
             json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((lines.len(), &lines[0]["amount"]), (2, &serde_json::json!("1000")));
+    }
+
+    #[test]
+    fn everything_about_a_payment_says_who_settles_it() {
+        let shown: serde_json::Value = serde_json::from_str(&text(|out| show(out, &entry()))).unwrap();
+        assert_eq!(shown["facilitator"], "https://pay.example.com");
     }
 
     #[test]

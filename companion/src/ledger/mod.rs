@@ -10,20 +10,32 @@
 //!
 //! Every step is one conditional statement, so two companions on one database cannot both take it. What a step
 //! counts is counted in its transaction. All times are given by the caller.
+//!
+//! Beside the payments are each companion's totals, see [`Ledger::take_over_totals`].
 
 mod claim;
 pub mod command;
+#[cfg(test)]
+mod facilitator_tests;
 mod query;
+mod rules;
 mod settle;
 mod store;
 #[cfg(test)]
 mod tests;
+mod totals;
+#[cfg(test)]
+mod totals_tests;
+#[cfg(test)]
+mod trouble_tests;
 
 use farebox_core::rules::Tuple;
 
 pub use query::{Entry, Filter, Total};
+pub use rules::PublishedRules;
 pub use settle::Open;
 pub use store::{Ledger, LedgerError};
+pub use totals::TotalsOf;
 
 /// What a chain lets be used once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +57,8 @@ pub struct Claim {
     pub key: PaymentKey,
     /// One life of one proxy. It sees to it that it uses a payment once at a time.
     pub holder: String,
+    /// One use of the payment by its holder.
+    pub attempt: String,
     /// The offer that is bought, with the birth of its series.
     pub tuple: Tuple,
     /// Generation of the rules it is bought under.

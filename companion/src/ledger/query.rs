@@ -54,6 +54,8 @@ pub struct Entry {
     pub transaction: Option<String>,
     /// Why it was refused, or why its outcome is not known.
     pub reason: Option<String>,
+    /// The facilitator that settles it, once there is one.
+    pub facilitator: Option<String>,
     /// The proxy that brought it.
     pub source: String,
     /// Generation of the rules it was sold under.
@@ -83,6 +85,9 @@ pub struct Total {
     pub amount: String,
 }
 
+/// More than a page of SQLite.
+const PROBE_BYTES: usize = 5_000;
+
 /// Written out twice because a statement has to be a constant: a part of it that came from elsewhere could be
 /// anything. An empty text asks for nothing.
 macro_rules! narrowed {
@@ -99,7 +104,7 @@ macro_rules! narrowed {
 
 const LIST: &str = narrowed!(
     "SELECT network, contract, payer, nonce, state, holder, offer_namespace, offer_name, asset_symbol, \
-     generation, asset, amount, pay_to, transaction_hash, reason, reserved_at, verified_at, settling_at, \
+     generation, asset, amount, pay_to, transaction_hash, reason, facilitator, reserved_at, verified_at, settling_at, \
      ended_at FROM payments WHERE 1 = 1",
     " ORDER BY reserved_at DESC LIMIT $8"
 );
@@ -113,7 +118,11 @@ const TOTALS: &str = narrowed!(
 impl Ledger {
     /// Payments by filter, the newest first.
     pub async fn list(&self, filter: &Filter, limit: u32) -> Result<Vec<Entry>, LedgerError> {
-        let rows = filter.bind(sqlx::query(LIST)).bind(i64::from(limit)).fetch_all(self.pool()).await?;
+        let rows = filter
+            .bind(sqlx::query(LIST))
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
         Ok(rows.iter().map(Entry::read).collect::<Result<_, _>>()?)
     }
 
@@ -128,7 +137,7 @@ impl Ledger {
 
     /// What was settled, by asset. Amounts exceed what databases add up, so they are added up here.
     pub async fn totals(&self, filter: &Filter) -> Result<Vec<Total>, LedgerError> {
-        let rows = filter.bind(sqlx::query(TOTALS)).fetch_all(self.pool()).await?;
+        let rows = filter.bind(sqlx::query(TOTALS)).fetch_all(&mut *self.connection().await?).await?;
         let mut sums: BTreeMap<(String, String, String), (u64, U256)> = BTreeMap::new();
         for row in rows {
             let key = (row.try_get("network")?, row.try_get("asset")?, row.try_get("asset_symbol")?);
@@ -148,11 +157,20 @@ impl Ledger {
         Ok(sums.into_iter().map(total).collect())
     }
 
-    /// Whether the database can be written to: what readiness asks.
+    /// Whether the database can be written to: what readiness asks. Takes up room and gives it back, since a
+    /// full disk is noticed by nothing less.
     pub async fn check(&self) -> Result<(), LedgerError> {
         self.durably(async |transaction| {
             let connection: &mut AnyConnection = transaction;
-            sqlx::query("UPDATE counters SET value = value WHERE companion = ''").execute(connection).await?;
+            sqlx::query("INSERT INTO probes (companion, filler) VALUES ($1, $2)")
+                .bind(self.companion())
+                .bind("0".repeat(PROBE_BYTES))
+                .execute(&mut *connection)
+                .await?;
+            sqlx::query("DELETE FROM probes WHERE companion = $1")
+                .bind(self.companion())
+                .execute(connection)
+                .await?;
             Ok(())
         })
         .await
@@ -200,6 +218,7 @@ impl Entry {
             offer_name: row.try_get("offer_name")?,
             transaction: row.try_get("transaction_hash")?,
             reason: row.try_get("reason")?,
+            facilitator: row.try_get("facilitator")?,
             source: row.try_get("holder")?,
             generation: unsigned(row.try_get("generation")?),
             reserved_at: unsigned(row.try_get("reserved_at")?),

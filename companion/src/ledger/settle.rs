@@ -25,6 +25,10 @@ pub struct Open {
     pub attempts: u64,
 }
 
+/// Nobody plans further ahead. What is due later was written down under a clock that has been set back since,
+/// and is due now.
+const HORIZON: Duration = Duration::from_secs(3600);
+
 /// What counting an outcome needs.
 struct Counted {
     tuple: Tuple,
@@ -75,6 +79,27 @@ impl Ledger {
                 }
             }
         })
+    }
+
+    /// The facilitator that settles a payment which is being settled: the one on record, which is never replaced,
+    /// or else `first`, which is on disk when this returns. `None` if there is neither, or no such payment.
+    pub async fn settles_at(
+        &self,
+        key: &PaymentKey,
+        first: Option<&str>,
+    ) -> Result<Option<String>, LedgerError> {
+        let recorded = of_payment(
+            "SELECT facilitator FROM payments \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
+            key,
+        )
+        .fetch_optional(&mut *self.connection().await?)
+        .await?;
+        let recorded = recorded.map(|row| row.try_get::<Option<String>, _>("facilitator")).transpose()?;
+        match (recorded.flatten(), first) {
+            (None, Some(first)) => self.durably(async |chosen| choose(chosen, key, first).await).await,
+            (recorded, _) => Ok(recorded),
+        }
     }
 
     /// Writes down how a settlement ended, and counts it. `told` says that somebody waits for it. Nothing
@@ -128,12 +153,13 @@ impl Ledger {
     pub async fn orphans(&self, now_ms: u64, at_start: bool) -> Result<Vec<PaymentKey>, LedgerError> {
         let rows = sqlx::query(
             "SELECT network, contract, payer, nonce FROM payments \
-             WHERE state = 'settling' AND (lease_until < $1 OR ($2 = 1 AND companion = $3))",
+             WHERE state = 'settling' AND (lease_until < $1 OR lease_until > $4 OR ($2 = 1 AND companion = $3))",
         )
         .bind(signed(now_ms))
         .bind(i64::from(at_start))
         .bind(self.companion())
-        .fetch_all(self.pool())
+        .bind(after(now_ms, HORIZON))
+        .fetch_all(&mut *self.connection().await?)
         .await?;
         Ok(rows.iter().map(read_key).collect::<Result<_, _>>()?)
     }
@@ -143,15 +169,16 @@ impl Ledger {
         let until = after(now_ms, lease);
         let rows = sqlx::query(
             "UPDATE payments SET next_attempt = $2, attempts = attempts + 1 WHERE state = 'unknown' \
-               AND next_attempt <= $1 AND (network, contract, payer, nonce) IN ( \
+               AND (next_attempt <= $1 OR next_attempt > $4) AND (network, contract, payer, nonce) IN ( \
                  SELECT network, contract, payer, nonce FROM payments \
-                 WHERE state = 'unknown' AND next_attempt <= $1 ORDER BY next_attempt LIMIT $3) \
+                 WHERE state = 'unknown' AND (next_attempt <= $1 OR next_attempt > $4) ORDER BY next_attempt LIMIT $3) \
              RETURNING network, contract, payer, nonce, call_body, ends_s, attempts",
         )
         .bind(signed(now_ms))
         .bind(until)
         .bind(i64::from(limit))
-        .fetch_all(self.pool())
+        .bind(after(now_ms, HORIZON))
+        .fetch_all(&mut *self.connection().await?)
         .await?;
         let open = |row: &AnyRow| {
             Ok(Open {
@@ -191,6 +218,24 @@ impl Ledger {
     }
 }
 
+/// Writes down who settles a payment, unless somebody else was quicker, and returns who does.
+async fn choose(
+    connection: &mut AnyConnection,
+    key: &PaymentKey,
+    first: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let row = of_payment(
+        "UPDATE payments SET facilitator = COALESCE(facilitator, $5) \
+         WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+           AND state IN ('settling', 'unknown') RETURNING facilitator",
+        key,
+    )
+    .bind(first)
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| row.try_get("facilitator")).transpose()
+}
+
 /// Takes a payment nothing was settled for.
 async fn take(
     connection: &mut AnyConnection,
@@ -211,6 +256,7 @@ async fn take(
            asset_symbol = excluded.asset_symbol, born = excluded.born, generation = excluded.generation, \
            asset = excluded.asset, amount = excluded.amount, pay_to = excluded.pay_to, \
            ends_s = excluded.ends_s, companion = excluded.companion, settling_at = excluded.settling_at, \
+           facilitator = CASE WHEN payments.state = 'verified' THEN payments.facilitator END, \
            call_body = excluded.call_body, ended_at = NULL, reason = NULL, transaction_hash = NULL \
          WHERE payments.state = 'refused' OR (payments.state IN ('reserved', 'verified') \
            AND (payments.holder = excluded.holder OR payments.lease_until < excluded.settling_at))",

@@ -5,15 +5,16 @@ use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, UnchargedReaso
 use farebox_core::rules::Tuple;
 
 use super::*;
+use crate::testing::{Database, on_every_database};
 
-const NOW: u64 = 1_800_000_000_000;
-const LEASE: Duration = Duration::from_secs(600);
+pub(super) const NOW: u64 = 1_800_000_000_000;
+pub(super) const LEASE: Duration = Duration::from_secs(600);
 const BODY: &str = r#"{"x402Version":2}"#;
 
-/// A ledger in a folder that goes with it.
+/// A ledger in a database that goes with it.
 struct Book {
     ledger: Ledger,
-    folder: tempfile::TempDir,
+    database: Database,
 }
 
 impl std::ops::Deref for Book {
@@ -24,17 +25,19 @@ impl std::ops::Deref for Book {
 }
 
 impl Book {
-    async fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1").await.unwrap();
-        Self { ledger, folder }
+    async fn open(database: Database) -> Self {
+        Self { ledger: Ledger::open(&database.url, "c1").await.unwrap(), database }
+    }
+
+    /// Another companion on the same database.
+    async fn companion_named(&self, name: &str) -> Ledger {
+        Ledger::open(&self.database.url, name).await.unwrap()
     }
 
     /// The same database after the companion ended.
     async fn reopen(self) -> Self {
         self.ledger.close().await;
-        let url = Ledger::file_url(&self.folder.path().join("l.db"));
-        Self { ledger: Ledger::open(&url, "c1").await.unwrap(), folder: self.folder }
+        Self::open(self.database).await
     }
 
     async fn reserves(&self, claim: &Claim, now_ms: u64) -> Reservation {
@@ -68,7 +71,7 @@ impl Book {
     }
 }
 
-fn claim(nonce: u8, holder: &str) -> Claim {
+pub(super) fn claim(nonce: u8, holder: &str) -> Claim {
     Claim {
         key: PaymentKey {
             network: "eip155:84532".into(),
@@ -77,6 +80,7 @@ fn claim(nonce: u8, holder: &str) -> Claim {
             nonce: format!("0x{nonce:064x}"),
         },
         holder: holder.into(),
+        attempt: "1".into(),
         tuple: Tuple {
             offer_namespace: "ns".into(),
             offer_name: "a".into(),
@@ -92,11 +96,11 @@ fn claim(nonce: u8, holder: &str) -> Claim {
     }
 }
 
-fn settled() -> Outcome {
+pub(super) fn settled() -> Outcome {
     Outcome::Settled { transaction: "0xtx".into() }
 }
 
-fn unknown() -> Outcome {
+pub(super) fn unknown() -> Outcome {
     Outcome::Unknown { transaction: None, reason: "no answer".into() }
 }
 
@@ -104,9 +108,28 @@ fn count(name: &str, value: u64) -> (String, u64) {
     (name.to_owned(), value)
 }
 
-#[tokio::test]
-async fn a_payment_is_one_holders_until_its_lease_ends() {
-    let book = Book::open().await;
+on_every_database! {
+    the_one_holder_of_a_hundred_at_several_companions_settles_once,
+    an_open_payment_is_asked_about_by_one_companion_at_a_time,
+    each_companion_counts_what_it_settled,
+    a_payment_is_one_holders_until_its_lease_ends,
+    a_released_payment_is_free_and_a_verified_one_is_not,
+    a_release_that_comes_late_takes_nothing_from_the_next_use_and_nothing_that_is_being_settled,
+    an_answer_that_is_owed_and_was_not_given_is_owed_by_every_proxy_again,
+    a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder,
+    a_refused_payment_is_free_again_and_counts_nothing,
+    an_unknown_outcome_is_open_until_it_is_known_and_counted_once,
+    what_was_settled_while_nobody_waited_buys_one_answer_from_any_proxy,
+    an_unknown_payment_is_settled_again_only_for_its_own_offer,
+    what_a_companion_was_settling_when_it_died_is_found_by_the_next,
+    of_a_hundred_holders_at_once_one_gets_the_payment,
+    reservations_nothing_came_of_are_forgotten_when_their_authorization_has_ended,
+    payments_are_found_by_offer_payer_state_and_time_and_their_money_adds_up,
+    a_schema_of_a_later_version_is_refused_and_left_alone,
+}
+
+async fn a_payment_is_one_holders_until_its_lease_ends(database: Database) {
+    let book = Book::open(database).await;
     assert_eq!(book.reserves(&claim(1, "e1"), NOW).await, Reservation::Fresh);
     assert_eq!(book.reserves(&claim(1, "e2"), NOW + 1).await, Reservation::InFlight);
     assert_eq!(book.begins(&claim(1, "e2"), NOW + 1).await, Begun::InFlight);
@@ -118,21 +141,47 @@ async fn a_payment_is_one_holders_until_its_lease_ends() {
     assert_eq!(book.reserves(&claim(2, "e1"), NOW).await, Reservation::Fresh);
 }
 
-#[tokio::test]
-async fn a_released_payment_is_free_and_a_verified_one_is_not() {
-    let book = Book::open().await;
+async fn a_released_payment_is_free_and_a_verified_one_is_not(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.reserves(&first, NOW).await;
-    book.verified(&first.key, "e1", NOW).await.unwrap();
-    book.release(&first.key, "e2").await.unwrap();
+    book.verified(&first, "https://f1", NOW).await.unwrap();
+    book.release(&claim(1, "e2")).await.unwrap();
     assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::InFlight);
-    book.release(&first.key, "e1").await.unwrap();
+    book.release(&first).await.unwrap();
     assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::Fresh);
 }
 
-#[tokio::test]
-async fn a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder() {
-    let book = Book::open().await;
+async fn a_release_that_comes_late_takes_nothing_from_the_next_use_and_nothing_that_is_being_settled(
+    database: Database,
+) {
+    let book = Book::open(database).await;
+    let first = claim(1, "e1");
+    let next = Claim { attempt: "2".into(), ..first.clone() };
+    book.reserves(&first, NOW).await;
+    book.reserves(&next, NOW).await;
+    book.release(&first).await.unwrap();
+    assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::InFlight);
+    assert_eq!(book.begins(&next, NOW).await, Begun::Call { again: false });
+    book.release(&next).await.unwrap();
+    assert_eq!(book.begins(&next, NOW).await, Begun::Joined);
+    book.ends(&next, unknown(), true).await;
+    book.release(&next).await.unwrap();
+    assert_eq!(book.reserves(&claim(1, "e2"), NOW).await, Reservation::Unknown { transaction: None });
+}
+
+async fn an_answer_that_is_owed_and_was_not_given_is_owed_by_every_proxy_again(database: Database) {
+    let book = Book::open(database).await;
+    book.begins(&claim(1, "e1"), NOW).await;
+    book.ends(&claim(1, "e1"), settled(), false).await;
+    assert_eq!(book.reserves(&claim(1, "e2"), NOW + 1).await, Reservation::Redeem);
+    assert_eq!(book.reserves(&claim(1, "e3"), NOW + 2).await, Reservation::Used);
+    book.release(&claim(1, "e2")).await.unwrap();
+    assert_eq!(book.reserves(&claim(1, "e3"), NOW + 3).await, Reservation::Redeem);
+}
+
+async fn a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its_holder(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.reserves(&first, NOW).await;
     assert_eq!(book.begins(&first, NOW).await, Begun::Call { again: false });
@@ -149,9 +198,8 @@ async fn a_settlement_is_made_once_and_its_receipt_can_be_asked_for_again_by_its
     assert_eq!(book.counted().await, all);
 }
 
-#[tokio::test]
-async fn a_refused_payment_is_free_again_and_counts_nothing() {
-    let book = Book::open().await;
+async fn a_refused_payment_is_free_again_and_counts_nothing(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.begins(&first, NOW).await;
     book.ends(&first, Outcome::Refused { reason: "insufficient_funds".into() }, true).await;
@@ -159,9 +207,8 @@ async fn a_refused_payment_is_free_again_and_counts_nothing() {
     assert_eq!(book.counted().await, []);
 }
 
-#[tokio::test]
-async fn an_unknown_outcome_is_open_until_it_is_known_and_counted_once() {
-    let book = Book::open().await;
+async fn an_unknown_outcome_is_open_until_it_is_known_and_counted_once(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.begins(&first, NOW).await;
     book.ends(&first, unknown(), true).await;
@@ -193,9 +240,8 @@ async fn an_unknown_outcome_is_open_until_it_is_known_and_counted_once() {
     );
 }
 
-#[tokio::test]
-async fn what_was_settled_while_nobody_waited_buys_one_answer_from_any_proxy() {
-    let book = Book::open().await;
+async fn what_was_settled_while_nobody_waited_buys_one_answer_from_any_proxy(database: Database) {
+    let book = Book::open(database).await;
     let first = claim(1, "e1");
     book.begins(&first, NOW).await;
     book.ends(&first, settled(), false).await;
@@ -210,9 +256,8 @@ async fn what_was_settled_while_nobody_waited_buys_one_answer_from_any_proxy() {
     assert_eq!(book.counted().await, expected);
 }
 
-#[tokio::test]
-async fn an_unknown_payment_is_settled_again_only_for_its_own_offer() {
-    let book = Book::open().await;
+async fn an_unknown_payment_is_settled_again_only_for_its_own_offer(database: Database) {
+    let book = Book::open(database).await;
     book.begins(&claim(1, "e1"), NOW).await;
     book.ends(&claim(1, "e1"), unknown(), true).await;
     let mut other = claim(1, "e1");
@@ -221,9 +266,8 @@ async fn an_unknown_payment_is_settled_again_only_for_its_own_offer() {
     assert_eq!(book.begins(&claim(1, "e2"), NOW).await, Begun::Call { again: true });
 }
 
-#[tokio::test]
-async fn what_a_companion_was_settling_when_it_died_is_found_by_the_next() {
-    let book = Book::open().await;
+async fn what_a_companion_was_settling_when_it_died_is_found_by_the_next(database: Database) {
+    let book = Book::open(database).await;
     book.begins(&claim(1, "e1"), NOW).await;
     book.begins(&claim(2, "e1"), NOW).await;
     book.ends(&claim(2, "e1"), settled(), true).await;
@@ -234,9 +278,8 @@ async fn what_a_companion_was_settling_when_it_died_is_found_by_the_next() {
     assert_eq!(book.counted().await, [count("Charged 1000", 1), count("LastSuccess", NOW / 1000)]);
 }
 
-#[tokio::test]
-async fn of_a_hundred_holders_at_once_one_gets_the_payment() {
-    let book = Book::open().await;
+async fn of_a_hundred_holders_at_once_one_gets_the_payment(database: Database) {
+    let book = Book::open(database).await;
     let holders: Vec<String> = (0..100).map(|holder| format!("e{holder}")).collect();
     let claims: Vec<Claim> = holders.iter().map(|holder| claim(1, holder)).collect();
     let all = futures_util::future::join_all(claims.iter().map(|claim| book.reserves(claim, NOW))).await;
@@ -244,9 +287,8 @@ async fn of_a_hundred_holders_at_once_one_gets_the_payment() {
     assert_eq!(all.iter().filter(|reservation| **reservation == Reservation::InFlight).count(), 99);
 }
 
-#[tokio::test]
-async fn reservations_nothing_came_of_are_forgotten_when_their_authorization_has_ended() {
-    let book = Book::open().await;
+async fn reservations_nothing_came_of_are_forgotten_when_their_authorization_has_ended(database: Database) {
+    let book = Book::open(database).await;
     book.reserves(&claim(1, "e1"), NOW).await;
     book.begins(&claim(2, "e1"), NOW).await;
     book.ends(&claim(2, "e1"), settled(), true).await;
@@ -255,9 +297,8 @@ async fn reservations_nothing_came_of_are_forgotten_when_their_authorization_has
     assert_eq!(book.list(&Filter::default(), 10).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn payments_are_found_by_offer_payer_state_and_time_and_their_money_adds_up() {
-    let book = Book::open().await;
+async fn payments_are_found_by_offer_payer_state_and_time_and_their_money_adds_up(database: Database) {
+    let book = Book::open(database).await;
     for nonce in 1..=3 {
         let mut claim = claim(nonce, "e1");
         claim.amount = "340282366920938463463374607431768211456".into();
@@ -281,32 +322,95 @@ async fn payments_are_found_by_offer_payer_state_and_time_and_their_money_adds_u
     assert!(Amount::parse(&entry.amount).is_ok());
 }
 
-#[tokio::test]
-async fn a_ledger_that_cannot_be_used_says_why() {
-    let folder = tempfile::tempdir().unwrap();
-    let garbage = folder.path().join("garbage.db");
-    std::fs::write(&garbage, "this is no database, whatever its name says. ".repeat(100)).unwrap();
-    let refused = async |url: String| Ledger::open(&url, "c1").await.unwrap_err().to_string();
-    assert!(refused(Ledger::file_url(&garbage)).await.contains("garbage.db cannot be opened"));
-    let missing = folder.path().join("no/such/folder.db");
-    assert!(refused(Ledger::file_url(&missing)).await.contains("cannot be opened"));
-    assert!(refused("mysql://x".into()).await.contains("must start with sqlite: or postgres://"));
-    let shown = refused("postgres://farebox:secret@127.0.0.1:1/x".into()).await;
-    assert!(shown.contains("farebox@127.0.0.1:1/x") && !shown.contains("secret"), "{shown}");
+async fn the_one_holder_of_a_hundred_at_several_companions_settles_once(database: Database) {
+    let book = Book::open(database).await;
+    let others = [book.companion_named("c2").await, book.companion_named("c3").await];
+    let books = [&book.ledger, &others[0], &others[1]];
+    for nonce in 1..=5 {
+        let claims: Vec<Claim> = (0..100).map(|holder| claim(nonce, &format!("e{holder}"))).collect();
+        let at = |index: usize| books[index % books.len()];
+        let reserved = claims.iter().enumerate().map(|(index, claim)| at(index).reserve(claim, NOW, LEASE));
+        let reserved = futures_util::future::join_all(reserved).await;
+        let fresh: Vec<usize> =
+            (0..100).filter(|index| matches!(reserved[*index], Ok(Reservation::Fresh))).collect();
+        assert_eq!(fresh.len(), 1);
+        // All of them go on as if they had been the one, which a proxy with a fault might.
+        let begun = claims
+            .iter()
+            .enumerate()
+            .map(|(index, claim)| at(index).begin_settlement(claim, BODY, NOW, LEASE));
+        let begun = futures_util::future::join_all(begun).await;
+        let calls: Vec<usize> =
+            (0..100).filter(|index| matches!(begun[*index], Ok(Begun::Call { again: false }))).collect();
+        assert_eq!(calls, fresh, "only the one who reserved it settles it");
+        let end = settled();
+        let ends = books.iter().map(|ledger| ledger.finish(&claims[0].key, &end, true, NOW, NOW));
+        for ended in futures_util::future::join_all(ends).await {
+            ended.unwrap();
+        }
+    }
+    let mut charged = 0;
+    for ledger in books {
+        let counters = ledger.counters().await.unwrap();
+        charged += counters
+            .iter()
+            .filter(|(series, _)| matches!(series, HostSeries::Charged(..)))
+            .map(|(_, value)| value)
+            .sum::<u64>();
+    }
+    assert_eq!(charged, 5, "by whichever companion, but once each");
+    assert_eq!(book.totals(&Filter::default()).await.unwrap()[0].payments, 5);
 }
 
-#[tokio::test]
-async fn a_schema_of_a_later_version_is_refused_and_left_alone() {
-    let book = Book::open().await;
+async fn an_open_payment_is_asked_about_by_one_companion_at_a_time(database: Database) {
+    let book = Book::open(database).await;
+    for nonce in 1..=40 {
+        book.begins(&claim(nonce, "e1"), NOW).await;
+        book.ends(&claim(nonce, "e1"), unknown(), true).await;
+    }
+    let others = [book.companion_named("c2").await, book.companion_named("c3").await];
+    let rounds = [&book.ledger, &others[0], &others[1], &book.ledger, &others[0], &others[1]];
+    let due = rounds.iter().map(|ledger| ledger.due(NOW + 1_000, LEASE, 10));
+    let due = futures_util::future::join_all(due).await;
+    let mut asked: Vec<PaymentKey> = due.into_iter().flat_map(Result::unwrap).map(|open| open.key).collect();
+    // What two choose at once the later one does without: the next round is a second away.
+    while let more = book.due(NOW + 1_000, LEASE, 10).await.unwrap()
+        && !more.is_empty()
+    {
+        asked.extend(more.into_iter().map(|open| open.key));
+    }
+    asked.sort();
+    let expected: Vec<PaymentKey> = (1..=40).map(|nonce| claim(nonce, "e1").key).collect();
+    assert_eq!(asked, expected, "each once");
+}
+
+async fn each_companion_counts_what_it_settled(database: Database) {
+    let book = Book::open(database).await;
+    let other = book.companion_named("c2").await;
+    book.begins(&claim(1, "e1"), NOW).await;
+    book.ends(&claim(1, "e1"), settled(), true).await;
+    for nonce in 2..=3 {
+        let claim = claim(nonce, "e2");
+        other.begin_settlement(&claim, BODY, NOW + 1_000, LEASE).await.unwrap();
+        other.finish(&claim.key, &settled(), true, NOW + 1_000, NOW).await.unwrap();
+    }
+    assert_eq!(book.counted().await, [count("Charged 1000", 1), count("LastSuccess", NOW / 1000)]);
+    let book = Book { ledger: other, database: book.database };
+    assert_eq!(book.counted().await, [count("Charged 1000", 2), count("LastSuccess", NOW / 1000 + 1)]);
+    let book = book.reopen().await;
+    assert_eq!(book.counted().await, [count("Charged 1000", 1), count("LastSuccess", NOW / 1000)]);
+}
+
+async fn a_schema_of_a_later_version_is_refused_and_left_alone(database: Database) {
+    let book = Book::open(database).await;
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (999, 'later', TRUE, '00', 0)",
     )
-    .execute(book.pool())
+    .execute(&mut *book.connection().await.unwrap())
     .await
     .unwrap();
-    let url = Ledger::file_url(&book.folder.path().join("l.db"));
     book.ledger.close().await;
-    let error = Ledger::open(&url, "c1").await.unwrap_err().to_string();
+    let error = Ledger::open(&book.database.url, "c1").await.unwrap_err().to_string();
     assert!(error.contains("a schema this version does not know"), "{error}");
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::aggregate::Aggregate;
-use crate::settings::{FacilitatorSettings, Proxy, Settlement};
+use crate::settings::{FacilitatorSettings, Flags, Proxy, Settings, SettingsFile, Settlement};
 use crate::state::State;
 use crate::testing::{FakeEnvoy, eventually, pricing, tuple};
 
@@ -176,13 +176,8 @@ fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
     let loaded = rules::load(&std::fs::read_to_string(folder.join("pricing.yaml")).unwrap());
     assert_eq!(loaded.findings, []);
     let snapshot = loaded.snapshot.unwrap();
-    let facilitator = FacilitatorSettings {
-        url: None,
-        cluster: "facilitator".into(),
-        verify_timeout: Duration::from_secs(5),
-        settle_timeout: Duration::from_secs(60),
-        settlement: Settlement::Direct,
-    };
+    let flags = Flags { route_source: "file".into(), ..Flags::default() };
+    let facilitator = Settings::resolve(SettingsFile::default(), flags).unwrap().facilitator;
     let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
     let births = snapshot.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect();
     let v1_kinds = BTreeSet::from(["eip155:84532".to_owned()]);

@@ -3,11 +3,16 @@
 //! * `POST /verify`: reserves the payment for the proxy that asks, then asks the facilitator.
 //! * `POST /settle`: settles a payment once. A settlement once begun is finished and written down, whoever
 //!   has stopped waiting for it.
+//! * `POST /release`: the proxy did not use what it verified. Nobody waits for the answer.
 //!
 //! Replies of the facilitator are passed on as they are. What only a ledger can say is said in the codes of
 //! [`RelayRefusal`], which the filter understands. Only payments by terms this companion published are taken:
 //! whoever reaches the relay cannot use the operator's facilitator for anything else.
 
+mod credentials;
+mod facilitators;
+#[cfg(test)]
+mod facilitators_tests;
 mod order;
 mod reconcile;
 mod settling;
@@ -22,23 +27,26 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::post;
-use farebox_core::protocol::{Operation, RelayRefusal, VerifyOutcome, read_verify_reply};
+use farebox_core::protocol::RelayRefusal;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use crate::facilitator::{FacilitatorClient, Replied};
 use crate::ledger::{Ledger, LedgerError, Reservation};
+use crate::settings::Facilitators;
 use crate::state::{Shared, unix_millis};
 
+use facilitators::Verdict;
 use order::{Order, Terms};
 
+pub use credentials::watch_credentials;
 pub use reconcile::reconcile;
 
 /// Deadlines of the facilitator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// Of `/verify`.
+    /// Of `/verify`, however many facilitators are asked.
     pub verify: Duration,
     /// Of `/settle`.
     pub settle: Duration,
@@ -51,6 +59,7 @@ pub struct Relay {
     client: FacilitatorClient,
     state: Shared,
     deadlines: Deadlines,
+    facilitators: Arc<Facilitators>,
     terms: Arc<Terms>,
     /// Held by every settlement under way: all of them are over when the receiver closes.
     under_way: mpsc::Sender<()>,
@@ -71,9 +80,11 @@ impl Relay {
         client: FacilitatorClient,
         state: Shared,
         deadlines: Deadlines,
+        facilitators: Facilitators,
     ) -> (Self, mpsc::Receiver<()>) {
         let (under_way, over) = mpsc::channel(1);
-        (Self { ledger, client, state, deadlines, terms: Arc::default(), under_way }, over)
+        let facilitators = Arc::new(facilitators);
+        (Self { ledger, client, state, deadlines, facilitators, terms: Arc::default(), under_way }, over)
     }
 
     /// The endpoints.
@@ -81,12 +92,9 @@ impl Relay {
         Router::new()
             .route("/verify", post(verify))
             .route("/settle", post(settle))
+            .route("/release", post(release))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
-    }
-
-    fn facilitator(&self) -> String {
-        self.state.lock().facilitator.url.clone()
     }
 
     /// Notes for readiness and log whether the ledger works.
@@ -127,17 +135,12 @@ async fn verify_order(relay: &Relay, order: &Order, body: &[u8]) -> Response<Bod
         Ok(Reservation::Unknown { .. }) => return invalid(RelayRefusal::Unknown.code()),
         Err(_) => return invalid(RelayRefusal::Unavailable.code()),
     }
-    let facilitator = relay.facilitator();
-    let reply = relay.client.call(&facilitator, Operation::Verify, body, relay.deadlines.verify).await;
-    let valid = reply
-        .as_ref()
-        .is_ok_and(|reply| read_verify_reply(reply.status, &reply.body) == VerifyOutcome::Valid);
-    let noted = if valid {
-        relay.ledger.verified(&claim.key, &claim.holder, unix_millis()).await
-    } else {
-        relay.ledger.release(&claim.key, &claim.holder).await
+    let Verdict { reply, vouched } = relay.ask_to_verify(&order.call, body).await;
+    let noted = match &vouched {
+        Some(facilitator) => relay.ledger.verified(claim, facilitator, unix_millis()).await,
+        None => relay.ledger.release(claim).await,
     };
-    if relay.note(noted).is_err() && valid {
+    if relay.note(noted).is_err() && vouched.is_some() {
         return invalid(RelayRefusal::Unavailable.code());
     }
     match reply {
@@ -157,6 +160,14 @@ async fn settle(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> 
     let (waiting, told) = oneshot::channel();
     tokio::spawn(settling::settle(relay, order, body, waiting));
     told.await.unwrap_or_else(|_| json_reply(500, &json!({ "error": "the settlement broke off" })))
+}
+
+/// If it fails, the lease ends the reservation.
+async fn release(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let Ok(order) = Order::read(&relay, &headers, &body) else { return StatusCode::BAD_REQUEST };
+    // Finished also if the proxy hangs up.
+    let task = tokio::spawn(async move { relay.note(relay.ledger.release(&order.claim).await).is_ok() });
+    if task.await.unwrap_or(false) { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 fn pass_on(reply: Replied) -> Response<Body> {

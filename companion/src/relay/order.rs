@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Response};
 use farebox_core::evm::{Address, Amount, Network, to_hex};
 use farebox_core::metrics::parse_tuple_text;
-use farebox_core::protocol::{RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER};
+use farebox_core::protocol::{RELAY_ATTEMPT, RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER};
 use farebox_core::rules::{PaymentOption, Snapshot, Tuple};
 use serde_json::json;
 
@@ -75,6 +75,7 @@ impl Order {
                 nonce: nonce.to_string(),
             },
             holder: text(RELAY_HOLDER).unwrap_or_default().to_owned(),
+            attempt: text(RELAY_ATTEMPT).unwrap_or_default().to_owned(),
             tuple: tuple.unwrap_or(known),
             generation: text(RELAY_GENERATION).and_then(|text| text.parse().ok()).unwrap_or(0),
             asset: to_hex(&call.option.asset.0),

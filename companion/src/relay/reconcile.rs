@@ -64,7 +64,7 @@ impl Relay {
             record(self, &open.key, &Outcome::Expired, false, 0).await;
             return;
         };
-        let asked = ask(self, &open.key, &call.option, open.call_body.as_bytes(), true).await;
+        let asked = ask(self, &open.key, &call, open.call_body.as_bytes(), true).await;
         let now = unix_millis();
         let outcome = match asked.outcome {
             Outcome::Unknown { .. } if now / 1000 > open.ends.saturating_add(GRACE_SECONDS) => {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::Response;
 use farebox_core::protocol::{Operation, SettleOutcome, read_settle_reply};
-use farebox_core::rules::PaymentOption;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -13,7 +12,7 @@ use tracing::{error, warn};
 
 use super::order::Order;
 use super::{Relay, json_reply, pass_on};
-use crate::facilitator::Replied;
+use crate::facilitator::{PaymentCall, Replied};
 use crate::ledger::{Begun, Outcome, PaymentKey};
 use crate::state::unix_millis;
 
@@ -48,7 +47,7 @@ pub(super) async fn settle(
         let begun = relay.ledger.begin_settlement(claim, &call_body, unix_millis(), lease).await;
         let reply = match relay.note(begun) {
             Ok(Begun::Call { again }) => {
-                let asked = ask(&relay, &claim.key, &order.call.option, &body, again).await;
+                let asked = ask(&relay, &claim.key, &order.call, &body, again).await;
                 let told = !waiting.is_closed();
                 record(&relay, &claim.key, &asked.outcome, told, unix_millis() + FIRST_RETRY_MS).await;
                 reply(&order, &asked)
@@ -69,18 +68,23 @@ pub(super) async fn settle(
     }
 }
 
-/// Calls the facilitator, and once more if it says that the transaction is on its way.
+/// Calls the facilitator on record, and once more if it says that the transaction is on its way.
 pub(super) async fn ask(
     relay: &Relay,
     key: &PaymentKey,
-    option: &PaymentOption,
+    call: &PaymentCall,
     body: &[u8],
     again: bool,
 ) -> Asked {
+    let facilitator = match relay.settles_at(key, call).await {
+        Ok(Some(facilitator)) => facilitator,
+        // Nothing is sent; the reconciliation does it as soon as somebody can be asked.
+        Ok(None) => return Asked::nobody("no rules are loaded, so no facilitator is known".to_owned()),
+        Err(error) => return Asked::nobody(error.to_string()),
+    };
     let mut pending: Option<String> = None;
     loop {
-        let facilitator = relay.facilitator();
-        let called = relay.client.call(&facilitator, Operation::Settle, body, relay.deadlines.settle).await;
+        let called = relay.call(&facilitator, Operation::Settle, body, relay.deadlines.settle).await;
         let reply = match called {
             Ok(reply) => reply,
             Err(failed) => {
@@ -93,21 +97,31 @@ pub(super) async fn ask(
                 return Asked { outcome, reply: None };
             }
         };
-        let outcome = match read_settle_reply(reply.status, &reply.body, option, again || pending.is_some()) {
-            SettleOutcome::Settled { transaction, .. } => Outcome::Settled { transaction },
-            SettleOutcome::Refused { reason } => Outcome::Refused { reason },
-            SettleOutcome::Pending { transaction } if pending.is_none() => {
-                pending = Some(transaction);
-                continue;
-            }
-            SettleOutcome::Pending { transaction } => {
-                Outcome::Unknown { transaction: Some(transaction), reason: "settlement_pending".to_owned() }
-            }
-            SettleOutcome::Unknown { transaction, reason, .. } => {
-                Outcome::Unknown { transaction: transaction.or(pending), reason }
-            }
-        };
+        let outcome =
+            match read_settle_reply(reply.status, &reply.body, &call.option, again || pending.is_some()) {
+                SettleOutcome::Settled { transaction, .. } => Outcome::Settled { transaction },
+                SettleOutcome::Refused { reason } => Outcome::Refused { reason },
+                SettleOutcome::Pending { transaction } if pending.is_none() => {
+                    pending = Some(transaction);
+                    continue;
+                }
+                SettleOutcome::Pending { transaction } => Outcome::Unknown {
+                    transaction: Some(transaction),
+                    reason: "settlement_pending".to_owned(),
+                },
+                SettleOutcome::Unknown { transaction, reason, .. } => {
+                    Outcome::Unknown { transaction: transaction.or(pending), reason }
+                }
+            };
         return Asked { outcome, reply: Some(reply) };
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    const fn nobody(reason: String) -> Self {
+        Self { outcome: Outcome::Unknown { transaction: None, reason }, reply: None }
     }
 }
 

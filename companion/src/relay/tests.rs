@@ -2,15 +2,16 @@ use std::time::Duration;
 
 use axum::http::Request;
 use farebox_core::metrics::{HostSeries, TupleCounter, tuple_text};
-use farebox_core::protocol::{RELAY_HOLDER, RELAY_OFFER};
+use farebox_core::protocol::{RELAY_ATTEMPT, RELAY_HOLDER, RELAY_OFFER};
 use farebox_core::rules;
 use tower::ServiceExt;
 
 use super::*;
 use crate::aggregate::Aggregate;
+use crate::facilitator::Credentials;
 use crate::ledger::{Filter, PaymentKey};
 use crate::state::{Active, State, unix_seconds};
-use crate::testing::{Dev, payment_call, pricing, tuple};
+use crate::testing::{Database, Dev, on_every_database, payment_call, pricing, tuple};
 
 /// The wallet of [`pricing`].
 const SHOP: &str = "0x1111111111111111111111111111111111111111";
@@ -20,29 +21,28 @@ struct Stage {
     relay: Relay,
     dev: Dev,
     over: mpsc::Receiver<()>,
-    folder: tempfile::TempDir,
+    database: Database,
 }
 
 impl Stage {
     async fn open() -> Self {
-        Self::with_settle_deadline(Duration::from_secs(5)).await
+        Self::on(Database::sqlite().await, Duration::from_secs(5)).await
     }
 
-    async fn with_settle_deadline(settle: Duration) -> Self {
+    async fn on(database: Database, settle: Duration) -> Self {
         let dev = Dev::start(&[]).await;
-        let folder = tempfile::tempdir().unwrap();
         let deadlines = Deadlines { verify: Duration::from_secs(5), settle };
-        let (relay, over) = relay(&dev, folder.path(), deadlines).await;
-        Self { relay, dev, over, folder }
+        let (relay, over) = relay(&dev, &database, deadlines).await;
+        Self { relay, dev, over, database }
     }
 
     /// The companion dies and another takes its place, with the same ledger.
     async fn restart(self) -> Self {
-        let Self { relay: old, dev, over, folder } = self;
+        let Self { relay: old, dev, over, database } = self;
         drop(over);
         old.ledger.close().await;
-        let (relay, over) = relay(&dev, folder.path(), old.deadlines).await;
-        Self { relay, dev, over, folder }
+        let (relay, over) = relay(&dev, &database, old.deadlines).await;
+        Self { relay, dev, over, database }
     }
 
     async fn post(&self, path: &str, holder: &str, body: &Value) -> (u16, Value) {
@@ -90,11 +90,20 @@ impl Stage {
     }
 }
 
-async fn relay(dev: &Dev, folder: &std::path::Path, deadlines: Deadlines) -> (Relay, mpsc::Receiver<()>) {
+async fn relay(dev: &Dev, database: &Database, deadlines: Deadlines) -> (Relay, mpsc::Receiver<()>) {
     let url = format!("http://{}", dev.address);
-    let snapshot = rules::load(&pricing(&url, &["a", "b"])).snapshot.unwrap();
+    relay_of(&url, Facilitators::default(), &database.url, deadlines).await
+}
+
+/// A relay whose rules name the facilitator at `url`.
+pub(super) async fn relay_of(
+    url: &str,
+    facilitators: Facilitators,
+    ledger: &str,
+    deadlines: Deadlines,
+) -> (Relay, mpsc::Receiver<()>) {
+    let snapshot = rules::load(&pricing(url, &["a", "b"])).snapshot.unwrap();
     let mut state = State::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
-    state.facilitator.url = url;
     state.active = Some(Active {
         generation: 1,
         hash: String::new(),
@@ -102,11 +111,22 @@ async fn relay(dev: &Dev, folder: &std::path::Path, deadlines: Deadlines) -> (Re
         applied_at: unix_seconds(),
         swept: 0,
     });
-    let ledger = Ledger::open(&Ledger::file_url(&folder.join("ledger.db")), "c1").await.unwrap();
-    Relay::new(ledger, FacilitatorClient::new(None).unwrap(), Shared::new(state), deadlines)
+    let ledger = Ledger::open(ledger, "c1").await.unwrap();
+    let client = FacilitatorClient::new(Credentials::new(facilitators.credentials.clone())).unwrap();
+    Relay::new(ledger, client, Shared::new(state), deadlines, facilitators)
 }
 
-async fn ask(relay: Relay, path: &str, holder: &str, body: &Value) -> (u16, Value) {
+/// The status of a release of one use of a payment.
+async fn release(stage: &Stage, holder: &str, attempt: &str, body: &Value) -> u16 {
+    let request = Request::post("/release")
+        .header(RELAY_HOLDER, holder)
+        .header(RELAY_ATTEMPT, attempt)
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    stage.relay.clone().router().oneshot(request).await.unwrap().status().as_u16()
+}
+
+pub(super) async fn ask(relay: Relay, path: &str, holder: &str, body: &Value) -> (u16, Value) {
     let request = Request::post(path)
         .header(RELAY_HOLDER, holder)
         .header(RELAY_OFFER, tuple_text(&tuple("ns", "a", 3)))
@@ -118,8 +138,15 @@ async fn ask(relay: Relay, path: &str, holder: &str, body: &Value) -> (u16, Valu
     (status, serde_json::from_slice(&bytes).unwrap())
 }
 
-fn payment(nonce: u8) -> Value {
+pub(super) fn payment(nonce: u8) -> Value {
     payment_call(1000, nonce, SHOP)
+}
+
+on_every_database! {
+    a_payment_in_use_or_used_at_one_proxy_is_refused_at_another,
+    a_settlement_is_finished_when_nobody_waits_and_buys_one_answer_later,
+    a_facilitator_that_settles_and_does_not_say_so_is_asked_until_the_outcome_is_known,
+    what_a_companion_was_settling_when_it_died_is_resolved_by_its_next_life,
 }
 
 #[tokio::test]
@@ -141,9 +168,8 @@ async fn a_payment_is_verified_settled_and_counted_under_the_offer_the_proxy_nam
     assert_eq!((stage.dev.settled().await, stage.charged().await), (1, 1));
 }
 
-#[tokio::test]
-async fn a_payment_in_use_or_used_at_one_proxy_is_refused_at_another() {
-    let stage = Stage::open().await;
+async fn a_payment_in_use_or_used_at_one_proxy_is_refused_at_another(database: Database) {
+    let stage = Stage::on(database, Duration::from_secs(5)).await;
     stage.post("/verify", "e1", &payment(1)).await;
     let (_, reply) = stage.post("/verify", "e2", &payment(1)).await;
     assert_eq!(reply["invalidReason"], RelayRefusal::InFlight.code());
@@ -153,6 +179,23 @@ async fn a_payment_in_use_or_used_at_one_proxy_is_refused_at_another() {
     let (_, reply) = stage.post("/verify", "e2", &payment(1)).await;
     assert_eq!(reply["invalidReason"], RelayRefusal::Used.code());
     assert_eq!(stage.dev.settled().await, 1);
+}
+
+#[tokio::test]
+async fn a_payment_one_proxy_gives_back_is_free_for_another_unless_it_is_not_its_to_give() {
+    let stage = Stage::open().await;
+    stage.post("/verify", "e1", &payment(1)).await;
+    for (holder, attempt) in [("e2", ""), ("e1", "an earlier one")] {
+        assert_eq!(release(&stage, holder, attempt, &payment(1)).await, 204);
+        assert_eq!(stage.state_of(&payment(1)).await.as_deref(), Some("verified"));
+    }
+    assert_eq!(release(&stage, "e1", "", &payment(1)).await, 204);
+    let (_, reply) = stage.post("/verify", "e2", &payment(1)).await;
+    assert_eq!(reply["isValid"], true);
+    stage.post("/settle", "e2", &payment(1)).await;
+    assert_eq!(release(&stage, "e2", "", &payment(1)).await, 204);
+    assert_eq!(stage.state_of(&payment(1)).await.as_deref(), Some("settled"));
+    assert_eq!(release(&stage, "e2", "", &json!({})).await, 400);
 }
 
 #[tokio::test]
@@ -181,9 +224,8 @@ async fn terms_nobody_published_are_refused_without_a_call() {
     assert_eq!(stage.relay.ledger.list(&Filter::default(), 10).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn a_settlement_is_finished_when_nobody_waits_and_buys_one_answer_later() {
-    let stage = Stage::open().await;
+async fn a_settlement_is_finished_when_nobody_waits_and_buys_one_answer_later(database: Database) {
+    let stage = Stage::on(database, Duration::from_secs(5)).await;
     stage.post("/verify", "e1", &payment(1)).await;
     stage.dev.fail(json!({ "settle": "slow:400", "count": 1 })).await;
     let call = payment(1);
@@ -201,9 +243,10 @@ async fn a_settlement_is_finished_when_nobody_waits_and_buys_one_answer_later() 
     assert_eq!((stage.dev.settled().await, stage.charged().await), (1, 1));
 }
 
-#[tokio::test]
-async fn a_facilitator_that_settles_and_does_not_say_so_is_asked_until_the_outcome_is_known() {
-    let stage = Stage::with_settle_deadline(Duration::from_millis(300)).await;
+async fn a_facilitator_that_settles_and_does_not_say_so_is_asked_until_the_outcome_is_known(
+    database: Database,
+) {
+    let stage = Stage::on(database, Duration::from_millis(300)).await;
     stage.post("/verify", "e1", &payment(1)).await;
     stage.dev.fail(json!({ "settle": "hang", "count": 1 })).await;
     let (status, reply) = stage.post("/settle", "e1", &payment(1)).await;
@@ -218,9 +261,8 @@ async fn a_facilitator_that_settles_and_does_not_say_so_is_asked_until_the_outco
     assert_eq!(stage.counted(TupleCounter::UnresolvedClosed).await, 1);
 }
 
-#[tokio::test]
-async fn what_a_companion_was_settling_when_it_died_is_resolved_by_its_next_life() {
-    let stage = Stage::open().await;
+async fn what_a_companion_was_settling_when_it_died_is_resolved_by_its_next_life(database: Database) {
+    let stage = Stage::on(database, Duration::from_secs(5)).await;
     stage.post("/verify", "e1", &payment(1)).await;
     // It wrote down that it settles, and died before it called.
     let order = {
@@ -239,8 +281,11 @@ async fn what_a_companion_was_settling_when_it_died_is_resolved_by_its_next_life
 
 #[tokio::test]
 async fn a_facilitator_that_cannot_be_reached_charges_nothing_and_keeps_nothing() {
-    let stage = Stage::open().await;
-    stage.relay.state.lock().facilitator.url = "http://127.0.0.1:1".into();
+    let Stage { dev, database, .. } = Stage::open().await;
+    let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
+    let nobody = Facilitators::default();
+    let (relay, over) = relay_of("http://127.0.0.1:1", nobody, &database.url, deadlines).await;
+    let stage = Stage { relay, dev, over, database };
     let (status, _) = stage.post("/verify", "e1", &payment(1)).await;
     assert_eq!(status, 504);
     assert_eq!(stage.state_of(&payment(1)).await, None);

@@ -1,20 +1,23 @@
 //! The one function that puts rules in force, whatever the reason: a changed file, or a facilitator whose kinds
 //! became known.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use farebox_core::rules::{LoadOptions, RuleSet, Severity, Snapshot, load_with};
+use farebox_core::rules::{LoadOptions, RuleSet, Severity, Snapshot, Tuple, load_with};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::readiness::{AllKnown, Known, Readiness};
+use super::in_use::InUse;
+use super::readiness::{AllKnown, Readiness};
 use super::watch::Candidate;
 use crate::aggregate::Keys;
 use crate::gateway::Deployments;
+use crate::ledger::{Ledger, LedgerError, PublishedRules};
 use crate::publish::{Publication, Published};
 use crate::settings::Settings;
-use crate::state::{Active, Attempt, FacilitatorState, ReloadResult, Shared, describe, unix_seconds};
+use crate::state::{Active, Attempt, ReloadResult, Shared, describe, unix_seconds};
 
 /// Where a candidate comes from: the `source` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,34 @@ pub struct Loader {
     last_published: Option<Published>,
     /// The candidate that was last rejected; it is logged once.
     last_rejected: Option<Candidate>,
+    /// Where companions agree on generations.
+    ledger: Option<Ledger>,
+    /// What could not be put in force because the ledger failed.
+    postponed: Option<Postponed>,
+}
+
+/// A load that is tried again when the ledger works again.
+#[derive(Debug)]
+enum Postponed {
+    /// Of a candidate.
+    Load(Candidate),
+    /// Of the active rules, about whose facilitator something new is known.
+    Push,
+}
+
+/// Why rules are not put in force.
+enum Refusal {
+    /// They cannot be.
+    Unusable(String),
+    /// Not now: the last good stay, and it is tried again.
+    Ledger(LedgerError),
+}
+
+/// The numbers of a push.
+struct Numbers {
+    generation: u64,
+    swept: u64,
+    births: BTreeMap<Tuple, u64>,
 }
 
 /// How long a load waits for the kinds of a facilitator it has not used before, so that paid routes do not
@@ -54,13 +85,30 @@ impl Loader {
         publications: watch::Sender<Option<Publication>>,
         last_published: Option<Published>,
     ) -> Self {
-        Self { settings, state, readiness, publications, last_published, last_rejected: None, gateway: None }
+        Self {
+            settings,
+            state,
+            readiness,
+            publications,
+            last_published,
+            last_rejected: None,
+            ledger: None,
+            postponed: None,
+            gateway: None,
+        }
     }
 
     /// Also puts rules in force at a gateway.
     #[must_use]
     pub fn with_gateway(self, gateway: Option<Arc<Deployments>>) -> Self {
         Self { gateway, ..self }
+    }
+
+    /// Agrees on generations with every companion of this ledger. They are expected to load the same file.
+    #[must_use]
+    pub fn sharing(mut self, ledger: Option<Ledger>) -> Self {
+        self.ledger = ledger;
+        self
     }
 
     /// See [`Readiness::changes`].
@@ -71,7 +119,9 @@ impl Loader {
     /// Loads a candidate. A rejected one changes nothing but the record of the attempt.
     pub async fn reload(&mut self, source: Source, candidate: Candidate) {
         let Source::File = source;
+        let started = Instant::now();
         let mut findings = Vec::new();
+        self.postponed = None;
         let outcome = match &candidate {
             Err(error) => Err(Some(error.clone())),
             Ok(text) => {
@@ -85,8 +135,14 @@ impl Loader {
                             findings.extend(gateway.findings(&snapshot).await);
                             findings.sort_by_key(|finding| finding.line);
                         }
-                        self.readiness.wait(&snapshot.facilitator_url, KINDS_LIMIT).await;
-                        self.apply(Arc::new(snapshot)).map_err(Some)
+                        self.readiness.wait(&self.in_use(&snapshot).urls(), KINDS_LIMIT).await;
+                        let applied = self.apply(Arc::new(snapshot)).await;
+                        applied.map_err(|refusal| {
+                            if let Refusal::Ledger(_) = refusal {
+                                self.postponed = Some(Postponed::Load(candidate.clone()));
+                            }
+                            Some(refusal.to_string())
+                        })
                     }
                 }
             }
@@ -95,14 +151,14 @@ impl Loader {
             Ok(result) => (result, None),
             Err(error) => (ReloadResult::Rejected, error),
         };
-        let attempt = Attempt { result, at: unix_seconds(), error, findings };
+        let attempt = Attempt { result, at: unix_seconds(), took: started.elapsed(), error, findings };
         self.log(&attempt, &candidate);
         self.state.lock().attempted(attempt);
         if result == ReloadResult::Rejected {
             self.last_rejected = Some(candidate);
-            // The facilitator of a rejected file is not asked any more.
+            // The facilitators of a rejected file are not asked any more.
             if let Some(active) = &self.state.lock().active {
-                self.readiness.want(&active.snapshot.facilitator_url);
+                self.readiness.want(&self.in_use(&active.snapshot).urls());
             }
         } else {
             self.last_rejected = None;
@@ -110,58 +166,111 @@ impl Loader {
     }
 
     /// Something new is known of the facilitator: the active rules are pushed again if that changes them.
-    pub fn facilitator_changed(&self) {
+    pub async fn facilitator_changed(&mut self) {
         let active = self.state.lock().active.as_ref().map(|active| active.snapshot.clone());
         if let Some(snapshot) = active
-            && let Err(error) = self.apply(snapshot)
+            && let Err(refusal) = self.apply(snapshot).await
         {
-            error!("the active rules cannot be pushed again: {error}");
+            error!("the active rules cannot be pushed again: {refusal}");
+            if let Refusal::Ledger(_) = refusal {
+                self.postponed.get_or_insert(Postponed::Push);
+            }
+        }
+    }
+
+    /// Looks at what the other companions of the ledger published: rules equal to the active ones under a later
+    /// number are taken over. Does first what a failing ledger has kept from being done. To be called often.
+    pub async fn follow(&mut self) {
+        let Some(ledger) = &self.ledger else { return };
+        // The relay says on /readyz why not.
+        let Ok(latest) = ledger.latest_rules().await else { return };
+        match self.postponed.take() {
+            Some(Postponed::Load(candidate)) => return self.reload(Source::File, candidate).await,
+            Some(Postponed::Push) => return self.facilitator_changed().await,
+            None => {}
+        }
+        let is_ahead = |latest: &PublishedRules| {
+            let state = self.state.lock();
+            let active = state.active.as_ref();
+            active.is_some_and(|active| active.hash == latest.hash && active.generation < latest.generation)
+        };
+        if latest.as_ref().is_some_and(is_ahead) {
+            self.facilitator_changed().await;
         }
     }
 
     /// Puts a snapshot in force: new generation, keep-set, zeros and removals under one lock, then the push.
-    fn apply(&self, snapshot: Arc<Snapshot>) -> Result<ReloadResult, String> {
-        let known = self.readiness.known(&snapshot.facilitator_url);
-        let ready = known.supported.is_some();
+    async fn apply(&mut self, snapshot: Arc<Snapshot>) -> Result<ReloadResult, Refusal> {
+        let (in_use, known) = (self.in_use(&snapshot), self.readiness.known());
+        let ready = in_use.is_ready(&known);
         let endpoint = self
             .settings
             .facilitator
             .endpoint(&snapshot.facilitator_url, ready)
-            .map_err(|error| format!("facilitatorURL {error}"))?;
-        let (filter, v1_networks) = (&self.settings.filter, known.v1_networks());
-        let hash = snapshot.hash(filter, &endpoint, &v1_networks);
+            .map_err(|error| Refusal::Unusable(format!("facilitatorURL {error}")))?;
+        let v1_networks = in_use.v1_networks(&known);
+        let hash = snapshot.hash(&self.settings.filter, &endpoint, &v1_networks);
+        let push = |generation, births: &_| {
+            snapshot.push(generation, &self.settings.filter, &endpoint, births, &v1_networks)
+        };
+
+        // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a
+        // reason, and before anybody else hears of it.
+        RuleSet::compile(push(1, &BTreeMap::new()))
+            .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))?;
 
         let keys = Keys::from(&*snapshot);
-        let (generation, swept, births) = {
+        let agreed = match &self.ledger {
+            Some(ledger) => Some(self.agree(ledger, &hash, &keys).await.map_err(Refusal::Ledger)?),
+            None => None,
+        };
+        let Numbers { generation, swept, births } = {
             let mut state = self.state.lock();
-            state.facilitator = FacilitatorState::from(&known);
-            if let Some(active) = state.active.as_mut().filter(|active| active.hash == hash) {
-                // Lines, upstreams and skipped parts may differ where the push does not.
+            state.facilitators_are(ready, in_use.states(&known), in_use.unlisted(&known));
+            let agreed_generation = agreed.as_ref().map(|numbers| numbers.generation);
+            if let Some(active) = state.active.as_mut().filter(|active| {
+                active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)
+            }) {
                 if let Some(gateway) = &self.gateway {
                     gateway.reroute(&snapshot);
                 }
-                active.snapshot = snapshot;
+                // Lines, upstreams and skipped parts may differ where the push does not.
+                active.snapshot = snapshot.clone();
                 return Ok(ReloadResult::Unchanged);
             }
-            let (generation, swept) = self.next_generation(state.active.as_ref());
-            (generation, swept, state.aggregate.births(generation, &keys))
+            agreed.unwrap_or_else(|| {
+                let (generation, swept) = self.next_generation(state.active.as_ref());
+                Numbers { generation, swept, births: state.aggregate.births(generation, &keys) }
+            })
         };
-
-        // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a reason.
-        let pushed = snapshot.push(generation, filter, &endpoint, &births, &v1_networks);
+        let pushed = push(generation, &births);
         let rules = RuleSet::compile(pushed.clone())
-            .map_err(|error| format!("the rules cannot be pushed: {error}"))?;
+            .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))?;
 
         let mut state = self.state.lock();
+        if self.ledger.is_some() {
+            // What was agreed upon holds here too, and what lives here and not there ends.
+            let mut lives = births.clone();
+            let here = state.active.as_ref().map(|active| active.snapshot.keep_set()).unwrap_or_default();
+            here.into_iter().for_each(|tuple| _ = lives.entry(tuple).or_insert(generation));
+            state.aggregate = std::mem::take(&mut state.aggregate).published(Some(lives));
+        }
         let removed = state.aggregate.apply(generation, keys);
-        let swept = if removed > 0 { generation } else { swept };
+        let swept = if removed > 0 && self.ledger.is_none() { generation } else { swept };
         if let Some(gateway) = &self.gateway {
             gateway.apply(Arc::new(rules), &snapshot);
         }
         state.active = Some(Active { generation, hash, snapshot, applied_at: unix_seconds(), swept });
         drop(state);
+        if self.ledger.is_some() {
+            self.last_published = Some(Published { generation, births, swept });
+        }
         self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), swept }));
         Ok(ReloadResult::Applied)
+    }
+
+    fn in_use(&self, snapshot: &Snapshot) -> InUse {
+        InUse::of(self.settings.relay.as_ref().map(|relay| &relay.facilitators), snapshot)
     }
 
     /// The generation of the next push, higher than any before it, and the last one that removed a series.
@@ -170,6 +279,56 @@ impl Loader {
             (Some(active), _) => (active.generation + 1, active.swept),
             (None, Some(last)) => ((last.generation + 1).max(unix_seconds() * 1000), last.swept),
             (None, None) => (unix_seconds() * 1000, 0),
+        }
+    }
+
+    /// The numbers of a push that all companions of a ledger use: those of the latest rules if they say the
+    /// same, else the next. Of companions that load the same file at once, one numbers it for all.
+    async fn agree(&self, ledger: &Ledger, hash: &str, keys: &Keys) -> Result<Numbers, LedgerError> {
+        loop {
+            let latest = ledger.latest_rules().await?;
+            // Before companions agreed, this one may have published under a higher number.
+            let own = self.last_published.as_ref().map_or(0, |last| last.generation);
+            let previous = latest.as_ref().map_or(0, |latest| latest.generation);
+            if let Some(latest) = &latest {
+                let active =
+                    self.state.lock().active.as_ref().map(|active| (active.hash == hash, active.generation));
+                if latest.hash == hash && latest.generation >= own {
+                    let PublishedRules { generation, swept, births, .. } = latest.clone();
+                    return Ok(Numbers { generation, swept, births });
+                }
+                // Another has loaded a newer file, or an older one; this one's did not change.
+                if let Some((true, generation)) = active {
+                    return Ok(Numbers { generation, swept: latest.swept, births: BTreeMap::new() });
+                }
+            }
+            let before = latest.map(|latest| (latest.births, latest.swept));
+            let before =
+                before.or_else(|| self.last_published.as_ref().map(|last| (last.births.clone(), last.swept)));
+            let (next, _) = self.next_generation(self.state.lock().active.as_ref());
+            let generation = next.max(previous + 1);
+            let numbers = match before {
+                Some((lives, swept)) => {
+                    let gone = lives.keys().any(|tuple| !keys.tuples.contains(tuple));
+                    let born = |tuple: &Tuple| lives.get(tuple).copied().unwrap_or(generation);
+                    let births = keys.tuples.iter().map(|tuple| (tuple.clone(), born(tuple))).collect();
+                    Numbers { generation, swept: if gone { generation } else { swept }, births }
+                }
+                None => {
+                    let births = self.state.lock().aggregate.births(generation, keys);
+                    Numbers { generation, swept: 0, births }
+                }
+            };
+            let Numbers { generation, swept, births } = &numbers;
+            let rules = PublishedRules {
+                generation: *generation,
+                hash: hash.to_owned(),
+                births: births.clone(),
+                swept: *swept,
+            };
+            if ledger.publish_rules(&rules, previous).await? {
+                return Ok(numbers);
+            }
         }
     }
 
@@ -201,19 +360,13 @@ impl Loader {
     }
 }
 
-impl From<&Known> for FacilitatorState {
-    fn from(known: &Known) -> Self {
-        let kinds = known.supported.as_ref().map(|supported| {
-            let kind = |kind: &crate::facilitator::SupportedKind| {
-                format!("v{} {} {}", kind.x402_version, kind.scheme, kind.network)
-            };
-            supported.kinds.iter().map(kind).collect()
-        });
-        Self {
-            url: known.url.clone(),
-            kinds,
-            loaded_at: known.loaded_at,
-            last_error: known.last_error.clone(),
+// === impl Refusal ===
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unusable(cause) => f.write_str(cause),
+            Self::Ledger(error) => write!(f, "their generation is not agreed upon: {error}"),
         }
     }
 }

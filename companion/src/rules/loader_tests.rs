@@ -3,18 +3,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use farebox_core::metrics::{HostSeries, TupleCounter};
-use farebox_core::rules::{Gate, Settings as Filter};
+use farebox_core::rules::{Gate, Settings as Filter, Tuple};
 use tokio::sync::watch;
+use tower::ServiceExt;
 
 use super::*;
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, Report};
+use crate::collect::Collector;
+use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Deployments;
-use crate::http;
 use crate::publish::{Publication, Published};
-use crate::settings::{FacilitatorSettings, Settings, Settlement};
+use crate::serve;
+use crate::settings::{FacilitatorSettings, Facilitators, RelaySettings, Settings, Settlement};
 use crate::state::{ReloadResult, Shared, State};
-use crate::testing::{eventually, fake_facilitator, pricing, tuple};
+use crate::testing::{fake_facilitator, pricing, tuple};
 
 struct Stage {
     loader: Loader,
@@ -24,6 +29,10 @@ struct Stage {
 }
 
 async fn stage_after(last: Option<Published>) -> Stage {
+    stage_with(last, None).await
+}
+
+async fn stage_with(last: Option<Published>, relay: Option<RelaySettings>) -> Stage {
     let settings = Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         pricing: "pricing.yaml".into(),
@@ -35,14 +44,15 @@ async fn stage_after(last: Option<Published>) -> Stage {
             settle_timeout: Duration::from_secs(60),
             settlement: Settlement::Direct,
         },
-        relay: None,
+        relay,
         gateway: None,
         filter: Filter::default(),
         envoy: None,
     };
     let births = last.as_ref().map(|last| last.births.clone());
-    let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::with_births(births)));
-    let readiness = Readiness::start(http::client_builder().build().unwrap());
+    let state =
+        Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default().published(births)));
+    let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
     let (publications, published) = watch::channel(None);
     let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);
     Stage { loader, state, published, facilitator: fake_facilitator().await }
@@ -75,6 +85,15 @@ impl Stage {
         let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
         let report = crate::testing::report(1, vec![(series, value)]);
         self.state.lock().aggregate.ingest(&format!("envoy-of-{offer}-{born}"), report);
+    }
+
+    /// A proxy that enforces what was pushed last shows this for every offer.
+    fn read_everything(&self, value: u64) {
+        let count = |tuple: &Tuple| (HostSeries::Tuple(tuple.clone(), TupleCounter::PaymentPresented), value);
+        let values = self.pushed().rules.tuples.iter().map(count).collect();
+        let read_at = crate::state::unix_seconds();
+        let report = Report { read_at, ..crate::testing::report(1, values) };
+        self.state.lock().aggregate.ingest("envoy", report);
     }
 
     fn totals(&self) -> Vec<(String, u128)> {
@@ -243,19 +262,37 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
     stage.load_text(&pricing(&format!("http://{address}"), &["a"])).await;
     let first = stage.pushed().rules;
     assert!(!first.facilitator.as_ref().unwrap().ready);
-    assert!(stage.state.lock().facilitator.last_error.is_some());
+    assert!(stage.state.lock().facilitators[0].last_error.is_some());
 
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let kinds = r#"{"kinds":[{"x402Version":2,"scheme":"exact","network":"eip155:84532"}],"extensions":[],"signers":{}}"#;
     let router = axum::Router::new().route("/supported", axum::routing::get(async move || kinds));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    eventually("ready", || {
-        stage.loader.facilitator_changed();
-        stage.pushed().rules.facilitator.as_ref().unwrap().ready
-    })
-    .await;
+    let mut changes = stage.loader.facilitator_changes();
+    while !stage.pushed().rules.facilitator.as_ref().unwrap().ready {
+        let changed = tokio::time::timeout(Duration::from_secs(5), changes.changed()).await;
+        changed.expect("the facilitator is asked again").unwrap();
+        stage.loader.facilitator_changed().await;
+    }
     assert_eq!(stage.generation(), first.generation + 1);
     assert_eq!(stage.state.lock().reloads, [1, 0, 0], "no load was attempted");
+}
+
+#[tokio::test]
+async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away() {
+    let fallbacks = vec![fake_facilitator().await];
+    let relay = RelaySettings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ledger: String::new(),
+        companion: "c1".into(),
+        facilitators: Facilitators { fallbacks: fallbacks.clone(), ..Facilitators::default() },
+    };
+    let mut stage = stage_with(None, Some(relay)).await;
+    stage.load_text(&pricing("http://127.0.0.1:1", &["a"])).await;
+    assert!(stage.pushed().rules.facilitator.as_ref().unwrap().ready);
+    let state = stage.state.lock();
+    let ready: Vec<_> = state.facilitators.iter().map(|of| (of.url.as_str(), of.kinds.is_some())).collect();
+    assert_eq!(ready, [("http://127.0.0.1:1", false), (fallbacks[0].as_str(), true)]);
 }
 
 #[tokio::test]
@@ -307,4 +344,63 @@ async fn a_reader_sees_one_load_or_the_next_and_never_a_mix() {
     stop.store(true, Ordering::Relaxed);
     let seen = reader.join().unwrap();
     assert!(seen > 5, "{seen} loads were seen");
+}
+
+/// This takes eleven seconds of a processor without optimisation; work that grows with the square of the offers
+/// takes minutes. The clock on the wall would measure the other tests.
+const SCALE_LIMIT: Duration = Duration::from_secs(40);
+
+/// Processor time of this process, user and system: fields 14 and 15, in hundredths of a second.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let ticks = rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_offers_go_and_come_back_and_leave_nothing_behind() {
+    let name =
+        |number: usize| format!("{}-{number:05}", if number.is_multiple_of(2) { "kept" } else { "goes" });
+    let names: Vec<String> = (0..10_000).map(name).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let kept: Vec<&str> = all.iter().copied().filter(|name| name.starts_with("kept")).collect();
+    let mut stage = stage().await;
+    let collector = Collector::new(Vec::new(), stage.state.clone()).unwrap();
+    let server = serve::router(stage.state.clone(), Arc::new(collector));
+    let page = async || {
+        let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
+        let response = server.clone().oneshot(request).await.unwrap();
+        let page = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        String::from_utf8(page.to_vec()).unwrap()
+    };
+    let offers_on = |page: &str| page.matches("\nobol_x402_verifier_requests_total{").count();
+
+    let started = processor_time();
+    stage.load(&all).await;
+    let mut left = Vec::new();
+    for cycle in 1..=2 {
+        stage.read_everything(cycle);
+        assert_eq!(stage.load(&kept).await, ReloadResult::Applied);
+        let half = page().await;
+        assert_eq!((half.contains("goes-"), offers_on(&half)), (false, kept.len()));
+        // By now Envoy has forgotten them too.
+        stage.read_everything(cycle);
+        stage.load(&all).await;
+        let full = page().await;
+        assert_eq!(offers_on(&full), all.len());
+        let mine = |offer: &str| {
+            let line = full.lines().find(|line| line.contains("_requests_total{") && line.contains(offer));
+            line.unwrap().rsplit_once(' ').unwrap().1.to_owned()
+        };
+        assert_eq!((mine("kept-00000"), mine("goes-00001")), (cycle.to_string(), "0".to_owned()));
+        let generation = stage.generation();
+        let mut state = stage.state.lock();
+        state.aggregate.forget_removals(Some(generation));
+        let rows = state.aggregate.to_state();
+        left.push((rows.counters.len(), rows.retired.len(), rows.removals.len(), rows.malformed.len()));
+    }
+    assert_eq!(left, [(kept.len(), 0, 0, 0); 2]);
+    let took = processor_time() - started;
+    assert!(took < SCALE_LIMIT, "{took:?}");
 }

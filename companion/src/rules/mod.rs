@@ -1,5 +1,6 @@
 //! The pricing rules: where they come from, and the one function that puts them in force.
 
+mod in_use;
 mod loader;
 mod readiness;
 mod watch;
@@ -10,5 +11,7 @@ pub use watch::{Candidate, Watch, watch};
 
 #[cfg(test)]
 mod loader_tests;
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod watch_tests;

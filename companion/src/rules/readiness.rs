@@ -1,4 +1,4 @@
-//! Whether the facilitator's kinds are known. Paid routes answer 503 until they are; once loaded they stay,
+//! Whether the facilitators' kinds are known. Paid routes answer 503 until they are; once loaded they stay,
 //! as a facilitator that is away for a while is no reason to refuse what it supported a minute ago.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
-use crate::facilitator::{Supported, fetch};
+use crate::facilitator::{FacilitatorClient, Supported, fetch};
 use crate::state::unix_seconds;
 
 /// What is known of one facilitator.
@@ -24,10 +25,10 @@ pub struct Known {
     pub last_error: Option<String>,
 }
 
-/// Asks the facilitator of the active rules what it supports.
+/// Asks the facilitators of the active rules what they support.
 #[derive(Debug)]
 pub struct Readiness {
-    wanted: watch::Sender<String>,
+    wanted: watch::Sender<BTreeSet<String>>,
     known: watch::Receiver<AllKnown>,
 }
 
@@ -43,39 +44,41 @@ const REFRESH: Duration = Duration::from_secs(300);
 // === impl Readiness ===
 
 impl Readiness {
-    /// Starts asking as soon as [`Self::want`] names an address; ends when dropped.
-    pub fn start(client: reqwest::Client) -> Self {
-        let (wanted, wishes) = watch::channel(String::new());
+    /// Starts asking as soon as [`Self::want`] names addresses; ends when dropped.
+    pub fn start(client: FacilitatorClient) -> Self {
+        let (wanted, wishes) = watch::channel(BTreeSet::new());
         let (publish, known) = watch::channel(AllKnown::default());
-        tokio::spawn(keep_asking(client, wishes, publish));
+        tokio::spawn(keep_asking_all(client, wishes, publish));
         Self { wanted, known }
     }
 
-    /// Names the facilitator to ask. Whether it is another one than before.
-    pub fn want(&self, url: &str) -> bool {
+    /// Names the facilitators to ask. Whether they are others than before.
+    pub fn want(&self, urls: &BTreeSet<String>) -> bool {
         self.wanted.send_if_modified(|wanted| {
-            let changed = wanted != url;
+            let changed = wanted != urls;
             if changed {
-                url.clone_into(wanted);
+                wanted.clone_from(urls);
             }
             changed
         })
     }
 
-    /// What is known of the facilitator at `url`.
-    pub fn known(&self, url: &str) -> Known {
-        self.known.borrow().get(url).cloned().unwrap_or_else(|| Known::nothing(url))
+    /// What is known of every facilitator that was ever asked.
+    pub fn known(&self) -> AllKnown {
+        self.known.borrow().clone()
     }
 
-    /// Asks for `url`. If it was not asked before, waits for its kinds, but not longer than `limit`. One that
-    /// hangs is waited for once and not at every reload.
-    pub async fn wait(&self, url: &str, limit: Duration) {
+    /// Asks for `urls`. For the kinds of those that were not asked before it waits, but not longer than `limit`.
+    /// One that hangs is waited for once and not at every reload.
+    pub async fn wait(&self, urls: &BTreeSet<String>, limit: Duration) {
         let mut known = self.known.clone();
-        let has_answered = known.borrow().contains_key(url);
-        if !self.want(url) || has_answered {
+        let fresh: Vec<_> = urls.iter().filter(|url| !known.borrow().contains_key(*url)).collect();
+        if !self.want(urls) || fresh.is_empty() {
             return;
         }
-        let loaded = known.wait_for(|all| all.get(url).is_some_and(|known| known.supported.is_some()));
+        let has_loaded =
+            |all: &AllKnown, url: &str| all.get(url).is_some_and(|known| known.supported.is_some());
+        let loaded = known.wait_for(|all| fresh.iter().all(|url| has_loaded(all, url)));
         let _ = tokio::time::timeout(limit, loaded).await;
     }
 
@@ -91,43 +94,48 @@ impl Known {
     fn nothing(url: &str) -> Self {
         Self { url: url.to_owned(), ..Self::default() }
     }
+}
 
-    /// Networks for which the facilitator takes version 1 payments.
-    pub fn v1_networks(&self) -> BTreeSet<String> {
-        self.supported.as_ref().map(|supported| supported.v1_networks()).unwrap_or_default()
+/// Asks each facilitator that is wanted, at its own pace.
+async fn keep_asking_all(
+    client: FacilitatorClient,
+    mut wishes: watch::Receiver<BTreeSet<String>>,
+    publish: watch::Sender<AllKnown>,
+) {
+    let mut tasks = JoinSet::new();
+    let mut asked: BTreeMap<String, AbortHandle> = BTreeMap::new();
+    loop {
+        let wanted = wishes.borrow_and_update().clone();
+        asked.retain(|url, task| {
+            let stays = wanted.contains(url);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for url in wanted {
+            let (client, publish) = (client.clone(), publish.clone());
+            asked
+                .entry(url.clone())
+                .or_insert_with(|| tasks.spawn(async move { keep_asking(&client, &url, &publish).await }));
+        }
+        if wishes.changed().await.is_err() {
+            return;
+        }
     }
 }
 
-async fn keep_asking(
-    client: reqwest::Client,
-    mut wishes: watch::Receiver<String>,
-    publish: watch::Sender<AllKnown>,
-) {
+async fn keep_asking(client: &FacilitatorClient, url: &str, publish: &watch::Sender<AllKnown>) {
     let mut retry = FIRST_RETRY;
     loop {
-        let url = wishes.borrow_and_update().clone();
-        let asking = async {
-            if url.is_empty() {
-                return std::future::pending().await;
-            }
-            // Bounded in time by the client of the facilitator.
-            let outcome = fetch(&client, &url).await.map_err(|error| error.to_string());
-            let pause = if outcome.is_ok() { REFRESH } else { retry };
-            publish.send_if_modified(|all| {
-                note(all.entry(url.clone()).or_insert_with(|| Known::nothing(&url)), outcome)
-            });
-            tokio::time::sleep(pause).await;
-            pause
-        };
-        tokio::select! {
-            pause = asking => retry = if pause == REFRESH { FIRST_RETRY } else { (retry * 2).min(MAX_RETRY) },
-            wish = wishes.changed() => {
-                if wish.is_err() {
-                    return;
-                }
-                retry = FIRST_RETRY;
-            }
-        }
+        // Bounded in time by the client of the facilitator.
+        let outcome = fetch(client, url).await.map_err(|error| error.to_string());
+        let pause = if outcome.is_ok() { REFRESH } else { retry };
+        retry = if outcome.is_ok() { FIRST_RETRY } else { (retry * 2).min(MAX_RETRY) };
+        publish.send_if_modified(|all| {
+            note(all.entry(url.to_owned()).or_insert_with(|| Known::nothing(url)), outcome)
+        });
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -152,3 +160,7 @@ fn note(known: &mut Known, outcome: Result<Supported, String>) -> bool {
     }
     *known != before
 }
+
+#[cfg(test)]
+#[path = "readiness_tests.rs"]
+mod tests;

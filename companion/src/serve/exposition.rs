@@ -1,10 +1,9 @@
-//! Writing families as text: Prometheus 0.0.4 and OpenMetrics 1.0.
+//! Writing series as text: Prometheus 0.0.4 and OpenMetrics 1.0.
 
-use std::fmt::Write;
+use std::borrow::Cow;
+use std::fmt::{Display, Write};
 
 use farebox_core::metrics::{Family, Kind};
-
-use super::families::{FamilySamples, Sample};
 
 /// The two text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,66 +62,116 @@ fn permille(text: &str) -> u32 {
     (whole.min(1) * 1000 + digits.parse().unwrap_or(0)).min(1000)
 }
 
-/// Writes families in their order. Families without samples are left out.
-pub(super) fn encode(families: &[FamilySamples], format: Format) -> String {
-    let mut out = String::new();
-    for family in families.iter().filter(|family| !family.samples.is_empty()) {
-        write_family(&mut out, family, format);
-    }
-    if format == Format::OpenMetrics {
-        out.push_str("# EOF\n");
-    }
-    out
+/// Labels as they stand between the braces, the same in both formats: those of an offer are written once and
+/// copied into each of its thirty series.
+#[derive(Debug, Default)]
+pub(super) struct Labels(String);
+
+/// A page, written from its first line to its last.
+#[derive(Debug)]
+pub(super) struct Page {
+    out: String,
+    format: Format,
+    family: Option<Family>,
 }
 
-fn write_family(out: &mut String, FamilySamples { family, samples }: &FamilySamples, format: Format) {
-    // OpenMetrics names a counter family without the suffix its samples carry.
-    let name = match (format, family.kind()) {
-        (Format::OpenMetrics, Kind::Counter) => family.name().trim_end_matches("_total"),
-        _ => family.name(),
-    };
-    out.push_str("# HELP ");
-    out.push_str(name);
-    out.push(' ');
-    escape(out, family.help(), format == Format::OpenMetrics);
-    out.push_str("\n# TYPE ");
-    out.push_str(name);
-    out.push_str(match family.kind() {
-        Kind::Counter => " counter\n",
-        Kind::Gauge => " gauge\n",
-        Kind::Histogram => " histogram\n",
-    });
-    for sample in samples {
-        write_sample(out, *family, sample, format);
-    }
-}
+// === impl Labels ===
 
-fn write_sample(out: &mut String, family: Family, sample: &Sample, format: Format) {
-    out.push_str(family.name());
-    out.push_str(sample.suffix);
-    if !sample.labels.is_empty() {
-        let mut separator = '{';
-        for (name, value) in &sample.labels {
-            out.push(separator);
-            separator = ',';
-            out.push_str(name);
-            out.push_str("=\"");
-            if format == Format::OpenMetrics && *name == "le" {
-                out.push_str(&canonical_bound(value));
-            } else {
-                escape(out, value, true);
-            }
-            out.push('"');
+impl Labels {
+    pub(super) fn of(labels: &[(&'static str, &str)]) -> Self {
+        labels.iter().fold(Self::default(), |all, (name, value)| all.and(name, value))
+    }
+
+    #[must_use]
+    pub(super) fn and(mut self, name: &'static str, value: &str) -> Self {
+        if !self.0.is_empty() {
+            self.0.push(',');
         }
-        out.push('}');
+        push_label(&mut self.0, name, value);
+        self
     }
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, " {}", sample.value);
+}
+
+// === impl Page ===
+
+impl Page {
+    pub(super) const fn new(format: Format) -> Self {
+        Self { out: String::new(), format, family: None }
+    }
+
+    /// One line. The lines of a family follow each other, and the first brings the head of the family along:
+    /// a family without samples is left out. `suffix` is `_bucket`, `_sum` or `_count` of a histogram, else
+    /// empty; `last` is one more label.
+    pub(super) fn sample(
+        &mut self,
+        (family, suffix): (Family, &'static str),
+        labels: &Labels,
+        last: Option<(&'static str, &str)>,
+        value: impl Display,
+    ) {
+        if self.family != Some(family) {
+            self.family = Some(family);
+            self.head(family);
+        }
+        let out = &mut self.out;
+        out.push_str(family.name());
+        out.push_str(suffix);
+        if !labels.0.is_empty() || last.is_some() {
+            out.push('{');
+            out.push_str(&labels.0);
+            if let Some((name, value)) = last {
+                if !labels.0.is_empty() {
+                    out.push(',');
+                }
+                let is_bound = self.format == Format::OpenMetrics && name == "le";
+                let value = if is_bound { canonical_bound(value) } else { Cow::Borrowed(value) };
+                push_label(out, name, &value);
+            }
+            out.push('}');
+        }
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, " {value}");
+    }
+
+    pub(super) fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out
+    }
+
+    fn head(&mut self, family: Family) {
+        // OpenMetrics names a counter family without the suffix its samples carry.
+        let name = match (self.format, family.kind()) {
+            (Format::OpenMetrics, Kind::Counter) => family.name().trim_end_matches("_total"),
+            _ => family.name(),
+        };
+        let out = &mut self.out;
+        out.push_str("# HELP ");
+        out.push_str(name);
+        out.push(' ');
+        escape(out, family.help(), self.format == Format::OpenMetrics);
+        out.push_str("\n# TYPE ");
+        out.push_str(name);
+        out.push_str(match family.kind() {
+            Kind::Counter => " counter\n",
+            Kind::Gauge => " gauge\n",
+            Kind::Histogram => " histogram\n",
+        });
+    }
+}
+
+fn push_label(out: &mut String, name: &str, value: &str) {
+    out.push_str(name);
+    out.push_str("=\"");
+    escape(out, value, true);
+    out.push('"');
 }
 
 /// OpenMetrics writes bucket bounds as floats: `1.0`, not `1`.
-fn canonical_bound(bound: &str) -> String {
-    if bound.bytes().all(|byte| byte.is_ascii_digit()) { format!("{bound}.0") } else { bound.to_owned() }
+fn canonical_bound(bound: &str) -> Cow<'_, str> {
+    let is_whole = bound.bytes().all(|byte| byte.is_ascii_digit());
+    if is_whole { Cow::Owned(format!("{bound}.0")) } else { Cow::Borrowed(bound) }
 }
 
 fn escape(out: &mut String, text: &str, quotes: bool) {

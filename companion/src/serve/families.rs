@@ -2,98 +2,72 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use farebox_core::metrics::{
-    BlockedReason, DURATION_BUCKETS, FailureReason, Family, LateResult, ReplayState, TupleCounter,
-    UnchargedReason,
+    DURATION_BUCKETS, FailureReason, Family, LateResult, ReplayState, TupleCounter, UnchargedReason,
 };
 use farebox_core::protocol::Operation;
 use farebox_core::rules::{Gate, Tuple};
 
-use crate::aggregate::{CallTotals, DropReason, Totals, TupleTotals};
+use super::exposition::{Format, Labels, Page};
+use crate::aggregate::{DropReason, Totals, TupleTotals};
 use crate::publish::ProxyState;
 use crate::publish::discovery::Node;
 use crate::state::{ReloadResult, State};
 
-/// A family as it is exposed.
+/// What a state exposes. It is taken under the state's lock and written without it: a page about ten thousand
+/// offers has 50 MB.
 #[derive(Debug)]
-pub(super) struct FamilySamples {
-    pub(super) family: Family,
-    pub(super) samples: Vec<Sample>,
+pub(super) struct Families {
+    totals: Totals,
+    /// Of the companion and its proxies.
+    own: Vec<(Family, Vec<Sample>)>,
 }
 
-/// One line.
+/// One line about the companion or a proxy.
 #[derive(Debug)]
-pub(super) struct Sample {
-    /// `_bucket`, `_sum` or `_count` of a histogram, else empty.
-    pub(super) suffix: &'static str,
-    pub(super) labels: Vec<(&'static str, Cow<'static, str>)>,
-    pub(super) value: String,
+struct Sample {
+    labels: Vec<(&'static str, Cow<'static, str>)>,
+    value: String,
 }
+
+/// The labels of each tuple, and what it counted.
+type Tuples<'a> = Vec<(Labels, &'a TupleTotals)>;
 
 /// Proxies beyond this many share the instance `other`.
 const MAX_INSTANCES: usize = 500;
 const PROXY: (&str, Cow<'static, str>) = ("proxy", Cow::Borrowed("envoy"));
 const SOURCE: (&str, Cow<'static, str>) = ("source", Cow::Borrowed("file"));
 
-/// The families of a state, in exposition order.
-pub(super) fn of(state: &State, now: u64) -> Vec<FamilySamples> {
-    let totals = state.aggregate.totals();
-    let samples = |family| FamilySamples { family, samples: samples(family, state, &totals, now) };
-    Family::ALL.into_iter().map(samples).collect()
-}
+// === impl Families ===
 
-fn samples(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> {
-    let per_tuple = |value: fn(&TupleTotals) -> String| -> Vec<Sample> {
-        totals.tuples.iter().map(|(tuple, of)| Sample::new(tuple_labels(tuple), value(of))).collect()
-    };
-    match family {
-        Family::RequestsTotal => per_tuple(|of| of.requests().to_string()),
-        Family::PaymentRequiredTotal => per_tuple(|of| of.get(TupleCounter::PaymentRequired).to_string()),
-        Family::PaymentVerifiedTotal => per_tuple(|of| of.get(TupleCounter::PaymentVerified).to_string()),
-        Family::PaymentFailedTotal => per_tuple(|of| of.failed().to_string()),
-        Family::ChargedRequestsTotal => per_tuple(|of| of.charged.to_string()),
-        Family::LastPaymentSuccessSeconds => last_success(totals),
-        Family::PaymentFailureReasonsTotal => per_value(totals, "reason", FailureReason::ALL, |reason| {
-            (reason.as_str(), TupleCounter::PaymentFailed(reason))
-        }),
-        Family::UpstreamFailedAfterVerifyTotal => {
-            per_tuple(|of| of.get(TupleCounter::UpstreamFailedAfterVerify).to_string())
+impl Families {
+    pub(super) fn of(state: &State, now: u64) -> Self {
+        let totals = state.aggregate.shown().into_owned();
+        let own = Family::ALL.into_iter().map(|family| (family, own(family, state, &totals, now))).collect();
+        Self { totals, own }
+    }
+
+    /// The page, families in exposition order.
+    pub(super) fn page(&self, format: Format) -> String {
+        let mut page = Page::new(format);
+        let tuples: Tuples<'_> =
+            self.totals.tuples.iter().map(|(tuple, of)| (tuple_labels(tuple), of)).collect();
+        for (family, own) in &self.own {
+            match family {
+                Family::FacilitatorRequestDurationSeconds => calls(&mut page, &self.totals),
+                Family::BlockedRequestsTotal => blocked(&mut page, &self.totals),
+                family if family.is_tuple() => of_tuples(&mut page, *family, &tuples),
+                family => {
+                    for Sample { labels, value } in own {
+                        let labels: Vec<_> = labels.iter().map(|(name, value)| (*name, &**value)).collect();
+                        page.sample((*family, ""), &Labels::of(&labels), None, value);
+                    }
+                }
+            }
         }
-        Family::SettledAmountAtomicTotal => per_tuple(|of| of.amount.to_string()),
-        Family::VerifiedUnchargedTotal => per_value(totals, "reason", UnchargedReason::ALL, |reason| {
-            (reason.as_str(), TupleCounter::VerifiedUncharged(reason))
-        }),
-        Family::UpstreamFailedAfterChargeTotal => {
-            per_tuple(|of| of.get(TupleCounter::UpstreamFailedAfterCharge).to_string())
-        }
-        Family::SettlementsUnresolved => per_tuple(|of| of.unresolved().to_string()),
-        Family::SettlementsResolvedLateTotal => per_value(totals, "result", LateResult::ALL, |result| {
-            (result.as_str(), TupleCounter::ResolvedLate(result))
-        }),
-        Family::ReplayRejectionsTotal => per_value(totals, "state", ReplayState::ALL, |state| {
-            (state.as_str(), TupleCounter::ReplayRejected(state))
-        }),
-        Family::FacilitatorRequestDurationSeconds => calls(totals),
-        Family::BlockedRequestsTotal => blocked(totals),
-        Family::ProxyLastReportTimestampSeconds
-        | Family::ProxyUp
-        | Family::ProxyConfigGeneration
-        | Family::ProxiesConnected => proxies(family, &state.proxies, now),
-        Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
-        Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
-        Family::ReportsDroppedTotal => DropReason::ALL
-            .map(|reason| {
-                Sample::new(vec![label("reason", reason.as_str())], state.aggregate.dropped(reason))
-            })
-            .into(),
-        Family::OffersLoaded
-        | Family::RoutesLoaded
-        | Family::SkippedOffers
-        | Family::ConfigGeneration
-        | Family::ConfigLastReloadSuccessful
-        | Family::ConfigLastReloadSuccessTimestampSeconds
-        | Family::ConfigReloadsTotal => config(family, state),
+        page.finish()
     }
 }
 
@@ -101,7 +75,7 @@ fn samples(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Samp
 
 impl Sample {
     fn new(labels: Vec<(&'static str, Cow<'static, str>)>, value: impl ToString) -> Self {
-        Self { suffix: "", labels, value: value.to_string() }
+        Self { labels, value: value.to_string() }
     }
 }
 
@@ -113,75 +87,124 @@ fn owned(name: &'static str, value: &str) -> (&'static str, Cow<'static, str>) {
     (name, Cow::Owned(value.to_owned()))
 }
 
-fn tuple_labels(tuple: &Tuple) -> Vec<(&'static str, Cow<'static, str>)> {
-    vec![
-        owned("offer_namespace", &tuple.offer_namespace),
-        owned("offer_name", &tuple.offer_name),
-        owned("chain", &tuple.chain),
-        owned("asset_symbol", &tuple.asset_symbol),
-    ]
+fn tuple_labels(tuple: &Tuple) -> Labels {
+    Labels::of(&[
+        ("offer_namespace", &tuple.offer_namespace),
+        ("offer_name", &tuple.offer_name),
+        ("chain", &tuple.chain),
+        ("asset_symbol", &tuple.asset_symbol),
+    ])
 }
 
-/// One counter per tuple and value of a closed set, zeros included.
-fn per_value<V: Copy>(
-    totals: &Totals,
+// --- what requests count ---
+
+fn of_tuples(page: &mut Page, family: Family, tuples: &Tuples<'_>) {
+    use TupleCounter as Counter;
+    match family {
+        Family::RequestsTotal => each(page, family, tuples, TupleTotals::requests),
+        Family::PaymentFailedTotal => each(page, family, tuples, TupleTotals::failed),
+        Family::ChargedRequestsTotal => each(page, family, tuples, |of| of.charged),
+        Family::SettledAmountAtomicTotal => each(page, family, tuples, |of| of.amount),
+        Family::SettlementsUnresolved => each(page, family, tuples, TupleTotals::unresolved),
+        Family::PaymentRequiredTotal => each(page, family, tuples, |of| of.get(Counter::PaymentRequired)),
+        Family::PaymentVerifiedTotal => each(page, family, tuples, |of| of.get(Counter::PaymentVerified)),
+        Family::UpstreamFailedAfterVerifyTotal => {
+            each(page, family, tuples, |of| of.get(Counter::UpstreamFailedAfterVerify));
+        }
+        Family::UpstreamFailedAfterChargeTotal => {
+            each(page, family, tuples, |of| of.get(Counter::UpstreamFailedAfterCharge));
+        }
+        Family::PaymentFailureReasonsTotal => {
+            let of = |reason: FailureReason| (reason.as_str(), Counter::PaymentFailed(reason));
+            each_of(page, family, tuples, "reason", FailureReason::ALL, of);
+        }
+        Family::VerifiedUnchargedTotal => {
+            let of = |reason: UnchargedReason| (reason.as_str(), Counter::VerifiedUncharged(reason));
+            each_of(page, family, tuples, "reason", UnchargedReason::ALL, of);
+        }
+        Family::SettlementsResolvedLateTotal => {
+            let of = |result: LateResult| (result.as_str(), Counter::ResolvedLate(result));
+            each_of(page, family, tuples, "result", LateResult::ALL, of);
+        }
+        Family::ReplayRejectionsTotal => {
+            let of = |state: ReplayState| (state.as_str(), Counter::ReplayRejected(state));
+            each_of(page, family, tuples, "state", ReplayState::ALL, of);
+        }
+        Family::LastPaymentSuccessSeconds => {
+            for (labels, of) in tuples {
+                if let Some(at) = of.last_success {
+                    page.sample((family, ""), labels, None, at);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// One series per tuple.
+fn each<V: Display>(page: &mut Page, family: Family, tuples: &Tuples<'_>, value: fn(&TupleTotals) -> V) {
+    for (labels, of) in tuples {
+        page.sample((family, ""), labels, None, value(of));
+    }
+}
+
+/// One series per tuple and value of a closed set, zeros included.
+fn each_of<V: Copy>(
+    page: &mut Page,
+    family: Family,
+    tuples: &Tuples<'_>,
     name: &'static str,
     values: &[V],
     counter: fn(V) -> (&'static str, TupleCounter),
-) -> Vec<Sample> {
-    let mut samples = Vec::with_capacity(totals.tuples.len() * values.len());
-    for (tuple, of) in &totals.tuples {
+) {
+    for (labels, of) in tuples {
         for (text, counter) in values.iter().copied().map(counter) {
-            let mut labels = tuple_labels(tuple);
-            labels.push(label(name, text));
-            samples.push(Sample::new(labels, of.get(counter)));
+            page.sample((family, ""), labels, Some((name, text)), of.get(counter));
         }
     }
-    samples
 }
 
-fn last_success(totals: &Totals) -> Vec<Sample> {
-    let charged = totals.tuples.iter().filter_map(|(tuple, of)| Some((tuple, of.last_success?)));
-    charged.map(|(tuple, at)| Sample::new(tuple_labels(tuple), at)).collect()
+fn blocked(page: &mut Page, totals: &Totals) {
+    for ((namespace, name, reason), count) in &totals.blocked {
+        let labels = Labels::of(&[("offer_namespace", namespace), ("offer_name", name)]);
+        page.sample((Family::BlockedRequestsTotal, ""), &labels, Some(("reason", reason.as_str())), count);
+    }
 }
 
-fn blocked(totals: &Totals) -> Vec<Sample> {
-    let sample = |((namespace, name, reason), count): (&(String, String, BlockedReason), &u128)| {
-        let labels = vec![
-            owned("offer_namespace", namespace),
-            owned("offer_name", name),
-            label("reason", reason.as_str()),
-        ];
-        Sample::new(labels, count)
-    };
-    totals.blocked.iter().map(sample).collect()
-}
-
-fn calls(totals: &Totals) -> Vec<Sample> {
-    let mut samples = Vec::new();
+fn calls(page: &mut Page, totals: &Totals) {
+    let family = Family::FacilitatorRequestDurationSeconds;
     for ((operation, outcome), calls) in &totals.calls {
         let operation = match operation {
             Operation::Verify => "verify",
             Operation::Settle => "settle",
         };
-        let labels = vec![label("operation", operation), label("outcome", outcome.as_str())];
-        histogram(&mut samples, &labels, calls);
+        let labels = Labels::of(&[("operation", operation), ("outcome", outcome.as_str())]);
+        let mut count = 0;
+        for (bound, bucket) in DURATION_BUCKETS.into_iter().chain(["+Inf"]).zip(calls.buckets) {
+            count += bucket;
+            page.sample((family, "_bucket"), &labels, Some(("le", bound)), count);
+        }
+        let seconds = format_args!("{}.{:03}", calls.millis / 1000, calls.millis % 1000);
+        page.sample((family, "_sum"), &labels, None, seconds);
+        page.sample((family, "_count"), &labels, None, count);
     }
-    samples
 }
 
-fn histogram(samples: &mut Vec<Sample>, labels: &[(&'static str, Cow<'static, str>)], calls: &CallTotals) {
-    let bounds = DURATION_BUCKETS.into_iter().chain(["+Inf"]);
-    let mut count = 0;
-    for (bound, bucket) in bounds.zip(calls.buckets) {
-        count += bucket;
-        let mut labels = labels.to_vec();
-        labels.push(label("le", bound));
-        samples.push(Sample { suffix: "_bucket", labels, value: count.to_string() });
+// --- the companion and its proxies ---
+
+fn own(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> {
+    match family {
+        Family::ProxyLastReportTimestampSeconds
+        | Family::ProxyUp
+        | Family::ProxyConfigGeneration
+        | Family::ProxiesConnected => proxies(family, &state.proxies, now),
+        Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
+        Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
+        Family::ReportsDroppedTotal => DropReason::ALL
+            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], totals.dropped(reason)))
+            .into(),
+        family => config(family, state),
     }
-    let seconds = format!("{}.{:03}", calls.millis / 1000, calls.millis % 1000);
-    samples.push(Sample { suffix: "_sum", labels: labels.to_vec(), value: seconds });
-    samples.push(Sample { suffix: "_count", labels: labels.to_vec(), value: count.to_string() });
 }
 
 fn config(family: Family, state: &State) -> Vec<Sample> {

@@ -28,6 +28,7 @@ use crate::collect::Collector;
 use crate::state::{Shared, unix_seconds};
 
 use exposition::Format;
+use families::Families;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -58,8 +59,15 @@ async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response
     context.collector.collect_on_demand().await;
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
-    let families = families::of(&context.state.lock(), unix_seconds());
-    ([(header::CONTENT_TYPE, format.content_type())], exposition::encode(&families, format)).into_response()
+    // Thousands of offers take tens of milliseconds, in which others want to be served.
+    let page = tokio::task::spawn_blocking(move || {
+        let families = Families::of(&context.state.lock(), unix_seconds());
+        families.page(format)
+    });
+    match page.await {
+        Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
 }
 
 async fn healthz() -> Response {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::publish::ProxyState;
 use crate::publish::discovery::Node;
-use crate::state::{Attempt, State};
+use crate::state::{Attempt, FacilitatorState, State};
 
 /// The document of a state.
 pub(super) fn of(state: &State, now: u64) -> Value {
@@ -24,15 +24,14 @@ pub(super) fn of(state: &State, now: u64) -> Value {
         "config_err_since": state.config_err_since,
         "last_reload": state.last_attempt.as_ref().map(|last| reload(last, &state.pricing)),
         "publish_error": state.publish_error,
+        "totals_error": state.totals_error,
         "skipped": active.map(|active| {
             active.snapshot.skipped.iter().map(|skipped| skip(skipped, &state.pricing)).collect::<Vec<_>>()
         }),
         "facilitator": {
-            "url": state.facilitator.url,
-            "ready": state.facilitator.kinds.is_some(),
-            "kinds": state.facilitator.kinds,
-            "loaded_at": state.facilitator.loaded_at,
-            "last_error": state.facilitator.last_error,
+            "ready": state.facilitators_ready,
+            "unlisted_networks": state.unlisted_networks,
+            "used": state.facilitators.iter().map(|used| facilitator(used, state)).collect::<Vec<_>>(),
         },
         "proxies": state.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
         "gateway": state.gateway.as_ref().map(|gateway| json!({
@@ -48,10 +47,23 @@ pub(super) fn of(state: &State, now: u64) -> Value {
     })
 }
 
+fn facilitator(used: &FacilitatorState, state: &State) -> Value {
+    let credential = state.credentials.get(&used.url);
+    json!({
+        "url": used.url,
+        "networks": used.networks,
+        "kinds": used.kinds,
+        "loaded_at": used.loaded_at,
+        "last_error": used.last_error,
+        "credential_error": credential.and_then(|it| it.unusable.as_ref().or(it.refused.as_ref())),
+    })
+}
+
 fn reload(attempt: &Attempt, pricing: &str) -> Value {
     json!({
         "result": attempt.result.as_str(),
         "at": attempt.at,
+        "took_ms": u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
         "error": attempt.error,
         "findings": attempt.findings.iter().map(|found| finding(found, pricing)).collect::<Vec<_>>(),
     })

@@ -16,7 +16,7 @@ use crate::aggregate::{Aggregate, Keys};
 use crate::publish::ProxyState;
 use crate::publish::discovery::Discovery;
 use crate::settings::Proxy;
-use crate::state::{Active, Attempt, FacilitatorState, ReloadResult, State as Companion};
+use crate::state::{Active, Attempt, CredentialState, FacilitatorState, ReloadResult, State as Companion};
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
 
 /// A companion with a paid offer, a skipped one, and what two proxies reported.
@@ -55,15 +55,21 @@ fn companion() -> Companion {
     state.attempted(Attempt {
         result: ReloadResult::Applied,
         at: 77,
+        took: Duration::from_millis(12),
         error: None,
         findings: loaded.findings,
     });
-    state.facilitator = FacilitatorState {
+    state.facilitators_ready = true;
+    state.facilitators = vec![FacilitatorState {
         url: "https://pay.example.com".into(),
+        networks: vec!["eip155:84532".into()],
         kinds: Some(vec!["v2 exact eip155:84532".into()]),
         loaded_at: Some(76),
         last_error: None,
-    };
+    }];
+    let refused = "https://pay.example.com answered 401".to_owned();
+    let credential = CredentialState { refused: Some(refused), ..CredentialState::default() };
+    state.credentials = [("https://pay.example.com".to_owned(), credential)].into();
     state.discovery = Discovery::with_answers("e0", unix_seconds());
     state
 }
@@ -71,7 +77,7 @@ fn companion() -> Companion {
 fn exposed(format: Format) -> BTreeMap<String, Read> {
     let state = companion();
     let now = unix_seconds();
-    parse(&exposition::encode(&families::of(&state, now), format), format)
+    parse(&Families::of(&state, now).page(format), format)
 }
 
 /// Values of a family by the labels named, joined with `,`.
@@ -163,7 +169,7 @@ fn values_are_exact() {
 
 #[test]
 fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
-    let text = exposition::encode(&families::of(&companion(), unix_seconds()), Format::Prometheus);
+    let text = Families::of(&companion(), unix_seconds()).page(Format::Prometheus);
     let of = |rest: &str| {
         let line = format!("obol_x402_verifier_facilitator_request_duration_seconds{rest} ");
         text.lines()
@@ -184,7 +190,7 @@ fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
 #[test]
 fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
     let state = companion();
-    let text = exposition::encode(&families::of(&state, unix_seconds()), Format::OpenMetrics);
+    let text = Families::of(&state, unix_seconds()).page(Format::OpenMetrics);
     let read = parse(&text, Format::OpenMetrics);
     assert_eq!(read.len(), Family::ALL.len());
     assert!(text.contains("# TYPE obol_x402_verifier_requests counter\n"));
@@ -201,7 +207,7 @@ fn label_values_are_escaped() {
     let mut state = companion();
     state.aggregate.apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
     for format in [Format::Prometheus, Format::OpenMetrics] {
-        let read = parse(&exposition::encode(&families::of(&state, 0), format), format);
+        let read = parse(&Families::of(&state, 0).page(format), format);
         let name = if format == Format::OpenMetrics { "requests" } else { "requests_total" };
         let family = &read[&format!("obol_x402_verifier_{name}")];
         assert_eq!(family.samples[0].1[0], ("offer_namespace".to_owned(), odd.to_owned()));
@@ -211,7 +217,7 @@ fn label_values_are_escaped() {
 #[test]
 fn before_the_first_load_only_what_is_known_is_exposed() {
     let state = Companion::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
-    let read = parse(&exposition::encode(&families::of(&state, 0), Format::Prometheus), Format::Prometheus);
+    let read = parse(&Families::of(&state, 0).page(Format::Prometheus), Format::Prometheus);
     assert!(!read.contains_key("obol_x402_verifier_config_generation"));
     assert!(!read.contains_key("obol_x402_verifier_requests_total"));
     assert!(read.contains_key("obol_x402_verifier_config_reloads_total"));
@@ -222,7 +228,7 @@ fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten(
     let state = companion();
     let at = |seconds| {
         let read = parse(
-            &exposition::encode(&families::of(&state, unix_seconds() + seconds), Format::Prometheus),
+            &Families::of(&state, unix_seconds() + seconds).page(Format::Prometheus),
             Format::Prometheus,
         );
         let connected = values(&read["obol_x402_verifier_proxies_connected"], &["proxy"])["envoy"].clone();
@@ -237,7 +243,7 @@ fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten(
 fn a_proxy_that_cannot_be_read_is_down_until_it_is_forgotten() {
     let mut state = companion();
     let up = |state: &Companion, seconds: u64| -> BTreeMap<String, String> {
-        let page = exposition::encode(&families::of(state, unix_seconds() + seconds), Format::Prometheus);
+        let page = Families::of(state, unix_seconds() + seconds).page(Format::Prometheus);
         let read = parse(&page, Format::Prometheus);
         read.get("obol_x402_verifier_proxy_up")
             .map_or_else(BTreeMap::new, |up| values(up, &["proxy_instance"]))
@@ -264,10 +270,7 @@ fn instances_beyond_the_cap_share_one_series_with_the_lowest_generation() {
             proxy
         })
         .collect();
-    let read = parse(
-        &exposition::encode(&families::of(&state, unix_seconds()), Format::Prometheus),
-        Format::Prometheus,
-    );
+    let read = parse(&Families::of(&state, unix_seconds()).page(Format::Prometheus), Format::Prometheus);
     let generations = values(&read["obol_x402_verifier_proxy_config_generation"], &["proxy_instance"]);
     assert_eq!(generations.len(), 501);
     assert_eq!((&*generations["e499"], &*generations["other"]), ("1501", "1499"));
@@ -352,6 +355,12 @@ async fn health_is_always_ok_and_readiness_names_its_cause() {
     state.lock().publish_error = Some("x cannot be written".into());
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (503, "configuration not published: x cannot be written\n"));
+    state.lock().publish_error = None;
+    state.lock().totals_error = Some("the totals cannot be saved: disk full".into());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "the totals cannot be saved: disk full\n"));
+    let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(status["totals_error"], "the totals cannot be saved: disk full");
 }
 
 #[tokio::test]
@@ -387,7 +396,21 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
     assert_eq!(status["skipped"][0]["reason"], "zero_price");
     assert_eq!(status["skipped"][0]["offer_name"], "b");
     assert!(status["skipped"][0]["place"].as_str().unwrap().starts_with("pricing.yaml:"));
-    assert_eq!(status["facilitator"]["ready"], true);
+    assert_eq!(
+        status["facilitator"],
+        serde_json::json!({
+            "ready": true,
+            "unlisted_networks": [],
+            "used": [{
+                "url": "https://pay.example.com",
+                "networks": ["eip155:84532"],
+                "kinds": ["v2 exact eip155:84532"],
+                "loaded_at": 76,
+                "last_error": null,
+                "credential_error": "https://pay.example.com answered 401",
+            }],
+        })
+    );
     assert_eq!(status["proxies"][0]["generation_confirmed"], 1000);
     assert_eq!(status["proxies"][1]["connected"], false);
     assert_eq!(status["discovery"]["listen"], "127.0.0.1:9403");

@@ -35,7 +35,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 
 impl FacilitatorSettings {
     pub(super) fn resolve(
-        file: file::Facilitator,
+        file: &file::Facilitator,
         flag: Option<String>,
         settlement: Option<Settlement>,
     ) -> Result<Self, SettingsError> {
@@ -44,10 +44,10 @@ impl FacilitatorSettings {
             Settlement::Direct => DEFAULT_CLUSTER,
             Settlement::Relay => RELAY_CLUSTER,
         };
-        let url = flag.or(file.url).map(|url| url.trim_end_matches('/').to_owned());
+        let url = flag.or_else(|| file.url.clone()).map(|url| url.trim_end_matches('/').to_owned());
         let settings = Self {
             url,
-            cluster: file.cluster.unwrap_or_else(|| default_cluster.to_owned()),
+            cluster: file.cluster.clone().unwrap_or_else(|| default_cluster.to_owned()),
             verify_timeout: deadline("verifyTimeout", file.verify_timeout, DEFAULT_VERIFY_TIMEOUT)?,
             settle_timeout: deadline("settleTimeout", file.settle_timeout, DEFAULT_SETTLE_TIMEOUT)?,
             settlement,
@@ -63,10 +63,7 @@ impl FacilitatorSettings {
     /// What a proxy needs to call the facilitator at `url`. The error completes a sentence whose subject is
     /// the address.
     pub fn endpoint(&self, url: &str, ready: bool) -> Result<Facilitator, String> {
-        let url = HttpUrl::parse(url).map_err(|error| error.to_string())?;
-        if !url.https && !url.is_local() {
-            return Err(format!("must start with https://, as {} is not this machine", url.host));
-        }
+        let url = checked(url)?;
         if self.settlement == Settlement::Relay {
             return Ok(Facilitator {
                 cluster: self.cluster.clone(),
@@ -88,6 +85,15 @@ impl FacilitatorSettings {
             relay: false,
         })
     }
+}
+
+/// The address of a facilitator. The error completes a sentence whose subject is the address.
+pub(super) fn checked(url: &str) -> Result<HttpUrl, String> {
+    let url = HttpUrl::parse(url).map_err(|error| error.to_string())?;
+    if !url.https && !url.is_local() {
+        return Err(format!("must start with https://, as {} is not this machine", url.host));
+    }
+    Ok(url)
 }
 
 fn deadline(key: &str, set: Option<file::Span>, default: Duration) -> Result<Duration, SettingsError> {

@@ -1,5 +1,6 @@
 //! `farebox.yaml` as it is written. Unknown and repeated keys are errors, with the line and the nearest key.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,21 +29,39 @@ pub struct SettingsFile {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Facilitator {
     pub(super) url: Option<String>,
+    pub(super) fallback_urls: Vec<String>,
+    pub(super) chains: BTreeMap<String, Chain>,
+    pub(super) credentials: BTreeMap<String, Credential>,
     pub(super) cluster: Option<String>,
     pub(super) verify_timeout: Option<Span>,
     pub(super) settle_timeout: Option<Span>,
     pub(super) settlement: Option<Settlement>,
 }
 
+/// An entry of `facilitator.chains`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Chain {
+    pub(super) urls: Vec<String>,
+}
+
+/// An entry of `facilitator.credentials`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Credential {
+    pub(super) bearer: Option<PathBuf>,
+    pub(super) jwt: Option<PathBuf>,
+}
+
 /// `facilitator.settlement`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Settlement {
-    /// Proxies call the facilitator, and count the money.
-    #[default]
-    Direct,
     /// Proxies call the companion, whose ledger keeps and counts the money.
+    #[default]
     Relay,
+    /// Proxies call the facilitator, and count the money.
+    Direct,
 }
 
 /// `relay:`
@@ -52,7 +71,6 @@ pub(super) struct Relay {
     pub(super) listen: Option<String>,
     pub(super) ledger: Option<String>,
     pub(super) companion: Option<String>,
-    pub(super) credential: Option<PathBuf>,
 }
 
 /// `gateway:`
@@ -132,7 +150,9 @@ impl SettingsFile {
         let folder = folder_of(path);
         let anchor = |path: &mut PathBuf| *path = folder.join(&path);
         file.pricing.as_mut().map(anchor);
-        file.relay.credential.as_mut().map(anchor);
+        for credential in file.facilitator.credentials.values_mut() {
+            [&mut credential.bearer, &mut credential.jwt].into_iter().flatten().for_each(anchor);
+        }
         if let Some(envoy) = &mut file.envoy {
             envoy.publish.as_mut().map(anchor);
             if let Some(tls) = envoy.discovery.as_mut().and_then(|discovery| discovery.tls.as_mut()) {

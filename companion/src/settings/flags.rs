@@ -28,7 +28,7 @@ pub struct Flags {
     /// Facilitator to use in place of the pricing file's.
     #[arg(long, value_name = "URL")]
     pub facilitator: Option<String>,
-    /// Who settles: the proxies directly, or the companion's relay with its ledger [default: direct].
+    /// Who settles: the companion's relay with its ledger, or the proxies directly [default: relay].
     #[arg(long, value_enum, value_name = "WHO")]
     pub settlement: Option<Settlement>,
     /// Address of the relay [default: 127.0.0.1:9404].

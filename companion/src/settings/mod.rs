@@ -3,6 +3,7 @@
 
 mod discovery;
 mod facilitator;
+mod facilitators;
 mod file;
 mod flags;
 mod gateway;
@@ -19,6 +20,7 @@ use farebox_core::rules;
 
 pub use discovery::{DiscoverySettings, TlsSettings};
 pub use facilitator::FacilitatorSettings;
+pub use facilitators::{Credential, Facilitators};
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
 pub use gateway::GatewaySettings;
@@ -81,25 +83,26 @@ impl Settings {
     /// Joins a settings file with the flags; a flag wins.
     pub fn resolve(file: SettingsFile, flags: Flags) -> Result<Self, SettingsError> {
         refuse_unsupported_source(&flags.route_source)?;
-        let relay = RelaySettings::resolve(file.relay, &flags)?;
         let facilitator =
-            FacilitatorSettings::resolve(file.facilitator, flags.facilitator, flags.settlement)?;
+            FacilitatorSettings::resolve(&file.facilitator, flags.facilitator.clone(), flags.settlement)?;
+        let facilitators = Facilitators::resolve(file.facilitator, &facilitator)?;
+        let relay = RelaySettings::resolve(file.relay, &flags, facilitators)?;
         let listen = flags.listen.or(file.listen);
+        let envoy =
+            resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery, flags.proxies)?;
+        let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, facilitator.settlement)?;
+        // Without proxies nobody calls a relay, and nothing is to be kept.
+        let proxies = envoy.is_some() || gateway.is_some();
+        let relays = facilitator.settlement == Settlement::Relay && proxies;
         Ok(Self {
             listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
-            gateway: GatewaySettings::resolve(file.gateway, flags.gateway, facilitator.settlement)?,
-            relay: (facilitator.settlement == Settlement::Relay).then_some(relay),
+            gateway,
+            relay: relays.then_some(relay),
             facilitator,
             filter: check_filter(file.filter)?,
-            envoy: resolve_envoy(
-                file.envoy,
-                flags.envoy_wasm,
-                flags.envoy_publish,
-                flags.discovery,
-                flags.proxies,
-            )?,
+            envoy,
         })
     }
 

@@ -1,9 +1,8 @@
 //! The relay and its ledger.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use super::{Flags, SettingsError, check_name, file, parse_listen};
+use super::{Facilitators, Flags, SettingsError, check_name, file, parse_listen};
 
 /// The `relay:` section, checked. Used only where the relay settles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +13,8 @@ pub struct RelaySettings {
     pub ledger: String,
     /// Names this companion's counters in the ledger.
     pub companion: String,
-    /// File with a bearer token for the facilitator.
-    pub credential: Option<PathBuf>,
+    /// Whom it calls.
+    pub facilitators: Facilitators,
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9404";
@@ -25,7 +24,11 @@ const DEFAULT_COMPANION: &str = "farebox";
 // === impl RelaySettings ===
 
 impl RelaySettings {
-    pub(super) fn resolve(file: file::Relay, flags: &Flags) -> Result<Self, SettingsError> {
+    pub(super) fn resolve(
+        file: file::Relay,
+        flags: &Flags,
+        facilitators: Facilitators,
+    ) -> Result<Self, SettingsError> {
         let listen = flags.relay_listen.clone().or(file.listen);
         let companion = file.companion.unwrap_or_else(|| DEFAULT_COMPANION.to_owned());
         check_name("relay.companion:", &companion)?;
@@ -33,7 +36,7 @@ impl RelaySettings {
             listen: parse_listen("relay.listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             ledger: flags.ledger.clone().or(file.ledger).unwrap_or_else(|| DEFAULT_LEDGER.to_owned()),
             companion,
-            credential: file.credential,
+            facilitators,
         })
     }
 }

@@ -20,6 +20,25 @@ fn the_shipped_example_is_valid_and_states_the_defaults() {
     assert_eq!(envoy.scrape_interval, Duration::from_secs(5));
     assert_eq!(settings.facilitator.verify_timeout, Duration::from_secs(5));
     assert_eq!(settings.facilitator.settle_timeout, Duration::from_secs(60));
+    assert_eq!(settings.facilitator.settlement, Settlement::default());
+    let bare = resolve("envoy: {wasm: w, publish: p}").unwrap();
+    assert_eq!(settings.facilitator.cluster, bare.facilitator.cluster);
+    assert_eq!(settings.relay, bare.relay);
+}
+
+#[test]
+fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_proxy() {
+    let settings = resolve("envoy: {wasm: w, publish: p}").unwrap();
+    assert_eq!(settings.relay.unwrap().listen, "127.0.0.1:9404".parse().unwrap());
+    let endpoint = settings.facilitator.endpoint("https://pay.example.com/x402", true).unwrap();
+    assert_eq!((endpoint.cluster.as_str(), endpoint.authority.as_str()), ("farebox", "farebox"));
+    assert_eq!((endpoint.path_prefix.as_str(), endpoint.relay), ("", true));
+    // The relay needs its own time besides the facilitator's.
+    assert_eq!((endpoint.verify_timeout_ms, endpoint.settle_timeout_ms), (7_000, 62_000));
+
+    let direct = resolve("facilitator: {settlement: direct}\nenvoy: {wasm: w, publish: p}").unwrap();
+    assert_eq!((direct.relay, direct.facilitator.cluster.as_str()), (None, "facilitator"));
+    assert_eq!(resolve("{}").unwrap().relay, None);
 }
 
 #[test]
@@ -62,7 +81,9 @@ fn a_gateway_needs_the_ledger_and_can_be_asked_for_by_a_flag_alone() {
         ..Flags::default()
     };
     assert_eq!(resolve(relay).unwrap().gateway, None);
-    let gateway = resolve_with(relay, flags(None)).unwrap().gateway.unwrap();
+    let settings = resolve_with(relay, flags(None)).unwrap();
+    assert!(settings.relay.is_some(), "it is the proxy that calls the relay");
+    let gateway = settings.gateway.unwrap();
     assert_eq!(gateway.listen, "127.0.0.1:9405".parse().unwrap());
     assert_eq!((gateway.http2, gateway.preserve_host, gateway.upstream), (false, true, None));
     let text = format!(
@@ -192,7 +213,8 @@ fn a_stats_address_is_a_plain_url() {
 
 #[test]
 fn a_facilitator_address_becomes_cluster_authority_and_prefix() {
-    let settings = resolve("facilitator: {cluster: pay, verifyTimeout: 250ms}").unwrap().facilitator;
+    let settings =
+        resolve("facilitator: {settlement: direct, cluster: pay, verifyTimeout: 250ms}").unwrap().facilitator;
     let endpoint = settings.endpoint("https://pay.example.com:8443/x402/", true).unwrap();
     assert_eq!(endpoint.cluster, "pay");
     assert_eq!(endpoint.authority, "pay.example.com:8443");
@@ -251,7 +273,8 @@ fn the_channel_of_the_shipped_example_is_valid_once_it_is_uncommented() {
         if section { line.replacen("# ", "", 1) } else { line.to_owned() }
     };
     let example = include_str!("../../farebox.example.yaml");
-    let text = example.lines().map(uncommented).collect::<Vec<_>>().join("\n");
+    let (before, section) = example.split_at(example.find("  # discovery:").unwrap());
+    let text = before.to_owned() + &section.lines().map(uncommented).collect::<Vec<_>>().join("\n");
     let tls = TlsSettings {
         certificate: "/etc/farebox/tls/server.pem".into(),
         key: "/etc/farebox/tls/server.key".into(),

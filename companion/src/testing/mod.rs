@@ -1,6 +1,8 @@
 //! Stand-ins for the companion's neighbours.
 
+mod database;
 mod dev;
+mod gate;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +20,9 @@ use tokio::net::TcpListener;
 use crate::aggregate::{Interval, Process, Report};
 use crate::collect::Reading;
 
+pub(crate) use database::{Database, on_every_database};
 pub(crate) use dev::{Dev, payment_call, upfront_call};
+pub(crate) use gate::Gate;
 
 /// What a fake Envoy answers.
 #[derive(Debug, Clone, Default)]

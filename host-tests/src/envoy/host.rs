@@ -1,6 +1,6 @@
 //! What all VMs of one Envoy process share: shared data, metrics, log, clusters, clock.
 
-use super::abi::Status;
+use super::abi::{Headers, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) traps: Vec<String>,
     /// Whether a trap fails the test.
     pub(crate) traps_allowed: bool,
+    /// Calls nobody waits for: headers and bodies.
+    pub(crate) releases: Vec<(Headers, Vec<u8>)>,
     /// Where every header map ends in its wire form.
     pub(crate) cut_header_maps: Option<usize>,
     /// What another worker does right before the next write of shared data.
@@ -73,6 +75,7 @@ impl Host {
             log: Vec::new(),
             clusters: BTreeSet::new(),
             violations: Vec::new(),
+            releases: Vec::new(),
             traps: Vec::new(),
             traps_allowed: false,
             cut_header_maps: None,

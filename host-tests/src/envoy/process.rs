@@ -1,5 +1,6 @@
 //! One Envoy process: workers, configuration pushes, and what is shared between VMs.
 
+use super::abi::Headers;
 use super::artefact::{engine, filter};
 use super::guest::{Phase, SharedHost, StreamData};
 use super::host::{Host, LogLine, MetricKind};
@@ -232,6 +233,11 @@ impl Envoy {
     /// What the guests logged.
     pub fn log(&self) -> Vec<LogLine> {
         self.host.borrow().log.clone()
+    }
+
+    /// Payments a relay was told are free again since the last look: headers and bodies of the calls.
+    pub fn releases(&self) -> Vec<(Headers, Vec<u8>)> {
+        std::mem::take(&mut self.host.borrow_mut().releases)
     }
 
     /// Number of shared-data keys, none of which can ever be deleted.

@@ -10,9 +10,11 @@
 //! * [`facilitator_faults`]: every way a facilitator can fail.
 //! * [`host`]: the ground the filter stands on: timeouts, and VMs that are replaced.
 //! * [`hostile_input`]: what strangers send.
+//! * [`fleet`]: three proxies, one companion, and crashes of both under load.
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
+//! * [`shared_ledger`]: two companions that share a PostgreSQL, each with a proxy of its own.
 #![forbid(unsafe_code)]
 
 mod accounting;
@@ -22,10 +24,12 @@ mod concurrency;
 mod crashes;
 mod discovery;
 mod facilitator_faults;
+mod fleet;
 mod host;
 mod hostile_input;
 mod labels;
 mod prometheus;
 mod relay;
 mod reload;
+mod shared_ledger;
 mod support;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use crate::common::{Answer, DevFacilitator, Payment, Tally, assert_workers_live};
-use serde_json::json;
+use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement, Tally, assert_workers_live};
+use farebox_core::protocol::{RELAY_HOLDER, RelayRefusal};
+use serde_json::Value;
 use xtask::stack::{Options, Part, Stack};
 
 const PRICE: u128 = 1000;
@@ -18,7 +19,7 @@ impl Scene {
     async fn open() -> Self {
         let pricing = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
              - { pattern: /free, gate: free }\n- { pattern: /goods/*, price: 0.001, offerName: goods }\n";
-        let settings = json!({ "facilitator": { "settlement": "relay", "settleTimeout": "2s" } });
+        let settings = Settlement::Relay.settings(2_000, 2_000);
         let stack = Stack::start(Options { settings, ..Options::priced(pricing) }).await.unwrap();
         let facilitator = DevFacilitator::of(&stack);
         Self { stack, facilitator }
@@ -26,6 +27,23 @@ impl Scene {
 
     async fn payment(&self) -> Payment {
         Payment::of(&self.stack, "/goods/a").await.unwrap()
+    }
+
+    /// What the ledger has of a payment.
+    fn entry(&self, payment: &Payment) -> Value {
+        let mut entries = self.stack.ledger().unwrap();
+        entries.retain(|entry| entry["nonce"] == payment.nonce);
+        assert_eq!(entries.len(), 1, "a payment is in the ledger once: {entries:?}");
+        entries.remove(0)
+    }
+
+    /// The ledger has the charge and its transaction, which is the receipt's.
+    fn assert_in_ledger(&self, payment: &Payment, answer: &Answer) {
+        let entry = self.entry(payment);
+        assert_eq!(
+            (&entry["state"], &entry["transaction"]),
+            (&"settled".into(), &answer.receipt()["transaction"])
+        );
     }
 
     async fn pay(&self, payment: &Payment) -> Answer {
@@ -70,6 +88,7 @@ async fn a_payment_is_counted_by_the_ledger_and_not_by_the_proxy() {
     let payment = scene.payment().await;
     assert_served(&scene.pay(&payment).await);
     assert_eq!(scene.facilitator.operations().await, ["verify", "settle"]);
+    assert_eq!(scene.entry(&payment)["state"], "settled");
     one_sale().assert(&scene.stack, "goods").await;
     let url = format!("{}/stats?usedonly&filter=charged_requests", scene.stack.stats_url());
     let counted = scene.stack.client().get(url).send().await.unwrap().text().await.unwrap();
@@ -92,7 +111,9 @@ async fn a_proxy_killed_while_it_settles_leaves_one_charge_that_still_buys_its_a
     let up = async |stack: &Stack| stack.get("/free").send().await.is_ok_and(|a| a.status() == 200);
     scene.stack.until("Envoy serves again", up).await.unwrap();
     scene.facilitator.fail("settle", "none").await;
-    assert_served(&scene.pay_until_known(&payment).await);
+    let served = scene.pay_until_known(&payment).await;
+    assert_served(&served);
+    scene.assert_in_ledger(&payment, &served);
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
     let page = scene.stack.metrics().await.unwrap();
     let seen = Tally::of(&page, "goods");
@@ -102,21 +123,94 @@ async fn a_proxy_killed_while_it_settles_leaves_one_charge_that_still_buys_its_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_settlement_the_facilitator_made_and_never_told_of_is_found_out_in_the_background() {
+    an_answer_that_does_not_come_in_time("success_but_hang").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_told_of_after_the_deadline_is_found_out_in_the_background() {
+    an_answer_that_does_not_come_in_time("slow:3500").await;
+}
+
+/// The buyer is told what is known and not asked for money again; the charge is found out, counted once, and
+/// buys the answer when the same payment comes again.
+async fn an_answer_that_does_not_come_in_time(mode: &str) {
     let scene = Scene::open().await;
     let payment = scene.payment().await;
-    scene.facilitator.fail("settle", "success_but_hang").await;
+    scene.facilitator.fail("settle", mode).await;
     let answer = scene.pay(&payment).await;
     assert_eq!(answer.status, 503, "{}", answer.summary());
     assert!(!answer.challenges());
+    assert_eq!(answer.json()["nonce"], payment.nonce, "what a buyer can look it up by");
     assert_eq!(Tally::of(&scene.stack.metrics().await.unwrap(), "goods").unresolved, 1);
+    assert_eq!(scene.entry(&payment)["state"], "unknown");
     scene.facilitator.fail("settle", "none").await;
     let known = async |stack: &Stack| Tally::of(&stack.metrics().await.unwrap(), "goods").unresolved == 0;
     scene.stack.until("the outcome is known", known).await.unwrap();
     let seen = Tally::of(&scene.stack.metrics().await.unwrap(), "goods");
     assert_eq!((seen.charged, seen.amount, seen.verified), (1, PRICE, 0));
-    assert_served(&scene.pay_until_known(&payment).await);
+    let served = scene.pay_until_known(&payment).await;
+    assert_served(&served);
+    scene.assert_in_ledger(&payment, &served);
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
     assert_eq!(Tally::of(&scene.stack.metrics().await.unwrap(), "goods").charged, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_one_proxy_did_not_use_after_all_is_free_for_another_at_once() {
+    let scene = Scene::open().await;
+    let another = async |payment: &Payment| {
+        let mut calls = scene.facilitator.bodies("verify").await;
+        calls.retain(|body| body.contains(&payment.nonce));
+        let url = format!("{}/verify", scene.stack.relay_url());
+        let request =
+            scene.stack.client().post(url).header(RELAY_HOLDER, "another proxy").body(calls.remove(0));
+        let bytes = request.send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice::<Value>(&bytes).unwrap()
+    };
+    let released = async |payment: &Payment| {
+        let gone = async |stack: &Stack| {
+            !stack.ledger().unwrap().iter().any(|entry| entry["nonce"] == payment.nonce)
+        };
+        scene.stack.until("the payment is given back", gone).await.unwrap();
+        assert_eq!(another(payment).await["isValid"], true);
+        let answer = scene.pay(payment).await;
+        assert_eq!(answer.status, 409, "now it is the other's: {}", answer.summary());
+    };
+
+    // While it is in use it is nobody else's.
+    let payment = scene.payment().await;
+    let stream = payment.request("/goods/hang").begin(scene.stack.proxy_address());
+    let asked = async |stack: &Stack| stack.origin().unwrap().hits().of("/goods/hang") == 1;
+    scene.stack.until("the upstream is asked", asked).await.unwrap();
+    assert_eq!(another(&payment).await["invalidReason"], RelayRefusal::InFlight.code());
+    // The buyer leaves.
+    drop(stream);
+    released(&payment).await;
+
+    // The upstream fails.
+    let payment = scene.payment().await;
+    assert_eq!(payment.send(&scene.stack, "/goods/status/500").await.status, 500);
+    released(&payment).await;
+    assert_eq!(scene.facilitator.operations().await, ["verify"; 4]);
+    assert_workers_live(&scene.stack, "/free", "/goods/x").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_companion_that_is_gone_closes_what_is_paid_and_nothing_else() {
+    let mut scene = Scene::open().await;
+    let payment = scene.payment().await;
+    scene.stack.kill_part(Part::Companion);
+    let answer = scene.pay(&payment).await;
+    assert_eq!((answer.status, &answer.json()["reason"]), (503, &"facilitator_unreachable".into()));
+    assert!(!answer.challenges());
+    assert_eq!(Request::get("/free").send(scene.stack.proxy_address()).status, 200);
+    assert_eq!(scene.facilitator.operations().await, [""; 0]);
+    scene.stack.start_part(Part::Companion).unwrap();
+    scene.stack.ready().await.unwrap();
+    let served = scene.pay(&payment).await;
+    assert_served(&served);
+    scene.assert_in_ledger(&payment, &served);
+    Tally { requests: 3, ..one_sale() }.failed("facilitator_unreachable").assert(&scene.stack, "goods").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

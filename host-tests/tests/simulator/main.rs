@@ -14,6 +14,7 @@ mod host_rules;
 mod hostile;
 mod paid;
 mod random;
+mod release;
 mod reload;
 mod replay;
 mod upfront;

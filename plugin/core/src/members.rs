@@ -22,6 +22,11 @@ impl<'a> Members<'a> {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
+    /// Every member, in the order of the text.
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (String, &'a RawValue)> {
+        self.0.into_iter()
+    }
+
     /// A member; `null` counts as absent. A repeated one is refused: two readers may see two values.
     pub(crate) fn optional(&self, name: &str) -> Result<Option<&'a RawValue>, Reason> {
         let mut found = self.0.iter().filter(|(key, _)| key == name).map(|(_, raw)| *raw);

@@ -19,8 +19,8 @@ use farebox_core::protocol::{
     CallBody, CheckPolicy, Checked, Payment, Proof, SignatureTrust, check, decode_base64, encode_base64,
     find_match,
 };
-use farebox_core::rules::{Flow, PaymentOption};
-use serde_json::{Map, Value};
+use farebox_core::rules::{Extra, Flow, PaymentOption};
+use serde_json::Value;
 
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -83,7 +83,7 @@ fn option(requirement: &Value) -> PaymentOption {
         eip712_name: text(extra, "name").to_owned(),
         eip712_version: text(extra, "version").to_owned(),
         gas_sponsoring: false,
-        extra: Map::new(),
+        extra: Extra::default(),
     }
 }
 

@@ -7,11 +7,13 @@
 
 use std::time::Duration;
 
-use farebox_core::exchange::{Answer, Call};
-use farebox_core::protocol::{Operation, RELAY_HOLDER};
+use farebox_core::exchange::{Answer, Call, Unused};
+use farebox_core::protocol::{Operation, RELAY_ATTEMPT, RELAY_HOLDER};
 use farebox_core::rules::Facilitator;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
+
+use crate::identity::Identity;
 
 /// Most bytes of a reply the core gets to see. A longer one is cut there, hence unreadable, hence bad.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
@@ -28,27 +30,66 @@ pub(crate) enum Captured {
     Cut,
 }
 
-/// Sends a call; the token comes back with its reply. An error means that nothing was sent and that no
-/// reply will come: the cluster is unknown or has no host.
-pub(crate) fn dispatch(facilitator: &Facilitator, holder: &str, call: &Call) -> Result<u32, Status> {
-    let endpoint = match call.operation {
-        Operation::Verify => "/verify",
-        Operation::Settle => "/settle",
-    };
-    let path = [facilitator.path_prefix.as_str(), endpoint].concat();
-    let mut headers = vec![
-        (":method", "POST"),
-        (":path", path.as_str()),
-        (":authority", facilitator.authority.as_str()),
-        ("content-type", "application/json"),
-        ("accept", "application/json"),
-    ];
-    if facilitator.relay {
-        headers.push((RELAY_HOLDER, holder));
-        headers.extend(call.headers.iter().map(|(name, value)| (*name, value.as_str())));
+/// Who calls.
+pub(crate) struct Caller<'a> {
+    pub(crate) facilitator: &'a Facilitator,
+    pub(crate) identity: &'a Identity,
+    /// Contexts of the stream and of its filter.
+    pub(crate) stream: u32,
+    pub(crate) root: u32,
+}
+
+/// No one waits for the reply, but a connection must not be held for ever.
+const RELEASE_TIMEOUT_MS: u32 = 5_000;
+
+// === impl Caller ===
+
+impl Caller<'_> {
+    /// Sends a call; the token comes back with its reply. An error means that nothing was sent and that no
+    /// reply will come: the cluster is unknown or has no host.
+    pub(crate) fn dispatch(&self, call: &Call) -> Result<u32, Status> {
+        let endpoint = match call.operation {
+            Operation::Verify => "/verify",
+            Operation::Settle => "/settle",
+        };
+        self.send(endpoint, &call.body, &call.headers, call.timeout_ms)
     }
-    let timeout = Duration::from_millis(u64::from(call.timeout_ms));
-    hostcalls::dispatch_http_call(&facilitator.cluster, headers, Some(&call.body), Vec::new(), timeout)
+
+    /// Tells a relay that a payment it verified is free again. It is sent in the name of the filter, since the
+    /// stream will be over before the reply: the host would drop the call of a stream that is gone, and the SDK
+    /// would keep its token for ever. If it is lost, the payment stays this proxy's until its lease ends.
+    pub(crate) fn release(&self, unused: &Unused) {
+        if hostcalls::set_effective_context(self.root).is_ok() {
+            let _ = self.send("/release", &unused.body, &unused.headers, RELEASE_TIMEOUT_MS);
+            let _ = hostcalls::set_effective_context(self.stream);
+        }
+    }
+
+    fn send(
+        &self,
+        endpoint: &str,
+        body: &[u8],
+        more: &[(&'static str, String)],
+        timeout_ms: u32,
+    ) -> Result<u32, Status> {
+        let facilitator = self.facilitator;
+        let path = [facilitator.path_prefix.as_str(), endpoint].concat();
+        let attempt = self.identity.attempt(self.stream);
+        let mut headers = vec![
+            (":method", "POST"),
+            (":path", path.as_str()),
+            (":authority", facilitator.authority.as_str()),
+            ("content-type", "application/json"),
+            ("accept", "application/json"),
+        ];
+        if facilitator.relay {
+            headers.push((RELAY_HOLDER, &self.identity.holder));
+            headers.push((RELAY_ATTEMPT, &attempt));
+            headers.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
+        }
+        let timeout = Duration::from_millis(u64::from(timeout_ms));
+        hostcalls::dispatch_http_call(&facilitator.cluster, headers, Some(body), Vec::new(), timeout)
+    }
 }
 
 /// Reads the reply being delivered.

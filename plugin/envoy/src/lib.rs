@@ -6,9 +6,11 @@
 //! * [`stream`]: one request: feeds the core its events and carries out what comes back.
 //! * [`callout`]: calls to the facilitator, and which replies Envoy made up itself.
 //! * [`origin`]: who made a response, and who ended a stream.
-//! * [`replay_table`]: reservations in Envoy's shared data, under compare-and-swap.
-//! * [`meters`]: Envoy's counters for the core's stamps.
-//! * [`identity`]: the name a relay knows this proxy by.
+//! * [`shared_data`]: what the workers of a process share, under compare-and-swap.
+//! * [`replay_table`]: reservations, kept there.
+//! * [`meters`]: Envoy's counters for the core's stamps, defined when they are first moved.
+//! * [`counted`]: which of them the process has, for VMs that begin later.
+//! * [`identity`]: the names a relay knows this proxy and its uses of payments by.
 //! * [`header_map`]: reading headers without a copy; the only `unsafe` code.
 //!
 //! Two rules hold everywhere. Only the byte forms of `proxy_wasm::hostcalls` are used (see `clippy.toml`):
@@ -30,12 +32,14 @@
 
 mod callout;
 mod clock;
+mod counted;
 mod header_map;
 mod identity;
 mod meters;
 mod origin;
 mod replay_table;
 mod root;
+mod shared_data;
 mod stream;
 
 #[allow(unreachable_pub, reason = "the macro exports `_initialize`, which the host calls")]
@@ -47,6 +51,6 @@ mod start {
     proxy_wasm::main! {{
         // Also installs the panic hook, which logs a panic before the VM dies of it.
         proxy_wasm::set_log_level(LogLevel::Info);
-        proxy_wasm::set_root_context(|_| Box::new(Root::new()));
+        proxy_wasm::set_root_context(|context| Box::new(Root::new(context)));
     }}
 }

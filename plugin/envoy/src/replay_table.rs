@@ -1,50 +1,29 @@
-//! Reservations in Envoy's shared data, which every worker of the process sees.
-//!
-//! Shared data cannot be deleted, so there is a fixed set of keys, one per bucket. It has no
-//! insert-if-absent in the obvious form either: a compare-and-swap of nothing or of 0 overwrites. A number
-//! that is never current inserts where the key is absent and is refused where another worker was first.
+//! Reservations in Envoy's shared data, which every worker of the process sees. It cannot be deleted, so there is
+//! a fixed set of keys, one per bucket.
 
 use farebox_core::Now;
 use farebox_core::replay::{self, BUCKETS, Expired, KeyChange, Limits, ReplayKey, Reservation, Reserve};
-use proxy_wasm::hostcalls;
 use proxy_wasm::types::Status;
 
-/// Each lost round means that another worker won it, so a request that loses this many is refused.
-const ROUNDS: u32 = 128;
-
-/// A compare-and-swap number no entry ever has.
-const ABSENT: u32 = u32::MAX;
+use crate::shared_data;
 
 /// Reserves a key. A table that cannot be read or written answers [`Reservation::Unavailable`].
 pub(crate) fn reserve(request: &Reserve, limits: &Limits, now: Now) -> (Reservation, Vec<Expired>) {
-    let name = name_of(request.key.bucket());
-    for _ in 0..ROUNDS {
-        let Ok((bucket, cas)) = read(&name) else { break };
-        let claim = replay::reserve(&bucket, request, limits, now);
-        let Some(bytes) = claim.write else {
-            return (claim.reservation, Vec::new());
-        };
-        if write(&name, &bytes, cas) {
-            return (claim.reservation, claim.expired);
-        }
-    }
-    (Reservation::Unavailable, Vec::new())
+    let claimed = shared_data::change(&name_of(request.key.bucket()), |bucket| {
+        let claim = replay::reserve(bucket, request, limits, now);
+        let expired = if claim.write.is_some() { claim.expired } else { Vec::new() };
+        (claim.write, (claim.reservation, expired))
+    });
+    claimed.unwrap_or((Reservation::Unavailable, Vec::new()))
 }
 
 /// Changes a key this request holds. An error leaves the record as it was, which is never less careful:
 /// a reservation stays until it expires.
 pub(crate) fn change(key: &ReplayKey, change: &KeyChange, now: Now) -> Result<Vec<Expired>, Status> {
-    let name = name_of(key.bucket());
-    for _ in 0..ROUNDS {
-        let (bucket, cas) = read(&name)?;
-        let Some((bytes, expired)) = replay::apply(&bucket, key, change, now) else {
-            return Ok(Vec::new());
-        };
-        if write(&name, &bytes, cas) {
-            return Ok(expired);
-        }
-    }
-    Err(Status::CasMismatch)
+    shared_data::change(&name_of(key.bucket()), |bucket| match replay::apply(bucket, key, change, now) {
+        Some((bytes, expired)) => (Some(bytes), expired),
+        None => (None, Vec::new()),
+    })
 }
 
 /// Drops what expired in some buckets, so that a table nobody writes to forgets too. Every VM sweeps; only
@@ -53,9 +32,9 @@ pub(crate) fn sweep(first: u32, count: u32, now: Now) -> Result<Vec<Expired>, St
     let mut all = Vec::new();
     for bucket in (first..first.saturating_add(count)).map(|n| n % BUCKETS) {
         let name = name_of(bucket);
-        let (bytes, cas) = read(&name)?;
+        let (bytes, cas) = shared_data::read(&name)?;
         if let Some((swept, expired)) = replay::sweep(&bytes, now)
-            && write(&name, &swept, cas)
+            && shared_data::write(&name, &swept, cas)
         {
             all.extend(expired);
         }
@@ -63,24 +42,6 @@ pub(crate) fn sweep(first: u32, count: u32, now: Now) -> Result<Vec<Expired>, St
     Ok(all)
 }
 
-/// The value all workers use under this name: the first one proposed.
-pub(crate) fn agree(name: &str, proposal: &[u8]) -> Result<Vec<u8>, Status> {
-    if write(name, proposal, ABSENT) {
-        return Ok(proposal.to_vec());
-    }
-    let (agreed, _) = read(name)?;
-    if agreed.is_empty() { Err(Status::InternalFailure) } else { Ok(agreed) }
-}
-
 fn name_of(bucket: u32) -> String {
     format!("farebox.replay.{bucket}")
-}
-
-fn read(name: &str) -> Result<(Vec<u8>, u32), Status> {
-    let (bytes, cas) = hostcalls::get_shared_data(name)?;
-    Ok((bytes.unwrap_or_default(), cas.unwrap_or(ABSENT)))
-}
-
-fn write(name: &str, bytes: &[u8], cas: u32) -> bool {
-    hostcalls::set_shared_data(name, Some(bytes), Some(cas)).is_ok()
 }

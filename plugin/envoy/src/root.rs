@@ -14,9 +14,10 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType, LogLevel, Status};
 
+use crate::identity::Identity;
 use crate::meters::Meters;
 use crate::stream::Stream;
-use crate::{clock, identity, replay_table};
+use crate::{clock, replay_table};
 
 /// With 4096 buckets every VM goes round in about ten minutes.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -41,39 +42,44 @@ pub(crate) struct Deployment {
     pub(crate) limits: Limits,
     /// `None` before the filter was configured.
     meters: Option<Meters>,
-    /// Names this life of this proxy to a relay.
-    pub(crate) holder: String,
+    /// Empty without a relay.
+    pub(crate) identity: Identity,
+    /// Context of the filter.
+    pub(crate) root: u32,
 }
 
 // === impl Deployment ===
 
 impl Deployment {
-    fn new(rules: RuleSet, meters: Option<Meters>) -> Self {
+    fn new(root: u32, rules: RuleSet, meters: Option<Meters>) -> Self {
         let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         let limits = Limits { records: RECORDS_PER_BUCKET, settling_ms: settle_ms * 2 + SETTLING_SLACK_MS };
-        Self { rules: Arc::new(rules), limits, meters, holder: String::new() }
+        Self { rules: Arc::new(rules), limits, meters, identity: Identity::default(), root }
     }
 
     /// Compiles a push and defines its metrics; nothing is in force yet.
-    fn load(configuration: &[u8]) -> Result<Self, String> {
+    fn load(root: u32, configuration: &[u8]) -> Result<Self, String> {
         let rules = if configuration.is_empty() {
             RuleSet::closed()
         } else {
             RuleSet::from_json(configuration).map_err(|error| error.to_string())?
         };
         let meters = Meters::define(&rules).map_err(|status| format!("cannot define metrics: {status:?}"))?;
-        let holder = if rules.has_relay() {
-            identity::holder().map_err(|status| format!("cannot name this proxy: {status:?}"))?
+        let identity = if rules.has_relay() {
+            Identity::take().map_err(|status| format!("cannot name this proxy: {status:?}"))?
         } else {
-            String::new()
+            Identity::default()
         };
-        Ok(Self { holder, ..Self::new(rules, Some(meters)) })
+        Ok(Self { identity, ..Self::new(root, rules, Some(meters)) })
     }
 
     /// Counts a request's stamps.
     pub(crate) fn count(&self, stamps: &[Stamp]) {
         if let Some(meters) = &self.meters {
-            stamps.iter().filter(|stamp| self.rules.counts(stamp)).for_each(|stamp| meters.count(stamp));
+            stamps
+                .iter()
+                .filter(|stamp| self.rules.counts(stamp))
+                .for_each(|stamp| meters.count(stamp, &self.rules));
         }
     }
 
@@ -82,6 +88,11 @@ impl Deployment {
         if !expired.is_empty() {
             self.count(&expired_stamps(expired, &self.rules));
         }
+    }
+
+    /// See [`Meters::catch_up`].
+    fn catch_up(&self) -> Result<(), Status> {
+        self.meters.as_ref().map_or(Ok(()), |meters| meters.catch_up(&self.rules))
     }
 
     /// The last act of taking rules.
@@ -97,8 +108,8 @@ impl Deployment {
 // === impl Root ===
 
 impl Root {
-    pub(crate) fn new() -> Self {
-        Self { deployment: Rc::new(Deployment::new(RuleSet::closed(), None)), sweep_from: 0 }
+    pub(crate) fn new(context: u32) -> Self {
+        Self { deployment: Rc::new(Deployment::new(context, RuleSet::closed(), None)), sweep_from: 0 }
     }
 
     fn configure(&mut self, size: usize) -> Result<(), String> {
@@ -109,7 +120,7 @@ impl Root {
                 .map_err(|status| format!("cannot read the configuration: {status:?}"))?
                 .unwrap_or_default()
         };
-        let deployment = Deployment::load(&configuration)?;
+        let deployment = Deployment::load(self.deployment.root, &configuration)?;
         if deployment.rules.is_loaded() {
             // VMs start at different buckets, so that together they come round sooner.
             self.sweep_from = clock::now().map_or(0, |now| (now.unix_ms % u64::from(BUCKETS)) as u32);
@@ -143,15 +154,16 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        // What cannot be swept now is swept on the next round or by the next write.
+        // What cannot be done now is done on the next round, or by the next write.
         let _ = self.sweep();
+        let _ = self.deployment.catch_up();
     }
 
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
 
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(Rc::clone(&self.deployment))))
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(context_id, Rc::clone(&self.deployment))))
     }
 }

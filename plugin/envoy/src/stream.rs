@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use farebox_core::exchange::{
     self, Abandoned, Answer, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
-    Transport, Turn, Upstream,
+    Transport, Turn, Unused, Upstream,
 };
 use farebox_core::replay::{KeyChange, ReplayKey};
 use proxy_wasm::hostcalls;
@@ -17,6 +17,7 @@ use crate::{callout, clock, origin, replay_table};
 
 /// One HTTP stream.
 pub(crate) struct Stream {
+    context: u32,
     deployment: Rc<Deployment>,
     stage: Stage,
 }
@@ -47,8 +48,8 @@ enum Side {
 // === impl Stream ===
 
 impl Stream {
-    pub(crate) fn new(deployment: Rc<Deployment>) -> Self {
-        Self { deployment, stage: Stage::Request }
+    pub(crate) fn new(context: u32, deployment: Rc<Deployment>) -> Self {
+        Self { context, deployment, stage: Stage::Request }
     }
 
     fn request_head(&mut self) -> Result<Action, Status> {
@@ -67,8 +68,10 @@ impl Stream {
         let status =
             status.and_then(|(_, value)| callout::parse_status(value)).ok_or(Status::ParseFailure)?;
         let head = ResponseHead { status, headers: &headers, origin: origin::of_response()? };
-        let turn = state.response(&head, clock::now()?);
-        self.carry_out(turn, Side::Response)
+        let (turn, unused) = state.response(&head, clock::now()?);
+        let action = self.carry_out(turn, Side::Response)?;
+        self.give_up(unused);
+        Ok(action)
     }
 
     /// Carries out effects until the stream has to wait. The held side may go on if the answer is
@@ -118,11 +121,24 @@ impl Stream {
     }
 
     fn dispatch(&self, state: &Calling) -> Result<u32, Status> {
-        let facilitator = self.deployment.rules.facilitator.as_ref().ok_or(Status::NotFound)?;
-        callout::dispatch(facilitator, &self.deployment.holder, state.call()).inspect_err(|status| {
-            let message = format!("farebox: cannot call cluster {}: {status:?}", facilitator.cluster);
+        let caller = self.caller().ok_or(Status::NotFound)?;
+        caller.dispatch(state.call()).inspect_err(|status| {
+            let message = format!("farebox: cannot call cluster {}: {status:?}", caller.facilitator.cluster);
             let _ = hostcalls::log(LogLevel::Error, &message);
         })
+    }
+
+    /// The payment is free here: the relay may give it to others.
+    fn give_up(&self, unused: Option<Unused>) {
+        if let (Some(unused), Some(caller)) = (unused, self.caller()) {
+            caller.release(&unused);
+        }
+    }
+
+    fn caller(&self) -> Option<callout::Caller<'_>> {
+        let Deployment { rules, identity, root, .. } = &*self.deployment;
+        let facilitator = rules.facilitator.as_ref()?;
+        Some(callout::Caller { facilitator, identity, stream: self.context, root: *root })
     }
 
     fn change_keys(&self, keys: &[(ReplayKey, KeyChange)]) -> Result<(), Status> {
@@ -134,14 +150,16 @@ impl Stream {
 
     /// The stream is over, or somebody else answered it.
     fn end(&mut self) -> Result<(), Status> {
-        let abandoned = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Facilitator { state, .. } => state.abandoned(clock::now()?),
+        let (abandoned, unused) = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Facilitator { state, .. } => (state.abandoned(clock::now()?), None),
             Stage::Response(state) => state.abandoned(clock::now()?),
-            Stage::Delivery(state) => state.ended(origin::upstream_broke_off()?, clock::now()?),
-            Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
+            Stage::Delivery(state) => (state.ended(origin::upstream_broke_off()?, clock::now()?), None),
+            Stage::Request | Stage::Nothing | Stage::Ended => (Abandoned::default(), None),
         };
         self.deployment.count(&abandoned.stamps);
-        self.change_keys(&abandoned.keys)
+        self.change_keys(&abandoned.keys)?;
+        self.give_up(unused);
+        Ok(())
     }
 
     /// A host call failed. The stream is answered and can never be served.

@@ -23,7 +23,7 @@ struct Cli {
 enum Command {
     /// Build the release artefacts into target/farebox/ and check them.
     Build,
-    /// Measure what the filter costs, against what any filter costs.
+    /// Measure what Farebox costs: all parts, or those named.
     Bench(bench::Args),
     /// Play the story of a payment through a real proxy.
     Demo(demo::Args),

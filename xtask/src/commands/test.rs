@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::stack::{Durability, Postgres};
 use crate::{alerts, build, client, paths, shell, tools};
 
 /// One suite: its name and what it does.
@@ -12,6 +13,9 @@ struct Suite {
     name: &'static str,
     run: fn() -> Result<()>,
 }
+
+/// Where the companion's tests find the server in which they create databases.
+const TEST_POSTGRES: &str = "FAREBOX_TEST_POSTGRES";
 
 const SUITES: &[Suite] = &[
     Suite { name: "format", run: format },
@@ -80,8 +84,10 @@ fn artefacts() -> Result<()> {
     Ok(())
 }
 
+/// With a PostgreSQL server: the ledger's tests run on both databases.
 fn unit_tests() -> Result<()> {
-    nextest("not package(farebox-host-tests)")
+    let server = Postgres::start(Durability::Careless)?;
+    nextest("not package(farebox-host-tests)", &[(TEST_POSTGRES, server.url())])
 }
 
 /// The core on a real WebAssembly engine, where integers and clocks are not those of this machine.
@@ -99,12 +105,13 @@ fn wasm_tests() -> Result<()> {
 fn fetch_tools() -> Result<()> {
     tools::envoy()?;
     tools::traefik()?;
+    tools::postgres()?;
     tools::prometheus()?;
     client::Client::install().map(|_| ())
 }
 
 fn host_tests() -> Result<()> {
-    nextest("package(farebox-host-tests)")
+    nextest("package(farebox-host-tests)", &[])
 }
 
 // --- running them ---
@@ -115,10 +122,11 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 
 /// Runs the tests a filter chooses. Always built for the whole workspace: dependencies are compiled once
 /// per set of features, and the set of a part would be another one.
-fn nextest(filter: &str) -> Result<()> {
+fn nextest(filter: &str, environment: &[(&str, String)]) -> Result<()> {
     let program = tools::nextest()?;
     let status = Command::new(program)
         .args(["nextest", "run", "--workspace", "--no-fail-fast", "--filterset", filter])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .current_dir(paths::workspace())
         .status()

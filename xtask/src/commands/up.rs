@@ -69,6 +69,9 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
 
 async fn serve(options: Options) -> Result<ExitCode> {
     let own_facilitator = matches!(options.facilitator, Facilitator::Development(_));
+    let settings = &options.settings;
+    let own_ledger =
+        settings["facilitator"]["settlement"] != "direct" && settings["relay"]["ledger"].is_null();
     let stack = Stack::start(options).await?;
     println!("proxy        {}", stack.proxy_url());
     println!("companion    {0}/metrics {0}/status", stack.companion_url());
@@ -76,6 +79,13 @@ async fn serve(options: Options) -> Result<ExitCode> {
     let kind = if own_facilitator { " (development: it moves no money)" } else { "" };
     println!("facilitator  {}{kind}", stack.facilitator_url());
     println!("upstream     {}", stack.upstream_url());
+    if own_ledger {
+        let ledger = stack.folder().join("farebox.db");
+        println!(
+            "ledger       {} (goes with this run; relay.ledger in --settings names one that stays)",
+            ledger.display()
+        );
+    }
     let facilitator = &stack.status().await?["facilitator"];
     if facilitator["ready"] != true {
         let error = facilitator["last_error"].as_str().unwrap_or("it has not answered yet");

@@ -130,8 +130,9 @@ pub(super) async fn answer(request: Request<Incoming>, hits: Arc<Hits>) -> Resul
         Answer::Cut => {
             let part = Ok(Frame::data(Bytes::from(vec![b'x'; CUT_ANNOUNCED * 2 / 5])));
             let end = stream::once(async {
-                // Late enough for the first part to be on its way.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                // Late enough for a payment to be settled: until then a proxy holds the response, and one whose
+                // upstream is gone by then never began.
+                tokio::time::sleep(Duration::from_secs(1)).await;
                 Err(Cut)
             });
             let body = StreamBody::new(stream::iter([part]).chain(end)).boxed_unsync();

@@ -4,10 +4,12 @@
 //! A stack stops with its owner: when it is dropped, and when a signal ends the process.
 
 pub(crate) mod bootstrap;
+mod fleet;
 mod grpc;
 mod guard;
 mod options;
 mod port;
+mod postgres;
 mod process;
 mod scrape;
 
@@ -22,14 +24,17 @@ use serde_json::Value;
 use crate::origin::Origin;
 use crate::{http, paths, tools};
 
+use fleet::Sibling;
 pub use grpc::{GrpcDiscovery, ProxyCertificate};
 pub use options::{Facilitator, Options, Pricing};
 pub use port::Port;
+pub use postgres::{Durability, Postgres};
 pub use process::Process;
 pub use scrape::{Scrape, Series};
 
-/// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
-const READY: Duration = Duration::from_secs(60);
+/// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds, and may
+/// take minutes over ten thousand offers.
+const READY: Duration = Duration::from_secs(180);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(25);
 /// The longest a request of the stack's own client may take; settlements may take 60 s.
@@ -54,6 +59,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Stack {
     // Stopped in this order: nothing is left calling something that is gone.
+    siblings: Vec<Sibling>,
     envoy: Option<Process>,
     companion: Option<Process>,
     facilitator: Option<Process>,
@@ -121,12 +127,16 @@ impl Stack {
             relay: address(None)?,
             facilitator: address(None)?,
         };
+        let siblings = (1..=options.siblings)
+            .map(|number| Ok(Sibling::new(number, address(None)?, address(None)?)))
+            .collect::<Result<_>>()?;
         let origin = match &options.upstream {
             Some(_) => None,
             None => Some(Origin::start(SocketAddr::from(([127, 0, 0, 1], 0)))?),
         };
         let client = http::client_builder().timeout(REQUEST).build()?;
         let stack = Self {
+            siblings,
             envoy: None,
             companion: None,
             facilitator: None,
@@ -156,6 +166,7 @@ impl Stack {
         // Envoy does not start without the file it discovers its filter configuration from.
         self.until("the companion publishes", async |stack| stack.discovery().is_file()).await?;
         self.start_part(Part::Envoy)?;
+        self.start_siblings()?;
         self.ready().await
     }
 
@@ -169,8 +180,10 @@ impl Stack {
         let (Ok(_), Ok(status)) = (self.metrics().await, self.status().await) else { return false };
         let generation = status["config_generation"].as_u64();
         let facilitator = &status["facilitator"];
+        let is_current =
+            |number: usize| status["proxies"][number]["generation_confirmed"].as_u64() == generation;
         generation.is_some()
-            && status["proxies"][0]["generation_confirmed"].as_u64() == generation
+            && (0..=self.siblings.len()).all(is_current)
             && (facilitator["ready"] == true || !facilitator["last_error"].is_null())
     }
 
@@ -179,7 +192,7 @@ impl Stack {
         let command = match part {
             Part::Facilitator => self.facilitator_command()?,
             Part::Companion => self.companion_command(),
-            Part::Envoy => self.envoy_command()?,
+            Part::Envoy => self.envoy_command(PROXY_NAME, self.addresses.proxy, self.addresses.stats)?,
         };
         let name = part.name();
         let process = Process::spawn(name, command, &self.folder().join(format!("{name}.log")))?;
@@ -226,6 +239,11 @@ impl Stack {
     /// The companion: `/metrics`, `/healthz`, `/readyz`, `/status`.
     pub fn companion_url(&self) -> String {
         format!("http://{}", self.addresses.companion)
+    }
+
+    /// The companion's relay, which only the proxy is to call.
+    pub fn relay_url(&self) -> String {
+        format!("http://{}", self.addresses.relay)
     }
 
     /// Envoy's read-only statistics: `/stats`, `/server_info`.
@@ -305,6 +323,22 @@ impl Stack {
     pub async fn status(&self) -> Result<Value> {
         let response = self.client.get(format!("{}/status", self.companion_url())).send().await?;
         Ok(serde_json::from_slice(&response.error_for_status()?.bytes().await?)?)
+    }
+
+    /// Every payment in the ledger, as `farebox ledger export` writes it.
+    pub fn ledger(&self) -> Result<Vec<Value>> {
+        let lines = self.ledger_says(&["export", "--format", "jsonl"])?;
+        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// What `farebox ledger` says.
+    pub fn ledger_says(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.programs.farebox);
+        let output = command.arg("ledger").args(arguments).current_dir(self.folder()).output()?;
+        if !output.status.success() {
+            bail!("farebox ledger fails: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The generation of rules Envoy enforces; `None` before the first.
@@ -389,7 +423,8 @@ impl Stack {
     }
 
     fn processes(&self) -> impl Iterator<Item = &Process> {
-        [&self.facilitator, &self.companion, &self.envoy].into_iter().flatten()
+        let siblings = self.siblings.iter().filter_map(Sibling::process);
+        [&self.facilitator, &self.companion, &self.envoy].into_iter().flatten().chain(siblings)
     }
 
     // --- programs ---
@@ -415,26 +450,30 @@ impl Stack {
         command.arg("--envoy-wasm").arg(&self.programs.filter);
         command.arg("--envoy-publish").arg(self.discovery());
         command.arg("--proxy").arg(format!("{PROXY_NAME}={}", self.stats_url()));
+        for sibling in &self.siblings {
+            command.arg("--proxy").arg(sibling.listed());
+        }
         command
     }
 
-    fn envoy_command(&self) -> Result<Command> {
+    fn envoy_command(&self, name: &str, proxy: SocketAddr, stats: SocketAddr) -> Result<Command> {
         let shipped = paths::workspace().join("envoy/bootstrap.yaml");
         let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
         let places = bootstrap::Places {
-            proxy: self.addresses.proxy,
-            stats: self.addresses.stats,
-            admin: self.folder().join("admin.sock"),
+            proxy,
+            stats,
+            admin: self.folder().join(format!("{name}.sock")),
             discovery: self.discovery(),
             wasm: self.programs.filter.clone(),
             upstream: self.upstream_url(),
-            relay: format!("http://{}", self.addresses.relay),
+            relay: self.relay_url(),
             facilitator: self.facilitator_url(),
             authorities: bootstrap::system_authorities(),
         };
         let mut rendered = bootstrap::render(&text, &places).context("envoy/bootstrap.yaml")?;
+        *bootstrap::at(&mut rendered, "/node/id")? = name.into();
         (self.options.tweak)(&mut rendered);
-        let path = self.folder().join("bootstrap.json");
+        let path = self.folder().join(format!("{name}.json"));
         std::fs::write(&path, serde_json::to_vec_pretty(&rendered)?)?;
         let mut command = Command::new(&self.programs.envoy);
         command.arg("-c").arg(path).arg("--use-dynamic-base-id");

@@ -17,6 +17,8 @@ pub struct Options {
     pub upstream: Option<String>,
     /// Worker threads of Envoy.
     pub workers: u32,
+    /// Further Envoys of the same rules, on ports of their own: see [`super::Stack::proxy_urls`].
+    pub siblings: u32,
     /// Where clients connect; a free port without it.
     pub listen: Option<SocketAddr>,
     /// Where the companion serves; a free port without it.
@@ -54,6 +56,7 @@ impl Options {
             facilitator: Facilitator::Development(Vec::new()),
             upstream: None,
             workers: 2,
+            siblings: 0,
             listen: None,
             companion: None,
             tweak: Box::new(|_| {}),
@@ -69,6 +72,7 @@ impl std::fmt::Debug for Options {
             .field("facilitator", &self.facilitator)
             .field("upstream", &self.upstream)
             .field("workers", &self.workers)
+            .field("siblings", &self.siblings)
             .field("listen", &self.listen)
             .field("companion", &self.companion)
             .finish_non_exhaustive()

@@ -4,6 +4,7 @@
 mod envoy;
 mod nextest;
 mod node;
+mod postgres;
 mod prometheus;
 mod pypi;
 mod targets;
@@ -19,6 +20,7 @@ use crate::{paths, shell};
 pub use envoy::{ENVOY_VERSION, envoy};
 pub use nextest::nextest;
 pub use node::{binaryen, node_packages};
+pub use postgres::{POSTGRES_PROGRAMS, POSTGRES_VERSION, postgres};
 pub use prometheus::{prometheus, promtool};
 pub use targets::wasm_targets;
 pub use traefik::{TRAEFIK_VERSION, traefik};

@@ -66,7 +66,8 @@ async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     let first = keys(&world);
     state.lock().aggregate.apply(1, first);
     let collector = Collector::new(Vec::new(), state.clone()).unwrap();
-    let collector = collector.with_gateway(Some(handle)).with_ledger(Some(world.ledger.clone()));
+    let (totals, _) = world.ledger.take_over_totals().await.unwrap();
+    let collector = collector.with_gateway(Some(handle)).with_ledger(world.ledger.clone(), totals);
     let offers = || {
         let totals = state.lock().aggregate.totals();
         let of = |tuple: &Tuple, totals: &TupleTotals| {

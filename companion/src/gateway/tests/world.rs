@@ -20,11 +20,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::aggregate::Aggregate;
-use crate::facilitator::FacilitatorClient;
+use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::{Gateway, Handle};
 use crate::ledger::Ledger;
 use crate::relay::{Deadlines, Relay};
-use crate::settings::GatewaySettings;
+use crate::settings::{Facilitators, GatewaySettings};
 use crate::state::{Active, Shared, State, unix_seconds};
 use crate::testing::{Dev, payment_call, upfront_call};
 
@@ -116,10 +116,10 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("ledger.db")), "c1").await.unwrap();
         let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
-        state.lock().facilitator.url = format!("http://{}", dev.address);
         let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
-        let credential = FacilitatorClient::new(None).unwrap();
-        let (relay, over) = Relay::new(ledger.clone(), credential, state.clone(), deadlines);
+        let client = FacilitatorClient::new(Credentials::default()).unwrap();
+        let facilitators = Facilitators::default();
+        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
         let gateway = Gateway::bind(settings, relay.router(), "c1").await.unwrap();
         let (stop, finished) = watch::channel(());
         let (address, handle) = (gateway.local_addr().unwrap(), gateway.handle());

@@ -178,6 +178,21 @@ impl Tally {
         *self.values.get_mut(&key("settlements_unresolved", &tuple.labels())).expect("it was opened") -= 1;
     }
 
+    /// It was answered while nobody waited: a charge whose buyer is still owed.
+    pub(super) fn settled_late(&mut self, tuple: Tuple, amount: u128, at: u64) {
+        self.closed(tuple);
+        self.tuple("settlements_resolved_late_total", tuple, &[("result", "settled")], 1);
+        self.tuple("charged_requests_total", tuple, &[], 1);
+        self.tuple("settled_amount_atomic_total", tuple, &[], amount);
+        self.charged_at.insert(tuple, at);
+    }
+
+    /// Settlements that were answered while nobody waited.
+    pub(super) fn late(&self, tuple: Tuple) -> u128 {
+        let labels = [&tuple.labels()[..], &[("result", "settled")]].concat();
+        self.values[&key("settlements_resolved_late_total", &labels)]
+    }
+
     /// A facilitator call.
     pub(super) fn call(&mut self, operation: &str, outcome: &str) {
         self.add_calls(operation, outcome, 1);

@@ -28,9 +28,12 @@ impl DevFacilitator {
 
     /// How often a nonce was settled: the truth about money.
     pub(crate) async fn settled(&self, nonce: &str) -> usize {
-        let record = self.record().await;
-        let settled = record["settled"].as_array().expect("a list");
-        settled.iter().filter(|payment| payment["nonce"] == nonce).count()
+        self.settled_payments().await.iter().filter(|payment| payment["nonce"] == nonce).count()
+    }
+
+    /// Every settled payment.
+    pub(crate) async fn settled_payments(&self) -> Vec<Value> {
+        self.record().await["settled"].as_array().expect("a list").clone()
     }
 
     /// The operations of every call since the start, in their order.
@@ -43,10 +46,15 @@ impl DevFacilitator {
 
     /// The bodies of every settle call, byte for byte.
     pub(crate) async fn settle_bodies(&self) -> Vec<String> {
+        self.bodies("settle").await
+    }
+
+    /// The bodies of every call of an endpoint, byte for byte.
+    pub(crate) async fn bodies(&self, operation: &str) -> Vec<String> {
         let record = self.record().await;
         let calls = record["calls"].as_array().expect("a list");
-        let settles = calls.iter().filter(|call| call["operation"] == "settle");
-        settles.map(|call| call["body"].as_str().expect("a text").to_owned()).collect()
+        let calls = calls.iter().filter(|call| call["operation"] == operation);
+        calls.map(|call| call["body"].as_str().expect("a text").to_owned()).collect()
     }
 
     async fn record(&self) -> Value {

@@ -6,9 +6,11 @@ mod health;
 mod numbers;
 mod purchase;
 mod raw;
+mod settlement;
 
 pub(crate) use facilitator::DevFacilitator;
 pub(crate) use health::assert_workers_live;
 pub(crate) use numbers::{Calls, Tally};
 pub(crate) use purchase::Payment;
 pub(crate) use raw::{Answer, Request, exchange, text};
+pub(crate) use settlement::Settlement;

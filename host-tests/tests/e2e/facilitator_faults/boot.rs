@@ -1,6 +1,6 @@
 //! A facilitator that is not there when everything else starts.
 
-use crate::common::{DevFacilitator, Payment, Request, Tally, assert_workers_live};
+use crate::common::{DevFacilitator, Payment, Request, Settlement, Tally, assert_workers_live};
 use farebox_core::metrics::Family;
 use xtask::stack::{Facilitator, Options, Part, Stack};
 
@@ -9,7 +9,10 @@ use crate::facilitator_faults::{assert_served, options};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paid_routes_stay_closed_until_the_facilitator_says_what_it_supports() {
     let fail = ["--fail", "supported=redirect_308:http://elsewhere.example"].map(str::to_owned);
-    let options = Options { facilitator: Facilitator::Development(fail.to_vec()), ..options(["goods"]) };
+    let options = Options {
+        facilitator: Facilitator::Development(fail.to_vec()),
+        ..options(Settlement::Relay, ["goods"])
+    };
     let mut stack = Stack::prepare(options).unwrap();
     stack.start_part(Part::Companion).unwrap();
     let published = async |stack: &Stack| stack.folder().join("discovery/filter.yaml").is_file();

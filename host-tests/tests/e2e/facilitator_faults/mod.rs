@@ -7,8 +7,8 @@ mod verify;
 
 use std::time::Duration;
 
-use crate::common::{Answer, DevFacilitator, Tally};
-use serde_json::{Value, json};
+use crate::common::{Answer, DevFacilitator, Settlement, Tally};
+use serde_json::Value;
 use xtask::stack::{Options, Part, Stack};
 
 const VERIFY_TIMEOUT: Duration = Duration::from_millis(1000);
@@ -24,6 +24,15 @@ struct Fault {
     offer: &'static str,
     /// Mode of the development facilitator. `{origin}` is the upstream's address.
     mode: &'static str,
+    /// With the proxy calling the facilitator itself.
+    direct: Seen,
+    /// With the relay between them.
+    relay: Seen,
+}
+
+/// What a proxy and its buyer see of a fault.
+#[derive(Clone, Copy)]
+struct Seen {
     /// `outcome` of each call of the failing endpoint.
     calls: &'static [&'static str],
     end: End,
@@ -44,14 +53,25 @@ enum End {
         transaction: bool,
         /// Whether money moved.
         moved: bool,
+        /// Whether it is counted as unresolved: not where the relay knows that nothing was sent.
+        open: bool,
     },
 }
 
 const fn fault(offer: &'static str, mode: &'static str, calls: &'static [&'static str], end: End) -> Fault {
-    Fault { offer, mode, calls, end }
+    Fault { offer, mode, direct: Seen { calls, end }, relay: Seen { calls, end } }
 }
 
-fn options(offers: impl IntoIterator<Item = &'static str>) -> Options {
+// === impl Fault ===
+
+impl Fault {
+    /// With the relay it looks different.
+    const fn relayed(self, calls: &'static [&'static str], end: End) -> Self {
+        Self { relay: Seen { calls, end }, ..self }
+    }
+}
+
+fn options(settlement: Settlement, offers: impl IntoIterator<Item = &'static str>) -> Options {
     let mut pricing = String::from(
         "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
          - { pattern: /free, gate: free }\n",
@@ -62,26 +82,28 @@ fn options(offers: impl IntoIterator<Item = &'static str>) -> Options {
         ));
     }
     Options {
-        settings: json!({ "facilitator": {
-            "verifyTimeout": format!("{}ms", VERIFY_TIMEOUT.as_millis()),
-            "settleTimeout": format!("{}ms", SETTLE_TIMEOUT.as_millis()),
-        } }),
+        settings: settlement.settings(VERIFY_TIMEOUT.as_millis(), SETTLE_TIMEOUT.as_millis()),
         ..Options::priced(pricing)
     }
 }
 
 /// What every request of these tests happens on.
 struct Scene {
+    settlement: Settlement,
     stack: Stack,
     facilitator: DevFacilitator,
 }
 
 impl Scene {
-    async fn of(faults: &[Fault], more: &[&'static str]) -> Self {
+    async fn of(settlement: Settlement, faults: &[Fault], more: &[&'static str]) -> Self {
         let offers = faults.iter().map(|fault| fault.offer).chain(more.iter().copied());
-        let stack = Stack::start(options(offers)).await.unwrap();
+        let stack = Stack::start(options(settlement, offers)).await.unwrap();
         let facilitator = DevFacilitator::of(&stack);
-        Self { stack, facilitator }
+        Self { settlement, stack, facilitator }
+    }
+
+    fn seen(&self, fault: &Fault) -> Seen {
+        self.settlement.pick(fault.relay, fault.direct)
     }
 
     fn hits(&self, path: &str) -> u64 {

@@ -1,6 +1,6 @@
 //! `/settle` fails: refused where that is certain, else unknown until a resend decides it.
 
-use crate::common::{Answer, Calls, Payment, Tally, assert_workers_live};
+use crate::common::{Answer, Calls, Payment, Settlement, Tally, assert_workers_live};
 use serde_json::{Value, json};
 use xtask::stack::{Part, Stack};
 
@@ -10,38 +10,67 @@ use crate::facilitator_faults::{
 };
 
 const fn unknown(transaction: bool, moved: bool) -> End {
-    End::Unknown { transaction, moved }
+    End::Unknown { transaction, moved, open: true }
 }
+
+/// Unknown to the proxy; the relay knows that it sent nothing.
+const NOT_SENT: End = End::Unknown { transaction: false, moved: false, open: false };
+/// The relay reports a transaction that is not final: the proxy asks once more.
+const TWICE: &[&str] = &["refused", "refused"];
 
 const SETTLE: &[Fault] = &[
     fault("settle-slow", "slow:400", &["success"], End::Served),
-    fault("settle-pending-once", "pending_then_success", &["refused", "success"], End::Served),
+    fault("settle-pending-once", "pending_then_success", &["refused", "success"], End::Served)
+        .relayed(&["success"], End::Served),
     fault("settle-invalid", "invalid", &["refused"], End::Refused(402, "insufficient_funds")),
-    fault("settle-silent", "hang", &["timeout"], unknown(false, false)),
-    fault("settle-reset", "reset", &["unreachable"], unknown(false, false)),
-    fault("settle-cut-after-headers", "cut_after_headers", &["unreachable"], unknown(false, true)),
-    fault("settle-truncated", "truncated", &["unreachable"], unknown(false, true)),
+    fault("settle-silent", "hang", &["timeout"], unknown(false, false))
+        .relayed(&["http_error"], unknown(false, false)),
+    fault("settle-reset", "reset", &["unreachable"], unknown(false, false))
+        .relayed(&["http_error"], unknown(false, false)),
+    fault("settle-cut-after-headers", "cut_after_headers", &["unreachable"], unknown(false, true))
+        .relayed(&["http_error"], unknown(false, true)),
+    fault("settle-truncated", "truncated", &["unreachable"], unknown(false, true))
+        .relayed(&["http_error"], unknown(false, true)),
     fault("settle-429", "http_429", &["http_error"], unknown(false, false)),
     fault("settle-500", "http_500", &["http_error"], unknown(false, false)),
     fault("settle-502-page", "html_502", &["http_error"], unknown(false, false)),
     fault("settle-503", "http_503", &["http_error"], unknown(false, false)),
-    fault("settle-503-success", "success_503", &["http_error"], unknown(true, true)),
-    fault("settle-garbage", "garbage", &["bad_reply"], unknown(false, false)),
-    fault("settle-200-page", "html_200", &["bad_reply"], unknown(false, false)),
-    fault("settle-wrong-types", "wrong_types", &["bad_reply"], unknown(false, false)),
+    fault("settle-503-success", "success_503", &["http_error"], unknown(true, true))
+        .relayed(TWICE, unknown(true, true)),
+    fault("settle-garbage", "garbage", &["bad_reply"], unknown(false, false))
+        .relayed(&["http_error"], unknown(false, false)),
+    fault("settle-200-page", "html_200", &["bad_reply"], unknown(false, false))
+        .relayed(&["http_error"], unknown(false, false)),
+    fault("settle-wrong-types", "wrong_types", &["bad_reply"], unknown(false, false))
+        .relayed(&["http_error"], unknown(false, false)),
     fault("settle-302", "redirect_302", &["http_error"], unknown(false, false)),
-    fault("settle-308", "redirect_308", &["http_error"], unknown(false, false)),
+    fault("settle-308", "redirect_308", &["http_error"], unknown(false, false))
+        .relayed(&["success"], End::Served),
     fault("settle-302-away", "redirect_302:{origin}", &["http_error"], unknown(false, false)),
-    fault("settle-308-away", "redirect_308:{origin}", &["http_error"], unknown(false, false)),
-    fault("settle-unknown-code", "unknown_code", &["bad_reply"], unknown(false, false)),
-    fault("settle-wrong-network", "wrong_network", &["bad_reply"], unknown(true, true)),
+    fault("settle-308-away", "redirect_308:{origin}", &["http_error"], unknown(false, false))
+        .relayed(&["bad_reply"], NOT_SENT),
+    fault("settle-unknown-code", "unknown_code", &["bad_reply"], unknown(false, false))
+        .relayed(&["http_error"], unknown(false, false)),
+    fault("settle-wrong-network", "wrong_network", &["bad_reply"], unknown(true, true))
+        .relayed(TWICE, unknown(true, true)),
     fault("settle-pending", "pending", &["refused", "refused"], unknown(true, false)),
-    fault("settle-success-unheard", "success_but_hang", &["timeout"], unknown(false, true)),
+    fault("settle-success-unheard", "success_but_hang", &["timeout"], unknown(false, true))
+        .relayed(&["http_error"], unknown(false, true)),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_settlement_that_fails_is_closed_and_a_resend_is_charged_and_counted_once() {
-    let mut scene = Scene::of(SETTLE, &["settle-down", "settle-stubborn", "settle-after-unknown"]).await;
+    failing_settlements(Settlement::Relay).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_relay_a_settlement_that_fails_is_charged_and_counted_once_too() {
+    failing_settlements(Settlement::Direct).await;
+}
+
+async fn failing_settlements(settlement: Settlement) {
+    let more = ["settle-down", "settle-stubborn", "settle-after-unknown"];
+    let mut scene = Scene::of(settlement, SETTLE, &more).await;
     for fault in SETTLE {
         settle_fault(&scene, fault).await;
     }
@@ -53,21 +82,21 @@ async fn a_settlement_that_fails_is_closed_and_a_resend_is_charged_and_counted_o
 }
 
 async fn settle_fault(scene: &Scene, fault: &Fault) {
-    let (stack, name) = (&scene.stack, fault.offer);
+    let (stack, name, seen) = (&scene.stack, fault.offer, scene.seen(fault));
     let path = format!("/{name}/goods");
     let payment = Payment::of(stack, &path).await.unwrap();
     scene.break_down("settle", fault).await;
     let calls = Calls::now(stack).await;
     let answer = payment.send(stack, &path).await;
-    let settles = u32::try_from(fault.calls.len()).unwrap();
+    let settles = u32::try_from(seen.calls.len()).unwrap();
     assert!(answer.took < VERIFY_TIMEOUT + SETTLE_TIMEOUT * settles + SLACK, "{name} took {:?}", answer.took);
     let mut outcomes = vec!["verify success".to_owned()];
-    outcomes.extend(labelled("settle", fault.calls));
+    outcomes.extend(labelled("settle", seen.calls));
     calls.assert_since(stack, &texts(&outcomes)).await;
     scene.facilitator.fail("settle", "none").await;
     // The upstream was asked, and what it said went no further unless the payment settled.
     assert_eq!(scene.hits(&path), 1, "{name}");
-    match fault.end {
+    match seen.end {
         End::Served => {
             assert_served(&answer, name);
             assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1, "{name}");
@@ -86,14 +115,15 @@ async fn settle_fault(scene: &Scene, fault: &Fault) {
             resend(scene, name, &payment, &["verify", "settle"]).await;
             sale_after("settlement_rejected").assert(stack, name).await;
         }
-        End::Unknown { transaction, moved } => {
+        End::Unknown { transaction, moved, open } => {
             assert_unknown(&answer, &payment, transaction, name);
             let settled = scene.facilitator.settled(&payment.nonce).await;
             assert_eq!(settled, usize::from(moved), "{name}");
-            Tally { unresolved: 1, ..failure("settlement_failed") }.assert(stack, name).await;
+            Tally { unresolved: u128::from(open), ..failure("settlement_failed") }.assert(stack, name).await;
             // The reservation was kept: the resend settles again at once, with the identical call.
             resend(scene, name, &payment, &["settle"]).await;
-            sale_after("settlement_failed").assert(stack, name).await;
+            let sale = sale_after("settlement_failed");
+            sale.clone().assert_or(found_out(scene, sale), stack, name).await;
         }
         End::Unavailable(..) => unreachable!("a failed settlement is refused or unknown"),
     }
@@ -122,11 +152,25 @@ async fn resend(scene: &Scene, name: &str, payment: &Payment, operations: &[&str
     let path = format!("/{name}/goods");
     let before = scene.facilitator.operations().await.len();
     assert_served(&payment.send(&scene.stack, &path).await, name);
-    assert_eq!(scene.facilitator.operations().await[before..], *operations, "{name}: calls of the resend");
-    let bodies = scene.facilitator.settle_bodies().await;
-    assert_eq!(bodies[bodies.len() - 1], bodies[bodies.len() - 2], "{name}: identical settle calls");
+    // The relay may have asked in the meantime, for this payment or another.
+    if scene.settlement == Settlement::Direct {
+        assert_eq!(
+            scene.facilitator.operations().await[before..],
+            *operations,
+            "{name}: calls of the resend"
+        );
+    }
+    let mut bodies = scene.facilitator.settle_bodies().await;
+    bodies.retain(|body| body.contains(&payment.nonce));
+    assert!(bodies.len() > 1, "{name}: it was settled again");
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "{name}: identical settle calls");
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1, "{name}");
     assert_eq!(scene.hits(&path), 2, "{name}");
+}
+
+/// The numbers of a sale whose settlement the relay found out about before the buyer came back.
+fn found_out(scene: &Scene, sale: Tally) -> Option<Tally> {
+    scene.settlement.pick(Some(sale.uncharged("redeemed")), None)
 }
 
 /// Resends while the facilitator still fails: open is counted once, the upstream is left alone; and the
@@ -163,8 +207,8 @@ async fn unknown_stays_unknown_until_it_is_decided(scene: &Scene) {
     scene.facilitator.fail("settle", "none").await;
     assert_served(&payment.send(stack, path).await, offer);
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
-    let sale = one_sale();
-    Tally { requests: 5, failed: failures.failed, ..sale }.assert(stack, offer).await;
+    let sale = Tally { requests: 5, failed: failures.failed, ..one_sale() };
+    sale.clone().assert_or(found_out(scene, sale), stack, offer).await;
 }
 
 /// The facilitator dies between verify and settle.
@@ -179,8 +223,10 @@ async fn settle_while_down(scene: &mut Scene) {
     scene.stack.kill_part(Part::Facilitator);
     let answer = sending.await.unwrap();
     assert_unknown(&answer, &payment, false, "down");
-    calls.assert_since(&scene.stack, &["settle unreachable"]).await;
-    Tally { unresolved: 1, ..failure("settlement_failed") }.assert(&scene.stack, "settle-down").await;
+    // The relay knows that it reached nobody, so nothing is open.
+    let (call, unresolved) = scene.settlement.pick(("settle bad_reply", 0), ("settle unreachable", 1));
+    calls.assert_since(&scene.stack, &[call]).await;
+    Tally { unresolved, ..failure("settlement_failed") }.assert(&scene.stack, "settle-down").await;
 
     restart_facilitator(scene).await;
     assert_served(&payment.send(&scene.stack, path).await, "up again");

@@ -1,6 +1,6 @@
 //! `/verify` fails: the request is closed, nothing is settled, and the payment is as good as before.
 
-use crate::common::{Calls, Payment, Request, assert_workers_live};
+use crate::common::{Calls, Payment, Request, Settlement, assert_workers_live};
 use xtask::stack::Part;
 
 use crate::facilitator_faults::{
@@ -14,10 +14,11 @@ const BROKEN: End = End::Unavailable("facilitator_error", false);
 
 const VERIFY: &[Fault] = &[
     fault("verify-slow", "slow:300", &["success"], End::Served),
-    fault("verify-silent", "hang", &["timeout"], UNREACHABLE),
-    fault("verify-reset", "reset", &["unreachable"], UNREACHABLE),
-    fault("verify-cut-after-headers", "cut_after_headers", &["unreachable"], UNREACHABLE),
-    fault("verify-truncated", "truncated", &["unreachable"], UNREACHABLE),
+    fault("verify-silent", "hang", &["timeout"], UNREACHABLE).relayed(&["http_error"], BUSY),
+    fault("verify-reset", "reset", &["unreachable"], UNREACHABLE).relayed(&["http_error"], BUSY),
+    fault("verify-cut-after-headers", "cut_after_headers", &["unreachable"], UNREACHABLE)
+        .relayed(&["http_error"], BUSY),
+    fault("verify-truncated", "truncated", &["unreachable"], UNREACHABLE).relayed(&["http_error"], BUSY),
     fault("verify-429", "http_429", &["http_error"], BUSY),
     fault("verify-500", "http_500", &["http_error"], BROKEN),
     fault("verify-502-page", "html_502", &["http_error"], BUSY),
@@ -26,10 +27,10 @@ const VERIFY: &[Fault] = &[
     fault("verify-garbage", "garbage", &["bad_reply"], BROKEN),
     fault("verify-200-page", "html_200", &["bad_reply"], BROKEN),
     fault("verify-wrong-types", "wrong_types", &["bad_reply"], BROKEN),
-    fault("verify-302", "redirect_302", &["http_error"], BROKEN),
-    fault("verify-308", "redirect_308", &["http_error"], BROKEN),
-    fault("verify-302-away", "redirect_302:{origin}", &["http_error"], BROKEN),
-    fault("verify-308-away", "redirect_308:{origin}", &["http_error"], BROKEN),
+    fault("verify-302", "redirect_302", &["http_error"], BROKEN).relayed(&["http_error"], BUSY),
+    fault("verify-308", "redirect_308", &["http_error"], BROKEN).relayed(&["success"], End::Served),
+    fault("verify-302-away", "redirect_302:{origin}", &["http_error"], BROKEN).relayed(&["http_error"], BUSY),
+    fault("verify-308-away", "redirect_308:{origin}", &["http_error"], BROKEN).relayed(&["http_error"], BUSY),
     fault("verify-broke", "invalid:unexpected_verify_error", &["bad_reply"], BROKEN),
     fault("verify-invalid", "invalid", &["refused"], End::Refused(402, "insufficient_funds")),
     fault(
@@ -48,7 +49,16 @@ const VERIFY: &[Fault] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verify_that_fails_is_closed_costs_nothing_and_leaves_the_payment_usable() {
-    let mut scene = Scene::of(VERIFY, &["verify-down"]).await;
+    failing_verifies(Settlement::Relay).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_relay_a_verify_that_fails_costs_nothing_either() {
+    failing_verifies(Settlement::Direct).await;
+}
+
+async fn failing_verifies(settlement: Settlement) {
+    let mut scene = Scene::of(settlement, VERIFY, &["verify-down"]).await;
     for fault in VERIFY {
         verify_fault(&scene, fault).await;
     }
@@ -59,15 +69,15 @@ async fn a_verify_that_fails_is_closed_costs_nothing_and_leaves_the_payment_usab
 }
 
 async fn verify_fault(scene: &Scene, fault: &Fault) {
-    let (stack, name) = (&scene.stack, fault.offer);
+    let (stack, name, seen) = (&scene.stack, fault.offer, scene.seen(fault));
     let path = format!("/{name}/goods");
     let payment = Payment::of(stack, &path).await.unwrap();
     scene.break_down("verify", fault).await;
     let calls = Calls::now(stack).await;
     let answer = payment.send(stack, &path).await;
     assert!(answer.took < VERIFY_TIMEOUT + SLACK, "{name} took {:?}", answer.took);
-    let mut outcomes = labelled("verify", fault.calls);
-    let reason = match fault.end {
+    let mut outcomes = labelled("verify", seen.calls);
+    let reason = match seen.end {
         End::Served => {
             assert_served(&answer, name);
             outcomes.push("settle success".to_owned());
@@ -105,16 +115,20 @@ async fn verify_while_down(scene: &mut Scene) {
     scene.stack.kill_part(Part::Facilitator);
     let calls = Calls::now(&scene.stack).await;
     let answer = payment.send(&scene.stack, "/verify-down/goods").await;
-    assert_error(&answer, "facilitator_unreachable", "Payment verification failed", true, "down");
+    // The relay answers for a facilitator that does not.
+    let reason = scene.settlement.pick("facilitator_error", "facilitator_unreachable");
+    assert_error(&answer, reason, "Payment verification failed", true, "down");
     assert!(answer.took < VERIFY_TIMEOUT + SLACK, "{:?}", answer.took);
     assert_eq!(scene.hits("/verify-down/goods"), 0);
-    calls.assert_since(&scene.stack, &["verify unreachable"]).await;
-    failure("facilitator_unreachable").assert(&scene.stack, "verify-down").await;
+    calls
+        .assert_since(&scene.stack, &[scene.settlement.pick("verify http_error", "verify unreachable")])
+        .await;
+    failure(reason).assert(&scene.stack, "verify-down").await;
     // What is free stays free, and what is sold is still offered.
     assert_eq!(Request::get("/free").send(scene.stack.proxy_address()).status, 200);
 
     restart_facilitator(scene).await;
     assert_served(&payment.send(&scene.stack, "/verify-down/goods").await, "up again");
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
-    sale_after("facilitator_unreachable").assert(&scene.stack, "verify-down").await;
+    sale_after(reason).assert(&scene.stack, "verify-down").await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use xtask::stack::{Part, Stack};
 
+use crate::common::Settlement;
 use crate::reload::buyer::Buyer;
 use crate::reload::metrics::{Watcher, of_offer, sum};
 use crate::reload::pricing::{file, free, paid};
@@ -15,12 +16,23 @@ fn prices() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_companion_stops_no_proxy_and_catches_up_without_counting_twice() {
-    let mut stage = Stage::start(&prices()).await;
+async fn a_killed_companion_stops_nothing_that_is_free_and_catches_up_without_counting_twice() {
+    killed_companions(Settlement::Relay).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_relay_a_killed_companion_stops_no_proxy_and_catches_up_without_counting_twice() {
+    killed_companions(Settlement::Direct).await;
+}
+
+async fn killed_companions(settlement: Settlement) {
+    let mut options = options(&prices());
+    options.settings["facilitator"] = settlement.settings(5_000, 60_000)["facilitator"].take();
+    let mut stage = Stage::with(options).await;
     let buyer = stage.buyer();
     let terms = buyer.terms("/kept/api").await.unwrap();
     let watcher = Watcher::start(stage.stack.companion_url(), &["kept"]);
-    let mut sold = 0;
+    let (mut sold, mut closed) = (0, 0);
     let mut sell = async |count: u32| {
         for _ in 0..count {
             let reply = buyer.pay("/kept/api", &terms).await.unwrap();
@@ -34,20 +46,29 @@ async fn a_killed_companion_stops_no_proxy_and_catches_up_without_counting_twice
 
     for _ in 0..3 {
         stage.stack.kill_part(Part::Companion);
-        sell(5).await;
+        if settlement == Settlement::Direct {
+            sell(5).await;
+        } else {
+            let reply = buyer.pay("/kept/api", &terms).await.unwrap();
+            assert_eq!((reply.status, reply.terms()), (503, None));
+            closed += 1;
+        }
         assert_eq!(buyer.ask("/open/api").await.unwrap().status, 200);
         assert_eq!(buyer.ask("/elsewhere").await.unwrap().status, 404);
         stage.stack.start_part(Part::Companion).unwrap();
-        sell(5).await;
+        if settlement == Settlement::Direct {
+            sell(5).await;
+        }
         let before = stage.generation;
         stage.reloaded().await;
         assert!(stage.generation > before);
+        sell(5).await;
     }
 
     let sold = sell(0).await;
     stage.stack.ready().await.unwrap();
     let page = stage.page().await;
-    assert_eq!(of_offer(&page, "requests_total", "kept"), sold + 1);
+    assert_eq!(of_offer(&page, "requests_total", "kept"), sold + closed + 1);
     assert_eq!(of_offer(&page, "charged_requests_total", "kept"), sold);
     assert_eq!(of_offer(&page, "settled_amount_atomic_total", "kept"), sold * 1000);
     assert_eq!(sum(&page, "reports_dropped_total", &[]), 0);

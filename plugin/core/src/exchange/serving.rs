@@ -39,6 +39,15 @@ pub struct Delivering {
     transaction: String,
 }
 
+/// A verified payment that is not charged after all. A relay keeps it for this proxy until it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unused {
+    /// Body of the call that verified it.
+    pub body: Vec<u8>,
+    /// Headers of that call.
+    pub headers: Vec<(&'static str, String)>,
+}
+
 /// Effects of an end nobody is left to answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
@@ -84,21 +93,25 @@ impl Upstream {
     pub(super) fn redeemed(attempt: Box<Attempt>, transaction: String) -> Self {
         Self { attempt, paid: Paid::Redeemed { transaction } }
     }
-    /// The response head arrived. The answer is a `Call` (hold the response), a `Release` or a `Reply`.
-    pub fn response(self, head: &ResponseHead<'_>, now: Now) -> Turn {
-        let Self { attempt, paid } = self;
+    /// The response head arrived. The answer is a `Call` (hold the response), a `Release` or a `Reply`. What is
+    /// [`Unused`] is to be told to the relay, without waiting for an answer, once the turn is carried out.
+    pub fn response(self, head: &ResponseHead<'_>, now: Now) -> (Turn, Option<Unused>) {
         let verdict = Verdict::of(head);
-        match paid {
+        let unused = if verdict == Verdict::Good { None } else { self.unused() };
+        let Self { attempt, paid } = self;
+        let turn = match paid {
             Paid::Verified { body } => unsettled(attempt, body, verdict, head, now),
             Paid::Settled { transaction } => settled_before(attempt, transaction, verdict, head),
             Paid::Redeemed { transaction } => redeemed(attempt, transaction, verdict, head),
-        }
+        };
+        (turn, unused)
     }
-    /// The client went away before a response head.
-    pub fn abandoned(self, now: Now) -> Abandoned {
+    /// The client went away before a response head. What is [`Unused`] is to be told to the relay.
+    pub fn abandoned(self, now: Now) -> (Abandoned, Option<Unused>) {
         let _ = now;
+        let unused = self.unused();
         let Self { attempt, paid } = self;
-        match paid {
+        let abandoned = match paid {
             Paid::Verified { .. } => attempt.client_gone(Vec::new(), KeyChange::Free),
             Paid::Redeemed { transaction } => {
                 attempt.client_gone(Vec::new(), KeyChange::Owed { transaction })
@@ -109,6 +122,16 @@ impl Upstream {
                 let keys = vec![attempt.key(KeyChange::Owed { transaction })];
                 Abandoned { stamps: Vec::new(), keys }
             }
+        };
+        (abandoned, unused)
+    }
+
+    fn unused(&self) -> Option<Unused> {
+        match &self.paid {
+            Paid::Verified { body } if self.attempt.rules.has_relay() => {
+                Some(Unused { body: body.clone(), headers: self.attempt.relay_headers() })
+            }
+            _ => None,
         }
     }
 }

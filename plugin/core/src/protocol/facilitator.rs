@@ -1,13 +1,12 @@
 //! What is sent to a facilitator and how its replies are read.
 
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::check::Checked;
 use super::json::to_bytes;
 use super::payment::{Payment, Version};
-use super::proof::write_proof;
+use super::proof::WireProof;
 use super::requirement::{Requirement, SCHEME, V1Requirement};
 use crate::rules::PaymentOption;
 
@@ -36,7 +35,7 @@ impl CallBody {
         resource_url: &str,
         minimal: bool,
     ) -> Self {
-        let proof = write_proof(&payment.proof, &checked.forward_signature);
+        let proof = WireProof::new(&payment.proof, &checked.forward_signature);
         Self(
             v1_call(payment, &proof, option, resource_url)
                 .unwrap_or_else(|| v2_call(payment, &proof, option, minimal)),
@@ -58,7 +57,7 @@ struct V1Payload<'a> {
     x402_version: u8,
     scheme: &'static str,
     network: &'a str,
-    payload: &'a Value,
+    payload: &'a WireProof<'a>,
 }
 
 #[derive(Serialize)]
@@ -69,13 +68,18 @@ struct V2Payload<'a> {
     resource: Option<&'a RawValue>,
     /// Our own requirement too: what the client wrote there was only compared.
     accepted: &'a Requirement<'a>,
-    payload: &'a Value,
+    payload: &'a WireProof<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extensions: Option<&'a RawValue>,
 }
 
 /// The v1 body, if the payment is v1 and the facilitator is known to take v1 for this option.
-fn v1_call(payment: &Payment, proof: &Value, option: &PaymentOption, resource_url: &str) -> Option<Vec<u8>> {
+fn v1_call(
+    payment: &Payment,
+    proof: &WireProof<'_>,
+    option: &PaymentOption,
+    resource_url: &str,
+) -> Option<Vec<u8>> {
     if payment.version != Version::V1 || !option.v1_kind {
         return None;
     }
@@ -91,7 +95,7 @@ fn v1_call(payment: &Payment, proof: &Value, option: &PaymentOption, resource_ur
     }))
 }
 
-fn v2_call(payment: &Payment, proof: &Value, option: &PaymentOption, minimal: bool) -> Vec<u8> {
+fn v2_call(payment: &Payment, proof: &WireProof<'_>, option: &PaymentOption, minimal: bool) -> Vec<u8> {
     let requirement = Requirement::new(option);
     to_bytes(&Body {
         x402_version: 2,

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::protocol::fixtures::{NOW, PAYER, decode, option, usdc, v1, v2};
@@ -107,7 +107,7 @@ fn the_same_payment_makes_the_same_bytes() {
 fn operator_members_of_extra_cannot_replace_protocol_ones() {
     let mut option = PaymentOption { flow: crate::rules::Flow::Upfront, ..usdc() };
     for name in ["name", "version", "assetTransferMethod", "paymentFlow", "agentSkills"] {
-        option.extra.insert(name.into(), "operator's".into());
+        option.extra.set(name, "operator's");
     }
     let mut payment = v2(&option);
     payment["accepted"]["extra"] = json!({ "paymentFlow": "upfront" });

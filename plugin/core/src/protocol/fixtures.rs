@@ -1,7 +1,7 @@
 //! Options and payments for tests, signed with the publicly known first development key of Anvil.
 
 use k256::ecdsa::SigningKey;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Payment, encode_base64};
 use crate::evm::{
@@ -9,7 +9,7 @@ use crate::evm::{
     asset_by_symbol, chain_by_name, domain_separator, from_hex, permit_witness_transfer_from_hash,
     permit2_domain_separator, to_hex, transfer_with_authorization_hash, typed_data_digest, v1_name,
 };
-use crate::rules::{Flow, PaymentOption};
+use crate::rules::{Extra, Flow, PaymentOption};
 
 /// The signer's address.
 pub(crate) const PAYER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
@@ -38,7 +38,7 @@ pub(crate) fn option(chain: &str, symbol: &str) -> PaymentOption {
         eip712_name: asset.eip712_name.to_owned(),
         eip712_version: asset.eip712_version.to_owned(),
         gas_sponsoring: asset.gas_sponsoring,
-        extra: Map::new(),
+        extra: Extra::default(),
     }
 }
 

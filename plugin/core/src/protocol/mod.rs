@@ -25,5 +25,5 @@ pub use json::printable;
 pub use matching::{find_match, matches};
 pub use payment::{Accepted, AcceptedTerms, Payment, PaymentError, Proof, Version};
 pub use receipt::Receipt;
-pub use relay::{RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER, RelayRefusal};
+pub use relay::{RELAY_ATTEMPT, RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER, RelayRefusal};
 pub use reply::{read_settle_reply, read_verify_reply};

@@ -1,8 +1,8 @@
 //! The scheme-specific `payload`: what was signed, and the signature; read strictly and written back in
 //! one canonical form.
 
+use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::payment::Proof;
 use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization, from_hex, to_hex};
@@ -28,33 +28,88 @@ pub(super) fn read_proof(text: &str) -> Result<Proof, String> {
     }
 }
 
-/// Writes a proof back with addresses and numbers in canonical form and the given signature. Members we
-/// did not read are not sent on.
-pub(super) fn write_proof(proof: &Proof, signature: &[u8]) -> Value {
-    match proof {
-        Proof::Eip3009 { authorization, .. } => json!({
-            "signature": to_hex(signature),
-            "authorization": {
-                "from": authorization.from,
-                "to": authorization.to,
-                "value": authorization.value,
-                "validAfter": authorization.valid_after,
-                "validBefore": authorization.valid_before,
-                "nonce": authorization.nonce.to_string(),
+/// A proof as it is sent on: addresses and numbers in canonical form, members in alphabetical order. Members
+/// we did not read are not among them.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum WireProof<'a> {
+    Eip3009 {
+        authorization: WireAuthorization<'a>,
+        signature: String,
+    },
+    Permit2 {
+        #[serde(rename = "permit2Authorization")]
+        permit: WirePermit<'a>,
+        signature: String,
+    },
+    Unusable {},
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireAuthorization<'a> {
+    from: &'a Address,
+    nonce: String,
+    to: &'a Address,
+    valid_after: &'a Amount,
+    valid_before: &'a Amount,
+    value: &'a Amount,
+}
+
+#[derive(Serialize)]
+pub(super) struct WirePermit<'a> {
+    deadline: &'a Amount,
+    from: &'a Address,
+    nonce: &'a Amount,
+    permitted: WirePermitted<'a>,
+    spender: &'a Address,
+    witness: WireWitness<'a>,
+}
+
+#[derive(Serialize)]
+struct WirePermitted<'a> {
+    amount: &'a Amount,
+    token: &'a Address,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireWitness<'a> {
+    to: &'a Address,
+    valid_after: &'a Amount,
+}
+
+// === impl WireProof ===
+
+impl<'a> WireProof<'a> {
+    /// Writes a proof back with the given signature.
+    pub(super) fn new(proof: &'a Proof, signature: &[u8]) -> Self {
+        let signature = to_hex(signature);
+        match proof {
+            Proof::Eip3009 { authorization, .. } => Self::Eip3009 {
+                authorization: WireAuthorization {
+                    from: &authorization.from,
+                    nonce: authorization.nonce.to_string(),
+                    to: &authorization.to,
+                    valid_after: &authorization.valid_after,
+                    valid_before: &authorization.valid_before,
+                    value: &authorization.value,
+                },
+                signature,
             },
-        }),
-        Proof::Permit2 { permit, .. } => json!({
-            "signature": to_hex(signature),
-            "permit2Authorization": {
-                "permitted": { "token": permit.token, "amount": permit.amount },
-                "from": permit.from,
-                "spender": permit.spender,
-                "nonce": permit.nonce,
-                "deadline": permit.deadline,
-                "witness": { "to": permit.witness_to, "validAfter": permit.witness_valid_after },
+            Proof::Permit2 { permit, .. } => Self::Permit2 {
+                permit: WirePermit {
+                    deadline: &permit.deadline,
+                    from: &permit.from,
+                    nonce: &permit.nonce,
+                    permitted: WirePermitted { amount: &permit.amount, token: &permit.token },
+                    spender: &permit.spender,
+                    witness: WireWitness { to: &permit.witness_to, valid_after: &permit.witness_valid_after },
+                },
+                signature,
             },
-        }),
-        Proof::Unusable(_) => json!({}),
+            Proof::Unusable(_) => Self::Unusable {},
+        }
     }
 }
 

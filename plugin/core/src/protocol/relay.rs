@@ -7,6 +7,8 @@ pub const RELAY_OFFER: &str = "x-farebox-offer";
 pub const RELAY_GENERATION: &str = "x-farebox-generation";
 /// Header: one life of one proxy, which uses a payment once at a time.
 pub const RELAY_HOLDER: &str = "x-farebox-holder";
+/// Header: one use of a payment by that proxy, so that news of its end cannot be taken for that of the next.
+pub const RELAY_ATTEMPT: &str = "x-farebox-attempt";
 
 /// Why a relay refuses to verify, as `invalidReason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! Our own requirement on the wire: one payment option as an `accepts` entry of either version.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::evm::{Address, Amount, Network, TransferMethod, chain_by_name, chain_name, v1_name};
-use crate::rules::{Flow, PaymentOption};
+use crate::rules::{Extra, Flow, PaymentOption};
 
 /// The only scheme there is a local check for.
 pub(super) const SCHEME: &str = "exact";
@@ -22,7 +21,7 @@ pub(super) struct Requirement<'a> {
     asset: Address,
     pay_to: Address,
     max_timeout_seconds: u64,
-    extra: Map<String, Value>,
+    extra: Extra,
 }
 
 /// A v1 requirement.
@@ -118,15 +117,15 @@ fn resolves_to(text: &str, network: &Network) -> bool {
 
 /// `extra`: the operator's members first, so that none of them can replace one the protocol gives a
 /// meaning.
-fn extra(option: &PaymentOption) -> Map<String, Value> {
+fn extra(option: &PaymentOption) -> Extra {
     let mut extra = option.extra.clone();
-    extra.insert("name".into(), option.eip712_name.as_str().into());
-    extra.insert("version".into(), option.eip712_version.as_str().into());
-    extra.insert("assetTransferMethod".into(), option.transfer_method.as_str().into());
+    extra.set("name", &option.eip712_name);
+    extra.set("version", &option.eip712_version);
+    extra.set("assetTransferMethod", option.transfer_method.as_str());
     match option.flow {
         // The default flow is left out: older clients refuse flows they do not know.
         Flow::Authorization => extra.remove("paymentFlow"),
-        Flow::Upfront => extra.insert("paymentFlow".into(), "upfront".into()),
-    };
+        Flow::Upfront => extra.set("paymentFlow", "upfront"),
+    }
     extra
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::evm::{Address, Network, TransferMethod};
-use crate::rules::{Facilitator, Flow, Lookup, Settings, Tuple, canonicalize};
-use serde_json::{Map, json};
+use crate::rules::{Extra, Facilitator, Flow, Lookup, Settings, Tuple, canonicalize};
+use serde_json::json;
 
 fn option(tuple: usize, amount: u64) -> PaymentOption {
     PaymentOption {
@@ -19,7 +19,7 @@ fn option(tuple: usize, amount: u64) -> PaymentOption {
         eip712_name: "USDC".into(),
         eip712_version: "2".into(),
         gas_sponsoring: false,
-        extra: Map::new(),
+        extra: Extra::default(),
     }
 }
 

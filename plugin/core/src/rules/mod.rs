@@ -3,6 +3,7 @@
 //! `PricingFile` (YAML, companion only) → [`Snapshot`] → [`PushedRules`] (JSON, pushed) → [`RuleSet`].
 
 mod compile;
+mod extra;
 mod matcher;
 mod path;
 mod pattern;
@@ -30,6 +31,7 @@ mod url;
 mod yaml;
 
 pub use compile::CompileError;
+pub use extra::Extra;
 pub use matcher::{Lookup, RouteIndex};
 pub use path::{AmbiguousPath, CanonicalPath, canonicalize};
 pub use pushed::{

@@ -3,13 +3,12 @@
 use super::load::{Finding, Severity};
 use super::pricing_file::{At, Money};
 use super::pushed::is_label;
-use super::{Flow, PaymentOption, SkipReason};
+use super::{Extra, Flow, PaymentOption, SkipReason};
 use crate::evm::{
     Address, Amount, Asset, Network, PriceError, TransferMethod, asset_by_address, asset_by_symbol,
     chain_by_name, default_asset, v1_name,
 };
 use ruint::aliases::U256;
-use serde_json::{Map, Value};
 
 /// What an option falls back to.
 #[derive(Debug, Clone)]
@@ -50,7 +49,7 @@ pub(super) fn resolve(
     money: &Money,
     defaults: &Defaults,
     flow: Option<&At<String>>,
-    extra: &Map<String, Value>,
+    extra: &Extra,
     warnings: &mut Vec<Finding>,
 ) -> Result<Resolved, Refusal> {
     let mut at = Resolver { money, warnings };

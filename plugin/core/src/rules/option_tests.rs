@@ -22,7 +22,7 @@ fn defaults() -> Defaults {
 
 fn resolved(money: &Money) -> (Resolved, Vec<String>) {
     let mut warnings = Vec::new();
-    let resolved = resolve(money, &defaults(), None, &Map::new(), &mut warnings)
+    let resolved = resolve(money, &defaults(), None, &Extra::default(), &mut warnings)
         .unwrap_or_else(|refusal| panic!("refused: {refusal:?}"));
     (resolved, warnings.into_iter().map(|warning| warning.key).collect())
 }
@@ -35,7 +35,7 @@ fn ok(money: &Money) -> Resolved {
 
 fn reason(money: &Money) -> &'static str {
     let refusal =
-        resolve(money, &defaults(), None, &Map::new(), &mut Vec::new()).expect_err("must be refused");
+        resolve(money, &defaults(), None, &Extra::default(), &mut Vec::new()).expect_err("must be refused");
     refusal.reason.as_str()
 }
 
@@ -282,7 +282,7 @@ fn recipients_are_checked() {
     assert_eq!(resolved.option.pay_to.checksummed(), "0x036CbD53842c5426634e7929541eC2318f3dCF7e");
     assert_eq!(warnings, ["routes[0].payTo"]);
     let homeless = Defaults { wallet: None, ..defaults() };
-    let refusal = resolve(&money("1"), &homeless, None, &Map::new(), &mut Vec::new()).unwrap_err();
+    let refusal = resolve(&money("1"), &homeless, None, &Extra::default(), &mut Vec::new()).unwrap_err();
     assert_eq!(
         (refusal.reason.as_str(), refusal.line, refusal.key.as_str()),
         ("missing_pay_to", 2, "routes[0].payTo")
@@ -309,7 +309,10 @@ fn methods_and_flows_are_closed_sets() {
     assert_eq!(ok(&Money { payment_flow: text("upfront"), ..money("1") }).option.flow, Flow::Upfront);
     let of_route = text("upfront");
     let flow = |money: &Money| {
-        resolve(money, &defaults(), of_route.as_ref(), &Map::new(), &mut Vec::new()).unwrap().option.flow
+        resolve(money, &defaults(), of_route.as_ref(), &Extra::default(), &mut Vec::new())
+            .unwrap()
+            .option
+            .flow
     };
     assert_eq!(flow(&money("1")), Flow::Upfront);
     assert_eq!(flow(&Money { payment_flow: text("authorization"), ..money("1") }), Flow::Authorization);

@@ -1,9 +1,9 @@
 //! The compiled rules as JSON: what the companion pushes as plugin config. Nothing secret is in it.
 //! `read` is the other direction of the derived writers here.
 
+use super::Extra;
 use crate::evm::{Address, Amount, Network, TransferMethod};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 /// Version of this format. A filter refuses a push of another format, so that the host keeps the last good.
 pub const FORMAT: u32 = 1;
@@ -238,8 +238,8 @@ pub struct PaymentOption {
     /// The asset can be permitted without gas: the challenge carries `eip2612GasSponsoring`.
     pub gas_sponsoring: bool,
     /// Further members of `extra` (agentSkills, agentRuntime).
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    pub extra: Map<String, Value>,
+    #[serde(skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 /// Whether a text can be the value of a metric label: short, printable, and readable back from a host

@@ -1,9 +1,9 @@
 //! Reading a push. Strict: what is not known is refused, so that the host keeps the last good rules.
 
 use serde::de::{Deserialize, Deserializer, Error};
-use serde_json::Map;
 use serde_json::value::RawValue;
 
+use super::Extra;
 use super::pushed::{
     BodyVersion, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules, Settings,
     Tuple, Unmatched,
@@ -184,8 +184,8 @@ fn read_option(raw: &RawValue) -> Result<PaymentOption, Reason> {
         eip712_version: wire.text("eip712Version")?,
         gas_sponsoring: wire.flag("gasSponsoring", false)?,
         extra: match wire.optional("extra")? {
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|error| format!("`extra` {error}"))?,
-            None => Map::new(),
+            Some(raw) => Extra::read(raw).map_err(|error| format!("`extra` {error}"))?,
+            None => Extra::default(),
         },
     })
 }

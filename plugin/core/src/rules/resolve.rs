@@ -8,11 +8,10 @@ use super::pricing_file::{At, Money, RouteEntry};
 use super::pushed::is_label;
 use super::url::is_host_name;
 use super::{
-    Credential, Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, RouteUpstream, Settings,
-    SkipReason, SkipScope, Skipped,
+    Credential, Extra, Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, RouteUpstream,
+    Settings, SkipReason, SkipScope, Skipped,
 };
 use crate::protocol::Challenge;
-use serde_json::{Map, Value};
 
 /// A route with its place, before it is seen among the others.
 pub(super) struct Route {
@@ -340,7 +339,7 @@ impl Resolver<'_> {
         first: &Money,
         outcome: &Result<Resolved, Refusal>,
         defaults: &Defaults,
-        extra: &Map<String, Value>,
+        extra: &Extra,
     ) {
         let entry = self.entry;
         let Some((line, key)) = entry.inline.first_set() else { return };
@@ -393,8 +392,7 @@ fn largest_challenge(pushed: &PushedRoute, url: usize) -> usize {
         .options
         .iter()
         .map(|option| {
-            let extra: usize =
-                option.extra.iter().map(|(key, value)| key.len() + value.to_string().len()).sum();
+            let extra: usize = option.extra.iter().map(|(key, value)| key.len() + value.len()).sum();
             option.eip712_name.len() + option.eip712_version.len() + extra
         })
         .sum();
@@ -404,13 +402,13 @@ fn largest_challenge(pushed: &PushedRoute, url: usize) -> usize {
 }
 
 /// Metadata a buyer finds in `extra`.
-fn extra(entry: &RouteEntry) -> Map<String, Value> {
-    let mut extra = Map::new();
+fn extra(entry: &RouteEntry) -> Extra {
+    let mut extra = Extra::default();
     if let Some(runtime) = &entry.agent_runtime {
-        extra.insert("agentRuntime".into(), runtime.value.clone().into());
+        extra.set("agentRuntime", &runtime.value);
     }
     if !entry.agent_skills.is_empty() {
-        extra.insert("agentSkills".into(), entry.agent_skills.clone().into());
+        extra.set("agentSkills", &entry.agent_skills);
     }
     extra
 }

@@ -1,12 +1,8 @@
-//! `cargo xtask bench`: what Farebox costs, against what any filter costs.
-//!
-//! * Through a real Envoy: an unpaid request answered 402 and a free request passed on, by our filter, by
-//!   two constant filters that do nothing else (the floor), and by Envoy without any filter. All run side
-//!   by side and take turns under load, so that a noisy machine is noisy for all of them; what counts is
-//!   the median of the ratios within a round.
-//! * The core by itself: signer recovery and route matching, natively and on V8.
-//! * Size of the filter, memory of the proxy, time to take rules.
+//! `cargo xtask bench`: what Farebox costs, in parts that can be measured one by one.
 
+mod filter;
+mod gc;
+mod ledger;
 mod load;
 mod probe;
 mod proxy;
@@ -14,18 +10,31 @@ mod report;
 mod workload;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Map, Value, json};
+use anyhow::Result;
+use clap::ValueEnum;
 
-use self::load::{Load, Sample};
-use self::proxy::{Answer, Proxy, Shape};
-use crate::{build, shell, tools};
+use self::report::Measured;
+use crate::{shell, tools};
+
+/// A part of the benchmark: a module with a `measure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What the filter costs in the path of a request, against what any filter costs.
+    Filter,
+    /// How soon the series of removed offers are gone, what that costs, and what is left behind.
+    Gc,
+    /// How many payments the ledger takes, on either database.
+    Ledger,
+}
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// What to measure. Default: all of it.
+    #[arg(value_enum, value_name = "PART")]
+    parts: Vec<Part>,
     /// A minute instead of several: shows that everything works, its figures are rough.
     #[arg(long)]
     quick: bool,
@@ -38,6 +47,9 @@ pub(super) struct Args {
     /// Length of a turn. Default: 400, or 1000 with --quick.
     #[arg(long, value_name = "MS")]
     turn_ms: Option<u64>,
+    /// Offers of the part `gc`.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    offers: usize,
     /// Connections of the load generator.
     #[arg(long, value_name = "N", default_value_t = 16)]
     connections: u32,
@@ -46,134 +58,35 @@ pub(super) struct Args {
     workers: u32,
 }
 
-/// One proxy under one kind of load.
-struct Contender<'a> {
-    name: &'static str,
-    proxy: &'a Proxy,
-    load: Load,
-    samples: Vec<Sample>,
-}
-
 pub(super) async fn run(args: Args) -> Result<ExitCode> {
     let started = Instant::now();
-    load::check_installed()?;
-    tools::wasm_targets()?;
+    let machine = report::machine()?;
     tools::envoy()?;
-    let artefact = build::filter()?;
-    let probe = probe::build()?;
-    let floor = build::guest("farebox-bench-floor", "farebox_bench_floor", &build::ENVOY)?;
-
-    let mut figures = Map::new();
-    figures.insert("machine".into(), report::machine(&args)?);
-    figures.insert("artefact_bytes".into(), json!(artefact.size));
-    figures.insert("proxy".into(), proxies(&args, &floor).await?);
-    figures.insert("core".into(), probe::measure(&probe, args.quick)?);
-    figures.insert("load_average_at_end".into(), json!(report::load_average()));
-    figures.insert("seconds".into(), json!(started.elapsed().as_secs()));
-    let figures = Value::Object(figures);
-
-    let goals = report::goals(&figures)?;
-    report::print(&figures, &goals)?;
-    report::write(&figures, &goals)?;
-    let missed = goals.iter().any(|goal| !goal.is_met());
-    Ok(if args.check && missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let all = Part::value_variants();
+    let parts: Vec<Part> =
+        all.iter().copied().filter(|part| args.parts.is_empty() || args.parts.contains(part)).collect();
+    let mut measured = Vec::new();
+    for part in parts {
+        shell::say(format_args!("measuring: {}", part.name()));
+        measured.push((part, part.measure(&args).await?));
+    }
+    let met = report::finish(machine, started.elapsed().as_secs(), &measured)?;
+    Ok(if args.check && !met { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Everything that needs running proxies.
-async fn proxies(args: &Args, floor: &std::path::Path) -> Result<Value> {
-    shell::say("starting the proxies");
-    let few = workload::push(10, 1)?;
-    let many = workload::push(10_000, 1)?;
-    let origin = Proxy::start("origin", Shape::Origin, args.workers, None).await?;
-    let upstream = Some(origin.address());
-    let ours = Proxy::start("farebox-10", Shape::Farebox(&few), args.workers, upstream).await?;
-    let ours_many = Proxy::start("farebox-10000", Shape::Farebox(&many), args.workers, upstream).await?;
-    // What the others answer is what ours answers, so that the same bytes cross the wire.
-    let answer = Answer::of(&ours, &workload::paid_paths(10)[0]).await?;
-    ensure!(answer.status == 402, "an unpaid request is answered {}, not 402", answer.status);
-    let floor_402 =
-        Proxy::start("floor-402", Shape::Floor(floor, Some(&answer)), args.workers, upstream).await?;
-    let floor_pass = Proxy::start("floor-pass", Shape::Floor(floor, None), args.workers, upstream).await?;
-    let bare_402 = Proxy::start("bare-402", Shape::BareAnswer(&answer), args.workers, upstream).await?;
-    let bare_pass = Proxy::start("bare-pass", Shape::Bare, args.workers, upstream).await?;
-    let idle: Map<String, Value> = [("farebox, 10 routes", &ours), ("farebox, 10,000 routes", &ours_many)]
-        .into_iter()
-        .chain([("floor", &floor_pass), ("bare", &bare_pass)])
-        .map(|(name, proxy)| Ok((name.to_owned(), json!(proxy.resident_bytes()?))))
-        .collect::<Result<_>>()?;
+// === impl Part ===
 
-    let load = |status, paths: &[String]| Load::new(args.connections, status, paths);
-    let paid = |count| load(402, &workload::paid_paths(count));
-    let free = || load(200, &[workload::FREE_PATH.to_owned()]);
-    let mut contenders = [
-        Contender::new("402 farebox", &ours, paid(10)?),
-        Contender::new("402 farebox 10000", &ours_many, paid(10_000)?),
-        Contender::new("402 floor", &floor_402, paid(10)?),
-        Contender::new("402 bare", &bare_402, paid(10)?),
-        Contender::new("pass farebox", &ours, free()?),
-        Contender::new("pass floor", &floor_pass, free()?),
-        Contender::new("pass bare", &bare_pass, free()?),
-    ];
-    race(args, &mut contenders)?;
-    let samples: Map<String, Value> =
-        contenders.iter().map(|each| (each.name.to_owned(), json!(each.samples))).collect();
-    drop(contenders);
-
-    let rounds = if args.quick { 2 } else { 5 };
-    let mut configure = Map::new();
-    for count in [10, 1_000, 10_000] {
-        shell::say(format_args!("taking {count} routes, {rounds} times"));
-        let mut times = Vec::new();
-        for round in 0..rounds {
-            let push = workload::push(count, 2 + configure.len() as u64 * 100 + round)?;
-            times.push(ours.take(&push).await?.as_micros());
+impl Part {
+    async fn measure(self, args: &Args) -> Result<Measured> {
+        match self {
+            Self::Filter => filter::measure(args).await,
+            Self::Gc => gc::measure(args).await,
+            Self::Ledger => ledger::measure(args),
         }
-        configure.insert(count.to_string(), json!(times));
-    }
-    Ok(json!({ "samples": samples, "resident_bytes": idle, "configure_microseconds": configure }))
-}
-
-/// Gives every contender a warming turn and then one turn a round, each round starting with another one. Many
-/// short turns: a shared machine changes its pace within seconds, and a ratio is only as good as its pairs.
-fn race(args: &Args, contenders: &mut [Contender<'_>]) -> Result<()> {
-    let (rounds, turn_ms) = if args.quick { (3, 1_000) } else { (41, 400) };
-    let rounds = args.rounds.unwrap_or(rounds);
-    ensure!(rounds > 0, "--rounds must be at least 1");
-    let turn = Duration::from_millis(args.turn_ms.unwrap_or(turn_ms));
-    shell::say("warming up");
-    for contender in &mut *contenders {
-        contender.run(turn)?;
-    }
-    let count = contenders.len();
-    for round in 0..rounds {
-        for place in 0..count {
-            let contender = &mut contenders[(place + round as usize) % count];
-            let sample = contender.run(turn)?;
-            contender.samples.push(sample);
-        }
-        let line = contenders.iter().map(|each| {
-            let rate = each.samples.last().map_or(0.0, Sample::per_second);
-            format!("{} {:.1}k", each.name, rate / 1000.0)
-        });
-        let line: Vec<String> = line.collect();
-        let load = report::load_average();
-        shell::say(format_args!("round {}/{rounds} (load {load:.1}): {}", round + 1, line.join(" · ")));
-    }
-    Ok(())
-}
-
-// === impl Contender ===
-
-impl<'a> Contender<'a> {
-    const fn new(name: &'static str, proxy: &'a Proxy, load: Load) -> Self {
-        Self { name, proxy, load, samples: Vec::new() }
     }
 
-    fn run(&self, turn: Duration) -> Result<Sample> {
-        let before = self.proxy.processor_time()?;
-        let mut sample =
-            self.load.run(self.proxy.address(), turn).with_context(|| format!("{} under load", self.name))?;
-        sample.processor_microseconds = (self.proxy.processor_time()? - before).as_micros() as u64;
-        Ok(sample)
+    /// As it is called on the command line and in the report.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }

@@ -144,22 +144,9 @@ impl Proxy {
         Ok(started.elapsed())
     }
 
-    /// Memory of the process that is in RAM.
-    pub(super) fn resident_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kilobytes * 1024)
-    }
-
-    /// Processor time it has used so far, in all its threads.
-    pub(super) fn processor_time(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
-        // The name before the closing bracket may hold anything. User and system time are fields 14 and 15.
-        let (_, rest) = stat.rsplit_once(')').context("no process name")?;
-        let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-        let ticks: u64 = ticks.sum::<Result<_, _>>()?;
-        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    /// The program itself.
+    pub(super) const fn process(&self) -> &Process {
+        &self.process
     }
 
     async fn answers(&self) -> bool {

@@ -1,211 +1,109 @@
-//! Medians, ratios, goals: the table and `target/farebox/bench.json`.
-
-use std::process::Command;
+//! Goals, the table and `target/farebox/bench.json`.
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Args;
-use super::load::Sample;
-use crate::{paths, shell, tools};
+use super::Part;
+use crate::{paths, tools};
 
-/// A ratio and the least it should be.
+/// What a part has measured.
+pub(super) struct Measured {
+    /// Every sample, for `bench.json`.
+    pub(super) figures: Value,
+    pub(super) goals: Vec<Goal>,
+    /// The same for people.
+    pub(super) table: String,
+}
+
+/// A figure and what it should be.
 pub(super) struct Goal {
-    name: &'static str,
-    ratio: f64,
-    at_least: f64,
+    name: String,
+    figure: f64,
+    bound: Bound,
+    unit: &'static str,
+}
+
+/// On which side of a number a figure should be. The number itself is good.
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
 }
 
 // === impl Goal ===
 
 impl Goal {
+    /// A figure that should be no lower than a bound.
+    pub(super) fn at_least(name: impl Into<String>, figure: f64, bound: f64, unit: &'static str) -> Self {
+        Self { name: name.into(), figure, bound: Bound::AtLeast(bound), unit }
+    }
+
+    /// A figure that should be no higher than a bound.
+    pub(super) fn at_most(name: impl Into<String>, figure: f64, bound: f64, unit: &'static str) -> Self {
+        Self { name: name.into(), figure, bound: Bound::AtMost(bound), unit }
+    }
+
+    /// A ratio of two rates that should be no lower than a bound.
+    pub(super) fn ratio(name: impl Into<String>, figure: f64, bound: f64) -> Self {
+        Self::at_least(name, figure, bound, "")
+    }
+
     pub(super) fn is_met(&self) -> bool {
-        self.ratio >= self.at_least
-    }
-
-    const fn verdict(&self) -> &'static str {
-        if self.ratio >= self.at_least { "met" } else { "MISSED" }
-    }
-}
-
-/// The goals, from the figures.
-pub(super) fn goals(figures: &Value) -> Result<Vec<Goal>> {
-    let core = |few: &str, many: &str| -> Result<f64> {
-        let ratios = zip(&numbers(&figures["core"][few])?, &numbers(&figures["core"][many])?);
-        median(ratios).context("no samples")
-    };
-    Ok(vec![
-        Goal {
-            name: "402: farebox / floor",
-            ratio: rates(figures, "402 farebox", "402 floor")?,
-            at_least: 0.8,
-        },
-        Goal {
-            name: "pass: farebox / floor",
-            ratio: rates(figures, "pass farebox", "pass floor")?,
-            at_least: 0.9,
-        },
-        Goal {
-            name: "402: 10,000 routes / 10",
-            ratio: rates(figures, "402 farebox 10000", "402 farebox")?,
-            at_least: 0.9,
-        },
-        Goal {
-            name: "V8, decide, exact: 10,000 / 10",
-            ratio: core("v8_decide_exact_10", "v8_decide_exact_10000")?,
-            at_least: 0.9,
-        },
-        Goal {
-            name: "V8, decide, prefix: 10,000 / 10",
-            ratio: core("v8_decide_prefix_10", "v8_decide_prefix_10000")?,
-            at_least: 0.9,
-        },
-    ])
-}
-
-/// Median over the rounds of one contender's rate over another's in the same round.
-fn rates(figures: &Value, this: &str, that: &str) -> Result<f64> {
-    compare(figures, this, that, Sample::per_second)
-}
-
-/// As [`rates`], for the processor time of a request.
-fn costs(figures: &Value, this: &str, that: &str) -> Result<f64> {
-    compare(figures, this, that, Sample::cost)
-}
-
-fn compare(figures: &Value, this: &str, that: &str, of: fn(&Sample) -> f64) -> Result<f64> {
-    let all = |name: &str| -> Result<Vec<f64>> { Ok(samples(figures, name)?.iter().map(of).collect()) };
-    median(zip(&all(this)?, &all(that)?)).context("no samples")
-}
-
-fn samples(figures: &Value, contender: &str) -> Result<Vec<Sample>> {
-    let samples = &figures["proxy"]["samples"][contender];
-    serde_json::from_value(samples.clone()).with_context(|| format!("no samples of {contender}"))
-}
-
-fn numbers(list: &Value) -> Result<Vec<f64>> {
-    serde_json::from_value(list.clone()).context("no samples")
-}
-
-fn zip(this: &[f64], that: &[f64]) -> Vec<f64> {
-    this.iter().zip(that).map(|(this, that)| this / that).collect()
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
-    Some(f64::midpoint(*low, *high))
-}
-
-pub(super) fn print(figures: &Value, goals: &[Goal]) -> Result<()> {
-    println!(
-        "\n{:<20}{:>9}{:>9}{:>9}{:>10}{:>10}{:>14}{:>14}",
-        "through Envoy", "req/s", "p50 µs", "p99 µs", "of floor", "of bare", "CPU µs/req", "CPU of floor",
-    );
-    for contender in [
-        "402 farebox",
-        "402 farebox 10000",
-        "402 floor",
-        "402 bare",
-        "pass farebox",
-        "pass floor",
-        "pass bare",
-    ] {
-        let all = samples(figures, contender)?;
-        let middle = |of: fn(&Sample) -> f64| median(all.iter().map(of).collect()).context("no samples");
-        let kind = contender.split(' ').next().unwrap_or_default();
-        println!(
-            "{contender:<20}{:>9.0}{:>9.0}{:>9.0}{:>10.3}{:>10.3}{:>14.1}{:>14.3}",
-            middle(Sample::per_second)?,
-            middle(|sample| sample.p50 as f64)?,
-            middle(|sample| sample.p99 as f64)?,
-            rates(figures, contender, &format!("{kind} floor"))?,
-            rates(figures, contender, &format!("{kind} bare"))?,
-            middle(Sample::cost)?,
-            costs(figures, contender, &format!("{kind} floor"))?,
-        );
-    }
-    let core = |name: &str| -> Result<f64> {
-        median(numbers(&figures["core"][name])?).with_context(|| format!("no samples of {name}"))
-    };
-    let (v8, k256, c) = (core("v8_recover")?, core("native_recover")?, core("native_recover_libsecp256k1")?);
-    println!("\n{:<34}{:>12}{:>16}{:>18}", "signer recovery", "µs", "of native k256", "of libsecp256k1");
-    for (name, time) in [("k256 in V8", v8), ("k256 native", k256), ("libsecp256k1 native", c)] {
-        println!("{name:<34}{:>12.0}{:>16.2}{:>18.2}", time / 1e3, time / k256, time / c);
-    }
-    println!(
-        "\n{:<34}{:>10}{:>10}{:>10}{:>16}",
-        "ns, by number of routes", "10", "1,000", "10,000", "10,000 / 10"
-    );
-    for engine in ["native", "v8"] {
-        for (operation, what) in [
-            ("match_exact", "match, exact"),
-            ("match_prefix", "match, prefix"),
-            ("decide_exact", "decide, exact"),
-            ("decide_prefix", "decide, prefix"),
-        ] {
-            let [few, some, many] =
-                [10, 1_000, 10_000].map(|count| core(&format!("{engine}_{operation}_{count}")));
-            let (few, some, many) = (few?, some?, many?);
-            let name = format!("{what}, {engine}");
-            println!("{name:<34}{few:>10.0}{some:>10.0}{many:>10.0}{:>16.2}", many / few);
+        match self.bound {
+            Bound::AtLeast(bound) => self.figure >= bound,
+            Bound::AtMost(bound) => self.figure <= bound,
         }
     }
-    println!("\n{:<34}{:>10}{:>10}{:>10}", "by number of routes", "10", "1,000", "10,000");
-    let configure = |count: u32| {
-        median(numbers(&figures["proxy"]["configure_microseconds"][count.to_string()])?).context("no samples")
-    };
-    println!(
-        "{:<34}{:>10.1}{:>10.1}{:>10.1}",
-        "published to confirmed, ms",
-        configure(10)? / 1e3,
-        configure(1_000)? / 1e3,
-        configure(10_000)? / 1e3
-    );
-    println!(
-        "{:<34}{:>10.1}{:>10.1}{:>10.1}",
-        "compiled by one VM (V8), ms",
-        core("v8_compile_10")? / 1e6,
-        core("v8_compile_1000")? / 1e6,
-        core("v8_compile_10000")? / 1e6
-    );
-    println!(
-        "{:<34}{:>10.1}{:>10.1}{:>10.1}",
-        "memory grown in a VM by it, MB",
-        core("v8_memory_10")? / 1e6,
-        core("v8_memory_1000")? / 1e6,
-        core("v8_memory_10000")? / 1e6
-    );
-    println!("\nfilter: {} bytes", figures["artefact_bytes"]);
-    for (name, bytes) in figures["proxy"]["resident_bytes"].as_object().into_iter().flatten() {
-        println!("Envoy in RAM, {name}: {:.0} MB", bytes.as_f64().unwrap_or_default() / 1e6);
+
+    fn line(&self) -> String {
+        let (side, bound) = match self.bound {
+            Bound::AtLeast(bound) => ("at least", bound),
+            Bound::AtMost(bound) => ("at most", bound),
+        };
+        // Ratios need their third digit.
+        let digits = if self.unit.is_empty() { 3 } else { 1 };
+        let bound = format!("{bound} {}", self.unit);
+        let verdict = if self.is_met() { "met" } else { "MISSED" };
+        format!("{:<46}{:>10.digits$}  {side:<8} {bound:<10}{verdict}", self.name, self.figure)
     }
-    println!("load average at the end: {:.1}", load_average());
-    println!("\n{:<34}{:>10}{:>10}", "goal", "ratio", "at least");
-    for goal in goals {
-        println!("{:<34}{:>10.3}{:>10.2}  {}", goal.name, goal.ratio, goal.at_least, goal.verdict());
+
+    fn json(&self) -> Value {
+        let (side, bound) = match self.bound {
+            Bound::AtLeast(bound) => ("at_least", bound),
+            Bound::AtMost(bound) => ("at_most", bound),
+        };
+        json!({ "name": self.name, "figure": self.figure, side: bound, "unit": self.unit, "met": self.is_met() })
     }
-    Ok(())
 }
 
-/// Writes everything measured, so that another run can be compared with it.
-pub(super) fn write(figures: &Value, goals: &[Goal]) -> Result<()> {
-    let goals: Vec<Value> = goals
-        .iter()
-        .map(|goal| json!({ "name": goal.name, "ratio": goal.ratio, "at_least": goal.at_least, "met": goal.is_met() }))
-        .collect();
-    let mut all = figures.clone();
-    all["goals"] = json!(goals);
+/// Whether every goal is met, after everything was printed and written down.
+pub(super) fn finish(machine: Value, seconds: u64, parts: &[(Part, Measured)]) -> Result<bool> {
+    for (_, measured) in parts {
+        println!("\n{}", measured.table.trim_end());
+    }
+    println!("\nload average at the end: {:.1}", load_average());
+    println!("\n{:<46}{:>10}", "goal", "figure");
+    let goals: Vec<&Goal> = parts.iter().flat_map(|(_, measured)| &measured.goals).collect();
+    goals.iter().for_each(|goal| println!("{}", goal.line()));
+
+    let command = machine["command"].as_str().unwrap_or_default().to_owned();
+    let mut all = Map::from_iter([
+        ("machine".to_owned(), machine),
+        ("load_average_at_end".to_owned(), json!(load_average())),
+        ("seconds".to_owned(), json!(seconds)),
+        ("goals".to_owned(), goals.iter().map(|goal| goal.json()).collect()),
+    ]);
+    all.extend(parts.iter().map(|(part, measured)| (part.name(), measured.figures.clone())));
     let path = paths::artefacts()?.join("bench.json");
-    std::fs::write(&path, format!("{all:#}\n"))
+    std::fs::write(&path, format!("{:#}\n", Value::Object(all)))
         .with_context(|| format!("cannot write {}", path.display()))?;
     println!("every sample: {}", path.display());
-    println!("repeat: {}", all["machine"]["command"].as_str().unwrap_or_default());
-    Ok(())
+    println!("repeat: {command}");
+    Ok(goals.iter().all(|goal| goal.is_met()))
 }
 
-/// On what and with what it was measured.
-pub(super) fn machine(args: &Args) -> Result<Value> {
+/// On what it is measured.
+pub(super) fn machine() -> Result<Value> {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let command: Vec<String> = std::env::args().skip(1).collect();
@@ -214,9 +112,6 @@ pub(super) fn machine(args: &Args) -> Result<Value> {
         "cpu": cpu.trim_start_matches([' ', '\t', ':']),
         "cores": std::thread::available_parallelism()?.get(),
         "envoy": tools::ENVOY_VERSION,
-        "node": shell::capture(Command::new("node").arg("--version"))?,
-        "workers": args.workers,
-        "connections": args.connections,
         "load_average_at_start": load_average(),
     }))
 }
@@ -225,6 +120,18 @@ pub(super) fn machine(args: &Args) -> Result<Value> {
 pub(super) fn load_average() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// A list of numbers among the figures.
+pub(super) fn numbers(list: &Value) -> Result<Vec<f64>> {
+    serde_json::from_value(list.clone()).context("no samples")
+}
+
+/// The middle one, or between the two in the middle.
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    Some(f64::midpoint(*low, *high))
 }
 
 #[cfg(test)]
@@ -239,14 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn rounds_are_compared_with_themselves() {
-        // The machine was ten times slower in the second round; the ratio does not show it.
-        assert_eq!(median(zip(&[90.0, 9.0], &[100.0, 10.0])), Some(0.9));
-    }
-
-    #[test]
     fn a_goal_just_reached_is_met() {
-        assert!(Goal { name: "", ratio: 0.8, at_least: 0.8 }.is_met());
-        assert!(!Goal { name: "", ratio: 0.799, at_least: 0.8 }.is_met());
+        assert!(Goal::ratio("", 0.8, 0.8).is_met());
+        assert!(!Goal::ratio("", 0.799, 0.8).is_met());
+        assert!(Goal::at_most("", 300.0, 300.0, "ms").is_met());
+        assert!(!Goal::at_most("", 300.1, 300.0, "ms").is_met());
     }
 }

@@ -74,6 +74,7 @@ pub(super) async fn play(stack: &Stack, client: &Client, pricing: &str) -> Resul
         report.tell(&format!("metrics of {offer}"), &expected.to_string(), seen);
     }
     numbers::print("metrics after", &stack.metrics().await?, &OFFERS)?;
+    report.tell("farebox ledger list", "settled: 27000 USDC in 4 payments", scene.ledger());
 
     report.tell(
         "offer removed from the file",
@@ -158,6 +159,14 @@ impl Scene<'_> {
         // The origin sends them 300 ms apart; a proxy that collects them delivers all at once.
         let how = if bought.chunks.len() == 5 && last - first >= 900 { "one by one" } else { "at once" };
         Ok(format!("{}, {}, {events} events {how}", bought.status, receipt(&bought.receipt)))
+    }
+
+    /// The sum at the end of the ledger, without the asset's address.
+    fn ledger(&self) -> Result<String> {
+        let list = self.stack.ledger_says(&["list"])?;
+        let sum = list.lines().last().context("the ledger is empty")?;
+        let (money, asset) = sum.split_once(" (").with_context(|| format!("`{sum}` is no sum"))?;
+        Ok(format!("{money}{}", asset.split_once(')').map_or("", |(_, payments)| payments)))
     }
 
     /// Takes the joke out of the pricing file and watches the path and the series go.

@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 use xtask::payer::{Payer, Window, header_value};
 
 use super::super::shop::{
-    BASIC, BASIC_GOODS, Goods, MULTI_ON_BASE_GOODS, OBOL, OBOL_GOODS, TWIN_GOODS, UPFRONT, UPFRONT_GOODS,
+    BASIC, BASIC_GOODS, Goods, MULTI_ON_BASE_GOODS, OBOL, OBOL_GOODS, TWIN, TWIN_GOODS, UPFRONT,
+    UPFRONT_GOODS,
 };
-use super::Script;
 use super::buying::STREAM_END;
+use super::{PREFIX, Script};
+use crate::common::Settlement;
 use crate::support::{Buyer, PAYMENT, X_PAYMENT, now, until};
 
 /// When a client goes away.
@@ -127,6 +129,12 @@ impl Script<'_> {
 
     pub(super) async fn meet_a_facilitator_that_cannot_verify(&mut self) {
         let payment = self.payment(BASIC_GOODS);
+        // The relay follows a redirect to the same place, and answers for a facilitator that does not.
+        let silent =
+            self.settlement.pick(("facilitator_error", "http_error"), ("facilitator_unreachable", ""));
+        let of = |direct| (silent.0, if silent.1.is_empty() { direct } else { silent.1 });
+        let (cut, hung) = (of("unreachable"), of("timeout"));
+        let redirect = self.settlement.pick("redirect_302", "redirect_308");
         for (mode, status, reason, outcome) in [
             ("invalid", 402, "payment_invalid", "refused"),
             ("invalid:invalid_exact_evm_transaction_simulation_failed", 402, "payment_invalid", "refused"),
@@ -134,13 +142,13 @@ impl Script<'_> {
             ("http_500", 503, "facilitator_error", "http_error"),
             ("http_429", 503, "facilitator_error", "http_error"),
             ("success_503", 503, "facilitator_error", "http_error"),
-            ("redirect_308", 503, "facilitator_error", "http_error"),
+            (redirect, 503, "facilitator_error", "http_error"),
             ("garbage", 503, "facilitator_error", "bad_reply"),
             ("wrong_types", 503, "facilitator_error", "bad_reply"),
             ("html_200", 503, "facilitator_error", "bad_reply"),
-            ("reset", 503, "facilitator_unreachable", "unreachable"),
-            ("truncated", 503, "facilitator_unreachable", "unreachable"),
-            ("hang", 503, "facilitator_unreachable", "timeout"),
+            ("reset", 503, cut.0, cut.1),
+            ("truncated", 503, cut.0, cut.1),
+            ("hang", 503, hung.0, hung.1),
         ] {
             self.facilitator.fail("verify", mode, 1).await;
             self.pay(BASIC_GOODS, "unverified", &payment, status).await;
@@ -164,19 +172,25 @@ impl Script<'_> {
             self.tally.call("settle", "refused");
             self.tally.refused(BASIC, BASIC, "settlement_rejected");
         }
-        // Each comes out well when the same payment is sent again.
-        for (goods, mode, outcomes) in [
-            (BASIC_GOODS, "http_500", &["http_error"][..]),
-            (OBOL_GOODS, "http_503", &["http_error"]),
-            (BASIC_GOODS, "unknown_code", &["bad_reply"]),
-            (BASIC_GOODS, "garbage", &["bad_reply"]),
-            (BASIC_GOODS, "wrong_network", &["bad_reply"]),
-            (MULTI_ON_BASE_GOODS, "success_503", &["http_error"]),
-            (BASIC_GOODS, "cut_after_headers", &["unreachable"]),
-            (BASIC_GOODS, "success_but_hang", &["timeout"]),
-            (BASIC_GOODS, "pending", &["refused", "refused"]),
+        // Each comes out well when the same payment is sent again. Behind the relay a proxy sees what the relay
+        // makes of it; where it reports a transaction that is not final the proxy asks once more.
+        let broken = self.settlement.pick(&["http_error"][..], &[]);
+        let direct = |outcomes: &'static [&'static str]| if broken.is_empty() { outcomes } else { broken };
+        let twice = &["refused", "refused"][..];
+        let not_final = |outcomes| self.settlement.pick((twice, 2), (outcomes, 1));
+        let pending = self.settlement.pick((twice, 4), (twice, 2));
+        for (goods, mode, (outcomes, count)) in [
+            (BASIC_GOODS, "http_500", (&["http_error"][..], 1)),
+            (OBOL_GOODS, "http_503", (&["http_error"], 1)),
+            (BASIC_GOODS, "unknown_code", (direct(&["bad_reply"]), 1)),
+            (BASIC_GOODS, "garbage", (direct(&["bad_reply"]), 1)),
+            (BASIC_GOODS, "wrong_network", not_final(&["bad_reply"][..])),
+            (MULTI_ON_BASE_GOODS, "success_503", not_final(&["http_error"])),
+            (BASIC_GOODS, "cut_after_headers", (direct(&["unreachable"]), 1)),
+            (BASIC_GOODS, "success_but_hang", (direct(&["timeout"]), 1)),
+            (BASIC_GOODS, "pending", pending),
         ] {
-            self.facilitator.fail("settle", mode, outcomes.len() as u64).await;
+            self.facilitator.fail("settle", mode, count).await;
             let payment = self.payment(goods);
             self.leave_open(goods, &payment, outcomes).await;
             self.reached += 1;
@@ -186,14 +200,22 @@ impl Script<'_> {
         for _ in 0..2 {
             self.facilitator.fail("settle", "pending_then_success", 2).await;
             self.sell(BASIC_GOODS, "patient").await;
-            self.tally.call("settle", "refused");
+            // The relay repeats the call itself.
+            if self.settlement == Settlement::Direct {
+                self.tally.call("settle", "refused");
+            }
         }
-        // Nobody comes back for this one.
+        // Nobody comes back for this one. The relay finds out all the same.
         self.facilitator.fail("settle", "http_500", 1).await;
         let payment = self.payment(TWIN_GOODS);
         self.leave_open(TWIN_GOODS, &payment, &["http_error"]).await;
         self.reached += 1;
         self.tally.call("verify", "success");
+        if self.settlement == Settlement::Relay {
+            self.tally.settled_late(TWIN, TWIN_GOODS.amount, now());
+            self.metric_reaches("charged_requests_total", TWIN).await;
+            self.tally.charged_at.insert(TWIN, now());
+        }
     }
 
     pub(super) async fn pay_upfront(&mut self) {
@@ -257,8 +279,20 @@ impl Script<'_> {
         self.tally.call("verify", "success");
         self.tally.call("settle", "unreachable");
         self.tally.refused(BASIC, BASIC, "settlement_failed");
+        if self.settlement == Settlement::Direct {
+            self.tally.opened(BASIC);
+            self.metric_reaches("settlements_unresolved", BASIC).await;
+            return self.resend(BASIC_GOODS, &payment).await;
+        }
+        // The relay hears the end of it: a charge, whose answer the buyer gets with the same payment.
+        until("the relay wrote the charge down", async || {
+            let page = self.stack.metrics().await.expect("the companion serves metrics");
+            let name = format!("{PREFIX}charged_requests_total");
+            page.sum(&name, &BASIC.labels()).expect("it is an integer")
+                > self.tally.of("charged_requests_total", BASIC)
+        })
+        .await;
         self.tally.opened(BASIC);
-        self.metric_reaches("settlements_unresolved", BASIC).await;
         self.resend(BASIC_GOODS, &payment).await;
     }
 

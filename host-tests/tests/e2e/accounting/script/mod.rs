@@ -12,6 +12,7 @@ use xtask::stack::Stack;
 
 use super::shop::{BASIC_GOODS, Goods};
 use super::tally::{PREFIX, Tally, Tuple};
+use crate::common::Settlement;
 use crate::support::{Answer, Buyer, Facilitator, PAYMENT, now, until};
 
 /// The run.
@@ -19,6 +20,7 @@ pub(super) struct Script<'a> {
     stack: &'a Stack,
     buyer: Buyer,
     facilitator: Facilitator,
+    settlement: Settlement,
     pub(super) tally: Tally,
     /// Requests sent.
     pub(super) requests: u64,
@@ -30,11 +32,12 @@ pub(super) struct Script<'a> {
 // === impl Script ===
 
 impl<'a> Script<'a> {
-    pub(super) fn new(stack: &'a Stack, tally: Tally) -> Self {
+    pub(super) fn new(stack: &'a Stack, settlement: Settlement, tally: Tally) -> Self {
         Self {
             stack,
             buyer: Buyer::new(stack, Payer::development()),
             facilitator: Facilitator::of(stack),
+            settlement,
             tally,
             requests: 0,
             reached: 0,
@@ -98,14 +101,28 @@ impl<'a> Script<'a> {
         self.tally.opened(goods.tuple);
     }
 
-    /// The payment of an open settlement again: it is settled first, then served.
+    /// The payment of an open settlement again: it is settled first, then served. The relay may have found
+    /// out about it before: then the charge is there, and the payment buys what it is owed.
     async fn resend(&mut self, goods: Goods, payment: &Value) {
         let answer = self.pay(goods, "open", payment, 200).await;
         assert_eq!(answer.receipt(), Some(true));
         self.reached += 1;
         self.tally.call("settle", "success");
-        self.tally.sold(goods.primary, goods.tuple, goods.amount, now());
-        self.tally.closed(goods.tuple);
+        if self.settlement == Settlement::Relay && self.late(goods.tuple).await > self.tally.late(goods.tuple)
+        {
+            self.tally.settled_late(goods.tuple, goods.amount, now());
+            self.tally.uncharged(goods.primary, goods.tuple, "redeemed");
+        } else {
+            self.tally.sold(goods.primary, goods.tuple, goods.amount, now());
+            self.tally.closed(goods.tuple);
+        }
+    }
+
+    /// Settlements of a tuple the companion says it found out about.
+    async fn late(&self, tuple: Tuple) -> u128 {
+        let page = self.stack.metrics().await.expect("the companion serves metrics");
+        let labels = [&tuple.labels()[..], &[("result", "settled")]].concat();
+        page.sum(&format!("{PREFIX}settlements_resolved_late_total"), &labels).expect("it is an integer")
     }
 
     fn offer(&self, goods: Goods) -> &Value {

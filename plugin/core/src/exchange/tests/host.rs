@@ -240,12 +240,12 @@ impl Host {
                         Up::Unreachable => (503, Vec::new(), ResponseOrigin::ProxyUnavailable),
                         Up::TimesOut => (504, Vec::new(), ResponseOrigin::ProxyTimeout),
                         Up::ClientGone => {
-                            let abandoned = state.abandoned(self.now());
+                            let (abandoned, _) = state.abandoned(self.now());
                             return self.abandon(&abandoned, story);
                         }
                     };
                     let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
-                    state.response(&ResponseHead { status, headers: &headers, origin }, self.now())
+                    state.response(&ResponseHead { status, headers: &headers, origin }, self.now()).0
                 }
                 Next::Release(edits, delivering) => {
                     let status = match upstream {

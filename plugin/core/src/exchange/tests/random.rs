@@ -202,7 +202,7 @@ impl World {
             }
             Waiting::Upstream(state) => {
                 if self.random.chance(5) {
-                    let abandoned = state.abandoned(now);
+                    let (abandoned, _) = state.abandoned(now);
                     return self.end(which, &abandoned);
                 }
                 let statuses = [200, 201, 204, 200, 200, 302, 404, 500, 101, 200];
@@ -212,7 +212,7 @@ impl World {
                     1 => ResponseOrigin::ProxyTimeout,
                     _ => ResponseOrigin::Upstream,
                 };
-                let turn = state.response(&ResponseHead { status, headers: &[], origin }, now);
+                let (turn, _) = state.response(&ResponseHead { status, headers: &[], origin }, now);
                 self.carry_out(which, turn);
             }
             Waiting::Client(state) => {

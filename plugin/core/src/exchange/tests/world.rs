@@ -10,7 +10,7 @@ use crate::evm::{
 };
 use crate::protocol::encode_base64;
 use crate::rules::{
-    FORMAT, Facilitator, Flow, Gate, PaymentOption, PushedRoute, PushedRules, RuleSet, Settings, Tuple,
+    Extra, FORMAT, Facilitator, Flow, Gate, PaymentOption, PushedRoute, PushedRules, RuleSet, Settings, Tuple,
 };
 
 /// Unix seconds at which every story begins.
@@ -38,7 +38,7 @@ pub(super) fn option(tuple: usize, chain: u64, amount: u64, flow: Flow) -> Payme
         eip712_name: "USDC".into(),
         eip712_version: "2".into(),
         gas_sponsoring: false,
-        extra: serde_json::Map::new(),
+        extra: Extra::default(),
     }
 }
 

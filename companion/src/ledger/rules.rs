@@ -1,0 +1,64 @@
+//! The generations of published rules, agreed upon by all companions of a database.
+
+use std::collections::BTreeMap;
+
+use farebox_core::metrics::{parse_tuple_text, tuple_text};
+use farebox_core::rules::Tuple;
+use sqlx::Row;
+
+use super::store::{signed, unsigned};
+use super::{Ledger, LedgerError};
+
+/// Rules as they were published by whichever companion was first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedRules {
+    /// See [`farebox_core::rules::PushedRules::generation`].
+    pub generation: u64,
+    /// Content hash of the push.
+    pub hash: String,
+    /// When each tuple (`born` 0 in the key) was born.
+    pub births: BTreeMap<Tuple, u64>,
+    /// See [`crate::state::Active::swept`].
+    pub swept: u64,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// What was published last.
+    pub async fn latest_rules(&self) -> Result<Option<PublishedRules>, LedgerError> {
+        let row = sqlx::query(
+            "SELECT generation, hash, births, swept FROM published_rules ORDER BY generation DESC LIMIT 1",
+        )
+        .fetch_optional(&mut *self.connection().await?)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let births = row.try_get::<&str, _>("births")?.lines().filter_map(parse_tuple_text);
+        Ok(Some(PublishedRules {
+            generation: unsigned(row.try_get("generation")?),
+            hash: row.try_get("hash")?,
+            births: births.map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect(),
+            swept: unsigned(row.try_get("swept")?),
+        }))
+    }
+
+    /// Publishes rules after those of generation `previous` (0 before the first). Whether they are what follows:
+    /// of two companions that publish at once, one finds that it has to look again.
+    pub async fn publish_rules(&self, rules: &PublishedRules, previous: u64) -> Result<bool, LedgerError> {
+        let births =
+            rules.births.iter().map(|(tuple, born)| tuple_text(&Tuple { born: *born, ..tuple.clone() }));
+        let written = sqlx::query(
+            "INSERT INTO published_rules (generation, previous, hash, births, swept, companion) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(signed(rules.generation))
+        .bind(signed(previous))
+        .bind(&rules.hash)
+        .bind(births.collect::<Vec<_>>().join("\n"))
+        .bind(signed(rules.swept))
+        .bind(self.companion())
+        .execute(&mut *self.connection().await?)
+        .await?;
+        Ok(written.rows_affected() > 0)
+    }
+}

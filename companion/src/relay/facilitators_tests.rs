@@ -1,0 +1,357 @@
+//! Several facilitators, and what they are shown.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use axum::response::IntoResponse;
+use farebox_core::evm::chain_by_name;
+use serde_json::{Value, json};
+
+use super::tests::{ask, payment, relay_of};
+use super::*;
+use crate::ledger::{Entry, Filter};
+use crate::settings::Credential;
+use crate::state::{FacilitatorState, unix_seconds};
+use crate::testing::{Dev, eventually};
+
+/// A relay with two facilitators: the rules name the first, the second is its fall-back.
+struct Pair {
+    relay: Relay,
+    first: Dev,
+    second: Dev,
+    folder: tempfile::TempDir,
+}
+
+const PATIENT: Deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
+
+fn url(dev: &Dev) -> String {
+    format!("http://{}", dev.address)
+}
+
+fn fallback(to: &str) -> Facilitators {
+    Facilitators { fallbacks: vec![to.to_owned()], ..Facilitators::default() }
+}
+
+async fn operations(dev: &Dev) -> Vec<String> {
+    let record = dev.get("/dev/record").await;
+    let calls = record["calls"].as_array().unwrap();
+    calls.iter().map(|call| call["operation"].as_str().unwrap().to_owned()).collect()
+}
+
+impl Pair {
+    async fn open(deadlines: Deadlines) -> Self {
+        let (first, second) = (Dev::start(&[]).await, Dev::start(&[]).await);
+        let folder = tempfile::tempdir().unwrap();
+        let (relay, _) = relay_of(
+            &url(&first),
+            fallback(&url(&second)),
+            &Ledger::file_url(&folder.path().join("ledger.db")),
+            deadlines,
+        )
+        .await;
+        Self { relay, first, second, folder }
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        ask(self.relay.clone(), path, "e1", body).await
+    }
+
+    /// The payment in the ledger.
+    async fn entry(&self) -> Entry {
+        self.relay.ledger.list(&Filter::default(), 10).await.unwrap().remove(0)
+    }
+
+    /// Waits for the reconciliation to have asked once more.
+    async fn asked_again(&self, dev: &Dev) {
+        let before = operations(dev).await.len();
+        let asking = tokio::spawn(reconcile(self.relay.clone()));
+        for _ in 0..400 {
+            if operations(dev).await.len() > before {
+                asking.abort();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("nobody asked again");
+    }
+
+    async fn until(&self, state: &str) {
+        let asking = tokio::spawn(reconcile(self.relay.clone()));
+        for _ in 0..400 {
+            if self.entry().await.state == state {
+                asking.abort();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{:?} never became {state}", self.entry().await);
+    }
+}
+
+#[tokio::test]
+async fn where_the_first_gives_no_verdict_the_next_is_asked_and_settles_what_it_vouched_for() {
+    let modes = [
+        "http_500",
+        "http_503",
+        "http_429",
+        "html_200",
+        "garbage",
+        "reset",
+        "hang",
+        "invalid:unexpected_verify_error",
+    ];
+    for (mode, nonce) in modes.iter().zip(1..) {
+        let pair = Pair::open(Deadlines { verify: Duration::from_secs(1), ..PATIENT }).await;
+        pair.first.fail(json!({ "verify": mode })).await;
+        let (_, reply) = pair.post("/verify", &payment(nonce)).await;
+        assert_eq!(reply["isValid"], true, "{mode}");
+        let (_, reply) = pair.post("/settle", &payment(nonce)).await;
+        assert_eq!(reply["success"], true, "{mode}");
+        assert_eq!(operations(&pair.first).await, ["verify"], "{mode}");
+        assert_eq!(operations(&pair.second).await, ["verify", "settle"], "{mode}");
+        assert_eq!(pair.entry().await.facilitator, Some(url(&pair.second)), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_facilitator_nobody_can_connect_to_is_passed_over() {
+    let second = Dev::start(&[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (relay, _) = relay_of(
+        "http://127.0.0.1:1",
+        fallback(&url(&second)),
+        &Ledger::file_url(&folder.path().join("ledger.db")),
+        PATIENT,
+    )
+    .await;
+    let (_, reply) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
+    assert_eq!(reply["isValid"], true);
+    let (_, reply) = ask(relay, "/settle", "e1", &payment(1)).await;
+    assert_eq!((&reply["success"], second.settled().await), (&json!(true), 1));
+}
+
+#[tokio::test]
+async fn a_verdict_is_final_whoever_might_say_otherwise() {
+    let pair = Pair::open(PATIENT).await;
+    pair.first.fail(json!({ "verify": "invalid:insufficient_funds" })).await;
+    let (_, reply) = pair.post("/verify", &payment(1)).await;
+    assert_eq!(reply["invalidReason"], "insufficient_funds");
+    assert_eq!(operations(&pair.second).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn all_share_the_one_deadline_of_a_verification() {
+    let pair = Pair::open(Deadlines { verify: Duration::from_millis(600), ..PATIENT }).await;
+    pair.first.fail(json!({ "verify": "hang" })).await;
+    pair.second.fail(json!({ "verify": "hang" })).await;
+    let started = Instant::now();
+    let (status, _) = pair.post("/verify", &payment(1)).await;
+    let took = started.elapsed();
+    assert_eq!(status, 504);
+    assert!(took >= Duration::from_millis(590) && took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(operations(&pair.first).await, ["verify"]);
+    assert_eq!(operations(&pair.second).await, ["verify"]);
+    assert_eq!(pair.relay.ledger.list(&Filter::default(), 1).await.unwrap(), [], "nothing is reserved");
+}
+
+#[tokio::test]
+async fn once_a_settle_call_may_have_arrived_nobody_else_is_asked_to_settle() {
+    let pair = Pair::open(Deadlines { settle: Duration::from_millis(300), ..PATIENT }).await;
+    pair.post("/verify", &payment(1)).await;
+    pair.first.fail(json!({ "settle": "hang" })).await;
+    let (status, _) = pair.post("/settle", &payment(1)).await;
+    assert_eq!((status, pair.entry().await.state.as_str()), (502, "unknown"));
+    // The first stays away: for the reconciliation, for the buyer who comes back, and for the next life of a
+    // companion whose settings name only the second.
+    pair.first.fail(json!({ "verify": "http_503", "settle": "http_503" })).await;
+    pair.asked_again(&pair.first).await;
+    let (_, reply) = pair.post("/settle", &payment(1)).await;
+    assert_eq!(reply["success"], false);
+    pair.relay.ledger.close().await;
+    let Pair { first, second, folder, .. } = pair;
+    let (relay, _) = relay_of(
+        &url(&second),
+        Facilitators::default(),
+        &Ledger::file_url(&folder.path().join("ledger.db")),
+        PATIENT,
+    )
+    .await;
+    let pair = Pair { relay, first, second, folder };
+    assert_eq!(pair.entry().await.facilitator, Some(url(&pair.first)));
+    pair.first.fail(json!({ "settle": "none" })).await;
+    pair.until("settled").await;
+    assert_eq!((pair.first.settled().await, operations(&pair.second).await), (1, vec![]));
+}
+
+#[tokio::test]
+async fn the_one_that_vouched_settles_though_the_first_is_back() {
+    let pair = Pair::open(Deadlines { settle: Duration::from_millis(300), ..PATIENT }).await;
+    pair.first.fail(json!({ "verify": "http_503", "count": 1 })).await;
+    pair.post("/verify", &payment(1)).await;
+    pair.second.fail(json!({ "settle": "hang", "count": 1 })).await;
+    pair.post("/settle", &payment(1)).await;
+    pair.until("settled").await;
+    assert_eq!(operations(&pair.first).await, ["verify"]);
+    assert_eq!(pair.second.settled().await, 1);
+}
+
+#[tokio::test]
+async fn a_payment_nobody_verified_is_settled_by_the_first() {
+    let pair = Pair::open(PATIENT).await;
+    let (_, reply) = pair.post("/settle", &payment(1)).await;
+    assert_eq!(reply["success"], true);
+    assert_eq!(pair.entry().await.facilitator, Some(url(&pair.first)));
+    assert_eq!(
+        (operations(&pair.first).await, operations(&pair.second).await),
+        (vec!["settle".into()], vec![])
+    );
+}
+
+#[tokio::test]
+async fn a_payment_tried_again_after_a_refusal_is_settled_by_who_vouches_then() {
+    let pair = Pair::open(PATIENT).await;
+    pair.post("/verify", &payment(1)).await;
+    pair.first
+        .fail(json!({ "settle": "invalid:insufficient_funds", "count": 1, "verify": "http_503" }))
+        .await;
+    pair.post("/settle", &payment(1)).await;
+    assert_eq!(pair.entry().await.state, "refused");
+    pair.post("/verify", &payment(1)).await;
+    let (_, reply) = pair.post("/settle", &payment(1)).await;
+    assert_eq!((&reply["success"], pair.second.settled().await), (&json!(true), 1));
+    assert_eq!(pair.first.settled().await, 0);
+}
+
+#[tokio::test]
+async fn a_chain_with_its_own_facilitators_leaves_the_default_one_alone() {
+    let (default, own) = (Dev::start(&[]).await, Dev::start(&[]).await);
+    let folder = tempfile::tempdir().unwrap();
+    let chains = [(chain_by_name("base-sepolia").unwrap(), vec![url(&own)])].into();
+    let facilitators = Facilitators { chains, ..fallback("http://127.0.0.1:1") };
+    let (relay, _) =
+        relay_of(&url(&default), facilitators, &Ledger::file_url(&folder.path().join("ledger.db")), PATIENT)
+            .await;
+    ask(relay.clone(), "/verify", "e1", &payment(1)).await;
+    ask(relay, "/settle", "e1", &payment(1)).await;
+    assert_eq!((operations(&default).await, own.settled().await), (vec![], 1));
+}
+
+#[tokio::test]
+async fn one_known_not_to_take_the_kind_is_asked_only_if_no_other_takes_it() {
+    let pair = Pair::open(PATIENT).await;
+    let kinds = |dev: &Dev, kinds: &[&str]| FacilitatorState {
+        url: url(dev),
+        kinds: Some(kinds.iter().map(ToString::to_string).collect()),
+        ..FacilitatorState::default()
+    };
+    let other = kinds(&pair.first, &["v1 exact base-sepolia", "v2 exact eip155:8453"]);
+    pair.relay.state.lock().facilitators = vec![other.clone()];
+    pair.post("/verify", &payment(1)).await;
+    assert_eq!((operations(&pair.first).await.len(), operations(&pair.second).await.len()), (0, 1));
+    pair.relay.state.lock().facilitators = vec![other, kinds(&pair.second, &["v2 exact eip155:8453"])];
+    pair.post("/verify", &payment(2)).await;
+    assert_eq!((operations(&pair.first).await.len(), operations(&pair.second).await.len()), (1, 1));
+}
+
+/// A facilitator that takes one bearer token and no other.
+async fn guarded(token: &'static str) -> String {
+    let app = Router::new().fallback(move |headers: HeaderMap| async move {
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if shown != Some(&format!("Bearer {token}")) {
+            return (StatusCode::UNAUTHORIZED, "{}").into_response();
+        }
+        json!({ "isValid": true, "payer": "0x0" }).to_string().into_response()
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+async fn shop_with_token(url: &str, folder: &Path, token: &str) -> Relay {
+    std::fs::write(folder.join("token"), token).unwrap();
+    let credentials = [(url.to_owned(), Credential::Bearer(folder.join("token")))].into();
+    let facilitators = Facilitators { credentials, ..Facilitators::default() };
+    let (relay, _) = relay_of(url, facilitators, &Ledger::file_url(&folder.join("ledger.db")), PATIENT).await;
+    let networks = vec!["eip155:84532".to_owned()];
+    relay.state.lock().facilitators =
+        vec![FacilitatorState { url: url.to_owned(), networks, ..FacilitatorState::default() }];
+    relay
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_told_until_the_facilitator_accepts_its_successor() {
+    let (url, folder) = (guarded("new").await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(&url, folder.path(), "old").await;
+    let (status, _) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
+    assert_eq!(status, 401);
+    let told = relay.state.lock().credentials[&url].refused.clone().unwrap();
+    let file = folder.path().join("token");
+    assert_eq!(
+        told,
+        format!(
+            "{url} answered 401: it does not accept the credential {}; replace it with one that is valid there",
+            file.display()
+        )
+    );
+    assert_eq!(relay.ledger.list(&Filter::default(), 1).await.unwrap(), [], "nothing is held back");
+    std::fs::write(&file, "new").unwrap();
+    let (_, reply) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
+    assert_eq!(reply["isValid"], true);
+    assert_eq!(relay.state.lock().credentials[&url].refused, None);
+}
+
+#[tokio::test]
+async fn an_expired_credential_closes_the_shop_and_says_so_until_its_file_is_replaced() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    let jwt = |end: u64| format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(json!({ "exp": end }).to_string()));
+    let (dev, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(&url(&dev), folder.path(), &jwt(unix_seconds() - 1)).await;
+    let watching = tokio::spawn(watch_credentials(relay.clone()));
+    eventually("it is not ready", || relay.state.lock().not_ready().is_some()).await;
+    let reason = relay.state.lock().not_ready().unwrap();
+    assert!(reason.starts_with("no payment on eip155:84532 can be verified: the credential "), "{reason}");
+    assert!(reason.contains("expired at ") && reason.contains("replace it"), "{reason}");
+    let (status, _) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
+    assert_eq!(status, 504);
+    assert_eq!(operations(&dev).await, [""; 0], "nothing is sent without a credential");
+
+    std::fs::write(folder.path().join("token"), jwt(unix_seconds() + 60)).unwrap();
+    eventually("it is ready again", || relay.state.lock().not_ready().is_none()).await;
+    let (_, reply) = ask(relay, "/verify", "e1", &payment(1)).await;
+    assert_eq!(reply["isValid"], true);
+    watching.abort();
+}
+
+#[tokio::test]
+async fn a_settlement_that_cannot_be_authorized_any_more_is_kept_and_ends_settled() {
+    let (dev, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(&url(&dev), folder.path(), "good").await;
+    ask(relay.clone(), "/verify", "e1", &payment(1)).await;
+    dev.fail(json!({ "settle": "cut_after_headers", "count": 1 })).await;
+    let (status, _) = ask(relay.clone(), "/settle", "e1", &payment(1)).await;
+    assert_eq!(status, 502);
+    std::fs::write(folder.path().join("token"), "").unwrap();
+    // Asking fails, which says nothing about the first call.
+    let (_, reply) = ask(relay.clone(), "/settle", "e1", &payment(1)).await;
+    assert_eq!(reply["success"], false);
+    let entry = async || relay.ledger.list(&Filter::default(), 1).await.unwrap().remove(0);
+    assert_eq!(entry().await.state, "unknown");
+    std::fs::write(folder.path().join("token"), "good").unwrap();
+    ask(relay.clone(), "/settle", "e1", &payment(1)).await;
+    assert_eq!((entry().await.state.as_str(), dev.settled().await), ("settled", 1));
+}
+
+#[tokio::test]
+async fn one_facilitator_without_its_credential_leaves_the_shop_open_if_another_can_be_asked() {
+    let (folder, gone) = (tempfile::tempdir().unwrap(), "http://127.0.0.1:1");
+    let relay = shop_with_token(gone, folder.path(), "").await;
+    relay.check_credentials(unix_seconds()).await;
+    assert!(relay.state.lock().not_ready().unwrap().contains("is empty; write the token into it"));
+    let mut other = relay.state.lock().facilitators[0].clone();
+    other.url = "http://127.0.0.1:2".into();
+    relay.state.lock().facilitators.push(other);
+    assert_eq!(relay.state.lock().not_ready(), None);
+}

@@ -1,0 +1,106 @@
+//! The facilitators the active rules use, and for which chains.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use farebox_core::evm::{Network, v1_name};
+use farebox_core::rules::Snapshot;
+
+use super::readiness::AllKnown;
+use crate::facilitator::Supported;
+use crate::settings::Facilitators;
+use crate::state::FacilitatorState;
+
+/// Each chain something is sold on, with its facilitators in the order they are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InUse {
+    chains: BTreeMap<Network, Vec<String>>,
+    /// Those of every chain without its own: asked what they support even if nothing is sold yet.
+    default: Vec<String>,
+}
+
+// === impl InUse ===
+
+impl InUse {
+    /// Those of a snapshot. Without a relay there is only the one of the rules.
+    pub(super) fn of(facilitators: Option<&Facilitators>, snapshot: &Snapshot) -> Self {
+        let none = Facilitators::default();
+        let (facilitators, default) = (facilitators.unwrap_or(&none), &snapshot.facilitator_url);
+        let options = snapshot.routes.iter().flat_map(|route| &route.options);
+        let networks: BTreeSet<_> = options.map(|option| &option.network).collect();
+        let chains = networks
+            .into_iter()
+            .map(|network| (network.clone(), facilitators.list(network, default)))
+            .collect();
+        Self { chains, default: facilitators.default_list(default) }
+    }
+
+    /// Every facilitator that is used, the default ones only where a chain is left to them or nothing is sold.
+    pub(super) fn urls(&self) -> BTreeSet<String> {
+        self.lists().flatten().cloned().collect()
+    }
+
+    /// Whether payments can be judged: of each list somebody's kinds are known.
+    pub(super) fn is_ready(&self, known: &AllKnown) -> bool {
+        self.lists().all(|urls| supported(urls, known).next().is_some())
+    }
+
+    /// CAIP-2 ids of the chains on which somebody takes version 1 payments.
+    pub(super) fn v1_networks(&self, known: &AllKnown) -> BTreeSet<String> {
+        let takes_v1 = |(network, urls): &(&Network, &Vec<String>)| {
+            supported(urls, known).any(|supported| supported.v1_networks().contains(network.as_str()))
+        };
+        self.chains.iter().filter(takes_v1).map(|(network, _)| network.to_string()).collect()
+    }
+
+    /// CAIP-2 ids of the chains which none of their facilitators lists, though all have said what they support.
+    pub(super) fn unlisted(&self, known: &AllKnown) -> Vec<String> {
+        let is_unlisted = |(network, urls): &(&Network, &Vec<String>)| {
+            supported(urls, known).count() == urls.len()
+                && !supported(urls, known).any(|supported| lists(supported, network))
+        };
+        self.chains.iter().filter(is_unlisted).map(|(network, _)| network.to_string()).collect()
+    }
+
+    /// What is known of each, for people.
+    pub(super) fn states(&self, known: &AllKnown) -> Vec<FacilitatorState> {
+        let state = |url: String| {
+            let chains = self.chains.iter().filter(|(_, urls)| urls.contains(&url));
+            let networks = chains.map(|(network, _)| network.to_string()).collect();
+            let known = known.get(&url).cloned().unwrap_or_default();
+            FacilitatorState {
+                kinds: known
+                    .supported
+                    .map(|supported| supported.kinds.iter().map(ToString::to_string).collect()),
+                loaded_at: known.loaded_at,
+                last_error: known.last_error,
+                networks,
+                url,
+            }
+        };
+        self.urls().into_iter().map(state).collect()
+    }
+
+    /// The lists payments depend on.
+    fn lists(&self) -> impl Iterator<Item = &Vec<String>> {
+        let default = self.chains.is_empty().then_some(&self.default);
+        self.chains.values().chain(default)
+    }
+}
+
+fn supported<'a>(urls: &'a [String], known: &'a AllKnown) -> impl Iterator<Item = &'a Supported> {
+    urls.iter().filter_map(|url| known.get(url)?.supported.as_deref())
+}
+
+fn lists(supported: &Supported, network: &Network) -> bool {
+    supported.kinds.iter().any(|kind| {
+        kind.scheme == "exact"
+            && match kind.x402_version {
+                1 => Some(kind.network.as_str()) == v1_name(network),
+                _ => kind.network == network.as_str(),
+            }
+    })
+}
+
+#[cfg(test)]
+#[path = "in_use_tests.rs"]
+mod tests;

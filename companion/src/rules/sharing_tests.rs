@@ -1,0 +1,210 @@
+//! Companions that share a ledger number their rules as one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox_core::metrics::{HostSeries, TupleCounter};
+use farebox_core::rules::{Settings as Filter, Tuple};
+use tokio::sync::watch;
+
+use super::*;
+use crate::aggregate::Aggregate;
+use crate::facilitator::{Credentials, FacilitatorClient};
+use crate::ledger::Ledger;
+use crate::publish::{Publication, Published};
+use crate::settings::{FacilitatorSettings, Settings, Settlement};
+use crate::state::{ReloadResult, Shared, State};
+use crate::testing::{Database, Gate, fake_facilitator, on_every_database, pricing, tuple};
+
+/// One of the companions.
+struct Companion {
+    loader: Loader,
+    ledger: Ledger,
+    state: Shared,
+    published: watch::Receiver<Option<Publication>>,
+    facilitator: String,
+}
+
+on_every_database! {
+    of_companions_that_load_the_same_files_at_once_each_file_gets_one_generation,
+    a_companion_that_comes_later_or_again_takes_the_number_that_is_there,
+    an_offer_that_went_and_came_back_elsewhere_starts_anew_here_too,
+    a_companion_with_an_older_file_neither_takes_nor_gives_numbers,
+    what_was_published_before_there_was_a_ledger_goes_on_in_it,
+}
+
+impl Companion {
+    async fn start(url: &str, facilitator: &str, last: Option<Published>) -> Self {
+        let ledger = Ledger::open(url, "c").await.unwrap();
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            pricing: "pricing.yaml".into(),
+            watch: true,
+            facilitator: FacilitatorSettings {
+                url: None,
+                cluster: "facilitator".into(),
+                verify_timeout: Duration::from_secs(5),
+                settle_timeout: Duration::from_secs(60),
+                settlement: Settlement::Relay,
+            },
+            relay: None,
+            gateway: None,
+            filter: Filter::default(),
+            envoy: None,
+        };
+        let births = last.as_ref().map(|last| last.births.clone());
+        let aggregate = Aggregate::default().published(births);
+        let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), aggregate));
+        let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
+        let (publications, published) = watch::channel(None);
+        let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);
+        let loader = loader.sharing(Some(ledger.clone()));
+        Self { loader, ledger, state, published, facilitator: facilitator.to_owned() }
+    }
+
+    async fn load(&mut self, offers: &[&str]) -> ReloadResult {
+        let text = pricing(&self.facilitator, offers);
+        self.loader.reload(Source::File, Ok(text)).await;
+        self.state.lock().last_attempt.as_ref().unwrap().result
+    }
+
+    /// What its proxies get: everything in the filter's configuration comes from here.
+    fn pushed(&self) -> Publication {
+        self.published.borrow().clone().unwrap()
+    }
+
+    fn generation(&self) -> u64 {
+        self.state.lock().active.as_ref().unwrap().generation
+    }
+
+    fn count(&self, offer: &str, born: u64, value: u64) {
+        let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
+        let report = crate::testing::report(1, vec![(series, value)]);
+        self.state.lock().aggregate.ingest(&format!("envoy-of-{offer}-{born}"), report);
+    }
+
+    fn counted(&self, offer: &str) -> u128 {
+        let totals = self.state.lock().aggregate.totals();
+        let found = totals.tuples.iter().find(|(tuple, _)| tuple.offer_name == offer);
+        found.map_or(0, |(_, of)| of.get(TupleCounter::PaymentPresented))
+    }
+}
+
+async fn pair(database: &Database) -> [Companion; 2] {
+    let facilitator = fake_facilitator().await;
+    let first = Companion::start(&database.url, &facilitator, None).await;
+    [first, Companion::start(&database.url, &facilitator, None).await]
+}
+
+async fn of_companions_that_load_the_same_files_at_once_each_file_gets_one_generation(database: Database) {
+    let [mut first, mut second] = pair(&database).await;
+    let mut generations = Vec::new();
+    for offers in [&["a", "b"][..], &["a"], &["a", "b", "c"], &["c"], &["a", "b"]] {
+        let results = tokio::join!(first.load(offers), second.load(offers));
+        assert_eq!(results, (ReloadResult::Applied, ReloadResult::Applied));
+        assert_eq!(first.pushed(), second.pushed(), "generation, hash, births and all");
+        generations.push(first.generation());
+    }
+    assert!(generations.is_sorted_by(|a, b| a < b), "{generations:?}");
+    let latest = first.ledger.latest_rules().await.unwrap().unwrap();
+    let pushed = first.pushed();
+    assert_eq!((latest.generation, latest.swept), (pushed.rules.generation, pushed.swept));
+    assert_eq!(latest.hash, pushed.rules.hash);
+    assert_eq!(pushed.rules.tuples, [tuple("ns", "a", generations[4]), tuple("ns", "b", generations[4])]);
+    assert_eq!(pushed.swept, generations[4], "c went");
+    assert_eq!(first.load(&["a", "b"]).await, ReloadResult::Unchanged);
+}
+
+async fn a_companion_that_comes_later_or_again_takes_the_number_that_is_there(database: Database) {
+    let [mut first, mut second] = pair(&database).await;
+    first.load(&["a"]).await;
+    first.load(&["a", "b"]).await;
+    second.load(&["a", "b"]).await;
+    assert_eq!(first.pushed(), second.pushed());
+    // Its next life knows what it published.
+    let Publication { rules, swept } = second.pushed();
+    let births = rules.tuples.iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
+    let last = Published { generation: rules.generation, births, swept };
+    let facilitator = second.facilitator.clone();
+    drop(second);
+    let mut again = Companion::start(&database.url, &facilitator, Some(last)).await;
+    again.load(&["a", "b"]).await;
+    assert_eq!(first.pushed(), again.pushed());
+}
+
+async fn an_offer_that_went_and_came_back_elsewhere_starts_anew_here_too(database: Database) {
+    let [mut first, mut second] = pair(&database).await;
+    for companion in [&mut first, &mut second] {
+        companion.load(&["a", "b"]).await;
+        companion.count("a", 0, 3);
+        companion.count("b", 0, 5);
+    }
+    second.load(&["a"]).await;
+    second.load(&["a", "b"]).await;
+    let born = second.generation();
+    first.loader.follow().await;
+    assert_eq!(first.pushed(), second.pushed());
+    assert_eq!(first.pushed().rules.tuples, [tuple("ns", "a", 0), tuple("ns", "b", born)]);
+    assert_eq!(first.state.lock().reloads, [1, 0, 0], "following is no load");
+    for companion in [&first, &second] {
+        assert_eq!((companion.counted("a"), companion.counted("b")), (3, 0));
+        companion.count("b", 0, 6);
+        companion.count("b", born, 1);
+        assert_eq!(companion.counted("b"), 1, "what belongs to the life before is refused");
+    }
+}
+
+async fn a_companion_with_an_older_file_neither_takes_nor_gives_numbers(database: Database) {
+    let [mut first, mut second] = pair(&database).await;
+    first.load(&["a"]).await;
+    second.load(&["a"]).await;
+    second.load(&["a", "b"]).await;
+    let before = first.pushed();
+    first.loader.follow().await;
+    assert_eq!(first.load(&["a"]).await, ReloadResult::Unchanged);
+    assert_eq!(first.pushed(), before);
+    second.loader.follow().await;
+    assert_eq!(second.generation(), before.rules.generation + 1);
+    first.load(&["a", "b"]).await;
+    assert_eq!(first.pushed(), second.pushed());
+}
+
+async fn what_was_published_before_there_was_a_ledger_goes_on_in_it(database: Database) {
+    let facilitator = fake_facilitator().await;
+    let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
+    let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
+    let last = Published { generation: ahead, births, swept: 16 };
+    let mut first = Companion::start(&database.url, &facilitator, Some(last.clone())).await;
+    first.load(&["a", "b"]).await;
+    let pushed = first.pushed();
+    assert_eq!(pushed.rules.tuples, [tuple("ns", "a", 17), tuple("ns", "b", ahead + 1)]);
+    assert_eq!((pushed.rules.generation, pushed.swept), (ahead + 1, ahead + 1));
+    // Another that was even further ahead does not go back; the first follows it.
+    let last = Published { generation: ahead + 500, ..last };
+    let mut second = Companion::start(&database.url, &facilitator, Some(last)).await;
+    second.load(&["a", "b"]).await;
+    assert_eq!(second.generation(), ahead + 501);
+    first.loader.follow().await;
+    assert_eq!(first.pushed(), second.pushed());
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_away_keeps_the_last_good_rules_and_the_load_is_made_up_for() {
+    let database = Database::postgres().await;
+    let (mut gate, url) = Gate::before(&database.url).await;
+    let mut companion = Companion::start(&url, &fake_facilitator().await, None).await;
+    companion.load(&["a"]).await;
+    let before = companion.pushed();
+    gate.cut().await;
+    assert_eq!(companion.load(&["a", "b"]).await, ReloadResult::Rejected);
+    let cause = companion.state.lock().last_attempt.as_ref().unwrap().cause("pricing.yaml");
+    assert!(cause.starts_with("their generation is not agreed upon: the ledger "), "{cause}");
+    assert_eq!(companion.pushed(), before);
+    companion.loader.follow().await;
+    assert_eq!(companion.state.lock().reloads, [1, 0, 1], "not tried while the ledger is away");
+    gate.reopen().await;
+    companion.loader.follow().await;
+    assert_eq!(companion.state.lock().reloads, [2, 0, 1]);
+    assert_eq!(companion.pushed().rules.generation, before.rules.generation + 1);
+    assert_eq!(companion.state.lock().config_err_since, None);
+}

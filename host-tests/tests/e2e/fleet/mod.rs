@@ -1,0 +1,113 @@
+//! Three proxies and one companion through everything that ends and changes while buyers are at work: money is
+//! what the facilitator says, counts are what the buyers saw, and no number ever goes back.
+
+mod load;
+mod shop;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use xtask::stack::{Options, Part, Scrape, Stack};
+
+use crate::common::{DevFacilitator, Tally};
+use crate::reload::metrics::Watcher;
+
+use load::Load;
+use shop::{OFFERS, Offer, Seen, pricing};
+
+/// Requests of the whole run.
+const REQUESTS: u64 = 5_000;
+/// Two lives of an Envoy that start closer to each other cannot be told apart.
+const APART: Duration = Duration::from_secs(5);
+/// How long the last counts and the settlements nobody was told of may be on their way.
+const SETTLED: Duration = Duration::from_secs(30);
+/// The proxy that is killed.
+const KILLED: usize = 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
+    let settings = json!({
+        "facilitator": { "settlement": "relay" },
+        "envoy": { "scrapeInterval": "500ms" },
+    });
+    let mut stack =
+        Stack::start(Options { settings, siblings: 2, ..Options::priced(pricing(false)) }).await.unwrap();
+    let started = Instant::now();
+    let lasting: Vec<&str> = OFFERS.iter().filter(|offer| !offer.is_late).map(|offer| offer.name).collect();
+    let watcher = Watcher::start(stack.companion_url(), &lasting);
+    let (load, director) = Load::start(stack.proxy_urls(), REQUESTS);
+
+    director.reach(800).await;
+    tokio::time::sleep(APART.saturating_sub(started.elapsed())).await;
+    director.reach(1_200).await;
+    stack.kill_proxy(KILLED);
+    director.reach(1_500).await;
+    stack.start_proxy(KILLED).unwrap();
+    stack.ready().await.unwrap();
+
+    director.reach(2_000).await;
+    stack.rewrite_pricing(&pricing(true)).unwrap();
+    director.late_offer_is_there();
+
+    director.reach(3_200).await;
+    stack.kill_part(Part::Companion);
+    director.reach(3_500).await;
+    stack.start_part(Part::Companion).unwrap();
+    director.reach(REQUESTS).await;
+
+    let seen = load.finish().await;
+    let charged = charged_by_payer(&stack).await;
+    let page = final_page(&stack, &seen, &charged).await;
+    assert!(watcher.finish().await > 20);
+    for offer in OFFERS {
+        let (seen, shown) = (&seen[offer.name], Tally::of(&page, offer.name));
+        assert!(seen.served > 50 && seen.failed > 20 && seen.required > 50, "{}: {seen:?}", offer.name);
+        let (count, amount) = charged(&offer);
+        // A charge whose answer was lost still buys one.
+        assert!(seen.served <= count, "{}: {seen:?} for {count} charges", offer.name);
+        assert_eq!((shown.charged, shown.amount, shown.unresolved), (count, amount, 0), "{}", offer.name);
+        if offer.proxy == KILLED {
+            seen.assert_covers(&shown, offer.name);
+        } else {
+            seen.assert_is(&shown, offer.name);
+        }
+    }
+    assert_eq!(page.sum("obol_x402_verifier_reports_dropped_total", &[]).unwrap(), 0);
+    println!("{REQUESTS} requests in {:?}: {seen:#?}", started.elapsed());
+}
+
+/// What the facilitator has settled for an offer: payments and atomic units. Each offer has a payer of its own.
+async fn charged_by_payer(stack: &Stack) -> impl Fn(&Offer) -> (u128, u128) + use<> {
+    let settled = DevFacilitator::of(stack).settled_payments().await;
+    move |offer| {
+        let payer = offer.payer().address().to_string();
+        let by =
+            |payment: &&Value| payment["payer"].as_str().is_some_and(|by| by.eq_ignore_ascii_case(&payer));
+        let amount = |payment: &Value| payment["amount"].as_str().unwrap().parse::<u128>().unwrap();
+        let payments: Vec<_> = settled.iter().filter(by).collect();
+        (payments.len() as u128, payments.into_iter().map(amount).sum())
+    }
+}
+
+/// The metrics once nothing is on its way any more, or after a long wait.
+async fn final_page(
+    stack: &Stack,
+    seen: &BTreeMap<&'static str, Seen>,
+    charged: &impl Fn(&Offer) -> (u128, u128),
+) -> Scrape {
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        stack.ready().await.unwrap();
+        let page = stack.metrics().await.unwrap();
+        let is_final = OFFERS.iter().all(|offer| {
+            let shown = Tally::of(&page, offer.name);
+            let is_counted = offer.proxy == KILLED || seen[offer.name].is(&shown);
+            is_counted && shown.unresolved == 0 && (shown.charged, shown.amount) == charged(offer)
+        });
+        if is_final || Instant::now() > deadline {
+            return page;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

