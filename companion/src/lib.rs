@@ -7,6 +7,7 @@
 //! * [`rules`]: the file is watched, loaded and applied by one function.
 //! * [`facilitator`]: what the facilitator supports, and a development facilitator.
 //! * [`publish`]: the rules become an Envoy resource, in a file and over gRPC; each proxy's confirmation is awaited.
+//! * [`relay`] and [`ledger`]: payments are settled once, whichever proxy asks. [`gateway`]: a proxy of its own.
 //! * [`collect`] and [`aggregate`]: the proxies' counters are read and added up; series of gone offers go.
 //! * [`serve`]: `/metrics`, `/healthz`, `/readyz`, `/status`.
 //! * [`run`]: the daemon that ties them together. [`check`] and [`explain`]: the same rules, on the command line.
@@ -17,6 +18,7 @@ pub mod cli;
 pub mod collect;
 pub mod explain;
 pub mod facilitator;
+pub mod gateway;
 pub mod http;
 pub mod ledger;
 mod paths;

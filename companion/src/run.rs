@@ -15,16 +15,19 @@ use tracing::{info, warn};
 use crate::aggregate::Aggregate;
 use crate::collect::Collector;
 use crate::facilitator::{Credentials, FacilitatorClient};
+use crate::gateway::Gateway;
 use crate::ledger::Ledger;
 use crate::publish::{self, ProxyState, Publication, Publisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::serve;
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
-use crate::state::{Shared, State};
+use crate::state::{GatewayState, Shared, State};
 
 /// How long requests under way may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(4);
+/// How often the gateway's counters are read where there is no other proxy.
+const COLLECT_EVERY: Duration = Duration::from_secs(5);
 
 /// How often a companion looks at what others of its ledger published.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -39,8 +42,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
 
     let mut tasks = JoinSet::new();
-    let (state, collector, relay) = start(&settings, &mut tasks).await?;
+    let (state, collector, relay, gateway) = start(&settings, &mut tasks).await?;
     let (finish, finished) = watch::channel(());
+    let grace = GRACE + settings.gateway.as_ref().map_or(Duration::ZERO, |gateway| gateway.grace);
+    let gating = gateway.map(|gateway| tokio::spawn(gateway.serve(finished.clone())));
     let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished.clone())));
     info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
 
@@ -56,12 +61,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             drop(finish);
             let all = async {
                 let _ = server.await;
+                if let Some(gating) = gating {
+                    let _ = gating.await;
+                }
                 if let Some(relaying) = relaying {
                     let _ = relaying.await;
                 }
             };
-            if tokio::time::timeout(GRACE, all).await.is_err() {
-                warn!("requests still open after {GRACE:?} are dropped; settlements among them are resolved at the next start");
+            if tokio::time::timeout(grace, all).await.is_err() {
+                warn!("requests still open after {grace:?} are dropped; settlements among them are resolved at the next start");
             }
         }
     }
@@ -115,7 +123,7 @@ impl Relaying {
 async fn start(
     settings: &Arc<Settings>,
     tasks: &mut JoinSet<()>,
-) -> anyhow::Result<(Shared, Arc<Collector>, Option<Relaying>)> {
+) -> anyhow::Result<(Shared, Arc<Collector>, Option<Relaying>, Option<Gateway>)> {
     let envoy = settings.envoy.as_ref();
     let last_published = envoy.and_then(|envoy| publish::last_published(&envoy.publish));
     let listed = envoy.map(|envoy| envoy.proxies.clone()).unwrap_or_default();
@@ -149,7 +157,20 @@ async fn start(
         ledger = Some(opened.clone());
         relay = Some(Relaying::new(settings, relaying, client.clone(), listener, opened, &state));
     }
-    let collector = Arc::new(collector);
+    let gateway = match (&settings.gateway, &settings.relay, &relay) {
+        (Some(gateway), Some(own), Some(relay)) => {
+            let router = relay.relay.clone().router();
+            Some(Gateway::bind(gateway.clone(), router, &own.companion).await?)
+        }
+        _ => None,
+    };
+    if let Some(gateway) = &gateway {
+        let (address, deployments) = (gateway.local_addr()?, gateway.handle().deployments);
+        info!(%address, "the gateway is listening");
+        state.lock().gateway = Some(GatewayState { address, deployments });
+    }
+    let handle = gateway.as_ref().map(Gateway::handle);
+    let collector = Arc::new(collector.with_gateway(handle.clone()));
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
@@ -157,6 +178,10 @@ async fn start(
     }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
     match envoy {
+        None if handle.is_some() => {
+            let collector = collector.clone();
+            tasks.spawn(async move { collector.run(COLLECT_EVERY).await });
+        }
         None => warn!(
             "no proxy is configured: rules are loaded and published nowhere (see `envoy:` in the settings)"
         ),
@@ -177,10 +202,11 @@ async fn start(
     }
 
     let readiness = Readiness::start(client);
-    let loader =
-        Loader::new(settings.clone(), state.clone(), readiness, publications, last_published).sharing(ledger);
+    let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published)
+        .sharing(ledger)
+        .with_gateway(handle.map(|handle| handle.deployments));
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
-    Ok((state, collector, relay))
+    Ok((state, collector, relay, gateway))
 }
 
 /// Loads the file, then follows its changes, the facilitator's, and the other companions of the ledger.

@@ -2,6 +2,7 @@
 //! after a load, never a mix.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use farebox_core::rules::{Finding, Snapshot};
 use tracing::warn;
 
 use crate::aggregate::Aggregate;
+use crate::gateway::Deployments;
 use crate::publish::ProxyState;
 use crate::publish::discovery::Discovery;
 
@@ -51,6 +53,8 @@ pub struct State {
     pub proxies: Vec<ProxyState>,
     /// What proxies said that get their rules over gRPC.
     pub discovery: Discovery,
+    /// Where the companion is a proxy itself.
+    pub gateway: Option<GatewayState>,
     /// The proxies' counters.
     pub aggregate: Aggregate,
 }
@@ -113,6 +117,15 @@ pub struct FacilitatorState {
     pub last_error: Option<String>,
 }
 
+/// The gateway, as others see it.
+#[derive(Debug, Clone)]
+pub struct GatewayState {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its rules; always those of the last load that was applied.
+    pub deployments: Arc<Deployments>,
+}
+
 /// What is wrong with the credential of a facilitator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CredentialState {
@@ -160,6 +173,7 @@ impl State {
             totals_error: None,
             proxies,
             discovery: Discovery::default(),
+            gateway: None,
             aggregate,
         }
     }

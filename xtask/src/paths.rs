@@ -53,6 +53,16 @@ pub fn envoy_filter() -> Result<PathBuf> {
     Ok(artefacts()?.join("farebox-envoy.wasm"))
 }
 
+/// The plugin for Traefik, as a folder of local plugins (`plugins-local`).
+pub fn traefik_plugin() -> Result<PathBuf> {
+    Ok(artefacts()?.join("traefik-plugin"))
+}
+
+/// The plugin for Traefik, as a release carries it.
+pub fn traefik_release() -> Result<PathBuf> {
+    Ok(artefacts()?.join("farebox-traefik.zip"))
+}
+
 /// The per-user cache of tools: `$FAREBOX_CACHE`, else `~/.cache/farebox`.
 pub fn cache() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("FAREBOX_CACHE").filter(|dir| !dir.is_empty()) {

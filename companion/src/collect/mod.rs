@@ -24,6 +24,7 @@ use futures_util::stream::{self, StreamExt};
 use tracing::{info, warn};
 
 use crate::aggregate::{DropReason, Process, Refused, Report};
+use crate::gateway;
 use crate::ledger::{Ledger, TotalsOf};
 use crate::publish::{ProxyState, PushState};
 use crate::settings::{DnsName, Proxy};
@@ -53,6 +54,8 @@ pub struct Collector {
     client: reqwest::Client,
     /// Counts the money where the relay settles.
     ledger: Option<Ledger>,
+    /// The companion as a proxy.
+    gateway: Option<gateway::Handle>,
     saver: Option<Saver>,
     clock: Clock,
     names: Vec<DnsName>,
@@ -66,6 +69,8 @@ pub struct Collector {
 
 /// Name of the ledger as a source; no proxy can have it, as theirs are printable.
 const LEDGER: &str = "the ledger";
+/// Name of the gateway as a source; likewise.
+const GATEWAY: &str = "the gateway";
 /// How long a reader of `/metrics` waits for fresh values. Values of a proxy that is slower come next time.
 const ON_DEMAND_LIMIT: Duration = Duration::from_millis(500);
 /// How long one request to a proxy may take.
@@ -92,6 +97,7 @@ impl Collector {
             failures: Mutex::default(),
             targets: Mutex::new(targets),
             ledger: None,
+            gateway: None,
             saver: None,
             state,
         })
@@ -102,6 +108,12 @@ impl Collector {
     #[must_use]
     pub fn with_ledger(self, ledger: Ledger, totals: TotalsOf) -> Self {
         Self { ledger: Some(ledger), saver: Some(Saver::new(totals)), ..self }
+    }
+
+    /// Also collects from a gateway.
+    #[must_use]
+    pub fn with_gateway(self, gateway: Option<gateway::Handle>) -> Self {
+        Self { gateway, ..self }
     }
 
     /// Reads the proxies behind these names as well, whatever they stand for at the time.
@@ -144,6 +156,7 @@ impl Collector {
             .map(|target| async move { target.share(self.read(&target.proxy)).await })
             .collect::<Vec<_>>();
         let proxies = stream::iter(readings).buffer_unordered(CONCURRENT).collect::<()>();
+        self.collect_gateway();
         // Beside the proxies: one of them that is dead must not keep the money from a reader in a hurry.
         tokio::join!(proxies, self.collect_ledger());
         self.tidy();
@@ -221,6 +234,14 @@ impl Collector {
         succeeded
     }
 
+    /// The gateway's counters live and die with the companion.
+    fn collect_gateway(&self) {
+        let Some(gateway) = &self.gateway else { return };
+        let refused = self.state.lock().aggregate.ingest(GATEWAY, gateway.meters.report());
+        refused.iter().for_each(|refused| log_refused(GATEWAY, refused));
+        gateway.deployments.forget_gone(&gateway.meters);
+    }
+
     /// The ledger's counters go on over restarts, so they are one life of one source.
     async fn collect_ledger(&self) {
         let Some(ledger) = &self.ledger else { return };
@@ -259,7 +280,8 @@ impl Collector {
             .filter(|known| !is_read(known))
             .for_each(|known| known.push = PushState::Idle);
         let living = state.proxies.iter().filter(|proxy| proxy.is_known(now));
-        let enforced = living.map(|proxy| proxy.confirmed.unwrap_or(0)).min();
+        let gateway = self.gateway.as_ref().map(|gateway| gateway.deployments.oldest_generation());
+        let enforced = living.map(|proxy| proxy.confirmed.unwrap_or(0)).chain(gateway).min();
         state.aggregate.forget_removals(enforced);
         state.aggregate.forget_silent(self.clock.unix_seconds());
     }

@@ -13,6 +13,7 @@ use super::in_use::InUse;
 use super::readiness::{AllKnown, Readiness};
 use super::watch::Candidate;
 use crate::aggregate::Keys;
+use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, PublishedRules};
 use crate::publish::{Publication, Published};
 use crate::settings::Settings;
@@ -32,6 +33,8 @@ pub struct Loader {
     state: Shared,
     readiness: Readiness,
     publications: watch::Sender<Option<Publication>>,
+    /// Where the companion is a proxy itself.
+    gateway: Option<Arc<Deployments>>,
     /// What an earlier run published.
     last_published: Option<Published>,
     /// The candidate that was last rejected; it is logged once.
@@ -91,7 +94,14 @@ impl Loader {
             last_rejected: None,
             ledger: None,
             postponed: None,
+            gateway: None,
         }
+    }
+
+    /// Also puts rules in force at a gateway.
+    #[must_use]
+    pub fn with_gateway(self, gateway: Option<Arc<Deployments>>) -> Self {
+        Self { gateway, ..self }
     }
 
     /// Agrees on generations with every companion of this ledger. They are expected to load the same file.
@@ -121,6 +131,10 @@ impl Loader {
                 match loaded.snapshot {
                     None => Err(None),
                     Some(snapshot) => {
+                        if let Some(gateway) = &self.gateway {
+                            findings.extend(gateway.findings(&snapshot).await);
+                            findings.sort_by_key(|finding| finding.line);
+                        }
                         self.readiness.wait(&self.in_use(&snapshot).urls(), KINDS_LIMIT).await;
                         let applied = self.apply(Arc::new(snapshot)).await;
                         applied.map_err(|refusal| {
@@ -217,7 +231,10 @@ impl Loader {
             if let Some(active) = state.active.as_mut().filter(|active| {
                 active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)
             }) {
-                // Lines and skipped parts may differ where the push does not.
+                if let Some(gateway) = &self.gateway {
+                    gateway.reroute(&snapshot);
+                }
+                // Lines, upstreams and skipped parts may differ where the push does not.
                 active.snapshot = snapshot.clone();
                 return Ok(ReloadResult::Unchanged);
             }
@@ -227,6 +244,8 @@ impl Loader {
             })
         };
         let pushed = push(generation, &births);
+        let rules = RuleSet::compile(pushed.clone())
+            .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))?;
 
         let mut state = self.state.lock();
         if self.ledger.is_some() {
@@ -238,6 +257,9 @@ impl Loader {
         }
         let removed = state.aggregate.apply(generation, keys);
         let swept = if removed > 0 && self.ledger.is_none() { generation } else { swept };
+        if let Some(gateway) = &self.gateway {
+            gateway.apply(Arc::new(rules), &snapshot);
+        }
         state.active = Some(Active { generation, hash, snapshot, applied_at: unix_seconds(), swept });
         drop(state);
         if self.ledger.is_some() {

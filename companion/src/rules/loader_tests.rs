@@ -14,6 +14,7 @@ use super::*;
 use crate::aggregate::{Aggregate, Report};
 use crate::collect::Collector;
 use crate::facilitator::{Credentials, FacilitatorClient};
+use crate::gateway::Deployments;
 use crate::publish::{Publication, Published};
 use crate::serve;
 use crate::settings::{FacilitatorSettings, Facilitators, RelaySettings, Settings, Settlement};
@@ -44,6 +45,7 @@ async fn stage_with(last: Option<Published>, relay: Option<RelaySettings>) -> St
             settlement: Settlement::Direct,
         },
         relay,
+        gateway: None,
         filter: Filter::default(),
         envoy: None,
     };
@@ -127,6 +129,29 @@ async fn equal_rules_are_unchanged_and_take_no_generation() {
     assert_eq!(stage.load_text(&commented).await, ReloadResult::Unchanged);
     assert_eq!(stage.generation(), generation);
     assert_eq!(stage.state.lock().reloads, [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_gateway_follows_every_load_also_where_only_an_upstream_changed() {
+    let mut stage = stage().await;
+    let gateway = Arc::new(Deployments::new(None));
+    stage.loader = stage.loader.with_gateway(Some(gateway.clone()));
+    assert_eq!(stage.load(&["a", "b"]).await, ReloadResult::Applied);
+    assert_eq!(gateway.generation(), Some(stage.generation()));
+    assert_eq!(gateway.without_upstream(), ["/services/a/*", "/services/b/*"]);
+    let findings: Vec<_> = {
+        let state = stage.state.lock();
+        let attempt = state.last_attempt.as_ref().unwrap();
+        attempt.findings.iter().map(|finding| finding.key.clone()).collect()
+    };
+    assert_eq!(findings, ["/services/a/*: upstreamURL", "/services/b/*: upstreamURL"]);
+    let text = pricing(&stage.facilitator, &["a", "b"]);
+    let routed = text.replace("  offerName: a\n", "  offerName: a\n  upstreamURL: http://127.0.0.1:1\n");
+    assert_eq!(stage.load_text(&routed).await, ReloadResult::Unchanged);
+    assert_eq!(gateway.without_upstream(), ["/services/b/*"]);
+    assert_eq!(gateway.generation(), Some(stage.generation()));
+    assert_eq!(stage.load_text("routes: [").await, ReloadResult::Rejected);
+    assert_eq!(gateway.without_upstream(), ["/services/b/*"]);
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ impl Companion {
                 settlement: Settlement::Relay,
             },
             relay: None,
+            gateway: None,
             filter: Filter::default(),
             envoy: None,
         };

@@ -34,6 +34,12 @@ pub(super) fn of(state: &State, now: u64) -> Value {
             "used": state.facilitators.iter().map(|used| facilitator(used, state)).collect::<Vec<_>>(),
         },
         "proxies": state.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
+        "gateway": state.gateway.as_ref().map(|gateway| json!({
+            "listen": gateway.address,
+            "config_generation": gateway.deployments.generation(),
+            "oldest_generation_in_use": gateway.deployments.oldest_generation(),
+            "routes_without_upstream": gateway.deployments.without_upstream(),
+        })),
         "discovery": state.discovery.address.map(|address| json!({
             "listen": address,
             "proxies": state.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),

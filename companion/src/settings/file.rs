@@ -19,6 +19,7 @@ pub struct SettingsFile {
     pub(super) watch: Option<bool>,
     pub(super) facilitator: Facilitator,
     pub(super) relay: Relay,
+    pub(super) gateway: Option<Gateway>,
     pub(super) filter: rules::Settings,
     pub(super) envoy: Option<Envoy>,
 }
@@ -70,6 +71,29 @@ pub(super) struct Relay {
     pub(super) listen: Option<String>,
     pub(super) ledger: Option<String>,
     pub(super) companion: Option<String>,
+}
+
+/// `gateway:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Gateway {
+    pub(super) listen: Option<String>,
+    pub(super) upstream: Option<String>,
+    pub(super) upstream_protocol: UpstreamProtocol,
+    pub(super) preserve_host: Option<bool>,
+    pub(super) connect_timeout: Option<Span>,
+    pub(super) response_timeout: Option<Span>,
+    pub(super) idle_timeout: Option<Span>,
+    pub(super) grace: Option<Span>,
+}
+
+/// `gateway.upstreamProtocol`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum UpstreamProtocol {
+    #[default]
+    Http1,
+    Http2,
 }
 
 /// `envoy:`

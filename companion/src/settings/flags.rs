@@ -37,6 +37,9 @@ pub struct Flags {
     /// Database of the relay's ledger [default: sqlite:farebox.db].
     #[arg(long, value_name = "URL")]
     pub ledger: Option<String>,
+    /// Serve as a proxy on an address, for a proxy in front or for clients directly [default: 127.0.0.1:9405].
+    #[arg(long, num_args = 0..=1, value_name = "ADDR")]
+    pub gateway: Option<Option<String>>,
     /// Path of the filter's wasm file, as Envoy sees it.
     #[arg(long, value_name = "FILE")]
     pub envoy_wasm: Option<String>,

@@ -6,6 +6,7 @@ mod facilitator;
 mod facilitators;
 mod file;
 mod flags;
+mod gateway;
 mod proxies;
 mod relay;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use facilitator::FacilitatorSettings;
 pub use facilitators::{Credential, Facilitators};
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
+pub use gateway::GatewaySettings;
 pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
 
@@ -38,6 +40,8 @@ pub struct Settings {
     pub facilitator: FacilitatorSettings,
     /// The relay, where it settles.
     pub relay: Option<RelaySettings>,
+    /// A proxy of the companion's own.
+    pub gateway: Option<GatewaySettings>,
     /// What the filter does apart from prices.
     pub filter: rules::Settings,
     /// Where rules are published for Envoy and whom to ask for statistics; `None` publishes nowhere.
@@ -88,12 +92,15 @@ impl Settings {
         let listen = flags.listen.or(file.listen);
         let envoy =
             resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery, flags.proxies)?;
+        let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, facilitator.settlement)?;
         // Without proxies nobody calls a relay, and nothing is to be kept.
-        let relays = facilitator.settlement == Settlement::Relay && envoy.is_some();
+        let proxies = envoy.is_some() || gateway.is_some();
+        let relays = facilitator.settlement == Settlement::Relay && proxies;
         Ok(Self {
             listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
+            gateway,
             relay: relays.then_some(relay),
             facilitator,
             filter: check_filter(file.filter)?,

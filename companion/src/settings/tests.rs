@@ -73,6 +73,36 @@ fn a_repeated_key_is_refused() {
 }
 
 #[test]
+fn a_gateway_needs_the_ledger_and_can_be_asked_for_by_a_flag_alone() {
+    let relay = "facilitator: {settlement: relay}\n";
+    let flags = |address: Option<&str>| Flags {
+        route_source: "file".into(),
+        gateway: Some(address.map(str::to_owned)),
+        ..Flags::default()
+    };
+    assert_eq!(resolve(relay).unwrap().gateway, None);
+    let settings = resolve_with(relay, flags(None)).unwrap();
+    assert!(settings.relay.is_some(), "it is the proxy that calls the relay");
+    let gateway = settings.gateway.unwrap();
+    assert_eq!(gateway.listen, "127.0.0.1:9405".parse().unwrap());
+    assert_eq!((gateway.http2, gateway.preserve_host, gateway.upstream), (false, true, None));
+    let text = format!(
+        "{relay}gateway: {{listen: \":1\", upstream: \"http://a:2/b\", upstreamProtocol: http2, grace: 1s}}"
+    );
+    let gateway = resolve_with(&text, flags(Some("127.0.0.1:2"))).unwrap().gateway.unwrap();
+    assert_eq!((gateway.listen.port(), gateway.http2, gateway.grace), (2, true, Duration::from_secs(1)));
+    assert_eq!(gateway.upstream.unwrap().to_string(), "http://a:2/b");
+    let error = resolve("facilitator: {settlement: direct}\ngateway: {}").unwrap_err();
+    assert!(error.starts_with("gateway: needs `facilitator.settlement: relay`"), "{error}");
+    for (wrong, key) in
+        [("upstream: nowhere", "upstream"), ("idleTimeout: 61m", "idleTimeout"), ("listen: x", "listen")]
+    {
+        let error = resolve(&format!("{relay}gateway: {{{wrong}}}")).unwrap_err();
+        assert!(error.starts_with(&format!("gateway.{key}: ")), "{error}");
+    }
+}
+
+#[test]
 fn a_flag_wins_over_the_file() {
     let flags = Flags {
         route_source: "file".into(),

@@ -69,6 +69,17 @@ impl Dev {
 
 /// The body of a call for a v2 payment of `amount` atomic USDC on Base Sepolia.
 pub(crate) fn payment_call(amount: u64, nonce: u8, pay_to: &str) -> Value {
+    signed_call(amount, nonce, pay_to, 4_102_444_800, json!({ "name": "USDC", "version": "2" }))
+}
+
+/// The same for a route that is paid upfront, which takes no payment that lives for long.
+pub(crate) fn upfront_call(amount: u64, nonce: u8, pay_to: &str) -> Value {
+    let ends = crate::state::unix_seconds() + 600;
+    let extra = json!({ "name": "USDC", "version": "2", "paymentFlow": "upfront" });
+    signed_call(amount, nonce, pay_to, ends, extra)
+}
+
+fn signed_call(amount: u64, nonce: u8, pay_to: &str, ends: u64, extra: Value) -> Value {
     let network = Network::from_caip2("eip155:84532").unwrap();
     let usdc = asset_by_symbol(&network, "USDC").unwrap();
     assert_eq!(usdc.transfer_method, TransferMethod::Eip3009);
@@ -80,7 +91,7 @@ pub(crate) fn payment_call(amount: u64, nonce: u8, pay_to: &str) -> Value {
         to: Address::parse(pay_to).unwrap(),
         value: Amount::from_u64(amount),
         valid_after: Amount::from_u64(0),
-        valid_before: Amount::from_u64(4_102_444_800),
+        valid_before: Amount::from_u64(ends),
         nonce: B256([nonce; 32]),
     };
     let domain = Domain {
@@ -100,7 +111,7 @@ pub(crate) fn payment_call(amount: u64, nonce: u8, pay_to: &str) -> Value {
         "asset": usdc.address,
         "payTo": pay_to,
         "maxTimeoutSeconds": 60,
-        "extra": { "name": "USDC", "version": "2" },
+        "extra": extra,
     });
     json!({
         "x402Version": 2,

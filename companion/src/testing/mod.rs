@@ -21,7 +21,7 @@ use crate::aggregate::{Interval, Process, Report};
 use crate::collect::Reading;
 
 pub(crate) use database::{Database, on_every_database};
-pub(crate) use dev::{Dev, payment_call};
+pub(crate) use dev::{Dev, payment_call, upfront_call};
 pub(crate) use gate::Gate;
 
 /// What a fake Envoy answers.

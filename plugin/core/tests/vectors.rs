@@ -29,6 +29,7 @@ const MAX_BYTES: usize = 48 * 1024;
 /// Cases under `vectors`.
 const CASES: usize = 48;
 const POLICY: CheckPolicy = CheckPolicy {
+    leave_signature: false,
     clock_skew_seconds: 0,
     defer_mismatch: false,
     defer_undecidable: true,

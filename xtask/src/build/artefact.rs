@@ -1,150 +1,131 @@
-//! What is asserted about the filter before it may be shipped: a filter that exports too little does
-//! not start, one that imports too much asks the proxy for powers it must not have, and every worker
-//! of every proxy holds it in memory.
+//! What is asserted about a guest before it may be shipped: one that exports too little does not start, one
+//! that imports too much asks the proxy for powers it must not have, and every worker of every proxy holds it
+//! in memory.
 
 use anyhow::{Context, Result, bail};
-use wasmparser::{Parser, Payload};
+use wasmparser::{KnownCustom, Operator, Parser, Payload};
 
-/// Larger filters are refused, in bytes.
+/// Larger guests are refused, in bytes.
 const SIZE_LIMIT: usize = 400_000;
 
-/// What Envoy calls: without these it finds no filter or never asks it. The handlers of bodies are not among
-/// them, so no body ever enters the VM, nor is that of a stream that is done, which asks whether it may go:
-/// a call into the VM for each request, always answered with yes.
-pub const EXPORTS: [&str; 13] = [
-    "memory",
-    "_initialize",
-    "proxy_abi_version_0_2_1",
-    "proxy_on_memory_allocate",
-    "proxy_on_vm_start",
-    "proxy_on_context_create",
-    "proxy_on_configure",
-    "proxy_on_tick",
-    "proxy_on_request_headers",
-    "proxy_on_response_headers",
-    "proxy_on_http_call_response",
-    "proxy_on_log",
-    "proxy_on_delete",
-];
+/// What a host loads.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest {
+    /// File name, for people.
+    pub name: &'static str,
+    /// What the host calls, and nothing else.
+    pub exports: &'static [&'static str],
+    /// The host functions it may link. A function that is not here would be a new power.
+    pub imports: &'static [&'static str],
+    /// Whether the host runs the bulk-memory instructions as they are meant.
+    pub bulk_memory: bool,
+}
 
-/// The host functions the filter may link. A function that is not here would be a new power.
-const ALLOWED_IMPORTS: &[&str] = &[
-    // Log and dispatch of the SDK.
-    "env.proxy_log",
-    "env.proxy_get_log_level",
-    "env.proxy_set_effective_context",
-    "env.proxy_done",
-    // Time, timers and identity.
-    "env.proxy_get_current_time_nanoseconds",
-    "env.proxy_set_tick_period_milliseconds",
-    "env.proxy_get_property",
-    // The request, the response, the configuration and callout replies.
-    "env.proxy_get_header_map_pairs",
-    "env.proxy_set_header_map_pairs",
-    "env.proxy_get_header_map_value",
-    "env.proxy_add_header_map_value",
-    "env.proxy_replace_header_map_value",
-    "env.proxy_remove_header_map_value",
-    "env.proxy_get_buffer_bytes",
-    "env.proxy_send_local_response",
-    "env.proxy_continue_stream",
-    "env.proxy_close_stream",
-    "env.proxy_http_call",
-    // Reservations and counters.
-    "env.proxy_get_shared_data",
-    "env.proxy_set_shared_data",
-    "env.proxy_define_metric",
-    "env.proxy_increment_metric",
-    "env.proxy_record_metric",
-    "env.proxy_get_metric",
-    // Linked because the SDK's contexts are trait objects with a default body for every call; the filter
-    // calls none of them.
-    "env.proxy_call_foreign_function",
-    "env.proxy_dequeue_shared_queue",
-    "env.proxy_enqueue_shared_queue",
-    "env.proxy_get_status",
-    "env.proxy_grpc_call",
-    "env.proxy_grpc_cancel",
-    "env.proxy_grpc_close",
-    "env.proxy_grpc_send",
-    "env.proxy_grpc_stream",
-    "env.proxy_register_shared_queue",
-    "env.proxy_resolve_shared_queue",
-    "env.proxy_set_buffer_bytes",
-    "env.proxy_set_property",
-    // What the Rust standard library links for this target.
-    "wasi_snapshot_preview1.clock_time_get",
-    "wasi_snapshot_preview1.environ_get",
-    "wasi_snapshot_preview1.environ_sizes_get",
-    "wasi_snapshot_preview1.fd_write",
-    "wasi_snapshot_preview1.proc_exit",
-    "wasi_snapshot_preview1.random_get",
-];
-
-/// What a filter module holds.
+/// What a module holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artefact {
+    /// File name, for people.
+    pub name: &'static str,
     /// Bytes.
     pub size: usize,
     /// Exported names, sorted.
     pub exports: Vec<String>,
     /// Imported `module.name`, sorted.
     pub imports: Vec<String>,
+    /// Instructions that copy or fill memory.
+    bulk_memory_operations: usize,
+    /// Names of functions, which a host shows to clients with a trap.
+    has_names: bool,
 }
 
-/// Reads a module and refuses one that breaks a rule above, naming every rule it breaks.
-pub fn inspect(wasm: &[u8]) -> Result<Artefact> {
-    let artefact = read(wasm)?;
-    let faults = artefact.faults();
+/// Reads a module and refuses one that breaks a rule of its host, naming every rule it breaks.
+pub fn inspect(guest: &Guest, wasm: &[u8]) -> Result<Artefact> {
+    let artefact = read(guest.name, wasm)?;
+    let faults = artefact.faults(guest);
     if !faults.is_empty() {
         bail!("{}", faults.join("; "));
     }
     Ok(artefact)
 }
 
-fn read(wasm: &[u8]) -> Result<Artefact> {
-    let mut exports = Vec::new();
-    let mut imports = Vec::new();
+fn read(name: &'static str, wasm: &[u8]) -> Result<Artefact> {
+    let mut artefact = Artefact {
+        name,
+        size: wasm.len(),
+        exports: Vec::new(),
+        imports: Vec::new(),
+        bulk_memory_operations: 0,
+        has_names: false,
+    };
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.context("not a WebAssembly module")? {
             Payload::ExportSection(section) => {
                 for export in section {
-                    exports.push(export?.name.to_owned());
+                    artefact.exports.push(export?.name.to_owned());
                 }
             }
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
                     let import = import?;
-                    imports.push(format!("{}.{}", import.module, import.name));
+                    artefact.imports.push(format!("{}.{}", import.module, import.name));
                 }
+            }
+            Payload::CodeSectionEntry(function) => {
+                for operator in function.get_operators_reader()? {
+                    artefact.bulk_memory_operations += usize::from(is_bulk_memory(&operator?));
+                }
+            }
+            Payload::CustomSection(section) => {
+                artefact.has_names |= matches!(section.as_known(), KnownCustom::Name(_));
             }
             _ => {}
         }
     }
-    exports.sort();
-    imports.sort();
-    Ok(Artefact { size: wasm.len(), exports, imports })
+    artefact.exports.sort();
+    artefact.imports.sort();
+    Ok(artefact)
+}
+
+const fn is_bulk_memory(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::MemoryCopy { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::DataDrop { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableInit { .. }
+            | Operator::ElemDrop { .. }
+    )
 }
 
 // === impl Artefact ===
 
 impl Artefact {
-    fn faults(&self) -> Vec<String> {
+    fn faults(&self, guest: &Guest) -> Vec<String> {
         let mut faults = Vec::new();
-        for name in EXPORTS {
+        for name in guest.exports {
             if !self.exports.iter().any(|export| export == name) {
                 faults.push(format!("does not export {name}"));
             }
         }
         for name in &self.exports {
-            if !EXPORTS.contains(&name.as_str()) {
+            if !guest.exports.contains(&name.as_str()) {
                 faults.push(format!("exports {name}, which nobody needs"));
             }
         }
         for name in &self.imports {
-            if !ALLOWED_IMPORTS.contains(&name.as_str()) {
+            if !guest.imports.contains(&name.as_str()) {
                 faults.push(format!("imports {name}, which is not on the list of what it may use"));
             }
+        }
+        if !guest.bulk_memory && self.bulk_memory_operations > 0 {
+            let count = self.bulk_memory_operations;
+            faults.push(format!("has {count} bulk-memory instructions, which its host gets wrong"));
+        }
+        if self.has_names {
+            faults.push("has a name section, which its host would show to clients".to_owned());
         }
         if self.size >= SIZE_LIMIT {
             faults.push(format!("has {} bytes, the limit is {SIZE_LIMIT}", self.size));
@@ -155,7 +136,7 @@ impl Artefact {
 
 impl std::fmt::Display for Artefact {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "farebox-envoy.wasm: {} bytes (limit {SIZE_LIMIT})", self.size)?;
+        writeln!(f, "{}: {} bytes (limit {SIZE_LIMIT})", self.name, self.size)?;
         writeln!(f, "  exports: {}", self.exports.join(" "))?;
         write!(f, "  imports: {}", self.imports.join(" "))
     }
@@ -163,52 +144,92 @@ impl std::fmt::Display for Artefact {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ENVOY, TRAEFIK};
     use super::*;
 
-    fn whole() -> Artefact {
+    fn whole(guest: &Guest) -> Artefact {
         Artefact {
+            name: guest.name,
             size: SIZE_LIMIT - 1,
-            exports: EXPORTS.map(str::to_owned).to_vec(),
-            imports: ALLOWED_IMPORTS.iter().map(|name| (*name).to_owned()).collect(),
+            exports: guest.exports.iter().map(|name| (*name).to_owned()).collect(),
+            imports: guest.imports.iter().map(|name| (*name).to_owned()).collect(),
+            bulk_memory_operations: 0,
+            has_names: false,
         }
     }
 
     #[test]
     fn a_module_within_the_rules_has_no_fault() {
-        assert_eq!(whole().faults(), Vec::<String>::new());
+        for guest in [ENVOY, TRAEFIK] {
+            assert_eq!(whole(&guest).faults(&guest), Vec::<String>::new());
+        }
     }
 
     #[test]
     fn a_missing_export_is_named() {
-        let mut artefact = whole();
+        let mut artefact = whole(&ENVOY);
         artefact.exports.retain(|name| name != "proxy_on_configure");
-        assert_eq!(artefact.faults(), ["does not export proxy_on_configure"]);
+        assert_eq!(artefact.faults(&ENVOY), ["does not export proxy_on_configure"]);
     }
 
     #[test]
     fn a_body_handler_is_refused() {
-        let mut artefact = whole();
+        let mut artefact = whole(&ENVOY);
         artefact.exports.push("proxy_on_response_body".to_owned());
-        assert_eq!(artefact.faults(), ["exports proxy_on_response_body, which nobody needs"]);
+        assert_eq!(artefact.faults(&ENVOY), ["exports proxy_on_response_body, which nobody needs"]);
     }
 
     #[test]
     fn a_socket_import_is_refused() {
-        let mut artefact = whole();
-        artefact.imports.push("wasi_snapshot_preview1.sock_open".to_owned());
-        assert_eq!(artefact.faults().len(), 1);
-        assert!(artefact.faults()[0].starts_with("imports wasi_snapshot_preview1.sock_open"));
+        for guest in [ENVOY, TRAEFIK] {
+            let mut artefact = whole(&guest);
+            artefact.imports.push("wasi_snapshot_preview1.sock_open".to_owned());
+            let faults = artefact.faults(&guest);
+            assert_eq!(faults.len(), 1);
+            assert!(faults[0].starts_with("imports wasi_snapshot_preview1.sock_open"));
+        }
+    }
+
+    #[test]
+    fn buffering_and_reading_responses_are_not_among_the_powers_of_the_traefik_guest() {
+        for power in ["enable_features", "read_body", "get_status_code", "add_header_value"] {
+            let import = format!("http_handler.{power}");
+            assert!(!TRAEFIK.imports.contains(&import.as_str()), "{import}");
+        }
+    }
+
+    #[test]
+    fn the_traefik_artefact_has_no_bulk_memory_instruction_and_no_names() {
+        let mut artefact = whole(&TRAEFIK);
+        artefact.bulk_memory_operations = 45;
+        artefact.has_names = true;
+        assert_eq!(
+            artefact.faults(&TRAEFIK),
+            [
+                "has 45 bulk-memory instructions, which its host gets wrong",
+                "has a name section, which its host would show to clients"
+            ]
+        );
+    }
+
+    #[test]
+    fn bulk_memory_instructions_are_found_in_the_code() {
+        // (module (memory 1) (func i32.const 0 i32.const 0 i32.const 0 memory.fill))
+        let module = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x05\x03\x01\0\x01\x0a\x0d\x01\x0b\0\
+            \x41\0\x41\0\x41\0\xfc\x0b\0\x0b";
+        let artefact = read("test", module).unwrap();
+        assert_eq!(artefact.bulk_memory_operations, 1);
     }
 
     #[test]
     fn the_size_limit_is_exclusive() {
-        let mut artefact = whole();
+        let mut artefact = whole(&ENVOY);
         artefact.size = SIZE_LIMIT;
-        assert_eq!(artefact.faults(), [format!("has {SIZE_LIMIT} bytes, the limit is {SIZE_LIMIT}")]);
+        assert_eq!(artefact.faults(&ENVOY), [format!("has {SIZE_LIMIT} bytes, the limit is {SIZE_LIMIT}")]);
     }
 
     #[test]
     fn bytes_that_are_no_module_are_refused() {
-        assert_eq!(inspect(b"not wasm").unwrap_err().to_string(), "not a WebAssembly module");
+        assert_eq!(inspect(&ENVOY, b"not wasm").unwrap_err().to_string(), "not a WebAssembly module");
     }
 }

@@ -1,7 +1,9 @@
 //! The release artefacts in `target/farebox/`.
 
 mod artefact;
+mod envoy;
 mod shrink;
+mod traefik;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +12,15 @@ use anyhow::{Context, Result};
 
 use crate::{paths, shell, tools};
 
-pub use artefact::{Artefact, EXPORTS, inspect};
+pub use artefact::{Artefact, Guest, inspect};
+pub use envoy::ENVOY;
+pub use traefik::{MODULE as TRAEFIK_MODULE, TRAEFIK};
 
-/// Builds `farebox` and `farebox-envoy.wasm`, checks the filter, and returns what was found in it.
-pub fn build() -> Result<Artefact> {
+/// Builds `farebox` and the guests, checks these, and returns what was found in them.
+pub fn build() -> Result<Vec<Artefact>> {
     tools::wasm_targets()?;
     native()?;
-    filter()
+    Ok(vec![filter()?, traefik_plugin()?])
 }
 
 /// The native program alone.
@@ -26,22 +30,34 @@ pub fn native() -> Result<()> {
     place(&paths::target()?.join("release/farebox"), &paths::farebox()?)
 }
 
-/// The filter alone.
+/// The filter for Envoy alone.
 pub fn filter() -> Result<Artefact> {
-    shell::say("building farebox-envoy.wasm");
-    let small = guest("farebox-envoy", "farebox_envoy", &artefact::EXPORTS)?;
-    let artefact = inspect(&std::fs::read(&small).with_context(|| format!("{}", small.display()))?)
-        .context("farebox-envoy.wasm is not what Envoy may load")?;
-    place(&small, &paths::envoy_filter()?)?;
+    let (artefact, built) = checked("farebox-envoy", "farebox_envoy", &ENVOY)?;
+    place(&built, &paths::envoy_filter()?)?;
     Ok(artefact)
 }
 
-/// Any package as the filter is built: the module of this name, shrunk to these exports.
-pub fn guest(package: &str, module: &str, exports: &[&str]) -> Result<PathBuf> {
+/// The plugin for Traefik alone.
+pub fn traefik_plugin() -> Result<Artefact> {
+    let (artefact, built) = checked("farebox-traefik", "farebox-traefik", &TRAEFIK)?;
+    traefik::pack(&built)?;
+    Ok(artefact)
+}
+
+fn checked(package: &str, module: &str, host: &Guest) -> Result<(Artefact, PathBuf)> {
+    shell::say(format_args!("building {}", host.name));
+    let built = guest(package, module, host)?;
+    let wasm = std::fs::read(&built).with_context(|| format!("{}", built.display()))?;
+    let artefact = inspect(host, &wasm).with_context(|| format!("{} must not be loaded", host.name))?;
+    Ok((artefact, built))
+}
+
+/// Any package as the guests of a host are built: the module of this name, shrunk to what the host calls.
+pub fn guest(package: &str, module: &str, host: &Guest) -> Result<PathBuf> {
     cargo(&["build", "--profile", "guest", "--target", "wasm32-wasip1", "--package", package])?;
     let built = paths::target()?.join("wasm32-wasip1/guest").join(module).with_extension("wasm");
     let small = built.with_extension("small.wasm");
-    shrink::shrink(&built, exports, &small)?;
+    shrink::shrink(&built, host, &small)?;
     Ok(small)
 }
 

@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::artefact::Guest;
 use crate::{shell, tools};
 
 /// What the compiler uses of WebAssembly beyond its first version, and every host of ours knows.
@@ -23,13 +24,13 @@ const FEATURES: [&str; 7] = [
     "--enable-multivalue",
 ];
 
-/// Writes to `small` what is left of `built` when only `exports` can be called from outside.
-pub(super) fn shrink(built: &Path, exports: &[&str], small: &Path) -> Result<()> {
+/// Writes to `small` what is left of `built` when only what the host calls can be called from outside.
+pub(super) fn shrink(built: &Path, host: &Guest, small: &Path) -> Result<()> {
     let programs = tools::binaryen()?;
     let scratch = tempfile::tempdir()?;
     let graph = scratch.path().join("graph.json");
-    let mut nodes = vec![json!({ "name": "host", "reaches": exports, "root": true })];
-    nodes.extend(exports.iter().map(|export| json!({ "name": export, "export": export })));
+    let mut nodes = vec![json!({ "name": "host", "reaches": host.exports, "root": true })];
+    nodes.extend(host.exports.iter().map(|export| json!({ "name": export, "export": export })));
     std::fs::write(&graph, serde_json::to_vec(&nodes)?).context("cannot write the export graph")?;
     let reached = scratch.path().join("reached.wasm");
     // It lists what it takes away.
@@ -42,7 +43,16 @@ pub(super) fn shrink(built: &Path, exports: &[&str], small: &Path) -> Result<()>
             .arg("-o")
             .arg(&reached),
     )?;
-    shell::run(
-        Command::new(programs.join("wasm-opt")).arg(&reached).args(FEATURES).args(["-Oz", "-o"]).arg(small),
-    )
+    let optimise = |from: &Path, passes: &[&str], to: &Path| {
+        shell::run(
+            Command::new(programs.join("wasm-opt")).arg(from).args(FEATURES).args(passes).arg("-o").arg(to),
+        )
+    };
+    if host.bulk_memory {
+        return optimise(&reached, &["-Oz"], small);
+    }
+    // After the optimiser, which could bring such instructions back; the loops it makes of them are small.
+    let optimised = scratch.path().join("optimised.wasm");
+    optimise(&reached, &["-Oz"], &optimised)?;
+    optimise(&optimised, &["--llvm-memory-copy-fill-lowering", "--strip-target-features"], small)
 }

@@ -7,8 +7,10 @@ use anyhow::Result;
 use crate::{build, paths};
 
 pub(super) fn run() -> Result<ExitCode> {
-    let artefact = build::build()?;
-    println!("{artefact}");
-    println!("artefacts: {} {}", paths::farebox()?.display(), paths::envoy_filter()?.display());
+    build::build()?.iter().for_each(|artefact| println!("{artefact}"));
+    let places =
+        [paths::farebox()?, paths::envoy_filter()?, paths::traefik_plugin()?, paths::traefik_release()?];
+    println!("artefacts:");
+    places.iter().for_each(|place| println!("  {}", place.display()));
     Ok(ExitCode::SUCCESS)
 }

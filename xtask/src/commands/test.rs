@@ -73,14 +73,14 @@ fn lints() -> Result<()> {
 
 /// The guests as they are built: for the target and without what tests may do.
 fn filter_lints() -> Result<()> {
-    let guests = ["--package", "farebox-core", "--package", "farebox-envoy"];
+    let guests = ["--package", "farebox-core", "--package", "farebox-envoy", "--package", "farebox-traefik"];
     let arguments =
         [&["clippy", "--target", "wasm32-wasip1"][..], &guests[..], &["--", "-D", "warnings"][..]];
     cargo(&arguments.concat())
 }
 
 fn artefacts() -> Result<()> {
-    println!("{}", build::build()?);
+    build::build()?.iter().for_each(|artefact| println!("{artefact}"));
     Ok(())
 }
 
@@ -104,6 +104,7 @@ fn wasm_tests() -> Result<()> {
 
 fn fetch_tools() -> Result<()> {
     tools::envoy()?;
+    tools::traefik()?;
     tools::postgres()?;
     tools::prometheus()?;
     client::Client::install().map(|_| ())

@@ -6,7 +6,9 @@ mod nextest;
 mod node;
 mod postgres;
 mod prometheus;
+mod pypi;
 mod targets;
+mod traefik;
 mod wasm_bindgen;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ pub use node::{binaryen, node_packages};
 pub use postgres::{POSTGRES_PROGRAMS, POSTGRES_VERSION, postgres};
 pub use prometheus::{prometheus, promtool};
 pub use targets::wasm_targets;
+pub use traefik::{TRAEFIK_VERSION, traefik};
 pub use wasm_bindgen::wasm_bindgen_test_runner;
 
 /// Installs into a folder that is either whole or absent: `fill` works in a temporary sibling, which

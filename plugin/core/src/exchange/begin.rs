@@ -63,6 +63,13 @@ pub fn begin<E>(
     })
 }
 
+/// Refuses a request that leads nowhere, before anybody pays for it: for a shell that sends requests on itself
+/// and knows no upstream for this one. `route` is the one that matched, if any did.
+pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIndex>) -> Turn {
+    let offer = route.and_then(|index| rules.routes.get(index.0 as usize)).map(|route| route.offer);
+    block(Cause::UpstreamMissing, offer, Asker::of(&Seen::scan(head)))
+}
+
 /// A priced route, before its payment stage.
 fn priced<E>(
     rules: &Arc<RuleSet>,
@@ -192,7 +199,8 @@ impl Stage<'_> {
             .ok_or_else(|| Refusal::new(self.primary, Cause::NoMatchingRequirement, Told::default()))?;
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
         let tuple = tuple_of(option).ok_or_else(internal)?;
-        let policy = CheckPolicy::from_settings(settings);
+        let leave_signature = self.rules.leaves_signatures;
+        let policy = CheckPolicy { leave_signature, ..CheckPolicy::from_settings(settings) };
         let checked = check(&payment, option, &policy, now.unix_seconds())
             .map_err(|refused| Refusal::new(tuple, Cause::PaymentInvalid, Told::code(refused.code)))?;
         let nonce = payment.nonce().ok_or_else(internal)?;

@@ -39,11 +39,12 @@ mod serving;
 mod strip;
 mod url;
 
-pub use begin::begin;
+pub use begin::{begin, unroutable};
 pub use effects::{Call, HeaderEdits, Next, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
 pub use paying::{Answer, Calling, Reserving};
 pub use serving::{Abandoned, Delivering, Passing, Unused, Upstream};
+pub use strip::{forged_names, to_gateway};
 
 #[cfg(test)]
 mod tests;

@@ -53,6 +53,7 @@ pub enum Cause {
     RouteMisconfigured,
     AuthUnsupported,
     UpgradeUnsupported,
+    UpstreamMissing,
     BlockedInternal,
     InsecureTransport,
     InvalidPaymentHeader,
@@ -192,6 +193,8 @@ impl Cause {
                 .says("sign-in is not supported yet"),
             Self::UpgradeUnsupported => Row::blocked(Operator, 501, "upgrade_unsupported", B::UpgradeRefused)
                 .says("this path cannot be paid for over an upgraded connection"),
+            Self::UpstreamMissing => Row::blocked(Operator, 502, "upstream_missing", B::Other)
+                .says("no usable upstream is set for this path"),
             Self::BlockedInternal => Row::blocked(Us, 500, "internal_error", B::InternalError),
             Self::InsecureTransport => Row::failed(Buyer, 400, "Payment refused", F::InsecureTransport)
                 .says("a payment needs a secure transport")
@@ -253,7 +256,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 28] = [
+    const ALL: [Cause; 29] = [
         Cause::ConfigNotLoaded,
         Cause::FacilitatorNotReady,
         Cause::AmbiguousPath,
@@ -262,6 +265,7 @@ mod tests {
         Cause::RouteMisconfigured,
         Cause::AuthUnsupported,
         Cause::UpgradeUnsupported,
+        Cause::UpstreamMissing,
         Cause::BlockedInternal,
         Cause::InsecureTransport,
         Cause::InvalidPaymentHeader,

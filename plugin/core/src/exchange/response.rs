@@ -1,6 +1,6 @@
 //! Header edits of an upstream's response on a priced route.
 
-use super::strip::{forged_in_response, is_alias};
+use super::strip::{forged_names, is_alias};
 use super::{HeaderEdits, ResponseHead};
 
 /// What browsers may read although the page is of another origin.
@@ -10,7 +10,7 @@ const VARY: [&str; 2] = ["PAYMENT-SIGNATURE", "X-PAYMENT"];
 
 /// Edits for a response nobody paid for: only what an upstream must not say is taken away.
 pub(super) fn unpaid(head: &ResponseHead<'_>, cors: bool) -> HeaderEdits {
-    let mut edits = HeaderEdits { remove: forged_in_response(head.headers), set: Vec::new() };
+    let mut edits = HeaderEdits { remove: forged_names(head.headers), set: Vec::new() };
     if cors {
         expose(head, &mut edits);
     }

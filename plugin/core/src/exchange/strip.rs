@@ -53,8 +53,14 @@ pub(super) fn to_upstream(head: &RequestHead<'_>, strip: Strip, path: Option<&st
     edits
 }
 
-/// The names in a response that are ours to say.
-pub(super) fn forged_in_response(headers: &[(&str, &[u8])]) -> Vec<String> {
+/// Edits for a request that goes to another shell of this core, which begins its exchange anew: the payment
+/// stays, forged identities do not.
+pub fn to_gateway(head: &RequestHead<'_>) -> HeaderEdits {
+    to_upstream(head, Strip::Identity, None)
+}
+
+/// The names among `headers`, a response's or the trailers of either direction, that are ours to say.
+pub fn forged_names(headers: &[(&str, &[u8])]) -> Vec<String> {
     present(headers, &[&IDENTITY, &PAYMENT])
 }
 

@@ -24,6 +24,8 @@ pub struct CheckPolicy {
     pub defer_undecidable: bool,
     /// Refuse recovery bytes 0 and 1 instead of normalising them.
     pub strict_recovery_byte: bool,
+    /// Defer every well-formed signature: whoever is asked next checks the payment again.
+    pub leave_signature: bool,
 }
 
 /// What is known about the signature after the check.
@@ -155,6 +157,8 @@ fn check_signature(
     let defer_if =
         |allowed: bool, code| require(allowed, code).map(|()| (SignatureTrust::Deferred, signature.to_vec()));
     match classify(signature) {
+        SignatureClass::Malformed => refuse(invalid),
+        _ if policy.leave_signature => defer_if(true, invalid),
         SignatureClass::Recoverable { rewritten: true, .. } if policy.strict_recovery_byte => refuse(invalid),
         SignatureClass::Recoverable { rs, v, .. } => {
             if recover(digest, &rs, v) == Some(*payer) {
@@ -164,7 +168,6 @@ fn check_signature(
             defer_if(policy.defer_mismatch, invalid)
         }
         SignatureClass::ForeignRecoveryByte => defer_if(policy.defer_mismatch, invalid),
-        SignatureClass::Malformed => refuse(invalid),
         SignatureClass::Undeployed => {
             defer_if(policy.defer_undecidable, "invalid_exact_evm_payload_undeployed_smart_wallet")
         }
@@ -183,9 +186,10 @@ fn refuse<T>(code: &'static str) -> Result<T, Refused> {
 // === impl CheckPolicy ===
 
 impl CheckPolicy {
-    /// The policy an operator's settings ask for.
+    /// The policy an operator's settings ask for, in a shell that decides.
     pub fn from_settings(settings: &crate::rules::Settings) -> Self {
         Self {
+            leave_signature: false,
             clock_skew_seconds: settings.clock_skew_seconds,
             defer_mismatch: settings.defer_mismatching_signature,
             defer_undecidable: settings.defer_undecidable_signature,

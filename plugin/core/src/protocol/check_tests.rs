@@ -4,6 +4,7 @@ use super::*;
 use crate::protocol::fixtures::{NOW, PAYER, decode, option, usdc, v2};
 
 const POLICY: CheckPolicy = CheckPolicy {
+    leave_signature: false,
     clock_skew_seconds: 0,
     defer_mismatch: false,
     defer_undecidable: true,
@@ -109,6 +110,19 @@ fn a_foreign_recovery_byte_is_judged_like_a_mismatch_and_a_high_s_never_deferred
     assert!(check(&decode(&payment), &usdc(), &defer, NOW).is_ok());
     payment["payload"]["signature"] = format!("0x{}{}1b", "11".repeat(32), "f2".repeat(32)).into();
     assert_eq!(code(&payment, &usdc(), &defer, NOW), signature);
+}
+
+#[test]
+fn a_shell_that_leaves_signatures_still_checks_everything_else() {
+    let leaving = CheckPolicy { leave_signature: true, ..POLICY };
+    let mut payment = v2(&usdc());
+    payment["payload"]["signature"] = format!("0x{}{}1b", "11".repeat(32), "22".repeat(32)).into();
+    assert_eq!(check(&decode(&payment), &usdc(), &leaving, NOW).unwrap().trust, SignatureTrust::Deferred);
+    payment["payload"]["signature"] = format!("0x{}{}1b", "11".repeat(32), "f2".repeat(32)).into();
+    assert_eq!(code(&payment, &usdc(), &leaving, NOW), "invalid_exact_evm_payload_signature");
+    payment["payload"]["authorization"]["value"] = "1".into();
+    let value = "invalid_exact_evm_payload_authorization_value_mismatch";
+    assert_eq!(code(&payment, &usdc(), &leaving, NOW), value);
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl RuleSet {
             offers: compiler.offers.into_items(),
             charges: compiler.charges.into_items(),
             routes,
+            leaves_signatures: false,
             matcher: Some(compiler.matcher),
         })
     }

@@ -55,6 +55,8 @@ pub struct RuleSet {
     pub charges: Vec<(TupleIndex, crate::evm::Amount)>,
     /// Routes in matching order.
     pub routes: Vec<Route>,
+    /// See [`Self::leaving_signatures`].
+    pub(crate) leaves_signatures: bool,
     /// `None` until a push was taken: everything is answered 503 `config_not_loaded`.
     pub(super) matcher: Option<Matcher>,
 }
@@ -71,8 +73,15 @@ impl RuleSet {
             offers: Vec::new(),
             charges: Vec::new(),
             routes: Vec::new(),
+            leaves_signatures: false,
             matcher: None,
         }
+    }
+    /// The same rules for a shell that only screens: no signature is checked here, since whoever comes next
+    /// checks every payment again.
+    #[must_use]
+    pub fn leaving_signatures(self) -> Self {
+        Self { leaves_signatures: true, ..self }
     }
     /// Whether whoever enforces these rules counts a stamp. Money is counted once, by who settles: with a
     /// relay that is its ledger.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::workload;
+use crate::build::Guest;
 use crate::{build, paths, shell};
 
 /// The probe, built twice.
@@ -16,13 +17,21 @@ pub(super) struct Probe {
     wasm: PathBuf,
 }
 
+/// The probe as a program of its own, built as the filter for Envoy is.
+const PROBE: Guest = Guest {
+    name: "farebox-bench-probe.wasm",
+    exports: &["memory", "_start"],
+    imports: &[],
+    bulk_memory: true,
+};
+
 pub(super) fn build() -> Result<Probe> {
     if !shell::answers("node", &["--version"]) {
         bail!("node is needed to measure on V8 and was not found; install Node 20 or newer");
     }
     shell::say("building the probe, with the C library it is compared with");
     let native = build::release("farebox-bench-probe", &["libsecp256k1"])?;
-    let wasm = build::guest("farebox-bench-probe", "farebox-bench-probe", &["memory", "_start"])?;
+    let wasm = build::guest("farebox-bench-probe", "farebox-bench-probe", &PROBE)?;
     Ok(Probe { native, wasm })
 }
 

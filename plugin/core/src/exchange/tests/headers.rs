@@ -2,7 +2,7 @@
 
 use super::host::{Host, Request, ok, request, settled, valid};
 use super::world::{Wallet, payment, rules_with};
-use crate::exchange::Transport;
+use crate::exchange::{HeaderEdits, RequestHead, Transport, to_gateway};
 use crate::rules::PublicPath;
 
 const IDENTITY: [&str; 10] = [
@@ -42,6 +42,15 @@ fn identity_headers_never_reach_an_upstream_in_any_spelling() {
     host.script([valid(), settled(84532, "0xabc")]);
     let removed = host.play(&paid.paying(&payment(1)), &ok()).forwarded.unwrap().remove;
     assert!(all.iter().all(|name| removed.contains(name)));
+}
+
+#[test]
+fn a_request_for_a_gateway_keeps_its_payment_and_loses_forged_identities() {
+    let (paid, all) = forged("/paid/a");
+    let paid = paid.paying(&payment(1)).with("x-payment", "other").with("origin", "https://shop.example");
+    let lines: Vec<_> = paid.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let head = RequestHead { headers: &lines, transport: Transport::default() };
+    assert_eq!(to_gateway(&head), HeaderEdits { remove: all, set: Vec::new() });
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) async fn measure(args: &Args) -> Result<Measured> {
     tools::wasm_targets()?;
     let artefact = build::filter()?;
     let probe = probe::build()?;
-    let floor = build::guest("farebox-bench-floor", "farebox_bench_floor", &build::EXPORTS)?;
+    let floor = build::guest("farebox-bench-floor", "farebox_bench_floor", &build::ENVOY)?;
     let figures = json!({
         "node": shell::capture(Command::new("node").arg("--version"))?,
         "workers": args.workers,

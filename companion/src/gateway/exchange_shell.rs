@@ -1,0 +1,426 @@
+//! One request: the core's events in, its effects out.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use farebox_core::Now;
+use farebox_core::exchange::refusal::Cause;
+use farebox_core::exchange::{
+    self, Abandoned, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
+    ResponseOrigin, Transport, Turn, Unused, Upstream,
+};
+use farebox_core::replay::{Expired, KeyChange, ReplayKey, expired_stamps};
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use serde_json::json;
+use tracing::warn;
+
+use super::body::{End, Ended, RequestBody, ResponseBody, Upload};
+use super::deployment::{Deployment, Place, Target};
+use super::upstream::Failure;
+use super::{Shared, headers, upgrade};
+use crate::state::unix_millis;
+
+/// A request's exchange. Dropped before its end, which is what happens when its client goes away, it is
+/// abandoned: reservations are freed or remembered as the core says.
+struct Exchange {
+    shared: Arc<Shared>,
+    deployment: Arc<Deployment>,
+    /// Tells this request from others of this gateway.
+    attempt: u64,
+    stage: Stage,
+}
+
+/// What the exchange waits for.
+enum Stage {
+    /// The facilitator.
+    Facilitator(Box<Calling>),
+    /// A response head that decides about money.
+    Response(Box<Upstream>),
+    /// Nothing.
+    Nothing,
+}
+
+/// What is left to do with a request once facilitator and table have spoken.
+enum Step {
+    Reply(Reply),
+    Forward(HeaderEdits),
+    Serve(HeaderEdits),
+    Release(HeaderEdits, Option<Delivering>),
+}
+
+/// A request on its way to an upstream.
+struct Asked {
+    parts: Parts,
+    /// Path and query as the client sent them.
+    path: String,
+    host: Option<HeaderValue>,
+    peer: SocketAddr,
+    body: RequestBody,
+    upload: Arc<Upload>,
+    /// The client's connection, if it asks to become a WebSocket.
+    upgrade: Option<OnUpgrade>,
+}
+
+/// What an upstream sent.
+struct Answered {
+    response: Response<Incoming>,
+    upload: Arc<Upload>,
+    /// Both connections, if both sides agreed to switch.
+    tunnel: Option<(OnUpgrade, OnUpgrade)>,
+}
+
+/// Answers one request.
+pub(super) async fn handle(
+    shared: Arc<Shared>,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<ResponseBody> {
+    let asked_upgrade = upgrade::is_asked(&request).then(|| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    let host = match headers::host_of(&parts) {
+        Ok(host) => host,
+        Err(bad) => return own(400, &format!("Bad request: {}", bad.0), "bad_request", false),
+    };
+    if parts.method == Method::CONNECT {
+        return own(405, "Request refused: CONNECT is not served", "method_not_allowed", false);
+    }
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned();
+    let deployment = shared.deployments.current();
+    let lines = headers::lines(&parts, &path, host.as_ref());
+    let head = RequestHead { headers: &lines, transport: Transport { tls: false, peer: Some(peer.ip()) } };
+    let (target, turn) = decide(&deployment, &head, &path).await;
+    drop(lines);
+
+    let mut exchange = Exchange {
+        attempt: shared.relayed.attempt(),
+        shared: shared.clone(),
+        deployment: deployment.clone(),
+        stage: Stage::Nothing,
+    };
+    let step = exchange.advance(turn).await;
+    let (edits, is_served) = match step {
+        Step::Reply(reply) => return reply_of(reply),
+        Step::Forward(edits) => (edits, false),
+        Step::Serve(edits) => (edits, true),
+        Step::Release(..) => return exchange.fail_closed("a response was released that nobody sent"),
+    };
+    let Some(target) = target else {
+        return exchange.fail_closed("a request was forwarded that leads nowhere");
+    };
+    let upload = Upload::new();
+    let body = RequestBody::new(body, shared.settings.idle_timeout, upload.clone());
+    let asked = Asked { parts, path, host, peer, body, upload, upgrade: asked_upgrade };
+    let sent = send(&shared, &deployment, target, asked, &edits).await;
+    if is_served { exchange.serve(sent).await } else { exchange.pass(sent) }
+}
+
+/// The first turn of a request, and where it leads if it goes on.
+async fn decide<'a>(
+    deployment: &'a Arc<Deployment>,
+    head: &RequestHead<'_>,
+    path: &str,
+) -> (Option<&'a Target>, Turn) {
+    let rules = &deployment.rules;
+    let target = match deployment.place(path) {
+        Place::Answered => None,
+        Place::Unknown(route) => return (None, exchange::unroutable(rules, head, route)),
+        Place::Target(target, route) => {
+            if !target.is_usable().await {
+                return (None, exchange::unroutable(rules, head, route));
+            }
+            Some(target)
+        }
+    };
+    let Ok(turn) = exchange::begin(rules, head, || Ok::<_, Infallible>(now()));
+    (target, turn)
+}
+
+/// Sends a request on, with the core's edits and what a proxy owes an upstream.
+async fn send(
+    shared: &Shared,
+    deployment: &Deployment,
+    target: &Target,
+    asked: Asked,
+    edits: &HeaderEdits,
+) -> Result<Answered, Failure> {
+    let Asked { parts, path, host, peer, body, upload, upgrade } = asked;
+    let path = edits.set.iter().find(|(name, _)| name == ":path").map_or(path, |(_, path)| path.clone());
+    let uri = Uri::builder()
+        .scheme(target.scheme.clone())
+        .authority(target.authority.clone())
+        .path_and_query(target.path(parts.method.as_str(), &path))
+        .build()
+        .map_err(|error| {
+            warn!(upstream = %target.authority, "a request target cannot be sent on: {error}");
+            Failure::Unavailable
+        })?;
+    let is_http2 = shared.upstreams.speaks_http2() && upgrade.is_none();
+    let wants_trailers = headers::has_token(&parts.headers, &header::TE, "trailers");
+    let mut headers = parts.headers;
+    headers::end_to_end(&mut headers);
+    headers::edit(&mut headers, edits);
+    headers::forwarded(&mut headers, host.as_ref(), peer.ip(), deployment.rules.settings.trust_forwarded);
+    // The server below has sent the 100 a client waits for as soon as the body is read.
+    headers.remove(header::EXPECT);
+    headers.remove(header::HOST);
+    if is_http2 {
+        if wants_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    } else {
+        headers::join_cookies(&mut headers);
+        if let Some(host) = host.filter(|_| shared.settings.preserve_host) {
+            headers.insert(header::HOST, host);
+        }
+    }
+    if let Some(authorization) = &target.authorization {
+        let value = authorization.value().await.map_err(|error| {
+            warn!(upstream = %target.authority, "upstreamAuth: {error}");
+            Failure::Unavailable
+        })?;
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    if upgrade.is_some() {
+        upgrade::restore(&mut headers);
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    let mut response = shared.upstreams.send(request, &upload, upgrade.is_some()).await?;
+    let mut tunnel = None;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody may switch to what was not asked for: what follows would be read as something else.
+        let client = upgrade.filter(|_| upgrade::is_websocket(response.headers())).ok_or_else(|| {
+            warn!(upstream = %target.authority, "it switched protocols unasked");
+            Failure::Unavailable
+        })?;
+        tunnel = Some((client, hyper::upgrade::on(&mut response)));
+    }
+    headers::end_to_end(response.headers_mut());
+    Ok(Answered { response, upload, tunnel })
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// Carries out effects until the request has somewhere to go.
+    async fn advance(&mut self, mut turn: Turn) -> Step {
+        loop {
+            self.count(&turn);
+            turn = match turn.next {
+                Next::Reserve(state) => {
+                    let now = now();
+                    let limits = &self.deployment.limits;
+                    let (reservation, expired) = self.shared.table.reserve(&state.request(), limits, now);
+                    count_expired(&self.shared, &self.deployment, &expired);
+                    state.reserved(reservation, now)
+                }
+                Next::Call(state) => {
+                    let call = state.call().clone();
+                    self.stage = Stage::Facilitator(state);
+                    let captured = self.shared.relayed.call(call, self.attempt).await;
+                    match std::mem::replace(&mut self.stage, Stage::Nothing) {
+                        Stage::Facilitator(state) => state.answered(captured.as_answer(), now()),
+                        Stage::Response(_) | Stage::Nothing => return Step::Reply(internal()),
+                    }
+                }
+                Next::Forward(edits, _passing) => return Step::Forward(edits),
+                Next::Serve(edits, upstream) => {
+                    self.stage = Stage::Response(upstream);
+                    return Step::Serve(edits);
+                }
+                Next::Release(edits, delivering) => return Step::Release(edits, delivering),
+                Next::Reply(reply) => return Step::Reply(reply),
+            };
+        }
+    }
+
+    /// A response nobody pays for.
+    fn pass(self, sent: Result<Answered, Failure>) -> Response<ResponseBody> {
+        match sent {
+            Ok(answered) => self.release(answered, &HeaderEdits::default(), None, false),
+            Err(Failure::Client) => broken_off(),
+            Err(Failure::TimedOut) => refused(Cause::UpstreamTimeout),
+            Err(Failure::Unavailable) => refused(Cause::UpstreamUnavailable),
+        }
+    }
+
+    /// A response that decides about money.
+    async fn serve(mut self, sent: Result<Answered, Failure>) -> Response<ResponseBody> {
+        if matches!(sent, Err(Failure::Client)) {
+            self.end();
+            return broken_off();
+        }
+        let Stage::Response(state) = std::mem::replace(&mut self.stage, Stage::Nothing) else {
+            return self.fail_closed("an answer came that nobody waited for");
+        };
+        let (turn, unused) = match &sent {
+            Ok(Answered { response, .. }) => {
+                let lines = headers::response_lines(response.headers());
+                let status = response.status().as_u16();
+                let head = ResponseHead { status, headers: &lines, origin: ResponseOrigin::Upstream };
+                state.response(&head, now())
+            }
+            Err(failure) => {
+                let (status, origin) = match failure {
+                    Failure::TimedOut => (504, ResponseOrigin::ProxyTimeout),
+                    Failure::Unavailable | Failure::Client => (502, ResponseOrigin::ProxyUnavailable),
+                };
+                state.response(&ResponseHead { status, headers: &[], origin }, now())
+            }
+        };
+        let step = self.advance(turn).await;
+        self.give_up(unused);
+        match (step, sent) {
+            (Step::Reply(reply), _) => reply_of(reply),
+            (Step::Release(edits, delivering), Ok(answered)) => {
+                self.release(answered, &edits, delivering, true)
+            }
+            _ => self.fail_closed("an answer was released that never came"),
+        }
+    }
+
+    /// Lets a response go.
+    fn release(
+        self,
+        answered: Answered,
+        edits: &HeaderEdits,
+        delivering: Option<Delivering>,
+        guarded: bool,
+    ) -> Response<ResponseBody> {
+        let Answered { response, upload, tunnel } = answered;
+        let (mut parts, body) = response.into_parts();
+        headers::edit(&mut parts.headers, edits);
+        let mut released = Response::new(());
+        *released.status_mut() = parts.status;
+        *released.headers_mut() = parts.headers;
+        if let Some((client, upstream)) = tunnel {
+            upgrade::restore(released.headers_mut());
+            self.shared.spawn(upgrade::tunnel(client, upstream));
+            return released.map(|()| ResponseBody::own(""));
+        }
+        let (shared, deployment) = (self.shared.clone(), self.deployment.clone());
+        let end = delivering.map(|delivering| {
+            End::new(move |ended| {
+                let over = delivering.ended(ended == Ended::Broken, now());
+                carry_out_end(&shared, &deployment, &over);
+            })
+        });
+        let idle = self.shared.settings.idle_timeout;
+        released.map(|()| ResponseBody::upstream(body, idle, upload, guarded, end))
+    }
+
+    fn count(&self, turn: &Turn) {
+        self.shared.meters.count(&self.deployment.rules, &turn.stamps);
+        change_keys(&self.shared, &self.deployment, &turn.keys);
+    }
+
+    /// Gives a payment back that was verified and not used. Nobody waits for the answer.
+    fn give_up(&self, unused: Option<Unused>) {
+        if let Some(unused) = unused {
+            let (shared, attempt) = (self.shared.clone(), self.attempt);
+            self.shared.spawn(async move { shared.relayed.release(unused, attempt).await });
+        }
+    }
+
+    /// Nobody is left to answer.
+    fn end(&mut self) {
+        let (abandoned, unused) = match std::mem::replace(&mut self.stage, Stage::Nothing) {
+            Stage::Facilitator(state) => (state.abandoned(now()), None),
+            Stage::Response(state) => state.abandoned(now()),
+            Stage::Nothing => return,
+        };
+        carry_out_end(&self.shared, &self.deployment, &abandoned);
+        self.give_up(unused);
+    }
+
+    /// A fault of ours. The request is answered and can never be served.
+    fn fail_closed(mut self, what: &str) -> Response<ResponseBody> {
+        tracing::error!("{what}");
+        self.end();
+        reply_of(internal())
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn carry_out_end(shared: &Shared, deployment: &Deployment, end: &Abandoned) {
+    shared.meters.count(&deployment.rules, &end.stamps);
+    change_keys(shared, deployment, &end.keys);
+}
+
+fn change_keys(shared: &Shared, deployment: &Deployment, keys: &[(ReplayKey, KeyChange)]) {
+    for (key, change) in keys {
+        count_expired(shared, deployment, &shared.table.change(key, change, now()));
+    }
+}
+
+/// Counts settlements whose outcome was never learned.
+pub(super) fn count_expired(shared: &Shared, deployment: &Deployment, expired: &[Expired]) {
+    if !expired.is_empty() {
+        shared.meters.count(&deployment.rules, &expired_stamps(expired, &deployment.rules));
+    }
+}
+
+/// The time of the event being handled.
+pub(super) fn now() -> Now {
+    Now { unix_ms: unix_millis() }
+}
+
+fn reply_of(reply: Reply) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::own(reply.body));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut headers = HeaderMap::with_capacity(reply.headers.len());
+    for (name, value) in reply.headers {
+        let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::try_from(value));
+        if let (Ok(name), Ok(value)) = parsed {
+            headers.append(name, value);
+        }
+    }
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The core's own words for something that befell a request nobody pays for.
+fn refused(cause: Cause) -> Response<ResponseBody> {
+    let row = cause.row();
+    own(row.status, &format!("{}: {}", row.error, row.message), row.reason, row.retriable)
+}
+
+fn internal() -> Reply {
+    let row = Cause::Internal.row();
+    let body = json!({ "error": row.error, "reason": row.reason, "retriable": row.retriable });
+    let headers = vec![
+        ("content-type".into(), "application/json".to_owned()),
+        ("cache-control".into(), "no-store".to_owned()),
+    ];
+    Reply { status: row.status, headers, body: body.to_string().into_bytes() }
+}
+
+/// The client's own doing; it will hardly read it.
+fn broken_off() -> Response<ResponseBody> {
+    let mut response = own(400, "Bad request: the body broke off", "bad_request", false);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn own(status: u16, error: &str, reason: &str, retriable: bool) -> Response<ResponseBody> {
+    let body = json!({ "error": error, "reason": reason, "retriable": retriable });
+    let mut response = Response::new(ResponseBody::own(body.to_string()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,214 @@
+//! Headers on their way through: what belongs to one connection stays there (RFC 9110, section 7.6.1), what
+//! the core decided is carried out, and the upstream is told who asked.
+
+use std::net::IpAddr;
+
+use farebox_core::exchange::HeaderEdits;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+
+/// Headers of one connection, besides those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+
+/// Why a request head means nothing or two things. Answered 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BadHead(pub(super) &'static str);
+
+/// The host a request is for, as its client named it; only HTTP/1.0 can do without.
+pub(super) fn host_of(parts: &Parts) -> Result<Option<HeaderValue>, BadHead> {
+    let mut lines = parts.headers.get_all(header::HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(BadHead("the Host header is repeated"));
+    }
+    if let Some(authority) = parts.uri.authority() {
+        return HeaderValue::from_str(authority.as_str())
+            .map(Some)
+            .map_err(|_| BadHead("the host is unreadable"));
+    }
+    if line.is_none() && parts.version > http::Version::HTTP_10 {
+        return Err(BadHead("the Host header is missing"));
+    }
+    Ok(line.cloned())
+}
+
+/// A request head as the core reads it.
+pub(super) fn lines<'a>(
+    parts: &'a Parts,
+    path: &'a str,
+    host: Option<&'a HeaderValue>,
+) -> Vec<(&'a str, &'a [u8])> {
+    let mut lines: Vec<(&str, &[u8])> = Vec::with_capacity(parts.headers.len() + 4);
+    lines.push((":method", parts.method.as_str().as_bytes()));
+    lines.push((":scheme", b"http"));
+    lines.push((":path", path.as_bytes()));
+    lines.extend(host.map(|host| (":authority", host.as_bytes())));
+    let own = parts.headers.iter().filter(|(name, _)| *name != header::HOST);
+    lines.extend(own.map(|(name, value)| (name.as_str(), value.as_bytes())));
+    lines
+}
+
+/// A response head as the core reads it.
+pub(super) fn response_lines(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
+}
+
+/// Removes what belongs to the connection a message came over.
+pub(super) fn end_to_end(headers: &mut HeaderMap) {
+    let mut named: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        named.extend(options.filter_map(|option| HeaderName::from_bytes(option).ok()));
+    }
+    // Framing and destination are not a client's to take away.
+    named.retain(|name| *name != header::HOST && *name != header::CONTENT_LENGTH);
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Whether a header that is a list holds `token`.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Carries out what the core decided. Pseudo-headers are the caller's.
+pub(super) fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) {
+    for name in &edits.remove {
+        headers.remove(name.as_str());
+    }
+    for (name, value) in edits.set.iter().filter(|(name, _)| !name.starts_with(':')) {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        match HeaderValue::from_bytes(value.as_bytes()) {
+            Ok(value) => headers.insert(name, value),
+            // What was to be replaced must not stay.
+            Err(_) => headers.remove(name),
+        };
+    }
+}
+
+/// Tells the upstream who asked, for which host, and how. What came in these headers is kept only where the
+/// operator trusts whoever sent it.
+pub(super) fn forwarded(headers: &mut HeaderMap, host: Option<&HeaderValue>, peer: IpAddr, trusted: bool) {
+    let mut chain = Vec::new();
+    if trusted {
+        for value in headers.get_all(FORWARDED_FOR) {
+            chain.extend_from_slice(value.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+    } else {
+        headers.remove(FORWARDED);
+    }
+    chain.extend_from_slice(peer.to_canonical().to_string().as_bytes());
+    if let Ok(chain) = HeaderValue::from_bytes(&chain) {
+        headers.insert(FORWARDED_FOR, chain);
+    }
+    if !trusted || !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !trusted || !headers.contains_key(FORWARDED_HOST) {
+        headers.remove(FORWARDED_HOST);
+        if let Some(host) = host {
+            headers.insert(FORWARDED_HOST, host.clone());
+        }
+    }
+}
+
+/// HTTP/2 may split a cookie over several lines; HTTP/1.1 may not (RFC 9113, section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_connections_own_headers_stay_with_it_and_so_do_those_it_names() {
+        let mut headers = map(&[
+            ("connection", "keep-alive, X-Private"),
+            ("connection", "upgrade,host,content-length"),
+            ("keep-alive", "timeout=5"),
+            ("x-private", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("proxy-authorization", "Basic eA=="),
+            ("host", "shop.example"),
+            ("content-length", "3"),
+            ("x-public", "2"),
+        ]);
+        end_to_end(&mut headers);
+        assert_eq!(headers, map(&[("host", "shop.example"), ("content-length", "3"), ("x-public", "2")]));
+    }
+
+    #[test]
+    fn forwarded_headers_of_a_client_are_replaced_unless_they_are_trusted() {
+        let came = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "a.example"),
+        ];
+        let peer = "10.0.0.9".parse().unwrap();
+        let host = HeaderValue::from_static("b.example");
+        let told = |trusted| {
+            let mut headers = map(&came);
+            forwarded(&mut headers, Some(&host), peer, trusted);
+            ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]
+                .map(|name| headers[name].to_str().unwrap().to_owned())
+        };
+        assert_eq!(told(false), ["10.0.0.9", "http", "b.example"]);
+        assert_eq!(told(true), ["1.1.1.1, 10.0.0.9", "https", "a.example"]);
+    }
+
+    #[test]
+    fn an_edit_replaces_every_line_also_with_text_beyond_ascii() {
+        let mut headers =
+            map(&[("cache-control", "public"), ("cache-control", "s-maxage=9"), ("vary", "a"), ("gone", "")]);
+        let set = |name: &'static str, value: &str| (name.into(), value.to_owned());
+        let edits = HeaderEdits {
+            remove: vec!["gone".into()],
+            set: vec![set("cache-control", "private, x=\u{e9}"), set("vary", "a\nb"), set(":path", "/x")],
+        };
+        edit(&mut headers, &edits);
+        let values: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(values, [("cache-control", "private, x=\u{e9}".as_bytes())]);
+    }
+
+    #[test]
+    fn cookies_that_http2_split_are_joined() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers, map(&[("cookie", "a=1; b=2")]));
+    }
+}

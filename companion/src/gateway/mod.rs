@@ -1,0 +1,116 @@
+//! The gateway: a reverse proxy that runs the core's exchange itself. A third shell beside those for Envoy and
+//! Traefik, and complete: `farebox run --gateway` needs no other proxy.
+//!
+//! * Whatever reaches it is checked in full, whoever sent it on.
+//! * The facilitator is called by way of the companion's own relay, so that ledger, reservations, counting of
+//!   money and reconciliation are the same for every proxy.
+//! * Bodies stream both ways. The head of a paid response is held until its settlement has answered.
+//! * A client that goes away abandons its exchange; a settlement under way is finished by the relay.
+//! * HTTP/1.1 and HTTP/2 without TLS on both sides, and TLS to upstreams. Interim responses other than 100 are
+//!   not passed on, and the only upgrade is WebSocket.
+//!
+//! [`exchange_shell`] is one request, [`server`] the connections, [`upstream`] the way on, [`deployment`] the
+//! rules with where their routes lead.
+
+mod body;
+mod credential;
+mod deployment;
+mod exchange_shell;
+mod headers;
+mod meters;
+mod relayed;
+mod replay_table;
+mod server;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+mod upstream;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::settings::GatewaySettings;
+use crate::state::unix_millis;
+
+use relayed::Relayed;
+use replay_table::ReplayTable;
+use upstream::Upstreams;
+
+pub use deployment::Deployments;
+pub use meters::GatewayMeters;
+
+/// A gateway, bound to its address.
+#[derive(Debug)]
+pub struct Gateway {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    /// Closes when nothing runs any more.
+    over: mpsc::Receiver<()>,
+}
+
+/// What the loader, the collector and the status need of a running gateway.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    /// The rules in force.
+    pub deployments: Arc<Deployments>,
+    /// What it counted.
+    pub meters: Arc<GatewayMeters>,
+}
+
+/// What every request needs.
+#[derive(Debug)]
+struct Shared {
+    settings: GatewaySettings,
+    deployments: Arc<Deployments>,
+    meters: Arc<GatewayMeters>,
+    table: ReplayTable,
+    relayed: Relayed,
+    upstreams: Upstreams,
+    phase: watch::Sender<Phase>,
+    /// Held by everything under way.
+    under_way: mpsc::Sender<()>,
+}
+
+/// How much of its life a gateway has behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// Nothing new; what is under way goes on.
+    Draining,
+    /// Nothing goes on.
+    Closed,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Binds a gateway that settles through `relay`. `companion` tells its reservations from those of others who
+    /// share the ledger. It answers 503 until [`Deployments::apply`].
+    pub async fn bind(settings: GatewaySettings, relay: Router, companion: &str) -> anyhow::Result<Self> {
+        let listener = Self::listen(settings.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (gateway.listen)", settings.listen))?;
+        let (under_way, over) = mpsc::channel(1);
+        let holder = format!("{companion}.gateway/{}", unix_millis());
+        let shared = Shared {
+            deployments: Arc::new(Deployments::new(settings.upstream.clone())),
+            meters: Arc::new(GatewayMeters::new()),
+            table: ReplayTable::new(),
+            relayed: Relayed::new(relay, holder),
+            upstreams: Upstreams::new(&settings).context("the gateway cannot use TLS")?,
+            phase: watch::Sender::new(Phase::Open),
+            under_way,
+            settings,
+        };
+        Ok(Self { listener, shared: Arc::new(shared), over })
+    }
+
+    /// What others need of it.
+    pub fn handle(&self) -> Handle {
+        Handle { deployments: self.shared.deployments.clone(), meters: self.shared.meters.clone() }
+    }
+}

@@ -1,0 +1,149 @@
+//! Loads, reloads, credentials and the end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use farebox_core::metrics::{HostSeries, TupleCounter};
+use farebox_core::rules::{Settings as Filter, Tuple, load};
+use tokio::net::TcpStream;
+
+use super::world::{World, payment, settings};
+use crate::aggregate::{Keys, TupleTotals};
+use crate::collect::Collector;
+use crate::testing::eventually;
+
+#[tokio::test]
+async fn reloads_under_load_fail_no_request_and_serve_none_unpaid() {
+    let mut world = World::start().await;
+    let (text, url, client) = (world.pricing(), world.url(""), world.client.clone());
+    let asking = tokio::spawn(async move {
+        let mut served = 0;
+        for round in 0..60_u8 {
+            let (paid, unpaid, free) = tokio::join!(
+                client.get(format!("{url}/paid/x")).header("payment-signature", payment(round + 1)).send(),
+                client.get(format!("{url}/paid/x")).send(),
+                client.get(format!("{url}/free/x")).send(),
+            );
+            let statuses = [paid, unpaid, free].map(|response| response.unwrap().status().as_u16());
+            assert_eq!(statuses, [200, 402, 200]);
+            served += 1;
+        }
+        served
+    });
+    let mut loads = 0;
+    while !asking.is_finished() {
+        // Another description is other rules.
+        let text = format!("{text}- {{pattern: /other/*, gate: free, description: \"{loads}\"}}\n");
+        world.load(&text);
+        loads += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(asking.await.unwrap(), 60);
+    assert!(loads > 20, "{loads}");
+    assert_eq!((world.dev.settled().await, world.charged().await), (60, 60));
+}
+
+#[tokio::test]
+async fn a_request_ends_under_the_rules_it_began_with() {
+    let mut world = World::start().await;
+    let mut response = world.send_paid("/paid/events", &payment(1)).await.unwrap();
+    let text = world.pricing().replace("offerName: a", "offerName: c");
+    world.load(&text);
+    assert_eq!(world.handle.deployments.generation(), Some(2));
+    assert_eq!(world.handle.deployments.oldest_generation(), 1);
+    world.upstream.send.send(Ok(Bytes::from("still"))).await.unwrap();
+    assert_eq!(response.chunk().await.unwrap(), Some(Bytes::from("still")));
+    drop(response);
+    let _ = world.upstream.send.send(Ok(Bytes::from("more"))).await;
+    eventually("the old rules are let go", || world.handle.deployments.oldest_generation() == 2).await;
+}
+
+#[tokio::test]
+async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
+    let mut world = World::start().await;
+    let keys = |world: &World| Keys::from(&*world.state.lock().active.as_ref().unwrap().snapshot);
+    let (state, handle) = (world.state.clone(), world.handle.clone());
+    let first = keys(&world);
+    state.lock().aggregate.apply(1, first);
+    let collector = Collector::new(Vec::new(), state.clone()).unwrap();
+    let (totals, _) = world.ledger.take_over_totals().await.unwrap();
+    let collector = collector.with_gateway(Some(handle)).with_ledger(world.ledger.clone(), totals);
+    let offers = || {
+        let totals = state.lock().aggregate.totals();
+        let of = |tuple: &Tuple, totals: &TupleTotals| {
+            (tuple.offer_name.clone(), totals.get(TupleCounter::PaymentPresented), totals.charged)
+        };
+        totals.tuples.iter().map(|(tuple, totals)| of(tuple, totals)).collect::<Vec<_>>()
+    };
+    assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
+    assert_eq!(world.pay("/paid/500", &payment(2)).await.status, 500);
+    for _ in 0..2 {
+        collector.collect().await;
+        assert!(offers().contains(&("a".to_owned(), 2, 1)), "{:?}", offers());
+    }
+    let text = world.pricing().replace("offerName: a", "offerName: c");
+    world.load(&text);
+    let second = keys(&world);
+    state.lock().aggregate.apply(2, second);
+    collector.collect().await;
+    assert!(!offers().iter().any(|(offer, ..)| offer == "a"), "{:?}", offers());
+    let values = world.handle.meters.report().values;
+    let gone =
+        values.iter().filter(|(series, _)| matches!(series, HostSeries::Tuple(t, _) if t.offer_name == "a"));
+    assert_eq!(gone.count(), 0);
+}
+
+#[tokio::test]
+async fn a_drain_ends_what_is_idle_and_waits_for_what_is_not() {
+    let mut world = World::start().await;
+    let idle = TcpStream::connect(world.address).await.unwrap();
+    assert_eq!(world.get("/free/x").await.status, 200);
+    let mut response = world.send_paid("/paid/events", &payment(1)).await.unwrap();
+    drop(world.stop.take());
+    while TcpStream::connect(world.address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::timeout(Duration::from_secs(2), idle.readable()).await.unwrap().unwrap();
+    for event in ["one", "two"] {
+        world.upstream.send.send(Ok(Bytes::from(event))).await.unwrap();
+        assert_eq!(response.chunk().await.unwrap(), Some(Bytes::from(event)));
+    }
+    assert!(!world.serving.is_finished());
+    drop(response);
+    let _ = world.upstream.send.send(Ok(Bytes::from("more"))).await;
+    tokio::time::timeout(Duration::from_secs(2), &mut world.serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_ends_with_its_grace() {
+    let mut own = settings();
+    own.grace = Duration::from_millis(100);
+    let mut world = World::with(own, Filter::default()).await;
+    let mut response = world.send_paid("/paid/events", &payment(1)).await.unwrap();
+    drop(world.stop.take());
+    tokio::time::timeout(Duration::from_secs(2), &mut world.serving).await.unwrap().unwrap();
+    assert!(response.chunk().await.is_err());
+}
+
+#[tokio::test]
+async fn a_credential_of_a_file_is_read_again_and_the_last_good_one_stays() {
+    let mut world = World::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let text = world.pricing().replace("Bearer hush", &format!("\"file:{}\"", path.display()));
+    let findings = world.handle.deployments.findings(&load(&text).snapshot.unwrap()).await;
+    assert!(findings.iter().any(|found| found.key.contains("upstreamAuth")), "{findings:?}");
+    assert!(findings.iter().any(|found| found.key == "/lost/*: upstreamURL"), "{findings:?}");
+    world.load(&text);
+    // Refused before it is paid for.
+    assert_eq!(world.pay("/paid/x", &payment(1)).await.reason(), "upstream_missing");
+    for (nonce, secret) in [(1, "Bearer one\n"), (2, "Bearer two")] {
+        std::fs::write(&path, secret).unwrap();
+        assert_eq!(world.pay("/paid/x", &payment(nonce)).await.status, 200);
+        assert_eq!(world.upstream.seen().pop().unwrap().headers["authorization"], secret.trim());
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(world.pay("/paid/x", &payment(3)).await.status, 200);
+    assert_eq!(world.upstream.seen().pop().unwrap().headers["authorization"], "Bearer two");
+    assert!(!format!("{:?}", world.handle).contains("hush"));
+}

@@ -1,0 +1,8 @@
+//! The gateway between real connections, a development facilitator and an upstream that does as it is told.
+
+mod flow;
+mod life;
+mod streams;
+mod upgrades;
+mod wire;
+mod world;

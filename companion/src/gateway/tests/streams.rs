@@ -1,0 +1,134 @@
+//! Bodies: unbuffered, bounded in memory, whole.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use farebox_core::metrics::TupleCounter;
+use farebox_core::rules::Settings as Filter;
+use futures_util::stream;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::world::{World, payment, settings};
+use crate::testing::eventually;
+
+const MEGABYTE: usize = 1 << 20;
+
+/// Most memory this process has ever used, in bytes.
+fn peak_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn events_of_a_paid_stream_arrive_one_by_one_after_the_settlement() {
+    let world = World::start().await;
+    let response = world.send_paid("/paid/events", &payment(1)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers().contains_key("payment-response"));
+    assert_eq!(world.dev.settled().await, 1);
+    let mut events = response;
+    for number in 0..5 {
+        // Sent only after the one before has arrived.
+        let event = Bytes::from(format!("data: {number}\n\n"));
+        world.upstream.send.send(Ok(event.clone())).await.unwrap();
+        assert_eq!(events.chunk().await.unwrap(), Some(event));
+    }
+}
+
+#[tokio::test]
+async fn fifty_megabytes_go_there_and_back_unchanged_and_are_never_held() {
+    let world = World::start().await;
+    let chunk = Bytes::from((0..MEGABYTE).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+    let before = peak_memory();
+    let chunks = stream::iter((0..50).map({
+        let chunk = chunk.clone();
+        move |_| Ok::<_, std::io::Error>(chunk.clone())
+    }));
+    let mut response = world
+        .client
+        .post(world.url("/paid/echo"))
+        .header("payment-signature", payment(1))
+        .body(reqwest::Body::wrap_stream(chunks))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    let mut place = 0;
+    while let Some(got) = response.chunk().await.unwrap() {
+        let expected = (place..place + got.len()).map(|n| (n % MEGABYTE % 251) as u8);
+        assert!(got.iter().copied().eq(expected), "around byte {place}");
+        place += got.len();
+    }
+    assert_eq!(place, 50 * MEGABYTE);
+    let grown = peak_memory() - before;
+    assert!(grown < 20 * MEGABYTE, "{grown} bytes");
+}
+
+#[tokio::test]
+async fn a_body_the_upstream_breaks_off_is_broken_off_and_may_be_asked_for_once_more() {
+    let world = World::start().await;
+    let mut response = world.send_paid("/paid/events", &payment(1)).await.unwrap();
+    world.upstream.send.send(Ok(Bytes::from("half"))).await.unwrap();
+    assert_eq!(response.chunk().await.unwrap(), Some(Bytes::from("half")));
+    world.upstream.send.send(Err(std::io::Error::other("out of power"))).await.unwrap();
+    assert!(response.chunk().await.is_err(), "the client must see that something is missing");
+    let broken = || world.counted(TupleCounter::UpstreamFailedAfterCharge) == 1;
+    eventually("the failure is counted", broken).await;
+    assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
+    assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 402);
+    assert_eq!((world.dev.settled().await, world.charged().await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_paid_stream_has_had_it() {
+    let world = World::start().await;
+    let mut response = world.send_paid("/paid/events", &payment(1)).await.unwrap();
+    world.upstream.send.send(Ok(Bytes::from("half"))).await.unwrap();
+    assert_eq!(response.chunk().await.unwrap(), Some(Bytes::from("half")));
+    assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 409);
+    drop(response);
+    // The upstream learns of it too.
+    let gone = async { while world.upstream.send.send(Ok(Bytes::from("more"))).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.unwrap();
+    loop {
+        let status = world.pay("/paid/x", &payment(1)).await.status;
+        if status == 402 {
+            break;
+        }
+        assert_eq!(status, 409);
+    }
+    assert_eq!(world.counted(TupleCounter::UpstreamFailedAfterCharge), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_falls_silent_is_ended() {
+    let mut own = settings();
+    own.idle_timeout = Duration::from_millis(200);
+    let world = World::with(own, Filter::default()).await;
+    let mut response = world.client.get(world.url("/free/events")).send().await.unwrap();
+    world.upstream.send.send(Ok(Bytes::from("half"))).await.unwrap();
+    assert_eq!(response.chunk().await.unwrap(), Some(Bytes::from("half")));
+    let ended = tokio::time::timeout(Duration::from_secs(5), response.chunk()).await.unwrap();
+    assert!(ended.is_err());
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_ends_its_exchange() {
+    let world = World::start().await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let head = format!(
+        "POST /paid/x HTTP/1.1\r\nhost: a\r\npayment-signature: {}\r\ncontent-length: 9\r\n\r\nhalf",
+        payment(1)
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    eventually("the exchange began", || world.counted(TupleCounter::PaymentPresented) == 1).await;
+    drop(stream);
+    let reason = farebox_core::metrics::FailureReason::ClientDisconnected;
+    let gone = || world.counted(TupleCounter::PaymentFailed(reason)) == 1;
+    eventually("the exchange is abandoned", gone).await;
+    assert_eq!(world.dev.settled().await, 0);
+    assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
+}

@@ -1,0 +1,171 @@
+//! What is on the wire: shapes that two servers could read differently, HTTP/2, framing, limits.
+
+use farebox_core::rules::Settings as Filter;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::world::{Got, World, payment, settings};
+
+/// Reads up to the end of a head.
+pub(super) async fn head_of(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Sends bytes and returns everything that comes back until the connection ends.
+async fn raw(world: &World, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).await.unwrap();
+    String::from_utf8_lossy(&got).into_owned()
+}
+
+#[tokio::test]
+async fn requests_that_can_be_read_in_two_ways_are_refused() {
+    let world = World::start().await;
+    for shape in [
+        "content-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        "content-length: 5, 6\r\n\r\nhello",
+        "content-length: +5\r\n\r\nhello",
+        "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "content-length : 5\r\n\r\nhello",
+        "x-a: 1\r\n folded: 2\r\n\r\n",
+        "host: other.example\r\n\r\n",
+    ] {
+        let text = format!("POST /free/x HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n{shape}");
+        let got = raw(&world, &text).await;
+        assert!(got.starts_with("HTTP/1.1 400 "), "{shape:?}: {got}");
+    }
+    let got = raw(&world, "GET /free/x HTTP/1.1\r\nconnection: close\r\n\r\n").await;
+    assert!(got.starts_with("HTTP/1.1 400 "), "{got}");
+    let got =
+        raw(&world, "CONNECT a.example:80 HTTP/1.1\r\nhost: a.example:80\r\nconnection: close\r\n\r\n").await;
+    assert!(got.starts_with("HTTP/1.1 405 "), "{got}");
+    assert!(world.upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_smuggles_no_request() {
+    let world = World::start().await;
+    let text = "POST /free/x HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\ncontent-length: 4\r\n\
+                transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nGET /paid/x HTTP/1.1\r\nhost: a\r\n\r\n";
+    let got = raw(&world, text).await;
+    assert!(!got.contains("HTTP/1.1 402 "), "{got}");
+    let seen = world.upstream.seen();
+    assert!(seen.len() <= 1, "{seen:?}");
+    if let Some(asked) = seen.first() {
+        assert_eq!((asked.line.as_str(), asked.body), ("POST /free/x", 2));
+        assert!(!asked.headers.contains_key("content-length"));
+    }
+}
+
+#[tokio::test]
+async fn an_absolute_target_names_the_host_and_not_the_way() {
+    let world = World::start().await;
+    let got = raw(
+        &world,
+        "GET http://b.example/free/x?q HTTP/1.1\r\nhost: a.example\r\nconnection: close, x-private\r\n\
+         x-private: 1\r\nproxy-authorization: Basic eA==\r\n\r\n",
+    )
+    .await;
+    assert!(got.starts_with("HTTP/1.1 200 "), "{got}");
+    let asked = world.upstream.seen().remove(0);
+    assert_eq!(
+        (asked.line.as_str(), &asked.headers["host"]),
+        ("GET /free/x?q", &"b.example".parse().unwrap())
+    );
+    assert_eq!(asked.headers["x-forwarded-host"], "b.example");
+    for gone in ["x-private", "connection", "proxy-authorization", "transfer-encoding"] {
+        assert!(!asked.headers.contains_key(gone), "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_waited_for_only_where_it_is_wanted() {
+    let world = World::start().await;
+    let ask = async |path: &str| {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = head_of(&mut stream).await;
+        (stream, answer)
+    };
+    let (_, answer) = ask("/paid/x").await;
+    assert!(answer.starts_with("HTTP/1.1 402 "), "{answer}");
+    let (mut stream, answer) = ask("/free/x").await;
+    assert!(answer.starts_with("HTTP/1.1 100 "), "{answer}");
+    stream.write_all(b"abc").await.unwrap();
+    assert!(head_of(&mut stream).await.starts_with("HTTP/1.1 200 "));
+    let asked = world.upstream.seen().remove(0);
+    assert_eq!(asked.body, 3);
+    assert!(!asked.headers.contains_key("expect"));
+}
+
+#[tokio::test]
+async fn a_head_request_gets_the_length_and_no_body() {
+    let world = World::start().await;
+    let got = raw(&world, "HEAD /free/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(got.starts_with("HTTP/1.1 200 ") && got.contains("content-length: 6\r\n"), "{got}");
+    assert!(got.ends_with("\r\n\r\n"), "{got}");
+    assert_eq!(world.upstream.seen().remove(0).line, "HEAD /free/x");
+}
+
+#[tokio::test]
+async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
+    let world = World::start().await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let all = (1..=20).map(|nonce| {
+        let sent =
+            client.post(world.url("/paid/x")).header("payment-signature", payment(nonce)).body("abc").send();
+        async { Got::of(sent.await.unwrap()).await }
+    });
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|got| got.status == 200 && got.header("payment-response").is_some()));
+    let seen = world.upstream.seen();
+    assert!(
+        seen.iter()
+            .all(|asked| asked.body == 3 && asked.headers["host"] == world.address.to_string().as_str())
+    );
+    assert_eq!(world.charged().await, 20);
+}
+
+#[tokio::test]
+async fn upstreams_may_be_spoken_to_in_http2() {
+    // A gateway is an HTTP/2 server too, so one stands before another.
+    let behind = World::start().await;
+    let mut own = settings();
+    own.http2 = true;
+    let mut world = World::with(own, Filter::default()).await;
+    let text = world.pricing().replace(&world.upstream.address.to_string(), &behind.address.to_string());
+    world.load(&text);
+    let got = world.get("/free/x").await;
+    assert_eq!((got.status, got.body.as_str()), (200, "served"));
+    let asked = behind.upstream.seen().remove(0);
+    assert_eq!(asked.headers["host"], behind.address.to_string().as_str());
+}
+
+#[tokio::test]
+async fn a_head_may_be_large_but_not_endless() {
+    let world = World::start().await;
+    let send =
+        |bytes: usize| world.client.get(world.url("/free/x")).header("x-large", "a".repeat(bytes)).send();
+    assert_eq!(send(60_000).await.unwrap().status(), 200);
+    assert_eq!(world.upstream.seen().remove(0).headers["x-large"].len(), 60_000);
+    assert_eq!(send(400_000).await.unwrap().status(), 431);
+    let mut many = world.client.get(world.url("/free/x"));
+    for number in 0..300 {
+        many = many.header(format!("x-{number}"), "a");
+    }
+    assert_eq!(many.send().await.unwrap().status(), 431);
+    assert_eq!(world.upstream.seen().len(), 1);
+}

@@ -1,0 +1,135 @@
+//! The way to the upstreams: pooled connections, with a limit on connecting and one on waiting for an answer.
+
+use std::error::Error;
+use std::pin::pin;
+use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Builder};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::body::{RequestBody, Upload};
+use crate::settings::GatewaySettings;
+
+type Client = legacy::Client<HttpsConnector<HttpConnector>, RequestBody>;
+
+/// Sends requests to upstreams.
+#[derive(Debug, Clone)]
+pub(super) struct Upstreams {
+    http1: Client,
+    /// Where the operator says that upstreams speak it.
+    http2: Option<Client>,
+    response_timeout: Duration,
+}
+
+/// Why there is no response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The upstream could not be reached or broke off before its head.
+    Unavailable,
+    /// It did not answer in time.
+    TimedOut,
+    /// The client broke its request off.
+    Client,
+}
+
+/// Connections nobody uses are closed after this. Shorter than what most servers allow, so that few requests are
+/// sent into a connection that is being closed.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+/// A dead peer is found out after some minutes.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Longest response head.
+const MAX_HEAD: usize = 256 * 1024;
+
+// === impl Upstreams ===
+
+impl Upstreams {
+    pub(super) fn new(settings: &GatewaySettings) -> std::io::Result<Self> {
+        let provider = rustls::crypto::ring::default_provider;
+        let tls = || HttpsConnectorBuilder::new().with_provider_and_platform_verifier(provider());
+        let http = || {
+            let mut http = HttpConnector::new();
+            http.enforce_http(false);
+            http.set_nodelay(true);
+            http.set_keepalive(Some(KEEPALIVE));
+            http.set_connect_timeout(Some(settings.connect_timeout));
+            http
+        };
+        let http1 = tls()?.https_or_http().enable_http1().wrap_connector(http());
+        let http2 = if settings.http2 {
+            Some(tls()?.https_or_http().enable_http2().wrap_connector(http()))
+        } else {
+            None
+        };
+        Ok(Self {
+            http1: builder().build(http1),
+            http2: http2.map(|connector| builder().http2_only(true).build(connector)),
+            response_timeout: settings.response_timeout,
+        })
+    }
+
+    /// Whether a request is sent as HTTP/2, where the destination is part of the pseudo-headers.
+    pub(super) const fn speaks_http2(&self) -> bool {
+        self.http2.is_some()
+    }
+
+    /// Sends a request and waits for the response head. An upgrade is HTTP/1.1 in any case.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+        upload: &Upload,
+        upgrade: bool,
+    ) -> Result<Response<Incoming>, Failure> {
+        let client = match &self.http2 {
+            Some(client) if !upgrade => {
+                *request.version_mut() = Version::HTTP_2;
+                client
+            }
+            _ => &self.http1,
+        };
+        let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let mut sending = pin!(client.request(request));
+        loop {
+            // The time an upload takes is the client's.
+            let deadline = upload.moved() + self.response_timeout;
+            tokio::select! {
+                sent = &mut sending => return sent.map_err(|error| failure(&authority, &error, upload)),
+                () = sleep_until(deadline) => {
+                    if upload.moved() + self.response_timeout <= Instant::now() {
+                        warn!(upstream = authority, "no answer within {:?}", self.response_timeout);
+                        return Err(Failure::TimedOut);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .http1_max_buf_size(MAX_HEAD)
+        .http2_keep_alive_interval(Some(KEEPALIVE))
+        .http2_adaptive_window(true);
+    builder
+}
+
+fn failure(authority: &str, error: &legacy::Error, upload: &Upload) -> Failure {
+    if upload.has_failed() {
+        return Failure::Client;
+    }
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    warn!(upstream = authority, "no answer: {cause}");
+    Failure::Unavailable
+}

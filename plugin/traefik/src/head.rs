@@ -1,0 +1,49 @@
+//! Reading a request's headers, as the core wants them.
+
+use std::net::SocketAddr;
+
+use farebox_core::exchange::{RequestHead, Transport};
+use http_wasm_guest::host::{Bytes, Request};
+
+/// Everything of a request head, owned: the host hands out copies.
+pub(crate) struct Captured {
+    method: Bytes,
+    uri: Bytes,
+    headers: Vec<(Bytes, Vec<Bytes>)>,
+    peer: Option<SocketAddr>,
+}
+
+// === impl Captured ===
+
+impl Captured {
+    /// Reads it. The peer costs a call and is only asked for where plaintext is refused.
+    pub(crate) fn read(request: &Request, secure_only: bool) -> Self {
+        let peer = secure_only.then(|| request.source_addr());
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.header.entries_iter().collect(),
+            peer: peer.and_then(|address| core::str::from_utf8(&address).ok()?.parse().ok()),
+        }
+    }
+
+    /// The lines, with pseudo-headers. `host` is the authority in this host.
+    pub(crate) fn lines(&self) -> Vec<(&str, &[u8])> {
+        let mut lines: Vec<(&str, &[u8])> = Vec::with_capacity(self.headers.len() + 2);
+        lines.push((":method", &self.method));
+        lines.push((":path", &self.uri));
+        for (name, values) in &self.headers {
+            // A name that is not text is none of ours.
+            let Ok(name) = core::str::from_utf8(name) else { continue };
+            lines.extend(values.iter().map(|value| (name, value.as_ref())));
+        }
+        lines
+    }
+
+    /// The head of these lines. Traefik itself says how a request arrived, in a header it takes from nobody but
+    /// the addresses its entry point trusts.
+    pub(crate) fn head<'a>(&self, lines: &'a [(&'a str, &'a [u8])]) -> RequestHead<'a> {
+        let tls = lines.iter().any(|(name, value)| *name == "x-forwarded-proto" && *value == b"https");
+        RequestHead { headers: lines, transport: Transport { tls, peer: self.peer.map(|peer| peer.ip()) } }
+    }
+}

@@ -1,0 +1,118 @@
+//! One request: answered here, or passed on.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use farebox_core::Now;
+use farebox_core::exchange::{self, HeaderEdits, Next, Reply};
+use farebox_core::metrics::{HostSeries, Stamp, series_of};
+use farebox_core::rules::RuleSet;
+use http_wasm_guest::Guest;
+use http_wasm_guest::host::{Request, Response, log};
+
+use crate::ERROR;
+use crate::config::Config;
+use crate::head::Captured;
+use crate::spool::Spool;
+
+/// The rules of one instance.
+pub(crate) struct Screen {
+    rules: Arc<RuleSet>,
+    spool: Option<Spool>,
+}
+
+/// The clock cannot be used.
+struct NoClock;
+
+// === impl Screen ===
+
+impl Screen {
+    /// Enforces what is configured, and says so to whoever reads the spool.
+    pub(crate) fn new(config: Config) -> Self {
+        let spool = config.spool.map(|spool| Spool::new(spool, config.rules.generation));
+        let screen = Self { rules: Arc::new(config.rules), spool };
+        screen.write(&[HostSeries::ConfigGeneration]);
+        screen
+    }
+
+    /// Refuses everything.
+    pub(crate) fn closed() -> Self {
+        Self { rules: Arc::new(RuleSet::closed()), spool: None }
+    }
+
+    fn answer(&self, response: &Response, reply: &Reply, stamps: &[Stamp]) {
+        for (name, value) in &reply.headers {
+            response.header.set(name.as_bytes(), value.as_bytes());
+        }
+        send(response, reply.status, &reply.body);
+        let series: Vec<_> =
+            stamps.iter().flat_map(|stamp| series_of(stamp, &self.rules)).map(|(series, _)| series).collect();
+        self.write(&series);
+    }
+
+    /// A failure to count never fails a request.
+    fn write(&self, series: &[HostSeries]) {
+        if let Some(spool) = self.spool.as_ref().filter(|_| !series.is_empty()) {
+            spool.write(series);
+        }
+    }
+}
+
+impl Guest for Screen {
+    fn handle_request(&self, request: &Request, response: &Response) -> (bool, i32) {
+        let captured = Captured::read(request, self.rules.settings.require_secure_transport);
+        let lines = captured.lines();
+        let head = captured.head(&lines);
+        let Ok(turn) = exchange::begin(&self.rules, &head, clock) else {
+            log::write(ERROR, b"farebox: the host's clock is before 1970");
+            return refuse(response);
+        };
+        match turn.next {
+            Next::Forward(edits, _passing) => pass(request, &edits),
+            // It has survived every local check. The gateway begins anew and counts it.
+            Next::Reserve(_) => pass(request, &exchange::to_gateway(&head)),
+            Next::Reply(reply) => {
+                self.answer(response, &reply, &turn.stamps);
+                (false, 0)
+            }
+            // The core begins no exchange with these.
+            Next::Serve(..) | Next::Call(_) | Next::Release(..) => refuse(response),
+        }
+    }
+}
+
+fn pass(request: &Request, edits: &HeaderEdits) -> (bool, i32) {
+    for name in &edits.remove {
+        request.header.remove(name.as_bytes());
+    }
+    for (name, value) in &edits.set {
+        if name == ":path" {
+            request.set_uri(value.as_bytes());
+        } else {
+            request.header.set(name.as_bytes(), value.as_bytes());
+        }
+    }
+    (true, 0)
+}
+
+fn refuse(response: &Response) -> (bool, i32) {
+    response.header.set(b"content-type", b"application/json");
+    response.header.set(b"cache-control", b"no-store");
+    send(response, 500, br#"{"error":"Internal error","reason":"internal_error","retriable":true}"#);
+    (false, 0)
+}
+
+/// Sends an answer whose other headers are set: the host sends them with the status, and those set later never.
+fn send(response: &Response, status: u16, body: &[u8]) {
+    if !body.is_empty() {
+        response.header.set(b"content-length", body.len().to_string().as_bytes());
+    }
+    response.set_status(i32::from(status));
+    response.body.write(body);
+}
+
+/// The time of day, which is the one clock that is real in this host.
+fn clock() -> Result<Now, NoClock> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| NoClock)?;
+    Ok(Now { unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) })
+}
