@@ -37,6 +37,7 @@ const POLICY: CheckPolicy = CheckPolicy {
     defer_mismatch: false,
     defer_undecidable: false,
     strict_recovery_byte: true,
+    leave_signature: false,
 };
 
 /// Judges the body of a `/verify` or `/settle` call at `now` (Unix seconds). `None` if it is no call at

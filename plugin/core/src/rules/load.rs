@@ -6,7 +6,9 @@ use super::path::canonical_text;
 use super::pattern::Pattern;
 use super::pricing_file::{self, At, PricingFile, Unlock, WHOLE_FILE};
 use super::resolve::{self, Route};
-use super::{Gate, HttpUrl, PushedRoute, SkipReason, SkipScope, Skipped, Snapshot, Tuple, yaml};
+use super::{
+    Gate, HttpUrl, PushedRoute, RouteUpstream, SkipReason, SkipScope, Skipped, Snapshot, Tuple, yaml,
+};
 use crate::evm::{Address, Network, chain_by_name, default_asset, is_named_chain};
 use std::collections::{HashMap, HashSet};
 
@@ -137,6 +139,7 @@ impl Loader {
             facilitator_url: facilitator_url?,
             require_secure_transport: file.require_secure_transport.is_some_and(|typed| typed.value),
             route_lines: routes.iter().map(|route| route.line).collect(),
+            upstreams: routes.iter().map(|route| route.upstream.clone()).collect(),
             routes: routes.into_iter().map(|route| route.pushed).collect(),
             tuples,
             protected,
@@ -261,7 +264,7 @@ impl Loader {
             symbols: Vec::new(),
             pattern: Pattern::Prefix(prefix),
             free: false,
-            strip_prefix: None,
+            upstream: RouteUpstream::default(),
             line: unlock.line,
             key: key.to_owned(),
         })
@@ -320,7 +323,7 @@ fn protected(routes: &[Route]) -> Vec<String> {
     let closed = routes.iter().filter(|route| route.pushed.gate != Gate::Free);
     let places = closed.flat_map(|route| {
         let place = route.pushed.pattern.strip_suffix("/*").unwrap_or(&route.pushed.pattern);
-        core::iter::once(place).chain(route.strip_prefix.as_deref())
+        core::iter::once(place).chain(route.upstream.strip_prefix.as_deref())
     });
     let mut seen = HashSet::new();
     places

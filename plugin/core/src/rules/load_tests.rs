@@ -423,7 +423,7 @@ fn the_protected_set_holds_prefixes_globs_and_stripped_prefixes_of_what_is_not_f
 // --- what is not pushed ---
 
 #[test]
-fn a_secret_is_in_no_finding_no_snapshot_and_no_push() {
+fn a_secret_is_shown_by_no_finding_and_no_snapshot_and_is_in_no_push() {
     let text = file(
         "- pattern: /a/*\n  price: 1\n  upstreamAuth: Bearer hush\n  upstreamURL: https://u.example/v1\n  stripPrefix: /a\n  offerType: inference\n  gate: broken\n",
     );

@@ -23,6 +23,8 @@ mod resolve;
 #[cfg(feature = "pricing-file")]
 mod snapshot;
 #[cfg(feature = "pricing-file")]
+mod upstream;
+#[cfg(feature = "pricing-file")]
 mod url;
 #[cfg(feature = "pricing-file")]
 mod yaml;
@@ -40,5 +42,7 @@ pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 pub use load::{Finding, LoadOptions, Loaded, Severity, load, load_with};
 #[cfg(feature = "pricing-file")]
 pub use snapshot::{HostSetting, NotPushed, SkipReason, SkipScope, Skipped, Snapshot};
+#[cfg(feature = "pricing-file")]
+pub use upstream::{Credential, RouteUpstream};
 #[cfg(feature = "pricing-file")]
 pub use url::{HttpUrl, UrlError};

@@ -2,6 +2,7 @@
 //!
 //! Keys and types are checked here, all at once; what the values mean is [`super::resolve`]'s.
 
+use super::Credential;
 use super::load::{Finding, Severity};
 use super::yaml::{Entry, Node, Value};
 use std::collections::HashMap;
@@ -45,8 +46,8 @@ pub(super) struct RouteEntry {
     pub(super) payments: Vec<Money>,
     pub(super) upstream_url: Option<At<String>>,
     pub(super) strip_prefix: Option<At<String>>,
-    /// Where `upstreamAuth` stands. Its value is a secret and goes no further than the file.
-    pub(super) upstream_auth: Option<usize>,
+    /// `None` for one that cannot be used. Its value is a secret.
+    pub(super) upstream_auth: Option<At<Option<Credential>>>,
     pub(super) offer_namespace: Option<At<String>>,
     pub(super) offer_name: Option<At<String>>,
     pub(super) offer_type: Option<At<String>>,
@@ -380,7 +381,9 @@ impl Reader<'_> {
             payments: self.payments(&map),
             upstream_url: self.text(&map, "upstreamURL"),
             strip_prefix: self.text(&map, "stripPrefix"),
-            upstream_auth: self.text(&map, "upstreamAuth").map(|secret| secret.line),
+            upstream_auth: self
+                .text(&map, "upstreamAuth")
+                .map(|At { line, value }| At { line, value: Credential::parse(&value) }),
             offer_namespace: self.text(&map, "offerNamespace"),
             offer_name: self.text(&map, "offerName"),
             offer_type: self.text(&map, "offerType"),

@@ -91,11 +91,12 @@ fn null_tilde_and_empty_mean_unset_but_quoted_words_do_not() {
 }
 
 #[test]
-fn the_secret_is_read_past_and_not_kept() {
+fn the_secret_is_not_shown() {
     let root = parse("routes:\n- pattern: /a\n  upstreamAuth: Bearer hush\n").ok().flatten().unwrap();
     let mut findings = Vec::new();
     let file = read(&root, &mut findings);
-    assert_eq!(file.routes[0].upstream_auth, Some(3));
+    let read = file.routes[0].upstream_auth.as_ref().unwrap();
+    assert_eq!((read.line, &read.value), (3, &Some(Credential::Value("Bearer hush".into()))));
     assert!(!format!("{file:?}").contains("hush"));
 }
 

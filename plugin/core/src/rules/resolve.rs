@@ -8,7 +8,8 @@ use super::pricing_file::{At, Money, RouteEntry};
 use super::pushed::is_label;
 use super::url::is_host_name;
 use super::{
-    Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, Settings, SkipReason, SkipScope, Skipped,
+    Credential, Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, RouteUpstream, Settings,
+    SkipReason, SkipScope, Skipped,
 };
 use crate::protocol::Challenge;
 use serde_json::{Map, Value};
@@ -23,8 +24,7 @@ pub(super) struct Route {
     pub(super) pattern: Pattern,
     /// The file asks for free access, whatever became of the route.
     pub(super) free: bool,
-    /// Normalised, without trailing slash.
-    pub(super) strip_prefix: Option<String>,
+    pub(super) upstream: RouteUpstream,
     /// Line and key path of the pattern.
     pub(super) line: usize,
     pub(super) key: String,
@@ -50,8 +50,13 @@ pub(super) fn resolve(
     let offer_namespace = at.label(entry.offer_namespace.as_ref(), "offerNamespace");
     let offer_name = at.label(entry.offer_name.as_ref(), "offerName");
     let gate = at.gate();
-    let strip_prefix = at.strip_prefix();
-    let public = at.public(strip_prefix.as_deref());
+    let upstream = RouteUpstream {
+        url: at.upstream_url(),
+        strip_prefix: at.strip_prefix(),
+        credential: at.credential(),
+        chat: is_chat(entry),
+    };
+    let public = at.public(upstream.strip_prefix.as_deref());
     at.features();
     let mut dropped = Vec::new();
     let resolved = if gate == Some(Gate::Paid) { at.options(defaults, &mut dropped) } else { Vec::new() };
@@ -90,17 +95,21 @@ pub(super) fn resolve(
     host_settings(entry, not_pushed);
     let free = gate == Some(Gate::Free);
     let key = format!("{}.pattern", entry.path);
-    Some(Route { pushed, symbols, pattern, free, strip_prefix, line, key })
+    Some(Route { pushed, symbols, pattern, free, upstream, line, key })
+}
+
+fn is_chat(entry: &RouteEntry) -> bool {
+    entry.offer_type.as_ref().is_some_and(|kind| matches!(kind.value.as_str(), "inference" | "agent"))
 }
 
 /// What the file asks of the traffic that no push carries.
 fn host_settings(entry: &RouteEntry, not_pushed: &mut Vec<NotPushed>) {
     let line = |typed: &Option<At<String>>| typed.as_ref().map(|typed| typed.line);
-    let chat = entry.offer_type.as_ref().filter(|kind| matches!(kind.value.as_str(), "inference" | "agent"));
+    let chat = entry.offer_type.as_ref().filter(|_| is_chat(entry));
     for (line, key, setting) in [
         (line(&entry.upstream_url), "upstreamURL", HostSetting::UpstreamUrl),
         (line(&entry.strip_prefix), "stripPrefix", HostSetting::StripPrefix),
-        (entry.upstream_auth, "upstreamAuth", HostSetting::UpstreamAuth),
+        (entry.upstream_auth.as_ref().map(|typed| typed.line), "upstreamAuth", HostSetting::UpstreamAuth),
         (chat.map(|kind| kind.line), "offerType", HostSetting::ChatRewrite),
     ] {
         not_pushed.extend(line.map(|line| NotPushed { line, key: format!("{}.{key}", entry.path), setting }));
@@ -192,6 +201,25 @@ impl Resolver<'_> {
         }
     }
 
+    fn upstream_url(&mut self) -> Option<HttpUrl> {
+        let typed = self.entry.upstream_url.as_ref()?;
+        let parsed = HttpUrl::parse(&typed.value);
+        parsed
+            .inspect_err(|error| {
+                self.skip(SkipReason::Other, typed.line, "upstreamURL", &error.to_string());
+            })
+            .ok()
+    }
+
+    fn credential(&mut self) -> Option<Credential> {
+        let typed = self.entry.upstream_auth.as_ref()?;
+        if typed.value.is_none() {
+            let message = "must be a header value on one line, file:PATH or env:NAME";
+            self.skip(SkipReason::MissingCredential, typed.line, "upstreamAuth", message);
+        }
+        typed.value.clone()
+    }
+
     fn strip_prefix(&mut self) -> Option<String> {
         let typed = self.entry.strip_prefix.as_ref()?;
         match canonical_text(typed.value.as_bytes()) {
@@ -238,11 +266,6 @@ impl Resolver<'_> {
         }
         if let Some(typed) = entry.free_quota.as_ref().filter(|typed| typed.value != 0) {
             self.warn(typed.line, "freeQuota", "needs wallet identity and is ignored: every call is paid");
-        }
-        if let Some(typed) = &entry.upstream_url
-            && let Err(error) = HttpUrl::parse(&typed.value)
-        {
-            self.skip(SkipReason::Other, typed.line, "upstreamURL", &error.to_string());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Resolved rules of one load, and their push.
 
-use super::{FORMAT, Facilitator, Gate, HttpUrl, PushedRoute, PushedRules, Settings, Tuple};
+use super::{FORMAT, Facilitator, Gate, HttpUrl, PushedRoute, PushedRules, RouteUpstream, Settings, Tuple};
 use crate::evm::{B256, keccak256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,6 +72,8 @@ pub struct Snapshot {
     pub skipped: Vec<Skipped>,
     /// Line in the file of each route, for `explain`.
     pub route_lines: Vec<usize>,
+    /// Where the requests of each route go. Never pushed.
+    pub upstreams: Vec<RouteUpstream>,
     /// Settings of the file that an Envoy filter does not enforce, for `check --for envoy`.
     pub not_pushed: Vec<NotPushed>,
 }
