@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::aggregate::Aggregate;
-use crate::collect::Collector;
+use crate::collect::{Collector, Spools};
 use crate::facilitator::FacilitatorClient;
 use crate::ledger::Ledger;
-use crate::publish::{self, ProxyState, Publication, Publisher, discovery};
+use crate::publish::{self, ProxyState, Publication, Publisher, TraefikPublisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
@@ -24,6 +24,8 @@ use crate::{http, serve};
 
 /// How long requests under way may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(4);
+/// How often spools are read where there is no Envoy to be read as well.
+const SPOOL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until SIGINT or SIGTERM. Fails only before it serves: afterwards every fault is reported and survived.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
@@ -35,12 +37,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
 
     let mut tasks = JoinSet::new();
-    let (state, collector, relay) = start(&settings, &mut tasks).await?;
+    let Started { state, collector, relay, endpoint } = start(&settings, &mut tasks).await?;
     let (finish, finished) = watch::channel(());
     let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished.clone())));
     info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
 
-    let server = axum::serve(listener, serve::router(state, collector))
+    let server = axum::serve(listener, serve::router(state, collector, endpoint))
         .with_graceful_shutdown(ended(finished))
         .into_future();
     tokio::pin!(server);
@@ -104,13 +106,18 @@ impl Relaying {
     }
 }
 
+/// What the servers need.
+struct Started {
+    state: Shared,
+    collector: Arc<Collector>,
+    relay: Option<Relaying>,
+    endpoint: Option<publish::Endpoint>,
+}
+
 /// Starts everything but the servers.
-async fn start(
-    settings: &Arc<Settings>,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<(Shared, Arc<Collector>, Option<Relaying>)> {
+async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Result<Started> {
     let envoy = settings.envoy.as_ref();
-    let last_published = envoy.and_then(|envoy| publish::last_published(&envoy.publish));
+    let last_published = publish::last_published(settings);
     let listed = envoy.map(|envoy| envoy.proxies.clone()).unwrap_or_default();
     let proxies =
         listed.iter().map(|proxy| ProxyState::new(proxy.name.clone(), proxy.stats.clone())).collect();
@@ -124,36 +131,52 @@ async fn start(
     };
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
     let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
-    let collector = Arc::new(Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger));
+    let spools = match (&settings.traefik, &ledger) {
+        (Some(traefik), Some(ledger)) => {
+            Some(Spools::open(ledger.clone(), traefik.spool.clone(), state.clone()).await?)
+        }
+        _ => None,
+    };
+    let collector = Collector::new(listed, state.clone())?.discovering(names).with_ledger(ledger);
+    let collector = Arc::new(collector.with_spools(spools));
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
     }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
-    match envoy {
-        None => warn!(
-            "no proxy is configured: rules are loaded and published nowhere (see `envoy:` in the settings)"
-        ),
-        Some(envoy) => {
-            let publisher = Publisher::new(envoy, state.clone(), collector.clone());
-            publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
-            if let Some(settings) = &envoy.discovery {
-                let server = discovery::Server::bind(settings, state.clone()).await?;
-                tasks.spawn(publisher.serve(server));
-            }
-            collector.discover().await;
-            // What each proxy has refused so far, so that refusals of the first push can be told apart.
-            collector.collect_on_demand().await;
-            tasks.spawn(publisher.run(published));
-            let (collector, interval) = (collector.clone(), envoy.scrape_interval);
-            tasks.spawn(async move { collector.run(interval).await });
+    if envoy.is_none() && settings.traefik.is_none() {
+        warn!(
+            "no proxy is configured: rules are loaded and published nowhere (see `envoy:` and `traefik:` in the settings)"
+        );
+    }
+    if let Some(envoy) = envoy {
+        let publisher = Publisher::new(envoy, state.clone(), collector.clone());
+        publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
+        if let Some(settings) = &envoy.discovery {
+            let server = discovery::Server::bind(settings, state.clone()).await?;
+            tasks.spawn(publisher.serve(server));
         }
+        collector.discover().await;
+        // What each proxy has refused so far, so that refusals of the first push can be told apart.
+        collector.collect_on_demand().await;
+        tasks.spawn(publisher.run(published.clone()));
+    }
+    if envoy.is_some() || settings.traefik.is_some() {
+        let interval = envoy.map_or(SPOOL_INTERVAL, |envoy| envoy.scrape_interval);
+        let collector = collector.clone();
+        tasks.spawn(async move { collector.run(interval).await });
+    }
+    let mut endpoint = None;
+    if let Some(traefik) = &settings.traefik {
+        let publisher = TraefikPublisher::new(traefik.clone(), state.clone());
+        endpoint = publisher.endpoint();
+        tasks.spawn(publisher.run(published));
     }
 
     let readiness = Readiness::start(http::client_builder().build()?);
     let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published);
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
-    Ok((state, collector, relay))
+    Ok(Started { state, collector, relay, endpoint })
 }
 
 /// Loads the file, then follows its changes and the facilitator's.

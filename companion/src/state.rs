@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot};
 
-use crate::aggregate::Aggregate;
-use crate::publish::ProxyState;
+use crate::aggregate::{Aggregate, DropReason};
+use crate::collect::SpoolState;
 use crate::publish::discovery::Discovery;
+use crate::publish::{ProxyState, TraefikState};
 
 /// Shared by the loader, the collector, the publisher and the server.
 #[derive(Debug, Clone)]
@@ -41,6 +42,12 @@ pub struct State {
     pub proxies: Vec<ProxyState>,
     /// What proxies said that get their rules over gRPC.
     pub discovery: Discovery,
+    /// What became of the rules in Traefik; `None` if it is not among the proxies.
+    pub traefik: Option<TraefikState>,
+    /// The spools that are read.
+    pub spools: Vec<SpoolState>,
+    /// Why none can be found; `None` while they can, or if there are none.
+    pub spool_error: Option<String>,
     /// The proxies' counters.
     pub aggregate: Aggregate,
 }
@@ -130,6 +137,9 @@ impl State {
             ledger_error: None,
             proxies,
             discovery: Discovery::default(),
+            traefik: None,
+            spools: Vec::new(),
+            spool_error: None,
             aggregate,
         }
     }
@@ -146,6 +156,16 @@ impl State {
         self.last_attempt = Some(attempt);
     }
 
+    /// Values and lines that are not counted.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        let of_spool = |spool: &SpoolState| match reason {
+            DropReason::Malformed => spool.malformed,
+            DropReason::Lost => spool.lost,
+            DropReason::Pruned | DropReason::StaleGeneration => 0,
+        };
+        self.spools.iter().map(of_spool).fold(self.aggregate.dropped(reason), u64::saturating_add)
+    }
+
     /// Why the companion is not ready; `None` if it is.
     pub fn not_ready(&self) -> Option<String> {
         if self.active.is_none() {
@@ -155,7 +175,8 @@ impl State {
             };
             return Some(format!("configuration not loaded: {cause}"));
         }
-        if let Some(error) = &self.publish_error {
+        let traefik = self.traefik.as_ref().and_then(|traefik| traefik.publish_error.as_ref());
+        if let Some(error) = self.publish_error.as_ref().or(traefik) {
             return Some(format!("configuration not published: {error}"));
         }
         self.ledger_error.clone()

@@ -8,6 +8,7 @@ mod discovery;
 #[cfg(test)]
 mod discovery_tests;
 mod envoy;
+mod spool;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use discovery::{Answer, Resolver};
 use target::Target;
 
 pub use envoy::CollectError;
+pub use spool::{SpoolError, SpoolState, SpoolWriter, Spools};
 
 /// One reading of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Collector {
     client: reqwest::Client,
     /// Counts the money where the relay settles.
     ledger: Option<Ledger>,
+    /// Counts what shells without counters of their own have decided.
+    spools: Option<Spools>,
     clock: Clock,
     names: Vec<DnsName>,
     resolver: Resolver,
@@ -84,6 +88,7 @@ impl Collector {
             failures: Mutex::default(),
             targets: Mutex::new(targets),
             ledger: None,
+            spools: None,
             state,
         })
     }
@@ -92,6 +97,12 @@ impl Collector {
     #[must_use]
     pub fn with_ledger(self, ledger: Option<Ledger>) -> Self {
         Self { ledger, ..self }
+    }
+
+    /// Also collects from spools.
+    #[must_use]
+    pub fn with_spools(self, spools: Option<Spools>) -> Self {
+        Self { spools, ..self }
     }
 
     /// Reads the proxies behind these names as well, whatever they stand for at the time.
@@ -113,7 +124,7 @@ impl Collector {
             .collect::<Vec<_>>();
         let proxies = stream::iter(readings).buffer_unordered(CONCURRENT).collect::<()>();
         // Beside the proxies: one of them that is dead must not keep the money from a reader in a hurry.
-        tokio::join!(proxies, self.collect_ledger());
+        tokio::join!(proxies, self.collect_ledger(), self.collect_spools());
         self.tidy();
     }
 
@@ -207,6 +218,13 @@ impl Collector {
         }
     }
 
+    async fn collect_spools(&self) {
+        let Some(spools) = &self.spools else { return };
+        for (source, refused) in spools.read().await {
+            refused.iter().for_each(|refused| log_refused(&source, refused));
+        }
+    }
+
     /// Lets go of what no proxy needs any more. Removals matter as long as a proxy that may still report
     /// enforces older rules.
     fn tidy(&self) {
@@ -266,7 +284,7 @@ fn log_refused(proxy: &str, refused: &Refused) {
     let reason = match refused.reason {
         DropReason::Pruned => "the offer is gone",
         DropReason::StaleGeneration => "the offer was removed and added again since",
-        DropReason::Malformed => "unreadable",
+        DropReason::Malformed | DropReason::Lost => "unreadable",
     };
     warn!(
         proxy,

@@ -15,6 +15,7 @@ mod claim;
 pub mod command;
 mod query;
 mod settle;
+mod spools;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use farebox_core::rules::Tuple;
 
 pub use query::{Entry, Filter, Total};
 pub use settle::Open;
+pub use spools::{Checkpoint, FileId, Spooled};
 pub use store::{Ledger, LedgerError};
 
 /// What a chain lets be used once.

@@ -123,7 +123,8 @@ impl Loader {
             let mut state = self.state.lock();
             state.facilitator = FacilitatorState::from(&known);
             if let Some(active) = state.active.as_mut().filter(|active| active.hash == hash) {
-                // Lines and skipped parts may differ where the push does not.
+                // Lines, skipped parts and upstreams may differ where the push does not.
+                self.redirect(&snapshot);
                 active.snapshot = snapshot;
                 return Ok(ReloadResult::Unchanged);
             }
@@ -138,10 +139,22 @@ impl Loader {
         let mut state = self.state.lock();
         let removed = state.aggregate.apply(generation, keys);
         let swept = if removed > 0 { generation } else { swept };
+        let upstreams = snapshot.upstreams.as_slice().into();
         state.active = Some(Active { generation, hash, snapshot, applied_at: unix_seconds(), swept });
         drop(state);
-        self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), swept }));
+        self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), upstreams, swept }));
         Ok(ReloadResult::Applied)
+    }
+
+    /// Publishes the same rules with other upstreams, if these differ.
+    fn redirect(&self, snapshot: &Snapshot) {
+        self.publications.send_if_modified(|current| match current {
+            Some(current) if *current.upstreams != *snapshot.upstreams => {
+                current.upstreams = snapshot.upstreams.as_slice().into();
+                true
+            }
+            _ => false,
+        });
     }
 
     /// The generation of the next push, higher than any before it, and the last one that removed a series.

@@ -37,6 +37,7 @@ async fn stage_after(last: Option<Published>) -> Stage {
         relay: None,
         filter: Filter::default(),
         envoy: None,
+        traefik: None,
     };
     let births = last.as_ref().map(|last| last.births.clone());
     let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::with_births(births)));

@@ -83,9 +83,7 @@ fn samples(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Samp
         Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
         Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
-            .map(|reason| {
-                Sample::new(vec![label("reason", reason.as_str())], state.aggregate.dropped(reason))
-            })
+            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], state.dropped(reason)))
             .into(),
         Family::OffersLoaded
         | Family::RoutesLoaded

@@ -306,7 +306,7 @@ async fn ask_with(
     accept: &str,
 ) -> (u16, HeaderMap, String) {
     let request = Request::builder().method(method).uri(path).header("accept", accept).body(Body::empty());
-    let response = router(state.clone(), collector).oneshot(request.unwrap()).await.unwrap();
+    let response = router(state.clone(), collector, None).oneshot(request.unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())

@@ -9,6 +9,7 @@ mod proxies;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod traefik;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
 pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
+pub use traefik::{Signature, SpoolSettings, TraefikSettings};
 
 /// Everything `farebox run` needs to know, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,8 @@ pub struct Settings {
     pub filter: rules::Settings,
     /// Where rules are published for Envoy and whom to ask for statistics; `None` publishes nowhere.
     pub envoy: Option<EnvoySettings>,
+    /// Where rules are published for Traefik, and where its plugin counts; `None` publishes nowhere.
+    pub traefik: Option<TraefikSettings>,
 }
 
 /// The Envoys that enforce the rules.
@@ -85,6 +89,7 @@ impl Settings {
             listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
+            traefik: TraefikSettings::resolve(file.traefik, facilitator.settlement)?,
             relay: (facilitator.settlement == Settlement::Relay).then_some(relay),
             facilitator,
             filter: check_filter(file.filter)?,
