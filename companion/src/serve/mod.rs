@@ -41,7 +41,7 @@ struct Context {
 /// The server's routes. Without an `endpoint` there is no `/traefik`.
 pub fn router(state: Shared, collector: Arc<Collector>, endpoint: Option<Endpoint>) -> Router {
     let traefik = match endpoint {
-        Some(endpoint) => Router::new().route("/traefik", get(async move || traefik(&endpoint))),
+        Some(endpoint) => Router::new().route("/traefik", get(async move || traefik(endpoint.text().await))),
         None => Router::new(),
     };
     traefik
@@ -84,8 +84,8 @@ async fn status_json(State(context): State<Context>) -> Response {
     json(StatusCode::OK, format!("{status:#}\n"))
 }
 
-fn traefik(endpoint: &Endpoint) -> Response {
-    match endpoint.text() {
+fn traefik(text: Result<String, &'static str>) -> Response {
+    match text {
         Ok(text) => json(StatusCode::OK, text),
         Err(cause) => (StatusCode::SERVICE_UNAVAILABLE, cause).into_response(),
     }

@@ -30,7 +30,7 @@
 //! ```
 
 mod abi;
-mod artefact;
+pub(crate) mod artefact;
 mod callout;
 mod guest;
 mod host;

@@ -89,8 +89,12 @@ impl Request {
     /// Method, target and header lines as the core has them.
     pub fn lines(&self) -> Vec<(&str, &[u8])> {
         let lines = self.headers.iter();
-        let lines = lines.flat_map(|(name, values)| values.iter().map(|value| (name.as_str(), value.as_slice())));
-        [(":method", self.method.as_bytes()), (":path", self.uri.as_slice())].into_iter().chain(lines).collect()
+        let lines =
+            lines.flat_map(|(name, values)| values.iter().map(|value| (name.as_str(), value.as_slice())));
+        [(":method", self.method.as_bytes()), (":path", self.uri.as_slice())]
+            .into_iter()
+            .chain(lines)
+            .collect()
     }
 }
 

@@ -38,6 +38,8 @@ const NAME: &str = "farebox";
 const GATEWAY: &str = "farebox-gateway";
 /// Traefik puts changes off that follow sooner (`providersThrottleDuration`).
 const THROTTLE: Duration = Duration::from_secs(2);
+/// How long Traefik is kept waiting for the first rules; it gives up after 5 seconds (`pollTimeout`).
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Pause before a failed write is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -184,10 +186,13 @@ fn replace(path: &Path, text: &str) -> Result<(), String> {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// What Traefik is to read, or why there is nothing yet.
-    pub fn text(&self) -> Result<String, &'static str> {
+    /// What Traefik is to read, or why there is nothing yet. Waits a while before it says so, as Traefik waits
+    /// longer with each refusal before it asks again.
+    pub async fn text(&self) -> Result<String, &'static str> {
         self.state.lock().traefik.get_or_insert_default().polled_at = Some(unix_seconds());
-        let body = self.body.borrow().clone();
+        let mut body = self.body.clone();
+        let first = tokio::time::timeout(PATIENCE, body.wait_for(Option::is_some)).await;
+        let body = first.ok().and_then(Result::ok).and_then(|body| body.clone());
         body.map(|body| body.text.clone()).ok_or("no rules are in force yet\n")
     }
 }

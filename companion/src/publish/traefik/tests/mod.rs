@@ -115,10 +115,17 @@ fn a_secret_of_an_upstream_is_in_no_push() {
 #[tokio::test]
 async fn the_endpoint_says_so_until_there_are_rules() {
     let stage = stage(settings());
-    assert_eq!(stage.endpoint.text(), Err("no rules are in force yet\n"));
+    assert_eq!(stage.endpoint.text().await, Err("no rules are in force yet\n"));
+    let waiting = stage.endpoint.clone();
+    let waiting = tokio::spawn(async move { waiting.text().await });
     stage.publications.send_replace(Some(publication(3)));
-    eventually("published", || stage.endpoint.text().is_ok()).await;
-    assert_eq!(config(&stage.endpoint.text().unwrap())["rules"]["generation"], 3);
+    assert_eq!(
+        waiting.await.unwrap(),
+        stage.endpoint.text().await,
+        "whoever waits for the first rules gets them"
+    );
+    assert_eq!(config(&stage.endpoint.text().await.unwrap())["rules"]["generation"], 3);
+    eventually("told", || stage.state.lock().traefik.as_ref().unwrap().pushed == Some(3)).await;
     let state = stage.state.lock();
     let traefik = state.traefik.as_ref().unwrap();
     assert_eq!((traefik.pushed, traefik.polled_at.is_some()), (Some(3), true));
@@ -156,7 +163,7 @@ async fn a_file_is_replaced_only_when_it_changes_and_read_back_at_the_next_start
         stage.publications.send_replace(Some(publication(4)));
         eventually("written", || path.exists()).await;
         eventually("told", || stage.state.lock().traefik.as_ref().unwrap().pushed == Some(4)).await;
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), stage.endpoint.text().unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), stage.endpoint.text().await.unwrap());
     }
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     assert_eq!(last_published(&path), Some(Published { generation: 4, births, swept: 0 }));
