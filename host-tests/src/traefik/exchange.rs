@@ -10,8 +10,8 @@ use super::host::{Instance, Shared};
 pub struct Request {
     pub(crate) method: String,
     pub(crate) uri: Vec<u8>,
-    /// Lower-case names, sorted; Traefik's own order is random.
-    pub(crate) headers: BTreeMap<String, Vec<Vec<u8>>>,
+    /// Lower-case names with their values, sorted; Traefik's own order is random.
+    pub headers: BTreeMap<String, Vec<Vec<u8>>>,
     pub(crate) peer: String,
 }
 

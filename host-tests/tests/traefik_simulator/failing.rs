@@ -5,6 +5,7 @@ use std::time::Duration;
 use farebox_host_tests::traefik::{Request, Sent, Traefik};
 use serde_json::{Value, json};
 
+use crate::parity::in_traefik;
 use crate::shop::{config, open, paying, payment, pushed};
 
 #[test]
@@ -40,7 +41,7 @@ fn a_trap_does_not_poison_the_next_request() {
     let traefik = open();
     let payment = payment(&traefik, "/paid/x", 1);
     let requests = [Request::get("/paid/x"), Request::get("/free/a%62"), paying("/paid/x", &payment)];
-    let normal: Vec<_> = requests.iter().map(|request| describe(traefik.send(request.clone()))).collect();
+    let normal: Vec<_> = requests.iter().map(|request| in_traefik(&traefik, request)).collect();
     for request in &requests {
         let mut at = 1;
         while let Sent::Trapped(trap) = traefik.send_crashing(request.clone(), Some(at)) {
@@ -57,10 +58,6 @@ fn a_trap_does_not_poison_the_next_request() {
         assert!(at > 4, "{at}: there are host calls to trap at");
     }
     assert_eq!(traefik.made(), 1, "it was the same instance all the time");
-}
-
-fn describe(sent: Sent) -> String {
-    format!("{sent:?}")
 }
 
 #[test]

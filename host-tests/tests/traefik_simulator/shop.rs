@@ -17,7 +17,7 @@ chain: base-sepolia
 facilitatorURL: https://pay.example.com
 routes:
 - {pattern: "/paid/*", price: "0.001", offerNamespace: shop, offerName: paid}
-- {pattern: "/upfront/*", price: "0.0025", flow: upfront, offerNamespace: shop, offerName: upfront}
+- {pattern: "/upfront/*", price: "0.0025", paymentFlow: upfront, offerNamespace: shop, offerName: upfront}
 - {pattern: "/free/*", gate: free}
 - {pattern: "/broken/*", price: "no price", offerNamespace: shop, offerName: broken}
 "#;

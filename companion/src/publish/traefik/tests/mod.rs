@@ -175,6 +175,20 @@ async fn a_file_is_replaced_only_when_it_changes_and_read_back_at_the_next_start
 }
 
 #[tokio::test]
+async fn traefik_finds_it_at_the_companions_own_address() {
+    let stage = stage(settings());
+    stage.publications.send_replace(Some(publication(4)));
+    let collector = Arc::new(crate::collect::Collector::new(Vec::new(), stage.state.clone()).unwrap());
+    let router = crate::serve::router(stage.state.clone(), collector, Some(stage.endpoint.clone()));
+    let answer = reqwest::get(format!("{}/traefik", serve(router).await)).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"application/json".parse().unwrap())
+    );
+    assert_eq!(config(&answer.text().await.unwrap())["rules"]["generation"], 4);
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_written_is_said_and_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing");
