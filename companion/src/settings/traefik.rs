@@ -88,7 +88,7 @@ impl TraefikSettings {
                 publish.display()
             )));
         }
-        let http = file.http.unwrap_or(file.publish.is_none());
+        let http = file.http.unwrap_or_else(|| file.publish.is_none());
         if !http && file.publish.is_none() {
             return Err(SettingsError(
                 "traefik: with http: false and no `publish` nothing reaches Traefik".into(),

@@ -177,7 +177,13 @@ fn is_plain(char: char) -> bool {
 }
 
 fn plain_text(out: &mut String, text: &str) -> Option<()> {
-    text.chars().try_for_each(|char| if char == '/' { Some(out.push('/')) } else { plain_char(out, char) })
+    text.chars().try_for_each(|char| {
+        if char == '/' {
+            out.push('/');
+            return Some(());
+        }
+        plain_char(out, char)
+    })
 }
 
 fn plain_char(out: &mut String, char: char) -> Option<()> {

@@ -16,9 +16,9 @@ pub(super) struct Router {
 
 #[derive(Debug)]
 enum Rule {
-    Any(Vec<Rule>),
-    All(Vec<Rule>),
-    Not(Box<Rule>),
+    Any(Vec<Self>),
+    All(Vec<Self>),
+    Not(Box<Self>),
     Prefix(String),
     Expression(Regex),
 }

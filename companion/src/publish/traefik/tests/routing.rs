@@ -84,7 +84,7 @@ impl Stage {
         let route = &self.rules.routes[index.0 as usize];
         assert_eq!(route.gate, Gate::Free, "{said}");
         let upstream = &self.upstreams[index.0 as usize];
-        let url = upstream.url.as_ref().map_or(super::DEFAULT_URL.to_owned(), ToString::to_string);
+        let url = upstream.url.as_ref().map_or_else(|| super::DEFAULT_URL.to_owned(), ToString::to_string);
         assert_eq!(self.url(router), url, "{said}");
         assert!(upstream.strip_prefix.is_none(), "{said}");
         true
