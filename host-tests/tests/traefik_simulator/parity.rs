@@ -49,8 +49,11 @@ pub(crate) fn natively(request: &Request) -> Came {
         Next::Reserve(_) => exchange::to_gateway(&head),
         _ => panic!("the core begins no exchange with this"),
     };
-    let uri =
-        edits.set.iter().find(|(name, _)| name == ":path").map_or(request.uri(), |(_, uri)| uri.clone());
+    let uri = edits
+        .set
+        .iter()
+        .find(|(name, _)| name == ":path")
+        .map_or_else(|| request.uri(), |(_, uri)| uri.clone());
     let headers = request.headers.keys().filter(|name| !edits.remove.contains(name)).cloned().collect();
     Came::Passed { uri, headers }
 }
