@@ -13,11 +13,11 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::aggregate::Aggregate;
-use crate::collect::Collector;
+use crate::collect::{Collector, Spools};
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Gateway;
 use crate::ledger::Ledger;
-use crate::publish::{self, ProxyState, Publication, Publisher, discovery};
+use crate::publish::{self, ProxyState, Publication, Publisher, TraefikPublisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::serve;
@@ -26,8 +26,8 @@ use crate::state::{GatewayState, Shared, State};
 
 /// How long requests under way may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(4);
-/// How often the gateway's counters are read where there is no other proxy.
-const COLLECT_EVERY: Duration = Duration::from_secs(5);
+/// How often the gateway's counters and the spools are read where there is no Envoy to be read as well.
+const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a companion looks at what others of its ledger published.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -42,14 +42,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
 
     let mut tasks = JoinSet::new();
-    let (state, collector, relay, gateway) = start(&settings, &mut tasks).await?;
+    let Started { state, collector, relay, gateway, endpoint } = start(&settings, &mut tasks).await?;
     let (finish, finished) = watch::channel(());
     let grace = GRACE + settings.gateway.as_ref().map_or(Duration::ZERO, |gateway| gateway.grace);
     let gating = gateway.map(|gateway| tokio::spawn(gateway.serve(finished.clone())));
     let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished.clone())));
     info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
 
-    let server = axum::serve(listener, serve::router(state, collector))
+    let server = axum::serve(listener, serve::router(state, collector, endpoint))
         .with_graceful_shutdown(ended(finished))
         .into_future();
     tokio::pin!(server);
@@ -119,13 +119,19 @@ impl Relaying {
     }
 }
 
+/// What the servers need.
+struct Started {
+    state: Shared,
+    collector: Arc<Collector>,
+    relay: Option<Relaying>,
+    gateway: Option<Gateway>,
+    endpoint: Option<publish::Endpoint>,
+}
+
 /// Starts everything but the servers.
-async fn start(
-    settings: &Arc<Settings>,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<(Shared, Arc<Collector>, Option<Relaying>, Option<Gateway>)> {
+async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Result<Started> {
     let envoy = settings.envoy.as_ref();
-    let last_published = envoy.and_then(|envoy| publish::last_published(&envoy.publish));
+    let last_published = publish::last_published(settings);
     let listed = envoy.map(|envoy| envoy.proxies.clone()).unwrap_or_default();
     let proxies =
         listed.iter().map(|proxy| ProxyState::new(proxy.name.clone(), proxy.stats.clone())).collect();
@@ -170,35 +176,46 @@ async fn start(
         state.lock().gateway = Some(GatewayState { address, deployments });
     }
     let handle = gateway.as_ref().map(Gateway::handle);
-    let collector = Arc::new(collector.with_gateway(handle.clone()));
+    let spools = match (&settings.traefik, &ledger) {
+        (Some(traefik), Some(ledger)) => {
+            Some(Spools::open(ledger.clone(), traefik.spool.clone(), state.clone()).await?)
+        }
+        _ => None,
+    };
+    let collector = Arc::new(collector.with_gateway(handle.clone()).with_spools(spools));
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
         tasks.spawn(relay::watch_credentials(relay.relay.clone()));
     }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
-    match envoy {
-        None if handle.is_some() => {
-            let collector = collector.clone();
-            tasks.spawn(async move { collector.run(COLLECT_EVERY).await });
+    if envoy.is_none() && settings.traefik.is_none() && handle.is_none() {
+        warn!(
+            "no proxy is configured: rules are loaded and published nowhere (see `envoy:`, `traefik:` and `gateway:` in the settings)"
+        );
+    }
+    if let Some(envoy) = envoy {
+        let publisher = Publisher::new(envoy, state.clone(), collector.clone());
+        publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
+        if let Some(settings) = &envoy.discovery {
+            let server = discovery::Server::bind(settings, state.clone()).await?;
+            tasks.spawn(publisher.serve(server));
         }
-        None => warn!(
-            "no proxy is configured: rules are loaded and published nowhere (see `envoy:` in the settings)"
-        ),
-        Some(envoy) => {
-            let publisher = Publisher::new(envoy, state.clone(), collector.clone());
-            publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
-            if let Some(settings) = &envoy.discovery {
-                let server = discovery::Server::bind(settings, state.clone()).await?;
-                tasks.spawn(publisher.serve(server));
-            }
-            collector.discover().await;
-            // What each proxy has refused so far, so that refusals of the first push can be told apart.
-            collector.collect_on_demand().await;
-            tasks.spawn(publisher.run(published));
-            let (collector, interval) = (collector.clone(), envoy.scrape_interval);
-            tasks.spawn(async move { collector.run(interval).await });
-        }
+        collector.discover().await;
+        // What each proxy has refused so far, so that refusals of the first push can be told apart.
+        collector.collect_on_demand().await;
+        tasks.spawn(publisher.run(published.clone()));
+    }
+    if envoy.is_some() || settings.traefik.is_some() || handle.is_some() {
+        let interval = envoy.map_or(COLLECT_EVERY, |envoy| envoy.scrape_interval);
+        let collector = collector.clone();
+        tasks.spawn(async move { collector.run(interval).await });
+    }
+    let mut endpoint = None;
+    if let Some(traefik) = &settings.traefik {
+        let publisher = TraefikPublisher::new(traefik.clone(), state.clone());
+        endpoint = publisher.endpoint();
+        tasks.spawn(publisher.run(published));
     }
 
     let readiness = Readiness::start(client);
@@ -206,7 +223,7 @@ async fn start(
         .sharing(ledger)
         .with_gateway(handle.map(|handle| handle.deployments));
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
-    Ok((state, collector, relay, gateway))
+    Ok(Started { state, collector, relay, gateway, endpoint })
 }
 
 /// Loads the file, then follows its changes, the facilitator's, and the other companions of the ledger.

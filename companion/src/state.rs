@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use farebox_core::rules::{Finding, Snapshot};
 use tracing::warn;
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, DropReason, Totals};
+use crate::collect::SpoolState;
 use crate::gateway::Deployments;
-use crate::publish::ProxyState;
 use crate::publish::discovery::Discovery;
+use crate::publish::{ProxyState, TraefikState};
 
 /// Shared by the loader, the collector, the publisher and the server.
 #[derive(Debug, Clone)]
@@ -55,6 +56,12 @@ pub struct State {
     pub discovery: Discovery,
     /// Where the companion is a proxy itself.
     pub gateway: Option<GatewayState>,
+    /// What became of the rules in Traefik; `None` if it is not among the proxies.
+    pub traefik: Option<TraefikState>,
+    /// The spools that are read.
+    pub spools: Vec<SpoolState>,
+    /// Why none can be found; `None` while they can, or if there are none.
+    pub spool_error: Option<String>,
     /// The proxies' counters.
     pub aggregate: Aggregate,
 }
@@ -174,6 +181,9 @@ impl State {
             proxies,
             discovery: Discovery::default(),
             gateway: None,
+            traefik: None,
+            spools: Vec::new(),
+            spool_error: None,
             aggregate,
         }
     }
@@ -200,6 +210,16 @@ impl State {
         self.last_attempt = Some(attempt);
     }
 
+    /// Values and lines that are not counted, with those of these totals.
+    pub fn dropped(&self, totals: &Totals, reason: DropReason) -> u64 {
+        let of_spool = |spool: &SpoolState| match reason {
+            DropReason::Malformed => spool.malformed,
+            DropReason::Lost => spool.lost,
+            DropReason::Pruned | DropReason::StaleGeneration => 0,
+        };
+        self.spools.iter().map(of_spool).fold(totals.dropped(reason), u64::saturating_add)
+    }
+
     /// Why the companion is not ready; `None` if it is.
     pub fn not_ready(&self) -> Option<String> {
         if self.active.is_none() {
@@ -209,7 +229,8 @@ impl State {
             };
             return Some(format!("configuration not loaded: {cause}"));
         }
-        if let Some(error) = &self.publish_error {
+        let traefik = self.traefik.as_ref().and_then(|traefik| traefik.publish_error.as_ref());
+        if let Some(error) = self.publish_error.as_ref().or(traefik) {
             return Some(format!("configuration not published: {error}"));
         }
         self.ledger_error.clone().or_else(|| self.totals_error.clone()).or_else(|| self.unpayable())

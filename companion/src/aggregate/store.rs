@@ -30,8 +30,10 @@ pub enum DropReason {
     Pruned,
     /// It belongs to an earlier life of its tuple.
     StaleGeneration,
-    /// Its name cannot be read.
+    /// Its name, or its line in a spool, cannot be read.
     Malformed,
+    /// A line that could not be written to a spool.
+    Lost,
 }
 
 /// A value that was refused.
@@ -83,7 +85,7 @@ const READ_AT_STEP: u64 = 300;
 
 impl DropReason {
     /// Every reason, in exposition order.
-    pub const ALL: [Self; 3] = [Self::Pruned, Self::StaleGeneration, Self::Malformed];
+    pub const ALL: [Self; 4] = [Self::Pruned, Self::StaleGeneration, Self::Malformed, Self::Lost];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
@@ -91,6 +93,7 @@ impl DropReason {
             Self::Pruned => "pruned",
             Self::StaleGeneration => "stale_generation",
             Self::Malformed => "malformed",
+            Self::Lost => "lost",
         }
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn total(aggregate: &Aggregate, name: &str) -> Option<u128> {
 }
 
 fn dropped(aggregate: &Aggregate) -> [u64; 3] {
-    DropReason::ALL.map(|reason| aggregate.totals().dropped(reason))
+    [DropReason::Pruned, DropReason::StaleGeneration, DropReason::Malformed]
+        .map(|reason| aggregate.totals().dropped(reason))
 }
 
 #[test]

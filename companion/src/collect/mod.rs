@@ -12,6 +12,7 @@ mod envoy;
 mod saving;
 #[cfg(test)]
 mod saving_tests;
+mod spool;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use saving::Saver;
 use target::Target;
 
 pub use envoy::CollectError;
+pub use spool::{SpoolError, SpoolState, SpoolWriter, Spools};
 
 /// One reading of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub struct Collector {
     /// The companion as a proxy.
     gateway: Option<gateway::Handle>,
     saver: Option<Saver>,
+    /// Counts what shells without counters of their own have decided.
+    spools: Option<Spools>,
     clock: Clock,
     names: Vec<DnsName>,
     announced: Option<u16>,
@@ -99,6 +103,7 @@ impl Collector {
             ledger: None,
             gateway: None,
             saver: None,
+            spools: None,
             state,
         })
     }
@@ -114,6 +119,12 @@ impl Collector {
     #[must_use]
     pub fn with_gateway(self, gateway: Option<gateway::Handle>) -> Self {
         Self { gateway, ..self }
+    }
+
+    /// Also collects from spools.
+    #[must_use]
+    pub fn with_spools(self, spools: Option<Spools>) -> Self {
+        Self { spools, ..self }
     }
 
     /// Reads the proxies behind these names as well, whatever they stand for at the time.
@@ -158,7 +169,7 @@ impl Collector {
         let proxies = stream::iter(readings).buffer_unordered(CONCURRENT).collect::<()>();
         self.collect_gateway();
         // Beside the proxies: one of them that is dead must not keep the money from a reader in a hurry.
-        tokio::join!(proxies, self.collect_ledger());
+        tokio::join!(proxies, self.collect_ledger(), self.collect_spools());
         self.tidy();
     }
 
@@ -258,6 +269,13 @@ impl Collector {
         }
     }
 
+    async fn collect_spools(&self) {
+        let Some(spools) = &self.spools else { return };
+        for (source, refused) in spools.read().await {
+            refused.iter().for_each(|refused| log_refused(&source, refused));
+        }
+    }
+
     /// Lets go of what no proxy needs any more. Removals matter as long as a proxy that may still report
     /// enforces older rules.
     fn tidy(&self) {
@@ -318,7 +336,7 @@ fn log_refused(proxy: &str, refused: &Refused) {
     let reason = match refused.reason {
         DropReason::Pruned => "the offer is gone",
         DropReason::StaleGeneration => "the offer was removed and added again since",
-        DropReason::Malformed => "unreadable",
+        DropReason::Malformed | DropReason::Lost => "unreadable",
     };
     warn!(
         proxy,

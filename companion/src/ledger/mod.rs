@@ -20,6 +20,7 @@ mod facilitator_tests;
 mod query;
 mod rules;
 mod settle;
+mod spools;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use farebox_core::rules::Tuple;
 pub use query::{Entry, Filter, Total};
 pub use rules::PublishedRules;
 pub use settle::Open;
+pub use spools::{Checkpoint, FileId, Spooled};
 pub use store::{Ledger, LedgerError};
 pub use totals::TotalsOf;
 

@@ -120,7 +120,7 @@ fn lever(swept: u64) -> String {
 
 /// Reads back what was published, so that generations go on rising and lives go on over a restart of the
 /// companion. `None` if there is nothing readable.
-pub fn last_published(path: &Path) -> Option<Published> {
+pub(super) fn last_published(path: &Path) -> Option<Published> {
     let resource: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let config = resource.pointer("/resources/0/typed_config/config")?;
     let rules: PushedRules = serde_json::from_str(config.pointer("/configuration/value")?.as_str()?).ok()?;

@@ -1,35 +1,39 @@
 //! Rules on their way to the proxies: rendered for Envoy, written atomically, served over gRPC where that is
 //! set, and confirmed by each Envoy's own counters. A resource is pushed once: what an Envoy refused is not
-//! offered to it again.
+//! offered to it again. For Traefik see [`traefik`].
 
 mod confirm;
 pub mod discovery;
 mod ecds;
 mod file;
+mod traefik;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farebox_core::rules::PushedRules;
+use farebox_core::rules::{PushedRules, RouteUpstream};
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::collect::Collector;
-use crate::settings::EnvoySettings;
+use crate::settings::{EnvoySettings, Settings};
 use crate::state::Shared;
 
 use discovery::Resource;
 use ecds::Filter;
 
 pub use confirm::{ProxyState, PushState};
-pub use ecds::{Published, last_published};
+pub use ecds::Published;
+pub use traefik::{Endpoint, TraefikPublisher, TraefikState};
 
 /// Rules ready to be pushed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publication {
     /// What the filter reads.
     pub rules: Arc<PushedRules>,
+    /// Where the requests of each route go, for a proxy whose routers are published too.
+    pub upstreams: Arc<[RouteUpstream]>,
     /// See [`crate::state::Active::swept`].
     pub swept: u64,
 }
@@ -50,6 +54,15 @@ const CONFIRM_INTERVAL: Duration = Duration::from_millis(100);
 const CONFIRM_ROUNDS: u32 = 50;
 /// Pause before a failed write is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What an earlier run published, from whichever file of the settings can be read.
+pub fn last_published(settings: &Settings) -> Option<Published> {
+    let envoy = settings.envoy.as_ref().and_then(|envoy| ecds::last_published(&envoy.publish));
+    let file = settings.traefik.as_ref().and_then(|traefik| traefik.publish.as_ref());
+    let traefik = file.and_then(|file| traefik::last_published(file));
+    // With two files the later one; it was the last to be written.
+    [envoy, traefik].into_iter().flatten().max_by_key(|published| published.generation)
+}
 
 // === impl Publication ===
 

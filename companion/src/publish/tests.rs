@@ -31,7 +31,7 @@ fn publication(generation: u64, offers: &[&str]) -> Publication {
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     let rules =
         snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default());
-    Publication { rules: Arc::new(rules), swept: 3 }
+    Publication { rules: Arc::new(rules), upstreams: snapshot.upstreams.into(), swept: 3 }
 }
 
 struct Stage {
@@ -184,7 +184,7 @@ fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
     let births = snapshot.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect();
     let v1_kinds = BTreeSet::from(["eip155:84532".to_owned()]);
     let rules = snapshot.push(1, &rules::Settings::default(), &endpoint, &births, &v1_kinds);
-    let publication = Publication { rules: Arc::new(rules), swept: 0 };
+    let publication = Publication { rules: Arc::new(rules), upstreams: Arc::default(), swept: 0 };
     let rendered = Filter::new("/usr/share/farebox/farebox-envoy.wasm", &publication).file();
     assert_eq!(std::fs::read_to_string(folder.join("filter.yaml")).unwrap(), rendered);
 }
@@ -193,13 +193,13 @@ fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
 fn what_was_published_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("filter.yaml");
-    assert_eq!(last_published(&path), None);
+    assert_eq!(ecds::last_published(&path), None);
     file::replace(&path, Filter::closed("/filter.wasm").file().as_bytes()).unwrap();
-    assert_eq!(last_published(&path), None);
+    assert_eq!(ecds::last_published(&path), None);
     file::replace(&path, Filter::new("/filter.wasm", &publication(9, &["a", "b"])).file().as_bytes())
         .unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5), (tuple("ns", "b", 0), 9)]);
-    assert_eq!(last_published(&path), Some(Published { generation: 9, births, swept: 3 }));
+    assert_eq!(ecds::last_published(&path), Some(Published { generation: 9, births, swept: 3 }));
 }
 
 #[test]

@@ -216,8 +216,13 @@ impl Loader {
 
         // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a
         // reason, and before anybody else hears of it.
-        RuleSet::compile(push(1, &BTreeMap::new()))
-            .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))?;
+        let compile = |pushed| {
+            RuleSet::compile(pushed)
+                .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))
+        };
+        if self.ledger.is_some() {
+            compile(push(1, &BTreeMap::new()))?;
+        }
 
         let keys = Keys::from(&*snapshot);
         let agreed = match &self.ledger {
@@ -231,10 +236,8 @@ impl Loader {
             if let Some(active) = state.active.as_mut().filter(|active| {
                 active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)
             }) {
-                if let Some(gateway) = &self.gateway {
-                    gateway.reroute(&snapshot);
-                }
                 // Lines, upstreams and skipped parts may differ where the push does not.
+                self.redirect(&snapshot);
                 active.snapshot = snapshot.clone();
                 return Ok(ReloadResult::Unchanged);
             }
@@ -244,8 +247,11 @@ impl Loader {
             })
         };
         let pushed = push(generation, &births);
-        let rules = RuleSet::compile(pushed.clone())
-            .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))?;
+        let rules = if self.ledger.is_none() || self.gateway.is_some() {
+            Some(compile(pushed.clone())?)
+        } else {
+            None
+        };
 
         let mut state = self.state.lock();
         if self.ledger.is_some() {
@@ -257,20 +263,35 @@ impl Loader {
         }
         let removed = state.aggregate.apply(generation, keys);
         let swept = if removed > 0 && self.ledger.is_none() { generation } else { swept };
-        if let Some(gateway) = &self.gateway {
+        if let (Some(gateway), Some(rules)) = (&self.gateway, rules) {
             gateway.apply(Arc::new(rules), &snapshot);
         }
+        let upstreams = snapshot.upstreams.as_slice().into();
         state.active = Some(Active { generation, hash, snapshot, applied_at: unix_seconds(), swept });
         drop(state);
         if self.ledger.is_some() {
             self.last_published = Some(Published { generation, births, swept });
         }
-        self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), swept }));
+        self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), upstreams, swept }));
         Ok(ReloadResult::Applied)
     }
 
     fn in_use(&self, snapshot: &Snapshot) -> InUse {
         InUse::of(self.settings.relay.as_ref().map(|relay| &relay.facilitators), snapshot)
+    }
+
+    /// Publishes the same rules with other upstreams, if these differ.
+    fn redirect(&self, snapshot: &Snapshot) {
+        if let Some(gateway) = &self.gateway {
+            gateway.reroute(snapshot);
+        }
+        self.publications.send_if_modified(|current| match current {
+            Some(current) if *current.upstreams != *snapshot.upstreams => {
+                current.upstreams = snapshot.upstreams.as_slice().into();
+                true
+            }
+            _ => false,
+        });
     }
 
     /// The generation of the next push, higher than any before it, and the last one that removed a series.

@@ -37,6 +37,7 @@ impl Companion {
     async fn start(url: &str, facilitator: &str, last: Option<Published>) -> Self {
         let ledger = Ledger::open(url, "c").await.unwrap();
         let settings = Settings {
+            traefik: None,
             listen: "127.0.0.1:0".parse().unwrap(),
             pricing: "pricing.yaml".into(),
             watch: true,
@@ -122,7 +123,7 @@ async fn a_companion_that_comes_later_or_again_takes_the_number_that_is_there(da
     second.load(&["a", "b"]).await;
     assert_eq!(first.pushed(), second.pushed());
     // Its next life knows what it published.
-    let Publication { rules, swept } = second.pushed();
+    let Publication { rules, swept, .. } = second.pushed();
     let births = rules.tuples.iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
     let last = Published { generation: rules.generation, births, swept };
     let facilitator = second.facilitator.clone();

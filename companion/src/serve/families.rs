@@ -201,7 +201,7 @@ fn own(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> 
         Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
         Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
-            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], totals.dropped(reason)))
+            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], state.dropped(totals, reason)))
             .into(),
         family => config(family, state),
     }

@@ -4,6 +4,7 @@
 //! * `GET /healthz`: 200 while the process lives
 //! * `GET /readyz`: 200 once rules are in force and published, else 503 with the cause
 //! * `GET /status`: JSON for people and scripts
+//! * `GET /traefik`: the dynamic configuration, for Traefik's HTTP provider; 503 until rules are in force
 //!
 //! Everything else is 404, every other method 405.
 
@@ -25,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::collect::Collector;
+use crate::publish::Endpoint;
 use crate::state::{Shared, unix_seconds};
 
 use exposition::Format;
@@ -37,9 +39,13 @@ struct Context {
     collector: Arc<Collector>,
 }
 
-/// The server's routes.
-pub fn router(state: Shared, collector: Arc<Collector>) -> Router {
-    Router::new()
+/// The server's routes. Without an `endpoint` there is no `/traefik`.
+pub fn router(state: Shared, collector: Arc<Collector>, endpoint: Option<Endpoint>) -> Router {
+    let traefik = match endpoint {
+        Some(endpoint) => Router::new().route("/traefik", get(async move || traefik(endpoint.text().await))),
+        None => Router::new(),
+    };
+    traefik
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -84,6 +90,13 @@ async fn readyz(State(context): State<Context>) -> Response {
 async fn status_json(State(context): State<Context>) -> Response {
     let status = status::of(&context.state.lock(), unix_seconds());
     json(StatusCode::OK, format!("{status:#}\n"))
+}
+
+fn traefik(text: Result<String, &'static str>) -> Response {
+    match text {
+        Ok(text) => json(StatusCode::OK, text),
+        Err(cause) => (StatusCode::SERVICE_UNAVAILABLE, cause).into_response(),
+    }
 }
 
 fn json(status: StatusCode, body: String) -> Response {

@@ -3,8 +3,8 @@
 use farebox_core::rules::{Finding, Severity, Skipped};
 use serde_json::{Value, json};
 
-use crate::publish::ProxyState;
 use crate::publish::discovery::Node;
+use crate::publish::{ProxyState, TraefikState};
 use crate::state::{Attempt, FacilitatorState, State};
 
 /// The document of a state.
@@ -44,6 +44,7 @@ pub(super) fn of(state: &State, now: u64) -> Value {
             "listen": address,
             "proxies": state.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),
         })),
+        "traefik": state.traefik.as_ref().map(|known| traefik(known, state)),
     })
 }
 
@@ -107,6 +108,30 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
         "refusals": proxy.refusals(),
         "last_report": proxy.last_report,
         "last_error": proxy.last_error,
+    })
+}
+
+/// What became of the rules in Traefik. Its plugin says in a spool which generation it starts with.
+fn traefik(traefik: &TraefikState, state: &State) -> Value {
+    let started = state.spools.iter().filter_map(|spool| spool.generation).max();
+    json!({
+        "state": traefik.push(started),
+        "generation_pushed": traefik.pushed,
+        "generation_started": started,
+        "polled_at": traefik.polled_at,
+        "publish_error": traefik.publish_error,
+        "api": traefik.api.as_ref().map(|api| match api {
+            Ok(loaded) => json!({"generation": loaded.generation, "error": loaded.error, "last_error": null}),
+            Err(error) => json!({"generation": null, "error": null, "last_error": error}),
+        }),
+        "spool_error": state.spool_error,
+        "spools": state.spools.iter().map(|spool| json!({
+            "name": spool.name,
+            "generation_started": spool.generation,
+            "lost": spool.lost,
+            "malformed": spool.malformed,
+            "last_error": spool.last_error,
+        })).collect::<Vec<_>>(),
     })
 }
 

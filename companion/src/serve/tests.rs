@@ -13,8 +13,9 @@ use tower::ServiceExt;
 use super::parser::{Read, parse};
 use super::*;
 use crate::aggregate::{Aggregate, Keys};
-use crate::publish::ProxyState;
+use crate::collect::SpoolState;
 use crate::publish::discovery::Discovery;
+use crate::publish::{ProxyState, TraefikState};
 use crate::settings::Proxy;
 use crate::state::{Active, Attempt, CredentialState, FacilitatorState, ReloadResult, State as Companion};
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
@@ -309,7 +310,7 @@ async fn ask_with(
     accept: &str,
 ) -> (u16, HeaderMap, String) {
     let request = Request::builder().method(method).uri(path).header("accept", accept).body(Body::empty());
-    let response = router(state.clone(), collector).oneshot(request.unwrap()).await.unwrap();
+    let response = router(state.clone(), collector, None).oneshot(request.unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
@@ -423,4 +424,39 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
     assert_eq!(node["refused"]["message"], "no such filter");
     assert!(node["connected_since"].as_u64().unwrap() > 1_700_000_000);
     assert!(status["started_at"].as_u64().unwrap() > 1_700_000_000);
+}
+
+#[tokio::test]
+async fn what_traefik_took_and_what_its_spools_lost_is_told() {
+    let state = Shared::new(companion());
+    let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(status["traefik"], serde_json::Value::Null, "it is not among the proxies");
+    assert_eq!(ask(&state, "GET", "/traefik", "").await.0, 404);
+    {
+        let mut state = state.lock();
+        state.traefik =
+            Some(TraefikState { pushed: Some(9), polled_at: Some(80), ..TraefikState::default() });
+        let spool = |name: &str, generation, lost| SpoolState {
+            name: name.into(),
+            generation,
+            lost,
+            malformed: 2,
+            last_error: None,
+        };
+        state.spools = vec![spool("t0/farebox", Some(9), 3), spool("gateway", None, 4)];
+    }
+    let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    let traefik = &status["traefik"];
+    assert_eq!((&traefik["state"], &traefik["generation_pushed"]), (&"confirmed".into(), &9.into()));
+    assert_eq!((&traefik["generation_started"], &traefik["polled_at"]), (&9.into(), &80.into()));
+    assert_eq!(traefik["spools"][0]["name"], "t0/farebox");
+    assert_eq!(traefik["spools"][1]["lost"], 4);
+    let page = ask(&state, "GET", "/metrics", "").await.2;
+    for line in ["reports_dropped_total{reason=\"lost\"} 7", "reports_dropped_total{reason=\"malformed\"} 4"]
+    {
+        assert!(page.contains(line), "{line}");
+    }
+    state.lock().traefik.as_mut().unwrap().publish_error = Some("no space".into());
+    let (status, _, cause) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, cause.contains("no space")), (503, true), "{cause}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use farebox_core::rules;
 use serde::{Deserialize, Deserializer};
 
-use super::SettingsError;
+use super::{SettingsError, Signature};
 use crate::paths::folder_of;
 
 /// The settings file; see `farebox.example.yaml`.
@@ -22,6 +22,7 @@ pub struct SettingsFile {
     pub(super) gateway: Option<Gateway>,
     pub(super) filter: rules::Settings,
     pub(super) envoy: Option<Envoy>,
+    pub(super) traefik: Option<Traefik>,
 }
 
 /// `facilitator:`
@@ -135,6 +136,29 @@ pub(super) struct Proxy {
     pub(super) announced: Option<u16>,
 }
 
+/// `traefik:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Traefik {
+    pub(super) entry_points: Option<Vec<String>>,
+    pub(super) gateway: Option<String>,
+    pub(super) upstream: Option<String>,
+    pub(super) publish: Option<PathBuf>,
+    pub(super) http: Option<bool>,
+    pub(super) signature: Signature,
+    pub(super) spool: Spool,
+    pub(super) api: Option<String>,
+}
+
+/// `traefik.spool:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Spool {
+    pub(super) folder: Option<PathBuf>,
+    pub(super) file: Option<String>,
+    pub(super) max_bytes: Option<u64>,
+}
+
 /// A duration such as `500ms`, `5s` or `1m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span(pub(super) Duration);
@@ -162,6 +186,9 @@ impl SettingsFile {
                     .flatten()
                     .for_each(anchor);
             }
+        }
+        if let Some(traefik) = &mut file.traefik {
+            [&mut traefik.publish, &mut traefik.spool.folder].into_iter().flatten().for_each(anchor);
         }
         Ok(file)
     }

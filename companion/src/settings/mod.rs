@@ -11,6 +11,7 @@ mod proxies;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod traefik;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use flags::Flags;
 pub use gateway::GatewaySettings;
 pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
+pub use traefik::{Signature, SpoolSettings, TraefikSettings};
 
 /// Everything `farebox run` needs to know, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +48,8 @@ pub struct Settings {
     pub filter: rules::Settings,
     /// Where rules are published for Envoy and whom to ask for statistics; `None` publishes nowhere.
     pub envoy: Option<EnvoySettings>,
+    /// Where rules are published for Traefik, and where its plugin counts; `None` publishes nowhere.
+    pub traefik: Option<TraefikSettings>,
 }
 
 /// The Envoys that enforce the rules.
@@ -93,13 +97,15 @@ impl Settings {
         let envoy =
             resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery, flags.proxies)?;
         let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, facilitator.settlement)?;
+        let traefik = TraefikSettings::resolve(file.traefik, facilitator.settlement)?;
         // Without proxies nobody calls a relay, and nothing is to be kept.
-        let proxies = envoy.is_some() || gateway.is_some();
+        let proxies = envoy.is_some() || gateway.is_some() || traefik.is_some();
         let relays = facilitator.settlement == Settlement::Relay && proxies;
         Ok(Self {
             listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
+            traefik,
             gateway,
             relay: relays.then_some(relay),
             facilitator,

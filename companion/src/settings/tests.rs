@@ -344,3 +344,74 @@ fn paths_of_certificates_start_at_the_settings_file() {
     assert_eq!(tls.key, folder.path().join("k.pem"));
     assert_eq!(tls.client_ca, Some(PathBuf::from("/ca.pem")));
 }
+
+// --- traefik ---
+
+fn traefik(section: &str) -> Result<TraefikSettings, String> {
+    let text = format!("facilitator: {{settlement: relay}}\ntraefik: {section}");
+    resolve(&text).map(|settings| settings.traefik.expect("there is a section"))
+}
+
+#[test]
+fn traefik_needs_a_gateway_a_spool_and_the_ledger() {
+    let settings = traefik("{gateway: 'http://10.0.0.2:9405', spool: {folder: /var/spool/farebox}}").unwrap();
+    assert_eq!(settings.entry_points, ["web"]);
+    assert_eq!((settings.http, settings.publish, settings.api), (true, None, None));
+    assert_eq!(settings.signature, Signature::Guest);
+    assert_eq!(settings.gateway.to_string(), "http://10.0.0.2:9405");
+    assert_eq!(settings.spool.file, "/spool/farebox");
+    assert_eq!(settings.spool.max_bytes, 64 * 1024 * 1024);
+    for (section, error) in [
+        ("{spool: {folder: /s}}", "traefik.gateway is missing"),
+        ("{gateway: 'http://g'}", "traefik.spool.folder is missing"),
+    ] {
+        let said = traefik(section).unwrap_err();
+        assert!(said.starts_with(error), "{said}");
+    }
+    let direct = resolve("traefik: {gateway: 'http://g', spool: {folder: /s}}").unwrap_err();
+    assert!(direct.contains("facilitator.settlement: relay"), "{direct}");
+    assert_eq!(resolve("{}").unwrap().traefik, None);
+}
+
+#[test]
+fn settings_that_traefik_would_ignore_or_that_lose_counts_are_refused() {
+    for (more, error) in [
+        ("gateway: 'http://g/base'", "traefik.gateway: must have no path"),
+        ("gateway: 'g:1'", "traefik.gateway must start with"),
+        ("gateway: 'http://g', upstream: 'http://u/v1'", "traefik.upstream: must have no path"),
+        ("gateway: 'http://g', entryPoints: []", "traefik.entryPoints: name at least one"),
+        (
+            "gateway: 'http://g', publish: /etc/traefik/farebox.json",
+            "traefik.publish: /etc/traefik/farebox.json must end in .yaml",
+        ),
+        ("gateway: 'http://g', http: false", "traefik: with http: false and no `publish`"),
+        ("gateway: 'http://g', api: 'http://user:pass@t'", "traefik.api must not hold a user"),
+        ("gateway: 'http://g', signature: nobody", "2: "),
+    ] {
+        let said = traefik(&format!("{{{more}, spool: {{folder: /s}}}}")).unwrap_err();
+        assert!(said.starts_with(error), "{said}");
+    }
+    for (spool, error) in [
+        ("file: spool", "traefik.spool.file: `spool` is not the path"),
+        ("file: /spool/", "traefik.spool.file: `/spool/` is not the path"),
+        ("file: /spool/a~", "traefik.spool.file: `/spool/a~` is not the path"),
+        ("maxBytes: 1000", "traefik.spool.maxBytes: 1000 is below"),
+    ] {
+        let said = traefik(&format!("{{gateway: 'http://g', spool: {{folder: /s, {spool}}}}}")).unwrap_err();
+        assert!(said.starts_with(error), "{said}");
+    }
+}
+
+#[test]
+fn relative_paths_of_traefik_start_at_the_settings_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("farebox.yaml");
+    let text = "facilitator: {settlement: relay}\ntraefik: {gateway: 'http://g', publish: dyn/f.yaml, spool: {folder: spool}}";
+    std::fs::write(&path, text).unwrap();
+    let flags = Flags { route_source: "file".into(), ..Flags::default() };
+    let settings = SettingsFile::read(&path).and_then(|file| Settings::resolve(file, flags)).unwrap();
+    let traefik = settings.traefik.unwrap();
+    assert_eq!(traefik.publish, Some(folder.path().join("dyn/f.yaml")));
+    assert_eq!(traefik.spool.folder, folder.path().join("spool"));
+    assert!(!traefik.http, "unless it is asked for");
+}

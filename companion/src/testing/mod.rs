@@ -156,7 +156,8 @@ pub(crate) async fn fake_facilitator() -> String {
     serve(Router::new().route("/supported", get(async move || kinds.to_string()))).await
 }
 
-async fn serve(router: Router) -> String {
+/// Serves on a free port; the address.
+pub(crate) async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

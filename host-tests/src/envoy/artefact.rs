@@ -14,7 +14,7 @@ pub fn filter_path() -> PathBuf {
         .map_or_else(|| target_dir().join("farebox").join("farebox-envoy.wasm"), PathBuf::from)
 }
 
-fn target_dir() -> PathBuf {
+pub(crate) fn target_dir() -> PathBuf {
     // Cargo resolves a relative directory against the workspace, tests run in their package.
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     workspace.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
@@ -42,7 +42,7 @@ pub(crate) fn filter() -> &'static Module {
 
 /// Compiles a guest, or loads what another test process compiled: every test is a process, and compiling
 /// takes longer than most tests.
-fn compiled(wasm: &[u8]) -> wasmtime::Result<Module> {
+pub(crate) fn compiled(wasm: &[u8]) -> wasmtime::Result<Module> {
     let name: String = keccak256(wasm).iter().map(|byte| format!("{byte:02x}")).collect();
     let folder = target_dir().join("farebox").join("simulator");
     let path = folder.join(format!("{name}.cwasm"));

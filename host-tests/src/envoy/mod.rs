@@ -31,7 +31,7 @@
 //! ```
 
 mod abi;
-mod artefact;
+pub(crate) mod artefact;
 mod callout;
 mod guest;
 mod host;

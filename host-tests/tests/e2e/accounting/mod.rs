@@ -117,7 +117,7 @@ fn expected_at_start() -> Tally {
     }
     tally.fixed("proxy_up", &[("proxy", "envoy"), ("proxy_instance", "envoy-0")], 1);
     tally.fixed("proxies_connected", &[("proxy", "envoy")], 1);
-    for reason in ["pruned", "stale_generation", "malformed"] {
+    for reason in ["pruned", "stale_generation", "malformed", "lost"] {
         tally.fixed("reports_dropped_total", &[("reason", reason)], 0);
     }
     tally

@@ -14,6 +14,8 @@ mod ruleset;
 #[cfg(feature = "pricing-file")]
 mod coverage;
 #[cfg(feature = "pricing-file")]
+mod expression;
+#[cfg(feature = "pricing-file")]
 mod load;
 #[cfg(feature = "pricing-file")]
 mod option;
@@ -40,6 +42,8 @@ pub use pushed::{
 };
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 
+#[cfg(feature = "pricing-file")]
+pub use expression::{Shape, Take, covering, plain};
 #[cfg(feature = "pricing-file")]
 pub use load::{Finding, LoadOptions, Loaded, Severity, load, load_with};
 #[cfg(feature = "pricing-file")]

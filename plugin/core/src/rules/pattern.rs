@@ -238,7 +238,7 @@ fn wild_matches(tokens: &[Token], text: &str) -> bool {
 }
 
 impl Token {
-    fn takes(&self, char: char) -> bool {
+    pub(super) fn takes(&self, char: char) -> bool {
         match self {
             Self::Char(literal) => *literal == char,
             Self::Any | Self::Many => true,

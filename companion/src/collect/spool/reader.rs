@@ -1,0 +1,248 @@
+//! Reading one spool, each line exactly once.
+//!
+//! The file is the truth. What is known of it, [`Spooled`], is written to the ledger in one transaction with the
+//! place it is known up to, as absolute values, and only then shown. So whenever the companion ends, the next one
+//! goes on behind the last line that counts; and writing the same twice changes nothing.
+//!
+//! A file that has grown is moved aside. Writers open it anew for each line, so once it has been still for a
+//! while it has its last line: it is marked as read to its end, and removed.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use farebox_core::metrics::{HostSeries, SpoolLine};
+use tracing::warn;
+
+use crate::ledger::{Checkpoint, FileId, Ledger, LedgerError, Spooled};
+
+/// Ends the name of a file that was moved aside.
+pub(super) const ASIDE: char = '~';
+
+/// Why a spool cannot be read. What is in it is read later.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// A file.
+    #[error("{0}: {1}")]
+    File(PathBuf, io::Error),
+    /// The ledger.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// One thing that lasts. There may be more to do.
+    Done,
+    /// Nothing, for the time being.
+    Idle,
+}
+
+/// Reads one spool.
+#[derive(Debug)]
+pub(super) struct Reader {
+    ledger: Ledger,
+    name: String,
+    path: PathBuf,
+    aside: PathBuf,
+    /// A file of this size is moved aside.
+    rotate_at: u64,
+    known: Spooled,
+    /// Size of the file that was moved aside, and since when.
+    still: Option<(u64, Instant)>,
+}
+
+/// The file to read, and where.
+struct Source {
+    file: File,
+    id: FileId,
+    size: u64,
+    from: u64,
+    is_aside: bool,
+    may_rotate: bool,
+}
+
+/// How long a file that was moved aside has to be still.
+pub(super) const STILL: Duration = Duration::from_secs(2);
+/// Bytes read in one step.
+const BATCH: u64 = 1024 * 1024;
+
+// === impl Reader ===
+
+impl Reader {
+    /// Goes on where `known` ends.
+    pub(super) fn new(ledger: Ledger, name: String, path: PathBuf, rotate_at: u64, known: Spooled) -> Self {
+        let mut aside = path.clone().into_os_string();
+        aside.push(ASIDE.to_string());
+        Self { ledger, name, path, aside: aside.into(), rotate_at, known, still: None }
+    }
+
+    pub(super) const fn known(&self) -> &Spooled {
+        &self.known
+    }
+
+    /// Does at most one thing that outlives the companion.
+    pub(super) async fn step(&mut self, now: Instant) -> Result<Step, SpoolError> {
+        if self.known.checkpoint.retired {
+            return self.remove().await;
+        }
+        let Some(mut source) = self.source()? else { return Ok(Step::Idle) };
+        let batch = self.lines(&mut source)?;
+        if !batch.is_empty() {
+            self.count(&source, &batch).await?;
+            return Ok(Step::Done);
+        }
+        if source.is_aside {
+            return self.retire(&source, now).await;
+        }
+        if source.may_rotate && source.from >= self.rotate_at {
+            fs::rename(&self.path, &self.aside).map_err(|error| self.failed(&self.path, error))?;
+            return Ok(Step::Done);
+        }
+        Ok(Step::Idle)
+    }
+
+    /// The file that was moved aside comes first: what is in it is older.
+    fn source(&self) -> Result<Option<Source>, SpoolError> {
+        let known = self.known.checkpoint.file;
+        let is_known = |id: FileId| known.is_some_and(|known| known.is(id));
+        let (aside, current) = (self.identify(&self.aside)?, self.identify(&self.path)?);
+        let is_foreign = aside.is_some_and(|id| !is_known(id)) && current.is_some_and(is_known);
+        let is_aside = aside.is_some() && !is_foreign;
+        let path = if is_aside { &self.aside } else { &self.path };
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed(path, error)),
+        };
+        let metadata = file.metadata().map_err(|error| self.failed(path, error))?;
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let (id, size) = (identity(&metadata), metadata.len());
+        let read_to = self.known.checkpoint.read_to;
+        let from = match known {
+            Some(known) if known.is(id) && read_to <= size => read_to,
+            Some(known) => {
+                let what = if known.is(id) { "was cut" } else { "was replaced" };
+                warn!("the spool {} {what}; lines that were not read are lost", path.display());
+                0
+            }
+            None => 0,
+        };
+        Ok(Some(Source { file, id, size, from, is_aside, may_rotate: aside.is_none() }))
+    }
+
+    /// The bytes of whole lines behind what is known.
+    fn lines(&self, source: &mut Source) -> Result<Vec<u8>, SpoolError> {
+        let path = if source.is_aside { &self.aside } else { &self.path };
+        let mut read = Vec::new();
+        let result = source
+            .file
+            .seek(SeekFrom::Start(source.from))
+            .and_then(|_| (&mut source.file).take(BATCH).read_to_end(&mut read));
+        result.map_err(|error| self.failed(path, error))?;
+        // A line that has not ended is left for later, unless it never ends.
+        let end = read.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+        let is_full = read.len() as u64 == BATCH;
+        read.truncate(end.unwrap_or(if is_full { read.len() } else { 0 }));
+        Ok(read)
+    }
+
+    async fn count(&mut self, source: &Source, batch: &[u8]) -> Result<(), SpoolError> {
+        let Spooled { mut checkpoint, mut counters } = self.known.clone();
+        let mut changed = std::collections::BTreeSet::new();
+        for line in batch.strip_suffix(b"\n").unwrap_or(batch).split(|byte| *byte == b'\n') {
+            let Some(line) = std::str::from_utf8(line).ok().and_then(SpoolLine::decode) else {
+                checkpoint.malformed += 1;
+                continue;
+            };
+            checkpoint.lost = checkpoint.lost.saturating_add(line.lost);
+            for (series, by) in line.series {
+                if series == HostSeries::ConfigGeneration {
+                    checkpoint.generation = checkpoint.generation.max(line.generation);
+                    continue;
+                }
+                let value = counters.entry(series.clone()).or_default();
+                *value = match series {
+                    HostSeries::LastSuccess(_) => by.max(*value),
+                    _ => value.saturating_add(by),
+                };
+                changed.insert(series);
+            }
+        }
+        checkpoint.file = Some(source.id);
+        checkpoint.read_to = source.from + batch.len() as u64;
+        let changed: Vec<_> = counters.iter().filter(|(series, _)| changed.contains(series)).collect();
+        let changed: Vec<_> = changed.into_iter().map(|(series, value)| (series, *value)).collect();
+        self.ledger.save_spool(&self.name, &checkpoint, &changed).await?;
+        self.known = Spooled { checkpoint, counters };
+        Ok(())
+    }
+
+    /// Marks the file that was moved aside as read to its end, once it is still.
+    async fn retire(&mut self, source: &Source, now: Instant) -> Result<Step, SpoolError> {
+        let since = match self.still {
+            Some((size, since)) if size == source.size => since,
+            _ => {
+                self.still = Some((source.size, now));
+                now
+            }
+        };
+        if now.saturating_duration_since(since) < STILL {
+            return Ok(Step::Idle);
+        }
+        let mut checkpoint = Checkpoint {
+            file: Some(source.id),
+            read_to: source.size,
+            retired: true,
+            ..self.known.checkpoint
+        };
+        // A line that will never end.
+        checkpoint.malformed += u64::from(source.from < source.size);
+        self.save(checkpoint).await?;
+        self.still = None;
+        Ok(Step::Done)
+    }
+
+    /// Removes the file that was read to its end; once it is gone, a file with its number is another.
+    async fn remove(&mut self) -> Result<Step, SpoolError> {
+        let retired = self.known.checkpoint.file;
+        if self.identify(&self.aside)?.is_some_and(|id| retired.is_some_and(|retired| retired.is(id))) {
+            fs::remove_file(&self.aside).map_err(|error| self.failed(&self.aside, error))?;
+        } else {
+            self.save(Checkpoint { file: None, read_to: 0, retired: false, ..self.known.checkpoint }).await?;
+        }
+        Ok(Step::Done)
+    }
+
+    async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), SpoolError> {
+        self.ledger.save_spool(&self.name, &checkpoint, &[]).await?;
+        self.known.checkpoint = checkpoint;
+        Ok(())
+    }
+
+    fn identify(&self, path: &Path) -> Result<Option<FileId>, SpoolError> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(metadata.is_file().then(|| identity(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed(path, error)),
+        }
+    }
+
+    fn failed(&self, path: &Path, error: io::Error) -> SpoolError {
+        SpoolError::File(path.to_owned(), error)
+    }
+}
+
+fn identity(metadata: &Metadata) -> FileId {
+    let created = metadata.created().ok().and_then(|created| created.duration_since(UNIX_EPOCH).ok());
+    FileId {
+        device: metadata.dev().cast_signed(),
+        inode: metadata.ino().cast_signed(),
+        created: created.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0),
+    }
+}

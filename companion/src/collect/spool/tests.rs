@@ -1,0 +1,314 @@
+use std::io::Write;
+use std::time::Duration;
+
+use farebox_core::metrics::{SpoolLine, TupleCounter};
+use futures_util::FutureExt;
+
+use super::reader::STILL;
+use super::*;
+use crate::aggregate::{Aggregate, DropReason, Keys};
+use crate::state::State;
+use crate::testing::tuple;
+use farebox_core::metrics::HostSeries;
+
+const MAX: u64 = 64 * 1024;
+
+/// A folder with a spool and a ledger.
+struct Stage {
+    folder: tempfile::TempDir,
+    ledger: Ledger,
+    /// What it is when things are done.
+    now: Instant,
+}
+
+fn requests() -> HostSeries {
+    HostSeries::Tuple(tuple("ns", "a", 1), TupleCounter::PaymentRequired)
+}
+
+fn line(generation: u64, lost: u64, by: u64) -> String {
+    SpoolLine::encode(generation, lost, [(&requests(), by)]).unwrap()
+}
+
+fn dropped(state: &Shared, reason: DropReason) -> u64 {
+    let state = state.lock();
+    state.dropped(&state.aggregate.totals(), reason)
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("spool")).unwrap();
+        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1").await.unwrap();
+        Self { folder, ledger, now: Instant::now() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("spool").join(name)
+    }
+
+    fn append(&self, text: impl AsRef<[u8]>) {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(self.path("t"));
+        file.unwrap().write_all(text.as_ref()).unwrap();
+    }
+
+    /// The reader a companion that starts now has.
+    async fn reader(&self) -> Reader {
+        let known = self.ledger.spools().await.unwrap().remove("t").unwrap_or_default();
+        Reader::new(self.ledger.clone(), "t".into(), self.path("t"), MAX / ROTATE_SHARE, known)
+    }
+
+    /// Reads until there is nothing to do.
+    async fn settle(&self, reader: &mut Reader) {
+        while reader.step(self.now).await.unwrap() == Step::Done {}
+    }
+
+    fn count(&self, reader: &Reader) -> u64 {
+        reader.known().counters.get(&requests()).copied().unwrap_or(0)
+    }
+
+    fn settings(&self) -> SpoolSettings {
+        SpoolSettings { folder: self.folder.path().join("spool"), file: "/spool/t".into(), max_bytes: MAX }
+    }
+}
+
+#[tokio::test]
+async fn lines_are_counted_as_often_as_they_say_and_a_gauge_takes_the_latest() {
+    let stage = Stage::new().await;
+    let mut reader = stage.reader().await;
+    assert_eq!(reader.step(stage.now).await.unwrap(), Step::Idle, "a spool may not be there yet");
+    let latest = HostSeries::LastSuccess(tuple("ns", "a", 1));
+    let gauge = |at| SpoolLine::encode(3, 0, [(&latest, at)]).unwrap();
+    let boot = SpoolLine::encode(9, 0, [(&HostSeries::ConfigGeneration, 1)]).unwrap();
+    let older = SpoolLine::encode(8, 0, [(&HostSeries::ConfigGeneration, 1)]).unwrap();
+    stage.append([line(1, 0, 1), line(1, 4, 5), gauge(70), gauge(60), boot, older].concat());
+    stage.settle(&mut reader).await;
+    assert_eq!(reader.known().counters, BTreeMap::from([(requests(), 6), (latest, 70)]));
+    assert_eq!((reader.known().checkpoint.generation, reader.known().checkpoint.lost), (9, 4));
+}
+
+#[tokio::test]
+async fn a_line_that_has_not_ended_waits_and_one_that_cannot_be_read_is_counted_as_such() {
+    let stage = Stage::new().await;
+    let mut reader = stage.reader().await;
+    let text = line(1, 0, 1);
+    let (start, end) = text.split_at(20);
+    stage.append(line(1, 0, 1) + start);
+    stage.settle(&mut reader).await;
+    assert_eq!(stage.count(&reader), 1);
+    stage.append(end);
+    stage.append(b"1\t2\xff\n\n".as_slice());
+    stage.append(line(1, 0, 1));
+    stage.settle(&mut reader).await;
+    assert_eq!((stage.count(&reader), reader.known().checkpoint.malformed), (3, 2));
+    stage.append(vec![b'x'; 2 * 1024 * 1024]);
+    stage.append("\n".to_owned() + &line(1, 0, 1));
+    stage.settle(&mut reader).await;
+    assert_eq!(stage.count(&reader), 4, "a line without end keeps nobody waiting");
+}
+
+/// What happens to a spool while it is read, to its end: two rotations, and a torn line.
+async fn story(stage: &mut Stage, mut ends: impl FnMut(usize) -> bool) -> u64 {
+    let mut reader = stage.reader().await;
+    let mut steps = 0;
+    let mut written = 0;
+    let mut torn = None;
+    let filler = line(1, 0, 1).repeat(usize::try_from(MAX / ROTATE_SHARE).unwrap() / line(1, 0, 1).len());
+    for round in 0..30 {
+        match round {
+            0 | 9 => {
+                stage.append(&filler);
+                written += filler.lines().count();
+            }
+            1..=8 | 10..=14 => {
+                stage.append(line(1, 0, 1));
+                written += 1;
+            }
+            // A line is written in two pieces, wherever the file is moved between.
+            15 => {
+                stage.append(&line(1, 0, 1)[..10]);
+                torn = std::fs::OpenOptions::new().append(true).open(stage.path("t")).ok();
+            }
+            16 => {
+                torn.take().unwrap().write_all(&line(1, 0, 1).as_bytes()[10..]).unwrap();
+                written += 1;
+            }
+            _ => {}
+        }
+        stage.now += Duration::from_millis(900);
+        for _ in 0..2 {
+            reader.step(stage.now).await.unwrap();
+            steps += 1;
+            if ends(steps) {
+                reader = stage.reader().await;
+            }
+        }
+    }
+    // A reader that has just begun does not know for how long a file has been still.
+    for _ in 0..2 {
+        stage.now += STILL;
+        stage.settle(&mut reader).await;
+    }
+    assert_eq!(reader.known().checkpoint.malformed, 0);
+    assert_eq!(stage.reader().await.known(), reader.known(), "the ledger says the same");
+    assert_eq!(stage.count(&reader), written as u64, "each line once");
+    written as u64
+}
+
+#[tokio::test]
+async fn each_line_counts_once_whenever_the_companion_ends() {
+    let mut stage = Stage::new().await;
+    story(&mut stage, |_| false).await;
+    assert!(!stage.path("t~").exists(), "a file that was read to its end is removed");
+    for end in 1..=60 {
+        story(&mut Stage::new().await, |steps| steps == end).await;
+    }
+    for every in 1..=4 {
+        story(&mut Stage::new().await, |steps| steps % every == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_is_given_up_half_way_counts_nothing_twice() {
+    let stage = Stage::new().await;
+    let mut reader = stage.reader().await;
+    for round in 1..=20 {
+        stage.append(line(1, 0, 1));
+        // Whether the ledger has it by now or not, the reader does not know.
+        let _ = reader.step(stage.now).now_or_never();
+        tokio::time::sleep(Duration::from_millis(round % 4)).await;
+        stage.append(line(1, 0, 1));
+    }
+    stage.settle(&mut reader).await;
+    assert_eq!(stage.count(&reader), 40);
+    assert_eq!(stage.reader().await.known(), reader.known());
+}
+
+#[tokio::test]
+async fn a_file_that_vanishes_is_replaced_or_is_cut_goes_on_with_the_next_line() {
+    let stage = Stage::new().await;
+    let mut reader = stage.reader().await;
+    stage.append([line(1, 0, 1), line(1, 0, 1)].concat());
+    stage.settle(&mut reader).await;
+    std::fs::remove_file(stage.path("t")).unwrap();
+    assert_eq!(reader.step(stage.now).await.unwrap(), Step::Idle);
+    // Likely with the number of the one before, and longer.
+    stage.append([line(1, 0, 1), line(1, 0, 1), line(1, 0, 1)].concat());
+    stage.settle(&mut reader).await;
+    assert_eq!(stage.count(&reader), 5);
+    std::fs::write(stage.path("t"), line(1, 0, 1)).unwrap();
+    stage.settle(&mut reader).await;
+    assert_eq!(stage.count(&reader), 6);
+    std::fs::write(stage.path("new"), line(1, 0, 1)).unwrap();
+    std::fs::rename(stage.path("new"), stage.path("t")).unwrap();
+    stage.settle(&mut reader).await;
+    stage.settle(&mut stage.reader().await).await;
+    assert_eq!(stage.count(&reader), 7);
+}
+
+#[tokio::test]
+async fn what_somebody_put_aside_does_not_make_the_spool_count_again() {
+    let stage = Stage::new().await;
+    let mut reader = stage.reader().await;
+    stage.append(line(1, 0, 1));
+    stage.settle(&mut reader).await;
+    std::fs::write(stage.path("t~"), line(1, 0, 1)).unwrap();
+    stage.append(line(1, 0, 1).repeat(400));
+    stage.settle(&mut reader).await;
+    assert_eq!(stage.count(&reader), 401);
+    assert!(stage.path("t~").exists() && stage.path("t").exists(), "nothing is written over");
+}
+
+#[tokio::test]
+async fn a_ledger_that_fails_keeps_the_lines_for_later() {
+    let stage = Stage::new().await;
+    let mut reader = stage.reader().await;
+    stage.append(line(1, 0, 1));
+    stage.ledger.close().await;
+    assert!(matches!(reader.step(stage.now).await, Err(SpoolError::Ledger(_))));
+    assert_eq!(stage.count(&reader), 0);
+    let url = Ledger::file_url(&stage.folder.path().join("l.db"));
+    let stage = Stage { ledger: Ledger::open(&url, "c1").await.unwrap(), ..stage };
+    let mut reader = stage.reader().await;
+    stage.settle(&mut reader).await;
+    assert_eq!(stage.count(&reader), 1);
+}
+
+fn shared() -> Shared {
+    let mut aggregate = Aggregate::default();
+    aggregate
+        .apply(1, Keys { tuples: [tuple("ns", "a", 0)].into(), offers: [("ns".into(), "a".into())].into() });
+    Shared::new(State::new("pricing.yaml".into(), Vec::new(), aggregate))
+}
+
+fn total(state: &Shared) -> u128 {
+    let totals = state.lock().aggregate.totals();
+    totals.tuples.values().map(|of| of.get(TupleCounter::PaymentRequired)).sum()
+}
+
+fn counted(by: u64) -> (HostSeries, u64) {
+    (HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::PaymentRequired), by)
+}
+
+#[tokio::test]
+async fn every_file_of_the_folder_is_a_spool_and_all_of_them_add_up() {
+    let stage = Stage::new().await;
+    std::fs::create_dir(stage.path("traefik-1")).unwrap();
+    std::fs::write(stage.path(".hidden"), "x\n").unwrap();
+    let writers = ["gateway", "traefik-1/farebox"].map(|name| SpoolWriter::new(stage.path(name), MAX));
+    let state = shared();
+    let spools = Spools::open(stage.ledger.clone(), stage.settings(), state.clone()).await.unwrap();
+    writers.iter().for_each(|writer| writer.write(5, &[counted(1), (HostSeries::ConfigGeneration, 1)]));
+    spools.read().await;
+    assert_eq!(total(&state), 2);
+    let names: Vec<_> =
+        state.lock().spools.iter().map(|spool| (spool.name.clone(), spool.generation)).collect();
+    assert_eq!(names, [("gateway".to_owned(), Some(5)), ("traefik-1/farebox".to_owned(), Some(5))]);
+
+    // The next companion knows no more than the ledger.
+    writers[0].write(5, &[counted(3)]);
+    let state = shared();
+    let spools = Spools::open(stage.ledger.clone(), stage.settings(), state.clone()).await.unwrap();
+    spools.read().await;
+    spools.read().await;
+    assert_eq!(total(&state), 5);
+}
+
+#[tokio::test]
+async fn lines_that_are_lost_or_damaged_are_told_once_and_stay_told() {
+    let stage = Stage::new().await;
+    let writer = SpoolWriter::new(stage.path("t"), 10);
+    writer.write(1, &[counted(1)]);
+    writer.write(1, &[counted(1)]);
+    writer.write(1, &[counted(1)]);
+    stage.append("damaged\n");
+    for _ in 0..2 {
+        let state = shared();
+        let spools = Spools::open(stage.ledger.clone(), stage.settings(), state.clone()).await.unwrap();
+        spools.read().await;
+        spools.read().await;
+        assert_eq!(dropped(&state, DropReason::Malformed), 1);
+        assert_eq!(dropped(&state, DropReason::Lost), 0, "nobody has said so yet");
+        assert_eq!(total(&state), 1, "the first line fitted");
+    }
+    std::fs::remove_file(stage.path("t")).unwrap();
+    writer.write(1, &[counted(1)]);
+    for _ in 0..2 {
+        let state = shared();
+        let spools = Spools::open(stage.ledger.clone(), stage.settings(), state.clone()).await.unwrap();
+        spools.read().await;
+        assert_eq!((total(&state), dropped(&state, DropReason::Lost)), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_is_said() {
+    let stage = Stage::new().await;
+    let state = shared();
+    let settings = SpoolSettings { folder: stage.path("missing"), ..stage.settings() };
+    let spools = Spools::open(stage.ledger.clone(), settings.clone(), state.clone()).await.unwrap();
+    spools.read().await;
+    assert!(state.lock().spool_error.as_ref().unwrap().contains("missing"));
+    std::fs::create_dir(settings.folder).unwrap();
+    spools.read().await;
+    assert_eq!(state.lock().spool_error, None);
+}

@@ -1,0 +1,210 @@
+//! Rules on their way to Traefik: one dynamic configuration, in a file of a folder that Traefik watches, from
+//! an endpoint that it polls, or both for two Traefiks.
+//!
+//! * [`routers`]: which router takes which path.
+//! * [`body`]: the text.
+//! * [`api`]: what Traefik says of it.
+//!
+//! Each change makes Traefik build the plugin anew for every router, and let go of the old one only after a
+//! while. So the text is replaced when it has changed, and not before Traefik has had time for the last one.
+
+mod api;
+mod body;
+mod routers;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox_core::rules::{PushedRules, Tuple};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::{Publication, Published, file};
+use crate::settings::TraefikSettings;
+use crate::state::{Shared, unix_seconds};
+
+use api::Api;
+
+pub(crate) use api::Loaded;
+
+/// Name of the plugin, of its middleware, and of the router of the table.
+const NAME: &str = "farebox";
+/// Name of the gateway's service.
+const GATEWAY: &str = "farebox-gateway";
+/// Traefik puts changes off that follow sooner (`providersThrottleDuration`).
+const THROTTLE: Duration = Duration::from_secs(2);
+/// How long Traefik is kept waiting for the first rules; it gives up after 5 seconds (`pollTimeout`).
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Pause before a failed write is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What became of the rules in Traefik.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TraefikState {
+    /// The generation last published.
+    pub pushed: Option<u64>,
+    /// Why it could not be written; `None` once it was.
+    pub publish_error: Option<String>,
+    /// When Traefik last asked for it, Unix seconds.
+    pub polled_at: Option<u64>,
+    /// What its API said last, if there is one.
+    pub api: Option<Result<Loaded, String>>,
+}
+
+/// What Traefik is to read.
+#[derive(Debug, PartialEq, Eq)]
+struct Body {
+    generation: u64,
+    text: String,
+}
+
+/// Publishes for Traefik.
+#[derive(Debug)]
+pub struct TraefikPublisher {
+    settings: TraefikSettings,
+    body: watch::Sender<Option<Arc<Body>>>,
+    state: Shared,
+}
+
+/// The endpoint Traefik polls.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    body: watch::Receiver<Option<Arc<Body>>>,
+    state: Shared,
+}
+
+// === impl TraefikState ===
+
+impl TraefikState {
+    /// As `/status` shows it: what Traefik's API or, failing that, the plugin itself has said of the last push.
+    /// `started` is the generation the plugin last said it starts with.
+    pub fn push(&self, started: Option<u64>) -> &'static str {
+        let Some(pushed) = self.pushed else { return "idle" };
+        match &self.api {
+            Some(Ok(loaded)) if loaded.generation == Some(pushed) => match loaded.error {
+                None => "confirmed",
+                Some(_) => "refused",
+            },
+            _ if started.is_some_and(|started| started >= pushed) => "confirmed",
+            _ => "pending",
+        }
+    }
+}
+
+// === impl TraefikPublisher ===
+
+impl TraefikPublisher {
+    /// A publisher for these Traefiks.
+    pub fn new(settings: TraefikSettings, state: Shared) -> Self {
+        state.lock().traefik = Some(TraefikState::default());
+        Self { settings, body: watch::channel(None).0, state }
+    }
+
+    /// Where Traefik's HTTP provider finds what is published, if it is to.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.settings.http.then(|| Endpoint { body: self.body.subscribe(), state: self.state.clone() })
+    }
+
+    /// Publishes whatever is newest, for ever.
+    pub async fn run(self, mut publications: watch::Receiver<Option<Publication>>) {
+        let asking = self.settings.api.clone().map(|url| Api::new(url, &self.settings));
+        let (state, body) = (self.state.clone(), self.body.subscribe());
+        let asking = async {
+            match asking {
+                Some(api) => api.ask(state, body).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.publish_changes(&mut publications) => {}
+            () = asking => {}
+        }
+    }
+
+    async fn publish_changes(&self, publications: &mut watch::Receiver<Option<Publication>>) {
+        loop {
+            let publication = publications.borrow_and_update().clone();
+            let began = Instant::now();
+            let done = publication.is_none_or(|publication| self.publish(&publication));
+            if done {
+                if publications.changed().await.is_err() {
+                    return;
+                }
+                tokio::time::sleep_until(began + THROTTLE).await;
+            } else {
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+        }
+    }
+
+    /// Whether nothing is left to do.
+    fn publish(&self, publication: &Publication) -> bool {
+        let generation = publication.rules.generation;
+        let text = body::of(&publication.rules, &publication.upstreams, &self.settings);
+        let written = match &self.settings.publish {
+            Some(path) => replace(path, &text),
+            None => Ok(()),
+        };
+        let is_new = self.body.send_if_modified(|current| {
+            let is_new = current.as_ref().is_none_or(|current| current.text != text);
+            if is_new {
+                *current = Some(Arc::new(Body { generation, text }));
+            }
+            is_new
+        });
+        let mut state = self.state.lock();
+        let known = state.traefik.get_or_insert_default();
+        known.pushed = Some(generation);
+        let failed = written.err();
+        if known.publish_error != failed
+            && let Some(message) = &failed
+        {
+            error!(generation, "{message}");
+        }
+        if is_new && failed.is_none() {
+            info!(generation, "rules published for Traefik");
+        }
+        known.publish_error = failed;
+        known.publish_error.is_none()
+    }
+}
+
+/// Writes the file unless it says the same already: Traefik rebuilds the plugin for every change.
+fn replace(path: &Path, text: &str) -> Result<(), String> {
+    if std::fs::read(path).is_ok_and(|known| known == text.as_bytes()) {
+        return Ok(());
+    }
+    file::replace(path, text.as_bytes())
+        .map_err(|cause| format!("{} cannot be written: {cause}", path.display()))
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// What Traefik is to read, or why there is nothing yet. Waits a while before it says so, as Traefik waits
+    /// longer with each refusal before it asks again.
+    pub async fn text(&self) -> Result<String, &'static str> {
+        self.state.lock().traefik.get_or_insert_default().polled_at = Some(unix_seconds());
+        let mut body = self.body.clone();
+        let first = tokio::time::timeout(PATIENCE, body.wait_for(Option::is_some)).await;
+        let body = first.ok().and_then(Result::ok).and_then(|body| body.clone());
+        body.map(|body| body.text.clone()).ok_or("no rules are in force yet\n")
+    }
+}
+
+/// Reads back what was published in a file, so that generations go on rising and lives go on over a restart of
+/// the companion. `None` if there is nothing readable.
+pub(super) fn last_published(path: &Path) -> Option<Published> {
+    let body: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let config = body.pointer("/http/middlewares/farebox/plugin/farebox/config")?.as_str()?;
+    let config: Value = serde_json::from_str(config).ok()?;
+    let rules = PushedRules::from_json(&config.get("rules")?.to_string()).ok()?;
+    let births =
+        rules.tuples.into_iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
+    Some(Published { generation: rules.generation, births, swept: 0 })
+}

@@ -1,0 +1,9 @@
+//! The real plugin in a simulated Traefik.
+
+mod shop;
+
+mod failing;
+mod parity;
+mod passing;
+mod random;
+mod spool;

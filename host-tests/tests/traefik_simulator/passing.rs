@@ -1,0 +1,86 @@
+//! What goes on, and how.
+
+use farebox_host_tests::traefik::{Request, Traefik};
+
+use crate::shop::{config, forged, open, paying, payment};
+
+#[test]
+fn a_free_route_passes_without_what_others_could_lie_with() {
+    let traefik = open();
+    let request = Request::get("/free/a%62c?q=%62")
+        .header("payment-signature", "x")
+        .header("x-payment-payer", "0x1")
+        .header("x_verified_wallet", "0x1")
+        .header("x-mine", "kept");
+    let passed = traefik.send(request).expect_passed();
+    assert_eq!(passed.request.uri(), "/free/abc?q=%62");
+    let names: Vec<_> = passed.request.headers.keys().map(String::as_str).collect();
+    assert_eq!(names, ["host", "user-agent", "x-forwarded-proto", "x-mine"]);
+}
+
+#[test]
+fn a_paid_request_goes_on_with_its_payment_and_without_forged_identity() {
+    let traefik = open();
+    let request = paying("/paid/x", &payment(&traefik, "/paid/x", 1)).header("x-payment-payer", "0x1");
+    let sent = request.clone();
+    let passed = traefik.send(request).expect_passed();
+    assert_eq!(passed.request.get_header("payment-signature"), sent.get_header("payment-signature"));
+    assert_eq!(passed.request.get_header("x-payment-payer"), None);
+    assert_eq!(passed.request.uri(), "/paid/x");
+}
+
+#[test]
+fn a_forged_signature_is_refused_here_unless_the_gateway_is_to_do_it() {
+    let here = open();
+    let forged = forged(&payment(&here, "/paid/x", 1));
+    let reply = here.send(paying("/paid/x", &forged)).expect_reply();
+    assert_eq!(reply.status, 402, "{reply:?}");
+    let text = String::from_utf8(reply.body).unwrap();
+    assert!(text.contains("signature"), "{text}");
+    let there = Traefik::new(&config("gateway"));
+    let passed = there.send(paying("/paid/x", &forged)).expect_passed();
+    assert!(passed.request.get_header("payment-signature").is_some());
+}
+
+#[test]
+fn headers_of_any_size_arrive_byte_for_byte() {
+    let traefik = open();
+    for size in [1, 100, 2_047, 2_048, 2_049, 3_000, 16_384, 60_000] {
+        let value: Vec<u8> = (0..size).map(|at| b"abcdefghijklmnopqrstuvwxyz\xff\xe9"[at % 28]).collect();
+        let request =
+            Request::get(format!("/free/{}", "x".repeat(size.min(8_000)))).header("x-large", &value);
+        let passed = traefik.send(request.clone()).expect_passed();
+        assert_eq!(passed.request, request, "{size}");
+    }
+}
+
+#[test]
+fn many_requests_at_once_have_an_instance_each_and_one_after_the_other_share_one() {
+    let traefik = open();
+    for _ in 0..20 {
+        drop(traefik.send(Request::get("/free/x")).expect_passed());
+    }
+    assert_eq!(traefik.made(), 1);
+    let under_way: Vec<_> = (0..64).map(|_| traefik.send(Request::get("/free/x")).expect_passed()).collect();
+    assert_eq!(traefik.made(), 64);
+    assert_eq!(traefik.send(Request::get("/paid/x")).expect_reply().status, 402);
+    drop(under_way);
+    drop(traefik.send(Request::get("/free/x")).expect_passed());
+    assert_eq!(traefik.made(), 65);
+}
+
+#[test]
+fn the_plugin_asks_for_nothing_it_must_not_use() {
+    let imports = Traefik::imports();
+    for never in [
+        "enable_features",
+        "read_body",
+        "get_status_code",
+        "set_method",
+        "random_get",
+        "sock_",
+        "poll_oneoff",
+    ] {
+        assert!(!imports.iter().any(|import| import.contains(never)), "{never} in {imports:?}");
+    }
+}

@@ -1,0 +1,154 @@
+//! One line of a spool: how a shell without counters of its own counts.
+//!
+//! A spool is a file that only grows. Each line is appended in one call, so that lines of concurrent writers
+//! do not tear, and holds what one request counts:
+//!
+//! ```text
+//! 1 ⇥ generation ⇥ lines lost before ⇥ name ⇥ name=25 …
+//! ```
+//!
+//! Names are those of [`host_name`], each counted once or as often as the number says. They hold no tab and no
+//! line end, as control characters in them are escaped, and end with a family, which holds no `=`. A line with
+//! [`HostSeries::ConfigGeneration`] says that a writer began to enforce the generation.
+
+use super::{HostSeries, decode_host_name, host_name};
+
+/// Version of the line's format.
+const FORMAT: &str = "1";
+
+/// Longest line, with its end: what is known to be appended in one piece.
+pub const MAX_SPOOL_LINE: usize = 4096;
+
+/// A line, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolLine {
+    /// The generation of the rules the request was decided under.
+    pub generation: u64,
+    /// Lines this writer could not write since the last one it could.
+    pub lost: u64,
+    /// What is counted, and how often; for [`HostSeries::LastSuccess`], a gauge, the value to set.
+    pub series: Vec<(HostSeries, u64)>,
+}
+
+/// The line is longer than [`MAX_SPOOL_LINE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the line is too long")]
+pub struct LineTooLong;
+
+// === impl SpoolLine ===
+
+impl SpoolLine {
+    /// Writes a line, with its end.
+    pub fn encode<'a>(
+        generation: u64,
+        lost: u64,
+        series: impl IntoIterator<Item = (&'a HostSeries, u64)>,
+    ) -> Result<String, LineTooLong> {
+        let mut line = format!("{FORMAT}\t{generation}\t{lost}");
+        for (series, by) in series {
+            line.push('\t');
+            line.push_str(&host_name(series));
+            if by != 1 {
+                line.push('=');
+                line.push_str(&by.to_string());
+            }
+        }
+        line.push('\n');
+        if line.len() > MAX_SPOOL_LINE { Err(LineTooLong) } else { Ok(line) }
+    }
+
+    /// Reads a line without its end. `None` if any of it cannot be read: of two lines that ran together
+    /// neither is certain.
+    pub fn decode(line: &str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        if fields.next()? != FORMAT {
+            return None;
+        }
+        let generation = number(fields.next()?)?;
+        let lost = number(fields.next()?)?;
+        let series = fields.map(counted).collect::<Option<Vec<_>>>()?;
+        (!series.is_empty()).then_some(Self { generation, lost, series })
+    }
+}
+
+fn counted(field: &str) -> Option<(HostSeries, u64)> {
+    let (name, by) = match field.rsplit_once('=') {
+        Some((name, by)) if by.bytes().all(|byte| byte.is_ascii_digit()) => (name, number(by)?),
+        _ => (field, 1),
+    };
+    Some((decode_host_name(name)?, by))
+}
+
+/// Digits only: a sign or a space is damage.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{BlockedReason, CallOutcome, TupleCounter};
+    use crate::protocol::Operation;
+    use crate::rules::Tuple;
+
+    fn tuple(name: &str) -> Tuple {
+        Tuple {
+            offer_namespace: "ns".into(),
+            offer_name: name.into(),
+            chain: "eip155:84532".into(),
+            asset_symbol: "USDC".into(),
+            born: 7,
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_back_as_it_was_written() {
+        for name in ["llm", "", "a\tb\nc", "x=5", "=", "farebox_", "é ;.; %", "1=2=3"] {
+            let series = [
+                (HostSeries::Tuple(tuple(name), TupleCounter::PaymentRequired), 1),
+                (HostSeries::Blocked(String::new(), name.into(), BlockedReason::ALL[0]), 2),
+                (HostSeries::CallMillis(Operation::Settle, CallOutcome::ALL[0]), 0),
+                (HostSeries::LastSuccess(tuple(name)), u64::MAX),
+                (HostSeries::ConfigGeneration, 1),
+            ];
+            let line = SpoolLine::encode(9, 3, series.iter().map(|(series, by)| (series, *by))).unwrap();
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            let read = SpoolLine::decode(line.strip_suffix('\n').unwrap());
+            assert_eq!(read, Some(SpoolLine { generation: 9, lost: 3, series: series.to_vec() }), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_damaged_anywhere_is_not_read() {
+        let good = "1\t9\t0\tfarebox_config_generation";
+        assert!(SpoolLine::decode(good).is_some());
+        let together = format!("{good}{good}");
+        for bad in [
+            "",
+            "1",
+            "1\t9\t0",
+            "2\t9\t0\tfarebox_config_generation",
+            "1\t-9\t0\tfarebox_config_generation",
+            "1\t9\t\tfarebox_config_generation",
+            "1\t9\t0\t",
+            "1\t9\t0\tfarebox_config_generation=",
+            "1\t9\t0\tfarebox_config_generation=99999999999999999999",
+            "1\t9\t0\tfarebox_config_generation\tfarebox_unknown",
+            "\t9\t0\tfarebox_config_generation",
+            &together,
+        ] {
+            assert_eq!(SpoolLine::decode(bad), None, "{bad}");
+        }
+        // Whatever is cut off, the rest is not another line.
+        for end in 0..good.len() {
+            assert_eq!(SpoolLine::decode(&good[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_may_tear_is_not_written() {
+        let series = HostSeries::Tuple(tuple(&"x".repeat(200)), TupleCounter::PaymentRequired);
+        assert!(SpoolLine::encode(1, 0, [(&series, 1)]).is_ok());
+        assert_eq!(SpoolLine::encode(1, 0, std::iter::repeat_n((&series, 1), 20)), Err(LineTooLong));
+    }
+}
