@@ -184,7 +184,7 @@ impl Stack {
             |number: usize| status["proxies"][number]["generation_confirmed"].as_u64() == generation;
         generation.is_some()
             && (0..=self.siblings.len()).all(is_current)
-            && (facilitator["ready"] == true || !facilitator["last_error"].is_null())
+            && (facilitator["ready"] == true || facilitator_error(&status).is_some())
     }
 
     /// Starts one program, without waiting for it.
@@ -483,6 +483,12 @@ impl Stack {
         command.args(["--log-level", "info", "--log-format", "[%Y-%m-%d %T.%e][%l][%n] %v"]);
         Ok(command)
     }
+}
+
+/// Why a facilitator is not known, of a companion's `/status`.
+pub fn facilitator_error(status: &Value) -> Option<&str> {
+    let used = status["facilitator"]["used"].as_array()?;
+    used.iter().find_map(|facilitator| facilitator["last_error"].as_str())
 }
 
 impl Drop for Stack {
