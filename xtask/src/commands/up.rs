@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::Proxy;
-use crate::stack::{Facilitator, Options, Pricing, Stack};
+use crate::stack::{Facilitator, Options, Pricing, Stack, facilitator_error};
 use crate::{build, paths, shell};
 
 /// Arguments of `up`.
@@ -86,9 +86,9 @@ async fn serve(options: Options) -> Result<ExitCode> {
             ledger.display()
         );
     }
-    let facilitator = &stack.status().await?["facilitator"];
-    if facilitator["ready"] != true {
-        let error = facilitator["last_error"].as_str().unwrap_or("it has not answered yet");
+    let status = stack.status().await?;
+    if status["facilitator"]["ready"] != true {
+        let error = facilitator_error(&status).unwrap_or("it has not answered yet");
         println!("WARNING      the facilitator is not reachable, paid routes answer 503: {error}");
     }
     println!("logs         {}", stack.folder().display());

@@ -32,9 +32,8 @@ pub use postgres::{Durability, Postgres};
 pub use process::Process;
 pub use scrape::{Scrape, Series};
 
-/// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds, and may
-/// take minutes over ten thousand offers.
-const READY: Duration = Duration::from_secs(180);
+/// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
+const READY: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(25);
 /// The longest a request of the stack's own client may take; settlements may take 60 s.
@@ -184,7 +183,7 @@ impl Stack {
             |number: usize| status["proxies"][number]["generation_confirmed"].as_u64() == generation;
         generation.is_some()
             && (0..=self.siblings.len()).all(is_current)
-            && (facilitator["ready"] == true || !facilitator["last_error"].is_null())
+            && (facilitator["ready"] == true || facilitator_error(&status).is_some())
     }
 
     /// Starts one program, without waiting for it.
@@ -483,6 +482,12 @@ impl Stack {
         command.args(["--log-level", "info", "--log-format", "[%Y-%m-%d %T.%e][%l][%n] %v"]);
         Ok(command)
     }
+}
+
+/// Why a facilitator is not known, of a companion's `/status`.
+pub fn facilitator_error(status: &Value) -> Option<&str> {
+    let used = status["facilitator"]["used"].as_array()?;
+    used.iter().find_map(|facilitator| facilitator["last_error"].as_str())
 }
 
 impl Drop for Stack {

@@ -2,7 +2,7 @@
 
 use crate::common::{DevFacilitator, Payment, Request, Settlement, Tally, assert_workers_live};
 use farebox_core::metrics::Family;
-use xtask::stack::{Facilitator, Options, Part, Stack};
+use xtask::stack::{Facilitator, Options, Part, Stack, facilitator_error};
 
 use crate::facilitator_faults::{assert_served, options};
 
@@ -25,7 +25,7 @@ async fn paid_routes_stay_closed_until_the_facilitator_says_what_it_supports() {
     stack.start_part(Part::Facilitator).unwrap();
     let redirected = async |stack: &Stack| {
         let status = stack.status().await.unwrap();
-        let error = status["facilitator"]["last_error"].as_str().unwrap_or_default();
+        let error = facilitator_error(&status).unwrap_or_default();
         error.ends_with("set facilitatorURL to http://elsewhere.example")
     };
     stack.until("the redirect is reported", redirected).await.unwrap();
