@@ -55,7 +55,7 @@ impl Scene {
     }
 
     async fn restart_envoy(&mut self) {
-        self.stack.start_part(Part::Envoy).unwrap();
+        self.stack.start_part(Part::Proxy).unwrap();
         let up = async |stack: &Stack| stack.get("/free").send().await.is_ok_and(|a| a.status() == 200);
         self.stack.until("Envoy serves again", up).await.unwrap();
     }
@@ -229,7 +229,7 @@ async fn without_the_relay_a_proxy_killed_in_the_middle_of_a_payment_never_charg
     scene.assert_numbers("early", &begun).await;
     // Lives that started within a few seconds of each other cannot be told apart.
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-    scene.stack.kill_part(Part::Envoy);
+    scene.stack.kill_part(Part::Proxy);
     drop(stream);
     scene.restart_envoy().await;
     assert_served(&payment.send(&scene.stack, "/early/goods").await);
@@ -242,7 +242,7 @@ async fn without_the_relay_a_proxy_killed_in_the_middle_of_a_payment_never_charg
     let payment = Payment::of(&scene.stack, "/late/goods").await.unwrap();
     scene.facilitator.fail("settle", "slow:5000").await;
     let stream = scene.begin_until_call(&payment, "/late/goods", "settle").await;
-    scene.stack.kill_part(Part::Envoy);
+    scene.stack.kill_part(Part::Proxy);
     drop(stream);
     scene.facilitator.fail("settle", "none").await;
     scene.restart_envoy().await;

@@ -105,9 +105,9 @@ async fn a_proxy_killed_while_it_settles_leaves_one_charge_that_still_buys_its_a
     let payment = scene.payment().await;
     scene.facilitator.fail("settle", "slow:1000").await;
     let stream = scene.begin_until_settle(&payment).await;
-    scene.stack.kill_part(Part::Envoy);
+    scene.stack.kill_part(Part::Proxy);
     drop(stream);
-    scene.stack.start_part(Part::Envoy).unwrap();
+    scene.stack.start_part(Part::Proxy).unwrap();
     let up = async |stack: &Stack| stack.get("/free").send().await.is_ok_and(|a| a.status() == 200);
     scene.stack.until("Envoy serves again", up).await.unwrap();
     scene.facilitator.fail("settle", "none").await;

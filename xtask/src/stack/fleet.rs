@@ -44,7 +44,7 @@ impl Stack {
 
     /// Starts a proxy, without waiting for it.
     pub fn start_proxy(&mut self, number: usize) -> Result<()> {
-        let Some(index) = number.checked_sub(1) else { return self.start_part(Part::Envoy) };
+        let Some(index) = number.checked_sub(1) else { return self.start_part(Part::Proxy) };
         let sibling = self.siblings.get(index).with_context(|| format!("there is no proxy {number}"))?;
         let command = self.envoy_command(&sibling.name, sibling.proxy, sibling.stats)?;
         let log = self.folder().join(format!("{}.log", sibling.name));
@@ -56,7 +56,7 @@ impl Stack {
     /// Ends a proxy as a crash would.
     pub fn kill_proxy(&mut self, number: usize) {
         match number.checked_sub(1) {
-            None => self.kill_part(Part::Envoy),
+            None => self.kill_part(Part::Proxy),
             Some(index) => {
                 let process = self.siblings.get_mut(index).and_then(|sibling| sibling.process.take());
                 process.into_iter().for_each(|mut process| process.kill());

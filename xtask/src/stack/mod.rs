@@ -1,4 +1,4 @@
-//! Origin, development facilitator, companion and Envoy as one running whole, on free ports and in a
+//! Origin, development facilitator, companion and proxy as one running whole, on free ports and in a
 //! temporary folder. The demo, `up`, the benchmark and the end-to-end tests all run this.
 //!
 //! A stack stops with its owner: when it is dropped, and when a signal ends the process.
@@ -12,6 +12,7 @@ mod port;
 mod postgres;
 mod process;
 mod scrape;
+mod traefik;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,14 +20,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::origin::Origin;
 use crate::{http, paths, tools};
 
 use fleet::Sibling;
 pub use grpc::{GrpcDiscovery, ProxyCertificate};
-pub use options::{Facilitator, Options, Pricing};
+pub use options::{Facilitator, Options, Pricing, Shell};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::Process;
@@ -50,8 +51,8 @@ pub enum Part {
     Facilitator,
     /// `farebox run`.
     Companion,
-    /// The proxy.
-    Envoy,
+    /// Envoy or Traefik.
+    Proxy,
 }
 
 /// A running stack.
@@ -59,7 +60,7 @@ pub enum Part {
 pub struct Stack {
     // Stopped in this order: nothing is left calling something that is gone.
     siblings: Vec<Sibling>,
-    envoy: Option<Process>,
+    proxy: Option<Process>,
     companion: Option<Process>,
     facilitator: Option<Process>,
     origin: Option<Origin>,
@@ -77,14 +78,16 @@ struct Addresses {
     stats: SocketAddr,
     companion: SocketAddr,
     relay: SocketAddr,
+    gateway: SocketAddr,
     facilitator: SocketAddr,
 }
 
 #[derive(Debug)]
 struct Programs {
     farebox: PathBuf,
-    filter: PathBuf,
-    envoy: PathBuf,
+    /// The filter, or the folder with the plugin.
+    guest: PathBuf,
+    proxy: PathBuf,
 }
 
 /// The temporary folder, removed when dropped, by a signal too.
@@ -106,10 +109,15 @@ impl Stack {
     /// Everything but the programs: for tests about how they start.
     pub fn prepare(options: Options) -> Result<Self> {
         guard::install();
-        let programs = Programs {
-            farebox: built(paths::farebox()?)?,
-            filter: built(paths::envoy_filter()?)?,
-            envoy: tools::envoy()?,
+        let farebox = built(paths::farebox()?)?;
+        let programs = match options.shell {
+            Shell::Envoy => {
+                Programs { farebox, guest: built(paths::envoy_filter()?)?, proxy: tools::envoy()? }
+            }
+            Shell::Traefik => {
+                Programs { farebox, guest: built(paths::traefik_plugin()?)?, proxy: tools::traefik()? }
+            }
+            Shell::Gateway => Programs { proxy: farebox.clone(), guest: PathBuf::new(), farebox },
         };
         let mut ports = Vec::new();
         let mut address = |wanted: Option<SocketAddr>| match wanted {
@@ -119,11 +127,13 @@ impl Stack {
                 Ok(ports[ports.len() - 1].address())
             }
         };
+        let proxy = address(options.listen)?;
         let addresses = Addresses {
-            proxy: address(options.listen)?,
+            proxy,
             stats: address(None)?,
             companion: address(options.companion)?,
             relay: address(None)?,
+            gateway: if options.shell == Shell::Gateway { proxy } else { address(None)? },
             facilitator: address(None)?,
         };
         let siblings = (1..=options.siblings)
@@ -136,7 +146,7 @@ impl Stack {
         let client = http::client_builder().timeout(REQUEST).build()?;
         let stack = Self {
             siblings,
-            envoy: None,
+            proxy: None,
             companion: None,
             facilitator: None,
             origin,
@@ -148,7 +158,7 @@ impl Stack {
             _ports: ports,
         };
         std::fs::create_dir(stack.folder().join("discovery"))?;
-        std::fs::write(stack.folder().join("farebox.yaml"), stack.options.settings.to_string())?;
+        std::fs::write(stack.folder().join("farebox.yaml"), stack.settings().to_string())?;
         if let Pricing::Text(text) = &stack.options.pricing {
             std::fs::write(stack.pricing(), text)?;
         }
@@ -162,16 +172,22 @@ impl Stack {
             self.until("the facilitator answers", async |stack| stack.is_ok(&supported).await).await?;
         }
         self.start_part(Part::Companion)?;
-        // Envoy does not start without the file it discovers its filter configuration from.
-        self.until("the companion publishes", async |stack| stack.discovery().is_file()).await?;
-        self.start_part(Part::Envoy)?;
-        self.start_siblings()?;
+        match self.options.shell {
+            Shell::Envoy => {
+                // Envoy does not start without the file it discovers its filter configuration from.
+                self.until("the companion publishes", async |stack| stack.discovery().is_file()).await?;
+                self.start_part(Part::Proxy)?;
+                self.start_siblings()?;
+            }
+            Shell::Traefik => self.start_part(Part::Proxy)?,
+            Shell::Gateway => {}
+        }
         self.ready().await
     }
 
-    /// Waits until Envoy enforces the current rules, and knows the facilitator unless that does not answer.
+    /// Waits until the current rules are enforced, and the facilitator is known unless that does not answer.
     pub async fn ready(&self) -> Result<()> {
-        self.until("Envoy enforces the current rules", async |stack| stack.is_ready().await).await
+        self.until("the current rules are enforced", async |stack| stack.is_ready().await).await
     }
 
     async fn is_ready(&self) -> bool {
@@ -181,8 +197,13 @@ impl Stack {
         let facilitator = &status["facilitator"];
         let is_current =
             |number: usize| status["proxies"][number]["generation_confirmed"].as_u64() == generation;
+        let are_current = match self.options.shell {
+            Shell::Envoy => (0..=self.siblings.len()).all(is_current),
+            Shell::Traefik => status["traefik"]["api"]["generation"].as_u64() == generation,
+            Shell::Gateway => true,
+        };
         generation.is_some()
-            && (0..=self.siblings.len()).all(is_current)
+            && are_current
             && (facilitator["ready"] == true || facilitator_error(&status).is_some())
     }
 
@@ -191,7 +212,11 @@ impl Stack {
         let command = match part {
             Part::Facilitator => self.facilitator_command()?,
             Part::Companion => self.companion_command(),
-            Part::Envoy => self.envoy_command(PROXY_NAME, self.addresses.proxy, self.addresses.stats)?,
+            Part::Proxy => match self.options.shell {
+                Shell::Envoy => self.envoy_command(PROXY_NAME, self.addresses.proxy, self.addresses.stats)?,
+                Shell::Traefik => self.traefik_command()?,
+                Shell::Gateway => bail!("the companion is the proxy of this stack"),
+            },
         };
         let name = part.name();
         let process = Process::spawn(name, command, &self.folder().join(format!("{name}.log")))?;
@@ -216,7 +241,7 @@ impl Stack {
         match part {
             Part::Facilitator => self.facilitator.as_ref(),
             Part::Companion => self.companion.as_ref(),
-            Part::Envoy => self.envoy.as_ref(),
+            Part::Proxy => self.proxy.as_ref(),
         }
     }
 
@@ -224,7 +249,7 @@ impl Stack {
         match part {
             Part::Facilitator => &mut self.facilitator,
             Part::Companion => &mut self.companion,
-            Part::Envoy => &mut self.envoy,
+            Part::Proxy => &mut self.proxy,
         }
     }
 
@@ -423,7 +448,7 @@ impl Stack {
 
     fn processes(&self) -> impl Iterator<Item = &Process> {
         let siblings = self.siblings.iter().filter_map(Sibling::process);
-        [&self.facilitator, &self.companion, &self.envoy].into_iter().flatten().chain(siblings)
+        [&self.facilitator, &self.companion, &self.proxy].into_iter().flatten().chain(siblings)
     }
 
     // --- programs ---
@@ -446,13 +471,35 @@ impl Stack {
         command.arg("--listen").arg(self.addresses.companion.to_string());
         command.arg("--facilitator").arg(self.facilitator_url());
         command.arg("--relay-listen").arg(self.addresses.relay.to_string());
-        command.arg("--envoy-wasm").arg(&self.programs.filter);
-        command.arg("--envoy-publish").arg(self.discovery());
-        command.arg("--proxy").arg(format!("{PROXY_NAME}={}", self.stats_url()));
-        for sibling in &self.siblings {
-            command.arg("--proxy").arg(sibling.listed());
+        if self.options.shell == Shell::Envoy {
+            command.arg("--envoy-wasm").arg(&self.programs.guest);
+            command.arg("--envoy-publish").arg(self.discovery());
+            command.arg("--proxy").arg(format!("{PROXY_NAME}={}", self.stats_url()));
+            for sibling in &self.siblings {
+                command.arg("--proxy").arg(sibling.listed());
+            }
         }
         command
+    }
+
+    /// `farebox.yaml`: the options' own settings, with the addresses of what the shell needs.
+    fn settings(&self) -> Value {
+        let mut settings = self.options.settings.clone();
+        let mut fill = |section: &str, members: Value| {
+            let members = members.as_object().cloned().unwrap_or_default();
+            if let Some(section) = settings[section].as_object_mut() {
+                section.extend(members);
+            } else {
+                settings[section] = members.into();
+            }
+        };
+        if self.options.shell != Shell::Envoy {
+            fill("gateway", json!({ "listen": self.addresses.gateway, "upstream": self.upstream_url() }));
+        }
+        if self.options.shell == Shell::Traefik {
+            fill("traefik", self.traefik_settings());
+        }
+        settings
     }
 
     fn envoy_command(&self, name: &str, proxy: SocketAddr, stats: SocketAddr) -> Result<Command> {
@@ -463,7 +510,7 @@ impl Stack {
             stats,
             admin: self.folder().join(format!("{name}.sock")),
             discovery: self.discovery(),
-            wasm: self.programs.filter.clone(),
+            wasm: self.programs.guest.clone(),
             upstream: self.upstream_url(),
             relay: self.relay_url(),
             facilitator: self.facilitator_url(),
@@ -474,7 +521,7 @@ impl Stack {
         (self.options.tweak)(&mut rendered);
         let path = self.folder().join(format!("{name}.json"));
         std::fs::write(&path, serde_json::to_vec_pretty(&rendered)?)?;
-        let mut command = Command::new(&self.programs.envoy);
+        let mut command = Command::new(&self.programs.proxy);
         command.arg("-c").arg(path).arg("--use-dynamic-base-id");
         command.arg("--concurrency").arg(self.options.workers.to_string());
         // Its long lists of what is compiled in are of no use here.
@@ -506,7 +553,7 @@ impl Part {
         match self {
             Self::Facilitator => "facilitator",
             Self::Companion => "companion",
-            Self::Envoy => "envoy",
+            Self::Proxy => "proxy",
         }
     }
 }

@@ -11,6 +11,8 @@ pub struct Options {
     pub pricing: Pricing,
     /// `farebox.yaml` as JSON; its addresses and paths are overridden by those of the stack.
     pub settings: Value,
+    /// What decides about requests.
+    pub shell: Shell,
     /// Who settles.
     pub facilitator: Facilitator,
     /// URL of an upstream; without one the demo origin is started.
@@ -25,6 +27,17 @@ pub struct Options {
     pub companion: Option<SocketAddr>,
     /// Last changes to the Envoy bootstrap.
     pub tweak: Box<dyn Fn(&mut Value) + Send + Sync>,
+}
+
+/// What decides about requests: the same core, in one of its shells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shell {
+    /// The filter in Envoy.
+    Envoy,
+    /// The plugin in Traefik, and the companion's gateway behind it.
+    Traefik,
+    /// The companion's gateway alone.
+    Gateway,
 }
 
 /// Where the prices are.
@@ -53,6 +66,7 @@ impl Options {
         Self {
             pricing: Pricing::Text(pricing.into()),
             settings: json!({}),
+            shell: Shell::Envoy,
             facilitator: Facilitator::Development(Vec::new()),
             upstream: None,
             workers: 2,
@@ -69,6 +83,7 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Options")
             .field("pricing", &self.pricing)
             .field("settings", &self.settings)
+            .field("shell", &self.shell)
             .field("facilitator", &self.facilitator)
             .field("upstream", &self.upstream)
             .field("workers", &self.workers)

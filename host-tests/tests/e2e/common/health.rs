@@ -28,7 +28,7 @@ pub(crate) async fn assert_workers_live(stack: &Stack, free: &str, paid: &str) {
     let reloads = stats(stack, "vm_reload").await;
     assert!(reloads.contains_key("wasm.farebox.vm_reload_success"), "{reloads:?}");
     assert!(reloads.values().all(|count| *count == 0), "{reloads:?}");
-    let log = stack.part(Part::Envoy).expect("Envoy runs").log();
+    let log = stack.part(Part::Proxy).expect("Envoy runs").log();
     let log = std::fs::read_to_string(log).expect("Envoy's log");
     let panics: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
     assert!(panics.is_empty(), "the filter panicked:\n{}", panics.join("\n"));

@@ -28,7 +28,7 @@ fn prices(price: &str) -> String {
 async fn without_companion(channel: &Channel) -> Stack {
     let mut stack = Stack::prepare(channel.options(&prices("0.001"))).unwrap();
     stack.start_part(Part::Facilitator).unwrap();
-    stack.start_part(Part::Envoy).unwrap();
+    stack.start_part(Part::Proxy).unwrap();
     let answers = async |stack: &Stack| stack.get("/open/api").send().await.is_ok();
     stack.until("Envoy answers", answers).await.unwrap();
     stack

@@ -17,7 +17,7 @@ async fn paid_routes_stay_closed_until_the_facilitator_says_what_it_supports() {
     stack.start_part(Part::Companion).unwrap();
     let published = async |stack: &Stack| stack.folder().join("discovery/filter.yaml").is_file();
     stack.until("the companion publishes", published).await.unwrap();
-    stack.start_part(Part::Envoy).unwrap();
+    stack.start_part(Part::Proxy).unwrap();
     stack.ready().await.unwrap();
     assert_closed(&stack, 6).await;
 

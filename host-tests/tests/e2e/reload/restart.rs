@@ -86,7 +86,7 @@ async fn without_rules_envoy_boots_closed_and_opens_with_the_first_ones() {
     stack.until("a closed filter stands in", async |_| discovery.is_file()).await.unwrap();
     stack.kill_part(Part::Companion);
 
-    stack.start_part(Part::Envoy).unwrap();
+    stack.start_part(Part::Proxy).unwrap();
     let is_up = async |stack: &Stack| stack.get("/open/api").send().await.is_ok();
     stack.until("Envoy answers", is_up).await.unwrap();
     let buyer = Buyer::new(stack.proxy_url());
@@ -133,9 +133,9 @@ async fn an_envoy_that_restarts_enforces_the_last_rules_at_once_and_totals_do_no
     // Envoy tells its age and the time of day in whole seconds. Lives that started within a few seconds of each
     // other cannot be told apart.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    stage.stack.stop_part(Part::Envoy);
+    stage.stack.stop_part(Part::Proxy);
     assert_eq!(of_offer(&stage.page().await, "charged_requests_total", "kept"), 10);
-    stage.stack.start_part(Part::Envoy).unwrap();
+    stage.stack.start_part(Part::Proxy).unwrap();
     let buyer = stage.buyer();
     assert_eq!(first_answer(&stage, &buyer, "/kept/api").await, 402);
     sell(&buyer).await;
@@ -144,8 +144,8 @@ async fn an_envoy_that_restarts_enforces_the_last_rules_at_once_and_totals_do_no
 
     // And with the companion away.
     stage.stack.kill_part(Part::Companion);
-    stage.stack.stop_part(Part::Envoy);
-    stage.stack.start_part(Part::Envoy).unwrap();
+    stage.stack.stop_part(Part::Proxy);
+    stage.stack.start_part(Part::Proxy).unwrap();
     let buyer = stage.buyer();
     assert_eq!(first_answer(&stage, &buyer, "/kept/api").await, 402);
     let replies = [("/kept/api", 402), ("/open/api", 200), ("/elsewhere", 404)];

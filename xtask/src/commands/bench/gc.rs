@@ -228,7 +228,7 @@ impl Shop {
 
     /// Asks for an offer that stays, one request after the other, until one is not answered as it should be.
     async fn keep_asking(&self, longest: &Cell<Duration>) -> anyhow::Error {
-        if self.stack.part(Part::Envoy).is_none() {
+        if self.stack.part(Part::Proxy).is_none() {
             return std::future::pending().await;
         }
         loop {
@@ -254,7 +254,7 @@ impl Shop {
     }
 
     async fn until_enforced(&self, started: Instant, before: u64) -> Result<Option<Duration>> {
-        if self.stack.part(Part::Envoy).is_none() {
+        if self.stack.part(Part::Proxy).is_none() {
             return Ok(None);
         }
         loop {
@@ -301,7 +301,7 @@ impl Shop {
     fn memory(&self) -> Result<Memory> {
         let of = |part| self.stack.part(part).map(Process::resident_bytes).transpose();
         let companion = of(Part::Companion)?.context("the companion is not there")?;
-        Ok(Memory { companion, envoy: of(Part::Envoy)? })
+        Ok(Memory { companion, envoy: of(Part::Proxy)? })
     }
 }
 
