@@ -104,7 +104,7 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
     })
 }
 
-/// A proxy that gets its rules over gRPC. Versions are generations.
+/// A proxy that gets its rules over gRPC. Versions begin with a generation.
 fn node(name: &str, node: &Node) -> Value {
     json!({
         "node": name,
