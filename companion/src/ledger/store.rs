@@ -102,7 +102,7 @@ impl Ledger {
         if let Some(path) = file_of(url) {
             look_at(&path).map_err(|cause| failed(&cause))?;
         }
-        let full = if sqlite && !url.contains('?') { format!("{url}?mode=rwc") } else { url.to_owned() };
+        let full = creating(url);
         // Not by the pool, which goes on trying and does not tell why.
         let mut first = connect(&full, PATIENCE).await.map_err(|cause| failed(&cause))?;
         prepare(&mut first, sqlite).await.map_err(|error| failed(&error))?;
@@ -118,7 +118,7 @@ impl Ledger {
             .after_connect(move |connection, _| Box::pin(prepare(connection, sqlite)))
             .connect_lazy(&full)
             .map_err(|error| failed(&error))?;
-        Ok(Self { pool, url: full, sqlite, companion: companion.to_owned() })
+        Ok(Self { pool, url: url.to_owned(), sqlite, companion: companion.to_owned() })
     }
 
     /// The URL of a SQLite file.
@@ -140,7 +140,7 @@ impl Ledger {
     pub(crate) async fn connection(&self) -> Result<PoolConnection<sqlx::Any>, LedgerError> {
         match self.pool.acquire().await {
             Err(sqlx::Error::PoolTimedOut) => {
-                let tried = connect(&self.url, CAUSE_PATIENCE).await;
+                let tried = connect(&creating(&self.url), CAUSE_PATIENCE).await;
                 let cause = tried.map_or_else(|cause| cause, |_| "every connection is busy".to_owned());
                 Err(LedgerError::Unreachable { url: self.url(), cause })
             }
@@ -285,6 +285,12 @@ pub(super) fn signed(value: u64) -> i64 {
 
 pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
+}
+
+/// A SQLite file that is missing is made, unless the URL says otherwise.
+fn creating(url: &str) -> String {
+    let says_how = !url.starts_with("sqlite:") || url.contains('?');
+    if says_how { url.to_owned() } else { format!("{url}?mode=rwc") }
 }
 
 /// Tries once.

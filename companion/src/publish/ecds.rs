@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::wasm::v3::{FailurePolicy, PluginConfig, VmConfig, plugin_config};
 use envoy_types::pb::google::protobuf::{Any, StringValue};
 use envoy_types::util::pack_any;
+use farebox_core::evm::keccak256;
 use farebox_core::rules::{PushedRules, Tuple};
 use prost::Name;
 use serde_json::{Value, json};
@@ -59,6 +60,13 @@ impl<'a> Filter<'a> {
     /// Without rules: it refuses everything.
     pub(super) fn closed(wasm: &'a str) -> Self {
         Self { wasm, configuration: String::new(), vm_configuration: lever(0) }
+    }
+
+    /// What tells it from every other: the generation of its rules, and a mark of all else. Companions of one
+    /// ledger give the same generation to the same rules, whatever each of them says of the filter.
+    pub(super) fn version(&self, generation: u64) -> String {
+        let [a, b, c, d, ..] = keccak256([self.wasm, "\0", &self.vm_configuration].concat().as_bytes());
+        format!("{generation}-{a:02x}{b:02x}{c:02x}{d:02x}")
     }
 
     /// The text of a file to discover it from.

@@ -150,9 +150,9 @@ impl Publisher {
         }
     }
 
-    /// Makes it what streams are to be sent. The same generation is not offered twice.
+    /// Makes it what streams are to be sent. The same is not offered twice.
     fn offer(&self, generation: u64, filter: &Filter<'_>) {
-        let version = generation.to_string();
+        let version = filter.version(generation);
         self.resource.send_if_modified(|current| {
             let is_new = current.as_ref().is_none_or(|current| current.version != version);
             if is_new {

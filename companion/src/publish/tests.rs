@@ -166,8 +166,10 @@ async fn a_publication_is_offered_once_even_if_its_file_cannot_be_written() {
     assert_eq!(*current.borrow_and_update(), None);
     let publication = publication(9, &["a"]);
     assert!(!publisher.publish(&publication));
-    let message = Filter::new("/filter.wasm", &publication).message();
-    assert_eq!(*current.borrow_and_update().clone().unwrap(), Resource { version: "9".into(), message });
+    let filter = Filter::new("/filter.wasm", &publication);
+    let (version, message) = (filter.version(9), filter.message());
+    assert!(version.starts_with("9-") && version != Filter::new("/other.wasm", &publication).version(9));
+    assert_eq!(*current.borrow_and_update().clone().unwrap(), Resource { version, message });
     assert!(!publisher.publish(&publication));
     assert!(!current.has_changed().unwrap());
 }

@@ -135,7 +135,7 @@ fn traefik(traefik: &TraefikState, state: &State) -> Value {
     })
 }
 
-/// A proxy that gets its rules over gRPC. Versions are generations.
+/// A proxy that gets its rules over gRPC. Versions begin with a generation.
 fn node(name: &str, node: &Node) -> Value {
     json!({
         "node": name,

@@ -4,7 +4,8 @@ use super::*;
 use crate::settings::{Flags, Settings, SettingsFile};
 
 fn resolve(facilitator: &str) -> Result<Facilitators, String> {
-    let text = format!("facilitator: {{settlement: relay, {facilitator}}}");
+    let text =
+        format!("{{facilitator: {{settlement: relay, {facilitator}}}, envoy: {{wasm: w, publish: p}}}}");
     let flags = Flags { route_source: "file".into(), ..Flags::default() };
     let settings = SettingsFile::parse(&text).and_then(|file| Settings::resolve(file, flags));
     settings.map(|settings| settings.relay.unwrap().facilitators).map_err(|error| error.0)
@@ -126,7 +127,13 @@ fn paths_of_credentials_start_at_the_settings_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("farebox.yaml");
     let credentials = "{'https://a': {bearer: token}, 'https://b': {jwt: /key.json}}";
-    std::fs::write(&path, format!("facilitator: {{settlement: relay, credentials: {credentials}}}")).unwrap();
+    std::fs::write(
+        &path,
+        format!(
+            "facilitator: {{settlement: relay, credentials: {credentials}}}\nenvoy: {{wasm: w, publish: p}}"
+        ),
+    )
+    .unwrap();
     let flags = Flags { route_source: "file".into(), settings: Some(path), ..Flags::default() };
     let all = Settings::load(flags).unwrap().relay.unwrap().facilitators;
     assert_eq!(all.credentials["https://a"], Credential::Bearer(folder.path().join("token")));

@@ -14,6 +14,7 @@
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
+//! * [`traefik`]: the plugin in a real Traefik with the companion's gateway, and the gateway alone.
 //! * [`shared_ledger`]: two companions that share a PostgreSQL, each with a proxy of its own.
 #![forbid(unsafe_code)]
 
@@ -33,3 +34,4 @@ mod relay;
 mod reload;
 mod shared_ledger;
 mod support;
+mod traefik;

@@ -1,7 +1,7 @@
 //! Rules over gRPC: Envoy's `ExtensionConfigDiscoveryService`, for proxies that do not share a disk with the
 //! companion.
 //!
-//! There is one resource, the filter with its rules, and its version is the generation. Every stream watches
+//! There is one resource, the filter with its rules, and its version begins with the generation. Every stream watches
 //! it, so a proxy that connects late gets what is current and a proxy that has it is left alone. What a proxy
 //! refused is not offered to it again; only something newer is.
 //!
@@ -44,7 +44,7 @@ use tls::Tls;
 /// What proxies are to have. Made once, never changed.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Resource {
-    /// The generation, as text.
+    /// See [`super::ecds::Filter::version`].
     pub(super) version: String,
     /// See [`super::ecds::Filter::message`].
     pub(super) message: Any,

@@ -22,7 +22,7 @@ pub struct Discovery {
 pub struct Node {
     /// When its streams began, Unix seconds; `None` while it has none.
     pub connected_since: Option<u64>,
-    /// The version last sent to it: a generation.
+    /// The version last sent to it: it begins with a generation.
     pub sent: Option<String>,
     /// The version it last said it took.
     pub acknowledged: Option<String>,
@@ -39,7 +39,7 @@ pub struct Node {
 /// A push that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The version of it: a generation.
+    /// The version of it.
     pub version: String,
     /// What Envoy said. Why the filter refused is in Envoy's log only.
     pub message: String,

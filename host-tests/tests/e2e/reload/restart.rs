@@ -59,9 +59,15 @@ async fn killed_companions(settlement: Settlement) {
         if settlement == Settlement::Direct {
             sell(5).await;
         }
-        let before = stage.generation;
-        stage.reloaded().await;
-        assert!(stage.generation > before);
+        if settlement == Settlement::Direct {
+            let before = stage.generation;
+            stage.reloaded().await;
+            assert!(stage.generation > before);
+        } else {
+            // The ledger remembers under which generation these rules were pushed.
+            stage.stack.ready().await.unwrap();
+            assert_eq!(stage.stack.enforced().await.unwrap(), Some(stage.generation));
+        }
         sell(5).await;
     }
 
