@@ -167,9 +167,9 @@ async fn a_refused_push_is_told_and_the_proxy_keeps_its_rules_until_a_better_one
 
 /// Waits until the proxy has found the next companion, which has nothing to send it: the rules are those it has.
 async fn back(stage: &Stage) {
+    stage.stack.ready().await.unwrap();
     let is_back = async || node(&stage.stack).await["connected_since"].is_u64();
     stage.until("the proxy is back", is_back).await;
-    stage.stack.ready().await.unwrap();
     let node = node(&stage.stack).await;
     assert_eq!((&node["sent"], &node["refused"]), (&Value::Null, &Value::Null));
 }

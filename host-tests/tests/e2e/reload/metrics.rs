@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -38,7 +38,8 @@ pub(crate) fn families_of(page: &Scrape, offer: &str) -> Vec<String> {
 /// Reads the metrics all the time, and fails once a counter of a kept offer goes backwards or is gone.
 pub(crate) struct Watcher {
     stop: Arc<AtomicBool>,
-    task: JoinHandle<Result<u32>>,
+    readings: Arc<AtomicU32>,
+    task: JoinHandle<Result<()>>,
 }
 
 /// What was seen of each series of the kept offers.
@@ -54,30 +55,40 @@ impl Watcher {
     pub(crate) fn start(companion: String, offers: &[&str]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Seen { offers: offers.iter().map(ToString::to_string).collect(), values: BTreeMap::new() };
-        let task = tokio::spawn(watch(format!("{companion}/metrics"), seen, stop.clone()));
-        Self { stop, task }
+        let readings = Arc::new(AtomicU32::new(0));
+        let task = tokio::spawn(watch(format!("{companion}/metrics"), seen, stop.clone(), readings.clone()));
+        Self { stop, readings, task }
+    }
+
+    /// Waits for two more readings: the second of them began after this was called.
+    pub(crate) async fn looks_again(&self) {
+        let before = self.readings.load(Ordering::Relaxed);
+        while self.readings.load(Ordering::Relaxed) < before + 2 && !self.task.is_finished() {
+            tokio::time::sleep(POLL / 4).await;
+        }
     }
 
     /// Ends it, and returns how many readings it took.
     pub(crate) async fn finish(self) -> u32 {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap().unwrap()
+        self.task.await.unwrap().unwrap();
+        self.readings.load(Ordering::Relaxed)
     }
 }
 
-async fn watch(url: String, mut seen: Seen, stop: Arc<AtomicBool>) -> Result<u32> {
+async fn watch(url: String, mut seen: Seen, stop: Arc<AtomicBool>, readings: Arc<AtomicU32>) -> Result<()> {
     let client = xtask::http::client_builder().timeout(Duration::from_secs(5)).build()?;
-    let mut readings = 0;
     while !stop.load(Ordering::Relaxed) {
         if let Ok(response) = client.get(&url).send().await
             && let Ok(text) = response.text().await
         {
-            readings +=
-                seen.compare(&Scrape::parse(&text)?).with_context(|| format!("reading {readings}"))?;
+            let number = readings.load(Ordering::Relaxed);
+            let compared = seen.compare(&Scrape::parse(&text)?);
+            readings.fetch_add(compared.with_context(|| format!("reading {number}"))?, Ordering::Relaxed);
         }
         tokio::time::sleep(POLL).await;
     }
-    Ok(readings)
+    Ok(())
 }
 
 // === impl Seen ===

@@ -69,6 +69,7 @@ async fn killed_companions(settlement: Settlement) {
             assert_eq!(stage.stack.enforced().await.unwrap(), Some(stage.generation));
         }
         sell(5).await;
+        watcher.looks_again().await;
     }
 
     let sold = sell(0).await;
