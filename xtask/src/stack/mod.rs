@@ -115,7 +115,9 @@ impl Stack {
                 Programs { farebox, guest: built(paths::envoy_filter()?)?, proxy: tools::envoy()? }
             }
             Shell::Traefik => {
-                Programs { farebox, guest: built(paths::traefik_plugin()?)?, proxy: tools::traefik()? }
+                let guest = paths::traefik_plugin()?;
+                built(traefik::plugin_in(&guest))?;
+                Programs { farebox, guest, proxy: tools::traefik()? }
             }
             Shell::Gateway => Programs { proxy: farebox.clone(), guest: PathBuf::new(), farebox },
         };

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::Stack;
+use crate::build::TRAEFIK_MODULE;
 use crate::paths;
 
 // === impl Stack ===
@@ -34,7 +35,7 @@ impl Stack {
 
     /// The plugin as Traefik loads it, this stack's own copy.
     pub fn plugin(&self) -> PathBuf {
-        self.folder().join("plugins-local/src/github.com/farebox/farebox/plugin.wasm")
+        plugin_in(&self.folder().join("plugins-local"))
     }
 
     pub(super) fn traefik_command(&self) -> Result<Command> {
@@ -70,6 +71,11 @@ impl Stack {
         command.arg(format!("--configFile={}", path.display())).current_dir(folder);
         Ok(command)
     }
+}
+
+/// The plugin in a folder of local plugins.
+pub(super) fn plugin_in(folder: &Path) -> PathBuf {
+    folder.join("src").join(TRAEFIK_MODULE).join("plugin.wasm")
 }
 
 /// Copies a folder with all there is in it.

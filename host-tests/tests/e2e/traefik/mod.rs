@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement};
 use farebox_core::metrics::Family;
-use serde_json::json;
+use serde_json::{Value, json};
 use xtask::stack::{Options, Part, Shell, Stack};
 
 const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
@@ -23,6 +23,11 @@ async fn open() -> (Stack, DevFacilitator) {
 
 fn ask(stack: &Stack, path: &str) -> Answer {
     Request::get(path).send(stack.proxy_address())
+}
+
+/// Why a payment was refused, as the new challenge says.
+fn refusal(answer: &Answer) -> Value {
+    answer.decoded("payment-required")["extensions"]["paymentFailure"].clone()
 }
 
 /// Waits until a family adds up to this over the offer.
@@ -56,7 +61,7 @@ async fn a_payment_is_screened_by_the_plugin_and_settled_and_served_once_by_the_
         let header = xtask::payer::header_value(&forged);
         let refused =
             Request::get("/goods/a").header("payment-signature", header).send(stack.proxy_address());
-        assert_eq!((refused.status, refused.json()["reason"].as_str()), (402, Some("payment_invalid")));
+        assert_eq!((refused.status, refusal(&refused)["reason"].as_str()), (402, Some("payment_invalid")));
         assert_eq!(facilitator.operations().await, [""; 0]);
 
         let served = payment.send(&stack, "/goods/a").await;
@@ -65,7 +70,7 @@ async fn a_payment_is_screened_by_the_plugin_and_settled_and_served_once_by_the_
         let seen = served.json()["headers"].to_string();
         assert!(seen.contains("x-payment-payer") && !seen.contains("payment-signature"), "{seen}");
         let again = payment.send(&stack, "/goods/a").await;
-        assert_eq!((again.status, again.json()["reason"].as_str()), (402, Some("payment_replayed")));
+        assert_eq!((again.status, refusal(&again)["reason"].as_str()), (402, Some("payment_replayed")));
         assert_eq!(facilitator.operations().await, ["verify", "settle"]);
         assert_eq!(stack.origin().unwrap().hits().of("/goods/a"), 1);
 
@@ -123,7 +128,8 @@ async fn header_values_of_every_length_pass_the_plugin_byte_for_byte() {
         let value: String = (0..length).map(|place| char::from(b'a' + (place % 26) as u8)).collect();
         let answer = Request::get("/free/echo").header("x-long", &value).send(stack.proxy_address());
         assert_eq!(answer.status, 200, "{length}: {}", answer.summary());
-        assert_eq!(answer.json()["headers"]["x-long"], json!(value), "{length}");
+        let seen = answer.json()["headers"].as_array().unwrap().clone();
+        assert!(seen.contains(&json!(["x-long", value])), "{length}");
     }
 }
 
