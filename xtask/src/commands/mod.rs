@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::stack::Shell;
+
 /// Build, try and test Farebox.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -38,6 +40,28 @@ enum Command {
 enum Proxy {
     /// Envoy, with the filter in proxy-wasm.
     Envoy,
+    /// Traefik, with the plugin in http-wasm, and the companion's gateway behind it.
+    Traefik,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// What decides in a stack with this proxy.
+    const fn shell(self) -> Shell {
+        match self {
+            Self::Envoy => Shell::Envoy,
+            Self::Traefik => Shell::Traefik,
+        }
+    }
+
+    /// Its name, for people.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Envoy => "Envoy",
+            Self::Traefik => "Traefik",
+        }
+    }
 }
 
 /// Runs the command of the process arguments.

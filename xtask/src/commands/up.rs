@@ -42,10 +42,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<ExitCode> {
-    let Proxy::Envoy = args.proxy;
     let pricing = std::path::absolute(&args.pricing)?;
     build::build()?;
-    if let Some(refused) = check(&pricing)? {
+    if let Some(refused) = check(&pricing, args.proxy)? {
         return Ok(refused);
     }
     let facilitator = match args.facilitator.map(Ok).or_else(|| named_facilitator(&pricing).transpose()) {
@@ -55,6 +54,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     let mut options = Options {
         pricing: Pricing::File(pricing),
         facilitator,
+        shell: args.proxy.shell(),
         upstream: args.origin,
         workers: args.workers,
         listen: fixed(args.listen),
@@ -64,10 +64,10 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     if let Some(path) = &args.settings {
         options.settings = read_yaml(path)?;
     }
-    serve(options).await
+    serve(options, args.proxy).await
 }
 
-async fn serve(options: Options) -> Result<ExitCode> {
+async fn serve(options: Options, proxy: Proxy) -> Result<ExitCode> {
     let own_facilitator = matches!(options.facilitator, Facilitator::Development(_));
     let settings = &options.settings;
     let own_ledger =
@@ -75,7 +75,10 @@ async fn serve(options: Options) -> Result<ExitCode> {
     let stack = Stack::start(options).await?;
     println!("proxy        {}", stack.proxy_url());
     println!("companion    {0}/metrics {0}/status", stack.companion_url());
-    println!("statistics   {}/stats", stack.stats_url());
+    match proxy {
+        Proxy::Envoy => println!("statistics   {}/stats", stack.stats_url()),
+        Proxy::Traefik => println!("Traefik API  {}/api/http/routers", stack.stats_url()),
+    }
     let kind = if own_facilitator { " (development: it moves no money)" } else { "" };
     println!("facilitator  {}{kind}", stack.facilitator_url());
     println!("upstream     {}", stack.upstream_url());
@@ -97,9 +100,13 @@ async fn serve(options: Options) -> Result<ExitCode> {
 }
 
 /// Shows what is wrong with the pricing file; `Some` if it cannot be used.
-fn check(pricing: &Path) -> Result<Option<ExitCode>> {
+fn check(pricing: &Path, proxy: Proxy) -> Result<Option<ExitCode>> {
     let mut command = Command::new(paths::farebox()?);
-    command.arg("check").args(["--for", "envoy"]).arg(pricing);
+    command.arg("check");
+    if proxy == Proxy::Envoy {
+        command.args(["--for", "envoy"]);
+    }
+    command.arg(pricing);
     let status = command.status().context("farebox check does not run")?;
     if status.success() {
         return Ok(None);

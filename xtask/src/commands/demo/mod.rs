@@ -28,20 +28,24 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<ExitCode> {
-    let Proxy::Envoy = args.proxy;
     build::build()?;
+    let options = Options { shell: args.proxy.shell(), ..Options::priced(PRICING) };
+    let starting = format!("starting origin, development facilitator, companion and {}", args.proxy.name());
     if args.once {
         let client = Client::install()?;
-        shell::say("starting origin, development facilitator, companion and Envoy");
-        let stack = Stack::start(Options::priced(PRICING)).await?;
+        shell::say(starting);
+        let stack = Stack::start(options).await?;
         return story::play(&stack, &client, PRICING).await;
     }
-    shell::say("starting origin, development facilitator, companion and Envoy");
-    let stack = Stack::start(Options::priced(PRICING)).await?;
+    shell::say(starting);
+    let stack = Stack::start(options).await?;
     println!("buy something      curl -i {}/joke", stack.proxy_url());
     println!("paid upstreams     /joke, /reports/today, /stream/events   free: /free/sample");
     println!("metrics, status    {0}/metrics  {0}/status", stack.companion_url());
-    println!("Envoy's own stats  {}/stats", stack.stats_url());
+    match args.proxy {
+        Proxy::Envoy => println!("Envoy's own stats  {}/stats", stack.stats_url()),
+        Proxy::Traefik => println!("Traefik's own API  {}/api/http/routers", stack.stats_url()),
+    }
     println!("facilitator        {} (development: it moves no money)", stack.facilitator_url());
     println!("origin             {0}  what reached it: {0}/origin/hits", stack.upstream_url());
     println!("prices             {} (edit it and ask again)", stack.pricing().display());
