@@ -368,7 +368,8 @@ fn traefik_needs_a_gateway_a_spool_and_the_ledger() {
         let said = traefik(section).unwrap_err();
         assert!(said.starts_with(error), "{said}");
     }
-    let direct = resolve("traefik: {gateway: 'http://g', spool: {folder: /s}}").unwrap_err();
+    let direct = "facilitator: {settlement: direct}\ntraefik: {gateway: 'http://g', spool: {folder: /s}}";
+    let direct = resolve(direct).unwrap_err();
     assert!(direct.contains("facilitator.settlement: relay"), "{direct}");
     assert_eq!(resolve("{}").unwrap().traefik, None);
 }
