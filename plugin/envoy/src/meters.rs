@@ -1,10 +1,10 @@
 //! Envoy's counters for the core's stamps.
 //!
-//! A counter is defined together with the rest of its group when the first of them is moved: the companion shows
-//! what was never moved at zero by itself, and Envoy spends nothing on it. Each definition costs the host another
-//! id, so a VM remembers the ids of what is live across pushes.
+//! A counter is defined when it is first moved: the companion shows what was never moved at zero by itself, and
+//! Envoy spends nothing on it. Each definition costs the host another id, so a VM remembers the ids of what is live
+//! across pushes.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Meters {
     generation: u32,
 }
 
-/// Counters that are defined together.
+/// Counters of one thing, at most 32.
 #[derive(Clone, Copy)]
 enum Group {
     /// By [`TupleCounter::index`].
@@ -41,10 +41,10 @@ enum Group {
     Call(Operation, CallOutcome),
 }
 
-/// The ids of a group, once it is defined; `None` for what the host refused.
+/// The ids of a group's counters, by place; `None` for what is not defined.
 struct Ids {
     key: u64,
-    defined: OnceCell<Box<[Option<u32>]>>,
+    defined: RefCell<Vec<Option<u32>>>,
 }
 
 /// What a VM remembers.
@@ -74,7 +74,7 @@ impl Meters {
             for group in all_of(rules) {
                 let key = group.key(rules).ok_or(Status::BadArgument)?;
                 let known = find(&memory.live, key).cloned();
-                groups.push(known.unwrap_or_else(|| Rc::new(Ids { key, defined: OnceCell::new() })));
+                groups.push(known.unwrap_or_else(|| Rc::new(Ids { key, defined: RefCell::default() })));
             }
             memory.live.clone_from(&groups);
             memory.live.sort_unstable_by_key(|ids| ids.key);
@@ -136,20 +136,41 @@ impl Meters {
 
     fn id(&self, group: Group, place: usize, rules: &RuleSet) -> Option<u32> {
         let ids = self.groups.get(group.place(rules)?)?;
-        let defined = ids.defined.get_or_init(|| {
+        ids.get(place).or_else(|| {
             // Not written down, it would only be lost with the last VM that defined it.
-            let _ = counted::note(ids.key);
-            group.define(rules)
-        });
-        *defined.get(place)?
+            let _ = counted::note(ids.key, 1_u32.checked_shl(u32::try_from(place).ok()?)?);
+            ids.define(group, place, rules)
+        })
     }
 
     fn define_counted(&self, rules: &RuleSet, counted: &Counted) {
         for (group, ids) in all_of(rules).zip(&self.groups) {
-            if ids.defined.get().is_none() && counted.has(ids.key) {
-                let _ = ids.defined.set(group.define(rules));
+            let bits = counted.of(ids.key);
+            for place in (0..32).filter(|place| bits >> place & 1 == 1) {
+                if ids.get(place).is_none() {
+                    ids.define(group, place, rules);
+                }
             }
         }
+    }
+}
+
+// === impl Ids ===
+
+impl Ids {
+    fn get(&self, place: usize) -> Option<u32> {
+        *self.defined.borrow().get(place)?
+    }
+
+    fn define(&self, group: Group, place: usize, rules: &RuleSet) -> Option<u32> {
+        let name = host_name(&group.series(place, rules)?);
+        let id = hostcalls::define_metric(group.kind(), &name).ok()?;
+        let mut defined = self.defined.borrow_mut();
+        if defined.len() <= place {
+            defined.resize(place + 1, None);
+        }
+        *defined.get_mut(place)? = Some(id);
+        Some(id)
     }
 }
 
@@ -198,43 +219,32 @@ impl Group {
         Some(hasher.finish())
     }
 
-    fn define(self, rules: &RuleSet) -> Box<[Option<u32>]> {
-        let kind = if matches!(self, Self::Latest(_)) { MetricType::Gauge } else { MetricType::Counter };
-        let define = |series: HostSeries| hostcalls::define_metric(kind, &host_name(&series)).ok();
-        self.series(rules).into_iter().map(define).collect()
+    const fn kind(self) -> MetricType {
+        if matches!(self, Self::Latest(_)) { MetricType::Gauge } else { MetricType::Counter }
     }
 
-    /// By place; empty for a group of other rules.
-    fn series(self, rules: &RuleSet) -> Vec<HostSeries> {
+    /// The counter at a place; `None` for one of other rules.
+    fn series(self, place: usize, rules: &RuleSet) -> Option<HostSeries> {
         let tuple = |index: TupleIndex| rules.tuples.get(index.0 as usize).cloned();
-        match self {
-            Self::Tuple(index) => {
-                let series =
-                    |tuple| TupleCounter::all().map(move |c| HostSeries::Tuple(Clone::clone(&tuple), c));
-                tuple(index).map(series).into_iter().flatten().collect()
-            }
-            Self::Latest(index) => tuple(index).map(HostSeries::LastSuccess).into_iter().collect(),
+        Some(match self {
+            Self::Tuple(index) => HostSeries::Tuple(tuple(index)?, TupleCounter::all().nth(place)?),
+            Self::Latest(index) => HostSeries::LastSuccess(tuple(index)?),
             Self::Charge(charge) => {
-                let charge = rules.charges.get(charge.0 as usize);
-                let series =
-                    charge.and_then(|(index, amount)| Some(HostSeries::Charged(tuple(*index)?, *amount)));
-                series.into_iter().collect()
+                let (index, amount) = rules.charges.get(charge.0 as usize)?;
+                HostSeries::Charged(tuple(*index)?, *amount)
             }
             Self::Blocked(offer) => {
-                let offer = match offer {
-                    Some(offer) => rules.offers.get(offer.0 as usize).cloned().unwrap_or_default(),
+                let (namespace, name) = match offer {
+                    Some(offer) => rules.offers.get(offer.0 as usize).cloned()?,
                     None => Default::default(),
                 };
-                let series =
-                    |reason: &BlockedReason| HostSeries::Blocked(offer.0.clone(), offer.1.clone(), *reason);
-                BlockedReason::ALL.iter().map(series).collect()
+                HostSeries::Blocked(namespace, name, *BlockedReason::ALL.get(place)?)
             }
-            Self::Call(operation, outcome) => {
-                let bucket = |bucket| HostSeries::CallBucket(operation, outcome, bucket);
-                let millis = HostSeries::CallMillis(operation, outcome);
-                (0..=DURATION_BUCKETS.len()).map(bucket).chain([millis]).collect()
+            Self::Call(operation, outcome) if place > DURATION_BUCKETS.len() => {
+                HostSeries::CallMillis(operation, outcome)
             }
-        }
+            Self::Call(operation, outcome) => HostSeries::CallBucket(operation, outcome, place),
+        })
     }
 }
 
