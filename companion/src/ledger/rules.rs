@@ -49,7 +49,8 @@ impl Ledger {
             rules.births.iter().map(|(tuple, born)| tuple_text(&Tuple { born: *born, ..tuple.clone() }));
         let written = sqlx::query(
             "INSERT INTO published_rules (generation, previous, hash, births, swept, companion) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+             SELECT $1, $2, $3, $4, $5, $6 \
+             WHERE $2 = (SELECT COALESCE(MAX(generation), 0) FROM published_rules) ON CONFLICT DO NOTHING",
         )
         .bind(signed(rules.generation))
         .bind(signed(previous))
@@ -59,6 +60,14 @@ impl Ledger {
         .bind(self.companion())
         .execute(&mut *self.connection().await?)
         .await?;
-        Ok(written.rows_affected() > 0)
+        if written.rows_affected() == 0 {
+            return Ok(false);
+        }
+        // Nobody asks for older ones, and each names every series that was alive.
+        sqlx::query("DELETE FROM published_rules WHERE generation < $1")
+            .bind(signed(previous))
+            .execute(&mut *self.connection().await?)
+            .await?;
+        Ok(true)
     }
 }

@@ -114,6 +114,13 @@ async fn of_companions_that_load_the_same_files_at_once_each_file_gets_one_gener
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", generations[4]), tuple("ns", "b", generations[4])]);
     assert_eq!(pushed.swept, generations[4], "c went");
     assert_eq!(first.load(&["a", "b"]).await, ReloadResult::Unchanged);
+    // Each row names every series: only the last and the one before it are kept.
+    let mut connection = first.ledger.connection().await.unwrap();
+    let kept: Vec<i64> = sqlx::query_scalar("SELECT generation FROM published_rules ORDER BY generation")
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(kept, generations[3..].iter().map(|generation| *generation as i64).collect::<Vec<_>>());
 }
 
 async fn a_companion_that_comes_later_or_again_takes_the_number_that_is_there(database: Database) {
