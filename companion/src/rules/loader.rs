@@ -209,10 +209,8 @@ impl Loader {
             .endpoint(&snapshot.facilitator_url, ready)
             .map_err(|error| Refusal::Unusable(format!("facilitatorURL {error}")))?;
         let v1_networks = in_use.v1_networks(&known);
-        let hash = snapshot.hash(&self.settings.filter, &endpoint, &v1_networks);
-        let push = |generation, births: &_| {
-            snapshot.push(generation, &self.settings.filter, &endpoint, births, &v1_networks)
-        };
+        let draft = snapshot.draft(&self.settings.filter, &endpoint, &v1_networks);
+        let hash = draft.hash.clone();
 
         // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a
         // reason, and before anybody else hears of it.
@@ -221,7 +219,7 @@ impl Loader {
                 .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))
         };
         if self.ledger.is_some() {
-            compile(push(1, &BTreeMap::new()))?;
+            compile(draft.clone().numbered(1, &BTreeMap::new()))?;
         }
 
         let keys = Keys::from(&*snapshot);
@@ -246,7 +244,7 @@ impl Loader {
                 Numbers { generation, swept, births: state.aggregate.births(generation, &keys) }
             })
         };
-        let pushed = push(generation, &births);
+        let pushed = draft.numbered(generation, &births);
         let rules = if self.ledger.is_none() || self.gateway.is_some() {
             Some(compile(pushed.clone())?)
         } else {

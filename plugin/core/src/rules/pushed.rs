@@ -4,6 +4,7 @@
 use super::Extra;
 use crate::evm::{Address, Amount, Network, TransferMethod};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of this format. A filter refuses a push of another format, so that the host keeps the last good.
 pub const FORMAT: u32 = 1;
@@ -240,6 +241,21 @@ pub struct PaymentOption {
     /// Further members of `extra` (agentSkills, agentRuntime).
     #[serde(skip_serializing_if = "Extra::is_empty")]
     pub extra: Extra,
+}
+
+// === impl PushedRules ===
+
+impl PushedRules {
+    /// The same under a generation. `born` gives the birth of each tuple; one not in it was born in this
+    /// generation.
+    #[must_use]
+    pub fn numbered(mut self, generation: u64, born: &BTreeMap<Tuple, u64>) -> Self {
+        self.generation = generation;
+        for tuple in &mut self.tuples {
+            tuple.born = born.get(tuple).copied().unwrap_or(generation);
+        }
+        self
+    }
 }
 
 /// Whether a text can be the value of a metric label: short, printable, and readable back from a host

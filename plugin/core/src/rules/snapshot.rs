@@ -140,17 +140,6 @@ impl SkipScope {
 }
 
 impl Snapshot {
-    /// Content hash of a push made from this snapshot: 0x-hex keccak-256 of its canonical JSON without
-    /// generation and births. Equal hash, equal behaviour.
-    pub fn hash(
-        &self,
-        settings: &Settings,
-        facilitator: &Facilitator,
-        v1_kinds: &BTreeSet<String>,
-    ) -> String {
-        content_hash(&self.unnumbered(settings, facilitator, v1_kinds))
-    }
-
     /// The push. `born` gives the birth of each tuple of [`Self::keep_set`] (a tuple not in it was born in
     /// `generation`); `v1_kinds` holds the CAIP-2 networks for which the facilitator lists the v1 kind.
     ///
@@ -164,13 +153,7 @@ impl Snapshot {
         born: &BTreeMap<Tuple, u64>,
         v1_kinds: &BTreeSet<String>,
     ) -> PushedRules {
-        let mut pushed = self.unnumbered(settings, facilitator, v1_kinds);
-        pushed.hash = content_hash(&pushed);
-        pushed.generation = generation;
-        for tuple in &mut pushed.tuples {
-            tuple.born = born.get(tuple).copied().unwrap_or(generation);
-        }
-        pushed
+        self.draft(settings, facilitator, v1_kinds).numbered(generation, born)
     }
 
     /// Every live tuple with `born` 0: what series may exist for.
@@ -201,7 +184,9 @@ impl Snapshot {
         HttpUrl::parse(&self.facilitator_url).ok().filter(HttpUrl::is_public).map(|url| url.to_string())
     }
 
-    fn unnumbered(
+    /// The push with its hash and without its numbers, which [`PushedRules::numbered`] gives it. Equal hash,
+    /// equal behaviour: 0x-hex keccak-256 of its canonical JSON without generation and births.
+    pub fn draft(
         &self,
         settings: &Settings,
         facilitator: &Facilitator,
@@ -214,7 +199,7 @@ impl Snapshot {
         for option in routes.iter_mut().flat_map(|route| &mut route.options) {
             option.v1_kind = option.v1_network.is_some() && v1_kinds.contains(option.network.as_str());
         }
-        PushedRules {
+        let mut pushed = PushedRules {
             format: FORMAT,
             generation: 0,
             hash: String::new(),
@@ -223,7 +208,9 @@ impl Snapshot {
             tuples: self.tuples.clone(),
             routes,
             protected: self.protected.clone(),
-        }
+        };
+        pushed.hash = content_hash(&pushed);
+        pushed
     }
 }
 
