@@ -157,12 +157,12 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
     let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
     let announced = envoy.and_then(|envoy| envoy.announced);
     let mut collector = Collector::new(listed, state.clone())?.discovering(names).announced_at(announced);
-    let (mut relay, mut ledger) = (None, None);
-    if let Some((relaying, listener, opened, totals)) = saved {
-        collector = collector.with_ledger(opened.clone(), totals);
-        ledger = Some(opened.clone());
-        relay = Some(Relaying::new(settings, relaying, client.clone(), listener, opened, &state));
+    let mut relay = None;
+    if let Some((relaying, listener, ledger, totals)) = saved {
+        collector = collector.with_ledger(ledger.clone(), totals);
+        relay = Some(Relaying::new(settings, relaying, client.clone(), listener, ledger, &state));
     }
+    let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
     let gateway = match (&settings.gateway, &settings.relay, &relay) {
         (Some(gateway), Some(own), Some(relay)) => {
             let router = relay.relay.clone().router();

@@ -6,4 +6,5 @@
 //! [`traefik`] does the same for Traefik's http-wasm host.
 
 pub mod envoy;
+mod memory;
 pub mod traefik;

@@ -37,7 +37,7 @@ use saving::Saver;
 use target::Target;
 
 pub use envoy::CollectError;
-pub use spool::{SpoolError, SpoolState, SpoolWriter, Spools};
+pub use spool::{SpoolError, SpoolState, Spools};
 
 /// One reading of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]

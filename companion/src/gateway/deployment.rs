@@ -54,20 +54,14 @@ pub struct Deployments {
     default: Option<HttpUrl>,
 }
 
-/// Records are about 64 bytes, so the table stays below 64 MB, with room for a million payments.
-const RECORDS_PER_BUCKET: usize = 256;
-/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack.
-const SETTLING_SLACK_MS: u64 = 10_000;
-
 // === impl Deployment ===
 
 impl Deployment {
     fn new(rules: Arc<RuleSet>, upstreams: &[RouteUpstream], default: Option<&HttpUrl>) -> Self {
-        let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         let target = |route: &RouteUpstream| Target::new(route, route.url.as_ref().or(default)?);
         Self {
+            limits: Limits::of(&rules),
             rules,
-            limits: Limits { records: RECORDS_PER_BUCKET, settling_ms: settle_ms * 2 + SETTLING_SLACK_MS },
             targets: upstreams.iter().map(target).collect(),
             fallback: target(&RouteUpstream::default()),
         }

@@ -1,13 +1,7 @@
 //! Who settles a payment is decided once.
 
-use std::time::Duration;
-
-use farebox_core::rules::Tuple;
-
+use super::tests::{LEASE, NOW};
 use super::*;
-
-const NOW: u64 = 1_800_000_000_000;
-const LEASE: Duration = Duration::from_secs(600);
 
 async fn open() -> (Ledger, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -15,28 +9,7 @@ async fn open() -> (Ledger, tempfile::TempDir) {
 }
 
 fn claim() -> Claim {
-    Claim {
-        key: PaymentKey {
-            network: "eip155:84532".into(),
-            contract: "0xasset".into(),
-            payer: "0xpayer".into(),
-            nonce: "0x01".into(),
-        },
-        holder: "e1".into(),
-        attempt: "1".into(),
-        tuple: Tuple {
-            offer_namespace: "ns".into(),
-            offer_name: "a".into(),
-            chain: "eip155:84532".into(),
-            asset_symbol: "USDC".into(),
-            born: 7,
-        },
-        generation: 9,
-        asset: "0xasset".into(),
-        amount: "1000".into(),
-        pay_to: "0xshop".into(),
-        ends: NOW / 1000 + 300,
-    }
+    tests::claim(1, "e1")
 }
 
 async fn begin(ledger: &Ledger) -> Begun {

@@ -42,6 +42,18 @@ impl Ledger {
         }))
     }
 
+    /// Generation and hash of what was published last. To be asked often: unlike all of it, they are short.
+    pub async fn latest_generation(&self) -> Result<Option<(u64, String)>, LedgerError> {
+        let row =
+            sqlx::query("SELECT generation, hash FROM published_rules ORDER BY generation DESC LIMIT 1")
+                .fetch_optional(&mut *self.connection().await?)
+                .await?;
+        let read = |row: sqlx::any::AnyRow| -> Result<_, sqlx::Error> {
+            Ok((unsigned(row.try_get("generation")?), row.try_get("hash")?))
+        };
+        Ok(row.map(read).transpose()?)
+    }
+
     /// Publishes rules after those of generation `previous` (0 before the first). Whether they are what follows:
     /// of two companions that publish at once, one finds that it has to look again.
     pub async fn publish_rules(&self, rules: &PublishedRules, previous: u64) -> Result<bool, LedgerError> {

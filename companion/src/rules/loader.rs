@@ -183,18 +183,18 @@ impl Loader {
     pub async fn follow(&mut self) {
         let Some(ledger) = &self.ledger else { return };
         // The relay says on /readyz why not.
-        let Ok(latest) = ledger.latest_rules().await else { return };
+        let Ok(latest) = ledger.latest_generation().await else { return };
         match self.postponed.take() {
             Some(Postponed::Load(candidate)) => return self.reload(Source::File, candidate).await,
             Some(Postponed::Push) => return self.facilitator_changed().await,
             None => {}
         }
-        let is_ahead = |latest: &PublishedRules| {
+        let is_ahead = |(generation, hash): (u64, String)| {
             let state = self.state.lock();
             let active = state.active.as_ref();
-            active.is_some_and(|active| active.hash == latest.hash && active.generation < latest.generation)
+            active.is_some_and(|active| active.hash == hash && active.generation < generation)
         };
-        if latest.as_ref().is_some_and(is_ahead) {
+        if latest.is_some_and(is_ahead) {
             self.facilitator_changed().await;
         }
     }
@@ -218,9 +218,10 @@ impl Loader {
             RuleSet::compile(pushed)
                 .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))
         };
-        if self.ledger.is_some() {
-            compile(draft.clone().numbered(1, &BTreeMap::new()))?;
-        }
+        let checked = match self.ledger {
+            Some(_) => Some(compile(draft.clone().numbered(1, &BTreeMap::new()))?),
+            None => None,
+        };
 
         let keys = Keys::from(&*snapshot);
         let agreed = match &self.ledger {
@@ -245,10 +246,9 @@ impl Loader {
             })
         };
         let pushed = draft.numbered(generation, &births);
-        let rules = if self.ledger.is_none() || self.gateway.is_some() {
-            Some(compile(pushed.clone())?)
-        } else {
-            None
+        let rules = match checked {
+            Some(rules) => rules.numbered_as(&pushed),
+            None => compile(pushed.clone())?,
         };
 
         let mut state = self.state.lock();
@@ -261,7 +261,7 @@ impl Loader {
         }
         let removed = state.aggregate.apply(generation, keys);
         let swept = if removed > 0 && self.ledger.is_none() { generation } else { swept };
-        if let (Some(gateway), Some(rules)) = (&self.gateway, rules) {
+        if let Some(gateway) = &self.gateway {
             gateway.apply(Arc::new(rules), &snapshot);
         }
         let upstreams = snapshot.upstreams.as_slice().into();

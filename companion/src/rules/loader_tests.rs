@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use farebox_core::metrics::{HostSeries, TupleCounter};
-use farebox_core::rules::{Gate, Settings as Filter, Tuple};
+use farebox_core::rules::{Gate, Tuple};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -17,9 +17,9 @@ use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Deployments;
 use crate::publish::{Publication, Published};
 use crate::serve;
-use crate::settings::{FacilitatorSettings, Facilitators, RelaySettings, Settings, Settlement};
+use crate::settings::{Facilitators, RelaySettings, Settings, Settlement};
 use crate::state::{ReloadResult, Shared, State};
-use crate::testing::{fake_facilitator, pricing, tuple};
+use crate::testing::{fake_facilitator, pricing, settings, tuple};
 
 struct Stage {
     loader: Loader,
@@ -33,23 +33,7 @@ async fn stage_after(last: Option<Published>) -> Stage {
 }
 
 async fn stage_with(last: Option<Published>, relay: Option<RelaySettings>) -> Stage {
-    let settings = Settings {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        pricing: "pricing.yaml".into(),
-        watch: true,
-        facilitator: FacilitatorSettings {
-            url: None,
-            cluster: "facilitator".into(),
-            verify_timeout: Duration::from_secs(5),
-            settle_timeout: Duration::from_secs(60),
-            settlement: Settlement::Direct,
-        },
-        relay,
-        gateway: None,
-        filter: Filter::default(),
-        envoy: None,
-        traefik: None,
-    };
+    let settings = Settings { relay, ..settings(Settlement::Direct) };
     let births = last.as_ref().map(|last| last.births.clone());
     let state =
         Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default().published(births)));

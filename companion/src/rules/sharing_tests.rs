@@ -1,10 +1,9 @@
 //! Companions that share a ledger number their rules as one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use farebox_core::metrics::{HostSeries, TupleCounter};
-use farebox_core::rules::{Settings as Filter, Tuple};
+use farebox_core::rules::Tuple;
 use tokio::sync::watch;
 
 use super::*;
@@ -12,9 +11,9 @@ use crate::aggregate::Aggregate;
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::ledger::Ledger;
 use crate::publish::{Publication, Published};
-use crate::settings::{FacilitatorSettings, Settings, Settlement};
+use crate::settings::Settlement;
 use crate::state::{ReloadResult, Shared, State};
-use crate::testing::{Database, Gate, fake_facilitator, on_every_database, pricing, tuple};
+use crate::testing::{Database, Gate, fake_facilitator, on_every_database, pricing, settings, tuple};
 
 /// One of the companions.
 struct Companion {
@@ -36,23 +35,7 @@ on_every_database! {
 impl Companion {
     async fn start(url: &str, facilitator: &str, last: Option<Published>) -> Self {
         let ledger = Ledger::open(url, "c").await.unwrap();
-        let settings = Settings {
-            traefik: None,
-            listen: "127.0.0.1:0".parse().unwrap(),
-            pricing: "pricing.yaml".into(),
-            watch: true,
-            facilitator: FacilitatorSettings {
-                url: None,
-                cluster: "facilitator".into(),
-                verify_timeout: Duration::from_secs(5),
-                settle_timeout: Duration::from_secs(60),
-                settlement: Settlement::Relay,
-            },
-            relay: None,
-            gateway: None,
-            filter: Filter::default(),
-            envoy: None,
-        };
+        let settings = settings(Settlement::Relay);
         let births = last.as_ref().map(|last| last.births.clone());
         let aggregate = Aggregate::default().published(births);
         let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), aggregate));

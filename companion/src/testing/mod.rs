@@ -19,10 +19,32 @@ use tokio::net::TcpListener;
 
 use crate::aggregate::{Interval, Process, Report};
 use crate::collect::Reading;
+use crate::settings::{FacilitatorSettings, Settings, Settlement};
 
 pub(crate) use database::{Database, on_every_database};
 pub(crate) use dev::{Dev, payment_call, upfront_call};
 pub(crate) use gate::Gate;
+
+/// Settings of a companion without proxies, by which settlements are made like this.
+pub(crate) fn settings(settlement: Settlement) -> Settings {
+    Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        pricing: "pricing.yaml".into(),
+        watch: true,
+        facilitator: FacilitatorSettings {
+            url: None,
+            cluster: "facilitator".into(),
+            verify_timeout: Duration::from_secs(5),
+            settle_timeout: Duration::from_secs(60),
+            settlement,
+        },
+        relay: None,
+        gateway: None,
+        filter: farebox_core::rules::Settings::default(),
+        envoy: None,
+        traefik: None,
+    }
+}
 
 /// What a fake Envoy answers.
 #[derive(Debug, Clone, Default)]

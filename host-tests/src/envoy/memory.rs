@@ -1,7 +1,9 @@
 //! Guest memory, and the prologue of every host call.
 
 use super::guest::Guest;
-use wasmtime::{Caller, Extern, Memory, Result, bail};
+use wasmtime::{Caller, Extern, Result, bail};
+
+pub(crate) use crate::memory::{gather, read, write};
 
 /// Text of the trap a test injects.
 pub(crate) const INJECTED: &str = "crash injected by the test";
@@ -23,30 +25,6 @@ pub(crate) fn enter(env: &mut Caller<'_, Guest>) -> Result<()> {
         bail!("a restricted host call was made in _initialize");
     }
     enter_unrestricted(env)
-}
-
-fn memory(env: &mut Caller<'_, Guest>) -> Result<Memory> {
-    match env.get_export("memory") {
-        Some(Extern::Memory(memory)) => Ok(memory),
-        _ => bail!("the guest exports no memory"),
-    }
-}
-
-/// Reads guest memory; out of bounds is a trap.
-pub(crate) fn read(env: &mut Caller<'_, Guest>, at: u32, len: u32) -> Result<Vec<u8>> {
-    let memory = memory(env)?;
-    let (at, len) = (at as usize, len as usize);
-    match memory.data(&*env).get(at..at.saturating_add(len)) {
-        Some(bytes) => Ok(bytes.to_vec()),
-        None => bail!("a host call was given memory out of bounds"),
-    }
-}
-
-/// Writes guest memory; out of bounds is a trap.
-pub(crate) fn write(env: &mut Caller<'_, Guest>, at: u32, bytes: &[u8]) -> Result<()> {
-    let memory = memory(env)?;
-    memory.write(env, at as usize, bytes)?;
-    Ok(())
 }
 
 pub(crate) fn write_u32(env: &mut Caller<'_, Guest>, at: u32, value: u32) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::guest::Guest;
 use super::host::LogLine;
-use super::memory::{enter_unrestricted, read, write, write_u32, write_u64};
+use super::memory::{enter_unrestricted, gather, write, write_u32, write_u64};
 use wasmtime::{Caller, Linker, Result, bail};
 
 const SUCCESS: u32 = 0;
@@ -43,13 +43,7 @@ fn fd_write(mut env: Caller<'_, Guest>, fd: u32, vectors: u32, count: u32, writt
     if !matches!(fd, 1 | 2) {
         return Ok(BAD_DESCRIPTOR);
     }
-    let mut text = Vec::new();
-    for index in 0..count {
-        let vector = read(&mut env, vectors + index * 8, 8)?;
-        let (at, len) = vector.split_at(4);
-        let word = |b: &[u8]| b.iter().rev().fold(0, |n, b| (n << 8) | u32::from(*b));
-        text.extend(read(&mut env, word(at), word(len))?);
-    }
+    let text = gather(&mut env, vectors, count)?;
     write_u32(&mut env, written, u32::try_from(text.len())?)?;
     let level = if fd == 2 { 4 } else { 2 };
     let text = String::from_utf8_lossy(&text).into_owned();

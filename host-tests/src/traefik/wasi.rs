@@ -3,7 +3,7 @@
 use wasmtime::{Caller, Linker, Result, bail};
 
 use super::host::{Fault, Guest, LogLine};
-use super::memory::{enter, read, read_text, write};
+use super::memory::{enter, gather, read_text, write};
 
 const SUCCESS: u32 = 0;
 const ACCESS: u32 = 2;
@@ -130,13 +130,7 @@ fn fd_close(mut env: Caller<'_, Guest>, fd: u32) -> Result<u32> {
 
 fn fd_write(mut env: Caller<'_, Guest>, fd: u32, vectors: u32, count: u32, written: u32) -> Result<u32> {
     enter(&mut env)?;
-    let mut text = Vec::new();
-    for index in 0..count {
-        let vector = read(&mut env, vectors + index * 8, 8)?;
-        let (at, len) = vector.split_at(4);
-        let word = |b: &[u8]| b.iter().rev().fold(0, |n, b| (n << 8) | u32::from(*b));
-        text.extend(read(&mut env, word(at), word(len))?);
-    }
+    let text = gather(&mut env, vectors, count)?;
     let guest = env.data();
     let mut host = guest.shared.borrow_mut();
     let taken = match fd {

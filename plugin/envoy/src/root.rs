@@ -23,13 +23,6 @@ use crate::{clock, replay_table};
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_BUCKETS: u32 = 32;
 
-/// Records are about 64 bytes, so a bucket stays near 16 kB and the whole table below 64 MB, with room for
-/// a million payments that can still be replayed.
-const RECORDS_PER_BUCKET: usize = 256;
-
-/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack.
-const SETTLING_SLACK_MS: u64 = 10_000;
-
 /// One configuration of the filter.
 pub(crate) struct Root {
     deployment: Rc<Deployment>,
@@ -52,8 +45,7 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     fn new(root: u32, rules: RuleSet, meters: Option<Meters>) -> Self {
-        let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
-        let limits = Limits { records: RECORDS_PER_BUCKET, settling_ms: settle_ms * 2 + SETTLING_SLACK_MS };
+        let limits = Limits::of(&rules);
         Self { rules: Arc::new(rules), limits, meters, identity: Identity::default(), root }
     }
 

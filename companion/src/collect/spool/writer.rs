@@ -1,4 +1,4 @@
-//! Counting in a spool from a native shell: what it counted survives it.
+//! Counting in a spool as the plugin does, for the tests of its reader.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use tracing::error;
 
 /// Appends to a spool.
 #[derive(Debug)]
-pub struct SpoolWriter {
+pub(super) struct SpoolWriter {
     path: PathBuf,
     max_bytes: u64,
     /// Lines that could not be written since the last one that was.
@@ -21,13 +21,13 @@ pub struct SpoolWriter {
 
 impl SpoolWriter {
     /// A writer of a file in a spool folder, which nothing grows beyond `max_bytes`.
-    pub const fn new(path: PathBuf, max_bytes: u64) -> Self {
+    pub(super) const fn new(path: PathBuf, max_bytes: u64) -> Self {
         Self { path, max_bytes, lost: AtomicU64::new(0) }
     }
 
     /// Counts what one request counts, see [`farebox_core::metrics::series_of`]. A failure fails no request: the
     /// next line says how many are missing.
-    pub fn write(&self, generation: u64, series: &[(HostSeries, u64)]) {
+    pub(super) fn write(&self, generation: u64, series: &[(HostSeries, u64)]) {
         if series.is_empty() {
             return;
         }

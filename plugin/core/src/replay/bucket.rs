@@ -3,10 +3,17 @@
 use super::record::{Record, State, decode, encode, keepable};
 use super::{Binding, KeyChange, ReplayKey, Reservation};
 use crate::Now;
+use crate::rules::RuleSet;
 
 /// How much longer than its authorization a record of a request still at work is kept, seconds. A response
 /// may outlast the authorization that paid for it; its end must still find the record.
 const IN_FLIGHT_GRACE_SECONDS: u64 = 3_600;
+
+/// Records are about 64 bytes, so a bucket stays near 16 kB and the whole table below 64 MB, with room for
+/// a million payments that can still be replayed.
+const RECORDS_PER_BUCKET: usize = 256;
+/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack.
+const SETTLING_SLACK_MS: u64 = 10_000;
 
 /// Bounds of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +23,14 @@ pub struct Limits {
     /// After this many milliseconds in `settling`, the request that settled is taken for dead and the
     /// outcome for unknown.
     pub settling_ms: u64,
+}
+
+impl Limits {
+    /// Those of a shell that enforces these rules.
+    pub fn of(rules: &RuleSet) -> Self {
+        let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
+        Self { records: RECORDS_PER_BUCKET, settling_ms: settle_ms * 2 + SETTLING_SLACK_MS }
+    }
 }
 
 /// A request for a key.

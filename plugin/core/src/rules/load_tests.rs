@@ -484,6 +484,13 @@ fn the_hash_covers_behaviour_and_not_generation_or_births() {
     assert_eq!((first.hash.len(), &first.hash[..2]), (66, "0x"));
     assert_eq!((first.generation, first.tuples[0].born), (1, 1));
     assert_eq!((second.generation, second.tuples[0].born), (2, 0));
+    let compiled = |pushed: &crate::rules::PushedRules| RuleSet::compile(pushed.clone()).unwrap();
+    let renumbered = compiled(&first).numbered_as(&second);
+    assert_eq!(
+        format!("{renumbered:?}"),
+        format!("{:?}", compiled(&second)),
+        "numbers are no part of the rules"
+    );
     let kinds = BTreeSet::from(["eip155:84532".to_owned()]);
     let with_kinds = push(1, &born, &kinds);
     assert!(with_kinds.routes[0].options[0].v1_kind);

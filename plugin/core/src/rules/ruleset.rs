@@ -77,6 +77,11 @@ impl RuleSet {
             matcher: None,
         }
     }
+    /// The same rules under the numbers of this push of them: see [`super::PushedRules::numbered`].
+    #[must_use]
+    pub fn numbered_as(self, pushed: &super::PushedRules) -> Self {
+        Self { generation: pushed.generation, tuples: pushed.tuples.clone(), ..self }
+    }
     /// The same rules for a shell that only screens: no signature is checked here, since whoever comes next
     /// checks every payment again.
     #[must_use]
