@@ -199,7 +199,7 @@ async fn send(
         // Nobody may switch to what was not asked for: what follows would be read as something else.
         let client = upgrade.filter(|_| upgrade::is_websocket(response.headers())).ok_or_else(|| {
             warn!(upstream = %target.authority, "it switched protocols unasked");
-            Failure::Unavailable
+            Failure::Switched
         })?;
         tunnel = Some((client, hyper::upgrade::on(&mut response)));
     }
@@ -249,6 +249,7 @@ impl Exchange {
             Err(Failure::Client) => broken_off(),
             Err(Failure::TimedOut) => refused(Cause::UpstreamTimeout),
             Err(Failure::Unavailable) => refused(Cause::UpstreamUnavailable),
+            Err(Failure::Switched) => refused(Cause::UnexpectedUpgrade),
         }
     }
 
@@ -272,6 +273,7 @@ impl Exchange {
                 let (status, origin) = match failure {
                     Failure::TimedOut => (504, ResponseOrigin::ProxyTimeout),
                     Failure::Unavailable | Failure::Client => (502, ResponseOrigin::ProxyUnavailable),
+                    Failure::Switched => (101, ResponseOrigin::Upstream),
                 };
                 state.response(&ResponseHead { status, headers: &[], origin }, now())
             }
@@ -333,7 +335,7 @@ impl Exchange {
     /// Nobody is left to answer.
     fn end(&mut self) {
         let (abandoned, unused) = match std::mem::replace(&mut self.stage, Stage::Nothing) {
-            Stage::Facilitator(state) => (state.abandoned(now()), None),
+            Stage::Facilitator(state) => state.abandoned(now()),
             Stage::Response(state) => state.abandoned(now()),
             Stage::Nothing => return,
         };

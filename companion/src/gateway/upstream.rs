@@ -34,6 +34,8 @@ pub(super) enum Failure {
     Unavailable,
     /// It did not answer in time.
     TimedOut,
+    /// It switched to a protocol nobody asked for.
+    Switched,
     /// The client broke its request off.
     Client,
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use farebox_core::metrics::{HostSeries, LateResult, TupleCounter};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::settle::read_tuple;
 use super::store::{after, claiming, of_payment, signed, unsigned};
 use super::{Claim, Ledger, LedgerError, PaymentKey, Reservation};
 
@@ -110,8 +112,8 @@ impl Ledger {
     }
 
     /// Nothing came of a reservation: the payment is as good as unseen, and one that is owed an answer may be
-    /// taken over by anybody. One that is being settled is not released, nor is what another holder or another
-    /// use of this one reserved.
+    /// taken over by anybody. What is being settled is settled, for nobody: it is owed an answer then, as is what
+    /// was settled for somebody who had left. What another holder or another use of this one reserved stays.
     pub async fn release(&self, claim: &Claim) -> Result<(), LedgerError> {
         for statement in [
             "DELETE FROM payments WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
@@ -119,6 +121,10 @@ impl Ledger {
             "UPDATE payments SET lease_until = 0 \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
                AND holder = $5 AND attempt = $6 AND state = 'settled' AND answered = 0",
+            // The end of the settlement reads this.
+            "UPDATE payments SET answered = -1 \
+             WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+               AND holder = $5 AND attempt = $6 AND state = 'settling'",
         ] {
             let released = of_payment(statement, &claim.key)
                 .bind(&claim.holder)
@@ -126,10 +132,26 @@ impl Ledger {
                 .execute(&mut *self.connection().await?)
                 .await?;
             if released.rows_affected() > 0 {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        self.durably(async |transaction| {
+            let row = of_payment(
+                "UPDATE payments SET answered = 0, lease_until = 0 \
+                 WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
+                   AND holder = $5 AND attempt = $6 AND state = 'settled' AND answered = 1 \
+                 RETURNING offer_namespace, offer_name, asset_symbol, born, network",
+                &claim.key,
+            )
+            .bind(&claim.holder)
+            .bind(&claim.attempt)
+            .fetch_optional(&mut **transaction)
+            .await?;
+            let Some(row) = row else { return Ok(()) };
+            let late = TupleCounter::ResolvedLate(LateResult::Settled);
+            self.count(transaction, &HostSeries::Tuple(read_tuple(&row)?, late)).await
+        })
+        .await
     }
 
     /// Removes reservations whose lease ended long ago and whose authorization cannot be used any more: nothing

@@ -35,6 +35,8 @@ struct Counted {
     amount: String,
     /// It is counted as unresolved.
     open: bool,
+    /// Somebody heard of it.
+    told: bool,
 }
 
 // === impl Ledger ===
@@ -126,10 +128,10 @@ impl Ledger {
                 _ => {}
             }
             match outcome {
-                Outcome::Settled { .. } if !told => {
+                Outcome::Settled { .. } if !counted.told => {
                     counters.push(TupleCounter::ResolvedLate(LateResult::Settled));
                 }
-                Outcome::Refused { .. } if !told && counted.open => {
+                Outcome::Refused { .. } if !counted.told && counted.open => {
                     counters.push(TupleCounter::ResolvedLate(LateResult::Refused));
                 }
                 Outcome::Expired => counters.push(TupleCounter::ResolvedLate(LateResult::Expired)),
@@ -200,7 +202,7 @@ impl Ledger {
         until: i64,
     ) -> Result<Option<String>, sqlx::Error> {
         let row = of_payment(
-            "UPDATE payments SET answered = 1, holder = $5, lease_until = $6 \
+            "UPDATE payments SET answered = 1, holder = $5, lease_until = $6, attempt = $8 \
              WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
                AND state = 'settled' AND answered = 0 AND (holder = $5 OR lease_until < $7) \
              RETURNING transaction_hash, offer_namespace, offer_name, asset_symbol, born, network",
@@ -209,6 +211,7 @@ impl Ledger {
         .bind(&claim.holder)
         .bind(until)
         .bind(signed(now_ms))
+        .bind(&claim.attempt)
         .fetch_optional(&mut *connection)
         .await?;
         let Some(row) = row else { return Ok(None) };
@@ -248,10 +251,10 @@ async fn take(
     let taken = claiming(
         "INSERT INTO payments (network, contract, payer, nonce, state, holder, lease_until, \
            offer_namespace, offer_name, asset_symbol, born, generation, asset, amount, pay_to, ends_s, \
-           companion, reserved_at, settling_at, call_body) \
-         VALUES ($1, $2, $3, $4, 'settling', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17, $18) \
+           companion, reserved_at, settling_at, call_body, attempt) \
+         VALUES ($1, $2, $3, $4, 'settling', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17, $18, $19) \
          ON CONFLICT (network, contract, payer, nonce) DO UPDATE SET state = 'settling', \
-           holder = excluded.holder, lease_until = excluded.lease_until, \
+           holder = excluded.holder, attempt = excluded.attempt, lease_until = excluded.lease_until, \
            offer_namespace = excluded.offer_namespace, offer_name = excluded.offer_name, \
            asset_symbol = excluded.asset_symbol, born = excluded.born, generation = excluded.generation, \
            asset = excluded.asset, amount = excluded.amount, pay_to = excluded.pay_to, \
@@ -266,6 +269,7 @@ async fn take(
         until,
     )
     .bind(call_body)
+    .bind(&claim.attempt)
     .execute(connection)
     .await?;
     Ok(taken.rows_affected() > 0)
@@ -279,7 +283,7 @@ async fn take_again(
     until: i64,
 ) -> Result<bool, sqlx::Error> {
     let taken = of_payment(
-        "UPDATE payments SET state = 'settling', holder = $5, lease_until = $6, settling_at = $7 \
+        "UPDATE payments SET state = 'settling', holder = $5, lease_until = $6, settling_at = $7, attempt = $10 \
          WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 AND state = 'unknown' \
            AND offer_namespace = $8 AND offer_name = $9",
         &claim.key,
@@ -289,6 +293,7 @@ async fn take_again(
     .bind(signed(now_ms))
     .bind(&claim.tuple.offer_namespace)
     .bind(&claim.tuple.offer_name)
+    .bind(&claim.attempt)
     .execute(connection)
     .await?;
     Ok(taken.rows_affected() > 0)
@@ -314,10 +319,10 @@ async fn end(
     let unknown = state == "unknown";
     let row = of_payment(
         "UPDATE payments SET state = $5, transaction_hash = COALESCE($6, transaction_hash), \
-           reason = COALESCE($7, reason), answered = $8, next_attempt = $9, ended_at = $10, lease_until = 0 \
+           reason = COALESCE($7, reason), answered = CASE WHEN answered < 0 THEN 0 ELSE $8 END, next_attempt = $9, ended_at = $10, lease_until = 0 \
          WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
            AND state IN ('settling', 'unknown') \
-         RETURNING network, offer_namespace, offer_name, asset_symbol, born, amount, counted_open",
+         RETURNING network, offer_namespace, offer_name, asset_symbol, born, amount, counted_open, answered",
         key,
     )
     .bind(state)
@@ -333,6 +338,7 @@ async fn end(
         tuple: read_tuple(&row)?,
         amount: row.try_get("amount")?,
         open: unsigned(row.try_get("counted_open")?) == 1,
+        told: told && (state != "settled" || unsigned(row.try_get("answered")?) == 1),
     };
     if counted.open != unknown {
         of_payment(
@@ -347,7 +353,7 @@ async fn end(
     Ok(Some(counted))
 }
 
-fn read_tuple(row: &AnyRow) -> Result<Tuple, sqlx::Error> {
+pub(super) fn read_tuple(row: &AnyRow) -> Result<Tuple, sqlx::Error> {
     Ok(Tuple {
         offer_namespace: row.try_get("offer_namespace")?,
         offer_name: row.try_get("offer_name")?,

@@ -117,9 +117,16 @@ async fn verify(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> 
         Ok(order) => order,
         Err(refusal) => return refusal.verify_reply(),
     };
+    let (waiting, told) = oneshot::channel();
     // Finished also if the proxy stops waiting: a reservation must not outlive what it was made for.
-    let task = tokio::spawn(async move { verify_order(&relay, &order, &body).await });
-    task.await.unwrap_or_else(|_| invalid(RelayRefusal::Unavailable.code()))
+    tokio::spawn(async move {
+        let reply = verify_order(&relay, &order, &body).await;
+        if waiting.send(reply).is_err() {
+            // Its client left, so nothing is served for it. If this fails, the lease ends the reservation.
+            let _ = relay.note(relay.ledger.release(&order.claim).await);
+        }
+    });
+    told.await.unwrap_or_else(|_| invalid(RelayRefusal::Unavailable.code()))
 }
 
 async fn verify_order(relay: &Relay, order: &Order, body: &[u8]) -> Response<Body> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Request;
-use farebox_core::metrics::{HostSeries, TupleCounter, tuple_text};
+use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, UnchargedReason, tuple_text};
 use farebox_core::protocol::{RELAY_ATTEMPT, RELAY_HOLDER, RELAY_OFFER};
 use farebox_core::rules;
 use tower::ServiceExt;
@@ -144,6 +144,8 @@ pub(super) fn payment(nonce: u8) -> Value {
 
 on_every_database! {
     a_payment_in_use_or_used_at_one_proxy_is_refused_at_another,
+    a_payment_whose_proxy_hangs_up_while_it_is_verified_is_free_for_another,
+    a_settlement_whose_client_has_left_its_proxy_buys_an_answer_at_another,
     a_settlement_is_finished_when_nobody_waits_and_buys_one_answer_later,
     a_facilitator_that_settles_and_does_not_say_so_is_asked_until_the_outcome_is_known,
     what_a_companion_was_settling_when_it_died_is_resolved_by_its_next_life,
@@ -193,8 +195,9 @@ async fn a_payment_one_proxy_gives_back_is_free_for_another_unless_it_is_not_its
     let (_, reply) = stage.post("/verify", "e2", &payment(1)).await;
     assert_eq!(reply["isValid"], true);
     stage.post("/settle", "e2", &payment(1)).await;
-    assert_eq!(release(&stage, "e2", "", &payment(1)).await, 204);
-    assert_eq!(stage.state_of(&payment(1)).await.as_deref(), Some("settled"));
+    assert_eq!(release(&stage, "e2", "an earlier one", &payment(1)).await, 204);
+    let (_, reply) = stage.post("/verify", "e1", &payment(1)).await;
+    assert_eq!(reply["invalidReason"], RelayRefusal::Used.code());
     assert_eq!(release(&stage, "e2", "", &json!({})).await, 400);
 }
 
@@ -222,6 +225,54 @@ async fn terms_nobody_published_are_refused_without_a_call() {
     }
     assert_eq!(stage.dev.settled().await, 0);
     assert_eq!(stage.relay.ledger.list(&Filter::default(), 10).await.unwrap(), []);
+}
+
+async fn a_payment_whose_proxy_hangs_up_while_it_is_verified_is_free_for_another(database: Database) {
+    let stage = Stage::on(database, Duration::from_secs(5)).await;
+    stage.dev.fail(json!({ "verify": "slow:400", "count": 1 })).await;
+    let call = payment(1);
+    let gone = tokio::time::timeout(Duration::from_millis(150), stage.post("/verify", "e1", &call)).await;
+    assert!(gone.is_err(), "the proxy stops waiting");
+    assert_eq!(stage.state_of(&call).await.as_deref(), Some("reserved"));
+    for _ in 0..200 {
+        if stage.state_of(&call).await.is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let (_, reply) = stage.post("/verify", "e2", &call).await;
+    assert_eq!(reply["isValid"], true, "{reply}");
+}
+
+/// A proxy may go on with a call nobody waits for: it says so, in the middle of the call or after it.
+async fn a_settlement_whose_client_has_left_its_proxy_buys_an_answer_at_another(database: Database) {
+    let stage = Stage::on(database, Duration::from_secs(5)).await;
+    for (nonce, in_the_middle) in [(1, true), (2, false)] {
+        let call = payment(nonce);
+        stage.post("/verify", "e1", &call).await;
+        stage.dev.fail(json!({ "settle": "slow:400", "count": 1 })).await;
+        let (relay, body) = (stage.relay.clone(), call.clone());
+        let settling = tokio::spawn(async move { ask(relay, "/settle", "e1", &body).await });
+        if in_the_middle {
+            stage.until(&call, "settling").await;
+            assert_eq!(release(&stage, "e1", "", &call).await, 204);
+        }
+        assert_eq!(settling.await.unwrap().1["success"], true);
+        if !in_the_middle {
+            assert_eq!(release(&stage, "e1", "", &call).await, 204);
+        }
+        let charges = u64::from(nonce);
+        assert_eq!(stage.counted(TupleCounter::ResolvedLate(LateResult::Settled)).await, charges);
+        let (_, reply) = stage.post("/verify", "e2", &call).await;
+        assert_eq!(reply["isValid"], true, "{reply}");
+        let (_, receipt) = stage.post("/settle", "e2", &call).await;
+        assert_eq!(receipt["success"], true);
+        let redeemed = TupleCounter::VerifiedUncharged(UnchargedReason::Redeemed);
+        assert_eq!(stage.counted(redeemed).await, charges);
+        let (_, reply) = stage.post("/verify", "e3", &call).await;
+        assert_eq!(reply["invalidReason"], RelayRefusal::Used.code());
+        assert_eq!((stage.dev.settled().await, stage.charged().await), (usize::from(nonce), charges));
+    }
 }
 
 async fn a_settlement_is_finished_when_nobody_waits_and_buys_one_answer_later(database: Database) {

@@ -12,6 +12,7 @@
 //! * [`hostile_input`]: what strangers send.
 //! * [`fleet`]: three proxies, one companion, and crashes of both under load.
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
+//! * [`parity`]: one table of cases in Envoy, in Traefik with the gateway, and on the gateway alone.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
 //! * [`traefik`]: the plugin in a real Traefik with the companion's gateway, and the gateway alone.
@@ -29,6 +30,7 @@ mod fleet;
 mod host;
 mod hostile_input;
 mod labels;
+mod parity;
 mod prometheus;
 mod relay;
 mod reload;

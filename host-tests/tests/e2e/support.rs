@@ -149,6 +149,14 @@ impl Facilitator {
         Answer::to(self.client.get(format!("{}/dev/record", self.url))).await.json()
     }
 
+    /// The payment calls so far, by their operations.
+    pub(crate) async fn operations(&self) -> Vec<String> {
+        let record = self.record().await;
+        let calls = record["calls"].as_array().expect("the record lists calls");
+        let operations = calls.iter().filter_map(|call| call["operation"].as_str());
+        operations.filter(|operation| *operation != "supported").map(str::to_owned).collect()
+    }
+
     /// How many calls of an endpoint there were.
     pub(crate) async fn calls(&self, endpoint: &str) -> u64 {
         let record = self.record().await;

@@ -57,8 +57,8 @@ fn a_payment_that_is_not_charged_is_given_back_under_the_name_of_its_use() {
 #[test]
 fn nothing_is_given_back_once_money_may_move() {
     let shop = shop(true);
-    // Settled; refused; nobody knows; nobody waits.
-    let ends: [fn(&Stream<'_>); 4] = [
+    // Settled; refused; nobody knows.
+    let ends: [fn(&Stream<'_>); 3] = [
         |stream| say(stream.expect_callout("/settle"), &settled()),
         |stream| {
             let refused = serde_json::json!({
@@ -67,13 +67,34 @@ fn nothing_is_given_back_once_money_may_move() {
             say(stream.expect_callout("/settle"), &refused);
         },
         |stream| stream.expect_callout("/settle").times_out(),
-        |stream| stream.client_leaves(),
     ];
     for (number, end) in ends.into_iter().enumerate() {
         let (stream, ..) = verified(&shop, 0, &shop.header("/paid/x", number as u64));
         stream.upstream_answers(200, &[]);
         end(&stream);
         assert_eq!(shop.envoy.releases(), [], "end {number}");
+    }
+}
+
+#[test]
+fn a_relay_learns_that_nobody_waits_for_the_call_it_is_making() {
+    let shop = shop(true);
+    // Envoy goes on with a call whose stream is over, so the relay cannot see it by itself.
+    for (nonce, operation) in [(1, "/verify"), (2, "/settle")] {
+        let stream = shop.send_paid(0, "/paid/x", &shop.header("/paid/x", nonce));
+        if operation == "/settle" {
+            say(stream.expect_callout("/verify"), &crate::shop::verified());
+            stream.expect_forwarded();
+            stream.upstream_answers(200, &[]);
+        }
+        let call = stream.expect_callout(operation);
+        let names = [RELAY_HOLDER, RELAY_ATTEMPT].map(|name| call.headers().get(name));
+        let body = call.body().to_vec();
+        stream.client_leaves();
+        let releases = shop.envoy.releases();
+        assert_eq!(releases.len(), 1, "{operation}");
+        assert_eq!([RELAY_HOLDER, RELAY_ATTEMPT].map(|name| releases[0].0.get(name)), names);
+        assert_eq!(releases[0].1, body);
     }
 }
 

@@ -151,7 +151,7 @@ impl Stream {
     /// The stream is over, or somebody else answered it.
     fn end(&mut self) -> Result<(), Status> {
         let (abandoned, unused) = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Facilitator { state, .. } => (state.abandoned(clock::now()?), None),
+            Stage::Facilitator { state, .. } => state.abandoned(clock::now()?),
             Stage::Response(state) => state.abandoned(clock::now()?),
             Stage::Delivery(state) => (state.ended(origin::upstream_broke_off()?, clock::now()?), None),
             Stage::Request | Stage::Nothing | Stage::Ended => (Abandoned::default(), None),

@@ -9,11 +9,15 @@ use futures_util::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, UPGRADE,
+};
 use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
 use super::Hits;
+use super::hint::Hint;
 
 /// A sudden end: of a body, or of the connection before any answer.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,10 @@ pub enum Answer {
     Forge,
     /// `cacheable`: 200 that asks shared caches to keep it.
     Cacheable,
+    /// `hints`: the plain JSON after a 103.
+    Hints,
+    /// `socket`: 101, whether it was asked for or not; then every byte comes back.
+    Socket,
     /// `hang`: never an answer.
     Hang,
     /// `close`: the connection ends without an answer.
@@ -85,6 +93,8 @@ impl Answer {
                 "gzip" => Self::Gzip,
                 "forge" => Self::Forge,
                 "cacheable" => Self::Cacheable,
+                "hints" => Self::Hints,
+                "socket" => Self::Socket,
                 "hang" => Self::Hang,
                 "close" => Self::Close,
                 _ => continue,
@@ -94,18 +104,29 @@ impl Answer {
     }
 }
 
-pub(super) async fn answer(request: Request<Incoming>, hits: Arc<Hits>) -> Result<Response<Body>, Cut> {
+pub(super) async fn answer(
+    mut request: Request<Incoming>,
+    hits: Arc<Hits>,
+    hint: Hint,
+) -> Result<Response<Body>, Cut> {
     let path = request.uri().path().to_owned();
     if path == "/origin/hits" {
         return Ok(json_response(StatusCode::OK, &json!(hits.all())));
     }
     let hit = hits.count(&path);
     let answer = Answer::of(&path);
+    if answer == Answer::Socket {
+        return Ok(socket(&mut request));
+    }
     let echo =
         if matches!(answer, Answer::Hang | Answer::Close) { Value::Null } else { echo(request, hit).await };
     let ok = || json_response(StatusCode::OK, &echo);
     let response = match answer {
         Answer::Echo => ok(),
+        Answer::Hints => {
+            hint.give();
+            ok()
+        }
         Answer::Slow(milliseconds) => {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             ok()
@@ -164,9 +185,25 @@ pub(super) async fn answer(request: Request<Incoming>, hits: Arc<Hits>) -> Resul
             response
         }
         Answer::Hang => std::future::pending().await,
-        Answer::Close => return Err(Cut),
+        Answer::Close | Answer::Socket => return Err(Cut),
     };
     Ok(response)
+}
+
+/// Switches to a protocol in which every byte comes back.
+fn socket(request: &mut Request<Incoming>) -> Response<Body> {
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        if let Ok(switched) = upgrade.await {
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(switched));
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        }
+    });
+    let mut response = Response::new(whole(Bytes::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    set(&mut response, CONNECTION, "upgrade");
+    set(&mut response, UPGRADE, "websocket");
+    response
 }
 
 /// What arrived, with the whole body read.

@@ -5,6 +5,7 @@
 //! gets the plain JSON answer, which repeats what arrived.
 
 mod answer;
+mod hint;
 mod hits;
 
 use std::convert::Infallible;
@@ -21,6 +22,8 @@ use tokio::sync::oneshot;
 
 pub use answer::Answer;
 pub use hits::Hits;
+
+use hint::{Hint, Hinting};
 
 /// A running origin. It has a thread of its own, so a busy test does not slow it; dropping it stops it.
 #[derive(Debug)]
@@ -90,9 +93,12 @@ async fn serve(listener: TcpListener, hits: Arc<Hits>) {
         };
         let hits = Arc::clone(&hits);
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer::answer(request, Arc::clone(&hits)));
+            let hint = Hint::default();
+            let stream = Hinting::new(stream, hint.clone());
+            let service = service_fn(move |request| answer::answer(request, Arc::clone(&hits), hint.clone()));
             // An error is what `close` and `cut` are for, or a client that went away.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = connection.with_upgrades().await;
         });
     }
 }

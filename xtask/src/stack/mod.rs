@@ -170,8 +170,8 @@ impl Stack {
     async fn start_parts(&mut self) -> Result<()> {
         if let Facilitator::Development(_) = self.options.facilitator {
             self.start_part(Part::Facilitator)?;
-            let supported = format!("{}/supported", self.facilitator_url());
-            self.until("the facilitator answers", async |stack| stack.is_ok(&supported).await).await?;
+            let record = format!("{}/dev/record", self.facilitator_url());
+            self.until("the facilitator answers", async |stack| stack.is_ok(&record).await).await?;
         }
         self.start_part(Part::Companion)?;
         match self.options.shell {

@@ -2,8 +2,8 @@
 //! of the companion's metrics, in both text formats, against what the script counted itself.
 
 mod script;
-mod shop;
-mod tally;
+pub(crate) mod shop;
+pub(crate) mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -2,18 +2,21 @@
 
 use super::tally::Tuple;
 
-pub(super) const BASIC: Tuple = Tuple::new("basic", "eip155:84532", "USDC");
-pub(super) const TWIN: Tuple = Tuple::new("twin", "eip155:84532", "USDC");
-pub(super) const MULTI: Tuple = Tuple::new("multi", "eip155:84532", "USDC");
-pub(super) const MULTI_ON_BASE: Tuple = Tuple::new("multi", "eip155:8453", "USDC");
-pub(super) const UPFRONT: Tuple = Tuple::new("upfront", "eip155:84532", "USDC");
-pub(super) const OBOL: Tuple = Tuple::new("obol", "eip155:84532", "OBOL");
-pub(super) const UNNAMED: Tuple = Tuple { namespace: "", name: "", chain: "eip155:84532", symbol: "USDC" };
+pub(crate) const BASIC: Tuple = Tuple::new("basic", "eip155:84532", "USDC");
+pub(crate) const TWIN: Tuple = Tuple::new("twin", "eip155:84532", "USDC");
+pub(crate) const MULTI: Tuple = Tuple::new("multi", "eip155:84532", "USDC");
+pub(crate) const MULTI_ON_BASE: Tuple = Tuple::new("multi", "eip155:8453", "USDC");
+pub(crate) const UPFRONT: Tuple = Tuple::new("upfront", "eip155:84532", "USDC");
+pub(crate) const OBOL: Tuple = Tuple::new("obol", "eip155:84532", "OBOL");
+pub(crate) const UNNAMED: Tuple = Tuple { namespace: "", name: "", chain: "eip155:84532", symbol: "USDC" };
 
-pub(super) const TUPLES: [Tuple; 7] = [BASIC, TWIN, MULTI, MULTI_ON_BASE, UPFRONT, OBOL, UNNAMED];
+/// Of no chain: nobody can pay it.
+pub(crate) const MEMBER: Tuple = Tuple::new("member", "", "");
+
+pub(crate) const TUPLES: [Tuple; 7] = [BASIC, TWIN, MULTI, MULTI_ON_BASE, UPFRONT, OBOL, UNNAMED];
 
 /// What is sold. `twin` has the very terms of `basic`.
-pub(super) const PRICING: &str = r#"
+pub(crate) const PRICING: &str = r#"
 wallet: "0x00000000000000000000000000000000000000a0"
 chain: base-sepolia
 routes:
@@ -35,7 +38,7 @@ routes:
 "#;
 
 /// Who is paid, and for what.
-pub(super) const RECIPIENTS: [(&str, &[Tuple]); 6] = [
+pub(crate) const RECIPIENTS: [(&str, &[Tuple]); 6] = [
     ("0x00000000000000000000000000000000000000a0", &[UNNAMED]),
     ("0x00000000000000000000000000000000000000a1", &[BASIC, TWIN]),
     ("0x00000000000000000000000000000000000000a2", &[MULTI]),
@@ -46,24 +49,24 @@ pub(super) const RECIPIENTS: [(&str, &[Tuple]); 6] = [
 
 /// One way to pay for one route.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Goods {
+pub(crate) struct Goods {
     /// The path, or its prefix with the slash.
-    pub(super) route: &'static str,
-    pub(super) primary: Tuple,
-    pub(super) tuple: Tuple,
-    pub(super) amount: u128,
+    pub(crate) route: &'static str,
+    pub(crate) primary: Tuple,
+    pub(crate) tuple: Tuple,
+    pub(crate) amount: u128,
     /// Place in `accepts`.
-    pub(super) option: usize,
+    pub(crate) option: usize,
 }
 
-pub(super) const BASIC_GOODS: Goods = Goods::of("/basic/", BASIC, 1_000);
-pub(super) const TWIN_GOODS: Goods = Goods::of("/twin/", TWIN, 1_000);
-pub(super) const MULTI_GOODS: Goods = Goods::of("/multi/", MULTI, 2_000);
-pub(super) const MULTI_ON_BASE_GOODS: Goods =
+pub(crate) const BASIC_GOODS: Goods = Goods::of("/basic/", BASIC, 1_000);
+pub(crate) const TWIN_GOODS: Goods = Goods::of("/twin/", TWIN, 1_000);
+pub(crate) const MULTI_GOODS: Goods = Goods::of("/multi/", MULTI, 2_000);
+pub(crate) const MULTI_ON_BASE_GOODS: Goods =
     Goods { route: "/multi/", primary: MULTI, tuple: MULTI_ON_BASE, amount: 2_500, option: 1 };
-pub(super) const UPFRONT_GOODS: Goods = Goods::of("/upfront/", UPFRONT, 3_000);
-pub(super) const OBOL_GOODS: Goods = Goods::of("/obol/", OBOL, 7_000_000_000_000_000_000);
-pub(super) const UNNAMED_GOODS: Goods = Goods::of("/unnamed", UNNAMED, 4_000);
+pub(crate) const UPFRONT_GOODS: Goods = Goods::of("/upfront/", UPFRONT, 3_000);
+pub(crate) const OBOL_GOODS: Goods = Goods::of("/obol/", OBOL, 7_000_000_000_000_000_000);
+pub(crate) const UNNAMED_GOODS: Goods = Goods::of("/unnamed", UNNAMED, 4_000);
 
 // === impl Goods ===
 
@@ -72,7 +75,7 @@ impl Goods {
         Self { route, primary: tuple, tuple, amount, option: 0 }
     }
 
-    pub(super) fn path(&self, rest: &str) -> String {
+    pub(crate) fn path(&self, rest: &str) -> String {
         format!("{}{rest}", self.route)
     }
 }

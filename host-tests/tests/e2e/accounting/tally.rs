@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use xtask::stack::Scrape;
 
-pub(super) const PREFIX: &str = "obol_x402_verifier_";
+pub(crate) const PREFIX: &str = "obol_x402_verifier_";
 
 const REASONS: [&str; 13] = [
     "invalid_payment_header",
@@ -41,32 +41,32 @@ const OUTCOMES: [&str; 6] = ["success", "refused", "http_error", "bad_reply", "t
 
 /// Labels of a tuple.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Tuple {
-    pub(super) namespace: &'static str,
-    pub(super) name: &'static str,
-    pub(super) chain: &'static str,
-    pub(super) symbol: &'static str,
+pub(crate) struct Tuple {
+    pub(crate) namespace: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) chain: &'static str,
+    pub(crate) symbol: &'static str,
 }
 
 /// One series: its name without the prefix, and its labels.
-pub(super) type Key = (String, BTreeMap<String, String>);
+pub(crate) type Key = (String, BTreeMap<String, String>);
 
 /// What has been counted so far. Each method is one thing that happened.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     values: BTreeMap<Key, u128>,
     /// When each tuple was last charged, Unix seconds.
-    pub(super) charged_at: BTreeMap<Tuple, u64>,
+    pub(crate) charged_at: BTreeMap<Tuple, u64>,
 }
 
 // === impl Tuple ===
 
 impl Tuple {
-    pub(super) const fn new(name: &'static str, chain: &'static str, symbol: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, chain: &'static str, symbol: &'static str) -> Self {
         Self { namespace: "shop", name, chain, symbol }
     }
 
-    pub(super) fn labels(&self) -> [(&'static str, &'static str); 4] {
+    pub(crate) fn labels(&self) -> [(&'static str, &'static str); 4] {
         [
             ("offer_namespace", self.namespace),
             ("offer_name", self.name),
@@ -81,7 +81,7 @@ impl Tuple {
 impl Tally {
     /// Zeros of every tuple, of blocked requests that are nobody's, and of every kind of facilitator call.
     /// Blocked requests of an offer show with the first one.
-    pub(super) fn new(tuples: &[Tuple]) -> Self {
+    pub(crate) fn new(tuples: &[Tuple]) -> Self {
         let mut tally = Self::default();
         for tuple in tuples {
             for family in [
@@ -116,26 +116,26 @@ impl Tally {
     // --- requests: each method is one whole request ---
 
     /// No payment.
-    pub(super) fn challenged(&mut self, primary: Tuple) {
+    pub(crate) fn challenged(&mut self, primary: Tuple) {
         self.request(primary);
         self.tuple("payment_required_total", primary, &[], 1);
     }
 
     /// A payment that was refused, by us or by the facilitator.
-    pub(super) fn refused(&mut self, primary: Tuple, tuple: Tuple, reason: &str) {
+    pub(crate) fn refused(&mut self, primary: Tuple, tuple: Tuple, reason: &str) {
         self.request(primary);
         self.tuple("payment_failed_total", tuple, &[], 1);
         self.tuple("payment_failure_reasons_total", tuple, &[("reason", reason)], 1);
     }
 
     /// A payment that was in use or used.
-    pub(super) fn replayed(&mut self, primary: Tuple, tuple: Tuple, state: &str) {
+    pub(crate) fn replayed(&mut self, primary: Tuple, tuple: Tuple, state: &str) {
         self.refused(primary, tuple, "payment_replayed");
         self.tuple("replay_rejections_total", tuple, &[("state", state)], 1);
     }
 
     /// Paid, charged, served.
-    pub(super) fn sold(&mut self, primary: Tuple, tuple: Tuple, amount: u128, at: u64) {
+    pub(crate) fn sold(&mut self, primary: Tuple, tuple: Tuple, amount: u128, at: u64) {
         self.request(primary);
         self.tuple("payment_verified_total", tuple, &[], 1);
         self.tuple("charged_requests_total", tuple, &[], 1);
@@ -144,42 +144,42 @@ impl Tally {
     }
 
     /// Served without a charge.
-    pub(super) fn uncharged(&mut self, primary: Tuple, tuple: Tuple, reason: &str) {
+    pub(crate) fn uncharged(&mut self, primary: Tuple, tuple: Tuple, reason: &str) {
         self.request(primary);
         self.tuple("payment_verified_total", tuple, &[], 1);
         self.tuple("verified_uncharged_total", tuple, &[("reason", reason)], 1);
     }
 
     /// Verified, and the upstream failed.
-    pub(super) fn upstream_failed(&mut self, primary: Tuple, tuple: Tuple) {
+    pub(crate) fn upstream_failed(&mut self, primary: Tuple, tuple: Tuple) {
         self.request(primary);
         self.tuple("upstream_failed_after_verify_total", tuple, &[], 1);
     }
 
     /// Refused before the payment stage.
-    pub(super) fn blocked(&mut self, offer: (&str, &str), reason: &str) {
+    pub(crate) fn blocked(&mut self, offer: (&str, &str), reason: &str) {
         self.block(offer.0, offer.1, reason, 1);
     }
 
     // --- what comes beside a request ---
 
     /// The upstream of a charged request failed.
-    pub(super) fn failed_after_charge(&mut self, tuple: Tuple) {
+    pub(crate) fn failed_after_charge(&mut self, tuple: Tuple) {
         self.tuple("upstream_failed_after_charge_total", tuple, &[], 1);
     }
 
     /// A settlement became an open question.
-    pub(super) fn opened(&mut self, tuple: Tuple) {
+    pub(crate) fn opened(&mut self, tuple: Tuple) {
         self.tuple("settlements_unresolved", tuple, &[], 1);
     }
 
     /// It was answered.
-    pub(super) fn closed(&mut self, tuple: Tuple) {
+    pub(crate) fn closed(&mut self, tuple: Tuple) {
         *self.values.get_mut(&key("settlements_unresolved", &tuple.labels())).expect("it was opened") -= 1;
     }
 
     /// It was answered while nobody waited: a charge whose buyer is still owed.
-    pub(super) fn settled_late(&mut self, tuple: Tuple, amount: u128, at: u64) {
+    pub(crate) fn settled_late(&mut self, tuple: Tuple, amount: u128, at: u64) {
         self.closed(tuple);
         self.tuple("settlements_resolved_late_total", tuple, &[("result", "settled")], 1);
         self.tuple("charged_requests_total", tuple, &[], 1);
@@ -188,40 +188,58 @@ impl Tally {
     }
 
     /// Settlements that were answered while nobody waited.
-    pub(super) fn late(&self, tuple: Tuple) -> u128 {
+    pub(crate) fn late(&self, tuple: Tuple) -> u128 {
         let labels = [&tuple.labels()[..], &[("result", "settled")]].concat();
         self.values[&key("settlements_resolved_late_total", &labels)]
     }
 
     /// A facilitator call.
-    pub(super) fn call(&mut self, operation: &str, outcome: &str) {
+    pub(crate) fn call(&mut self, operation: &str, outcome: &str) {
         self.add_calls(operation, outcome, 1);
     }
 
     /// A gauge or counter that is not about requests.
-    pub(super) fn fixed(&mut self, family: &str, labels: &[(&str, &str)], value: u128) {
+    pub(crate) fn fixed(&mut self, family: &str, labels: &[(&str, &str)], value: u128) {
         self.values.insert(key(family, labels), value);
+    }
+
+    /// A series is what it is: for whoever has told of a difference and goes on.
+    pub(crate) fn take(&mut self, key: Key, value: Option<u128>) {
+        match value {
+            Some(value) => drop(self.values.insert(key, value)),
+            None => drop(self.values.remove(&key)),
+        }
+    }
+
+    /// An offer is sold no more.
+    pub(crate) fn forget(&mut self, tuple: Tuple) {
+        let is_its = |labels: &BTreeMap<String, String>| {
+            labels.get("offer_namespace").is_some_and(|has| has == tuple.namespace)
+                && labels.get("offer_name").is_some_and(|has| has == tuple.name)
+        };
+        self.values.retain(|(_, labels), _| !is_its(labels));
+        self.charged_at.remove(&tuple);
     }
 
     // --- sums ---
 
     /// Every series that is known exactly.
-    pub(super) const fn values(&self) -> &BTreeMap<Key, u128> {
+    pub(crate) const fn values(&self) -> &BTreeMap<Key, u128> {
         &self.values
     }
 
     /// Value of a series of a tuple.
-    pub(super) fn of(&self, family: &str, tuple: Tuple) -> u128 {
+    pub(crate) fn of(&self, family: &str, tuple: Tuple) -> u128 {
         self.values[&key(family, &tuple.labels())]
     }
 
     /// Sum of a family.
-    pub(super) fn sum(&self, family: &str) -> u128 {
+    pub(crate) fn sum(&self, family: &str) -> u128 {
         self.values.iter().filter(|((name, _), _)| name == family).map(|(_, value)| value).sum()
     }
 
     /// Calls of one operation, whatever came of them.
-    pub(super) fn calls(&self, operation: &str) -> u128 {
+    pub(crate) fn calls(&self, operation: &str) -> u128 {
         let counts = self.values.iter().filter(|((name, labels), _)| {
             name == "facilitator_request_duration_seconds_count" && labels["operation"] == operation
         });
@@ -253,7 +271,7 @@ fn key(family: &str, labels: &[(&str, &str)]) -> Key {
 }
 
 /// The series of a page by name and labels. A series that is there twice is an error.
-pub(super) fn series(page: &Scrape) -> BTreeMap<Key, String> {
+pub(crate) fn series(page: &Scrape) -> BTreeMap<Key, String> {
     let mut found = BTreeMap::new();
     for series in page.series() {
         let name = series.name.strip_prefix(PREFIX).expect("every family has the prefix").to_owned();

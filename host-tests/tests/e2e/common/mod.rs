@@ -12,5 +12,5 @@ pub(crate) use facilitator::DevFacilitator;
 pub(crate) use health::assert_workers_live;
 pub(crate) use numbers::{Calls, Tally};
 pub(crate) use purchase::Payment;
-pub(crate) use raw::{Answer, Request, exchange, text};
+pub(crate) use raw::{Answer, Request, begin, exchange, talk, text};
 pub(crate) use settlement::Settlement;

@@ -72,9 +72,7 @@ impl Request {
 
     /// Sends it and leaves the connection open.
     pub(crate) fn begin(&self, to: SocketAddr) -> TcpStream {
-        let mut stream = connect(to);
-        stream.write_all(&self.bytes()).expect("a fresh connection takes a request");
-        stream
+        begin(to, &self.bytes())
     }
 }
 
@@ -87,6 +85,27 @@ pub(crate) fn exchange(to: SocketAddr, bytes: &[u8]) -> Answer {
     let head_only = bytes.starts_with(b"HEAD ");
     let mut answer = read(&mut stream, head_only, began);
     answer.took = began.elapsed();
+    answer
+}
+
+/// Sends bytes on a new connection and leaves it open.
+pub(crate) fn begin(to: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = connect(to);
+    stream.write_all(bytes).expect("a fresh connection takes a request");
+    stream
+}
+
+/// Sends bytes on a new connection. If it becomes something else, says something there and reads back as much,
+/// which is the body then.
+pub(crate) fn talk(to: SocketAddr, bytes: &[u8], said: &[u8]) -> Answer {
+    let began = Instant::now();
+    let mut stream = begin(to, bytes);
+    let mut answer = read(&mut stream, false, began);
+    if answer.status == 101 {
+        stream.write_all(said).expect("the connection is open");
+        answer.body = vec![0; said.len()];
+        stream.read_exact(&mut answer.body).expect("something comes back");
+    }
     answer
 }
 

@@ -4,7 +4,7 @@
 use super::attempt::{Attempt, Keys, call_stamp};
 use super::refusal::Cause;
 use super::reply::{Told, push_receipts};
-use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Turn, Upstream};
+use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Turn, Unused, Upstream};
 use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
@@ -197,11 +197,13 @@ impl Calling {
         }
     }
     /// The client went away and no answer can reach this state any more. A settle call goes on without
-    /// us, so its outcome is unknown from here on.
-    pub fn abandoned(self, now: Now) -> Abandoned {
+    /// us, so its outcome is unknown from here on. What is [`Unused`] is to be told to the relay.
+    pub fn abandoned(self, now: Now) -> (Abandoned, Option<Unused>) {
         let Self { attempt, started, purpose, call } = self;
+        let has_relay = attempt.rules.has_relay();
+        let unused = has_relay.then_some(Unused { body: call.body, headers: call.headers });
         let mut stamps = vec![call_stamp(call.operation, CallOutcome::Unreachable, started, now)];
-        match purpose {
+        let abandoned = match purpose {
             Purpose::Verify => attempt.client_gone(stamps, KeyChange::Free),
             Purpose::Settle { when, pending } => {
                 if !matches!(when, When::Again { .. }) {
@@ -210,7 +212,8 @@ impl Calling {
                 stamps.push(attempt.failed(FailureReason::SettlementFailed));
                 Abandoned { stamps, keys: vec![attempt.key(KeyChange::Unknown { transaction: pending })] }
             }
-        }
+        };
+        (abandoned, unused)
     }
 }
 

@@ -39,10 +39,11 @@ pub struct Delivering {
     transaction: String,
 }
 
-/// A verified payment that is not charged after all. A relay keeps it for this proxy until it is told.
+/// A payment whose client is gone, or that is not charged after all. A relay keeps it for this proxy until it is
+/// told, and would count a settlement nobody hears of as told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unused {
-    /// Body of the call that verified it.
+    /// Body of the last call about it.
     pub body: Vec<u8>,
     /// Headers of that call.
     pub headers: Vec<(&'static str, String)>,

@@ -226,7 +226,7 @@ impl Host {
                         Does::Cuts => state.answered(Answer::Cut, self.now()),
                         Does::NotSent => state.answered(Answer::NotSent, self.now()),
                         Does::ClientGone => {
-                            let abandoned = state.abandoned(self.now());
+                            let (abandoned, _) = state.abandoned(self.now());
                             return self.abandon(&abandoned, story);
                         }
                     }

@@ -183,7 +183,7 @@ impl World {
                     return;
                 }
                 if self.random.chance(5) {
-                    let abandoned = state.abandoned(now);
+                    let (abandoned, _) = state.abandoned(now);
                     return self.end(which, &abandoned);
                 }
                 let settles = state.call().operation == Operation::Settle;

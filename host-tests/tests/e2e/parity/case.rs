@@ -1,0 +1,295 @@
+//! The words the table is written in: what is done, and what has to come of it.
+
+use serde_json::Value;
+use xtask::payer::Window;
+use xtask::stack::Shell;
+
+use super::form::Form;
+use crate::accounting::shop::Goods;
+use crate::accounting::tally::Tally;
+use crate::common::Answer;
+use crate::support::{PAYMENT, X_PAYMENT};
+
+/// One line of the table.
+pub(super) struct Case {
+    /// The row of the contract's flow table, and what is special about it.
+    pub(super) name: String,
+    /// Done before the request.
+    pub(super) before: Vec<Step>,
+    pub(super) act: Act,
+    pub(super) request: Asked,
+    pub(super) expected: Expected,
+}
+
+/// What is done before a request.
+pub(super) enum Step {
+    /// The next calls of an endpoint of the facilitator fail in a named way.
+    Fault { endpoint: &'static str, mode: &'static str, count: u64 },
+    /// The pricing file changes, and the new rules are enforced.
+    Pricing(fn(&str) -> String),
+    /// The pricing file is broken, and the companion has told so.
+    BrokenPricing(fn(&str) -> String),
+    /// A part of the ground goes away, or comes back.
+    Ledger { there: bool },
+}
+
+/// How the request is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Sent, and the whole answer read.
+    Ask,
+    /// Sent while the same request is being served, which then ends well.
+    AskTwice,
+    /// Sent, and left when the facilitator got this call.
+    LeaveAt(&'static str),
+    /// Sent, and left when the upstream got it.
+    LeaveAtUpstream,
+    /// Sent; what follows on the connection is sent and read back.
+    Talk,
+    /// Nothing is sent: something comes about by itself.
+    Wait,
+}
+
+/// A request.
+pub(super) struct Asked {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Option<usize>,
+    pub(super) payment: Option<Pay>,
+}
+
+/// The payment of a request.
+pub(super) enum Pay {
+    /// A new one.
+    New(Box<NewPayment>),
+    /// That of the latest case with a new one.
+    Again,
+    /// That of the latest case with a new one, changed.
+    AgainBut(fn(&mut Value)),
+}
+
+pub(super) struct NewPayment {
+    pub(super) goods: Goods,
+    /// 1 or 2.
+    pub(super) version: u8,
+    pub(super) header: &'static str,
+    /// How often the header is sent.
+    pub(super) copies: usize,
+    /// Which of the numbered wallets signs; the development wallet without it.
+    pub(super) signer: Option<u64>,
+    /// Changes the terms that are signed, not those that are said to be.
+    pub(super) signed: fn(&mut Value),
+    /// Changes the terms that are said to be signed, and not the signature.
+    pub(super) accepted: fn(&mut Value),
+    pub(super) window: fn(&mut Window),
+    /// Changes the payment after it was signed.
+    pub(super) spoilt: fn(&mut Value),
+}
+
+/// What a case adds to the tally, at a time in Unix seconds.
+pub(super) type Counted = Box<dyn Fn(&mut Tally, u64) + Send + Sync>;
+
+/// What has to come of it, on every host.
+pub(super) struct Expected {
+    pub(super) status: u16,
+    pub(super) form: Form,
+    /// `success` of the receipts.
+    pub(super) receipt: Option<bool>,
+    /// Requests the upstream gets.
+    pub(super) reached: u64,
+    /// What the facilitator is asked; not looked at where the companion finds out about an open settlement.
+    pub(super) asked: Option<Vec<&'static str>>,
+    /// State of the payment in the ledger.
+    pub(super) ledger: Ledger,
+    pub(super) counted: Counted,
+    pub(super) checks: Vec<fn(&Answer) -> bool>,
+    /// The one host that does not get as far as the rules, and its answer.
+    pub(super) answers_itself: Option<(Shell, u16)>,
+}
+
+/// The payment in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ledger {
+    /// Never seen there, or given back.
+    Free,
+    /// In this state.
+    Has(&'static str),
+    /// There is no payment, or its key cannot be told.
+    Unasked,
+}
+
+/// A line about a row of the contract's table.
+pub(super) fn case(row: &str, name: &str) -> Case {
+    Case {
+        name: format!("{row}: {name}"),
+        before: Vec::new(),
+        act: Act::Ask,
+        request: Asked { method: "GET", path: String::new(), headers: Vec::new(), body: None, payment: None },
+        expected: Expected {
+            status: 0,
+            form: Form::Nothing,
+            receipt: None,
+            reached: 0,
+            asked: Some(Vec::new()),
+            ledger: Ledger::Unasked,
+            counted: Box::new(|_, _| {}),
+            checks: Vec::new(),
+            answers_itself: None,
+        },
+    }
+}
+
+// === impl Case ===
+
+/// What is done; what has to come of it is in [`super::expectations`].
+impl Case {
+    pub(super) fn fault(mut self, endpoint: &'static str, mode: &'static str) -> Self {
+        self.before.push(Step::Fault { endpoint, mode, count: 1 });
+        self
+    }
+
+    pub(super) fn faults(mut self, count: u64, endpoint: &'static str, mode: &'static str) -> Self {
+        self.before.push(Step::Fault { endpoint, mode, count });
+        self
+    }
+
+    pub(super) fn pricing(mut self, change: fn(&str) -> String) -> Self {
+        self.before.push(Step::Pricing(change));
+        self
+    }
+
+    pub(super) fn broken_pricing(mut self, change: fn(&str) -> String) -> Self {
+        self.before.push(Step::BrokenPricing(change));
+        self
+    }
+
+    pub(super) fn ledger_is(mut self, there: bool) -> Self {
+        self.before.push(Step::Ledger { there });
+        self
+    }
+
+    pub(super) const fn act(mut self, act: Act) -> Self {
+        self.act = act;
+        self
+    }
+
+    pub(super) fn get(self, path: &str) -> Self {
+        self.method("GET", path)
+    }
+
+    pub(super) fn method(mut self, method: &'static str, path: &str) -> Self {
+        self.request.method = method;
+        self.request.path = path.to_owned();
+        self
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.request.headers.push((name, value.to_owned()));
+        self
+    }
+
+    pub(super) const fn body(mut self, bytes: usize) -> Self {
+        self.request.body = Some(bytes);
+        self
+    }
+
+    /// Asks to become a WebSocket.
+    pub(super) fn upgrade(self) -> Self {
+        let upgrade = self.header("connection", "upgrade").header("upgrade", "websocket");
+        upgrade.header("sec-websocket-version", "13").header("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")
+    }
+
+    /// Another path than that of the goods paid for.
+    pub(super) fn at(mut self, path: &str) -> Self {
+        self.request.path = path.to_owned();
+        self
+    }
+
+    pub(super) const fn by(mut self, method: &'static str) -> Self {
+        self.request.method = method;
+        self
+    }
+
+    /// Pays for goods at their path.
+    pub(super) fn pays(mut self, goods: Goods, rest: &str) -> Self {
+        self.request.path = goods.path(rest);
+        self.request.payment = Some(Pay::New(Box::new(NewPayment {
+            goods,
+            version: 2,
+            header: PAYMENT,
+            copies: 1,
+            signer: None,
+            signed: |_| {},
+            accepted: |_| {},
+            window: |_| {},
+            spoilt: |_| {},
+        })));
+        self
+    }
+
+    pub(super) fn again(mut self, path: &str) -> Self {
+        self.request.path = path.to_owned();
+        self.request.payment = Some(Pay::Again);
+        self
+    }
+
+    pub(super) fn again_but(mut self, path: &str, change: fn(&mut Value)) -> Self {
+        self.request.path = path.to_owned();
+        self.request.payment = Some(Pay::AgainBut(change));
+        self
+    }
+
+    fn payment(mut self, change: impl FnOnce(&mut NewPayment)) -> Self {
+        match &mut self.request.payment {
+            Some(Pay::New(payment)) => change(payment),
+            _ => panic!("{} has no new payment", self.name),
+        }
+        self
+    }
+
+    /// Version 1, in its header.
+    pub(super) fn v1(self) -> Self {
+        self.payment(|payment| (payment.version, payment.header) = (1, X_PAYMENT))
+    }
+
+    pub(super) fn in_header(self, header: &'static str) -> Self {
+        self.payment(|payment| payment.header = header)
+    }
+
+    pub(super) fn copies(self, copies: usize) -> Self {
+        self.payment(|payment| payment.copies = copies)
+    }
+
+    pub(super) fn signed_by(self, wallet: u64) -> Self {
+        self.payment(|payment| payment.signer = Some(wallet))
+    }
+
+    pub(super) fn signed(self, change: fn(&mut Value)) -> Self {
+        self.payment(|payment| payment.signed = change)
+    }
+
+    pub(super) fn accepted(self, change: fn(&mut Value)) -> Self {
+        self.payment(|payment| payment.accepted = change)
+    }
+
+    pub(super) fn window(self, change: fn(&mut Window)) -> Self {
+        self.payment(|payment| payment.window = change)
+    }
+
+    pub(super) fn spoilt(self, change: fn(&mut Value)) -> Self {
+        self.payment(|payment| payment.spoilt = change)
+    }
+
+    /// The status with which a host answers by itself, if it does.
+    pub(super) fn own_answer(&self, host: Shell) -> Option<u16> {
+        self.expected.answers_itself.filter(|(itself, _)| *itself == host).map(|(_, status)| status)
+    }
+
+    pub(super) fn goods(&self) -> Goods {
+        match &self.request.payment {
+            Some(Pay::New(payment)) => payment.goods,
+            _ => panic!("{} has no goods of its own", self.name),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What has to come of a case, in the words of the table.
+
+use xtask::stack::Shell;
+
+use super::case::{Act, Case, Ledger};
+use super::form::Form;
+use crate::accounting::shop::Goods;
+use crate::accounting::tally::{Tally, Tuple};
+use crate::common::Answer;
+
+// === impl Case ===
+
+impl Case {
+    fn expects(mut self, status: u16, form: Form) -> Self {
+        (self.expected.status, self.expected.form) = (status, form);
+        self
+    }
+
+    fn counts(mut self, counted: impl Fn(&mut Tally, u64) + Send + Sync + 'static) -> Self {
+        let before = std::mem::replace(&mut self.expected.counted, Box::new(|_, _| {}));
+        self.expected.counted = Box::new(move |tally, at| {
+            before(tally, at);
+            counted(tally, at);
+        });
+        self
+    }
+
+    /// One more thing that counts.
+    pub(super) fn and_counts(self, counted: fn(&mut Tally, u64)) -> Self {
+        self.counts(counted)
+    }
+
+    pub(super) const fn reaches(mut self, requests: u64) -> Self {
+        self.expected.reached = requests;
+        self
+    }
+
+    /// The facilitator is asked this.
+    pub(super) fn asks(mut self, operations: &[&'static str]) -> Self {
+        self.expected.asked = Some(operations.to_vec());
+        self
+    }
+
+    /// How often the facilitator is asked is the companion's own affair.
+    pub(super) fn asks_at_will(mut self) -> Self {
+        self.expected.asked = None;
+        self
+    }
+
+    /// One host does not get as far as the rules: it refuses by itself, with this status, and nothing is counted.
+    pub(super) const fn answers_itself(mut self, host: Shell, status: u16) -> Self {
+        self.expected.answers_itself = Some((host, status));
+        self
+    }
+
+    pub(super) const fn form(mut self, form: Form) -> Self {
+        self.expected.form = form;
+        self
+    }
+
+    pub(super) const fn ledger(mut self, ledger: Ledger) -> Self {
+        self.expected.ledger = ledger;
+        self
+    }
+
+    pub(super) fn and(mut self, check: fn(&Answer) -> bool) -> Self {
+        self.expected.checks.push(check);
+        self
+    }
+
+    /// Goes to the upstream and is not about money.
+    pub(super) fn passes(self, status: u16) -> Self {
+        self.expects(status, Form::Upstream).reaches(1)
+    }
+
+    pub(super) fn challenged(self, primary: Tuple, form: Form) -> Self {
+        self.expects(402, form).counts(move |tally, _| tally.challenged(primary))
+    }
+
+    /// Refused before anything is priced.
+    pub(super) fn blocked(self, status: u16, reason: &'static str, offer: &'static str) -> Self {
+        self.blocked_as(status, reason, offer, reason)
+    }
+
+    /// The same where the label is not the word of the body.
+    pub(super) fn blocked_as(
+        self,
+        status: u16,
+        reason: &'static str,
+        offer: &'static str,
+        label: &'static str,
+    ) -> Self {
+        let offer = if offer.is_empty() { ("", "") } else { ("shop", offer) };
+        self.expects(status, Form::Error(reason)).counts(move |tally, _| tally.blocked(offer, label))
+    }
+
+    /// A payment that is not taken, before the facilitator hears of it.
+    pub(super) fn refused(self, goods: Goods, reason: &'static str) -> Self {
+        self.refused_at(goods.primary, goods.tuple, reason)
+    }
+
+    pub(super) fn refused_at(self, primary: Tuple, tuple: Tuple, reason: &'static str) -> Self {
+        self.expects(402, Form::Refusal(reason)).counts(move |tally, _| tally.refused(primary, tuple, reason))
+    }
+
+    /// A header that is no payment.
+    pub(super) fn malformed(self, goods: Goods) -> Self {
+        let reason = "invalid_payment_header";
+        self.expects(400, Form::Error(reason))
+            .counts(move |tally, _| tally.refused(goods.primary, goods.primary, reason))
+    }
+
+    pub(super) fn replayed(self, goods: Goods, state: &'static str) -> Self {
+        let this = if state == "in_flight" {
+            self.expects(409, Form::Error("payment_replayed"))
+        } else {
+            self.expects(402, Form::Refusal("payment_replayed"))
+        };
+        this.counts(move |tally, _| tally.replayed(goods.primary, goods.tuple, state))
+    }
+
+    /// Verified or not by the facilitator, with this outcome; not taken.
+    pub(super) fn unverified(self, status: u16, reason: &'static str, outcome: &'static str) -> Self {
+        let (goods, form) =
+            (self.goods(), if status == 503 { Form::Error(reason) } else { Form::Refusal(reason) });
+        self.expects(status, form).asks(&["verify"]).ledger(Ledger::Free).counts(move |tally, _| {
+            tally.call("verify", outcome);
+            tally.refused(goods.primary, goods.tuple, reason);
+        })
+    }
+
+    /// Paid, charged, served.
+    pub(super) fn sold(self, status: u16) -> Self {
+        let goods = self.goods();
+        self.sold_again(goods, status)
+    }
+
+    /// The same with a payment of an earlier case that was given back.
+    pub(super) fn sold_again(self, goods: Goods, status: u16) -> Self {
+        self.served(status).asks(&["verify", "settle"]).counts(move |tally, at| {
+            tally.call("verify", "success");
+            tally.call("settle", "success");
+            tally.sold(goods.primary, goods.tuple, goods.amount, at);
+        })
+    }
+
+    /// Charged first, served then.
+    pub(super) fn sold_upfront(self, status: u16) -> Self {
+        let goods = self.goods();
+        self.served(status).asks(&["settle"]).counts(move |tally, at| {
+            tally.call("settle", "success");
+            tally.sold(goods.primary, goods.tuple, goods.amount, at);
+        })
+    }
+
+    /// Served for a charge made before.
+    pub(super) fn redeemed(self, goods: Goods, asked: Settled) -> Self {
+        self.served(200).asks(&[]).counts(move |tally, _| {
+            if asked == Settled::ByTheRelay {
+                tally.call("settle", "success");
+            }
+            tally.uncharged(goods.primary, goods.tuple, "redeemed");
+        })
+    }
+
+    fn served(mut self, status: u16) -> Self {
+        self.expected.receipt = Some(true);
+        self.expects(status, Form::Upstream).reaches(1).ledger(Ledger::Has("settled"))
+    }
+
+    /// Verified; the upstream's answer is not worth a charge.
+    pub(super) fn not_charged(self, goods: Goods, status: u16, form: Form, what: Unsold) -> Self {
+        self.expects(status, form).reaches(1).asks(&["verify"]).ledger(Ledger::Free).counts(
+            move |tally, _| {
+                tally.call("verify", "success");
+                match what {
+                    Unsold::UpstreamFailed => tally.upstream_failed(goods.primary, goods.tuple),
+                    Unsold::Redirect => tally.uncharged(goods.primary, goods.tuple, "redirect"),
+                }
+            },
+        )
+    }
+
+    /// Served by the upstream, and the facilitator refuses to settle.
+    pub(super) fn settlement_refused(mut self, is_upfront: bool) -> Self {
+        let goods = self.goods();
+        self.expected.receipt = Some(false);
+        let this = self.expects(402, Form::Refusal("settlement_rejected")).ledger(Ledger::Has("refused"));
+        this.reaches(u64::from(!is_upfront)).asks(calls(is_upfront)).counts(move |tally, _| {
+            if !is_upfront {
+                tally.call("verify", "success");
+            }
+            tally.call("settle", "refused");
+            tally.refused(goods.primary, goods.tuple, "settlement_rejected");
+        })
+    }
+
+    /// Nobody knows what became of the settlement. `outcomes` are those a proxy sees.
+    pub(super) fn left_open(mut self, is_upfront: bool, outcomes: &'static [&'static str]) -> Self {
+        let goods = self.goods();
+        self.expected.receipt = Some(false);
+        let this = self.expects(503, Form::Error("settlement_failed")).ledger(Ledger::Has("unknown"));
+        this.reaches(u64::from(!is_upfront)).asks_at_will().counts(move |tally, _| {
+            if !is_upfront {
+                tally.call("verify", "success");
+            }
+            outcomes.iter().for_each(|outcome| tally.call("settle", outcome));
+            tally.refused(goods.primary, goods.tuple, "settlement_failed");
+            tally.opened(goods.tuple);
+        })
+    }
+
+    /// The companion finds out that an open settlement was made.
+    pub(super) fn found_settled(self, goods: Goods) -> Self {
+        self.act(Act::Wait)
+            .asks_at_will()
+            .counts(move |tally, at| tally.settled_late(goods.tuple, goods.amount, at))
+    }
+
+    /// The client is gone, and counted so.
+    pub(super) fn left(self, asked: &[&'static str], counted: fn(&mut Tally, u64)) -> Self {
+        self.asks(asked).counts(counted)
+    }
+
+    /// Nobody can look up what became of a settlement.
+    pub(super) fn unknown(mut self) -> Self {
+        let goods = self.goods();
+        self.expected.receipt = Some(false);
+        self.expects(503, Form::Error("settlement_failed")).counts(move |tally, _| {
+            tally.call("settle", "http_error");
+            tally.refused(goods.primary, goods.tuple, "settlement_failed");
+        })
+    }
+
+    /// Nothing can be written down.
+    pub(super) fn unguarded(self) -> Self {
+        let goods = self.goods();
+        let reason = "replay_guard_unavailable";
+        self.expects(503, Form::Error(reason)).counts(move |tally, _| {
+            tally.call("verify", "refused");
+            tally.refused(goods.primary, goods.tuple, reason);
+        })
+    }
+}
+
+/// Who found out about a charge made before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// The host itself, which needs nobody for it.
+    ByTheHost,
+    /// The companion's ledger, which the host asks.
+    ByTheRelay,
+}
+
+/// Why an answer was not charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsold {
+    UpstreamFailed,
+    Redirect,
+}
+
+const fn calls(is_upfront: bool) -> &'static [&'static str] {
+    if is_upfront { &["settle"] } else { &["verify", "settle"] }
+}

@@ -1,0 +1,61 @@
+//! What an answer can be, and all that goes with it.
+
+use crate::common::Answer;
+
+/// What an answer is, with all that goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The upstream's own.
+    Upstream,
+    /// Terms, for nobody has paid.
+    Terms,
+    /// Terms, and why the payment was not taken.
+    Refusal(&'static str),
+    /// An error of this reason, and no terms.
+    Error(&'static str),
+    /// Headers of terms, a page for people.
+    Page,
+    /// Headers of terms, no body.
+    Head,
+    /// None: the client is gone.
+    Nothing,
+}
+
+/// Whether an answer has all that its form asks for.
+pub(super) fn has_form(answer: &Answer, form: Form) -> Result<(), String> {
+    let header = |name: &str| answer.header(name);
+    let must = |holds: bool, what: &str| if holds { Ok(()) } else { Err(format!("{what}: {form:?}")) };
+    let is_json = header("content-type").as_deref() == Some("application/json");
+    let is_kept_by_nobody = header("cache-control").as_deref() == Some("no-store");
+    match form {
+        Form::Nothing => must(false, "nobody should be there to be answered"),
+        Form::Upstream => must(header("payment-required").is_none(), "no terms"),
+        Form::Terms | Form::Refusal(_) => {
+            must(is_json && is_kept_by_nobody, "content-type and cache-control")?;
+            let (body, head) = (answer.json(), answer.decoded("payment-required"));
+            must(head["accepts"].is_array() && body["accepts"].is_array(), "terms in header and body")?;
+            must(body["x402Version"] == 2 && head["x402Version"] == 2, "version 2")?;
+            let reasons = [&head, &body].map(|of| of["extensions"]["paymentFailure"]["reason"].as_str());
+            let expected = match form {
+                Form::Refusal(reason) => Some(reason),
+                _ => None,
+            };
+            must(reasons == [expected; 2], "the reason, in header and body")
+        }
+        Form::Error(reason) => {
+            must(is_json && is_kept_by_nobody, "content-type and cache-control")?;
+            must(header("payment-required").is_none(), "no terms")?;
+            let body = answer.json();
+            must(body["reason"] == reason, "the reason")?;
+            must(body["error"].is_string() && body["retriable"].is_boolean(), "error and retriable")
+        }
+        Form::Page => {
+            must(header("content-type").as_deref() == Some("text/html; charset=utf-8"), "content-type")?;
+            must(is_kept_by_nobody && header("payment-required").is_some(), "the headers of terms")
+        }
+        Form::Head => {
+            must(answer.body.is_empty(), "no body")?;
+            must(is_kept_by_nobody && header("payment-required").is_some(), "the headers of terms")
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The table: every row of the contract's flow table, both versions of the protocol and both flows.
+
+mod before;
+mod facilitator;
+mod payment;
+mod reload;
+mod trouble;
+mod upstream;
+
+use super::case::Case;
+
+/// The cases of a shop with all that belongs to it, in their order.
+pub(super) fn shop() -> Vec<Case> {
+    [
+        before::payment_stage(),
+        before::no_payment(),
+        payment::no_payment_at_all(),
+        payment::bad(),
+        payment::good(),
+        payment::used(),
+        upstream::failing(),
+        upstream::streaming(),
+        facilitator::verifying(),
+        facilitator::settling(),
+        upstream::clients_that_leave(),
+        reload::rules_that_change(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The cases of a shop whose facilitator does not say what it supports, before which everything else passes.
+pub(super) use before::facilitator_not_ready as unready;
+
+/// The cases of a shop with an upstream that has a second to answer, and a database that goes away.
+pub(super) use trouble::upstream_and_ledger as trouble;
