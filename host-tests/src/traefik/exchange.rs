@@ -76,6 +76,13 @@ impl Request {
         self
     }
 
+    /// The peer's address and port.
+    #[must_use]
+    pub fn from_peer(mut self, peer: &str) -> Self {
+        peer.clone_into(&mut self.peer);
+        self
+    }
+
     /// The first value of a name.
     pub fn get_header(&self, name: &str) -> Option<&[u8]> {
         self.headers.get(name)?.first().map(Vec::as_slice)

@@ -1,7 +1,7 @@
 //! Requests that end without a payment: challenges, blocks, free routes.
 
 use crate::shop::{GENERATION, PAY_TO, RESERVATIONS, Shop, body, counters, decode, rules};
-use farebox_core::metrics::{BlockedReason, HostSeries, host_name};
+use farebox_core::metrics::{BlockedReason, FailureReason, HostSeries, host_name};
 use farebox_host_tests::envoy::{Origin, Request};
 use serde_json::json;
 
@@ -141,4 +141,26 @@ fn a_browser_gets_a_page() {
     assert!(kind.starts_with("text/html"), "{kind}");
     assert!(response.headers.get("payment-required").is_some());
     assert!(!String::from_utf8_lossy(&response.body).contains("<script>"));
+}
+
+#[test]
+fn a_payment_in_plaintext_from_a_public_address_is_refused_before_the_facilitator_hears_of_it() {
+    let mut rules = rules(GENERATION);
+    rules["settings"]["requireSecureTransport"] = true.into();
+    let shop = Shop::with_rules(&rules, 1);
+    let header = shop.header("/paid/x", 1);
+    let paying = || Request::get("/paid/x").header("payment-signature", &header);
+    for peer in ["203.0.113.7:40000", "[2001:db8::1]:40000"] {
+        let stream = shop.envoy.send(0, paying().from_peer(peer));
+        let response = stream.expect_response(400);
+        assert_eq!(body(&response)["reason"], "insecure_transport", "{peer}");
+        assert_eq!((stream.forwarded(), shop.envoy.shared_keys(RESERVATIONS)), (None, 0));
+    }
+    assert_eq!(shop.failed("paid", FailureReason::InsecureTransport), 2);
+    for request in [paying().from_peer("10.0.0.9:40000"), paying().from_peer("203.0.113.7:40000").over_tls()]
+    {
+        let stream = shop.envoy.send(0, request);
+        stream.expect_callout("/verify");
+        stream.client_leaves();
+    }
 }

@@ -6,7 +6,7 @@ use farebox_core::Now;
 use farebox_core::exchange::{self, Next, RequestHead, Transport};
 use farebox_host_tests::traefik::{Reply, Request, START, Sent, Traefik};
 
-use crate::shop::{forged, native, open, paying, payment};
+use crate::shop::{config, forged, native, open, paying, payment};
 
 /// What a request comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,5 +100,30 @@ fn a_table_of_requests_comes_to_the_same_natively() {
     ];
     for request in &requests {
         assert_eq!(in_traefik(&traefik, request), natively(request), "{request:?}");
+    }
+}
+
+#[test]
+fn a_payment_in_plaintext_from_a_public_address_is_refused_before_anything_else() {
+    let mut config = config("guest");
+    config["rules"]["settings"]["requireSecureTransport"] = true.into();
+    let traefik = Traefik::new(&config);
+    let payment = payment(&traefik, "/paid/x", 1);
+    for (peer, proto, refused) in [
+        ("203.0.113.7:40000", "http", true),
+        ("[2001:db8::1]:40000", "http", true),
+        ("203.0.113.7:40000", "https", false),
+        ("10.0.0.9:40000", "http", false),
+    ] {
+        let mut request = paying("/paid/x", &payment).from_peer(peer);
+        request.headers.insert("x-forwarded-proto".into(), vec![proto.into()]);
+        match traefik.send(request) {
+            Sent::Replied(reply) => {
+                assert!(refused && reply.status == 400, "{peer} {proto}: {reply:?}");
+                assert!(String::from_utf8_lossy(&reply.body).contains("insecure_transport"), "{reply:?}");
+            }
+            Sent::Passed(_) => assert!(!refused, "{peer} {proto}"),
+            Sent::Trapped(trap) => panic!("{trap}"),
+        }
     }
 }
