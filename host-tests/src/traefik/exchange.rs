@@ -76,6 +76,12 @@ impl Request {
         self
     }
 
+    /// From another address, `ip:port`.
+    #[must_use]
+    pub fn from_peer(self, peer: &str) -> Self {
+        Self { peer: peer.to_owned(), ..self }
+    }
+
     /// The first value of a name.
     pub fn get_header(&self, name: &str) -> Option<&[u8]> {
         self.headers.get(name)?.first().map(Vec::as_slice)
