@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
+use farebox_core::protocol::encode_base64;
 use farebox_core::rules::Flow;
 use farebox_host_tests::traefik::{Request, START};
 use serde_json::Value;
@@ -33,70 +34,29 @@ struct Draft<'a> {
     v1: bool,
 }
 
-/// Which shops get how many of a hundred: one that cannot sell is soon known.
-const CUSTOM: [(usize, usize); 5] = [(0, 45), (1, 20), (2, 16), (3, 16), (4, 3)];
+/// Where people go. A shop that cannot sell is soon known.
+const SHARES: [usize; 20] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4];
 
 /// The purchase of this number.
 pub(super) fn purchase(number: u64, shops: &[Shop]) -> Purchase {
     let mut dice = Dice::of(number);
-    let (shop, spoiled) = (place(&mut dice), dice.below(100) < 62);
+    let shop = *dice.one_of(&SHARES);
     let offer = dice.one_of(&shops[shop].offers);
     let now = START * 1_000 + u64::try_from(dice.below(864_000_000)).unwrap();
     let v1 = offer.option.v1_network.is_some() && offer.option.flow == Flow::Authorization && dice.once_in(4);
     let draft = Draft { shop: &shops[shop], offer, now, v1 };
-    let mut payment = draft.payment(number, &mut dice);
-    let form = draft.form();
+    let payment = draft.payment(number, &mut dice);
     let request = draft.request(&mut dice);
     let header = if v1 || dice.once_in(8) { "x-payment" } else { "payment-signature" };
-    let (what, request) = if spoiled {
+    let (what, request) = if dice.below(5) < 3 {
         let (what, kind) = dice.one_of(spoil::ALL);
-        (
-            *what,
-            spoil(*kind, &mut payment, header, request, shops[shop].settings.max_payment_bytes, &mut dice),
-        )
+        (*what, draft.spoiled(*kind, payment, header, request, &mut dice))
     } else {
         ("as it should be", request.header(header, header_value(&payment)))
     };
     let peer = *dice.one_of(&[[127, 0, 0, 1], [10, 1, 2, 3], [203, 0, 113, 9]]);
-    Purchase { shop, asked: Asked { request, peer: IpAddr::from(peer), now }, what, form }
-}
-
-fn place(dice: &mut Dice) -> usize {
-    let mut left = dice.below(100);
-    let found = CUSTOM.iter().find(|(_, share)| match left.checked_sub(*share) {
-        Some(rest) => {
-            left = rest;
-            false
-        }
-        None => true,
-    });
-    found.expect("the shares add up to a hundred").0
-}
-
-/// The request with its payment, once it is spoiled at the level of its kind.
-fn spoil(
-    kind: Kind,
-    payment: &mut Value,
-    header: &str,
-    request: Request,
-    limit: usize,
-    dice: &mut Dice,
-) -> Request {
-    match kind {
-        Kind::Payment(spoil) => {
-            spoil(payment, dice);
-            request.header(header, header_value(payment))
-        }
-        Kind::Text(spoil) => {
-            let text = spoil(payment.to_string(), dice);
-            request.header(header, farebox_core::protocol::encode_base64(&text))
-        }
-        Kind::Value(spoil) => {
-            let value = spoil(header_value(payment), limit, dice);
-            request.header(header, value)
-        }
-        Kind::Request(spoil) => spoil(request, header, header_value(payment), dice),
-    }
+    let asked = Asked { request, peer: IpAddr::from(peer), now };
+    Purchase { shop, asked, what, form: draft.form() }
 }
 
 // === impl Draft ===
@@ -163,6 +123,29 @@ impl Draft<'_> {
             request.headers.insert("user-agent".into(), vec![b"Mozilla/5.0".to_vec()]);
         }
         request
+    }
+
+    /// The request with its payment, after something was done to one of them.
+    fn spoiled(
+        &self,
+        kind: Kind,
+        mut payment: Value,
+        header: &str,
+        request: Request,
+        dice: &mut Dice,
+    ) -> Request {
+        match kind {
+            Kind::Payment(spoil) => {
+                spoil(&mut payment, dice);
+                request.header(header, header_value(&payment))
+            }
+            Kind::Text(spoil) => request.header(header, encode_base64(&spoil(payment.to_string(), dice))),
+            Kind::Value(spoil) => {
+                let limit = self.shop.settings.max_payment_bytes;
+                request.header(header, spoil(header_value(&payment), limit, dice))
+            }
+            Kind::Request(spoil) => spoil(request, header, header_value(&payment), dice),
+        }
     }
 }
 
