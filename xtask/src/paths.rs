@@ -63,6 +63,11 @@ pub fn traefik_release() -> Result<PathBuf> {
     Ok(artefacts()?.join("farebox-traefik.zip"))
 }
 
+/// The core as a WebAssembly component.
+pub fn component() -> Result<PathBuf> {
+    Ok(artefacts()?.join("farebox.component.wasm"))
+}
+
 /// The per-user cache of tools: `$FAREBOX_CACHE`, else `~/.cache/farebox`.
 pub fn cache() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("FAREBOX_CACHE").filter(|dir| !dir.is_empty()) {

@@ -76,11 +76,10 @@ impl Request {
         self
     }
 
-    /// The peer's address and port.
+    /// From another address, `ip:port`.
     #[must_use]
-    pub fn from_peer(mut self, peer: &str) -> Self {
-        peer.clone_into(&mut self.peer);
-        self
+    pub fn from_peer(self, peer: &str) -> Self {
+        Self { peer: peer.to_owned(), ..self }
     }
 
     /// The first value of a name.

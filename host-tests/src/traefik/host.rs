@@ -199,6 +199,11 @@ impl Traefik {
         *self.made.borrow()
     }
 
+    /// From now on it is this time of day, Unix milliseconds.
+    pub fn set_clock(&self, unix_ms: u64) {
+        self.shared.borrow_mut().wall_ns = unix_ms * 1_000_000;
+    }
+
     /// From now on the spool has this fault, or none.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.shared.borrow_mut().fault = fault;

@@ -1,6 +1,7 @@
 //! The release artefacts in `target/farebox/`.
 
 mod artefact;
+mod component;
 mod envoy;
 mod shrink;
 mod traefik;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 use crate::{paths, shell, tools};
 
 pub use artefact::{Artefact, Guest, inspect};
+pub use component::{Component, component, component_lints};
 pub use envoy::ENVOY;
 pub use traefik::{MODULE as TRAEFIK_MODULE, TRAEFIK};
 

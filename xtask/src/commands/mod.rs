@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod component;
 mod demo;
 mod test;
 mod up;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Build the release artefacts into target/farebox/ and check them.
     Build,
+    /// Build the core as a WebAssembly component into target/farebox/ and check it.
+    Component,
     /// Measure what Farebox costs: all parts, or those named.
     Bench(bench::Args),
     /// Play the story of a payment through a real proxy.
@@ -68,6 +71,7 @@ impl Proxy {
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Build => build::run(),
+        Command::Component => component::run(),
         Command::Bench(args) => block_on(bench::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Up(args) => block_on(up::run(args)),

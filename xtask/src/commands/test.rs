@@ -24,6 +24,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "artefacts", run: artefacts },
     Suite { name: "unit tests", run: unit_tests },
     Suite { name: "core on wasm", run: wasm_tests },
+    Suite { name: "core as a component", run: component },
     Suite { name: "tools", run: fetch_tools },
     Suite { name: "alerts", run: alerts::check },
     Suite { name: "host tests and end to end", run: host_tests },
@@ -100,6 +101,13 @@ fn wasm_tests() -> Result<()> {
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
         .current_dir(paths::workspace());
     shell::run(&mut command)
+}
+
+/// Apart from the other artefacts, because it has a toolchain of its own.
+fn component() -> Result<()> {
+    build::component_lints()?;
+    println!("{}", build::component()?);
+    Ok(())
 }
 
 fn fetch_tools() -> Result<()> {

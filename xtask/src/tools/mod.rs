@@ -1,6 +1,7 @@
 //! Pinned programs that are not crates of the workspace, one folder per tool and version in the
 //! per-user cache. Every function returns where the tool is, after installing it if it was missing.
 
+mod cargo_component;
 mod envoy;
 mod nextest;
 mod node;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result};
 
 use crate::{paths, shell};
 
+pub use cargo_component::cargo_component;
 pub use envoy::{ENVOY_VERSION, envoy};
 pub use nextest::nextest;
 pub use node::{binaryen, node_packages};

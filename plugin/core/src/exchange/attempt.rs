@@ -62,9 +62,12 @@ impl Attempt {
     }
     /// Edits for the upstream, once the payer is known.
     pub(super) fn take_edits(&mut self) -> HeaderEdits {
-        let mut edits = core::mem::take(&mut self.edits);
-        edits.set.push(("x-payment-payer".into(), self.payer.checksummed()));
-        edits
+        let edits = core::mem::take(&mut self.edits);
+        self.with_payer(edits)
+    }
+    /// What [`Self::take_edits`] will give.
+    pub(super) fn edits_once_paid(&self) -> HeaderEdits {
+        self.with_payer(self.edits.clone())
     }
     /// The receipt of a settlement.
     pub(super) fn receipt(&self, transaction: &str) -> Receipt {
@@ -131,6 +134,10 @@ impl Attempt {
         Abandoned { stamps, keys: vec![self.key(key)] }
     }
 
+    fn with_payer(&self, mut edits: HeaderEdits) -> HeaderEdits {
+        edits.set.push(("x-payment-payer".into(), self.payer.checksummed()));
+        edits
+    }
     fn terms(&self) -> Option<Terms<'_>> {
         let route = self.rules.routes.get(self.route.0 as usize)?;
         let challenge = route.challenge.as_ref()?;

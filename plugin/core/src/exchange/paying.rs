@@ -81,6 +81,11 @@ impl Reserving {
     pub fn request(&self) -> Reserve {
         self.attempt.reserve()
     }
+    /// The edits [`Next::Serve`] will carry if the payment is good: for a shell that hands the rest of the
+    /// exchange to somebody else.
+    pub fn edits_once_paid(&self) -> HeaderEdits {
+        self.attempt.edits_once_paid()
+    }
     /// The answer of the replay table.
     pub fn reserved(self, reservation: Reservation, now: Now) -> Turn {
         let Self { attempt, body } = self;

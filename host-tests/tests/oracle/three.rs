@@ -1,0 +1,219 @@
+//! The same rules in all three, and the same question to all three.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use farebox_core::Now;
+use farebox_core::exchange::{self, HeaderEdits, Next, RequestHead, Reserving, Transport};
+use farebox_core::protocol::Operation as CoreOperation;
+use farebox_core::replay::Reservation;
+use farebox_core::rules::RuleSet;
+use farebox_host_tests::traefik::{self, Sent, Traefik};
+use serde_json::{Value, json};
+
+use crate::component::{Answer, Decision, Edits, Header, Loaded, Operation, Payment, Request};
+
+/// What a payment comes in.
+const PAYMENT: [&str; 2] = ["payment-signature", "x-payment"];
+
+/// A request, where it came from, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// As Traefik hands it over.
+    pub(crate) request: traefik::Request,
+    pub(crate) peer: IpAddr,
+    /// Unix milliseconds.
+    pub(crate) now: u64,
+}
+
+/// The core, three times.
+pub(crate) struct Three {
+    native: Arc<RuleSet>,
+    component: Loaded,
+    traefik: Traefik,
+}
+
+/// What a request comes to in Traefik.
+#[derive(Debug, PartialEq, Eq)]
+enum Came {
+    Answered(traefik::Reply),
+    Passed(traefik::Request),
+}
+
+// === impl Three ===
+
+impl Three {
+    /// With these rules.
+    pub(crate) fn with(rules: &Value) -> Self {
+        let json = rules.to_string();
+        Self {
+            native: Arc::new(RuleSet::from_json(json.as_bytes()).expect("the rules can be used")),
+            component: Loaded::new(&json).expect("the rules can be used"),
+            traefik: Traefik::new(&json!({"signature": "guest", "rules": rules})),
+        }
+    }
+
+    /// What all three decide. Panics where they differ.
+    #[track_caller]
+    pub(crate) fn decide(&mut self, asked: &Asked, place: &str) -> Decision {
+        let request = asked.for_component();
+        let native = asked.with_head(&[], |head| natively(&self.native, head, asked.now));
+        let component = self.component.decide(&request, asked.now);
+        assert_eq!(component, native, "{place}: component and native core, {asked:?}");
+        self.traefik.set_clock(asked.now);
+        let came = came(self.traefik.send(asked.in_traefik()));
+        assert_eq!(came, asked.expected(&native), "{place}: Traefik and native core, {asked:?}");
+        self.challenge(asked, &request, place);
+        native
+    }
+
+    /// The challenge for the same request without its payment.
+    fn challenge(&mut self, asked: &Asked, request: &Request, place: &str) {
+        let native = asked.with_head(&PAYMENT, |head| natively(&self.native, head, asked.now));
+        let expected = match native {
+            Decision::Reply(answer) if answer.status == 402 => Some(answer),
+            _ => None,
+        };
+        assert_eq!(self.component.challenge(request), expected, "{place}: challenge, {asked:?}");
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Calls `with` with the head as the core has it, but for some headers.
+    fn with_head<T>(&self, without: &[&str], with: impl FnOnce(&RequestHead<'_>) -> T) -> T {
+        let lines: Vec<_> =
+            self.request.lines().into_iter().filter(|(name, _)| !without.contains(name)).collect();
+        let transport = Transport { tls: self.tls(), peer: Some(self.peer) };
+        with(&RequestHead { headers: &lines, transport })
+    }
+
+    fn tls(&self) -> bool {
+        self.request.lines().contains(&("x-forwarded-proto", b"https".as_slice()))
+    }
+
+    fn method(&self) -> String {
+        String::from_utf8(self.line(":method").to_vec()).expect("a method is text")
+    }
+
+    fn line(&self, pseudo: &str) -> &[u8] {
+        let lines = self.request.lines();
+        lines.iter().find(|(name, _)| *name == pseudo).expect("every request has it").1
+    }
+
+    fn for_component(&self) -> Request {
+        let lines = self.request.lines();
+        let lines = lines.into_iter().filter(|(name, _)| !name.starts_with(':'));
+        Request {
+            method: self.method(),
+            target: self.line(":path").to_vec(),
+            authority: String::new(),
+            tls: self.tls(),
+            peer: Some(self.peer.to_string()),
+            headers: lines
+                .map(|(name, value)| Header { name: name.to_owned(), value: value.to_vec() })
+                .collect(),
+        }
+    }
+
+    fn in_traefik(&self) -> traefik::Request {
+        self.request.clone().from_peer(&self.address())
+    }
+
+    fn address(&self) -> String {
+        SocketAddr::new(self.peer, 40_000).to_string()
+    }
+
+    /// What a decision comes to in Traefik. What is to be paid for goes on to the gateway.
+    fn expected(&self, decision: &Decision) -> Came {
+        match decision {
+            Decision::Reply(answer) => {
+                let headers = answer.headers.iter();
+                let mut headers: BTreeMap<_, _> =
+                    headers.map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
+                if !answer.body.is_empty() {
+                    headers.insert("content-length".into(), answer.body.len().to_string().into_bytes());
+                }
+                Came::Answered(traefik::Reply { status: answer.status, headers, body: answer.body.clone() })
+            }
+            Decision::Forward(edits) => Came::Passed(self.edited(edits)),
+            Decision::Pay(_) => {
+                let edits = self.with_head(&[], |head| edits(exchange::to_gateway(head)));
+                Came::Passed(self.edited(&edits))
+            }
+        }
+    }
+
+    fn edited(&self, edits: &Edits) -> traefik::Request {
+        let path = edits.set.iter().find(|(name, _)| name == ":path");
+        let target = path.map_or_else(|| self.line(":path").to_vec(), |(_, path)| path.clone().into_bytes());
+        let mut sent = traefik::Request::with_method(&self.method(), target).from_peer(&self.address());
+        sent.headers.clone_from(&self.request.headers);
+        sent.headers.retain(|name, _| !edits.remove.contains(name));
+        let others = edits.set.iter().filter(|(name, _)| name != ":path");
+        sent.headers.extend(others.map(|(name, value)| (name.clone(), vec![value.clone().into_bytes()])));
+        sent
+    }
+}
+
+fn came(sent: Sent) -> Came {
+    match sent {
+        Sent::Replied(reply) => Came::Answered(reply),
+        Sent::Passed(passed) => Came::Passed(passed.request.clone()),
+        Sent::Trapped(trap) => panic!("the plugin trapped: {trap}"),
+    }
+}
+
+/// What the native core decides.
+fn natively(rules: &Arc<RuleSet>, head: &RequestHead<'_>, now: u64) -> Decision {
+    let now = Now { unix_ms: now };
+    let Ok(turn) = exchange::begin(rules, head, || Ok::<_, std::convert::Infallible>(now));
+    match turn.next {
+        Next::Forward(passed, _) => Decision::Forward(edits(passed)),
+        Next::Reply(reply) => Decision::Reply(Answer {
+            status: reply.status,
+            headers: reply.headers.into_iter().map(|(name, value)| (name.into_owned(), value)).collect(),
+            body: reply.body,
+        }),
+        Next::Reserve(reserving) => Decision::Pay(paid(*reserving, now)),
+        other => panic!("the core begins no exchange with {other:?}"),
+    }
+}
+
+/// Goes on to the upstream, with a facilitator that says yes.
+fn paid(reserving: Reserving, now: Now) -> Payment {
+    let reserve = reserving.request();
+    let Next::Call(calling) = reserving.reserved(Reservation::Fresh, now).next else {
+        panic!("a fresh payment is not taken to the facilitator");
+    };
+    let call = calling.call().clone();
+    let (operation, yes) = match call.operation {
+        CoreOperation::Verify => (Operation::Verify, json!({"isValid": true})),
+        CoreOperation::Settle => {
+            let body: Value = serde_json::from_slice(&call.body).expect("the call is JSON");
+            let network = &body["paymentRequirements"]["network"];
+            (Operation::Settle, json!({"success": true, "transaction": "0xaa", "network": network}))
+        }
+    };
+    let body = yes.to_string();
+    let answer = exchange::Answer::Reply { status: 200, body: body.as_bytes() };
+    let Next::Serve(served, _) = calling.answered(answer, now).next else {
+        panic!("a payment the facilitator agrees to is not served");
+    };
+    Payment {
+        key: reserve.key.0.to_vec(),
+        keep_until: reserve.keep_until,
+        operation,
+        body: call.body,
+        headers: call.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        timeout_ms: call.timeout_ms,
+        edits: edits(served),
+    }
+}
+
+fn edits(edits: HeaderEdits) -> Edits {
+    let set = edits.set.into_iter().map(|(name, value)| (name.into_owned(), value)).collect();
+    Edits { remove: edits.remove, set }
+}

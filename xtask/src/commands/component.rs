@@ -1,0 +1,14 @@
+//! `cargo xtask component`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{build, paths, tools};
+
+pub(super) fn run() -> Result<ExitCode> {
+    tools::wasm_targets()?;
+    println!("{}", build::component()?);
+    println!("artefact:\n  {}", paths::component()?.display());
+    Ok(ExitCode::SUCCESS)
+}
