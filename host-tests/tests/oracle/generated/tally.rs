@@ -115,7 +115,7 @@ impl Tally {
         assert_eq!(paid + refused + self.challenged + self.forwarded, payments, "{self:#?}");
         assert!(paid >= 2_000 && refused >= 2_000, "{paid} paid and {refused} refused: {self:#?}");
         assert!(self.to_settle >= 500 && self.challenged >= 500 && self.forwarded >= 100, "{self:#?}");
-        assert!(self.keys.len() >= 2_000, "{} payments are different ones", self.keys.len());
+        assert_eq!(self.keys.len() as u64, paid, "each payment is another one");
         let told: Vec<_> = self.refused.keys().filter(|told| !told.is_empty()).collect();
         assert_eq!(told, REFUSALS, "every refusal there is, and none that is not known here");
         assert_eq!(self.forms.keys().collect::<Vec<_>>(), FORMS);
