@@ -11,13 +11,23 @@ use tempfile::NamedTempFile;
 
 use crate::shell;
 
-/// Asks for the paths in turn, and prints what it measured as the last line.
+/// Asks for the paths in turn, each with its payment if there is one, and prints what it measured as the last
+/// line. With a second argument each request is made once.
 const SCRIPT: &str = r#"
-local requests, next = {}, 1
+local requests, next, answered = {}, 1, 0
 
 function init(args)
-  for path in io.lines(args[1]) do
-    requests[#requests + 1] = wrk.format("GET", path)
+  for line in io.lines(args[1]) do
+    local path, payment = line:match("^(%S+) (%S+)$")
+    local headers = payment and { Host = wrk.headers["Host"], ["Payment-Signature"] = payment }
+    requests[#requests + 1] = wrk.format("GET", path or line, headers)
+  end
+  local most = tonumber(args[2])
+  if most then
+    function response()
+      answered = answered + 1
+      if answered == most then wrk.thread:stop() end
+    end
   end
 end
 
@@ -43,7 +53,9 @@ pub(super) struct Load {
     /// Status every request must be answered with.
     status: u16,
     script: NamedTempFile,
-    paths: NamedTempFile,
+    requests: NamedTempFile,
+    /// Answers after which it ends, before its time is over.
+    most: Option<usize>,
 }
 
 /// One turn under load.
@@ -84,7 +96,27 @@ impl Load {
             file.write_all(text.as_bytes())?;
             Ok(file)
         };
-        Ok(Self { connections, status, script: file(SCRIPT)?, paths: file(&paths.join("\n"))? })
+        let requests = file(&paths.join("\n"))?;
+        Ok(Self { connections, status, script: file(SCRIPT)?, requests, most: None })
+    }
+
+    /// Requests for one path, each with the next of these `PAYMENT-SIGNATURE` headers.
+    pub(super) fn with_payments(
+        connections: u32,
+        status: u16,
+        path: &str,
+        payments: &[String],
+    ) -> Result<Self> {
+        let lines: Vec<String> = payments.iter().map(|payment| format!("{path} {payment}")).collect();
+        Self::new(connections, status, &lines)
+    }
+
+    /// Makes none of its so many requests twice: ends while there are two left for each connection, which may
+    /// have one under way and begin another before it notices.
+    pub(super) fn once(mut self, requests: usize) -> Result<Self> {
+        let most = requests.checked_sub(2 * self.connections as usize).filter(|most| *most > 0);
+        self.most = Some(most.context("fewer requests than connections")?);
+        Ok(self)
     }
 
     pub(super) fn run(&self, address: SocketAddr, turn: Duration) -> Result<Sample> {
@@ -94,7 +126,7 @@ impl Load {
         command.args(["wrk", "--threads", "1", "--duration", "60", "--timeout", "10"]);
         command.arg("--connections").arg(self.connections.to_string());
         command.arg("--script").arg(self.script.path()).arg(format!("http://{address}"));
-        command.arg("--").arg(self.paths.path());
+        command.arg("--").arg(self.requests.path()).args(self.most.map(|most| most.to_string()));
         let output = shell::capture(&mut command)?;
         let last = output.lines().last().unwrap_or_default();
         let sample: Sample = serde_json::from_str(last).with_context(|| format!("wrk said: {output}"))?;
