@@ -12,22 +12,15 @@ use tempfile::NamedTempFile;
 use crate::shell;
 
 /// Asks for the paths in turn, each with its payment if there is one, and prints what it measured as the last
-/// line. With a second argument each request is made once.
+/// line.
 const SCRIPT: &str = r#"
-local requests, next, answered = {}, 1, 0
+local requests, next = {}, 1
 
 function init(args)
   for line in io.lines(args[1]) do
     local path, payment = line:match("^(%S+) (%S+)$")
     local headers = payment and { Host = wrk.headers["Host"], ["Payment-Signature"] = payment }
     requests[#requests + 1] = wrk.format("GET", path or line, headers)
-  end
-  local most = tonumber(args[2])
-  if most then
-    function response()
-      answered = answered + 1
-      if answered == most then wrk.thread:stop() end
-    end
   end
 end
 
@@ -54,8 +47,6 @@ pub(super) struct Load {
     status: u16,
     script: NamedTempFile,
     requests: NamedTempFile,
-    /// Answers after which it ends, before its time is over.
-    most: Option<usize>,
 }
 
 /// One turn under load.
@@ -97,7 +88,7 @@ impl Load {
             Ok(file)
         };
         let requests = file(&paths.join("\n"))?;
-        Ok(Self { connections, status, script: file(SCRIPT)?, requests, most: None })
+        Ok(Self { connections, status, script: file(SCRIPT)?, requests })
     }
 
     /// Requests for one path, each with the next of these `PAYMENT-SIGNATURE` headers.
@@ -111,14 +102,6 @@ impl Load {
         Self::new(connections, status, &lines)
     }
 
-    /// Makes none of its so many requests twice: ends while there are two left for each connection, which may
-    /// have one under way and begin another before it notices.
-    pub(super) fn once(mut self, requests: usize) -> Result<Self> {
-        let most = requests.checked_sub(2 * self.connections as usize).filter(|most| *most > 0);
-        self.most = Some(most.context("fewer requests than connections")?);
-        Ok(self)
-    }
-
     pub(super) fn run(&self, address: SocketAddr, turn: Duration) -> Result<Sample> {
         // wrk takes whole seconds, so a shorter turn is ended by its interrupt, after which it reports too.
         let mut command = Command::new("timeout");
@@ -126,7 +109,7 @@ impl Load {
         command.args(["wrk", "--threads", "1", "--duration", "60", "--timeout", "10"]);
         command.arg("--connections").arg(self.connections.to_string());
         command.arg("--script").arg(self.script.path()).arg(format!("http://{address}"));
-        command.arg("--").arg(self.requests.path()).args(self.most.map(|most| most.to_string()));
+        command.arg("--").arg(self.requests.path());
         let output = shell::capture(&mut command)?;
         let last = output.lines().last().unwrap_or_default();
         let sample: Sample = serde_json::from_str(last).with_context(|| format!("wrk said: {output}"))?;

@@ -31,8 +31,9 @@ use purse::Purse;
 
 /// Connections at once where the rate is measured.
 const MANY: u32 = 32;
-/// Good payments of a turn, at one connection and at many. Each is used once, so their number ends the turn.
-const PAYMENTS: [usize; 2] = [80, 400];
+/// Good payments made ready for a second, at one connection and at many. A proxy that asked for more would be shown
+/// one twice, refuse it, and end the measurement.
+const PAYMENTS: [u32; 2] = [2_000, 4_000];
 /// Paid routes of the table.
 const ROUTES: usize = 10;
 
@@ -200,7 +201,9 @@ impl<'a> Contender<'a> {
     }
 
     async fn turn(&self, purse: &Purse, length: Duration) -> Result<Turn> {
-        let [few, most] = PAYMENTS;
+        // A sale is slower than a refusal, and is to be seen as often.
+        let length = if matches!(self.request, Request::Paid) { length * 2 } else { length };
+        let [few, most] = PAYMENTS.map(|payments| (f64::from(payments) * length.as_secs_f64()) as usize);
         let under_load = || format!("{} under load", self.name);
         let single = self.request.load(1, purse, few)?.run(self.address, length).with_context(under_load)?;
         let load = self.request.load(MANY, purse, most)?;
@@ -230,7 +233,7 @@ impl Request {
             Self::Unpaid => Load::new(connections, 402, std::slice::from_ref(path)),
             Self::Underpaid => Load::with_payments(connections, 402, path, &[purse.underpaid()?]),
             Self::Forged => Load::with_payments(connections, 402, path, &[purse.forged()?]),
-            Self::Paid => Load::with_payments(connections, 200, path, &purse.good(payments)?)?.once(payments),
+            Self::Paid => Load::with_payments(connections, 200, path, &purse.good(payments)?),
         }
     }
 }

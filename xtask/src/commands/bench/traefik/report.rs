@@ -129,3 +129,40 @@ pub(super) fn table(figures: &Value) -> Result<String> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A turn of 10 requests with these costs, microseconds a request.
+    fn turn(traefik: u64, companion: u64) -> Value {
+        let sample = json!({
+            "requests": 10, "microseconds": 1, "refused": 0, "lost": 0, "p50": 1, "p99": 1,
+            "processor_microseconds": traefik * 10,
+        });
+        json!({ "single": sample, "many": sample, "companion_microseconds": companion * 10 })
+    }
+
+    #[test]
+    fn a_signature_check_is_what_a_forgery_costs_more_than_an_underpayment_in_the_same_round() {
+        // The machine was three times slower in the second round.
+        let figures = json!({ "proxy": { "turns": {
+            "underpaid plugin": [turn(100, 0), turn(300, 0)],
+            "forged guest": [turn(500, 1), turn(1_500, 1)],
+            "underpaid bare": [turn(50, 30), turn(150, 90)],
+            "forged bare": [turn(50, 130), turn(150, 390)],
+        }}});
+        assert_eq!(in_plugin(&figures).unwrap(), [400.0, 1_200.0]);
+        assert_eq!(in_gateway(&figures).unwrap(), [100.0, 300.0]);
+        assert_eq!(ratio(&figures, "forged guest", "underpaid plugin", Turn::traefik).unwrap(), 5.0);
+        assert_eq!(ratio(&figures, "forged bare", "underpaid bare", Turn::together).unwrap(), 2.25);
+    }
+
+    #[test]
+    fn a_contender_without_samples_is_an_error_that_names_it() {
+        let error = turns(&json!({}), "paid guest").unwrap_err();
+        assert_eq!(error.to_string(), "no samples of paid guest");
+    }
+}
