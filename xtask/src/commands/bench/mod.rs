@@ -47,7 +47,7 @@ pub(super) struct Args {
     /// Rounds in which every contender has one turn under load. Default: 41, in Traefik 15, or 3 with --quick.
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
-    /// Length of a turn. Default: 400, or 1000 with --quick.
+    /// Length of a turn. Default: 400, or 1000 with --quick but in Traefik.
     #[arg(long, value_name = "MS")]
     turn_ms: Option<u64>,
     /// Offers of the part `gc`.

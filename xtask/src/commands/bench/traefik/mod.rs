@@ -33,7 +33,7 @@ use purse::Purse;
 const MANY: u32 = 32;
 /// Good payments made ready for a second, at one connection and at many. A proxy that asked for more would be shown
 /// one twice, refuse it, and end the measurement.
-const PAYMENTS: [u32; 2] = [2_000, 4_000];
+const PAYMENTS: [u32; 2] = [1_000, 3_000];
 /// Paid routes of the table.
 const ROUTES: usize = 10;
 
@@ -163,7 +163,7 @@ async fn refused(stack: &Stack, path: &str, payment: String, reason: &str) -> Re
 async fn race(args: &Args, purse: &Purse, contenders: &mut [Contender<'_>]) -> Result<()> {
     let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 15 });
     ensure!(rounds > 0, "--rounds must be at least 1");
-    let turn = Duration::from_millis(args.turn_ms.unwrap_or(if args.quick { 1_000 } else { 400 }));
+    let turn = Duration::from_millis(args.turn_ms.unwrap_or(400));
     shell::say("warming up");
     for contender in &*contenders {
         contender.turn(purse, turn).await?;
