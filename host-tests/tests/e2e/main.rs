@@ -16,6 +16,7 @@
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
 //! * [`traefik`]: the plugin in a real Traefik with the companion's gateway, and the gateway alone.
+//! * [`traefik_traps`]: what Traefik does otherwise than one would think.
 //! * [`shared_ledger`]: two companions that share a PostgreSQL, each with a proxy of its own.
 #![forbid(unsafe_code)]
 
@@ -37,3 +38,4 @@ mod reload;
 mod shared_ledger;
 mod support;
 mod traefik;
+mod traefik_traps;

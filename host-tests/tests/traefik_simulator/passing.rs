@@ -1,6 +1,7 @@
 //! What goes on, and how.
 
 use farebox_host_tests::traefik::{Request, Traefik};
+use xtask::build::{TRAEFIK, TRAEFIK_MODULE, inspect};
 
 use crate::shop::{config, forged, open, paying, payment};
 
@@ -67,6 +68,13 @@ fn many_requests_at_once_have_an_instance_each_and_one_after_the_other_share_one
     drop(under_way);
     drop(traefik.send(Request::get("/free/x")).expect_passed());
     assert_eq!(traefik.made(), 65);
+}
+
+#[test]
+fn the_plugin_as_it_is_shipped_has_no_bulk_memory_instruction_and_no_names() {
+    let folder = xtask::paths::traefik_plugin().unwrap().join("src").join(TRAEFIK_MODULE);
+    let wasm = std::fs::read(folder.join("plugin.wasm")).unwrap();
+    inspect(&TRAEFIK, &wasm).unwrap();
 }
 
 #[test]

@@ -13,6 +13,8 @@ const SIZE_LIMIT: usize = 400_000;
 pub struct Guest {
     /// File name, for people.
     pub name: &'static str,
+    /// Profile of the workspace it is compiled in.
+    pub profile: &'static str,
     /// What the host calls, and nothing else.
     pub exports: &'static [&'static str],
     /// The host functions it may link. A function that is not here would be a new power.

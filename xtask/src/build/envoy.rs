@@ -3,8 +3,13 @@
 use super::artefact::Guest;
 
 /// What Envoy loads. Names of functions are left out too: a trap is logged by the panic hook, in words.
-pub const ENVOY: Guest =
-    Guest { name: "farebox-envoy.wasm", exports: &EXPORTS, imports: ALLOWED_IMPORTS, bulk_memory: true };
+pub const ENVOY: Guest = Guest {
+    name: "farebox-envoy.wasm",
+    profile: "guest",
+    exports: &EXPORTS,
+    imports: ALLOWED_IMPORTS,
+    bulk_memory: true,
+};
 
 /// What Envoy calls: without these it finds no filter or never asks it. The handlers of bodies are not among
 /// them, so no body ever enters the VM, nor is that of a stream that is done, which asks whether it may go:

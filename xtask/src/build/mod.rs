@@ -56,8 +56,9 @@ fn checked(package: &str, module: &str, host: &Guest) -> Result<(Artefact, PathB
 
 /// Any package as the guests of a host are built: the module of this name, shrunk to what the host calls.
 pub fn guest(package: &str, module: &str, host: &Guest) -> Result<PathBuf> {
-    cargo(&["build", "--profile", "guest", "--target", "wasm32-wasip1", "--package", package])?;
-    let built = paths::target()?.join("wasm32-wasip1/guest").join(module).with_extension("wasm");
+    cargo(&["build", "--profile", host.profile, "--target", "wasm32-wasip1", "--package", package])?;
+    let folder = paths::target()?.join("wasm32-wasip1").join(host.profile);
+    let built = folder.join(module).with_extension("wasm");
     let small = built.with_extension("small.wasm");
     shrink::shrink(&built, host, &small)?;
     Ok(small)

@@ -16,6 +16,7 @@ use crate::paths;
 /// amd64), and it sends the names of functions to clients when a guest traps.
 pub const TRAEFIK: Guest = Guest {
     name: "farebox-traefik.wasm",
+    profile: "traefik-guest",
     exports: &["memory", "_start", "handle_request", "handle_response"],
     imports: IMPORTS,
     bulk_memory: false,

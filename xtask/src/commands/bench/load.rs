@@ -11,13 +11,16 @@ use tempfile::NamedTempFile;
 
 use crate::shell;
 
-/// Asks for the paths in turn, and prints what it measured as the last line.
+/// Asks for the paths in turn, each with its payment if there is one, and prints what it measured as the last
+/// line.
 const SCRIPT: &str = r#"
 local requests, next = {}, 1
 
 function init(args)
-  for path in io.lines(args[1]) do
-    requests[#requests + 1] = wrk.format("GET", path)
+  for line in io.lines(args[1]) do
+    local path, payment = line:match("^(%S+) (%S+)$")
+    local headers = payment and { Host = wrk.headers["Host"], ["Payment-Signature"] = payment }
+    requests[#requests + 1] = wrk.format("GET", path or line, headers)
   end
 end
 
@@ -43,7 +46,7 @@ pub(super) struct Load {
     /// Status every request must be answered with.
     status: u16,
     script: NamedTempFile,
-    paths: NamedTempFile,
+    requests: NamedTempFile,
 }
 
 /// One turn under load.
@@ -84,7 +87,19 @@ impl Load {
             file.write_all(text.as_bytes())?;
             Ok(file)
         };
-        Ok(Self { connections, status, script: file(SCRIPT)?, paths: file(&paths.join("\n"))? })
+        let requests = file(&paths.join("\n"))?;
+        Ok(Self { connections, status, script: file(SCRIPT)?, requests })
+    }
+
+    /// Requests for one path, each with the next of these `PAYMENT-SIGNATURE` headers.
+    pub(super) fn with_payments(
+        connections: u32,
+        status: u16,
+        path: &str,
+        payments: &[String],
+    ) -> Result<Self> {
+        let lines: Vec<String> = payments.iter().map(|payment| format!("{path} {payment}")).collect();
+        Self::new(connections, status, &lines)
     }
 
     pub(super) fn run(&self, address: SocketAddr, turn: Duration) -> Result<Sample> {
@@ -94,7 +109,7 @@ impl Load {
         command.args(["wrk", "--threads", "1", "--duration", "60", "--timeout", "10"]);
         command.arg("--connections").arg(self.connections.to_string());
         command.arg("--script").arg(self.script.path()).arg(format!("http://{address}"));
-        command.arg("--").arg(self.paths.path());
+        command.arg("--").arg(self.requests.path());
         let output = shell::capture(&mut command)?;
         let last = output.lines().last().unwrap_or_default();
         let sample: Sample = serde_json::from_str(last).with_context(|| format!("wrk said: {output}"))?;

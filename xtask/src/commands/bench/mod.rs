@@ -7,6 +7,7 @@ mod load;
 mod probe;
 mod proxy;
 mod report;
+mod traefik;
 mod workload;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Part {
     Gc,
     /// How many payments the ledger takes, on either database.
     Ledger,
+    /// What the plugin costs in Traefik, and where a signature is checked for less.
+    Traefik,
 }
 
 /// Arguments of `bench`.
@@ -41,16 +44,16 @@ pub(super) struct Args {
     /// Fail if a goal is missed.
     #[arg(long)]
     check: bool,
-    /// Rounds in which every contender has one turn under load. Default: 41, or 3 with --quick.
+    /// Rounds in which every contender has one turn under load. Default: 41, in Traefik 15, or 3 with --quick.
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
-    /// Length of a turn. Default: 400, or 1000 with --quick.
+    /// Length of a turn. Default: 400, or 1000 with --quick but in Traefik.
     #[arg(long, value_name = "MS")]
     turn_ms: Option<u64>,
     /// Offers of the part `gc`.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     offers: usize,
-    /// Connections of the load generator.
+    /// Connections of the load generator; in Traefik it has 1 and 32.
     #[arg(long, value_name = "N", default_value_t = 16)]
     connections: u32,
     /// Worker threads of each Envoy.
@@ -82,6 +85,7 @@ impl Part {
             Self::Filter => filter::measure(args).await,
             Self::Gc => gc::measure(args).await,
             Self::Ledger => ledger::measure(args),
+            Self::Traefik => traefik::measure(args).await,
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) struct Probe {
 /// The probe as a program of its own, built as the filter for Envoy is.
 const PROBE: Guest = Guest {
     name: "farebox-bench-probe.wasm",
+    profile: "guest",
     exports: &["memory", "_start"],
     imports: &[],
     bulk_memory: true,

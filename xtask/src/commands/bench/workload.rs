@@ -45,7 +45,8 @@ fn pattern(route: usize) -> String {
     if route.is_multiple_of(2) { format!("/exact/r{route:05}") } else { format!("/prefix/p{route:05}/*") }
 }
 
-fn pricing(routes: usize) -> String {
+/// A pricing file with this many paid routes and a free one.
+pub(super) fn pricing(routes: usize) -> String {
     let mut text = String::from(
         "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\n\
          facilitatorURL: http://127.0.0.1:4020\nroutes:\n- pattern: /free/*\n  gate: free\n",

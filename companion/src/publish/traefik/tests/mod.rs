@@ -1,5 +1,6 @@
 mod muxer;
 mod routing;
+mod shipped;
 
 use std::collections::{BTreeMap, BTreeSet};
 
