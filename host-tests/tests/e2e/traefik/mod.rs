@@ -1,5 +1,7 @@
 //! The plugin in a real Traefik, and the companion's gateway behind it.
 
+mod counting;
+
 use std::time::Duration;
 
 use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement};
