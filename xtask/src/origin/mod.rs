@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-pub use answer::Answer;
+pub use answer::{Answer, pattern};
 pub use hits::Hits;
 
 /// A running origin. It has a thread of its own, so a busy test does not slow it; dropping it stops it.

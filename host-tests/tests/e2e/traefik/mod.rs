@@ -1,5 +1,6 @@
 //! The plugin in a real Traefik, and the companion's gateway behind it.
 
+mod bodies;
 mod counting;
 
 use std::time::Duration;
