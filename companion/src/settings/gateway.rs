@@ -85,9 +85,9 @@ impl GatewaySettings {
     }
 }
 
-/// In the folder of a ledger that is a file, and else in the working directory. Companions that share it have names
-/// of their own.
+/// Beside a ledger that is a file, and else in the working directory. Companions that share it have names of their
+/// own. In a folder of its own, where nobody watches: a pricing file often lies beside a ledger.
 fn beside_ledger(relay: &RelaySettings) -> PathBuf {
-    let name = format!("{}-gateway.spool", relay.companion.replace('/', "%2F"));
-    ledger::file_of(&relay.ledger).unwrap_or_default().with_file_name(name)
+    let folder = format!("{}-gateway", relay.companion.replace('/', "%2F"));
+    ledger::file_of(&relay.ledger).unwrap_or_default().with_file_name(folder).join("spool")
 }

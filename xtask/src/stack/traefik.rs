@@ -67,6 +67,8 @@ impl Stack {
         let path = folder.join("traefik.yaml");
         std::fs::write(&path, serde_json::to_vec_pretty(&rendered)?)?;
         let mut command = Command::new(&self.programs.proxy);
+        // As traefik/README.md advises.
+        command.env("GOGC", "25");
         // Local plugins are looked for in the working directory.
         command.arg(format!("--configFile={}", path.display())).current_dir(folder);
         Ok(command)

@@ -2,11 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use farebox_core::metrics::{HostSeries, SpoolLine};
 use tracing::error;
+
+use crate::paths::folder_of;
 
 /// Appends to a spool.
 ///
@@ -24,20 +26,19 @@ pub struct SpoolWriter {
 // === impl SpoolWriter ===
 
 impl SpoolWriter {
-    /// A writer of a file, which nothing grows beyond `max_bytes`. Creates it, so that what is wrong with its
-    /// place is known before there is anything to count.
+    /// A writer of a file, which nothing grows beyond `max_bytes`. Creates it, and its folder, so that what is wrong
+    /// with its place is known before there is anything to count.
     pub fn open(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
         if path.exists() && !path.is_file() {
             return Err(not_a_file());
         }
+        let folder = folder_of(&path);
+        if !folder.exists() {
+            std::fs::create_dir(folder)?;
+        }
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
         let torn = AtomicBool::new(!ends_whole(file)?);
         Ok(Self { path, max_bytes, lost: AtomicU64::new(0), torn })
-    }
-
-    /// Where it writes.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Counts what one request counts, see [`farebox_core::metrics::series_of`]. A failure fails no request: the
@@ -121,6 +122,8 @@ fn not_a_file() -> io::Error {
 mod tests {
     use farebox_core::metrics::TupleCounter;
 
+    use std::path::Path;
+
     use super::*;
     use crate::testing::tuple;
 
@@ -171,8 +174,9 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_written_to_is_known_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        for place in ["", "missing/s"] {
+        for place in ["", "missing/deep/s"] {
             assert!(SpoolWriter::open(folder.path().join(place), MAX).is_err(), "{place:?}");
         }
+        assert!(SpoolWriter::open(folder.path().join("own/s"), MAX).is_ok());
     }
 }

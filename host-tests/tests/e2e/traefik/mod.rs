@@ -2,6 +2,8 @@
 
 mod bodies;
 mod counting;
+mod memory;
+mod reloads;
 
 use std::time::Duration;
 
