@@ -26,7 +26,7 @@ use crate::state::{GatewayState, Shared, State};
 
 /// How long requests under way may take after a signal to stop.
 const GRACE: Duration = Duration::from_secs(4);
-/// How often the gateway's counters and the spools are read where there is no Envoy to be read as well.
+/// How often the spools are read where there is no Envoy to be read as well.
 const COLLECT_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a companion looks at what others of its ledger published.
@@ -49,7 +49,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished.clone())));
     info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
 
-    let server = axum::serve(listener, serve::router(state, collector, endpoint))
+    let server = axum::serve(listener, serve::router(state, collector.clone(), endpoint))
         .with_graceful_shutdown(ended(finished))
         .into_future();
     tokio::pin!(server);
@@ -64,12 +64,19 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
                 if let Some(gating) = gating {
                     let _ = gating.await;
                 }
-                if let Some(relaying) = relaying {
-                    let _ = relaying.await;
+                match relaying {
+                    Some(relaying) => relaying.await.ok(),
+                    None => None,
                 }
             };
-            if tokio::time::timeout(grace, all).await.is_err() {
-                warn!("requests still open after {grace:?} are dropped; settlements among them are resolved at the next start");
+            match tokio::time::timeout(grace, all).await {
+                Ok(Some(ledger)) => {
+                    // What was counted last, while there is somebody to read it.
+                    collector.collect_on_demand().await;
+                    ledger.close().await;
+                }
+                Ok(None) => {}
+                Err(_) => warn!("requests still open after {grace:?} are dropped; settlements among them are resolved at the next start"),
             }
         }
     }
@@ -107,15 +114,16 @@ impl Relaying {
         Self { relay, over, listener, ledger }
     }
 
-    /// Serves until `finished`, then until every settlement under way is over.
-    async fn serve(self, finished: watch::Receiver<()>) {
+    /// Serves until `finished`, then until every settlement under way is over. Returns the ledger, which nobody
+    /// settles in any more.
+    async fn serve(self, finished: watch::Receiver<()>) -> Ledger {
         let Self { relay, mut over, listener, ledger } = self;
         let served = axum::serve(listener, relay.router()).with_graceful_shutdown(ended(finished)).await;
         if let Err(error) = served {
             warn!("the relay ended: {error}");
         }
         over.recv().await;
-        ledger.close().await;
+        ledger
     }
 }
 
@@ -159,6 +167,12 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
     let mut collector = Collector::new(listed, state.clone())?.discovering(names).announced_at(announced);
     let mut relay = None;
     if let Some((relaying, listener, ledger, totals)) = saved {
+        let folder = settings.traefik.as_ref().map(|traefik| traefik.spool.clone());
+        let own = settings.gateway.as_ref().map(|gateway| gateway.spool.clone());
+        if folder.is_some() || own.is_some() {
+            let spools = Spools::open(&ledger, totals.clone(), folder, own, state.clone()).await?;
+            collector = collector.with_spools(spools);
+        }
         collector = collector.with_ledger(ledger.clone(), totals);
         relay = Some(Relaying::new(settings, relaying, client.clone(), listener, ledger, &state));
     }
@@ -171,25 +185,19 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
         _ => None,
     };
     if let Some(gateway) = &gateway {
-        let (address, deployments) = (gateway.local_addr()?, gateway.handle().deployments);
+        let (address, deployments) = (gateway.local_addr()?, gateway.deployments());
         info!(%address, "the gateway is listening");
         state.lock().gateway = Some(GatewayState { address, deployments });
     }
-    let handle = gateway.as_ref().map(Gateway::handle);
-    let spools = match (&settings.traefik, &ledger) {
-        (Some(traefik), Some(ledger)) => {
-            Some(Spools::open(ledger.clone(), traefik.spool.clone(), state.clone()).await?)
-        }
-        _ => None,
-    };
-    let collector = Arc::new(collector.with_gateway(handle.clone()).with_spools(spools));
+    let deployments = gateway.as_ref().map(Gateway::deployments);
+    let collector = Arc::new(collector.with_gateway(deployments.clone()));
     if let Some(relay) = &relay {
         info!(address = %relay.listener.local_addr()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));
         tasks.spawn(relay::watch_credentials(relay.relay.clone()));
     }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
-    if envoy.is_none() && settings.traefik.is_none() && handle.is_none() {
+    if envoy.is_none() && settings.traefik.is_none() && deployments.is_none() {
         warn!(
             "no proxy is configured: rules are loaded and published nowhere (see `envoy:`, `traefik:` and `gateway:` in the settings)"
         );
@@ -206,7 +214,7 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
         collector.collect_on_demand().await;
         tasks.spawn(publisher.run(published.clone()));
     }
-    if envoy.is_some() || settings.traefik.is_some() || handle.is_some() {
+    if envoy.is_some() || settings.traefik.is_some() || deployments.is_some() {
         let interval = envoy.map_or(COLLECT_EVERY, |envoy| envoy.scrape_interval);
         let collector = collector.clone();
         tasks.spawn(async move { collector.run(interval).await });
@@ -221,7 +229,7 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
     let readiness = Readiness::start(client);
     let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published)
         .sharing(ledger)
-        .with_gateway(handle.map(|handle| handle.deployments));
+        .with_gateway(deployments);
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch));
     Ok(Started { state, collector, relay, gateway, endpoint })
 }

@@ -117,6 +117,11 @@ impl Aggregate {
         }
     }
 
+    /// Whether a series may be counted.
+    pub fn keeps(&self, series: &HostSeries) -> bool {
+        self.keep.judge(series) == Verdict::Kept
+    }
+
     /// Bounds what is kept of proxies that have been silent for long. Their totals stay.
     pub fn forget_silent(&mut self, now: u64) {
         self.store.forget_silent(now);

@@ -25,7 +25,7 @@ use futures_util::stream::{self, StreamExt};
 use tracing::{info, warn};
 
 use crate::aggregate::{DropReason, Process, Refused, Report};
-use crate::gateway;
+use crate::gateway::Deployments;
 use crate::ledger::{Ledger, TotalsOf};
 use crate::publish::{ProxyState, PushState};
 use crate::settings::{DnsName, Proxy};
@@ -37,7 +37,7 @@ use saving::Saver;
 use target::Target;
 
 pub use envoy::CollectError;
-pub use spool::{SpoolError, SpoolState, Spools};
+pub use spool::{GATEWAY_MAX_BYTES, GATEWAY_SPOOL, SpoolError, SpoolState, SpoolWriter, Spools};
 
 /// One reading of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub struct Collector {
     client: reqwest::Client,
     /// Counts the money where the relay settles.
     ledger: Option<Ledger>,
-    /// The companion as a proxy.
-    gateway: Option<gateway::Handle>,
+    /// The rules of the companion as a proxy.
+    gateway: Option<Arc<Deployments>>,
     saver: Option<Saver>,
     /// Counts what shells without counters of their own have decided.
     spools: Option<Spools>,
@@ -73,8 +73,6 @@ pub struct Collector {
 
 /// Name of the ledger as a source; no proxy can have it, as theirs are printable.
 const LEDGER: &str = "the ledger";
-/// Name of the gateway as a source; likewise.
-const GATEWAY: &str = "the gateway";
 /// How long a reader of `/metrics` waits for fresh values. Values of a proxy that is slower come next time.
 const ON_DEMAND_LIMIT: Duration = Duration::from_millis(500);
 /// How long one request to a proxy may take.
@@ -115,16 +113,16 @@ impl Collector {
         Self { ledger: Some(ledger), saver: Some(Saver::new(totals)), ..self }
     }
 
-    /// Also collects from a gateway.
+    /// Also heeds a gateway, which counts in a spool of its own: what it may still count is not over.
     #[must_use]
-    pub fn with_gateway(self, gateway: Option<gateway::Handle>) -> Self {
+    pub fn with_gateway(self, gateway: Option<Arc<Deployments>>) -> Self {
         Self { gateway, ..self }
     }
 
     /// Also collects from spools.
     #[must_use]
-    pub fn with_spools(self, spools: Option<Spools>) -> Self {
-        Self { spools, ..self }
+    pub fn with_spools(self, spools: Spools) -> Self {
+        Self { spools: Some(spools), ..self }
     }
 
     /// Reads the proxies behind these names as well, whatever they stand for at the time.
@@ -159,6 +157,8 @@ impl Collector {
     }
 
     async fn read_all(&self) {
+        // Whatever is older has been written down before it is read.
+        let gateway = self.gateway.as_ref().map(|deployments| deployments.oldest_generation());
         let mut targets = self.targets();
         // Those that cost time come last.
         targets.sort_by_key(|target| target.has_failed());
@@ -167,10 +167,9 @@ impl Collector {
             .map(|target| async move { target.share(self.read(&target.proxy)).await })
             .collect::<Vec<_>>();
         let proxies = stream::iter(readings).buffer_unordered(CONCURRENT).collect::<()>();
-        self.collect_gateway();
         // Beside the proxies: one of them that is dead must not keep the money from a reader in a hurry.
         tokio::join!(proxies, self.collect_ledger(), self.collect_spools());
-        self.tidy();
+        self.tidy(gateway);
     }
 
     /// Collects for ever.
@@ -245,14 +244,6 @@ impl Collector {
         succeeded
     }
 
-    /// The gateway's counters live and die with the companion.
-    fn collect_gateway(&self) {
-        let Some(gateway) = &self.gateway else { return };
-        let refused = self.state.lock().aggregate.ingest(GATEWAY, gateway.meters.report());
-        refused.iter().for_each(|refused| log_refused(GATEWAY, refused));
-        gateway.deployments.forget_gone(&gateway.meters);
-    }
-
     /// The ledger's counters go on over restarts, so they are one life of one source.
     async fn collect_ledger(&self) {
         let Some(ledger) = &self.ledger else { return };
@@ -277,8 +268,8 @@ impl Collector {
     }
 
     /// Lets go of what no proxy needs any more. Removals matter as long as a proxy that may still report
-    /// enforces older rules.
-    fn tidy(&self) {
+    /// enforces older rules; `gateway` is the oldest generation the gateway may still count under.
+    fn tidy(&self, gateway: Option<u64>) {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         targets.retain(|target| {
             let over = target.is_over();
@@ -298,7 +289,6 @@ impl Collector {
             .filter(|known| !is_read(known))
             .for_each(|known| known.push = PushState::Idle);
         let living = state.proxies.iter().filter(|proxy| proxy.is_known(now));
-        let gateway = self.gateway.as_ref().map(|gateway| gateway.deployments.oldest_generation());
         let enforced = living.map(|proxy| proxy.confirmed.unwrap_or(0)).chain(gateway).min();
         state.aggregate.forget_removals(enforced);
         state.aggregate.forget_silent(self.clock.unix_seconds());

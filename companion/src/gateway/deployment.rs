@@ -9,7 +9,6 @@ use farebox_core::rules::{
 };
 use http::uri::{Authority, Scheme};
 
-use super::GatewayMeters;
 use super::credential::Authorization;
 
 /// One set of rules. A request finishes on what it started with.
@@ -147,14 +146,6 @@ impl Deployments {
     pub fn generation(&self) -> Option<u64> {
         let current = self.current();
         current.rules.is_loaded().then_some(current.rules.generation)
-    }
-
-    /// Lets go of counters that no request can move any more, once nothing but the rules in force is in use.
-    pub fn forget_gone(&self, meters: &GatewayMeters) {
-        let current = self.current();
-        if self.oldest_generation() == current.rules.generation {
-            meters.forget_gone(&current.rules);
-        }
     }
 
     /// Patterns of the routes in force that lead nowhere and are answered 502.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use farebox_core::Now;
 use farebox_core::exchange::refusal::Cause;
 use farebox_core::exchange::{
-    self, Abandoned, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
-    ResponseOrigin, Transport, Turn, Unused, Upstream,
+    self, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead, ResponseOrigin,
+    Transport, Turn, Unused, Upstream,
 };
+use farebox_core::metrics::Stamp;
 use farebox_core::replay::{Expired, KeyChange, ReplayKey, expired_stamps};
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -34,6 +35,8 @@ struct Exchange {
     /// Tells this request from others of this gateway.
     attempt: u64,
     stage: Stage,
+    /// What it has counted so far. Written down in one piece when it is over, which is before its answer is sent.
+    stamps: Vec<Stamp>,
 }
 
 /// What the exchange waits for.
@@ -102,6 +105,7 @@ pub(super) async fn handle(
         shared: shared.clone(),
         deployment: deployment.clone(),
         stage: Stage::Nothing,
+        stamps: Vec::new(),
     };
     let step = exchange.advance(turn).await;
     let (edits, is_served) = match step {
@@ -312,15 +316,16 @@ impl Exchange {
         let end = delivering.map(|delivering| {
             End::new(move |ended| {
                 let over = delivering.ended(ended == Ended::Broken, now());
-                carry_out_end(&shared, &deployment, &over);
+                shared.meters.count(&deployment.rules, &over.stamps);
+                change_keys(&shared, &deployment, &over.keys);
             })
         });
         let idle = self.shared.settings.idle_timeout;
         released.map(|()| ResponseBody::upstream(body, idle, upload, guarded, end))
     }
 
-    fn count(&self, turn: &Turn) {
-        self.shared.meters.count(&self.deployment.rules, &turn.stamps);
+    fn count(&mut self, turn: &Turn) {
+        self.stamps.extend_from_slice(&turn.stamps);
         change_keys(&self.shared, &self.deployment, &turn.keys);
     }
 
@@ -339,7 +344,8 @@ impl Exchange {
             Stage::Response(state) => state.abandoned(now()),
             Stage::Nothing => return,
         };
-        carry_out_end(&self.shared, &self.deployment, &abandoned);
+        self.stamps.extend_from_slice(&abandoned.stamps);
+        change_keys(&self.shared, &self.deployment, &abandoned.keys);
         self.give_up(unused);
     }
 
@@ -354,12 +360,8 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.end();
+        self.shared.meters.count(&self.deployment.rules, &self.stamps);
     }
-}
-
-fn carry_out_end(shared: &Shared, deployment: &Deployment, end: &Abandoned) {
-    shared.meters.count(&deployment.rules, &end.stamps);
-    change_keys(shared, deployment, &end.keys);
 }
 
 fn change_keys(shared: &Shared, deployment: &Deployment, keys: &[(ReplayKey, KeyChange)]) {

@@ -5,6 +5,7 @@
 //! * The facilitator is called by way of the companion's own relay, so that ledger, reservations, counting of
 //!   money and reconciliation are the same for every proxy.
 //! * Bodies stream both ways. The head of a paid response is held until its settlement has answered.
+//! * What it counts it appends to a spool before the head of an answer is sent: at most one write for a request.
 //! * A client that goes away abandons its exchange; a settlement under way is finished by the relay.
 //! * HTTP/1.1 and HTTP/2 without TLS on both sides, and TLS to upstreams. Interim responses other than 100 are
 //!   not passed on, and the only upgrade is WebSocket.
@@ -33,15 +34,16 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::collect::{GATEWAY_MAX_BYTES, SpoolWriter};
 use crate::settings::GatewaySettings;
 use crate::state::unix_millis;
 
+use meters::Meters;
 use relayed::Relayed;
 use replay_table::ReplayTable;
 use upstream::Upstreams;
 
 pub use deployment::Deployments;
-pub use meters::GatewayMeters;
 
 /// A gateway, bound to its address.
 #[derive(Debug)]
@@ -52,21 +54,12 @@ pub struct Gateway {
     over: mpsc::Receiver<()>,
 }
 
-/// What the loader, the collector and the status need of a running gateway.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    /// The rules in force.
-    pub deployments: Arc<Deployments>,
-    /// What it counted.
-    pub meters: Arc<GatewayMeters>,
-}
-
 /// What every request needs.
 #[derive(Debug)]
 struct Shared {
     settings: GatewaySettings,
     deployments: Arc<Deployments>,
-    meters: Arc<GatewayMeters>,
+    meters: Meters,
     table: ReplayTable,
     relayed: Relayed,
     upstreams: Upstreams,
@@ -94,11 +87,14 @@ impl Gateway {
         let listener = Self::listen(settings.listen)
             .await
             .with_context(|| format!("cannot listen on {} (gateway.listen)", settings.listen))?;
+        let spool = SpoolWriter::open(settings.spool.clone(), GATEWAY_MAX_BYTES).with_context(|| {
+            format!("the gateway cannot count in {} (gateway.spool)", settings.spool.display())
+        })?;
         let (under_way, over) = mpsc::channel(1);
         let holder = format!("{companion}.gateway/{}", unix_millis());
         let shared = Shared {
             deployments: Arc::new(Deployments::new(settings.upstream.clone())),
-            meters: Arc::new(GatewayMeters::new()),
+            meters: Meters::new(spool),
             table: ReplayTable::new(),
             relayed: Relayed::new(relay, holder),
             upstreams: Upstreams::new(&settings).context("the gateway cannot use TLS")?,
@@ -109,8 +105,8 @@ impl Gateway {
         Ok(Self { listener, shared: Arc::new(shared), over })
     }
 
-    /// What others need of it.
-    pub fn handle(&self) -> Handle {
-        Handle { deployments: self.shared.deployments.clone(), meters: self.shared.meters.clone() }
+    /// The rules in force.
+    pub fn deployments(&self) -> Arc<Deployments> {
+        self.shared.deployments.clone()
     }
 }

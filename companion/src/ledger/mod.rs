@@ -39,6 +39,8 @@ pub use spools::{Checkpoint, FileId, Spooled};
 pub use store::{Ledger, LedgerError};
 pub use totals::TotalsOf;
 
+pub(crate) use store::file_of;
+
 /// What a chain lets be used once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentKey {

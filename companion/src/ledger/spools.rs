@@ -1,13 +1,13 @@
 //! Spools: how far each was read, and what was counted in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
 
 use super::store::{signed, unsigned};
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, TotalsOf};
 
 /// A file, whatever its name is at the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,18 +87,21 @@ impl Ledger {
         }
         Ok(spools)
     }
+}
 
+// === impl TotalsOf ===
+
+impl TotalsOf {
     /// Writes a spool's checkpoint and those of its counters that changed, all or none. Returns when they are on
     /// disk: a file is removed on the strength of it.
     pub async fn save_spool(
         &self,
         spool: &str,
         at: &Checkpoint,
-        changed: &[(&HostSeries, u64)],
+        changed: &BTreeMap<HostSeries, u64>,
     ) -> Result<(), LedgerError> {
         let file = at.file.unwrap_or_default();
-        self.durably(async |transaction| {
-            let connection: &mut AnyConnection = transaction;
+        self.durably(async |companion, connection| {
             sqlx::query(
                 "INSERT INTO spools (companion, spool, device, inode, created, read_to, retired, generation, \
                  lost, malformed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
@@ -107,7 +110,7 @@ impl Ledger {
                  retired = excluded.retired, generation = excluded.generation, lost = excluded.lost, \
                  malformed = excluded.malformed",
             )
-            .bind(self.companion())
+            .bind(companion)
             .bind(spool)
             .bind(file.device)
             .bind(file.inode)
@@ -124,12 +127,28 @@ impl Ledger {
                     "INSERT INTO spool_counters (companion, spool, series, value) VALUES ($1, $2, $3, $4) \
                      ON CONFLICT (companion, spool, series) DO UPDATE SET value = excluded.value",
                 )
-                .bind(self.companion())
+                .bind(companion)
                 .bind(spool)
                 .bind(host_name(series))
                 .bind(signed(*value))
                 .execute(&mut *connection)
                 .await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes counters of a spool.
+    pub async fn forget_spooled(&self, spool: &str, gone: &BTreeSet<HostSeries>) -> Result<(), LedgerError> {
+        self.durably(async |companion, connection| {
+            for series in gone {
+                sqlx::query("DELETE FROM spool_counters WHERE companion = $1 AND spool = $2 AND series = $3")
+                    .bind(companion)
+                    .bind(spool)
+                    .bind(host_name(series))
+                    .execute(&mut *connection)
+                    .await?;
             }
             Ok(())
         })

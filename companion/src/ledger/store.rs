@@ -312,7 +312,7 @@ async fn prepare(connection: &mut AnyConnection, sqlite: bool) -> Result<(), sql
 }
 
 /// The file of a SQLite URL.
-fn file_of(url: &str) -> Option<PathBuf> {
+pub(crate) fn file_of(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("sqlite:")?;
     let path = path.strip_prefix("//").unwrap_or(path);
     Some(PathBuf::from(path.split('?').next().unwrap_or(path)))

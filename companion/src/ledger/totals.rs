@@ -8,7 +8,7 @@ use super::store::{Query, signed};
 use super::{Ledger, LedgerError};
 use crate::aggregate::{Kind, RowKey, Rows, StateError};
 
-/// The right of one run of a companion to write its totals.
+/// The right of one run of a companion to write its totals, and how far it has read its spools.
 #[derive(Debug, Clone)]
 pub struct TotalsOf {
     ledger: Ledger,
@@ -76,7 +76,6 @@ impl TotalsOf {
         &self,
         changes: impl ExactSizeIterator<Item = (&'a RowKey, &'a Option<String>)>,
     ) -> Result<(), LedgerError> {
-        let companion = self.ledger.companion();
         let (mut written, mut deleted) = (Vec::with_capacity(changes.len()), Vec::new());
         for (key, value) in changes {
             match value {
@@ -84,6 +83,25 @@ impl TotalsOf {
                 None => deleted.push(key),
             }
         }
+        self.durably(async |companion, connection| {
+            for rows in deleted.chunks(BATCH) {
+                delete(companion, rows).execute(&mut *connection).await?;
+            }
+            for rows in written.chunks(BATCH) {
+                write(companion, rows).execute(&mut *connection).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs `step`, with the companion's name, in a transaction that is on disk when this returns; not if
+    /// another run has taken over.
+    pub(super) async fn durably(
+        &self,
+        step: impl AsyncFnOnce(&str, &mut AnyConnection) -> Result<(), sqlx::Error>,
+    ) -> Result<(), LedgerError> {
+        let companion = self.ledger.companion();
         let is_ours = self
             .ledger
             .durably(async |transaction| {
@@ -100,12 +118,7 @@ impl TotalsOf {
                 if ours.rows_affected() == 0 {
                     return Ok(false);
                 }
-                for rows in deleted.chunks(BATCH) {
-                    delete(companion, rows).execute(&mut *connection).await?;
-                }
-                for rows in written.chunks(BATCH) {
-                    write(companion, rows).execute(&mut *connection).await?;
-                }
+                step(companion, connection).await?;
                 Ok(true)
             })
             .await?;

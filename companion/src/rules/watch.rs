@@ -29,6 +29,8 @@ pub struct Watch {
 const SETTLE: Duration = Duration::from_millis(100);
 /// A file that never settles is taken as it is after this many looks.
 const SETTLE_LOOKS: u32 = 10;
+/// The least time between two looks at a file that does not change.
+const BREATH: Duration = Duration::from_millis(50);
 /// How often the content is read without being told.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -71,7 +73,8 @@ impl Watch {
                 }
             }
             tokio::select! {
-                Some(()) = self.wakeups.recv() => {}
+                // Others may write in the folder all the time: a ledger, a log.
+                Some(()) = self.wakeups.recv() => tokio::time::sleep(BREATH).await,
                 () = tokio::time::sleep(POLL) => {}
             }
         }

@@ -3,6 +3,7 @@
 use farebox_core::rules::{Finding, Severity, Skipped};
 use serde_json::{Value, json};
 
+use crate::collect::GATEWAY_SPOOL;
 use crate::publish::discovery::Node;
 use crate::publish::{ProxyState, TraefikState};
 use crate::state::{Attempt, FacilitatorState, State};
@@ -39,6 +40,11 @@ pub(super) fn of(state: &State, now: u64) -> Value {
             "config_generation": gateway.deployments.generation(),
             "oldest_generation_in_use": gateway.deployments.oldest_generation(),
             "routes_without_upstream": gateway.deployments.without_upstream(),
+            "spool": state.spools.iter().find(|spool| spool.name == GATEWAY_SPOOL).map(|spool| json!({
+                "lost": spool.lost,
+                "malformed": spool.malformed,
+                "last_error": spool.last_error,
+            })),
         })),
         "discovery": state.discovery.address.map(|address| json!({
             "listen": address,
@@ -125,7 +131,7 @@ fn traefik(traefik: &TraefikState, state: &State) -> Value {
             Err(error) => json!({"generation": null, "error": null, "last_error": error}),
         }),
         "spool_error": state.spool_error,
-        "spools": state.spools.iter().map(|spool| json!({
+        "spools": state.spools.iter().filter(|spool| spool.name != GATEWAY_SPOOL).map(|spool| json!({
             "name": spool.name,
             "generation_started": spool.generation,
             "lost": spool.lost,

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -13,11 +14,14 @@ use tower::ServiceExt;
 use super::parser::{Read, parse};
 use super::*;
 use crate::aggregate::{Aggregate, Keys};
-use crate::collect::SpoolState;
+use crate::collect::{GATEWAY_SPOOL, SpoolState};
+use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
 use crate::publish::{ProxyState, TraefikState};
 use crate::settings::Proxy;
-use crate::state::{Active, Attempt, CredentialState, FacilitatorState, ReloadResult, State as Companion};
+use crate::state::{
+    Active, Attempt, CredentialState, FacilitatorState, GatewayState, ReloadResult, State as Companion,
+};
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
 
 /// A companion with a paid offer, a skipped one, and what two proxies reported.
@@ -427,7 +431,7 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
 }
 
 #[tokio::test]
-async fn what_traefik_took_and_what_its_spools_lost_is_told() {
+async fn what_traefik_took_and_what_spools_lost_is_told() {
     let state = Shared::new(companion());
     let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     assert_eq!(status["traefik"], serde_json::Value::Null, "it is not among the proxies");
@@ -443,14 +447,20 @@ async fn what_traefik_took_and_what_its_spools_lost_is_told() {
             malformed: 2,
             last_error: None,
         };
-        state.spools = vec![spool("t0/farebox", Some(9), 3), spool("gateway", None, 4)];
+        state.spools = vec![spool(GATEWAY_SPOOL, None, 3), spool("t0/farebox", Some(9), 4)];
+        let address = "127.0.0.1:1".parse().unwrap();
+        state.gateway = Some(GatewayState { address, deployments: Arc::new(Deployments::new(None)) });
     }
     let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     let traefik = &status["traefik"];
     assert_eq!((&traefik["state"], &traefik["generation_pushed"]), (&"confirmed".into(), &9.into()));
     assert_eq!((&traefik["generation_started"], &traefik["polled_at"]), (&9.into(), &80.into()));
-    assert_eq!(traefik["spools"][0]["name"], "t0/farebox");
-    assert_eq!(traefik["spools"][1]["lost"], 4);
+    assert_eq!(
+        (&traefik["spools"][0]["name"], &traefik["spools"][0]["lost"]),
+        (&"t0/farebox".into(), &4.into())
+    );
+    assert_eq!(traefik["spools"].as_array().unwrap().len(), 1);
+    assert_eq!(status["gateway"]["spool"]["lost"], 3);
     let page = ask(&state, "GET", "/metrics", "").await.2;
     for line in ["reports_dropped_total{reason=\"lost\"} 7", "reports_dropped_total{reason=\"malformed\"} 4"]
     {

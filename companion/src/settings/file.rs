@@ -86,6 +86,7 @@ pub(super) struct Gateway {
     pub(super) response_timeout: Option<Span>,
     pub(super) idle_timeout: Option<Span>,
     pub(super) grace: Option<Span>,
+    pub(super) spool: Option<PathBuf>,
 }
 
 /// `gateway.upstreamProtocol`
@@ -187,6 +188,7 @@ impl SettingsFile {
                     .for_each(anchor);
             }
         }
+        file.gateway.as_mut().and_then(|gateway| gateway.spool.as_mut()).map(anchor);
         if let Some(traefik) = &mut file.traefik {
             [&mut traefik.publish, &mut traefik.spool.folder].into_iter().flatten().for_each(anchor);
         }

@@ -1,11 +1,13 @@
 //! The gateway: a proxy of the companion's own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use farebox_core::rules::HttpUrl;
 
-use super::{SettingsError, Settlement, file, parse_listen};
+use super::{RelaySettings, SettingsError, Settlement, file, parse_listen};
+use crate::ledger;
 
 /// The `gateway:` section, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct GatewaySettings {
     pub idle_timeout: Duration,
     /// How long requests under way may take after a signal to stop.
     pub grace: Duration,
+    /// The file it counts in, which the companion reads.
+    pub spool: PathBuf,
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9405";
@@ -45,6 +49,7 @@ impl GatewaySettings {
         file: Option<file::Gateway>,
         flag: Option<Option<String>>,
         settlement: Settlement,
+        relay: &RelaySettings,
     ) -> Result<Option<Self>, SettingsError> {
         if file.is_none() && flag.is_none() {
             return Ok(None);
@@ -75,6 +80,14 @@ impl GatewaySettings {
             response_timeout: span("responseTimeout", file.response_timeout, DEFAULT_RESPONSE_TIMEOUT)?,
             idle_timeout: span("idleTimeout", file.idle_timeout, DEFAULT_IDLE_TIMEOUT)?,
             grace: span("grace", file.grace, DEFAULT_GRACE)?,
+            spool: file.spool.unwrap_or_else(|| beside_ledger(relay)),
         }))
     }
+}
+
+/// Beside a ledger that is a file, and else in the working directory. Companions that share it have names of their
+/// own. In a folder of its own, where nobody watches: a pricing file often lies beside a ledger.
+fn beside_ledger(relay: &RelaySettings) -> PathBuf {
+    let folder = format!("{}-gateway", relay.companion.replace('/', "%2F"));
+    ledger::file_of(&relay.ledger).unwrap_or_default().with_file_name(folder).join("spool")
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use farebox_core::evm::{B256, keccak256};
 use futures_util::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -26,8 +27,10 @@ pub(super) struct Cut;
 
 type Body = UnsyncBoxBody<Bytes, Cut>;
 
-/// `large` sends this many bytes.
-pub(super) const LARGE: usize = 20_000_000;
+/// `large` sends this many bytes unless it is told otherwise.
+pub(super) const LARGE: u64 = 20_000_000;
+/// Bytes of one piece of it: as many as the pattern has, several times.
+const PIECE: usize = 251 * 256;
 /// `cut` announces this many bytes and sends less than half of them.
 const CUT_ANNOUNCED: usize = 100_000;
 /// The text `zipped` as gzip. A client that is handed the bytes of another encoding shows it.
@@ -39,7 +42,8 @@ const ZIPPED: [u8; 26] = [
 /// What a path asks for. The number is the segment after the name, where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Plain JSON: method, path, query and headers as they arrived, size of the body, number of this hit.
+    /// Plain JSON: method, path, query and headers as they arrived, size and Keccak-256 of the body, number of this
+    /// hit.
     Echo,
     /// `slow/MS`: the plain JSON after a while (1,500 ms).
     Slow(u64),
@@ -49,8 +53,8 @@ pub enum Answer {
     Status(u16),
     /// `redirect`: 302.
     Redirect,
-    /// `large`: 20 MB with a length.
-    Large,
+    /// `large/N`: N bytes (20 MB), see [`pattern`], with a length.
+    Large(u64),
     /// `cut`: a body that ends before its announced length.
     Cut,
     /// `empty`: 204.
@@ -87,7 +91,7 @@ impl Answer {
                     Self::Status(code.filter(|code| (200..1000).contains(code)).unwrap_or(500))
                 }
                 "redirect" => Self::Redirect,
-                "large" => Self::Large,
+                "large" => Self::Large(number().unwrap_or(LARGE)),
                 "cut" => Self::Cut,
                 "empty" => Self::Empty,
                 "gzip" => Self::Gzip,
@@ -147,7 +151,11 @@ pub(super) async fn answer(
             set(&mut response, LOCATION, "/elsewhere");
             response
         }
-        Answer::Large => Response::new(whole(Bytes::from(vec![b'x'; LARGE]))),
+        Answer::Large(length) => {
+            let mut response = Response::new(large(length));
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+            response
+        }
         Answer::Cut => {
             let part = Ok(Frame::data(Bytes::from(vec![b'x'; CUT_ANNOUNCED * 2 / 5])));
             let end = stream::once(async {
@@ -214,15 +222,32 @@ async fn echo(request: Request<Incoming>, hit: u64) -> Value {
         .iter()
         .map(|(name, value)| [name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()])
         .collect();
-    let bytes = body.collect().await.map_or(0, |body| body.to_bytes().len());
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let hash = (!body.is_empty()).then(|| B256(keccak256(&body)).to_string());
     json!({
         "method": head.method.as_str(),
         "path": head.uri.path(),
         "query": head.uri.query(),
         "headers": headers,
-        "bodyBytes": bytes,
+        "bodyBytes": body.len(),
+        "bodyHash": hash,
         "hit": hit,
     })
+}
+
+/// The byte at a place of a large body: one that is lost, doubled or moved is seen.
+pub fn pattern(place: u64) -> u8 {
+    u8::try_from(place % 251).unwrap_or(0)
+}
+
+fn large(length: u64) -> Body {
+    let piece = Bytes::from((0..PIECE as u64).map(pattern).collect::<Vec<_>>());
+    let pieces = stream::unfold(length, move |left| {
+        let size = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        let next = (size > 0).then(|| (Ok(Frame::data(piece.slice(..size))), left - size as u64));
+        std::future::ready(next)
+    });
+    StreamBody::new(pieces).boxed_unsync()
 }
 
 fn events(count: u64) -> Body {

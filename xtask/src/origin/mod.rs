@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-pub use answer::Answer;
+pub use answer::{Answer, pattern};
 pub use hits::Hits;
 
 use hint::{Hint, Hinting};

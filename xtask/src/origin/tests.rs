@@ -55,7 +55,11 @@ async fn events_arrive_one_by_one() {
 #[tokio::test]
 async fn bodies_can_be_large_cut_or_absent() {
     let origin = origin();
-    assert_eq!(get(&origin, "/large").await.unwrap().bytes().await.unwrap().len(), answer::LARGE);
+    let large = get(&origin, "/large").await.unwrap().bytes().await.unwrap();
+    assert_eq!(large.len() as u64, answer::LARGE);
+    let larger = get(&origin, "/large/100001").await.unwrap().bytes().await.unwrap();
+    assert!(larger.iter().enumerate().all(|(place, byte)| *byte == pattern(place as u64)));
+    assert_eq!((larger.len(), &larger[..]), (100_001, &large[..100_001]));
     let cut = get(&origin, "/cut").await.unwrap();
     assert_eq!(cut.headers()["content-length"], "100000");
     assert!(cut.bytes().await.is_err());

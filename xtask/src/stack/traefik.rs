@@ -10,6 +10,9 @@ use super::Stack;
 use crate::build::TRAEFIK_MODULE;
 use crate::paths;
 
+/// From here on Traefik's garbage collector does all it can, bytes. Little enough for a test to get there.
+pub const TRAEFIK_MEMORY: u64 = 128 << 20;
+
 // === impl Stack ===
 
 impl Stack {
@@ -67,6 +70,8 @@ impl Stack {
         let path = folder.join("traefik.yaml");
         std::fs::write(&path, serde_json::to_vec_pretty(&rendered)?)?;
         let mut command = Command::new(&self.programs.proxy);
+        // As traefik/README.md advises, in bytes.
+        command.env("GOMEMLIMIT", TRAEFIK_MEMORY.to_string());
         // Local plugins are looked for in the working directory.
         command.arg(format!("--configFile={}", path.display())).current_dir(folder);
         Ok(command)

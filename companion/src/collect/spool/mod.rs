@@ -1,12 +1,11 @@
-//! Spools as a source of metrics: files in which shells without counters of their own count.
+//! Spools as a source of metrics: files in which shells without counters that outlive them count.
 //!
 //! Every file in the folder and in its subfolders is a spool, named by its path from there: one for each Traefik,
-//! each of which mounts a folder of its own.
+//! each of which mounts a folder of its own. The companion's gateway has one besides.
 
 mod reader;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,18 +17,19 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use crate::aggregate::{Process, Refused, Report};
-use crate::ledger::{Ledger, LedgerError, Spooled};
+use crate::ledger::{Ledger, LedgerError, Spooled, TotalsOf};
 use crate::settings::SpoolSettings;
 use crate::state::{Shared, unix_seconds};
 
 use reader::{ASIDE, Reader, Step};
 
 pub use reader::SpoolError;
+pub use writer::SpoolWriter;
 
 /// A spool, as `/status` and the metrics show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolState {
-    /// Path from the spool folder.
+    /// Path from the spool folder, or [`GATEWAY_SPOOL`].
     pub name: String,
     /// The highest generation a writer said it starts with; `None` if none did.
     pub generation: Option<u64>,
@@ -41,14 +41,29 @@ pub struct SpoolState {
     pub last_error: Option<String>,
 }
 
-/// All spools of a folder.
+/// All spools of a companion.
 #[derive(Debug)]
 pub struct Spools {
-    ledger: Ledger,
-    settings: SpoolSettings,
-    readers: Mutex<BTreeMap<String, (Reader, Option<String>)>>,
+    totals: TotalsOf,
+    folder: Option<SpoolSettings>,
+    /// The gateway's.
+    own: Option<PathBuf>,
+    readers: Mutex<Readers>,
     state: Shared,
 }
+
+#[derive(Debug, Default)]
+struct Readers {
+    /// With what the last attempt to read failed with.
+    by_name: BTreeMap<String, (Reader, Option<String>)>,
+    /// The generation whose keep-set all counters belong to.
+    tidied: Option<u64>,
+}
+
+/// Name of the gateway's spool; no file of the folder has it, as hidden ones are no spools.
+pub const GATEWAY_SPOOL: &str = ".gateway";
+/// Nothing is written to the gateway's spool beyond this size.
+pub const GATEWAY_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Steps of one spool in one reading, so that none keeps the others waiting.
 const MAX_STEPS: usize = 64;
@@ -58,49 +73,103 @@ const ROTATE_SHARE: u64 = 4;
 // === impl Spools ===
 
 impl Spools {
-    /// The spools of a folder, from where the ledger says they were read to.
-    pub async fn open(ledger: Ledger, settings: SpoolSettings, state: Shared) -> Result<Self, LedgerError> {
-        let spools = Self { readers: Mutex::default(), ledger, settings, state };
-        let known = spools.ledger.spools().await?;
-        let readers =
-            known.into_iter().map(|(name, known)| (name.clone(), (spools.reader(name, known), None)));
-        let readers = Mutex::new(readers.collect());
-        Ok(Self { readers, ..spools })
+    /// The spools of a folder, and that of the gateway, from where the ledger says they were read to.
+    pub async fn open(
+        ledger: &Ledger,
+        totals: TotalsOf,
+        folder: Option<SpoolSettings>,
+        own: Option<PathBuf>,
+        state: Shared,
+    ) -> Result<Self, LedgerError> {
+        let spools = Self { totals, folder, own, readers: Mutex::default(), state };
+        let mut known = ledger.spools().await?;
+        if spools.own.is_some() {
+            known.entry(GATEWAY_SPOOL.to_owned()).or_default();
+        }
+        let readers = known.into_iter().filter_map(|(name, known)| {
+            let reader = spools.reader(&name, known)?;
+            Some((name, (reader, None)))
+        });
+        let readers = Readers { by_name: readers.collect(), tidied: None };
+        Ok(Self { readers: Mutex::new(readers), ..spools })
     }
 
     /// Reads all of them, and shows what is in the ledger. Returns what the aggregate refused, by source.
     pub async fn read(&self) -> Vec<(String, Vec<Refused>)> {
         let mut readers = self.readers.lock().await;
-        let found = find(&self.settings.folder);
-        for name in found.as_ref().into_iter().flatten() {
-            if !readers.contains_key(name) {
-                info!(spool = name, "spool found");
-                readers.insert(name.clone(), (self.reader(name.clone(), Spooled::default()), None));
-            }
-        }
-        for (name, (reader, last_error)) in &mut *readers {
+        let folder_error = self.look(&mut readers).err();
+        for (name, (reader, last_error)) in &mut readers.by_name {
             let error = read(reader).await.err().map(|error| error.to_string());
             if let Some(error) = error.as_ref().filter(|error| last_error.as_ref() != Some(*error)) {
                 warn!(spool = name, "this spool cannot be read: {error}");
             }
             *last_error = error;
         }
-        self.show(&readers, found.err())
+        let refused = self.show(&readers.by_name, folder_error);
+        self.tidy(&mut readers).await;
+        refused
     }
 
-    fn reader(&self, name: String, known: Spooled) -> Reader {
-        let path = self.settings.folder.join(&name);
-        Reader::new(self.ledger.clone(), name, path, self.settings.max_bytes / ROTATE_SHARE, known)
+    /// Begins to read what is new in the folder.
+    fn look(&self, readers: &mut Readers) -> Result<(), String> {
+        let Some(SpoolSettings { folder, .. }) = &self.folder else { return Ok(()) };
+        let found = find(folder)
+            .map_err(|error| format!("the spool folder {} cannot be read: {error}", folder.display()))?;
+        for name in found {
+            if !readers.by_name.contains_key(&name)
+                && let Some(reader) = self.reader(&name, Spooled::default())
+            {
+                info!(spool = name, "spool found");
+                readers.by_name.insert(name, (reader, None));
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` for a spool whose place is not known any more.
+    fn reader(&self, name: &str, known: Spooled) -> Option<Reader> {
+        let (path, max_bytes) = if name == GATEWAY_SPOOL {
+            (self.own.clone()?, GATEWAY_MAX_BYTES)
+        } else {
+            let SpoolSettings { folder, max_bytes, .. } = self.folder.as_ref()?;
+            (folder.join(name), *max_bytes)
+        };
+        Some(Reader::new(self.totals.clone(), name.to_owned(), path, max_bytes / ROTATE_SHARE, known))
+    }
+
+    /// Lets go of counters of offers that are gone, once for each set of rules: what is still counted under them is
+    /// refused, and no total misses it.
+    async fn tidy(&self, readers: &mut Readers) {
+        let (generation, gone) = {
+            let state = self.state.lock();
+            let generation = state.active.as_ref().map(|active| active.generation);
+            if generation.is_none() || readers.tidied == generation {
+                return;
+            }
+            let gone = |(name, (reader, _)): (&String, &(Reader, Option<String>))| {
+                let counters = reader.known().counters.keys();
+                let gone = counters.filter(|series| !state.aggregate.keeps(series)).cloned();
+                (name.clone(), gone.collect::<BTreeSet<_>>())
+            };
+            (generation, readers.by_name.iter().map(gone).collect::<Vec<_>>())
+        };
+        for (name, gone) in gone {
+            let Some((reader, _)) = readers.by_name.get_mut(&name) else { continue };
+            if let Err(error) = reader.forget(gone).await {
+                warn!(spool = name, "counters of removed offers cannot be deleted: {error}");
+                return;
+            }
+        }
+        readers.tidied = generation;
     }
 
     fn show(
         &self,
         readers: &BTreeMap<String, (Reader, Option<String>)>,
-        error: Option<io::Error>,
+        folder_error: Option<String>,
     ) -> Vec<(String, Vec<Refused>)> {
         let mut state = self.state.lock();
-        let folder = self.settings.folder.display();
-        state.spool_error = error.map(|error| format!("the spool folder {folder} cannot be read: {error}"));
+        state.spool_error = folder_error;
         state.spools = readers
             .iter()
             .map(|(name, (reader, last_error))| {

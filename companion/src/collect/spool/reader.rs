@@ -7,6 +7,7 @@
 //! A file that has grown is moved aside. Writers open it anew for each line, so once it has been still for a
 //! while it has its last line: it is marked as read to its end, and removed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use farebox_core::metrics::{HostSeries, SpoolLine};
 use tracing::warn;
 
-use crate::ledger::{Checkpoint, FileId, Ledger, LedgerError, Spooled};
+use crate::ledger::{Checkpoint, FileId, LedgerError, Spooled, TotalsOf};
 
 /// Ends the name of a file that was moved aside.
 pub(super) const ASIDE: char = '~';
@@ -44,7 +45,7 @@ pub(super) enum Step {
 /// Reads one spool.
 #[derive(Debug)]
 pub(super) struct Reader {
-    ledger: Ledger,
+    totals: TotalsOf,
     name: String,
     path: PathBuf,
     aside: PathBuf,
@@ -74,14 +75,23 @@ const BATCH: u64 = 1024 * 1024;
 
 impl Reader {
     /// Goes on where `known` ends.
-    pub(super) fn new(ledger: Ledger, name: String, path: PathBuf, rotate_at: u64, known: Spooled) -> Self {
+    pub(super) fn new(totals: TotalsOf, name: String, path: PathBuf, rotate_at: u64, known: Spooled) -> Self {
         let mut aside = path.clone().into_os_string();
         aside.push(ASIDE.to_string());
-        Self { ledger, name, path, aside: aside.into(), rotate_at, known, still: None }
+        Self { totals, name, path, aside: aside.into(), rotate_at, known, still: None }
     }
 
     pub(super) const fn known(&self) -> &Spooled {
         &self.known
+    }
+
+    /// Lets go of counters.
+    pub(super) async fn forget(&mut self, gone: BTreeSet<HostSeries>) -> Result<(), SpoolError> {
+        if !gone.is_empty() {
+            self.totals.forget_spooled(&self.name, &gone).await?;
+            self.known.counters.retain(|series, _| !gone.contains(series));
+        }
+        Ok(())
     }
 
     /// Does at most one thing that outlives the companion.
@@ -153,8 +163,8 @@ impl Reader {
     }
 
     async fn count(&mut self, source: &Source, batch: &[u8]) -> Result<(), SpoolError> {
-        let Spooled { mut checkpoint, mut counters } = self.known.clone();
-        let mut changed = std::collections::BTreeSet::new();
+        let &Spooled { mut checkpoint, ref counters } = &self.known;
+        let mut changed: BTreeMap<HostSeries, u64> = BTreeMap::new();
         for line in batch.strip_suffix(b"\n").unwrap_or(batch).split(|byte| *byte == b'\n') {
             let Some(line) = std::str::from_utf8(line).ok().and_then(SpoolLine::decode) else {
                 checkpoint.malformed += 1;
@@ -166,21 +176,28 @@ impl Reader {
                     checkpoint.generation = checkpoint.generation.max(line.generation);
                     continue;
                 }
-                let value = counters.entry(series.clone()).or_default();
-                *value = match series {
-                    HostSeries::LastSuccess(_) => by.max(*value),
-                    _ => value.saturating_add(by),
-                };
-                changed.insert(series);
+                let is_gauge = matches!(series, HostSeries::LastSuccess(_));
+                let known = |series: &HostSeries| counters.get(series).copied().unwrap_or(0);
+                let value = changed.entry(series).or_insert_with_key(known);
+                *value = if is_gauge { by.max(*value) } else { value.saturating_add(by) };
             }
         }
         checkpoint.file = Some(source.id);
         checkpoint.read_to = source.from + batch.len() as u64;
-        let changed: Vec<_> = counters.iter().filter(|(series, _)| changed.contains(series)).collect();
-        let changed: Vec<_> = changed.into_iter().map(|(series, value)| (series, *value)).collect();
-        self.ledger.save_spool(&self.name, &checkpoint, &changed).await?;
-        self.known = Spooled { checkpoint, counters };
+        self.secure(source).await?;
+        self.totals.save_spool(&self.name, &checkpoint, &changed).await?;
+        self.known.checkpoint = checkpoint;
+        self.known.counters.extend(changed);
         Ok(())
+    }
+
+    /// Lines that count must not end with the machine's power before the ledger's word that they do: what is
+    /// left of the file would count once more.
+    async fn secure(&self, source: &Source) -> Result<(), SpoolError> {
+        let path = if source.is_aside { &self.aside } else { &self.path };
+        let file = source.file.try_clone().map_err(|error| self.failed(path, error))?;
+        let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
+        synced.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| self.failed(path, error))
     }
 
     /// Marks the file that was moved aside as read to its end, once it is still.
@@ -220,7 +237,7 @@ impl Reader {
     }
 
     async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), SpoolError> {
-        self.ledger.save_spool(&self.name, &checkpoint, &[]).await?;
+        self.totals.save_spool(&self.name, &checkpoint, &BTreeMap::new()).await?;
         self.known.checkpoint = checkpoint;
         Ok(())
     }

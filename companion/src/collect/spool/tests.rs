@@ -1,16 +1,17 @@
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
-use farebox_core::metrics::{SpoolLine, TupleCounter};
+use farebox_core::metrics::{HostSeries, SpoolLine, TupleCounter};
+use farebox_core::rules::load;
 use futures_util::FutureExt;
 
 use super::reader::STILL;
 use super::writer::SpoolWriter;
 use super::*;
 use crate::aggregate::{Aggregate, DropReason, Keys};
-use crate::state::State;
-use crate::testing::tuple;
-use farebox_core::metrics::HostSeries;
+use crate::state::{Active, State};
+use crate::testing::{pricing, tuple};
 
 const MAX: u64 = 64 * 1024;
 
@@ -18,6 +19,7 @@ const MAX: u64 = 64 * 1024;
 struct Stage {
     folder: tempfile::TempDir,
     ledger: Ledger,
+    totals: TotalsOf,
     /// What it is when things are done.
     now: Instant,
 }
@@ -40,7 +42,8 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("spool")).unwrap();
         let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1").await.unwrap();
-        Self { folder, ledger, now: Instant::now() }
+        let (totals, _) = ledger.take_over_totals().await.unwrap();
+        Self { folder, ledger, totals, now: Instant::now() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -55,12 +58,18 @@ impl Stage {
     /// The reader a companion that starts now has.
     async fn reader(&self) -> Reader {
         let known = self.ledger.spools().await.unwrap().remove("t").unwrap_or_default();
-        Reader::new(self.ledger.clone(), "t".into(), self.path("t"), MAX / ROTATE_SHARE, known)
+        Reader::new(self.totals.clone(), "t".into(), self.path("t"), MAX / ROTATE_SHARE, known)
     }
 
     /// Reads until there is nothing to do.
     async fn settle(&self, reader: &mut Reader) {
         while reader.step(self.now).await.unwrap() == Step::Done {}
+    }
+
+    /// Those a companion that starts now has, the gateway's among them.
+    async fn spools(&self, folder: SpoolSettings, state: &Shared) -> Spools {
+        let own = self.folder.path().join("own.spool");
+        Spools::open(&self.ledger, self.totals.clone(), Some(folder), Some(own), state.clone()).await.unwrap()
     }
 
     fn count(&self, reader: &Reader) -> u64 {
@@ -228,17 +237,30 @@ async fn a_ledger_that_fails_keeps_the_lines_for_later() {
     assert!(matches!(reader.step(stage.now).await, Err(SpoolError::Ledger(_))));
     assert_eq!(stage.count(&reader), 0);
     let url = Ledger::file_url(&stage.folder.path().join("l.db"));
-    let stage = Stage { ledger: Ledger::open(&url, "c1").await.unwrap(), ..stage };
+    let ledger = Ledger::open(&url, "c1").await.unwrap();
+    let (totals, _) = ledger.take_over_totals().await.unwrap();
+    let stage = Stage { ledger, totals, ..stage };
     let mut reader = stage.reader().await;
     stage.settle(&mut reader).await;
     assert_eq!(stage.count(&reader), 1);
 }
 
+fn keys(names: &[&str]) -> Keys {
+    Keys {
+        tuples: names.iter().map(|name| tuple("ns", name, 0)).collect(),
+        offers: names.iter().map(|name| ("ns".to_owned(), (*name).to_owned())).collect(),
+    }
+}
+
 fn shared() -> Shared {
     let mut aggregate = Aggregate::default();
-    aggregate
-        .apply(1, Keys { tuples: [tuple("ns", "a", 0)].into(), offers: [("ns".into(), "a".into())].into() });
+    aggregate.apply(1, keys(&["a"]));
     Shared::new(State::new("pricing.yaml".into(), Vec::new(), aggregate))
+}
+
+fn active(generation: u64) -> Active {
+    let snapshot = Arc::new(load(&pricing("http://127.0.0.1:1", &["a"])).snapshot.unwrap());
+    Active { generation, hash: String::new(), snapshot, applied_at: 0, swept: 0 }
 }
 
 fn total(state: &Shared) -> u128 {
@@ -255,20 +277,23 @@ async fn every_file_of_the_folder_is_a_spool_and_all_of_them_add_up() {
     let stage = Stage::new().await;
     std::fs::create_dir(stage.path("traefik-1")).unwrap();
     std::fs::write(stage.path(".hidden"), "x\n").unwrap();
-    let writers = ["gateway", "traefik-1/farebox"].map(|name| SpoolWriter::new(stage.path(name), MAX));
+    let writers =
+        ["gateway", "traefik-1/farebox"].map(|name| SpoolWriter::open(stage.path(name), MAX).unwrap());
     let state = shared();
-    let spools = Spools::open(stage.ledger.clone(), stage.settings(), state.clone()).await.unwrap();
+    let spools = stage.spools(stage.settings(), &state).await;
     writers.iter().for_each(|writer| writer.write(5, &[counted(1), (HostSeries::ConfigGeneration, 1)]));
     spools.read().await;
     assert_eq!(total(&state), 2);
     let names: Vec<_> =
         state.lock().spools.iter().map(|spool| (spool.name.clone(), spool.generation)).collect();
-    assert_eq!(names, [("gateway".to_owned(), Some(5)), ("traefik-1/farebox".to_owned(), Some(5))]);
+    let of = |name: &str, generation| (name.to_owned(), generation);
+    let expected = [of(GATEWAY_SPOOL, None), of("gateway", Some(5)), of("traefik-1/farebox", Some(5))];
+    assert_eq!(names, expected);
 
     // The next companion knows no more than the ledger.
     writers[0].write(5, &[counted(3)]);
     let state = shared();
-    let spools = Spools::open(stage.ledger.clone(), stage.settings(), state.clone()).await.unwrap();
+    let spools = stage.spools(stage.settings(), &state).await;
     spools.read().await;
     spools.read().await;
     assert_eq!(total(&state), 5);
@@ -277,14 +302,14 @@ async fn every_file_of_the_folder_is_a_spool_and_all_of_them_add_up() {
 #[tokio::test]
 async fn lines_that_are_lost_or_damaged_are_told_once_and_stay_told() {
     let stage = Stage::new().await;
-    let writer = SpoolWriter::new(stage.path("t"), 10);
+    let writer = SpoolWriter::open(stage.path("t"), 10).unwrap();
     writer.write(1, &[counted(1)]);
     writer.write(1, &[counted(1)]);
     writer.write(1, &[counted(1)]);
     stage.append("damaged\n");
     for _ in 0..2 {
         let state = shared();
-        let spools = Spools::open(stage.ledger.clone(), stage.settings(), state.clone()).await.unwrap();
+        let spools = stage.spools(stage.settings(), &state).await;
         spools.read().await;
         spools.read().await;
         assert_eq!(dropped(&state, DropReason::Malformed), 1);
@@ -295,7 +320,7 @@ async fn lines_that_are_lost_or_damaged_are_told_once_and_stay_told() {
     writer.write(1, &[counted(1)]);
     for _ in 0..2 {
         let state = shared();
-        let spools = Spools::open(stage.ledger.clone(), stage.settings(), state.clone()).await.unwrap();
+        let spools = stage.spools(stage.settings(), &state).await;
         spools.read().await;
         assert_eq!((total(&state), dropped(&state, DropReason::Lost)), (2, 2));
     }
@@ -306,10 +331,75 @@ async fn a_folder_that_cannot_be_read_is_said() {
     let stage = Stage::new().await;
     let state = shared();
     let settings = SpoolSettings { folder: stage.path("missing"), ..stage.settings() };
-    let spools = Spools::open(stage.ledger.clone(), settings.clone(), state.clone()).await.unwrap();
+    let spools = stage.spools(settings.clone(), &state).await;
     spools.read().await;
     assert!(state.lock().spool_error.as_ref().unwrap().contains("missing"));
     std::fs::create_dir(settings.folder).unwrap();
     spools.read().await;
     assert_eq!(state.lock().spool_error, None);
+}
+
+#[tokio::test]
+async fn the_gateways_spool_is_read_without_a_folder_and_by_nobody_once_there_is_no_gateway() {
+    let stage = Stage::new().await;
+    let own = stage.folder.path().join("own.spool");
+    let writer = SpoolWriter::open(own.clone(), MAX).unwrap();
+    writer.write(1, &[counted(2)]);
+    let open = async |own: Option<PathBuf>, state: &Shared| {
+        Spools::open(&stage.ledger, stage.totals.clone(), None, own, state.clone()).await.unwrap()
+    };
+    for by in 2..=3 {
+        let state = shared();
+        open(Some(own.clone()), &state).await.read().await;
+        assert_eq!(total(&state), by);
+        assert_eq!(state.lock().spool_error, None);
+        writer.write(1, &[counted(1)]);
+    }
+    let state = shared();
+    open(None, &state).await.read().await;
+    assert_eq!((total(&state), state.lock().spools.len()), (0, 0), "what was counted is in the saved totals");
+}
+
+#[tokio::test]
+async fn counters_of_an_offer_that_is_gone_leave_the_ledger_and_late_ones_are_told() {
+    let stage = Stage::new().await;
+    let writer = SpoolWriter::open(stage.path("t"), MAX).unwrap();
+    let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
+    let spools = stage.spools(stage.settings(), &state).await;
+    let other = HostSeries::Tuple(tuple("ns", "b", 0), TupleCounter::PaymentRequired);
+    let reload = |generation, names: &[&str]| {
+        let mut state = state.lock();
+        state.aggregate.apply(generation, keys(names));
+        state.active = Some(active(generation));
+    };
+    reload(1, &["a", "b"]);
+    writer.write(1, &[counted(1), (other.clone(), 7)]);
+    spools.read().await;
+    assert_eq!(stage.ledger.spools().await.unwrap()["t"].counters.len(), 2);
+    reload(2, &["a"]);
+    for _ in 0..2 {
+        spools.read().await;
+        let kept = &stage.ledger.spools().await.unwrap()["t"].counters;
+        assert_eq!(kept, &BTreeMap::from([counted(1)]));
+        assert_eq!(dropped(&state, DropReason::Pruned), 0);
+    }
+    writer.write(1, &[counted(1), (other, 1)]);
+    let refused = spools.read().await;
+    assert_eq!(refused.iter().map(|(_, refused)| refused.len()).sum::<usize>(), 1);
+    assert_eq!((total(&state), dropped(&state, DropReason::Pruned)), (2, 1));
+}
+
+#[tokio::test]
+async fn of_two_companions_of_one_name_the_last_one_started_reads() {
+    let stage = Stage::new().await;
+    let mut old = stage.reader().await;
+    stage.append(line(1, 0, 1));
+    stage.settle(&mut old).await;
+    let (totals, _) = stage.ledger.take_over_totals().await.unwrap();
+    let stage = Stage { totals, ..stage };
+    let mut new = stage.reader().await;
+    stage.append(line(1, 0, 1));
+    assert!(matches!(old.step(stage.now).await, Err(SpoolError::Ledger(LedgerError::Superseded { .. }))));
+    stage.settle(&mut new).await;
+    assert_eq!(stage.count(&new), 2);
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::world::{World, payment, settings};
 use crate::aggregate::{Keys, TupleTotals};
-use crate::collect::Collector;
+use crate::collect::{Collector, GATEWAY_SPOOL, Spools};
 use crate::testing::eventually;
 
 #[tokio::test]
@@ -49,25 +49,27 @@ async fn a_request_ends_under_the_rules_it_began_with() {
     let mut response = world.send_paid("/paid/events", &payment(1)).await.unwrap();
     let text = world.pricing().replace("offerName: a", "offerName: c");
     world.load(&text);
-    assert_eq!(world.handle.deployments.generation(), Some(2));
-    assert_eq!(world.handle.deployments.oldest_generation(), 1);
+    assert_eq!(world.deployments.generation(), Some(2));
+    assert_eq!(world.deployments.oldest_generation(), 1);
     world.upstream.send.send(Ok(Bytes::from("still"))).await.unwrap();
     assert_eq!(response.chunk().await.unwrap(), Some(Bytes::from("still")));
     drop(response);
     let _ = world.upstream.send.send(Ok(Bytes::from("more"))).await;
-    eventually("the old rules are let go", || world.handle.deployments.oldest_generation() == 2).await;
+    eventually("the old rules are let go", || world.deployments.oldest_generation() == 2).await;
 }
 
 #[tokio::test]
 async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     let mut world = World::start().await;
     let keys = |world: &World| Keys::from(&*world.state.lock().active.as_ref().unwrap().snapshot);
-    let (state, handle) = (world.state.clone(), world.handle.clone());
+    let state = world.state.clone();
     let first = keys(&world);
     state.lock().aggregate.apply(1, first);
     let collector = Collector::new(Vec::new(), state.clone()).unwrap();
     let (totals, _) = world.ledger.take_over_totals().await.unwrap();
-    let collector = collector.with_gateway(Some(handle)).with_ledger(world.ledger.clone(), totals);
+    let own = Some(world.spool.clone());
+    let spools = Spools::open(&world.ledger, totals.clone(), None, own, state.clone()).await.unwrap();
+    let collector = collector.with_spools(spools).with_ledger(world.ledger.clone(), totals);
     let offers = || {
         let totals = state.lock().aggregate.totals();
         let of = |tuple: &Tuple, totals: &TupleTotals| {
@@ -87,10 +89,9 @@ async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     state.lock().aggregate.apply(2, second);
     collector.collect().await;
     assert!(!offers().iter().any(|(offer, ..)| offer == "a"), "{:?}", offers());
-    let values = world.handle.meters.report().values;
-    let gone =
-        values.iter().filter(|(series, _)| matches!(series, HostSeries::Tuple(t, _) if t.offer_name == "a"));
-    assert_eq!(gone.count(), 0);
+    let known = world.ledger.spools().await.unwrap().remove(GATEWAY_SPOOL).unwrap();
+    let is_gone = |series: &HostSeries| matches!(series, HostSeries::Tuple(t, _) if t.offer_name == "a");
+    assert!(!known.counters.keys().any(is_gone), "{:?}", known.counters);
 }
 
 #[tokio::test]
@@ -131,7 +132,7 @@ async fn a_credential_of_a_file_is_read_again_and_the_last_good_one_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key");
     let text = world.pricing().replace("Bearer hush", &format!("\"file:{}\"", path.display()));
-    let findings = world.handle.deployments.findings(&load(&text).snapshot.unwrap()).await;
+    let findings = world.deployments.findings(&load(&text).snapshot.unwrap()).await;
     assert!(findings.iter().any(|found| found.key.contains("upstreamAuth")), "{findings:?}");
     assert!(findings.iter().any(|found| found.key == "/lost/*: upstreamURL"), "{findings:?}");
     world.load(&text);
@@ -145,5 +146,5 @@ async fn a_credential_of_a_file_is_read_again_and_the_last_good_one_stays() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(world.pay("/paid/x", &payment(3)).await.status, 200);
     assert_eq!(world.upstream.seen().pop().unwrap().headers["authorization"], "Bearer two");
-    assert!(!format!("{:?}", world.handle).contains("hush"));
+    assert!(!format!("{:?}", world.deployments).contains("hush"));
 }

@@ -1,5 +1,6 @@
 //! The gateway between real connections, a development facilitator and an upstream that does as it is told.
 
+mod counting;
 mod flow;
 mod life;
 mod streams;

@@ -124,7 +124,9 @@ async fn an_upload_that_breaks_off_ends_its_exchange() {
         payment(1)
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    eventually("the exchange began", || world.counted(TupleCounter::PaymentPresented) == 1).await;
+    while !world.dev.get("/dev/record").await["calls"].to_string().contains("verify") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     drop(stream);
     let reason = farebox_core::metrics::FailureReason::ClientDisconnected;
     let gone = || world.counted(TupleCounter::PaymentFailed(reason)) == 1;

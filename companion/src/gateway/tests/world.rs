@@ -1,6 +1,8 @@
 //! What the tests stand on.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
 use bytes::Bytes;
-use farebox_core::metrics::{HostSeries, TupleCounter};
+use farebox_core::metrics::{HostSeries, SpoolLine, TupleCounter};
 use farebox_core::protocol::encode_base64;
 use farebox_core::rules::{Facilitator, RuleSet, Settings as Filter, load};
 use futures_util::stream;
@@ -21,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::aggregate::Aggregate;
 use crate::facilitator::{Credentials, FacilitatorClient};
-use crate::gateway::{Gateway, Handle};
+use crate::gateway::{Deployments, Gateway};
 use crate::ledger::Ledger;
 use crate::relay::{Deadlines, Relay};
 use crate::settings::{Facilitators, GatewaySettings};
@@ -37,7 +39,9 @@ type Events = mpsc::Receiver<Result<Bytes, std::io::Error>>;
 pub(super) struct World {
     pub(super) dev: Dev,
     pub(super) address: SocketAddr,
-    pub(super) handle: Handle,
+    pub(super) deployments: Arc<Deployments>,
+    /// Where the gateway counts.
+    pub(super) spool: PathBuf,
     pub(super) upstream: Upstream,
     pub(super) ledger: Ledger,
     pub(super) client: reqwest::Client,
@@ -75,7 +79,7 @@ pub(super) struct Asked {
     pub(super) body: usize,
 }
 
-/// Settings for tests, to be changed.
+/// Settings for tests, to be changed. The spool is that of the world.
 pub(super) fn settings() -> GatewaySettings {
     GatewaySettings {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -86,6 +90,7 @@ pub(super) fn settings() -> GatewaySettings {
         response_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
         grace: Duration::from_secs(5),
+        spool: PathBuf::new(),
     }
 }
 
@@ -120,13 +125,16 @@ impl World {
         let client = FacilitatorClient::new(Credentials::default()).unwrap();
         let facilitators = Facilitators::default();
         let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
+        let spool = folder.path().join("gateway.spool");
+        let settings = GatewaySettings { spool: spool.clone(), ..settings };
         let gateway = Gateway::bind(settings, relay.router(), "c1").await.unwrap();
         let (stop, finished) = watch::channel(());
-        let (address, handle) = (gateway.local_addr().unwrap(), gateway.handle());
+        let (address, deployments) = (gateway.local_addr().unwrap(), gateway.deployments());
         let mut world = Self {
             dev,
             address,
-            handle,
+            deployments,
+            spool,
             upstream,
             ledger,
             client: reqwest::Client::builder()
@@ -187,7 +195,7 @@ impl World {
             applied_at: unix_seconds(),
             swept: 0,
         });
-        self.handle.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
+        self.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -212,9 +220,23 @@ impl World {
 
     /// What the gateway counted under any offer.
     pub(super) fn counted(&self, counter: TupleCounter) -> u64 {
-        let values = self.handle.meters.report().values;
         let of = |series: &HostSeries| matches!(series, HostSeries::Tuple(_, of) if *of == counter);
-        values.iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
+        self.counters().iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
+    }
+
+    /// Everything the gateway counted.
+    pub(super) fn counters(&self) -> BTreeMap<HostSeries, u64> {
+        let mut counters = BTreeMap::new();
+        for (series, by) in self.lines().into_iter().flat_map(|line| line.series) {
+            *counters.entry(series).or_default() += by;
+        }
+        counters
+    }
+
+    /// The lines of its spool.
+    pub(super) fn lines(&self) -> Vec<SpoolLine> {
+        let text = std::fs::read_to_string(&self.spool).unwrap();
+        text.lines().map(|line| SpoolLine::decode(line).unwrap()).collect()
     }
 
     /// Charges in the ledger.

@@ -1,5 +1,10 @@
 //! The plugin in a real Traefik, and the companion's gateway behind it.
 
+mod bodies;
+mod counting;
+mod memory;
+mod reloads;
+
 use std::time::Duration;
 
 use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement};

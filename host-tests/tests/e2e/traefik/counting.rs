@@ -1,0 +1,330 @@
+//! Counts of plugin and gateway over the death of the companion: what a buyer was told of is counted once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use farebox_core::metrics::{BlockedReason, FailureReason};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use xtask::stack::{Part, Scrape, Shell, Stack};
+
+use super::options;
+use crate::common::{DevFacilitator, Tally};
+use crate::reload::buyer::{Buyer, Reply};
+use crate::reload::metrics::{Watcher, sum};
+
+const REQUESTS: u64 = 20_000;
+const BUYERS: u64 = 32;
+/// Requests after which the companion is killed for the second time.
+const QUIET: u64 = 640;
+/// How long settlements nobody was told of may be on their way.
+const SETTLED: Duration = Duration::from_secs(30);
+/// A buyer whose payment nobody answers does not pay again at once.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What buyers do, by the number of the request.
+const WORK: [Work; 20] = [
+    Work::Ask,
+    Work::Free,
+    Work::Pay,
+    Work::Free,
+    Work::Ask,
+    Work::Forge,
+    Work::Free,
+    Work::Ask,
+    Work::Replay,
+    Work::Free,
+    Work::Garble,
+    Work::Ask,
+    Work::Free,
+    Work::Pay,
+    Work::Ask,
+    Work::Free,
+    Work::Replay,
+    Work::Free,
+    Work::Ask,
+    Work::Ask,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Of a free route.
+    Free,
+    /// Without a payment.
+    Ask,
+    Pay,
+    /// With a payment that was signed for something else.
+    Forge,
+    /// With what is no payment at all.
+    Garble,
+    /// With a payment that has bought its answer.
+    Replay,
+}
+
+/// What buyers were told.
+#[derive(Debug, Default, Clone)]
+struct Seen {
+    required: u128,
+    /// Nonces that bought an answer.
+    served: Vec<String>,
+    /// Refused payments by reason.
+    failed: BTreeMap<String, u128>,
+    /// Refused requests by reason.
+    blocked: BTreeMap<String, u128>,
+    /// Refused payments that were used already, and those that were just in use.
+    replayed: [u128; 2],
+    /// Payments of which nobody knows what the gateway made of them.
+    unanswered: u128,
+}
+
+/// Buyers at work.
+struct Load {
+    made: Arc<AtomicU64>,
+    buyers: Vec<JoinHandle<Result<Seen>>>,
+}
+
+/// A buyer, and what it has in hand.
+struct Shopper {
+    buyer: Buyer,
+    terms: Value,
+    /// The last payment that bought its answer, as a header value.
+    used: Option<String>,
+    seen: Seen,
+}
+
+// === impl Load ===
+
+impl Load {
+    fn start(stack: &Stack, terms: &Value, requests: u64) -> Self {
+        let (made, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let start = |_| {
+            let shopper = Shopper {
+                buyer: Buyer::new(stack.proxy_url()),
+                terms: terms.clone(),
+                used: None,
+                seen: Seen::default(),
+            };
+            tokio::spawn(shopper.work(next.clone(), made.clone(), requests))
+        };
+        Self { buyers: (0..BUYERS).map(start).collect(), made }
+    }
+
+    async fn reach(&self, requests: u64) {
+        while self.made.load(Ordering::Relaxed) < requests && !self.buyers.iter().all(JoinHandle::is_finished)
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What all of them saw. Fails with the first answer that was not as it should be.
+    async fn finish(self) -> Seen {
+        let mut all = Seen::default();
+        for buyer in self.buyers {
+            let seen = buyer.await.unwrap().unwrap();
+            all.required += seen.required;
+            all.served.extend(seen.served);
+            all.unanswered += seen.unanswered;
+            for (sums, counts) in [(&mut all.failed, seen.failed), (&mut all.blocked, seen.blocked)] {
+                for (reason, count) in counts {
+                    *sums.entry(reason).or_default() += count;
+                }
+            }
+            for (sum, count) in all.replayed.iter_mut().zip(seen.replayed) {
+                *sum += count;
+            }
+        }
+        all
+    }
+}
+
+// === impl Shopper ===
+
+impl Shopper {
+    async fn work(mut self, next: Arc<AtomicU64>, made: Arc<AtomicU64>, requests: u64) -> Result<Seen> {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= requests {
+                return Ok(self.seen);
+            }
+            self.request(WORK[usize::try_from(number)? % WORK.len()]).await?;
+            made.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn request(&mut self, work: Work) -> Result<()> {
+        let payment = match work {
+            Work::Free | Work::Ask => None,
+            Work::Pay => Some(self.buyer.sign(&self.terms)),
+            Work::Forge => {
+                let mut payment = decoded(&self.buyer.sign(&self.terms));
+                payment["payload"]["authorization"]["nonce"] = json!(format!("0x{}", "07".repeat(32)));
+                Some(xtask::payer::header_value(&payment))
+            }
+            Work::Garble => Some("no payment".to_owned()),
+            // Where there is nothing to replay yet, the terms are asked for.
+            Work::Replay => self.used.clone(),
+        };
+        let path = if work == Work::Free { "/free/a" } else { "/goods/a" };
+        let reply = match &payment {
+            None => self.buyer.ask(path).await?,
+            Some(payment) => Reply::read(self.buyer.send_paid(path, payment).await?).await?,
+        };
+        let seen = &mut self.seen;
+        let told = || format!("{work:?}: {}: {}", reply.status, String::from_utf8_lossy(&reply.body));
+        let (Some(payment), false) = (payment, work == Work::Free) else {
+            let expected = if work == Work::Free { 200 } else { 402 };
+            ensure!(reply.status == expected, told());
+            seen.required += u128::from(work != Work::Free);
+            return Ok(());
+        };
+        if reply.status == 200 {
+            ensure!(work == Work::Pay && reply.is_settled(), told());
+            seen.served.push(nonce_of(&decoded(&payment)));
+            self.used = Some(payment);
+            return Ok(());
+        }
+        let Some(reason) = reply.failure().or_else(|| reply.reason()) else {
+            // Traefik's own word for a gateway that is away.
+            ensure!(matches!(work, Work::Pay | Work::Replay) && reply.status == 502, told());
+            seen.unanswered += 1;
+            tokio::time::sleep(PAUSE).await;
+            return Ok(());
+        };
+        let expected = match work {
+            Work::Forge => reason == FailureReason::PaymentInvalid.as_str(),
+            Work::Garble => reason == FailureReason::InvalidPaymentHeader.as_str(),
+            // The next companion closes what it knows no rules for yet.
+            Work::Replay => reason == FailureReason::PaymentReplayed.as_str() || reply.status == 503,
+            _ => reply.status == 503,
+        };
+        ensure!(expected, told());
+        if reason == FailureReason::PaymentReplayed.as_str() {
+            seen.replayed[usize::from(reply.status == 409)] += 1;
+        }
+        if FailureReason::parse(&reason).is_some() {
+            *seen.failed.entry(reason).or_default() += 1;
+        } else {
+            ensure!(BlockedReason::parse(&reason).is_some(), told());
+            *seen.blocked.entry(reason).or_default() += 1;
+        }
+        Ok(())
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Asserts that everything the buyers were told is counted once, and what they were not told at most once.
+    fn assert_covered(&self, page: &Scrape, charged: u128) {
+        let shown = Tally::of(page, "goods");
+        let in_flight = self.unanswered.min(u128::from(BUYERS));
+        let between = |what: &str, shown: u128, seen: u128| {
+            assert!((seen..=seen + in_flight).contains(&shown), "{what}: {shown} of {seen} + {in_flight}");
+        };
+        let of = |counts: &BTreeMap<String, u128>, reason: &str| counts.get(reason).copied().unwrap_or(0);
+        let served = self.served.len() as u128;
+        between("requests", shown.requests, self.requests());
+        between("verified", shown.verified, served);
+        for operation in ["verify", "settle"] {
+            let calls = [("operation", operation), ("outcome", "success")];
+            between(operation, sum(page, "facilitator_request_duration_seconds_count", &calls), served);
+        }
+        for reason in FailureReason::ALL.iter().map(|reason| reason.as_str()) {
+            between(reason, of(&shown.failed, reason), of(&self.failed, reason));
+        }
+        for reason in BlockedReason::ALL.iter().map(|reason| reason.as_str()) {
+            let shown = sum(page, "blocked_requests_total", &[("reason", reason)]);
+            between(reason, shown, of(&self.blocked, reason));
+        }
+        for (state, seen) in ["settled", "in_flight"].into_iter().zip(self.replayed) {
+            between(state, of(&shown.replayed, state), seen);
+        }
+        // The plugin outlived the companion.
+        assert_eq!(shown.required, self.required);
+        for reason in [FailureReason::PaymentInvalid, FailureReason::InvalidPaymentHeader] {
+            assert_eq!(of(&shown.failed, reason.as_str()), of(&self.failed, reason.as_str()), "{reason:?}");
+        }
+        assert_eq!((shown.charged, shown.amount, shown.unresolved), (charged, charged * 1000, 0));
+        between("charged", charged, served);
+        assert_eq!(sum(page, "reports_dropped_total", &[]), 0);
+    }
+
+    fn requests(&self) -> u128 {
+        self.required + self.served.len() as u128 + self.failed.values().sum::<u128>()
+    }
+}
+
+fn decoded(payment: &str) -> Value {
+    serde_json::from_slice(&farebox_core::protocol::decode_base64(payment.as_bytes()).unwrap()).unwrap()
+}
+
+fn nonce_of(payment: &Value) -> String {
+    payment["payload"]["authorization"]["nonce"].as_str().unwrap().to_owned()
+}
+
+/// The metrics once so many requests are counted and nothing is on its way any more, and how many payments the
+/// facilitator settled, each once.
+async fn final_page(stack: &Stack, served: &[String], requests: u128) -> (Scrape, u128) {
+    let facilitator = DevFacilitator::of(stack);
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        stack.ready().await.unwrap();
+        let settled = facilitator.settled_payments().await;
+        let nonces: BTreeSet<_> =
+            settled.iter().map(|payment| payment["nonce"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(nonces.len(), settled.len(), "a payment was settled twice");
+        assert!(served.iter().all(|nonce| nonces.contains(nonce)), "something was served unpaid");
+        let (page, charged) = (stack.metrics().await.unwrap(), nonces.len() as u128);
+        let shown = Tally::of(&page, "goods");
+        let is_final = shown.requests >= requests && shown.charged == charged && shown.unresolved == 0;
+        if is_final || Instant::now() > deadline {
+            return (page, charged);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_of_20_000_requests_are_exact_though_the_companion_is_killed_among_them_and_after() {
+    let mut stack = Stack::start(options(Shell::Traefik)).await.unwrap();
+    let terms = stack.challenge("/goods/a").await.unwrap()["accepts"][0].take();
+    let watcher = Watcher::start(stack.companion_url(), &["goods"]);
+    let started = Instant::now();
+    let load = Load::start(&stack, &terms, REQUESTS);
+    load.reach(REQUESTS / 2).await;
+    stack.kill_part(Part::Companion);
+    stack.start_part(Part::Companion).unwrap();
+    let mut seen = load.finish().await;
+    println!("{REQUESTS} requests in {:?}: {} served, {:?}", started.elapsed(), seen.served.len(), {
+        let (failed, blocked, unanswered) = (&seen.failed, &seen.blocked, seen.unanswered);
+        (failed, blocked, unanswered)
+    });
+    // The challenge of the beginning.
+    seen.required += 1;
+    assert!(seen.served.len() > 1_500 && seen.unanswered > 0, "{} {}", seen.served.len(), seen.unanswered);
+    let (page, charged) = final_page(&stack, &seen.served, seen.requests()).await;
+    seen.assert_covered(&page, charged);
+
+    // With nothing in flight everything counts, though nobody had time to read it.
+    let quiet = Load::start(&stack, &terms, QUIET).finish().await;
+    stack.kill_part(Part::Companion);
+    stack.start_part(Part::Companion).unwrap();
+    let (before, sold) = (Tally::of(&page, "goods"), quiet.served.len() as u128);
+    let all = before.requests + quiet.requests();
+    let (page, charged_after) = final_page(&stack, &quiet.served, all).await;
+    let after = Tally::of(&page, "goods");
+    let grown = |of: fn(&Tally) -> u128| of(&after) - of(&before);
+    assert_eq!((quiet.unanswered, quiet.blocked.len()), (0, 0));
+    assert_eq!((charged_after - charged, grown(|of| of.charged)), (sold, sold));
+    assert_eq!((grown(|of| of.verified), grown(|of| of.required)), (sold, quiet.required));
+    assert_eq!(grown(|of| of.requests), quiet.requests());
+    for (reason, count) in &quiet.failed {
+        assert_eq!(after.failed[reason] - before.failed[reason], *count, "{reason}");
+    }
+    assert_eq!(grown(|of| of.failed.values().sum()), quiet.failed.values().sum());
+    assert_eq!(grown(|of| of.replayed.values().sum()), quiet.replayed.iter().sum());
+    assert!(watcher.finish().await > 20);
+}
