@@ -10,12 +10,12 @@
 //! | makes an instance for each request under way | `many_requests_at_once_have_an_instance_each_and_one_after_the_other_share_one`, `main_takes_less_than_five_milliseconds` |
 //! | mixes up the sockets of plugins | allow-list of imports |
 //! | invents randomness and monotonic time | allow-list of imports, lints of the plugin |
-//! | cuts request bodies a plugin buffers | [`wire`] |
+//! | cuts request bodies a plugin buffers | allow-list of imports; `request_bodies_of_100_kilobytes_arrive_byte_for_byte_however_they_are_framed` |
 //! | fails over calls that read a response | allow-list of imports |
 //! | holds a buffered stream back to its end | `events_of_a_paid_stream_arrive_one_by_one` |
 //! | drops the router of a plugin that does not start | [`config`]; `a_plugin_that_is_broken_or_gone_lets_nothing_through_unpaid` |
 //! | makes strings of the numbers in a plugin's configuration | [`config`] |
-//! | keeps engines for a while after each change | one middleware, and no change faster than Traefik takes them (tests of `publish::traefik`) |
+//! | keeps engines for a while after each change | one middleware, and no change faster than Traefik takes them (tests of `publish::traefik`); `a_hundred_reloads_take_no_more_memory_than_is_stated` |
 //! | runs a plugin once for each attempt of a retry around it | [`retry`] |
 //! | tells paths and header names apart that an upstream may not | [`wire`] |
 //! | hands a plugin files that cannot be written | [`wire`]; `a_spool_that_cannot_be_written_fails_no_request_and_its_losses_are_told` |

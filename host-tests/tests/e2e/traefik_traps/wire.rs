@@ -1,10 +1,10 @@
 //! Requests as they cross the plugin.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use xtask::stack::Stack;
 
 use super::options;
-use crate::common::{Answer, Payment, Request, exchange};
+use crate::common::{Payment, Request};
 
 /// The entry point as shipped, and as Traefik has it by default.
 const ENTRY_POINTS: [bool; 2] = [true, false];
@@ -16,37 +16,6 @@ async fn open(shipped: bool) -> Stack {
         }
     });
     Stack::start(options).await.unwrap()
-}
-
-/// A POST with this body, whose length is announced or not.
-fn post(stack: &Stack, path: &str, payment: Option<&Payment>, body: &[u8], announced: bool) -> Answer {
-    let mut head = format!("POST {path} HTTP/1.1\r\nhost: shop.example\r\n");
-    if let Some(payment) = payment {
-        head.push_str(&format!("payment-signature: {}\r\n", payment.header()));
-    }
-    let bytes = if announced {
-        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-        [head.as_bytes(), body].concat()
-    } else {
-        head.push_str("transfer-encoding: chunked\r\n\r\n");
-        let chunk = |piece: &[u8]| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
-        let chunks: Vec<u8> = body.chunks(7_000).flat_map(chunk).collect();
-        [head.as_bytes(), &chunks, b"0\r\n\r\n"].concat()
-    };
-    exchange(stack.proxy_address(), &bytes)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_body_arrives_whole_with_and_without_a_length() {
-    let stack = open(true).await;
-    let body = vec![b'x'; 100_000];
-    for announced in [true, false] {
-        let free = post(&stack, "/free/a", None, &body, announced);
-        assert_eq!((free.status, &free.json()["bodyBytes"]), (200, &json!(body.len())), "{}", free.summary());
-        let payment = Payment::of(&stack, "/goods/a").await.unwrap();
-        let paid = post(&stack, "/goods/a", Some(&payment), &body, announced);
-        assert_eq!((paid.status, &paid.json()["bodyBytes"]), (200, &json!(body.len())), "{}", paid.summary());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
