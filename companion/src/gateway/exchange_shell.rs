@@ -277,7 +277,7 @@ impl Exchange {
                 let (status, origin) = match failure {
                     Failure::TimedOut => (504, ResponseOrigin::ProxyTimeout),
                     Failure::Unavailable | Failure::Client => (502, ResponseOrigin::ProxyUnavailable),
-                    Failure::Switched => (101, ResponseOrigin::Upstream),
+                    Failure::Switched => (502, ResponseOrigin::ProxyRefusedSwitch),
                 };
                 state.response(&ResponseHead { status, headers: &[], origin }, now())
             }

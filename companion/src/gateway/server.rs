@@ -97,7 +97,7 @@ impl Shared {
     }
 }
 
-async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
     let mut phase = shared.phase.subscribe();
     // Whoever connects and says nothing is not waited for.

@@ -256,3 +256,16 @@ async fn a_settlement_goes_on_without_its_client_and_is_served_to_the_next_attem
     assert_eq!((world.dev.settled().await, world.charged().await), (1, 1));
     assert_eq!(world.pay("/paid/x", &payment).await.status, 402);
 }
+
+#[tokio::test]
+async fn a_payment_in_plaintext_from_a_public_address_is_refused() {
+    let filter = Filter { require_secure_transport: true, ..Filter::default() };
+    let world = World::with(settings(), filter).await;
+    for peer in ["203.0.113.7:40000", "[2001:db8::1]:40000"] {
+        let got = world.pay_from(peer.parse().unwrap(), "/paid/x", &payment(1)).await;
+        assert_eq!((got.status, got.reason().as_str()), (400, "insecure_transport"), "{peer}");
+    }
+    assert!(world.upstream.seen().is_empty());
+    assert_eq!(world.counted(TupleCounter::PaymentFailed(FailureReason::InsecureTransport)), 2);
+    assert_eq!(world.pay_from("10.0.0.9:40000".parse().unwrap(), "/paid/x", &payment(1)).await.status, 200);
+}

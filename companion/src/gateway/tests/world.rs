@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::aggregate::Aggregate;
 use crate::facilitator::{Credentials, FacilitatorClient};
+use crate::gateway::server::connection;
 use crate::gateway::{Deployments, Gateway};
 use crate::ledger::Ledger;
 use crate::relay::{Deadlines, Relay};
@@ -48,6 +49,7 @@ pub(super) struct World {
     pub(super) stop: Option<watch::Sender<()>>,
     pub(super) serving: JoinHandle<()>,
     pub(super) state: Shared,
+    gateway: Weak<crate::gateway::Shared>,
     filter: Filter,
     generation: u64,
     _over: mpsc::Receiver<()>,
@@ -130,6 +132,7 @@ impl World {
         let gateway = Gateway::bind(settings, relay.router(), "c1").await.unwrap();
         let (stop, finished) = watch::channel(());
         let (address, deployments) = (gateway.local_addr().unwrap(), gateway.deployments());
+        let shared = Arc::downgrade(&gateway.shared);
         let mut world = Self {
             dev,
             address,
@@ -145,6 +148,7 @@ impl World {
             stop: Some(stop),
             serving: tokio::spawn(gateway.serve(finished)),
             state,
+            gateway: shared,
             filter,
             generation: 0,
             _over: over,
@@ -208,6 +212,21 @@ impl World {
 
     pub(super) async fn pay(&self, path: &str, payment: &str) -> Got {
         Got::of(self.send_paid(path, payment).await.unwrap()).await
+    }
+
+    /// Pays over a connection that comes from another address than it does.
+    pub(super) async fn pay_from(&self, peer: SocketAddr, path: &str, payment: &str) -> Got {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}{path}", listener.local_addr().unwrap());
+        let sent = self.client.get(url).header("payment-signature", payment).send();
+        let served = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            connection(self.gateway.upgrade().unwrap(), stream, peer).await;
+        };
+        tokio::select! {
+            got = sent => Got::of(got.unwrap()).await,
+            () = served => panic!("the connection was closed"),
+        }
     }
 
     pub(super) async fn send_paid(

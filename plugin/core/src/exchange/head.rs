@@ -39,6 +39,8 @@ pub enum ResponseOrigin {
     Upstream,
     /// The proxy, because the upstream could not be reached or broke off before its headers.
     ProxyUnavailable,
+    /// The proxy, which let the upstream switch to no protocol the client had not asked for.
+    ProxyRefusedSwitch,
     /// The proxy, because the upstream did not answer in time.
     ProxyTimeout,
 }

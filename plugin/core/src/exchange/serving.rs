@@ -259,6 +259,7 @@ impl Verdict {
         match (head.origin, head.status) {
             (ResponseOrigin::ProxyUnavailable, _) => Self::Missing(Cause::UpstreamUnavailable),
             (ResponseOrigin::ProxyTimeout, _) => Self::Missing(Cause::UpstreamTimeout),
+            (ResponseOrigin::ProxyRefusedSwitch, _) => Self::Missing(Cause::UnexpectedUpgrade),
             (ResponseOrigin::Upstream, 200..=299) if grpc_failed(head.headers) => Self::Failed,
             (ResponseOrigin::Upstream, 200..=299) => Self::Good,
             (ResponseOrigin::Upstream, 300..=399) => Self::Redirect,

@@ -50,6 +50,8 @@ pub(super) fn failing() -> Vec<Case> {
         case("27", "settled first, and moved").pays(UPFRONT_GOODS, "redirect").sold_upfront(302),
         upfront("settled, and not found", "status/404", 404),
         upfront("settled, and an error", "status/500", 500),
+        upfront("settled, and switches protocols unasked", "socket", 502)
+            .form(Form::Error("upstream_unavailable")),
         upfront("settled, and the connection breaks", "close", 502).form(Form::Error("upstream_unavailable")),
     ]
 }
