@@ -17,8 +17,7 @@ impl Meters {
         Self(spool)
     }
 
-    /// Counts stamps, all or none: the one place where the gateway counts anything. Money is left out, as the
-    /// ledger counts it.
+    /// Counts stamps: the one place where the gateway counts anything. Money is left out, as the ledger counts it.
     pub(super) fn count(&self, rules: &RuleSet, stamps: &[Stamp]) {
         let counted = stamps.iter().filter(|stamp| rules.counts(stamp));
         let growth: Vec<_> = counted.flat_map(|stamp| series_of(stamp, rules)).collect();

@@ -1,5 +1,6 @@
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use farebox_core::metrics::{HostSeries, SpoolLine, TupleCounter};
@@ -175,6 +176,43 @@ async fn each_line_counts_once_whenever_the_companion_ends() {
     for every in 1..=4 {
         story(&mut Stage::new().await, |steps| steps % every == 0).await;
     }
+}
+
+#[tokio::test]
+async fn lines_of_many_writers_count_once_while_the_file_is_moved_away_under_them() {
+    const MOVES: usize = 2;
+    let stage = Stage::new().await;
+    let writer = Arc::new(SpoolWriter::open(stage.path("t"), u64::MAX).unwrap());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let write = |_| {
+        let (writer, is_over) = (writer.clone(), is_over.clone());
+        std::thread::spawn(move || {
+            let mut written = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                writer.write(1, &[counted(1)]);
+                written += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            written
+        })
+    };
+    let writers: Vec<_> = (0..4).map(write).collect();
+    let mut reader = stage.reader().await;
+    for moved in 0..MOVES {
+        for is_there in [true, false] {
+            while stage.path("t~").exists() != is_there {
+                reader.step(Instant::now()).await.unwrap();
+            }
+        }
+        is_over.store(moved + 1 == MOVES, Ordering::Relaxed);
+    }
+    let written: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+    let end = Instant::now() + 2 * STILL;
+    while Instant::now() < end && reader.known().counters[&counted(1).0] < written {
+        reader.step(Instant::now()).await.unwrap();
+    }
+    assert_eq!(reader.known().counters, BTreeMap::from([counted(written)]));
+    assert_eq!((reader.known().checkpoint.malformed, reader.known().checkpoint.lost), (0, 0));
 }
 
 #[tokio::test]

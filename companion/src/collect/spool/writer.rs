@@ -1,9 +1,11 @@
 //! Counting in a spool, as the plugin does in its own.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use farebox_core::metrics::{HostSeries, SpoolLine};
 use tracing::error;
@@ -17,6 +19,8 @@ use crate::paths::folder_of;
 pub struct SpoolWriter {
     path: PathBuf,
     max_bytes: u64,
+    /// The file the path led to last, with what tells it from others while it is open.
+    open: RwLock<((u64, u64), Arc<File>)>,
     /// Lines that could not be written since the last one that was.
     lost: AtomicU64,
     /// The file ends within a line, which the next one must not be taken for the rest of.
@@ -37,8 +41,9 @@ impl SpoolWriter {
             std::fs::create_dir(folder)?;
         }
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
-        let torn = AtomicBool::new(!ends_whole(file)?);
-        Ok(Self { path, max_bytes, lost: AtomicU64::new(0), torn })
+        let torn = AtomicBool::new(!ends_whole(&file)?);
+        let open = RwLock::new((identity(&file.metadata()?), Arc::new(file)));
+        Ok(Self { path, max_bytes, open, lost: AtomicU64::new(0), torn })
     }
 
     /// Counts what one request counts, see [`farebox_core::metrics::series_of`]. A failure fails no request: the
@@ -70,20 +75,12 @@ impl SpoolWriter {
     }
 
     fn append(&self, mut line: String) -> io::Result<()> {
-        // Opened for each line: the reader may have moved the file away.
-        let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(not_a_file());
-        }
-        if metadata.len() >= self.max_bytes {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "it is full and nobody reads it"));
-        }
+        let file = self.file()?;
         let was_torn = self.torn.swap(false, Ordering::Relaxed);
         if was_torn {
             line.insert(0, '\n');
         }
-        match file.write(line.as_bytes()) {
+        match file.as_ref().write(line.as_bytes()) {
             Ok(length) if length == line.len() => Ok(()),
             Ok(_) => {
                 self.torn.store(true, Ordering::Relaxed);
@@ -96,6 +93,32 @@ impl SpoolWriter {
         }
     }
 
+    /// The file the path leads to now: the reader may have moved away what was open.
+    fn file(&self) -> io::Result<Arc<File>> {
+        if let Ok(metadata) = std::fs::metadata(&self.path) {
+            self.check(&metadata)?;
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            if open.0 == identity(&metadata) {
+                return Ok(open.1.clone());
+            }
+        }
+        let file = Arc::new(OpenOptions::new().append(true).create(true).open(&self.path)?);
+        let metadata = file.metadata()?;
+        self.check(&metadata)?;
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = (identity(&metadata), file.clone());
+        Ok(file)
+    }
+
+    fn check(&self, metadata: &Metadata) -> io::Result<()> {
+        if !metadata.is_file() {
+            return Err(not_a_file());
+        }
+        if metadata.len() >= self.max_bytes {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "it is full and nobody reads it"));
+        }
+        Ok(())
+    }
+
     fn lose(&self, before: u64, error: &io::Error) {
         // Said once for each run of losses, not once for each request.
         if self.lost.fetch_add(before.saturating_add(1), Ordering::Relaxed) == 0 && before == 0 {
@@ -104,7 +127,12 @@ impl SpoolWriter {
     }
 }
 
-fn ends_whole(mut file: File) -> io::Result<bool> {
+/// No other file has these numbers as long as this one is open.
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn ends_whole(mut file: &File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(true);
     }

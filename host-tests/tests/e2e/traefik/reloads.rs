@@ -144,7 +144,14 @@ async fn of_64_buyers_at_once_none_fails_for_20_reloads_and_none_is_served_unpai
     enough("kept", 500);
     enough("moving", 50);
     assert!(offers["moving"].outdated > 10 && offers["guest"].asked > 100, "{offers:?}");
-    stack.ready().await.unwrap();
+    let is_counted = async |stack: &Stack| {
+        let page = stack.metrics().await.unwrap();
+        ["kept", "moving"].iter().all(|offer| {
+            let Seen { asked, served, outdated } = offers[offer];
+            Tally::of(&page, offer).requests >= asked + served + outdated
+        })
+    };
+    stack.until("every request is counted", is_counted).await.unwrap();
     let page = stack.metrics().await.unwrap();
     for offer in ["kept", "moving"] {
         let Seen { asked, served, outdated } = offers[offer];
