@@ -4,8 +4,8 @@
 //! place it is known up to, as absolute values, and only then shown. So whenever the companion ends, the next one
 //! goes on behind the last line that counts; and writing the same twice changes nothing.
 //!
-//! A file that has grown is moved aside. Writers open it anew for each line, so once it has been still for a
-//! while it has its last line: it is marked as read to its end, and removed.
+//! A file that has grown is moved aside. Writers look for each line which file the path leads to, so once one has
+//! been still for a while it has its last line: it is marked as read to its end, and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
