@@ -308,23 +308,37 @@ async fn counts_of_20_000_requests_are_exact_though_the_companion_is_killed_amon
     let (page, charged) = final_page(&stack, &seen.served, seen.requests()).await;
     seen.assert_covered(&page, charged);
 
-    // With nothing in flight everything counts, though nobody had time to read it.
-    let quiet = Load::start(&stack, &terms, QUIET).finish().await;
+    nothing_answered_is_lost(&mut stack, &terms, &page, charged).await;
+    assert!(watcher.finish().await > 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_alone_loses_no_count_of_what_it_answered_before_it_was_killed() {
+    let mut stack = Stack::start(options(Shell::Gateway)).await.unwrap();
+    let terms = stack.challenge("/goods/a").await.unwrap()["accepts"][0].take();
+    let (page, charged) = final_page(&stack, &[], 1).await;
+    nothing_answered_is_lost(&mut stack, &terms, &page, charged).await;
+}
+
+/// With nothing in flight everything counts, though the companion that counted had no time to read it.
+async fn nothing_answered_is_lost(stack: &mut Stack, terms: &Value, before: &Scrape, charged: u128) {
+    let seen = Load::start(stack, terms, QUIET).finish().await;
     stack.kill_part(Part::Companion);
     stack.start_part(Part::Companion).unwrap();
-    let (before, sold) = (Tally::of(&page, "goods"), quiet.served.len() as u128);
-    let all = before.requests + quiet.requests();
-    let (page, charged_after) = final_page(&stack, &quiet.served, all).await;
+    assert_eq!((seen.unanswered, seen.blocked.len()), (0, 0));
+    let (before, sold) = (Tally::of(before, "goods"), seen.served.len() as u128);
+    let all = before.requests + seen.requests();
+    let (page, charged_after) = final_page(stack, &seen.served, all).await;
     let after = Tally::of(&page, "goods");
     let grown = |of: fn(&Tally) -> u128| of(&after) - of(&before);
-    assert_eq!((quiet.unanswered, quiet.blocked.len()), (0, 0));
     assert_eq!((charged_after - charged, grown(|of| of.charged)), (sold, sold));
-    assert_eq!((grown(|of| of.verified), grown(|of| of.required)), (sold, quiet.required));
-    assert_eq!(grown(|of| of.requests), quiet.requests());
-    for (reason, count) in &quiet.failed {
-        assert_eq!(after.failed[reason] - before.failed[reason], *count, "{reason}");
+    assert_eq!((grown(|of| of.verified), grown(|of| of.required)), (sold, seen.required));
+    assert_eq!(grown(|of| of.requests), seen.requests());
+    for (reason, count) in &seen.failed {
+        let before = before.failed.get(reason).copied().unwrap_or(0);
+        assert_eq!(after.failed[reason] - before, *count, "{reason}");
     }
-    assert_eq!(grown(|of| of.failed.values().sum()), quiet.failed.values().sum());
-    assert_eq!(grown(|of| of.replayed.values().sum()), quiet.replayed.iter().sum());
-    assert!(watcher.finish().await > 20);
+    assert_eq!(grown(|of| of.failed.values().sum()), seen.failed.values().sum());
+    assert_eq!(grown(|of| of.replayed.values().sum()), seen.replayed.iter().sum());
+    assert!(sold > 30 && seen.failed.len() == 3, "{seen:?}");
 }
