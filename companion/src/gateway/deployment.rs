@@ -1,6 +1,7 @@
 //! The rules in force at the gateway, with where each route leads.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use farebox_core::replay::Limits;
 use farebox_core::rules::{
@@ -47,11 +48,27 @@ pub(super) enum Place<'a> {
 #[derive(Debug)]
 pub struct Deployments {
     current: RwLock<Arc<Deployment>>,
-    /// Those a request may still be using.
-    past: Mutex<Vec<Weak<Deployment>>>,
+    past: Mutex<Past>,
     /// Upstream of routes that name none.
     default: Option<HttpUrl>,
+    /// How long a proxy in front may go on asking for what it asked for before.
+    behind: Duration,
 }
+
+/// What was in force before.
+#[derive(Debug, Default)]
+struct Past {
+    /// What a request may still be using.
+    used: Vec<Weak<Deployment>>,
+    /// What a buyer may have been asked for, with when it was replaced; the last one first.
+    asked: Vec<(Instant, Arc<Deployment>)>,
+}
+
+/// Longer than a change takes to reach a Traefik: it is published at most every 2 s, and polled every 5 s as
+/// `traefik/traefik.yaml` is shipped.
+pub(super) const BEHIND: Duration = Duration::from_secs(15);
+/// Of rules that change every two seconds, those of [`BEHIND`].
+const MOST_ASKED: usize = 8;
 
 // === impl Deployment ===
 
@@ -127,9 +144,11 @@ impl Target {
 
 impl Deployments {
     /// Nothing is in force: everything is answered 503.
-    pub fn new(default: Option<HttpUrl>) -> Self {
+    ///
+    /// A proxy in front enforces the rules before these for up to `behind`.
+    pub fn new(default: Option<HttpUrl>, behind: Duration) -> Self {
         let closed = Deployment::new(Arc::new(RuleSet::closed()), &[], None);
-        Self { current: RwLock::new(Arc::new(closed)), past: Mutex::default(), default }
+        Self { current: RwLock::new(Arc::new(closed)), past: Mutex::default(), default, behind }
     }
 
     /// Puts a load in force. `rules` are compiled from a push of `snapshot`.
@@ -159,8 +178,9 @@ impl Deployments {
     /// The oldest generation a request may still be counted under.
     pub fn oldest_generation(&self) -> u64 {
         let current = self.current().rules.generation;
-        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_use = past.iter().filter_map(Weak::upgrade).map(|deployment| deployment.rules.generation);
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.forget(self.behind);
+        let in_use = past.used.iter().filter_map(Weak::upgrade).map(|deployment| deployment.rules.generation);
         in_use.min().map_or(current, |oldest| oldest.min(current))
     }
 
@@ -198,11 +218,32 @@ impl Deployments {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What a proxy in front may have asked for, the last one first.
+    pub(super) fn asked_before(&self) -> Vec<Arc<Deployment>> {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.forget(self.behind);
+        past.asked.iter().map(|(_, deployment)| deployment.clone()).collect()
+    }
+
     fn replace(&self, deployment: Deployment) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        past.retain(|deployment| deployment.strong_count() > 0);
-        past.push(Arc::downgrade(&current));
+        past.used.retain(|deployment| deployment.strong_count() > 0);
+        past.used.push(Arc::downgrade(&current));
+        if current.rules.is_loaded() && current.rules.generation != deployment.rules.generation {
+            past.asked.insert(0, (Instant::now(), current.clone()));
+            past.asked.truncate(MOST_ASKED);
+        }
+        past.forget(self.behind);
         *current = Arc::new(deployment);
+    }
+}
+
+// === impl Past ===
+
+impl Past {
+    /// Lets go of what nobody is asked for any more.
+    fn forget(&mut self, behind: Duration) {
+        self.asked.retain(|(replaced, _)| replaced.elapsed() < behind);
     }
 }

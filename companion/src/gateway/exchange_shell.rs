@@ -10,7 +10,7 @@ use farebox_core::exchange::{
     self, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead, ResponseOrigin,
     Transport, Turn, Unused, Upstream,
 };
-use farebox_core::metrics::Stamp;
+use farebox_core::metrics::{FailureReason, Stamp, TupleCounter};
 use farebox_core::replay::{Expired, KeyChange, ReplayKey, expired_stamps};
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -94,10 +94,11 @@ pub(super) async fn handle(
         return own(405, "Request refused: CONNECT is not served", "method_not_allowed", false);
     }
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned();
-    let deployment = shared.deployments.current();
+    let current = shared.deployments.current();
     let lines = headers::lines(&parts, &path, host.as_ref());
     let head = RequestHead { headers: &lines, transport: Transport { tls: false, peer: Some(peer.ip()) } };
-    let (target, turn) = decide(&deployment, &head, &path).await;
+    let (target, turn) = decide(&current, &head, &path).await;
+    let (deployment, turn) = as_asked_before(&shared, &head, current.clone(), turn);
     drop(lines);
 
     let mut exchange = Exchange {
@@ -143,6 +144,26 @@ async fn decide<'a>(
     };
     let Ok(turn) = exchange::begin(rules, head, || Ok::<_, Infallible>(now()));
     (target, turn)
+}
+
+/// What was asked for a moment ago buys where it is asked for still: a Traefik in front takes new rules later than
+/// the gateway, and would tell a buyer the old terms again and again. Otherwise the turn as it is.
+fn as_asked_before(
+    shared: &Shared,
+    head: &RequestHead<'_>,
+    current: Arc<Deployment>,
+    turn: Turn,
+) -> (Arc<Deployment>, Turn) {
+    let outdated = TupleCounter::PaymentFailed(FailureReason::NoMatchingRequirement);
+    if turn.stamps.iter().any(|stamp| matches!(stamp, Stamp::Tuple(_, counter) if *counter == outdated)) {
+        for before in shared.deployments.asked_before() {
+            let Ok(bought) = exchange::begin(&before.rules, head, || Ok::<_, Infallible>(now()));
+            if matches!(bought.next, Next::Reserve(_)) {
+                return (before, bought);
+            }
+        }
+    }
+    (current, turn)
 }
 
 /// Sends a request on, with the core's edits and what a proxy owes an upstream.

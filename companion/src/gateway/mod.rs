@@ -1,7 +1,8 @@
 //! The gateway: a reverse proxy that runs the core's exchange itself. A third shell beside those for Envoy and
 //! Traefik, and complete: `farebox run --gateway` needs no other proxy.
 //!
-//! * Whatever reaches it is checked in full, whoever sent it on.
+//! * Whatever reaches it is checked in full, whoever sent it on. Behind a Traefik, terms that were replaced a moment
+//!   ago still buy, as that goes on asking for them.
 //! * The facilitator is called by way of the companion's own relay, so that ledger, reservations, counting of
 //!   money and reconciliation are the same for every proxy.
 //! * Bodies stream both ways. The head of a paid response is held until its settlement has answered.
@@ -28,6 +29,7 @@ mod upgrade;
 mod upstream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -93,7 +95,10 @@ impl Gateway {
         let (under_way, over) = mpsc::channel(1);
         let holder = format!("{companion}.gateway/{}", unix_millis());
         let shared = Shared {
-            deployments: Arc::new(Deployments::new(settings.upstream.clone())),
+            deployments: Arc::new(Deployments::new(
+                settings.upstream.clone(),
+                if settings.is_behind { deployment::BEHIND } else { Duration::ZERO },
+            )),
             meters: Meters::new(spool),
             table: ReplayTable::new(),
             relayed: Relayed::new(relay, holder),

@@ -119,7 +119,7 @@ async fn equal_rules_are_unchanged_and_take_no_generation() {
 #[tokio::test]
 async fn a_gateway_follows_every_load_also_where_only_an_upstream_changed() {
     let mut stage = stage().await;
-    let gateway = Arc::new(Deployments::new(None));
+    let gateway = Arc::new(Deployments::new(None, Duration::ZERO));
     stage.loader = stage.loader.with_gateway(Some(gateway.clone()));
     assert_eq!(stage.load(&["a", "b"]).await, ReloadResult::Applied);
     assert_eq!(gateway.generation(), Some(stage.generation()));

@@ -449,7 +449,8 @@ async fn what_traefik_took_and_what_spools_lost_is_told() {
         };
         state.spools = vec![spool(GATEWAY_SPOOL, None, 3), spool("t0/farebox", Some(9), 4)];
         let address = "127.0.0.1:1".parse().unwrap();
-        state.gateway = Some(GatewayState { address, deployments: Arc::new(Deployments::new(None)) });
+        state.gateway =
+            Some(GatewayState { address, deployments: Arc::new(Deployments::new(None, Duration::ZERO)) });
     }
     let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     let traefik = &status["traefik"];

@@ -30,6 +30,8 @@ pub struct GatewaySettings {
     pub grace: Duration,
     /// The file it counts in, which the companion reads.
     pub spool: PathBuf,
+    /// Traefiks stand before it, which enforce the rules before these for a while.
+    pub is_behind: bool,
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9405";
@@ -81,6 +83,7 @@ impl GatewaySettings {
             idle_timeout: span("idleTimeout", file.idle_timeout, DEFAULT_IDLE_TIMEOUT)?,
             grace: span("grace", file.grace, DEFAULT_GRACE)?,
             spool: file.spool.unwrap_or_else(|| beside_ledger(relay)),
+            is_behind: false,
         }))
     }
 }

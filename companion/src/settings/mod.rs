@@ -96,8 +96,12 @@ impl Settings {
         let listen = flags.listen.or(file.listen);
         let envoy =
             resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery, flags.proxies)?;
-        let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, facilitator.settlement, &relay)?;
+        let mut gateway =
+            GatewaySettings::resolve(file.gateway, flags.gateway, facilitator.settlement, &relay)?;
         let traefik = TraefikSettings::resolve(file.traefik, facilitator.settlement)?;
+        if let Some(gateway) = &mut gateway {
+            gateway.is_behind = traefik.is_some();
+        }
         if let (Some(gateway), Some(traefik)) = (&gateway, &traefik)
             && gateway.spool.starts_with(&traefik.spool.folder)
         {

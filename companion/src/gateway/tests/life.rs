@@ -1,15 +1,18 @@
 //! Loads, reloads, credentials and the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use farebox_core::metrics::{HostSeries, TupleCounter};
-use farebox_core::rules::{Settings as Filter, Tuple, load};
+use farebox_core::rules::{RuleSet, Settings as Filter, Tuple, load};
 use tokio::net::TcpStream;
 
 use super::world::{World, payment, settings};
 use crate::aggregate::{Keys, TupleTotals};
 use crate::collect::{Collector, GATEWAY_SPOOL, Spools};
+use crate::gateway::Deployments;
+use crate::settings::GatewaySettings;
 use crate::testing::eventually;
 
 #[tokio::test]
@@ -56,6 +59,44 @@ async fn a_request_ends_under_the_rules_it_began_with() {
     drop(response);
     let _ = world.upstream.send.send(Ok(Bytes::from("more"))).await;
     eventually("the old rules are let go", || world.deployments.oldest_generation() == 2).await;
+}
+
+#[tokio::test]
+async fn behind_a_proxy_what_was_asked_for_a_moment_ago_still_buys_and_alone_it_does_not() {
+    for is_behind in [true, false] {
+        let mut world = World::with(GatewaySettings { is_behind, ..settings() }, Filter::default()).await;
+        let asked = world.pricing();
+        let dearer = |price: &str| asked.replacen("\"0.001\"", &format!("\"{price}\""), 1);
+        for price in ["0.002", "0.003"] {
+            world.load(&dearer(price));
+        }
+        let got = world.pay("/paid/x", &payment(1)).await;
+        assert_eq!(got.status, if is_behind { 200 } else { 402 });
+        // What was signed for nothing anybody asked for buys nothing, and what is not sold any more is not sold.
+        assert_eq!(world.pay("/upfront/x", &payment(2)).await.status, 402);
+        world.load(&asked.replacen("price: \"0.001\"", "price: \"0\"", 1));
+        assert_eq!(world.pay("/paid/x", &payment(3)).await.status, 403);
+        assert_eq!(world.dev.settled().await, usize::from(is_behind));
+        assert_eq!(world.upstream.seen().len(), usize::from(is_behind));
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_for_is_forgotten_in_time() {
+    let world = World::start().await;
+    let deployments = Deployments::new(None, Duration::from_millis(200));
+    let before = |deployments: &Deployments| -> Vec<u64> {
+        deployments.asked_before().iter().map(|before| before.rules.generation).collect()
+    };
+    for generation in 1..=20 {
+        let (pushed, snapshot) = world.push(&world.pricing(), generation);
+        deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
+    }
+    assert_eq!(before(&deployments), (12..20).rev().collect::<Vec<_>>());
+    deployments.reroute(&world.push(&world.pricing(), 20).1);
+    assert_eq!(before(&deployments)[0], 19);
+    eventually("they are forgotten", || deployments.oldest_generation() == 20).await;
+    assert_eq!(before(&deployments), [0; 0]);
 }
 
 #[tokio::test]

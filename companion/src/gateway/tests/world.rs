@@ -13,7 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use farebox_core::metrics::{HostSeries, SpoolLine, TupleCounter};
 use farebox_core::protocol::encode_base64;
-use farebox_core::rules::{Facilitator, RuleSet, Settings as Filter, load};
+use farebox_core::rules::{Facilitator, PushedRules, RuleSet, Settings as Filter, Snapshot, load};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -93,6 +93,7 @@ pub(super) fn settings() -> GatewaySettings {
         idle_timeout: Duration::from_secs(10),
         grace: Duration::from_secs(5),
         spool: PathBuf::new(),
+        is_behind: false,
     }
 }
 
@@ -178,9 +179,22 @@ impl World {
 
     /// Puts rules in force, as the loader does.
     pub(super) fn load(&mut self, text: &str) {
+        self.generation += 1;
+        let (pushed, snapshot) = self.push(text, self.generation);
+        self.state.lock().active = Some(Active {
+            generation: self.generation,
+            hash: pushed.hash.clone(),
+            snapshot: snapshot.clone(),
+            applied_at: unix_seconds(),
+            swept: 0,
+        });
+        self.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
+    }
+
+    /// Rules as they would be published.
+    pub(super) fn push(&self, text: &str, generation: u64) -> (PushedRules, Arc<Snapshot>) {
         let loaded = load(text);
         let snapshot = Arc::new(loaded.snapshot.unwrap_or_else(|| panic!("{:?}", loaded.findings)));
-        self.generation += 1;
         let facilitator = Facilitator {
             cluster: "farebox".into(),
             authority: "farebox".into(),
@@ -191,15 +205,7 @@ impl World {
             relay: true,
         };
         let (births, v1) = Default::default();
-        let pushed = snapshot.push(self.generation, &self.filter, &facilitator, &births, &v1);
-        self.state.lock().active = Some(Active {
-            generation: self.generation,
-            hash: pushed.hash.clone(),
-            snapshot: snapshot.clone(),
-            applied_at: unix_seconds(),
-            swept: 0,
-        });
-        self.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
+        (snapshot.push(generation, &self.filter, &facilitator, &births, &v1), snapshot)
     }
 
     pub(super) fn url(&self, path: &str) -> String {
