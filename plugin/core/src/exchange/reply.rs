@@ -14,7 +14,7 @@ use crate::rules::Settings;
 /// Most characters of foreign text in an answer.
 const MAX_DETAIL: usize = 200;
 
-/// Who asks, as far as the form of an answer depends on it.
+/// Who asks, as far as an answer depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Asker {
     /// A HEAD request: no body.
@@ -23,6 +23,8 @@ pub(super) struct Asker {
     pub(super) browser: bool,
     /// A script on a page of another origin: the payment headers have to be exposed.
     pub(super) cors: bool,
+    /// Somebody who asks to switch protocols.
+    pub(super) upgrade: bool,
 }
 
 /// What an event adds to the row of its cause.
@@ -169,7 +171,12 @@ const fn optional(text: &str) -> Option<&str> {
 
 impl Asker {
     pub(super) fn of(seen: &Seen<'_>) -> Self {
-        Self { head: seen.is_head(), browser: seen.accepts_html && seen.mozilla, cors: seen.origin }
+        Self {
+            head: seen.is_head(),
+            browser: seen.accepts_html && seen.mozilla,
+            cors: seen.origin,
+            upgrade: seen.wants_upgrade(),
+        }
     }
 }
 

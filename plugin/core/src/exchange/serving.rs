@@ -177,7 +177,7 @@ fn settled_before(
     let owed = owed_unless_upfront(&attempt, &transaction);
     match verdict {
         Verdict::Good => release_paid(attempt, transaction, head, Vec::new()),
-        Verdict::Upgraded if attempt.upfront() => {
+        Verdict::Upgraded if attempt.upfront() && attempt.asker.upgrade => {
             Turn { stamps: Vec::new(), keys: owed, next: passed_on(&attempt, &transaction, head) }
         }
         Verdict::Redirect => {

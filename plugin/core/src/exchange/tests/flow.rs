@@ -286,6 +286,18 @@ fn an_upfront_upgrade_carries_the_receipt_on_its_101() {
 }
 
 #[test]
+fn an_upgrade_nobody_asked_for_is_refused_though_it_was_paid_for_upfront() {
+    let mut host = Host::new();
+    host.script([settled(84532, TX)]);
+    let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &Up::Answers(101, vec![]));
+    assert_eq!(story.status(), 502);
+    assert_eq!(
+        story.short(),
+        "PaymentPresented@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3 UpstreamFailedAfterCharge@3"
+    );
+}
+
+#[test]
 fn rows_23_to_26_an_upstream_that_fails_is_not_paid_and_frees_the_payment() {
     let cases = [
         (Up::Unreachable, 502),
