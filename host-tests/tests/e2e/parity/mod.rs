@@ -7,7 +7,7 @@
 //! * Headers about the connection or the host (`outcome.rs` lists them), and those a proxy adds to a request.
 //! * Row 1 before the first rules: Envoy answers 503 with its default filter, Traefik has no router yet (404), and
 //!   the gateway does not listen.
-//! * Row 8, CONNECT: each host refuses it in its own words before any rule is asked.
+//! * Row 8, CONNECT: each host refuses it in its own words, see [`no_host_opens_a_tunnel`].
 //! * Row 11 needs a peer with a public address. All of them run with `requireSecureTransport`, under which the
 //!   private peer of these tests passes; the simulators and the gateway's own tests have a public one.
 //! * Row 35 cannot be brought about from outside.
@@ -139,5 +139,22 @@ async fn a_companion_that_is_gone_closes_what_is_paid_on_every_host() {
         assert_eq!(served.status, 200, "{shell:?}: {}", served.summary());
         assert_eq!(facilitator.operations().await, ["verify", "settle"]);
         assert_eq!(stack.origin().unwrap().hits().of("/basic/1"), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_host_opens_a_tunnel() {
+    for shell in HOSTS {
+        let stack = Stack::start(shop(shell)).await.unwrap();
+        let payment = Payment::of(&stack, "/upfront/1").await.unwrap();
+        let upstream = stack.upstream_url();
+        let upstream = upstream.trim_start_matches("http://");
+        for target in ["/upfront/1", "/free/1", "shop.example:443", upstream] {
+            let request = Request::new("CONNECT", target).header("payment-signature", payment.header());
+            let answer = request.send(stack.proxy_address());
+            assert!(matches!(answer.status, 0 | 400..=599), "{shell:?} {target}: {}", answer.summary());
+        }
+        assert_eq!(stack.origin().unwrap().hits().total(), 0, "{shell:?}");
+        assert!(stack.ledger().unwrap().is_empty(), "{shell:?}");
     }
 }
