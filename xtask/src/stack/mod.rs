@@ -32,7 +32,6 @@ pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::Process;
 pub use scrape::{Scrape, Series};
-pub use traefik::TRAEFIK_MEMORY;
 
 /// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
 const READY: Duration = Duration::from_secs(60);

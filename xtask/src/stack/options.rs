@@ -25,6 +25,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Where the companion serves; a free port without it.
     pub companion: Option<SocketAddr>,
+    /// From here on Traefik's garbage collector does all it can, bytes; the shipped README says what that is for.
+    pub traefik_memory: Option<u64>,
     /// Last changes to the Envoy bootstrap.
     pub tweak: Box<dyn Fn(&mut Value) + Send + Sync>,
 }
@@ -73,6 +75,7 @@ impl Options {
             siblings: 0,
             listen: None,
             companion: None,
+            traefik_memory: None,
             tweak: Box::new(|_| {}),
         }
     }
@@ -90,6 +93,7 @@ impl std::fmt::Debug for Options {
             .field("siblings", &self.siblings)
             .field("listen", &self.listen)
             .field("companion", &self.companion)
+            .field("traefik_memory", &self.traefik_memory)
             .finish_non_exhaustive()
     }
 }

@@ -10,9 +10,6 @@ use super::Stack;
 use crate::build::TRAEFIK_MODULE;
 use crate::paths;
 
-/// From here on Traefik's garbage collector does all it can, bytes. Little enough for a test to get there.
-pub const TRAEFIK_MEMORY: u64 = 128 << 20;
-
 // === impl Stack ===
 
 impl Stack {
@@ -70,8 +67,9 @@ impl Stack {
         let path = folder.join("traefik.yaml");
         std::fs::write(&path, serde_json::to_vec_pretty(&rendered)?)?;
         let mut command = Command::new(&self.programs.proxy);
-        // As traefik/README.md advises, in bytes.
-        command.env("GOMEMLIMIT", TRAEFIK_MEMORY.to_string());
+        if let Some(bytes) = self.options.traefik_memory {
+            command.env("GOMEMLIMIT", bytes.to_string());
+        }
         // Local plugins are looked for in the working directory.
         command.arg(format!("--configFile={}", path.display())).current_dir(folder);
         Ok(command)

@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use xtask::stack::{Options, Part, Shell, Stack, TRAEFIK_MEMORY};
+use xtask::stack::{Options, Part, Shell, Stack};
 
 use super::{PRICING, options};
 use crate::reload::metrics::sum;
 
+/// Traefik's `GOMEMLIMIT`: little enough to get there.
+const TRAEFIK_MEMORY: u64 = 128 << 20;
 const RELOADS: u64 = 100;
 /// Requests at once after each reload: as many instances of the plugin.
 const AT_ONCE: usize = 8;
@@ -90,7 +92,12 @@ async fn a_hundred_reloads_take_no_more_memory_than_is_stated() {
         let own = json!({ "endpoint": endpoint, "pollInterval": "100ms", "pollTimeout": "5s" });
         traefik["providers"] = json!({ "providersThrottleDuration": "100ms", "http": own });
     };
-    let mut stack = Stack::prepare(Options { tweak: Box::new(tweak), ..options(Shell::Traefik) }).unwrap();
+    let mut stack = Stack::prepare(Options {
+        traefik_memory: Some(TRAEFIK_MEMORY),
+        tweak: Box::new(tweak),
+        ..options(Shell::Traefik)
+    })
+    .unwrap();
     for part in [Part::Facilitator, Part::Companion] {
         stack.start_part(part).unwrap();
     }

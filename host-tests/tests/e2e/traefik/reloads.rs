@@ -109,13 +109,15 @@ async fn of_64_buyers_at_once_none_fails_for_20_reloads_and_none_is_served_unpai
         let (stack, stop) = (&stack, &stop);
         (0..count).map(move |_| (kind, tokio::spawn(work(Buyer::new(stack.proxy_url()), kind, stop.clone()))))
     };
-    let load: Vec<(Work, JoinHandle<Result<Seen>>)> = BUYERS.into_iter().flat_map(start).collect();
+    let mut load: Vec<(Work, JoinHandle<Result<Seen>>)> = BUYERS.into_iter().flat_map(start).collect();
     let started = Instant::now();
     let mut generation = stack.status().await.unwrap()["config_generation"].as_u64().unwrap();
     for number in 1..=RELOADS {
         stack.rewrite_pricing(&version(number)).unwrap();
         generation = later(&stack, generation).await;
-        assert!(!load.iter().any(|(_, task)| task.is_finished()), "a buyer met a failure");
+        if let Some((kind, task)) = load.iter_mut().find(|(_, task)| task.is_finished()) {
+            panic!("{kind:?}, reload {number}: {:#}", task.await.unwrap().unwrap_err());
+        }
     }
     stop.store(true, Ordering::Relaxed);
     let mut offers: BTreeMap<&str, Seen> = BTreeMap::new();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::commands::bench::workload;
-use crate::stack::{Folder, Port, Process, TRAEFIK_MEMORY};
+use crate::stack::{Folder, Port, Process};
 use crate::{http, paths, tools};
 
 const READY: Duration = Duration::from_secs(60);
@@ -59,7 +59,6 @@ impl Bare {
         std::fs::write(&config, settings.to_string())?;
         let mut command = Command::new(tools::traefik()?);
         command.arg(format!("--configFile={}", config.display())).current_dir(folder.path());
-        command.env("GOMEMLIMIT", TRAEFIK_MEMORY.to_string());
         let process = Process::spawn("traefik without the plugin", command, &folder.path().join("log"))?;
         let bare = Self { process, free, paid, _folder: folder, _ports: ports };
         bare.until_answers(free, workload::FREE_PATH, 200).await?;
