@@ -14,6 +14,8 @@ pub(crate) type SharedStream = Rc<RefCell<StreamData>>;
 /// no other scope has.
 pub(crate) struct Scope {
     host: SharedHost,
+    /// The VM configuration.
+    pub(crate) configuration: String,
     names: RefCell<BTreeSet<String>>,
 }
 
@@ -148,8 +150,8 @@ pub(crate) struct StreamData {
 // === impl Scope ===
 
 impl Scope {
-    pub(crate) fn new(host: &SharedHost) -> Rc<Self> {
-        Rc::new(Self { host: host.clone(), names: RefCell::default() })
+    pub(crate) fn new(host: &SharedHost, configuration: String) -> Rc<Self> {
+        Rc::new(Self { host: host.clone(), configuration, names: RefCell::default() })
     }
 
     pub(crate) fn define(&self, name: &str, kind: MetricKind) {

@@ -89,7 +89,7 @@ fn get_buffer(mut env: Env<'_>, kind: u32, start: u32, max: u32, data: u32, size
     enter(&mut env)?;
     let buffer = match kind {
         4 => env.data().reply.as_ref().map(|r| r.body.clone()),
-        6 => Some(Vec::new()),
+        6 => Some(env.data().scope.configuration.clone().into_bytes()),
         7 => env.data().configuration().map(|c| c.to_vec()),
         _ => None,
     };

@@ -74,7 +74,7 @@ impl Envoy {
     fn with_module(module: Module, workers: usize) -> Self {
         let host = Rc::new(RefCell::new(Host::new(START)));
         host.borrow_mut().clusters.insert("facilitator".to_owned());
-        let scope = Scope::new(&host);
+        let scope = Scope::new(&host, String::new());
         let seat = || RefCell::new(Seat { vm: Vm::start(&module, &host, &scope), root: None });
         let (main, workers) = (seat(), (0..workers).map(|_| seat()).collect());
         let scope = RefCell::new(scope);
@@ -111,7 +111,8 @@ impl Envoy {
     /// Pushes a plugin configuration together with a changed VM configuration: every thread gets a fresh VM, and
     /// the old ones live until their last stream has ended.
     pub fn replace_vms(&self, configuration: impl AsRef<[u8]>) -> Push {
-        let old = self.scope.replace(Scope::new(&self.host));
+        let vm_configuration = format!("{}+", self.scope.borrow().configuration);
+        let old = self.scope.replace(Scope::new(&self.host, vm_configuration));
         let configuration = Rc::new(configuration.as_ref().to_vec());
         if self.start_vm().configure(&configuration).is_none() {
             self.scope.replace(old);

@@ -97,10 +97,11 @@ impl Vm {
         let root = self.new_context();
         let data = ContextData::Root { configuration: configuration.clone() };
         self.guest(|guest| guest.contexts.insert(root, data));
-        let size = u32::try_from(configuration.len()).expect("a configuration is below 4 GiB");
+        let size = |bytes: usize| u32::try_from(bytes).expect("a configuration is below 4 GiB");
+        let vm_size = size(self.guest(|guest| guest.scope.configuration.len()));
         self.call(root, "proxy_on_context_create", &[root, 0]);
-        let started = self.call(root, "proxy_on_vm_start", &[root, 0]);
-        let configured = self.call(root, "proxy_on_configure", &[root, size]);
+        let started = self.call(root, "proxy_on_vm_start", &[root, vm_size]);
+        let configured = self.call(root, "proxy_on_configure", &[root, size(configuration.len())]);
         if ![started, configured].iter().all(|c| matches!(c, Called::Returned(1) | Called::Absent)) {
             return None;
         }

@@ -5,6 +5,9 @@ use farebox_core::metrics::{HostSeries, TupleCounter, host_name};
 use farebox_host_tests::envoy::{Envoy, MetricKind, Request};
 use serde_json::json;
 
+/// Where the VMs agree which of them are the last.
+const LAST: &str = "farebox.last";
+
 fn generation_of(envoy: &Envoy) -> Option<u64> {
     envoy.metric(&host_name(&HostSeries::ConfigGeneration))
 }
@@ -16,7 +19,7 @@ fn nothing_but_the_generation_is_defined_at_boot_whatever_is_sold() {
         let generation = host_name(&HostSeries::ConfigGeneration);
         let defined: Vec<_> = shop.envoy.metrics().into_iter().collect();
         assert_eq!(defined, [(generation, (MetricKind::Gauge, GENERATION))]);
-        assert_eq!(shop.envoy.shared_keys(""), 0);
+        assert_eq!(shop.envoy.shared_keys(""), shop.envoy.shared_keys(LAST));
     }
 }
 
@@ -51,16 +54,67 @@ fn what_was_counted_lives_on_in_fresh_vms_and_what_was_removed_does_not() {
 
 #[test]
 fn what_a_request_counts_under_older_rules_is_taken_over_by_the_vms_of_the_newer_ones() {
+    let shop = Shop::with_rules(&rules(GENERATION), 2);
+    let first = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
+    let second = shop.send_paid(1, "/upfront/x", &shop.header("/upfront/x", 2));
+    shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
+    for late in [&first, &second] {
+        late.expect_callout("/settle").replies(200, settled().to_string());
+        late.upstream_answers(200, &[]);
+        late.body_ends();
+    }
+    // The last stream of the older VMs takes them along, and no VM of the newer has counted anything yet.
+    drop((first, second));
+    shop.envoy.tick();
+    assert_eq!(shop.charged("upfront", 2500), 2);
+    let time = shop.envoy.metric(&host_name(&HostSeries::LastSuccess(tuple("upfront"))));
+    assert_eq!(time, Some(shop.envoy.now()));
+    // Nothing of it is counted again.
+    shop.envoy.tick();
+    shop.envoy.replace_vms(rules(GENERATION + 2).to_string()).expect_taken();
+    shop.envoy.tick();
+    assert_eq!(shop.charged("upfront", 2500), 2);
+}
+
+#[test]
+fn what_is_left_by_older_vms_waits_for_the_last_and_goes_on_what_they_have_counted() {
     let shop = Shop::with_rules(&rules(GENERATION), 1);
     let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
     shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
     late.expect_callout("/settle").replies(200, settled().to_string());
     late.upstream_answers(200, &[]);
     late.body_ends();
-    assert_eq!(shop.charged("upfront", 2500), 1);
-    shop.envoy.tick();
     drop(late);
-    assert_eq!(shop.charged("upfront", 2500), 1);
+    // Those it was left to are replaced before they looked.
+    shop.envoy.replace_vms(rules(GENERATION + 2).to_string()).expect_taken();
+    let later = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 2));
+    later.expect_callout("/settle").replies(200, settled().to_string());
+    later.upstream_answers(200, &[]);
+    later.body_ends();
+    drop(later);
+    shop.envoy.tick();
+    assert_eq!(shop.charged("upfront", 2500), 2);
+}
+
+#[test]
+fn what_is_left_for_an_offer_that_is_removed_is_dropped() {
+    let shop = Shop::with_rules(&rules(GENERATION), 1);
+    let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
+    shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
+    late.expect_callout("/settle").replies(200, settled().to_string());
+    late.upstream_answers(200, &[]);
+    late.body_ends();
+    drop(late);
+    let mut without = rules(GENERATION + 2);
+    without["routes"].as_array_mut().unwrap().retain(|route| route["offerName"] != "upfront");
+    without["tuples"].as_array_mut().unwrap().retain(|tuple| tuple["offerName"] != "upfront");
+    shop.envoy.replace_vms(without.to_string()).expect_taken();
+    shop.envoy.tick();
+    shop.envoy.replace_vms(rules(GENERATION + 3).to_string()).expect_taken();
+    shop.envoy.tick();
+    let amount = farebox_core::evm::Amount::from_u64(2500);
+    let charged = host_name(&HostSeries::Charged(tuple("upfront"), amount));
+    assert_eq!(shop.envoy.metric(&charged), None);
 }
 
 #[test]
@@ -82,7 +136,7 @@ fn ticks_count_nothing_and_reserve_nothing() {
         shop.envoy.advance(std::time::Duration::from_secs(5));
     }
     assert_eq!(shop.envoy.metrics(), before);
-    assert_eq!(shop.envoy.shared_keys(""), 0);
+    assert_eq!(shop.envoy.shared_keys(""), shop.envoy.shared_keys(LAST));
 }
 
 #[test]

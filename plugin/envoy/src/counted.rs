@@ -3,7 +3,8 @@
 //! Envoy keeps a counter as long as some VM has defined it, and drops it with its value when the last of these
 //! VMs goes. Defining every counter of every offer in every VM would keep them all, and takes minutes with ten
 //! thousand offers; most are never moved. So a counter is written down here when it is first moved, and every VM
-//! defines what is written down.
+//! defines what is written down when it takes rules. What is moved while it does is settled in
+//! [`crate::succession`].
 
 use proxy_wasm::types::Status;
 
@@ -27,9 +28,8 @@ pub(crate) struct Counted {
 // === impl Counted ===
 
 impl Counted {
-    /// Reads again what has changed. Says whether there was any.
-    pub(crate) fn refresh(&mut self) -> Result<bool, Status> {
-        let mut changed = false;
+    /// Reads again what has changed.
+    pub(crate) fn refresh(&mut self) -> Result<(), Status> {
         for shard in 0..SHARDS {
             let (bytes, version) = shared_data::read(&name_of(shard))?;
             let place = usize::try_from(shard).unwrap_or(usize::MAX);
@@ -38,7 +38,6 @@ impl Counted {
                 Some(known) => *known = version,
                 None => self.versions.push(version),
             }
-            changed = true;
             self.entries.extend(entries_in(&bytes));
         }
         self.entries.sort_unstable();
@@ -49,7 +48,7 @@ impl Counted {
             }
             same
         });
-        Ok(changed)
+        Ok(())
     }
 
     /// The counters of a group that some VM of this process has moved, one bit each.

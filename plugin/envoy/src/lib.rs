@@ -10,6 +10,7 @@
 //! * [`replay_table`]: reservations, kept there.
 //! * [`meters`]: Envoy's counters for the core's stamps, defined when they are first moved.
 //! * [`counted`]: which of them the process has, for VMs that begin later.
+//! * [`succession`]: what VMs that are replaced leave to those that come after them.
 //! * [`identity`]: the names a relay knows this proxy and its uses of payments by.
 //! * [`header_map`]: reading headers without a copy; the only `unsafe` code.
 //!
@@ -41,6 +42,7 @@ mod replay_table;
 mod root;
 mod shared_data;
 mod stream;
+mod succession;
 
 #[allow(unreachable_pub, reason = "the macro exports `_initialize`, which the host calls")]
 mod start {

@@ -18,12 +18,15 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{MetricType, Status};
 
 use crate::counted::{self, Counted};
+use crate::succession::{self, Left};
 
 /// Metric ids for one rule set.
 pub(crate) struct Meters {
     /// In the order of [`all_of`].
     groups: Vec<Rc<Ids>>,
     generation: u32,
+    /// Name of this VM and of its likes in other threads, see [`crate::root::Root`].
+    vm: Vec<u8>,
 }
 
 /// Counters of one thing, at most 32.
@@ -65,8 +68,8 @@ const OPERATIONS: [Operation; 2] = [Operation::Verify, Operation::Settle];
 // === impl Meters ===
 
 impl Meters {
-    /// Defines what the process counts in already, and forgets what is no longer live.
-    pub(crate) fn define(rules: &RuleSet) -> Result<Self, Status> {
+    /// Prepares to count under these rules.
+    pub(crate) fn define(rules: &RuleSet, vm: Vec<u8>) -> Result<Self, Status> {
         let generation = host_name(&HostSeries::ConfigGeneration);
         let generation = hostcalls::define_metric(MetricType::Gauge, &generation)?;
         MEMORY.with_borrow_mut(|memory| {
@@ -78,34 +81,63 @@ impl Meters {
             }
             memory.live.clone_from(&groups);
             memory.live.sort_unstable_by_key(|ids| ids.key);
-            let meters = Self { groups, generation };
-            memory.counted.refresh()?;
-            meters.define_counted(rules, &memory.counted);
-            Ok(meters)
+            Ok(Self { groups, generation, vm })
         })
     }
 
-    /// Defines what other VMs have begun to count in since. Requests they began under older rules count there
-    /// until they end, and what only they have defined ends with them.
-    pub(crate) fn catch_up(&self, rules: &RuleSet) -> Result<(), Status> {
+    /// Makes these rules the last, if they are somebody's. Then defines what the process counts in already, so
+    /// that nothing begun elsewhere before is missed, and forgets what is no longer live.
+    pub(crate) fn succeed(&self, rules: &RuleSet) -> Result<(), Status> {
+        let before =
+            if rules.is_loaded() { Some(succession::claim(&self.vm, rules.generation)?) } else { None };
         MEMORY.with_borrow_mut(|memory| {
-            if memory.counted.refresh()? {
-                self.define_counted(rules, &memory.counted);
+            memory.counted.refresh()?;
+            for (group, ids) in all_of(rules).zip(&self.groups) {
+                let bits = memory.counted.of(ids.key);
+                for place in (0..32).filter(|place| bits >> place & 1 == 1) {
+                    if ids.get(place).is_none() {
+                        ids.define(group, place, rules);
+                    }
+                }
+            }
+            // A worker that is late may know less than the others do already.
+            if before.is_some_and(|before| before <= rules.generation) {
+                let is_live = |group| find(&memory.live, group).is_some();
+                // What is not forgotten now is forgotten with a later push.
+                let _ = succession::take(|group| !is_live(group));
+                let _ = memory.counted.retain(is_live);
             }
             Ok(())
         })
     }
 
+    /// Counts what VMs that were replaced have left.
+    pub(crate) fn take_over(&self, rules: &RuleSet) -> Result<(), Status> {
+        if !succession::is_any_left()? || !succession::is_last(&self.vm)? {
+            return Ok(());
+        }
+        let mut known: Vec<(u64, u32)> = self.groups.iter().map(|ids| (ids.key, 0)).collect();
+        known.sort_unstable();
+        let left = succession::take(|key| known.binary_search(&(key, 0)).is_ok())?;
+        for (group, ids) in all_of(rules).zip(&self.groups) {
+            let first = left.partition_point(|left| left.group < ids.key);
+            for left in left.iter().skip(first).take_while(|left| left.group == ids.key) {
+                let place = left.place as usize;
+                let value = ids.get(place).and_then(|id| hostcalls::get_metric(id).ok());
+                // A time may have been set since.
+                let is_past = group.is_time() && value >= Some(left.amount);
+                if !is_past {
+                    self.add(group, place, left.amount, rules);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Says which generation this process enforces: the only word of it the companion believes, because
     /// Envoy's own version echoes also name a push that was refused.
     pub(crate) fn confirm(&self, generation: u64) -> Result<(), Status> {
-        hostcalls::record_metric(self.generation, generation)?;
-        // What is not forgotten now is forgotten with a later push.
-        let _ = MEMORY.with_borrow_mut(|memory| {
-            let live = &memory.live;
-            memory.counted.retain(|group| find(live, group).is_some())
-        });
-        Ok(())
+        hostcalls::record_metric(self.generation, generation)
     }
 
     /// Counts a stamp of these rules. A counter that cannot be moved is no reason to fail a request.
@@ -114,9 +146,7 @@ impl Meters {
             Stamp::Tuple(tuple, counter) => self.add(Group::Tuple(tuple), counter.index(), 1, rules),
             Stamp::Charged(charge) => self.add(Group::Charge(charge), 0, 1, rules),
             Stamp::LastSuccess(tuple, unix_seconds) => {
-                if let Some(id) = self.id(Group::Latest(tuple), 0, rules) {
-                    let _ = hostcalls::record_metric(id, unix_seconds);
-                }
+                self.add(Group::Latest(tuple), 0, unix_seconds, rules);
             }
             Stamp::Blocked(offer, reason) => self.add(Group::Blocked(offer), reason.index(), 1, rules),
             Stamp::Call(operation, outcome, millis) => {
@@ -127,31 +157,25 @@ impl Meters {
         }
     }
 
-    /// The host refuses to add nothing.
     fn add(&self, group: Group, place: usize, amount: u64, rules: &RuleSet) {
-        if let (Some(id), Ok(amount @ 1..)) = (self.id(group, place, rules), i64::try_from(amount)) {
-            let _ = hostcalls::increment_metric(id, amount);
+        if let Some(id) = self.id(group, place, amount, rules) {
+            group.add(id, amount);
         }
     }
 
-    fn id(&self, group: Group, place: usize, rules: &RuleSet) -> Option<u32> {
+    /// `None` if the amount was left to others.
+    fn id(&self, group: Group, place: usize, amount: u64, rules: &RuleSet) -> Option<u32> {
         let ids = self.groups.get(group.place(rules)?)?;
         ids.get(place).or_else(|| {
+            let bit = u32::try_from(place).ok()?;
             // Not written down, it would only be lost with the last VM that defined it.
-            let _ = counted::note(ids.key, 1_u32.checked_shl(u32::try_from(place).ok()?)?);
-            ids.define(group, place, rules)
+            let _ = counted::note(ids.key, 1_u32.checked_shl(bit)?);
+            let is_left = || {
+                let left = Left { group: ids.key, place: bit, amount };
+                succession::is_last(&self.vm) == Ok(false) && succession::leave(left, group.join()).is_ok()
+            };
+            if is_left() { None } else { ids.define(group, place, rules) }
         })
-    }
-
-    fn define_counted(&self, rules: &RuleSet, counted: &Counted) {
-        for (group, ids) in all_of(rules).zip(&self.groups) {
-            let bits = counted.of(ids.key);
-            for place in (0..32).filter(|place| bits >> place & 1 == 1) {
-                if ids.get(place).is_none() {
-                    ids.define(group, place, rules);
-                }
-            }
-        }
     }
 }
 
@@ -219,8 +243,27 @@ impl Group {
         Some(hasher.finish())
     }
 
+    /// Moves a counter, or sets a time.
+    fn add(self, id: u32, amount: u64) {
+        let _ = match (self.kind(), i64::try_from(amount)) {
+            (MetricType::Gauge, _) => hostcalls::record_metric(id, amount),
+            // The host refuses to add nothing.
+            (_, Ok(amount @ 1..)) => hostcalls::increment_metric(id, amount),
+            _ => Ok(()),
+        };
+    }
+
+    /// Two amounts in one.
+    fn join(self) -> fn(u64, u64) -> u64 {
+        if self.is_time() { u64::max } else { u64::saturating_add }
+    }
+
+    const fn is_time(self) -> bool {
+        matches!(self, Self::Latest(_))
+    }
+
     const fn kind(self) -> MetricType {
-        if matches!(self, Self::Latest(_)) { MetricType::Gauge } else { MetricType::Counter }
+        if self.is_time() { MetricType::Gauge } else { MetricType::Counter }
     }
 
     /// The counter at a place; `None` for one of other rules.

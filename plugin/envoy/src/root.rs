@@ -19,13 +19,17 @@ use crate::meters::Meters;
 use crate::stream::Stream;
 use crate::{clock, replay_table};
 
+/// How long a count that was left by a VM may wait.
+const TICK: Duration = Duration::from_secs(1);
 /// With 4096 buckets every VM goes round in about ten minutes.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-const SWEEP_BUCKETS: u32 = 32;
+const SWEEP_BUCKETS: u32 = 7;
 
 /// One configuration of the filter.
 pub(crate) struct Root {
     deployment: Rc<Deployment>,
+    /// Name of this VM and of its likes in other threads: the version of the filter and the VM configuration.
+    /// Envoy replaces the VMs when one of them changes.
+    vm: Vec<u8>,
     sweep_from: u32,
 }
 
@@ -50,13 +54,14 @@ impl Deployment {
     }
 
     /// Compiles a push and defines its metrics; nothing is in force yet.
-    fn load(root: u32, configuration: &[u8]) -> Result<Self, String> {
+    fn load(root: u32, vm: Vec<u8>, configuration: &[u8]) -> Result<Self, String> {
         let rules = if configuration.is_empty() {
             RuleSet::closed()
         } else {
             RuleSet::from_json(configuration).map_err(|error| error.to_string())?
         };
-        let meters = Meters::define(&rules).map_err(|status| format!("cannot define metrics: {status:?}"))?;
+        let meters =
+            Meters::define(&rules, vm).map_err(|status| format!("cannot define metrics: {status:?}"))?;
         let identity = if rules.has_relay() {
             Identity::take().map_err(|status| format!("cannot name this proxy: {status:?}"))?
         } else {
@@ -82,18 +87,17 @@ impl Deployment {
         }
     }
 
-    /// See [`Meters::catch_up`].
-    fn catch_up(&self) -> Result<(), Status> {
-        self.meters.as_ref().map_or(Ok(()), |meters| meters.catch_up(&self.rules))
+    /// See [`Meters::take_over`].
+    fn take_over(&self) -> Result<(), Status> {
+        self.meters.as_ref().map_or(Ok(()), |meters| meters.take_over(&self.rules))
     }
 
     /// The last act of taking rules.
     fn confirm(&self) -> Result<(), Status> {
-        match &self.meters {
-            // The closed set is nobody's push: it must not hide the generation of one.
-            Some(meters) if self.rules.is_loaded() => meters.confirm(self.rules.generation),
-            _ => Ok(()),
-        }
+        let Some(meters) = &self.meters else { return Ok(()) };
+        meters.succeed(&self.rules)?;
+        // The closed set is nobody's push: it must not hide the generation of one.
+        if self.rules.is_loaded() { meters.confirm(self.rules.generation) } else { Ok(()) }
     }
 }
 
@@ -101,22 +105,18 @@ impl Deployment {
 
 impl Root {
     pub(crate) fn new(context: u32) -> Self {
-        Self { deployment: Rc::new(Deployment::new(context, RuleSet::closed(), None)), sweep_from: 0 }
+        let deployment = Rc::new(Deployment::new(context, RuleSet::closed(), None));
+        Self { deployment, vm: Vec::new(), sweep_from: 0 }
     }
 
     fn configure(&mut self, size: usize) -> Result<(), String> {
-        let configuration = if size == 0 {
-            Vec::new()
-        } else {
-            hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
-                .map_err(|status| format!("cannot read the configuration: {status:?}"))?
-                .unwrap_or_default()
-        };
-        let deployment = Deployment::load(self.deployment.root, &configuration)?;
+        let configuration = read(BufferType::PluginConfiguration, size)
+            .map_err(|status| format!("cannot read the configuration: {status:?}"))?;
+        let deployment = Deployment::load(self.deployment.root, self.vm.clone(), &configuration)?;
         if deployment.rules.is_loaded() {
             // VMs start at different buckets, so that together they come round sooner.
             self.sweep_from = clock::now().map_or(0, |now| (now.unix_ms % u64::from(BUCKETS)) as u32);
-            hostcalls::set_tick_period(SWEEP_EVERY).map_err(|status| format!("cannot tick: {status:?}"))?;
+            hostcalls::set_tick_period(TICK).map_err(|status| format!("cannot tick: {status:?}"))?;
         }
         deployment.confirm().map_err(|status| format!("cannot confirm the generation: {status:?}"))?;
         self.deployment = Rc::new(deployment);
@@ -134,6 +134,13 @@ impl Root {
 impl Context for Root {}
 
 impl RootContext for Root {
+    fn on_vm_start(&mut self, vm_configuration_size: usize) -> bool {
+        // Where it cannot be read, no two VMs differ and each begins the counters it needs.
+        let configuration = read(BufferType::VmConfiguration, vm_configuration_size).unwrap_or_default();
+        self.vm = [env!("CARGO_PKG_VERSION").as_bytes(), b"/", &configuration].concat();
+        true
+    }
+
     fn on_configure(&mut self, plugin_configuration_size: usize) -> bool {
         match self.configure(plugin_configuration_size) {
             Ok(()) => true,
@@ -148,7 +155,7 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         // What cannot be done now is done on the next round, or by the next write.
         let _ = self.sweep();
-        let _ = self.deployment.catch_up();
+        let _ = self.deployment.take_over();
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -158,4 +165,9 @@ impl RootContext for Root {
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
         Some(Box::new(Stream::new(context_id, Rc::clone(&self.deployment))))
     }
+}
+
+/// A configuration. Envoy has no buffer of nothing.
+fn read(buffer: BufferType, size: usize) -> Result<Vec<u8>, Status> {
+    if size == 0 { Ok(Vec::new()) } else { Ok(hostcalls::get_buffer(buffer, 0, size)?.unwrap_or_default()) }
 }

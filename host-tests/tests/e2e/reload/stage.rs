@@ -10,7 +10,7 @@ use crate::reload::buyer::Buyer;
 /// The promise of a reload: from the change of the file to the last trace of what it removed.
 pub(crate) const BOUND: Duration = Duration::from_secs(2);
 /// How long anything else may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The generation Envoy shows is set when the first of its threads has the rules.
 const WORKERS_LAG: Duration = Duration::from_millis(300);
 /// How often a condition is looked at.
