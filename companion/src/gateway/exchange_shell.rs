@@ -253,7 +253,7 @@ impl Exchange {
                     let captured = self.shared.relayed.call(call, self.attempt).await;
                     match std::mem::replace(&mut self.stage, Stage::Nothing) {
                         Stage::Facilitator(state) => state.answered(captured.as_answer(), now()),
-                        Stage::Response(_) | Stage::Nothing => return Step::Reply(internal()),
+                        Stage::Response(_) | Stage::Nothing => return Step::Reply(exchange::internal()),
                     }
                 }
                 Next::Forward(edits, _passing) => return Step::Forward(edits),
@@ -374,7 +374,7 @@ impl Exchange {
     fn fail_closed(mut self, what: &str) -> Response<ResponseBody> {
         tracing::error!("{what}");
         self.end();
-        reply_of(internal())
+        reply_of(exchange::internal())
     }
 }
 
@@ -421,16 +421,6 @@ fn reply_of(reply: Reply) -> Response<ResponseBody> {
 fn refused(cause: Cause) -> Response<ResponseBody> {
     let row = cause.row();
     own(row.status, &format!("{}: {}", row.error, row.message), row.reason, row.retriable)
-}
-
-fn internal() -> Reply {
-    let row = Cause::Internal.row();
-    let body = json!({ "error": row.error, "reason": row.reason, "retriable": row.retriable });
-    let headers = vec![
-        ("content-type".into(), "application/json".to_owned()),
-        ("cache-control".into(), "no-store".to_owned()),
-    ];
-    Reply { status: row.status, headers, body: body.to_string().into_bytes() }
 }
 
 /// The client's own doing; it will hardly read it.

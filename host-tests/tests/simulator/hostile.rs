@@ -1,6 +1,6 @@
 //! Bytes a client may send that no client should.
 
-use crate::shop::{RESERVATIONS, Shop, body};
+use crate::shop::{RESERVATIONS, Shop, body, say, settled};
 use farebox_core::metrics::FailureReason;
 use farebox_core::protocol::encode_base64;
 use farebox_host_tests::envoy::{Phase, Request, Response};
@@ -116,6 +116,16 @@ fn a_header_map_that_breaks_off_is_never_served() {
     }
     shop.envoy.cut_header_maps(None);
     shop.envoy.send(0, Request::get("/free/x")).expect_forwarded();
+}
+
+#[test]
+fn a_fault_of_ours_after_the_charge_invites_nobody_to_pay_again() {
+    let shop = Shop::open();
+    let stream = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
+    say(stream.expect_callout("/settle"), &settled());
+    shop.envoy.cut_header_maps(Some(3));
+    stream.upstream_answers(200, &[]);
+    assert_eq!(body(&stream.expect_response(500))["retriable"], false);
 }
 
 #[test]

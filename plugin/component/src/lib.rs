@@ -88,12 +88,7 @@ fn pay(reserving: Reserving, now: Now) -> Decision {
 
 /// The core begins no exchange with anything else. Closed, should that change.
 fn closed() -> Decision {
-    let headers = [("content-type", "application/json"), ("cache-control", "no-store")];
-    Decision::Reply(Answer {
-        status: 500,
-        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        body: br#"{"error":"Internal error","reason":"internal_error","retriable":true}"#.to_vec(),
-    })
+    Decision::Reply(exchange::internal().into())
 }
 
 #[allow(unsafe_code, reason = "the functions the host calls, as cargo-component generates them")]

@@ -165,11 +165,7 @@ impl Stream {
     /// A host call failed. The stream is answered and can never be served.
     fn fail_closed(&mut self, status: Status) -> Action {
         let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
-        let _ = hostcalls::send_http_response(
-            500,
-            vec![("content-type", "application/json"), ("cache-control", "no-store")],
-            Some(br#"{"error":"Internal error","reason":"internal_error","retriable":true}"#),
-        );
+        let _ = send(&exchange::internal());
         // The reply itself comes by as a response head.
         self.stage = Stage::Nothing;
         Action::Pause

@@ -41,10 +41,7 @@ impl Screen {
     }
 
     fn answer(&self, response: &Response, reply: &Reply, stamps: &[Stamp]) {
-        for (name, value) in &reply.headers {
-            response.header.set(name.as_bytes(), value.as_bytes());
-        }
-        send(response, reply.status, &reply.body);
+        send(response, reply);
         let series: Vec<_> =
             stamps.iter().flat_map(|stamp| series_of(stamp, &self.rules)).map(|(series, _)| series).collect();
         self.write(&series);
@@ -96,19 +93,20 @@ fn pass(request: &Request, edits: &HeaderEdits) -> (bool, i32) {
 }
 
 fn refuse(response: &Response) -> (bool, i32) {
-    response.header.set(b"content-type", b"application/json");
-    response.header.set(b"cache-control", b"no-store");
-    send(response, 500, br#"{"error":"Internal error","reason":"internal_error","retriable":true}"#);
+    send(response, &exchange::internal());
     (false, 0)
 }
 
-/// Sends an answer whose other headers are set: the host sends them with the status, and those set later never.
-fn send(response: &Response, status: u16, body: &[u8]) {
-    if !body.is_empty() {
-        response.header.set(b"content-length", body.len().to_string().as_bytes());
+/// The host sends headers with the status, and those set later never.
+fn send(response: &Response, reply: &Reply) {
+    for (name, value) in &reply.headers {
+        response.header.set(name.as_bytes(), value.as_bytes());
     }
-    response.set_status(i32::from(status));
-    response.body.write(body);
+    if !reply.body.is_empty() {
+        response.header.set(b"content-length", reply.body.len().to_string().as_bytes());
+    }
+    response.set_status(i32::from(reply.status));
+    response.body.write(&reply.body);
 }
 
 /// The time of day, which is the one clock that is real in this host.

@@ -43,6 +43,7 @@ pub use begin::{begin, unroutable};
 pub use effects::{Call, HeaderEdits, Next, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
 pub use paying::{Answer, Calling, Reserving};
+pub use reply::internal;
 pub use serving::{Abandoned, Delivering, Passing, Unused, Upstream};
 pub use strip::{forged_names, to_gateway};
 

@@ -15,7 +15,7 @@ use crate::rules::Settings;
 const MAX_DETAIL: usize = 200;
 
 /// Who asks, as far as an answer depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Asker {
     /// A HEAD request: no body.
     pub(super) head: bool,
@@ -135,6 +135,13 @@ fn challenge(status: u16, terms: Terms<'_>, failure: Option<&PaymentFailure>, as
         _ => terms.challenge.body(terms.url, failure),
     };
     Reply { status, headers, body }
+}
+
+/// The answer where a shell cannot go on with an exchange. Money may have moved by then, so it invites nobody to
+/// pay again.
+pub fn internal() -> Reply {
+    let (row, asker) = (Cause::Internal.row(), Asker::default());
+    error(&row, row.error, None, &Told::default(), asker)
 }
 
 fn error(row: &Row, text: &str, detail: Option<&str>, told: &Told, asker: Asker) -> Reply {
