@@ -319,7 +319,8 @@ async fn end(
     let unknown = state == "unknown";
     let row = of_payment(
         "UPDATE payments SET state = $5, transaction_hash = COALESCE($6, transaction_hash), \
-           reason = COALESCE($7, reason), answered = CASE WHEN answered < 0 THEN 0 ELSE $8 END, next_attempt = $9, ended_at = $10, lease_until = 0 \
+           reason = COALESCE($7, reason), \
+           answered = CASE WHEN answered < 0 THEN 0 ELSE $8 END, next_attempt = $9, ended_at = $10, lease_until = 0 \
          WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
            AND state IN ('settling', 'unknown') \
          RETURNING network, offer_namespace, offer_name, asset_symbol, born, amount, counted_open, answered",

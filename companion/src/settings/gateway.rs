@@ -46,12 +46,13 @@ const MAX: Duration = Duration::from_secs(3_600);
 // === impl GatewaySettings ===
 
 impl GatewaySettings {
-    /// Joins the section with `--gateway [ADDR]`. `None` if neither is there.
+    /// Joins the section with `--gateway [ADDR]`. `None` if neither is there. `is_behind` tells of Traefiks before it.
     pub(super) fn resolve(
         file: Option<file::Gateway>,
         flag: Option<Option<String>>,
         settlement: Settlement,
         relay: &RelaySettings,
+        is_behind: bool,
     ) -> Result<Option<Self>, SettingsError> {
         if file.is_none() && flag.is_none() {
             return Ok(None);
@@ -83,7 +84,7 @@ impl GatewaySettings {
             idle_timeout: span("idleTimeout", file.idle_timeout, DEFAULT_IDLE_TIMEOUT)?,
             grace: span("grace", file.grace, DEFAULT_GRACE)?,
             spool: file.spool.unwrap_or_else(|| beside_ledger(relay)),
-            is_behind: false,
+            is_behind,
         }))
     }
 }

@@ -96,12 +96,9 @@ impl Settings {
         let listen = flags.listen.or(file.listen);
         let envoy =
             resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery, flags.proxies)?;
-        let mut gateway =
-            GatewaySettings::resolve(file.gateway, flags.gateway, facilitator.settlement, &relay)?;
-        let traefik = TraefikSettings::resolve(file.traefik, facilitator.settlement)?;
-        if let Some(gateway) = &mut gateway {
-            gateway.is_behind = traefik.is_some();
-        }
+        let (settlement, is_behind) = (facilitator.settlement, file.traefik.is_some());
+        let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, settlement, &relay, is_behind)?;
+        let traefik = TraefikSettings::resolve(file.traefik, settlement)?;
         if let (Some(gateway), Some(traefik)) = (&gateway, &traefik)
             && gateway.spool.starts_with(&traefik.spool.folder)
         {

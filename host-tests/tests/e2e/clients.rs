@@ -7,7 +7,8 @@ use xtask::client::{Bought, Client, Dialect, Purchase};
 use xtask::payer::{Payer, header_value};
 use xtask::stack::{Options, Stack};
 
-use crate::support::{Answer, Buyer, Facilitator, PAYMENT, decode};
+use crate::common::DevFacilitator;
+use crate::support::{Answer, Buyer, PAYMENT, decode};
 
 const WALLET: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 const PRICING: &str = r#"
@@ -101,7 +102,7 @@ async fn receipts_are_of_the_settlement(bought: &Bought, stack: &Stack, network:
     let header = |name: &str| bought.headers.get(name).unwrap_or_else(|| panic!("no {name}")).as_str();
     assert_eq!(header("payment-response"), header("x-payment-response"));
     assert_eq!(decode(header("payment-response")), bought.receipt);
-    let record = Facilitator::of(stack).record().await;
+    let record = DevFacilitator::of(stack).record().await;
     let transaction = bought.receipt["transaction"].as_str().unwrap();
     let settled = record["settled"].as_array().unwrap();
     let settled = settled.iter().find(|settled| settled["transaction"] == transaction).unwrap();
@@ -115,7 +116,7 @@ async fn receipts_are_of_the_settlement(bought: &Bought, stack: &Stack, network:
 
 /// The last two calls verified and settled this payment under our requirement.
 async fn calls_carry(stack: &Stack, ours: &Value, payment: &Value) {
-    let record = Facilitator::of(stack).record().await;
+    let record = DevFacilitator::of(stack).record().await;
     let calls = record["calls"].as_array().unwrap();
     let [verify, settle] = &calls[calls.len() - 2..] else { unreachable!() };
     assert_eq!((&verify["operation"], &settle["operation"]), (&json!("verify"), &json!("settle")));

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use xtask::payer::{Payer, header_value};
 use xtask::stack::{Options, Stack};
 
-use crate::support::{Answer, Buyer, Facilitator, PAYMENT, X_PAYMENT, connections_by_worker, until};
+use crate::common::DevFacilitator;
+use crate::support::{Answer, Buyer, PAYMENT, X_PAYMENT, connections_by_worker, until};
 
 /// Two routes with the very same terms.
 const PRICING: &str = r#"
@@ -37,7 +38,7 @@ async fn of_100_concurrent_uses_of_one_payment_exactly_one_is_served() {
         assert!(after - before >= 10, "{before} to {after} connections: a worker hardly took part");
     }
     assert_eq!(stack.origin().unwrap().hits().total(), 1);
-    let facilitator = Facilitator::of(&stack);
+    let facilitator = DevFacilitator::of(&stack);
     assert_eq!((facilitator.calls("verify").await, facilitator.calls("settle").await), (1, 1));
     let refused = [("offer_name", "basic"), ("reason", "payment_replayed")];
     for (family, labels, expected) in [
@@ -91,7 +92,7 @@ async fn another_spelling_or_another_route_is_the_same_payment() {
     let sent = requests.len();
     only_one_is_served(&all_at_once(requests).await, sent);
     assert_eq!(origin.hits().total(), served + 1);
-    assert_eq!(Facilitator::of(&stack).calls("settle").await, served + 1);
+    assert_eq!(DevFacilitator::of(&stack).calls("settle").await, served + 1);
 
     // A payment of one route is never one of the other, however much later.
     let payment = buyer.payment(&offer);

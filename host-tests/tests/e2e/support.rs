@@ -1,11 +1,11 @@
-//! A buyer that writes its own payments, and the development facilitator's side of the story.
+//! A buyer that writes its own payments.
 
 use std::time::{Duration, Instant};
 
 use farebox_core::protocol::decode_base64;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
-use serde_json::{Value, json};
+use serde_json::Value;
 use xtask::http::client_builder;
 use xtask::payer::{Payer, Window, header_value};
 use xtask::stack::Stack;
@@ -39,13 +39,6 @@ pub(crate) struct Buyer {
     client: Client,
     url: String,
     payer: Payer,
-}
-
-/// The development facilitator of a stack.
-#[derive(Debug, Clone)]
-pub(crate) struct Facilitator {
-    client: Client,
-    url: String,
 }
 
 // === impl Answer ===
@@ -126,42 +119,6 @@ impl Buyer {
     /// Asks for a path with a payment.
     pub(crate) async fn pay(&self, path: &str, payment: &Value) -> Answer {
         Answer::to(self.get(path).header(PAYMENT, header_value(payment))).await
-    }
-}
-
-// === impl Facilitator ===
-
-impl Facilitator {
-    pub(crate) fn of(stack: &Stack) -> Self {
-        Self { client: stack.client().clone(), url: stack.facilitator_url() }
-    }
-
-    /// Has the next calls of an endpoint fail in a named way.
-    pub(crate) async fn fail(&self, endpoint: &str, mode: &str, count: u64) {
-        let body = json!({ endpoint: mode, "count": count }).to_string();
-        let request = self.client.post(format!("{}/dev/fail", self.url)).body(body);
-        let answer = Answer::to(request).await;
-        assert_eq!(answer.json(), json!({ "ok": true }));
-    }
-
-    /// Every call so far, and every settled payment.
-    pub(crate) async fn record(&self) -> Value {
-        Answer::to(self.client.get(format!("{}/dev/record", self.url))).await.json()
-    }
-
-    /// The payment calls so far, by their operations.
-    pub(crate) async fn operations(&self) -> Vec<String> {
-        let record = self.record().await;
-        let calls = record["calls"].as_array().expect("the record lists calls");
-        let operations = calls.iter().filter_map(|call| call["operation"].as_str());
-        operations.filter(|operation| *operation != "supported").map(str::to_owned).collect()
-    }
-
-    /// How many calls of an endpoint there were.
-    pub(crate) async fn calls(&self, endpoint: &str) -> u64 {
-        let record = self.record().await;
-        let calls = record["calls"].as_array().expect("the record lists calls");
-        calls.iter().filter(|call| call["operation"] == endpoint).count() as u64
     }
 }
 

@@ -15,8 +15,8 @@ use script::Script;
 use shop::{OBOL, PRICING, RECIPIENTS, TUPLES};
 use tally::{Key, PREFIX, Tally, series};
 
-use crate::common::Settlement;
-use crate::support::{Answer, Facilitator, connections_by_worker, now};
+use crate::common::{DevFacilitator, Settlement};
+use crate::support::{Answer, connections_by_worker, now};
 
 /// How long the last counts may be on their way.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -315,7 +315,7 @@ fn identities_hold(tally: &Tally) {
 
 /// Charges and amounts are those the facilitator settled, and every call reached it.
 async fn the_facilitator_agrees(stack: &Stack, settlement: Settlement, tally: &Tally) {
-    let facilitator = Facilitator::of(stack);
+    let facilitator = DevFacilitator::of(stack);
     let record = facilitator.record().await;
     let settled = record["settled"].as_array().unwrap();
     for (recipient, tuples) in RECIPIENTS {

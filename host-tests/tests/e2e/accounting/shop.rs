@@ -10,9 +10,6 @@ pub(crate) const UPFRONT: Tuple = Tuple::new("upfront", "eip155:84532", "USDC");
 pub(crate) const OBOL: Tuple = Tuple::new("obol", "eip155:84532", "OBOL");
 pub(crate) const UNNAMED: Tuple = Tuple { namespace: "", name: "", chain: "eip155:84532", symbol: "USDC" };
 
-/// Of no chain: nobody can pay it.
-pub(crate) const MEMBER: Tuple = Tuple::new("member", "", "");
-
 pub(crate) const TUPLES: [Tuple; 7] = [BASIC, TWIN, MULTI, MULTI_ON_BASE, UPFRONT, OBOL, UNNAMED];
 
 /// What is sold. `twin` has the very terms of `basic`.
@@ -73,6 +70,11 @@ pub(crate) const UNNAMED_GOODS: Goods = Goods::of("/unnamed", UNNAMED, 4_000);
 impl Goods {
     const fn of(route: &'static str, tuple: Tuple, amount: u128) -> Self {
         Self { route, primary: tuple, tuple, amount, option: 0 }
+    }
+
+    /// Paid before it is served.
+    pub(crate) fn is_upfront(&self) -> bool {
+        self.route == UPFRONT_GOODS.route
     }
 
     pub(crate) fn path(&self, rest: &str) -> String {

@@ -211,14 +211,14 @@ impl Tally {
         }
     }
 
-    /// An offer is sold no more.
-    pub(crate) fn forget(&mut self, tuple: Tuple) {
+    /// An offer, by namespace and name, is there no more.
+    pub(crate) fn forget(&mut self, (namespace, name): (&str, &str)) {
         let is_its = |labels: &BTreeMap<String, String>| {
-            labels.get("offer_namespace").is_some_and(|has| has == tuple.namespace)
-                && labels.get("offer_name").is_some_and(|has| has == tuple.name)
+            labels.get("offer_namespace").is_some_and(|has| has == namespace)
+                && labels.get("offer_name").is_some_and(|has| has == name)
         };
         self.values.retain(|(_, labels), _| !is_its(labels));
-        self.charged_at.remove(&tuple);
+        self.charged_at.retain(|tuple, _| (tuple.namespace, tuple.name) != (namespace, name));
     }
 
     // --- sums ---

@@ -21,9 +21,12 @@ impl DevFacilitator {
 
     /// Makes one endpoint (`verify`, `settle`, `supported`) fail in a named way; `none` ends that.
     pub(crate) async fn fail(&self, endpoint: &str, mode: &str) {
-        let request = self.client.post(format!("{}/dev/fail", self.url));
-        let answer = request.body(json!({ endpoint: mode }).to_string()).send().await;
-        assert!(answer.expect("the facilitator answers").status().is_success(), "{endpoint} {mode}");
+        self.order(&json!({ endpoint: mode })).await;
+    }
+
+    /// Makes the next calls of one endpoint fail in a named way.
+    pub(crate) async fn fail_next(&self, endpoint: &str, mode: &str, count: u64) {
+        self.order(&json!({ endpoint: mode, "count": count })).await;
     }
 
     /// How often a nonce was settled: the truth about money.
@@ -44,6 +47,11 @@ impl DevFacilitator {
         payments.map(|call| call["operation"].as_str().expect("a text").to_owned()).collect()
     }
 
+    /// How many calls of an endpoint there were.
+    pub(crate) async fn calls(&self, operation: &str) -> u64 {
+        self.operations().await.iter().filter(|made| *made == operation).count() as u64
+    }
+
     /// The bodies of every settle call, byte for byte.
     pub(crate) async fn settle_bodies(&self) -> Vec<String> {
         self.bodies("settle").await
@@ -57,7 +65,14 @@ impl DevFacilitator {
         calls.map(|call| call["body"].as_str().expect("a text").to_owned()).collect()
     }
 
-    async fn record(&self) -> Value {
+    async fn order(&self, what: &Value) {
+        let request = self.client.post(format!("{}/dev/fail", self.url)).body(what.to_string());
+        let answer = request.send().await.expect("the facilitator answers");
+        assert!(answer.status().is_success(), "{what}");
+    }
+
+    /// Every call so far, and every settled payment.
+    pub(crate) async fn record(&self) -> Value {
         let answer = self.client.get(format!("{}/dev/record", self.url)).send().await;
         let bytes = answer.expect("the facilitator answers").bytes().await.expect("a body");
         serde_json::from_slice(&bytes).expect("the record is JSON")

@@ -28,7 +28,7 @@ pub(super) enum Step {
     /// The pricing file changes, and the new rules are enforced.
     Pricing(fn(&str) -> String),
     /// The pricing file is broken, and the companion has told so.
-    BrokenPricing(fn(&str) -> String),
+    BrokenPricing(&'static str),
     /// A part of the ground goes away, or comes back.
     Ledger { there: bool },
 }
@@ -63,10 +63,8 @@ pub(super) struct Asked {
 pub(super) enum Pay {
     /// A new one.
     New(Box<NewPayment>),
-    /// That of the latest case with a new one.
-    Again,
     /// That of the latest case with a new one, changed.
-    AgainBut(fn(&mut Value)),
+    Again(fn(&mut Value)),
 }
 
 pub(super) struct NewPayment {
@@ -159,8 +157,8 @@ impl Case {
         self
     }
 
-    pub(super) fn broken_pricing(mut self, change: fn(&str) -> String) -> Self {
-        self.before.push(Step::BrokenPricing(change));
+    pub(super) fn broken_pricing(mut self, text: &'static str) -> Self {
+        self.before.push(Step::BrokenPricing(text));
         self
     }
 
@@ -174,12 +172,8 @@ impl Case {
         self
     }
 
-    pub(super) fn get(self, path: &str) -> Self {
-        self.method("GET", path)
-    }
-
-    pub(super) fn method(mut self, method: &'static str, path: &str) -> Self {
-        self.request.method = method;
+    /// Asks for a path: a GET, unless [`Case::by`] says otherwise. Also another path than that of the goods paid for.
+    pub(super) fn get(mut self, path: &str) -> Self {
         self.request.path = path.to_owned();
         self
     }
@@ -198,12 +192,6 @@ impl Case {
     pub(super) fn upgrade(self) -> Self {
         let upgrade = self.header("connection", "upgrade").header("upgrade", "websocket");
         upgrade.header("sec-websocket-version", "13").header("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")
-    }
-
-    /// Another path than that of the goods paid for.
-    pub(super) fn at(mut self, path: &str) -> Self {
-        self.request.path = path.to_owned();
-        self
     }
 
     pub(super) const fn by(mut self, method: &'static str) -> Self {
@@ -228,15 +216,13 @@ impl Case {
         self
     }
 
-    pub(super) fn again(mut self, path: &str) -> Self {
-        self.request.path = path.to_owned();
-        self.request.payment = Some(Pay::Again);
-        self
+    pub(super) fn again(self, path: &str) -> Self {
+        self.again_but(path, |_| {})
     }
 
     pub(super) fn again_but(mut self, path: &str, change: fn(&mut Value)) -> Self {
         self.request.path = path.to_owned();
-        self.request.payment = Some(Pay::AgainBut(change));
+        self.request.payment = Some(Pay::Again(change));
         self
     }
 

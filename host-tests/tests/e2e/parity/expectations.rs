@@ -96,11 +96,8 @@ impl Case {
 
     /// A payment that is not taken, before the facilitator hears of it.
     pub(super) fn refused(self, goods: Goods, reason: &'static str) -> Self {
-        self.refused_at(goods.primary, goods.tuple, reason)
-    }
-
-    pub(super) fn refused_at(self, primary: Tuple, tuple: Tuple, reason: &'static str) -> Self {
-        self.expects(402, Form::Refusal(reason)).counts(move |tally, _| tally.refused(primary, tuple, reason))
+        self.expects(402, Form::Refusal(reason))
+            .counts(move |tally, _| tally.refused(goods.primary, goods.tuple, reason))
     }
 
     /// A header that is no payment.
@@ -182,29 +179,34 @@ impl Case {
     }
 
     /// Served by the upstream, and the facilitator refuses to settle.
-    pub(super) fn settlement_refused(mut self, is_upfront: bool) -> Self {
+    pub(super) fn settlement_refused(mut self) -> Self {
         let goods = self.goods();
+        let is_upfront = goods.is_upfront();
         self.expected.receipt = Some(false);
         let this = self.expects(402, Form::Refusal("settlement_rejected")).ledger(Ledger::Has("refused"));
-        this.reaches(u64::from(!is_upfront)).asks(calls(is_upfront)).counts(move |tally, _| {
-            if !is_upfront {
-                tally.call("verify", "success");
-            }
-            tally.call("settle", "refused");
-            tally.refused(goods.primary, goods.tuple, "settlement_rejected");
-        })
+        this.reaches(u64::from(!is_upfront))
+            .asks(if is_upfront { &["settle"] } else { &["verify", "settle"] })
+            .counts(move |tally, _| {
+                if !is_upfront {
+                    tally.call("verify", "success");
+                }
+                tally.call("settle", "refused");
+                tally.refused(goods.primary, goods.tuple, "settlement_rejected");
+            })
     }
 
-    /// Nobody knows what became of the settlement. `outcomes` are those a proxy sees.
-    pub(super) fn left_open(mut self, is_upfront: bool, outcomes: &'static [&'static str]) -> Self {
+    /// Nobody knows what became of the settlement.
+    pub(super) fn left_open(mut self) -> Self {
         let goods = self.goods();
+        let is_upfront = goods.is_upfront();
         self.expected.receipt = Some(false);
         let this = self.expects(503, Form::Error("settlement_failed")).ledger(Ledger::Has("unknown"));
         this.reaches(u64::from(!is_upfront)).asks_at_will().counts(move |tally, _| {
             if !is_upfront {
                 tally.call("verify", "success");
             }
-            outcomes.iter().for_each(|outcome| tally.call("settle", outcome));
+            // Whatever the facilitator did, the relay has no answer for the proxy.
+            tally.call("settle", "http_error");
             tally.refused(goods.primary, goods.tuple, "settlement_failed");
             tally.opened(goods.tuple);
         })
@@ -215,11 +217,6 @@ impl Case {
         self.act(Act::Wait)
             .asks_at_will()
             .counts(move |tally, at| tally.settled_late(goods.tuple, goods.amount, at))
-    }
-
-    /// The client is gone, and counted so.
-    pub(super) fn left(self, asked: &[&'static str], counted: fn(&mut Tally, u64)) -> Self {
-        self.asks(asked).counts(counted)
     }
 
     /// Nobody can look up what became of a settlement.
@@ -257,8 +254,4 @@ pub(super) enum Settled {
 pub(super) enum Unsold {
     UpstreamFailed,
     Redirect,
-}
-
-const fn calls(is_upfront: bool) -> &'static [&'static str] {
-    if is_upfront { &["settle"] } else { &["verify", "settle"] }
 }

@@ -12,8 +12,8 @@ use super::form::has_form;
 use super::outcome::{Outcome, of_ledger};
 use crate::accounting::shop::{PRICING, TUPLES};
 use crate::accounting::tally::{Key, PREFIX, Tally, series};
-use crate::common::{Answer, Request, exchange};
-use crate::support::{Facilitator, now, until};
+use crate::common::{Answer, DevFacilitator, Request, exchange};
+use crate::support::{now, until};
 
 /// How long a number may be on its way.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -30,7 +30,7 @@ pub(super) struct Host {
     pub(super) shell: Shell,
     stack: Stack,
     database: Option<Postgres>,
-    facilitator: Facilitator,
+    facilitator: DevFacilitator,
     /// What the metrics have to say.
     tally: Tally,
     /// Terms by route.
@@ -55,7 +55,7 @@ impl Host {
         let stack = Stack::start(options).await.expect("the stack starts");
         Self {
             shell,
-            facilitator: Facilitator::of(&stack),
+            facilitator: DevFacilitator::of(&stack),
             stack,
             database,
             tally: Tally::new(&TUPLES),
@@ -117,7 +117,7 @@ impl Host {
 
     async fn prepare(&mut self, step: &Step) {
         match step {
-            Step::Fault { endpoint, mode, count } => self.facilitator.fail(endpoint, mode, *count).await,
+            Step::Fault { endpoint, mode, count } => self.facilitator.fail_next(endpoint, mode, *count).await,
             Step::Pricing(change) => {
                 self.pricing = change(&self.pricing);
                 let before = self.generation().await;
@@ -125,8 +125,8 @@ impl Host {
                 until("the companion has new rules", async || self.generation().await > before).await;
                 self.stack.ready().await.expect("the new rules are enforced");
             }
-            Step::BrokenPricing(change) => {
-                self.stack.rewrite_pricing(&change(&self.pricing)).expect("the file can be written");
+            Step::BrokenPricing(text) => {
+                self.stack.rewrite_pricing(text).expect("the file can be written");
                 until("the companion has told of it", async || {
                     let page = self.stack.metrics().await.expect("the companion serves metrics");
                     let name = format!("{PREFIX}config_last_reload_successful");
@@ -176,11 +176,9 @@ impl Host {
                 }
                 self.latest = Some(payment);
             }
-            Some(again) => {
+            Some(Pay::Again(change)) => {
                 let mut payment = self.latest.clone().expect("a case before this one paid");
-                if let Pay::AgainBut(change) = again {
-                    change(&mut payment);
-                }
+                change(&mut payment);
                 request = request.header("payment-signature", header_value(&payment));
             }
         }

@@ -15,6 +15,7 @@ use super::options;
 use crate::common::{DevFacilitator, Tally};
 use crate::reload::buyer::{Buyer, Reply};
 use crate::reload::metrics::{Watcher, sum};
+use crate::support::decode;
 
 const REQUESTS: u64 = 20_000;
 const BUYERS: u64 = 32;
@@ -159,7 +160,7 @@ impl Shopper {
             Work::Free | Work::Ask => None,
             Work::Pay => Some(self.buyer.sign(&self.terms)),
             Work::Forge => {
-                let mut payment = decoded(&self.buyer.sign(&self.terms));
+                let mut payment = decode(&self.buyer.sign(&self.terms));
                 payment["payload"]["authorization"]["nonce"] = json!(format!("0x{}", "07".repeat(32)));
                 Some(xtask::payer::header_value(&payment))
             }
@@ -182,7 +183,7 @@ impl Shopper {
         };
         if reply.status == 200 {
             ensure!(work == Work::Pay && reply.is_settled(), told());
-            seen.served.push(nonce_of(&decoded(&payment)));
+            seen.served.push(nonce_of(&decode(&payment)));
             self.used = Some(payment);
             return Ok(());
         }
@@ -255,10 +256,6 @@ impl Seen {
     fn requests(&self) -> u128 {
         self.required + self.served.len() as u128 + self.failed.values().sum::<u128>()
     }
-}
-
-fn decoded(payment: &str) -> Value {
-    serde_json::from_slice(&farebox_core::protocol::decode_base64(payment.as_bytes()).unwrap()).unwrap()
 }
 
 fn nonce_of(payment: &Value) -> String {

@@ -15,7 +15,8 @@ use xtask::stack::{Options, Part, Shell, Stack};
 const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
     - { pattern: /free/*, gate: free }\n- { pattern: /goods/*, price: 0.001, offerName: goods }\n";
 
-fn options(shell: Shell) -> Options {
+/// A stack that sells `/goods/*`.
+pub(crate) fn options(shell: Shell) -> Options {
     let settings = Settlement::Relay.settings(2_000, 5_000);
     Options { settings, shell, ..Options::priced(PRICING) }
 }
@@ -36,7 +37,7 @@ fn refusal(answer: &Answer) -> Value {
 }
 
 /// Waits until a family adds up to this over the offer.
-async fn counted(stack: &Stack, family: Family, expected: u128) {
+pub(crate) async fn counted(stack: &Stack, family: Family, expected: u128) {
     let adds_up = async |stack: &Stack| {
         let page = stack.metrics().await.unwrap();
         page.sum(family.name(), &[("offer_name", "goods")]).unwrap() == expected

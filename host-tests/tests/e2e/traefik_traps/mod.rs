@@ -24,26 +24,12 @@ mod config;
 mod retry;
 mod wire;
 
-use farebox_core::metrics::Family;
 use serde_json::Value;
-use xtask::stack::{Options, Shell, Stack};
+use xtask::stack::{Options, Shell};
 
-use crate::common::Settlement;
-
-const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
-    - { pattern: /free/*, gate: free }\n- { pattern: /goods/*, price: 0.001, offerName: goods }\n";
+use crate::traefik;
 
 /// A Traefik whose static configuration is changed like this.
 fn options(tweak: impl Fn(&mut Value) + Send + Sync + 'static) -> Options {
-    let settings = Settlement::Relay.settings(2_000, 5_000);
-    Options { settings, shell: Shell::Traefik, tweak: Box::new(tweak), ..Options::priced(PRICING) }
-}
-
-/// Waits until a family adds up to this over the offer.
-async fn counted(stack: &Stack, family: Family, expected: u128) {
-    let adds_up = async |stack: &Stack| {
-        let page = stack.metrics().await.unwrap();
-        page.sum(family.name(), &[("offer_name", "goods")]).unwrap() == expected
-    };
-    stack.until(&format!("{} is {expected}", family.name()), adds_up).await.unwrap();
+    Options { tweak: Box::new(tweak), ..traefik::options(Shell::Traefik) }
 }

@@ -10,8 +10,9 @@ use farebox_core::metrics::Family;
 use serde_json::json;
 use xtask::stack::{Options, Port, Stack};
 
-use super::{counted, options};
-use crate::common::{DevFacilitator, Payment};
+use super::options;
+use crate::common::{Answer, DevFacilitator, Payment};
+use crate::traefik::counted;
 
 /// An upstream that answers 503 to the first request and 200 to all others.
 struct Flaky {
@@ -63,23 +64,28 @@ fn write(folder: &Path, upstream: SocketAddr) {
     std::fs::write(folder.join("retry.yaml"), config.to_string()).unwrap();
 }
 
+/// One purchase in a stack of its own.
+async fn buy(options: Options) -> (Stack, Payment, Answer) {
+    let stack = Stack::start(options).await.unwrap();
+    let payment = Payment::of(&stack, "/goods/a").await.unwrap();
+    let answer = payment.send(&stack, "/goods/a").await;
+    (stack, payment, answer)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retried_upstream_is_counted_once_and_charged_once() {
     let (flaky, folder, inner) = (Flaky::start(), tempfile::tempdir().unwrap(), Port::take().unwrap());
     write(folder.path(), flaky.address);
     let (watched, address) = (folder.path().to_owned(), inner.address());
-    let stack = Stack::start(Options {
+    let (stack, _, served) = buy(Options {
         upstream: Some(format!("http://{address}")),
         ..options(move |traefik| {
             traefik["entryPoints"]["inner"] = json!({ "address": address.to_string() });
             traefik["providers"]["file"] = json!({ "directory": watched });
         })
     })
-    .await
-    .unwrap();
+    .await;
     let facilitator = DevFacilitator::of(&stack);
-    let payment = Payment::of(&stack, "/goods/a").await.unwrap();
-    let served = payment.send(&stack, "/goods/a").await;
     assert_eq!((served.status, flaky.asked()), (200, 2), "{}", served.summary());
     assert_eq!(served.receipt()["success"], true);
     assert_eq!(facilitator.operations().await, ["verify", "settle"]);
@@ -96,7 +102,7 @@ async fn a_retry_around_the_plugin_counts_each_attempt_and_charges_once() {
     let (flaky, folder) = (Flaky::start(), tempfile::tempdir().unwrap());
     write(folder.path(), flaky.address);
     let watched = folder.path().to_owned();
-    let stack = Stack::start(Options {
+    let (stack, payment, served) = buy(Options {
         upstream: Some(format!("http://{}", flaky.address)),
         ..options(move |traefik| {
             traefik["entryPoints"]["web"]["http"]["middlewares"] = json!(["again@file"]);
@@ -104,11 +110,8 @@ async fn a_retry_around_the_plugin_counts_each_attempt_and_charges_once() {
             traefik["providers"]["file"] = json!({ "directory": watched });
         })
     })
-    .await
-    .unwrap();
+    .await;
     let facilitator = DevFacilitator::of(&stack);
-    let payment = Payment::of(&stack, "/goods/a").await.unwrap();
-    let served = payment.send(&stack, "/goods/a").await;
     assert_eq!((served.status, flaky.asked()), (200, 2), "{}", served.summary());
     assert_eq!(facilitator.operations().await, ["verify", "verify", "settle"]);
     assert_eq!(facilitator.settled(&payment.nonce).await, 1);

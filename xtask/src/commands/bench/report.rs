@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::Part;
-use crate::{paths, tools};
+use crate::{paths, shell, tools};
 
 /// What a part has measured.
 pub(super) struct Measured {
@@ -116,8 +116,15 @@ pub(super) fn machine() -> Result<Value> {
     }))
 }
 
+/// Tells of a round that is over, with the rate of every contender, requests a second.
+pub(super) fn tell_round<'a>(round: u32, of: u32, rates: impl Iterator<Item = (&'a str, f64)>) {
+    let rates: Vec<String> = rates.map(|(name, rate)| format!("{name} {:.1}k", rate / 1000.0)).collect();
+    let load = load_average();
+    shell::say(format_args!("round {round}/{of} (load {load:.1}): {}", rates.join(" · ")));
+}
+
 /// Processes that want to run, averaged over a minute. Above the number of cores, others were measured too.
-pub(super) fn load_average() -> f64 {
+fn load_average() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }

@@ -150,7 +150,7 @@ impl Script<'_> {
             ("truncated", 503, cut.0, cut.1),
             ("hang", 503, hung.0, hung.1),
         ] {
-            self.facilitator.fail("verify", mode, 1).await;
+            self.facilitator.fail_next("verify", mode, 1).await;
             self.pay(BASIC_GOODS, "unverified", &payment, status).await;
             self.tally.call("verify", outcome);
             self.tally.refused(BASIC, BASIC, reason);
@@ -163,7 +163,7 @@ impl Script<'_> {
         for code in
             ["insufficient_funds", "invalid_exact_evm_insufficient_balance", "invalid_transaction_state"]
         {
-            self.facilitator.fail("settle", &format!("invalid:{code}"), 1).await;
+            self.facilitator.fail_next("settle", &format!("invalid:{code}"), 1).await;
             let payment = self.payment(BASIC_GOODS);
             let answer = self.pay(BASIC_GOODS, "refused", &payment, 402).await;
             assert_eq!(answer.receipt(), Some(false));
@@ -190,7 +190,7 @@ impl Script<'_> {
             (BASIC_GOODS, "success_but_hang", (direct(&["timeout"]), 1)),
             (BASIC_GOODS, "pending", pending),
         ] {
-            self.facilitator.fail("settle", mode, count).await;
+            self.facilitator.fail_next("settle", mode, count).await;
             let payment = self.payment(goods);
             self.leave_open(goods, &payment, outcomes).await;
             self.reached += 1;
@@ -198,7 +198,7 @@ impl Script<'_> {
             self.resend(goods, &payment).await;
         }
         for _ in 0..2 {
-            self.facilitator.fail("settle", "pending_then_success", 2).await;
+            self.facilitator.fail_next("settle", "pending_then_success", 2).await;
             self.sell(BASIC_GOODS, "patient").await;
             // The relay repeats the call itself.
             if self.settlement == Settlement::Direct {
@@ -206,7 +206,7 @@ impl Script<'_> {
             }
         }
         // Nobody comes back for this one. The relay finds out all the same.
-        self.facilitator.fail("settle", "http_500", 1).await;
+        self.facilitator.fail_next("settle", "http_500", 1).await;
         let payment = self.payment(TWIN_GOODS);
         self.leave_open(TWIN_GOODS, &payment, &["http_error"]).await;
         self.reached += 1;
@@ -241,13 +241,13 @@ impl Script<'_> {
             self.pay(UPFRONT_GOODS, rest, &payment, 402).await;
             self.tally.replayed(UPFRONT, UPFRONT, "settled");
         }
-        self.facilitator.fail("settle", "invalid", 1).await;
+        self.facilitator.fail_next("settle", "invalid", 1).await;
         let payment = self.payment(UPFRONT_GOODS);
         self.pay(UPFRONT_GOODS, "refused", &payment, 402).await;
         self.tally.call("settle", "refused");
         self.tally.refused(UPFRONT, UPFRONT, "settlement_rejected");
 
-        self.facilitator.fail("settle", "http_500", 1).await;
+        self.facilitator.fail_next("settle", "http_500", 1).await;
         let payment = self.payment(UPFRONT_GOODS);
         self.leave_open(UPFRONT_GOODS, &payment, &["http_error"]).await;
         self.resend(UPFRONT_GOODS, &payment).await;
@@ -255,7 +255,7 @@ impl Script<'_> {
 
     pub(super) async fn go_away(&mut self) {
         // While the facilitator verifies.
-        self.facilitator.fail("verify", "slow:2000", 1).await;
+        self.facilitator.fail_next("verify", "slow:2000", 1).await;
         self.leave(BASIC_GOODS, "verifying", &self.payment(BASIC_GOODS), Moment::CallOf("verify")).await;
         self.tally.call("verify", "unreachable");
         self.tally.refused(BASIC, BASIC, "client_disconnected");
@@ -272,7 +272,7 @@ impl Script<'_> {
 
         // While the facilitator settles. It goes on without the client, and nobody is told how it ends,
         // until the same payment comes again.
-        self.facilitator.fail("settle", "slow:2000", 1).await;
+        self.facilitator.fail_next("settle", "slow:2000", 1).await;
         let payment = self.payment(BASIC_GOODS);
         self.leave(BASIC_GOODS, "settling", &payment, Moment::CallOf("settle")).await;
         self.reached += 1;

@@ -12,14 +12,14 @@ use xtask::stack::Stack;
 
 use super::shop::{BASIC_GOODS, Goods};
 use super::tally::{PREFIX, Tally, Tuple};
-use crate::common::Settlement;
-use crate::support::{Answer, Buyer, Facilitator, PAYMENT, now, until};
+use crate::common::{DevFacilitator, Settlement};
+use crate::support::{Answer, Buyer, PAYMENT, now, until};
 
 /// The run.
 pub(super) struct Script<'a> {
     stack: &'a Stack,
     buyer: Buyer,
-    facilitator: Facilitator,
+    facilitator: DevFacilitator,
     settlement: Settlement,
     pub(super) tally: Tally,
     /// Requests sent.
@@ -36,7 +36,7 @@ impl<'a> Script<'a> {
         Self {
             stack,
             buyer: Buyer::new(stack, Payer::development()),
-            facilitator: Facilitator::of(stack),
+            facilitator: DevFacilitator::of(stack),
             settlement,
             tally,
             requests: 0,

@@ -62,7 +62,7 @@ pub(super) fn payment_stage() -> Vec<Case> {
         }),
         case("6", "free, with a payment and forged names of a payer")
             .pays(BASIC_GOODS, "")
-            .at("/free/sample")
+            .get("/free/sample")
             .header("x-payment-payer", "0xforged")
             .header("X-Verified-Wallet", "0xforged")
             .header("x-obol-upstream-auth", "forged")
@@ -72,7 +72,8 @@ pub(super) fn payment_stage() -> Vec<Case> {
                 !["forged", "x-payment", "payment-signature"].iter().any(|name| seen.contains(name))
             }),
         case("6", "free, 100 kB sent")
-            .method("POST", "/free/upload")
+            .get("/free/upload")
+            .by("POST")
             .body(100_000)
             .passes(200)
             .and(|answer| answer.json()["bodyBytes"] == 100_000),
@@ -89,7 +90,8 @@ pub(super) fn payment_stage() -> Vec<Case> {
             "upgrade_refused",
         ),
         case("9", "a preflight")
-            .method("OPTIONS", "/basic/preflight")
+            .get("/basic/preflight")
+            .by("OPTIONS")
             .header("origin", "https://shop.example")
             .header("access-control-request-method", "GET")
             .passes(200)
@@ -124,11 +126,8 @@ pub(super) fn no_payment() -> Vec<Case> {
             .header(X_PAYMENT, "")
             .header(PAYMENT, "")
             .challenged(BASIC, Form::Terms),
-        ask("another method", "/basic/1").method("DELETE", "/basic/1").challenged(BASIC, Form::Terms),
-        ask("100 kB that nobody reads", "/basic/1")
-            .method("POST", "/basic/1")
-            .body(100_000)
-            .challenged(BASIC, Form::Terms),
+        ask("another method", "/basic/1").by("DELETE").challenged(BASIC, Form::Terms),
+        ask("100 kB that nobody reads", "/basic/1").by("POST").body(100_000).challenged(BASIC, Form::Terms),
         ask("a browser", "/basic/page")
             .header("accept", "text/html,*/*;q=0.8")
             .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")
@@ -138,7 +137,7 @@ pub(super) fn no_payment() -> Vec<Case> {
             .header("accept", "application/json")
             .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")
             .challenged(BASIC, Form::Terms),
-        ask("HEAD", "/basic/1").method("HEAD", "/basic/1").challenged(BASIC, Form::Head),
+        ask("HEAD", "/basic/1").by("HEAD").challenged(BASIC, Form::Head),
         head_with_payment(),
         ask("an upgrade that could be paid for", "/upfront/socket")
             .upgrade()

@@ -4,7 +4,7 @@ use super::super::case::{Act, Case, Ledger, case};
 use super::super::expectations::{Settled, Unsold};
 use super::super::form::Form;
 use crate::accounting::shop::{BASIC, BASIC_GOODS, MULTI_ON_BASE_GOODS, UPFRONT, UPFRONT_GOODS};
-use crate::common::text;
+use crate::common::{Answer, text};
 
 /// Rows 23 to 27, and 34 of what was settled first.
 pub(super) fn failing() -> Vec<Case> {
@@ -59,18 +59,19 @@ pub(super) fn failing() -> Vec<Case> {
 /// Rows 25 and 33.
 pub(super) fn streaming() -> Vec<Case> {
     vec![
-        case("33", "events")
-            .pays(BASIC_GOODS, "events/3")
-            .sold(200)
-            .and(|answer| text(&answer.body).matches("data: ").count() == 3),
+        case("33", "events").pays(BASIC_GOODS, "events/3").sold(200).and(has_three_events),
         case("33", "events, settled first")
             .pays(UPFRONT_GOODS, "events/3")
             .sold_upfront(200)
-            .and(|answer| text(&answer.body).matches("data: ").count() == 3),
+            .and(has_three_events),
         case("25", "hints before the answer").pays(BASIC_GOODS, "hints").sold(200),
         case("25", "hints before what is free").get("/free/hints").passes(200),
         expecting(),
     ]
+}
+
+fn has_three_events(answer: &Answer) -> bool {
+    text(&answer.body).matches("data: ").count() == 3
 }
 
 /// A client that waits for leave to send its body. The 100 it gets settles nothing.
@@ -81,35 +82,35 @@ fn expecting() -> Case {
 
 /// Rows 31 and 32.
 pub(super) fn clients_that_leave() -> Vec<Case> {
-    let gone = |case: Case| case.ledger(Ledger::Free);
     vec![
-        gone(
-            case("31", "while the facilitator verifies")
-                .fault("verify", "slow:700")
-                .pays(BASIC_GOODS, "verifying")
-                .act(Act::LeaveAt("verify"))
-                .left(&["verify"], |tally, _| {
-                    tally.call("verify", "unreachable");
-                    tally.refused(BASIC, BASIC, "client_disconnected");
-                }),
-        ),
-        gone(
-            case("31", "while the upstream works")
-                .pays(BASIC_GOODS, "hang")
-                .act(Act::LeaveAtUpstream)
-                .reaches(1)
-                .left(&["verify"], |tally, _| {
-                    tally.call("verify", "success");
-                    tally.refused(BASIC, BASIC, "client_disconnected");
-                }),
-        ),
+        case("31", "while the facilitator verifies")
+            .fault("verify", "slow:700")
+            .pays(BASIC_GOODS, "verifying")
+            .act(Act::LeaveAt("verify"))
+            .asks(&["verify"])
+            .and_counts(|tally, _| {
+                tally.call("verify", "unreachable");
+                tally.refused(BASIC, BASIC, "client_disconnected");
+            })
+            .ledger(Ledger::Free),
+        case("31", "while the upstream works")
+            .pays(BASIC_GOODS, "hang")
+            .act(Act::LeaveAtUpstream)
+            .reaches(1)
+            .asks(&["verify"])
+            .and_counts(|tally, _| {
+                tally.call("verify", "success");
+                tally.refused(BASIC, BASIC, "client_disconnected");
+            })
+            .ledger(Ledger::Free),
         case("28", "and comes back").again("/basic/back").sold_again(BASIC_GOODS, 200),
         case("31", "while the upstream works, settled first")
             .pays(UPFRONT_GOODS, "hang")
             .act(Act::LeaveAtUpstream)
             .reaches(1)
             .ledger(Ledger::Has("settled"))
-            .left(&["settle"], |tally, at| {
+            .asks(&["settle"])
+            .and_counts(|tally, at| {
                 tally.call("settle", "success");
                 tally.sold(UPFRONT, UPFRONT, UPFRONT_GOODS.amount, at);
             }),
@@ -120,7 +121,8 @@ pub(super) fn clients_that_leave() -> Vec<Case> {
             .act(Act::LeaveAt("settle"))
             .reaches(1)
             .ledger(Ledger::Unasked)
-            .left(&["verify", "settle"], |tally, at| {
+            .asks(&["verify", "settle"])
+            .and_counts(|tally, at| {
                 tally.call("verify", "success");
                 tally.call("settle", "unreachable");
                 tally.refused(BASIC, BASIC, "settlement_failed");

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::load::{self, Load, Sample};
 use super::probe;
 use super::proxy::{Answer, Proxy, Shape};
-use super::report::{Measured, load_average};
+use super::report::{Measured, tell_round};
 use super::{Args, workload};
 use crate::{build, shell, tools};
 
@@ -122,13 +122,9 @@ fn race(args: &Args, contenders: &mut [Contender<'_>]) -> Result<()> {
             let sample = contender.run(turn)?;
             contender.samples.push(sample);
         }
-        let line = contenders.iter().map(|each| {
-            let rate = each.samples.last().map_or(0.0, Sample::per_second);
-            format!("{} {:.1}k", each.name, rate / 1000.0)
-        });
-        let line: Vec<String> = line.collect();
-        let load = load_average();
-        shell::say(format_args!("round {}/{rounds} (load {load:.1}): {}", round + 1, line.join(" · ")));
+        let rates =
+            contenders.iter().map(|each| (each.name, each.samples.last().map_or(0.0, Sample::per_second)));
+        tell_round(round + 1, rounds, rates);
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::load::{self, Load, Sample};
 use super::proxy::{Proxy, Shape};
-use super::report::{Measured, load_average};
+use super::report::{Measured, tell_round};
 use super::{Args, workload};
 use crate::stack::{Options, Part, Process, Shell, Stack};
 use crate::{build, shell, tools};
@@ -175,13 +175,10 @@ async fn race(args: &Args, purse: &Purse, contenders: &mut [Contender<'_>]) -> R
             let done = contender.turn(purse, turn).await?;
             contender.turns.push(done);
         }
-        let line = contenders.iter().map(|each| {
-            let rate = each.turns.last().map_or(0.0, |turn| turn.many.per_second());
-            format!("{} {:.1}k", each.name, rate / 1000.0)
-        });
-        let line: Vec<String> = line.collect();
-        let load = load_average();
-        shell::say(format_args!("round {}/{rounds} (load {load:.1}): {}", round + 1, line.join(" · ")));
+        let rates = contenders
+            .iter()
+            .map(|each| (each.name, each.turns.last().map_or(0.0, |turn| turn.many.per_second())));
+        tell_round(round + 1, rounds, rates);
     }
     Ok(())
 }
