@@ -36,10 +36,18 @@ pub(crate) struct Guest {
     pub(crate) metrics: Vec<String>,
     /// True while `_initialize` runs, when Envoy offers log, clock, random and environment only.
     pub(crate) restricted: bool,
-    /// Traps at the n-th host call from now.
-    pub(crate) crash_in: Option<u32>,
+    /// What happens at the n-th host call from now.
+    pub(crate) interrupt: Option<(u32, Interrupt)>,
     pub(crate) tick: Option<Duration>,
     pub(crate) last_token: u32,
+}
+
+/// What happens at a host call before it is carried out.
+pub(crate) enum Interrupt {
+    /// The guest traps.
+    Crash,
+    /// Other threads are quicker.
+    Others(Box<dyn FnOnce()>),
 }
 
 /// A root or a stream context.
@@ -183,7 +191,7 @@ impl Guest {
             reply: None,
             metrics: Vec::new(),
             restricted: true,
-            crash_in: None,
+            interrupt: None,
             tick: None,
             last_token: 0,
         }

@@ -1,6 +1,6 @@
 //! Guest memory, and the prologue of every host call.
 
-use super::guest::Guest;
+use super::guest::{Guest, Interrupt};
 use wasmtime::{Caller, Extern, Result, bail};
 
 pub(crate) use crate::memory::{gather, read, write};
@@ -8,13 +8,13 @@ pub(crate) use crate::memory::{gather, read, write};
 /// Text of the trap a test injects.
 pub(crate) const INJECTED: &str = "crash injected by the test";
 
-/// Counts a host call that is available at any time.
+/// Begins a host call that is available at any time.
 pub(crate) fn enter_unrestricted(env: &mut Caller<'_, Guest>) -> Result<()> {
-    if let Some(left) = &mut env.data_mut().crash_in {
-        if *left == 0 {
-            bail!("{INJECTED}");
-        }
-        *left -= 1;
+    match env.data_mut().interrupt.take() {
+        Some((0, Interrupt::Crash)) => bail!("{INJECTED}"),
+        Some((0, Interrupt::Others(act))) => act(),
+        Some((left, interrupt)) => env.data_mut().interrupt = Some((left - 1, interrupt)),
+        None => {}
     }
     Ok(())
 }

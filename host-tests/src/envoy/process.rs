@@ -2,12 +2,12 @@
 
 use super::abi::Headers;
 use super::artefact::{engine, filter};
-use super::guest::{Phase, Scope, SharedHost, StreamData};
+use super::guest::{Interrupt, Phase, Scope, SharedHost, StreamData};
 use super::host::{Host, LogLine, MetricKind};
 use super::request::Request;
 use super::stream::Stream;
 use super::vm::Vm;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -111,8 +111,7 @@ impl Envoy {
     /// Pushes a plugin configuration together with a changed VM configuration: every thread gets a fresh VM, and
     /// the old ones live until their last stream has ended.
     pub fn replace_vms(&self, configuration: impl AsRef<[u8]>) -> Push {
-        let vm_configuration = format!("{}+", self.scope.borrow().configuration);
-        let old = self.scope.replace(Scope::new(&self.host, vm_configuration));
+        let old = self.scope.replace(Scope::new(&self.host, self.next_vm_configuration()));
         let configuration = Rc::new(configuration.as_ref().to_vec());
         if self.start_vm().configure(&configuration).is_none() {
             self.scope.replace(old);
@@ -128,6 +127,39 @@ impl Envoy {
         *self.configuration.borrow_mut() = Some(configuration);
         self.check();
         Push::Taken
+    }
+
+    /// Replaces the VMs while a worker's guest is at its n-th host call from now (0 is the next one). Returns what
+    /// says whether that has happened; until then no request can be sent.
+    pub fn replace_vms_at_host_call(
+        &self,
+        worker: usize,
+        n: u32,
+        configuration: impl AsRef<[u8]>,
+    ) -> Rc<Cell<bool>> {
+        self.scope.replace(Scope::new(&self.host, self.next_vm_configuration()));
+        let configuration = Rc::new(configuration.as_ref().to_vec());
+        let old = self.workers[worker].borrow().vm.clone();
+        let mut vms = vec![self.start_vm()];
+        for seat in [&self.main].into_iter().chain(&self.workers) {
+            let vm = self.start_vm();
+            *seat.borrow_mut() = Seat { vm: vm.clone(), root: None };
+            vms.push(vm);
+        }
+        let happened = Rc::new(Cell::new(false));
+        let replace = {
+            let happened = happened.clone();
+            move || {
+                assert!(vms.iter().all(|vm| vm.configure(&configuration).is_some()), "the push was refused");
+                happened.set(true);
+            }
+        };
+        old.guest(|guest| guest.interrupt = Some((n, Interrupt::Others(Box::new(replace)))));
+        happened
+    }
+
+    fn next_vm_configuration(&self) -> String {
+        format!("{}+", self.scope.borrow().configuration)
     }
 
     fn start_vm(&self) -> Rc<Vm> {
@@ -192,13 +224,13 @@ impl Envoy {
     /// Makes a worker's guest trap at its n-th host call from now (0 is the next one).
     pub fn crash_at_host_call(&self, worker: usize, n: u32) {
         self.host.borrow_mut().traps_allowed = true;
-        self.workers[worker].borrow().vm.guest(|guest| guest.crash_in = Some(n));
+        self.workers[worker].borrow().vm.guest(|guest| guest.interrupt = Some((n, Interrupt::Crash)));
     }
 
     /// Takes back a crash that did not happen. Returns whether it had not.
     pub fn defuse(&self, worker: usize) -> bool {
         let seat = self.workers[worker].borrow();
-        !seat.vm.is_dead() && seat.vm.guest(|guest| guest.crash_in.take()).is_some()
+        !seat.vm.is_dead() && seat.vm.guest(|guest| guest.interrupt.take()).is_some()
     }
 
     /// From now on a trap is not a failure of the test.

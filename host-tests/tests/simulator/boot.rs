@@ -77,6 +77,30 @@ fn what_a_request_counts_under_older_rules_is_taken_over_by_the_vms_of_the_newer
 }
 
 #[test]
+fn no_count_is_lost_or_made_up_wherever_a_request_is_when_the_vms_are_replaced() {
+    let mut moments = 0;
+    for n in 0.. {
+        let shop = Shop::with_rules(&rules(GENERATION), 1);
+        let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
+        let has_happened = shop.envoy.replace_vms_at_host_call(0, n, rules(GENERATION + 1).to_string());
+        late.expect_callout("/settle").replies(200, settled().to_string());
+        late.upstream_answers(200, &[]);
+        late.body_ends();
+        drop(late);
+        if !has_happened.get() {
+            break;
+        }
+        moments += 1;
+        shop.envoy.tick();
+        assert_eq!(shop.charged("upfront", 2500), 1, "at host call {n}");
+        for counter in [TupleCounter::PaymentPresented, TupleCounter::PaymentVerified] {
+            assert_eq!(shop.count("upfront", counter), 1, "{counter:?} at host call {n}");
+        }
+    }
+    assert!(moments > 30, "{moments}");
+}
+
+#[test]
 fn what_is_left_by_older_vms_waits_for_the_last_and_goes_on_what_they_have_counted() {
     let shop = Shop::with_rules(&rules(GENERATION), 1);
     let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
