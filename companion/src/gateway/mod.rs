@@ -19,6 +19,7 @@ mod credential;
 mod deployment;
 mod exchange_shell;
 mod headers;
+mod linger;
 mod meters;
 mod relayed;
 mod replay_table;

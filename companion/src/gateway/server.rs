@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, warn};
 
 use super::exchange_shell::{count_expired, handle, now};
+use super::linger::Lingering;
 use super::{Gateway, Phase, Shared};
 
 /// How long a client may take for a request head, from the first byte it could have sent.
@@ -114,7 +115,8 @@ pub(super) async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: Soc
         async move { Ok::<_, Infallible>(handle(shared, request, peer).await) }
     });
     let server = builder();
-    let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(server.serve_connection_with_upgrades(TokioIo::new(Lingering::new(stream)), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = reached(&mut phase, Phase::Draining) => {

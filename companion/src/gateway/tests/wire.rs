@@ -1,5 +1,7 @@
 //! What is on the wire: shapes that two servers could read differently, HTTP/2, framing, limits.
 
+use std::time::Duration;
+
 use farebox_core::rules::Settings as Filter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -109,6 +111,28 @@ async fn a_body_is_waited_for_only_where_it_is_wanted() {
     let asked = world.upstream.seen().remove(0);
     assert_eq!(asked.body, 3);
     assert!(!asked.headers.contains_key("expect"));
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_gets_the_whole_answer() {
+    let world = World::start().await;
+    let part = vec![b'x'; 256 * 1024];
+    for (path, answer) in [("/paid/x", "HTTP/1.1 402 "), ("/nowhere/x", "HTTP/1.1 404 ")] {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let length = 8 * part.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..8 {
+            stream.write_all(&part).await.unwrap();
+            // By the end it was answered long ago.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).await.unwrap();
+        let got = String::from_utf8_lossy(&got);
+        assert!(got.starts_with(answer) && got.ends_with('}'), "{got}");
+    }
+    assert!(world.upstream.seen().is_empty());
 }
 
 #[tokio::test]
