@@ -11,8 +11,8 @@
 //! * HTTP/1.1 and HTTP/2 without TLS on both sides, and TLS to upstreams. Interim responses other than 100 are
 //!   not passed on, and the only upgrade is WebSocket.
 //!
-//! [`exchange_shell`] is one request, [`server`] the connections, [`upstream`] the way on, [`deployment`] the
-//! rules with where their routes lead.
+//! [`exchange_shell`] is one request, [`server`] the connections, [`linger`] how they end, [`upstream`] the way on,
+//! [`deployment`] the rules with where their routes lead.
 
 mod body;
 mod credential;
