@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinHandle;
@@ -13,6 +13,8 @@ use xtask::stack::{Scrape, Series};
 pub(crate) const PREFIX: &str = "obol_x402_verifier_";
 /// How often the metrics are read while something happens to them.
 const POLL: Duration = Duration::from_millis(100);
+/// Fewer readings than one in this time prove little.
+const SELDOM: Duration = Duration::from_secs(2);
 
 /// A counter of an offer, over all its tuples and further labels.
 pub(crate) fn of_offer(page: &Scrape, family: &str, offer: &str) -> u128 {
@@ -37,6 +39,7 @@ pub(crate) fn families_of(page: &Scrape, offer: &str) -> Vec<String> {
 
 /// Reads the metrics all the time, and fails once a counter of a kept offer goes backwards or is gone.
 pub(crate) struct Watcher {
+    started: Instant,
     stop: Arc<AtomicBool>,
     readings: Arc<AtomicU32>,
     task: JoinHandle<Result<()>>,
@@ -57,7 +60,7 @@ impl Watcher {
         let seen = Seen { offers: offers.iter().map(ToString::to_string).collect(), values: BTreeMap::new() };
         let readings = Arc::new(AtomicU32::new(0));
         let task = tokio::spawn(watch(format!("{companion}/metrics"), seen, stop.clone(), readings.clone()));
-        Self { stop, readings, task }
+        Self { started: Instant::now(), stop, readings, task }
     }
 
     /// Waits for two more readings: the second of them began after this was called.
@@ -68,11 +71,12 @@ impl Watcher {
         }
     }
 
-    /// Ends it, and returns how many readings it took.
-    pub(crate) async fn finish(self) -> u32 {
+    /// Ends it. Fails if it has hardly looked: how long a reading takes depends on what else the machine does.
+    pub(crate) async fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap().unwrap();
-        self.readings.load(Ordering::Relaxed)
+        let (readings, watched) = (self.readings.load(Ordering::Relaxed), self.started.elapsed());
+        assert!(readings > 5 && watched / readings < SELDOM, "{readings} readings in {watched:?}");
     }
 }
 
