@@ -79,7 +79,8 @@ async fn responses_of_50_megabytes_arrive_byte_for_byte_and_are_never_held() {
             place += chunk.len() as u64;
         }
         assert_eq!((place, is_whole), (RECEIVED, true));
-        let grown = stack.part(Part::Companion).unwrap().peak_bytes().unwrap() - before;
+        // The kernel notes a peak late, and may name a lower one than it did a moment before.
+        let grown = stack.part(Part::Companion).unwrap().peak_bytes().unwrap().saturating_sub(before);
         println!("{RECEIVED} bytes passed; the companion took {} kB more", grown >> 10);
         assert!(grown < MEMORY, "the companion took {grown} bytes more");
     }
