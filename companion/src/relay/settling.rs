@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::Response;
-use farebox_core::protocol::{Operation, SettleOutcome, read_settle_reply};
+use farebox_core::protocol::{Operation, SettleOutcome, read_settle_reply_before};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -98,7 +98,7 @@ pub(super) async fn ask(
             }
         };
         let outcome =
-            match read_settle_reply(reply.status, &reply.body, &call.option, again || pending.is_some()) {
+            match read_settle_reply_before(reply.status, &reply.body, &call.option, again || pending.is_some()) {
                 SettleOutcome::Settled { transaction, .. } => Outcome::Settled { transaction },
                 SettleOutcome::Refused { reason } => Outcome::Refused { reason },
                 SettleOutcome::Pending { transaction } if pending.is_none() => {

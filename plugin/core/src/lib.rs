@@ -31,6 +31,7 @@ pub mod evm;
 pub mod exchange;
 pub mod metrics;
 pub mod protocol;
+pub mod payment;
 pub mod replay;
 pub mod rules;
 

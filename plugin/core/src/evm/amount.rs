@@ -75,6 +75,10 @@ impl Amount {
         if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
     }
 
+    /// From the big-endian word.
+    pub fn from_be_bytes(word: [u8; 32]) -> Self {
+        Self(U256::from_be_bytes(word))
+    }
     /// The big-endian word that enters an EIP-712 hash.
     pub fn to_be_bytes(self) -> [u8; 32] {
         self.0.to_be_bytes()

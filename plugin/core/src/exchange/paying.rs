@@ -9,7 +9,7 @@ use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
 use crate::protocol::{
-    CallBody, Operation, RelayRefusal, SettleOutcome, VerifyOutcome, read_settle_reply, read_verify_reply,
+    CallBody, Operation, RelayRefusal, SettleOutcome, VerifyOutcome, read_settle_reply_before, read_verify_reply,
 };
 use crate::replay::{KeyChange, Reservation, Reserve};
 
@@ -281,7 +281,7 @@ impl Settling {
                 self.unknown(None, stamps)
             };
         };
-        match read_settle_reply(status, body, &self.attempt.option, self.has_history()) {
+        match read_settle_reply_before(status, body, &self.attempt.option, self.has_history()) {
             SettleOutcome::Settled { transaction, payer: _ } => self.settled(transaction),
             SettleOutcome::Refused { reason } => self.refused(&reason),
             SettleOutcome::Pending { transaction } => {

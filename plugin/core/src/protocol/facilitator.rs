@@ -172,6 +172,64 @@ pub enum SettleOutcome {
     },
 }
 
+/// How a facilitator call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallEnd<'a> {
+    /// A whole reply.
+    Reply {
+        /// HTTP status.
+        status: u16,
+        /// Body.
+        body: &'a [u8],
+    },
+    /// No reply in time.
+    TimedOut,
+    /// No connection, or none that carried a reply. The call may have arrived.
+    Unreachable,
+    /// The reply broke off.
+    Cut,
+    /// The call was not made: not a byte of it left.
+    NotSent,
+}
+
+/// What one settle call's reply says about that call alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettleReply {
+    /// Success with a transaction on our network.
+    Settled {
+        /// Transaction hash as answered.
+        transaction: String,
+        /// `payer` as answered.
+        payer: Option<String>,
+    },
+    /// This call moved nothing and broadcast nothing.
+    Refused {
+        /// `errorReason`, length-capped.
+        reason: String,
+        /// `errorMessage`, length-capped.
+        detail: Option<String>,
+    },
+    /// The facilitator could not read the call, so nothing was broadcast: the operator has to change something.
+    Malformed {
+        /// The facilitator's words, length-capped.
+        words: String,
+        /// Its name for the call.
+        correlation: Option<String>,
+    },
+    /// On its way.
+    Pending {
+        /// Transaction hash, if it is named.
+        transaction: Option<String>,
+    },
+    /// Everything else: it may have moved money.
+    Unclear {
+        /// Transaction if one is named.
+        transaction: Option<String>,
+        /// For log and body.
+        reason: String,
+    },
+}
+
 #[cfg(test)]
 #[path = "facilitator_tests.rs"]
 mod tests;

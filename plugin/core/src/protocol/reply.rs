@@ -3,9 +3,9 @@
 
 use serde_json::value::RawValue;
 
-use super::facilitator::{SettleOutcome, VerifyOutcome};
+use super::facilitator::{SettleReply, VerifyOutcome};
 use super::json::{check_depth, printable};
-use super::reasons::{is_nonce_used, is_pre_broadcast, is_reverted, may_follow_a_settlement};
+use super::reasons::is_pre_broadcast;
 use super::requirement::same_network;
 use crate::members::{Members, read_text};
 use crate::rules::PaymentOption;
@@ -14,7 +14,7 @@ use crate::rules::PaymentOption;
 const MAX_TEXT: usize = 200;
 
 /// Members of a `/settle` reply. Raw, so that a member of the wrong type is told from an absent one.
-struct SettleReply<'a> {
+struct SettleMembers<'a> {
     success: Option<&'a RawValue>,
     transaction: Option<&'a RawValue>,
     network: Option<&'a RawValue>,
@@ -56,36 +56,26 @@ pub fn read_verify_reply(status: u16, body: &[u8]) -> VerifyOutcome {
     }
 }
 
-/// Reads a `/settle` reply. A success on a network that is neither the option's CAIP-2 id nor one of
-/// its names is unknown. With `earlier_unknown`, a refusal that the success of that earlier attempt would
-/// explain ("nonce already used", insufficient funds, a failed simulation) is unknown as well.
-pub fn read_settle_reply(
-    status: u16,
-    body: &[u8],
-    option: &PaymentOption,
-    earlier_unknown: bool,
-) -> SettleOutcome {
-    let Some(reply) = read(body).and_then(|reply| SettleReply::of(&reply)) else {
-        return SettleOutcome::Unknown {
-            transaction: None,
-            reason: format!("the reply to /settle (status {status}) is not the JSON of a settlement"),
-            nonce_already_used: false,
-        };
+/// Reads a `/settle` reply: what it says about this one call.
+pub fn read_settle_reply(status: u16, body: &[u8], option: &PaymentOption) -> SettleReply {
+    let Some(reply) = read(body).and_then(|reply| SettleMembers::of(&reply)) else {
+        let reason = format!("the reply to /settle (status {status}) is not the JSON of a settlement");
+        return SettleReply::Unclear { transaction: None, reason };
     };
     let transaction = text(reply.transaction).into_option().filter(|text| !text.is_empty());
     match reply.success.and_then(read_bool) {
         Some(true) => read_success(status, &reply, option, transaction),
-        Some(false) => read_failure(status, &reply, transaction, earlier_unknown),
+        Some(false) => read_failure(status, &reply, transaction),
         None => unknown(transaction, "the reply to /settle does not say whether it succeeded"),
     }
 }
 
 fn read_success(
     status: u16,
-    reply: &SettleReply<'_>,
+    reply: &SettleMembers<'_>,
     option: &PaymentOption,
     transaction: Option<String>,
-) -> SettleOutcome {
+) -> SettleReply {
     if !is_success(status) {
         return unknown(transaction, "the reply to /settle says success under an error status");
     }
@@ -99,41 +89,26 @@ fn read_success(
         return unknown(transaction, "the reply to /settle names another network");
     }
     match transaction {
-        Some(transaction) => SettleOutcome::Settled { transaction, payer: text(reply.payer).into_option() },
+        Some(transaction) => SettleReply::Settled { transaction, payer: text(reply.payer).into_option() },
         None => unknown(None, "the reply to /settle says success and names no transaction"),
     }
 }
 
-fn read_failure(
-    status: u16,
-    reply: &SettleReply<'_>,
-    transaction: Option<String>,
-    earlier_unknown: bool,
-) -> SettleOutcome {
+fn read_failure(status: u16, reply: &SettleMembers<'_>, transaction: Option<String>) -> SettleReply {
     let Text::Is(reason) = text(reply.error_reason) else {
         return unknown(transaction, "the reply to /settle gives no reason");
     };
     if reason == "settlement_pending" {
-        return match transaction {
-            Some(transaction) => SettleOutcome::Pending { transaction },
-            None => unknown(None, &reason),
-        };
+        return SettleReply::Pending { transaction };
     }
-    if !is_answer(status) {
+    if !is_answer(status) || transaction.is_some() || !is_pre_broadcast(&reason) {
         return unknown(transaction, &reason);
     }
-    if earlier_unknown && may_follow_a_settlement(&reason) {
-        let nonce_already_used = is_nonce_used(&reason);
-        return SettleOutcome::Unknown { transaction, reason, nonce_already_used };
-    }
-    if is_nonce_used(&reason) || is_pre_broadcast(&reason) || is_reverted(&reason) {
-        return SettleOutcome::Refused { reason };
-    }
-    unknown(transaction, &reason)
+    SettleReply::Refused { reason, detail: None }
 }
 
-fn unknown(transaction: Option<String>, reason: &str) -> SettleOutcome {
-    SettleOutcome::Unknown { transaction, reason: reason.to_owned(), nonce_already_used: false }
+fn unknown(transaction: Option<String>, reason: &str) -> SettleReply {
+    SettleReply::Unclear { transaction, reason: reason.to_owned() }
 }
 
 fn read(body: &[u8]) -> Option<Members<'_>> {
@@ -174,9 +149,9 @@ fn is_retriable(status: u16, body: &[u8]) -> bool {
     matches!(status, 429 | 502 | 503 | 504) && !body.windows(BROKE.len()).any(|window| window == BROKE)
 }
 
-// === impl SettleReply ===
+// === impl SettleMembers ===
 
-impl<'a> SettleReply<'a> {
+impl<'a> SettleMembers<'a> {
     /// `None` if one of them is repeated.
     fn of(reply: &Members<'a>) -> Option<Self> {
         let member = |name| reply.optional(name).ok();

@@ -160,7 +160,7 @@ pub enum Gate {
 }
 
 /// When settlement happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flow {
     /// verify → upstream → settle.
