@@ -281,7 +281,7 @@ fn decide(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> St
             Some(record) => call_again(record, holder, false, leases, now_ms),
             None => kept(None, Answer::NotHeld),
         },
-        Event::Resolve(resolution) => resolve(record, resolution, now_ms),
+        Event::Resolve(resolution) => resolve(record, resolution, leases, now_ms),
         Event::Sweep { retention } => sweep(record, retention, now),
     }
 }
@@ -339,9 +339,7 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
             let answer = Answer::Open { transaction: record.transaction.clone() };
             kept(Some(record), answer)
         }
-        State::Settling { .. } | State::Unknown => {
-            call_again(record, claim.holder, true, leases, now_ms)
-        }
+        State::Settling { .. } | State::Unknown => call_again(record, claim.holder, true, leases, now_ms),
         State::Owed { .. } | State::Delivered if !same => kept(Some(record), Answer::Used),
         State::Delivered => kept(Some(record), Answer::Used),
         State::Owed { .. } if !same_terms => {
@@ -565,16 +563,13 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
     }
 }
 
-fn resolve(record: Option<Record>, resolution: Resolution, now_ms: u64) -> Step {
+fn resolve(record: Option<Record>, resolution: Resolution, leases: &Leases, now_ms: u64) -> Step {
     let Some(record) = record else { return kept(None, Answer::New) };
     if record.is_charged() {
         return kept(Some(record), Answer::Used);
     }
     match resolution {
-        Resolution::Settled { transaction } => {
-            let leases = Leases { hold_ms: 0, settle_ms: 0 };
-            settled(record, transaction, &leases, now_ms)
-        }
+        Resolution::Settled { transaction } => settled(record, transaction, leases, now_ms),
         Resolution::Refused => match record.state {
             State::Settling { hold, .. } if hold.runs(now_ms) => kept(Some(record), Answer::InFlight),
             _ => {
