@@ -661,3 +661,7 @@ const fn kept(record: Option<Record>, answer: Answer) -> Step {
 const fn became(record: Record, answer: Answer) -> Step {
     Step { answer, record: Some(record), changed: true, effects: Vec::new() }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;
