@@ -169,3 +169,7 @@ impl Limits {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "bucket_tests.rs"]
+mod tests;

@@ -436,7 +436,9 @@ fn ended_settled(
     leases: &Leases,
     now_ms: u64,
 ) -> Step {
-    let is_other = |record: &Record, claim: &Claim| record.fingerprint != Some(claim.fingerprint);
+    let is_other = |record: &Record, claim: &Claim| {
+        record.fingerprint.is_some_and(|fingerprint| fingerprint != claim.fingerprint)
+    };
     let (record, contradicts) = match (record, claim) {
         (Some(record), Some(claim)) if is_other(&record, &claim) => {
             if record.is_charged() {
