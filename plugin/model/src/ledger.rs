@@ -9,9 +9,8 @@ use farebox_core::rules::Flow;
 
 use crate::cast::{Body, Payment, Tick};
 
-/// One step of the model's time, milliseconds. Longer than the pauses of the reconciliation after the few calls that
-/// fit into a run.
-pub(crate) const TICK_MS: u64 = 20_000;
+/// One step of the model's time, milliseconds. Longer than any pause of the reconciliation.
+pub(crate) const TICK_MS: u64 = 320_000;
 /// Both leases last one step of time.
 pub(crate) const LEASES: Leases = Leases { hold_ms: TICK_MS, settle_ms: TICK_MS };
 /// What is over is kept for two: longer than any window.

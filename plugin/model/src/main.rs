@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 fn show_faults(name: &str, threads: usize) -> ExitCode {
     let mut all_found = true;
     for fault in Fault::ALL.iter().copied().filter(|fault| name == "all" || format!("{fault:?}") == name) {
-        println!("{fault:?}:{}", fault.text());
+        println!("{fault:?}: {}", fault.text().trim());
         let explored = Model { fault: Some(fault), bounds: fault.world() }.explore(threads, None);
         all_found &= !show(&explored);
     }
@@ -59,7 +59,7 @@ fn show_faults(name: &str, threads: usize) -> ExitCode {
 /// Prints what is broken. Whether nothing is.
 fn show(explored: &Explored) -> bool {
     for (law, history) in &explored.broken {
-        println!("  broken:{law}");
+        println!("  broken: {}", law.trim());
         history.iter().for_each(|action| println!("    {action:?}"));
     }
     explored.broken.is_empty()
