@@ -14,7 +14,7 @@ struct Args {
     #[arg(long)]
     deep: bool,
     /// Steps after which a larger world is left, in millions.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 70)]
     millions: usize,
     /// Show that each fault is found: all, or the one of this name.
     #[arg(long, num_args = 0..=1, default_missing_value = "all")]
