@@ -61,10 +61,14 @@ pub enum Cause {
     PaymentInvalid,
     AllowanceRequired,
     PaymentInFlight,
+    PaymentInUseElsewhere,
+    NonceInUse,
+    PaymentPaidForElse,
+    PurchasePaid,
     PaymentUsed,
-    PaymentBoundElsewhere,
     ReplayGuardUnavailable,
     FacilitatorUnreachable,
+    FacilitatorCannotRead,
     FacilitatorBusy,
     FacilitatorError,
     UpstreamUnavailable,
@@ -213,12 +217,18 @@ impl Cause {
             Self::PaymentInFlight => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
                 .says("this payment is in use by another request")
                 .resend(1),
+            Self::PaymentInUseElsewhere => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this payment is in use by a request for something else; nothing more is charged for it"),
+            Self::NonceInUse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("another authorization of this nonce is in use; nothing was charged for this one"),
+            Self::PaymentPaidForElse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this payment is charged, and owed the answer it was paid for")
+                .hints("send this payment with the request it was signed for"),
+            Self::PurchasePaid => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this purchase was paid with another payment; nothing was charged for this one")
+                .hints("send the first payment of this payment-identifier again; do not sign a new one"),
             Self::PaymentUsed => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
                 .says("this payment was used already")
-                .hints("sign a new authorization")
-                .challenges(),
-            Self::PaymentBoundElsewhere => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
-                .says("this payment was first used for another resource")
                 .hints("sign a new authorization")
                 .challenges(),
             Self::ReplayGuardUnavailable => Row::failed(Us, 503, VERIFICATION, F::ReplayGuardUnavailable)
@@ -234,6 +244,8 @@ impl Cause {
                 .retry(2),
             Self::FacilitatorError => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorError)
                 .says("the facilitator gave no usable answer; nothing was charged"),
+            Self::FacilitatorCannotRead => Row::failed(Operator, 503, VERIFICATION, F::FacilitatorError)
+                .says("the facilitator calls our request malformed; nothing was charged"),
             Self::UpstreamUnavailable => Row::upstream(502, "it could not be reached"),
             Self::UpstreamTimeout => Row::upstream(504, "it did not answer in time"),
             Self::UnexpectedUpgrade => Row::upstream(502, "it switched protocols unasked"),
@@ -256,7 +268,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 29] = [
+    const ALL: [Cause; 33] = [
         Cause::ConfigNotLoaded,
         Cause::FacilitatorNotReady,
         Cause::AmbiguousPath,
@@ -273,10 +285,14 @@ mod tests {
         Cause::PaymentInvalid,
         Cause::AllowanceRequired,
         Cause::PaymentInFlight,
+        Cause::PaymentInUseElsewhere,
+        Cause::NonceInUse,
+        Cause::PaymentPaidForElse,
+        Cause::PurchasePaid,
         Cause::PaymentUsed,
-        Cause::PaymentBoundElsewhere,
         Cause::ReplayGuardUnavailable,
         Cause::FacilitatorUnreachable,
+        Cause::FacilitatorCannotRead,
         Cause::FacilitatorBusy,
         Cause::FacilitatorError,
         Cause::UpstreamUnavailable,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::check::Checked;
+use super::check::Signed;
 use super::json::to_bytes;
 use super::payment::{Payment, Version};
 use super::proof::WireProof;
@@ -30,12 +30,12 @@ impl CallBody {
     /// `resource_url` enters only v1 requirements, where the member is required.
     pub fn new(
         payment: &Payment,
-        checked: &Checked,
+        signed: &Signed,
         option: &PaymentOption,
         resource_url: &str,
         minimal: bool,
     ) -> Self {
-        let proof = WireProof::new(&payment.proof, &checked.forward_signature);
+        let proof = WireProof::new(&payment.proof, &signed.forward_signature);
         Self(
             v1_call(payment, &proof, option, resource_url)
                 .unwrap_or_else(|| v2_call(payment, &proof, option, minimal)),
@@ -138,37 +138,6 @@ pub enum VerifyOutcome {
     Failed {
         /// Whether a new attempt is worth it: 429, 502, 503, 504 without `unexpected_error`.
         retriable: bool,
-    },
-}
-
-/// What a `/settle` reply means: exactly three outcomes, and the request to repeat a pending one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SettleOutcome {
-    /// `success: true` with a transaction on our network.
-    Settled {
-        /// Transaction hash as answered.
-        transaction: String,
-        /// `payer` as answered.
-        payer: Option<String>,
-    },
-    /// Definitely not settled.
-    Refused {
-        /// `errorReason`, length-capped.
-        reason: String,
-    },
-    /// Broadcast but not final: `settlement_pending` with a transaction. Repeat the identical call once.
-    Pending {
-        /// Transaction hash.
-        transaction: String,
-    },
-    /// Money may or may not have moved.
-    Unknown {
-        /// Transaction if one is known.
-        transaction: Option<String>,
-        /// For log and body.
-        reason: String,
-        /// The facilitator calls the nonce used, and an earlier attempt of ours may be what used it.
-        nonce_already_used: bool,
     },
 }
 

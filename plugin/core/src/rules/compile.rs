@@ -114,7 +114,6 @@ impl Compiler {
             return Err(CompileError("a paid route needs a facilitator".into()));
         }
         let challenge = paid.then(|| self.challenge(&route, settings)).transpose()?;
-        let binding = binding(&route);
         let offer = self.offers.index((route.offer_namespace, route.offer_name))?;
         let options =
             route.options.into_iter().map(|option| self.option(option)).collect::<Result<_, _>>()?;
@@ -125,7 +124,6 @@ impl Compiler {
             options,
             public: route.public,
             challenge,
-            binding,
         })
     }
 
@@ -157,17 +155,6 @@ impl Compiler {
         });
         Ok(Arc::clone(challenge))
     }
-}
-
-/// See [`Route::binding`]. Lengths keep (`a`, `bc`) and (`ab`, `c`) apart.
-fn binding(route: &PushedRoute) -> u32 {
-    let mut text = Vec::new();
-    for part in [&route.pattern, &route.offer_namespace, &route.offer_name] {
-        text.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        text.extend_from_slice(part.as_bytes());
-    }
-    let [a, b, c, d, ..] = keccak256(&text);
-    u32::from_be_bytes([a, b, c, d])
 }
 
 fn small(position: usize) -> Result<u32, CompileError> {
