@@ -78,16 +78,23 @@ pub fn check(
         (Proof::Permit2 { permit, signature }, TransferMethod::Permit2) => {
             check_permit(permit, option, policy, now)?;
             let payer = permit.from;
-            let digest = typed_data_digest(
-                &permit2_domain_separator(&option.network),
-                &permit_witness_transfer_from_hash(permit),
-            );
+            let digest = permit_digest(permit, option);
             let (trust, forward_signature) =
                 check_signature(signature, &digest, &payer, "invalid_permit2_signature", policy)?;
             Ok(Checked { payer, trust, forward_signature })
         }
         (Proof::Eip3009 { .. }, TransferMethod::Permit2)
         | (Proof::Permit2 { .. }, TransferMethod::Eip3009) => refuse("unsupported_payload_type"),
+    }
+}
+
+/// What the payer signed, as the option's token or Permit2 hashes it: the EIP-712 digest. `None` for a proof that
+/// cannot be read.
+pub fn signed_digest(payment: &Payment, option: &PaymentOption) -> Option<B256> {
+    match &payment.proof {
+        Proof::Eip3009 { authorization, .. } => Some(authorization_digest(authorization, option)),
+        Proof::Permit2 { permit, .. } => Some(permit_digest(permit, option)),
+        Proof::Unusable(_) => None,
     }
 }
 
@@ -142,6 +149,13 @@ fn authorization_digest(authorization: &Authorization, option: &PaymentOption) -
         verifying_contract: option.asset,
     });
     typed_data_digest(&separator, &transfer_with_authorization_hash(authorization))
+}
+
+fn permit_digest(permit: &PermitAuthorization, option: &PaymentOption) -> B256 {
+    typed_data_digest(
+        &permit2_domain_separator(&option.network),
+        &permit_witness_transfer_from_hash(permit),
+    )
 }
 
 /// Decides a signature as far as that is possible here. Gives the bytes to send on: a recovery byte

@@ -160,16 +160,18 @@ impl RelayReply {
         match self {
             Self::Valid => wire.is_valid = Some(true),
             Self::Redeem { transaction } => {
-                (wire.is_valid, wire.transaction) = (Some(true), Some(transaction));
+                (wire.is_valid, wire.transaction) = (Some(true), Some(transaction.as_str()));
             }
             Self::Settled { transaction } => {
-                (wire.success, wire.transaction) = (Some(true), Some(transaction));
+                (wire.success, wire.transaction) = (Some(true), Some(transaction.as_str()));
             }
             Self::Invalid { reason, detail } => {
-                (wire.is_valid, wire.reason, wire.detail) = (Some(false), Some(reason), detail.as_deref());
+                (wire.is_valid, wire.reason, wire.detail) =
+                    (Some(false), Some(reason.as_str()), detail.as_deref());
             }
             Self::Refused { reason, detail } => {
-                (wire.success, wire.reason, wire.detail) = (Some(false), Some(reason), detail.as_deref());
+                (wire.success, wire.reason, wire.detail) =
+                    (Some(false), Some(reason.as_str()), detail.as_deref());
             }
             Self::Malformed { words } => wire.detail = Some(words),
             Self::NotTaken { reason } => wire.reason = Some(reason),
@@ -177,7 +179,8 @@ impl RelayReply {
                 wire.transaction = transaction.as_deref();
             }
             Self::PaidFor { offer, route, transaction } => {
-                (wire.offer, wire.route, wire.transaction) = (Some(offer), Some(route), Some(transaction));
+                (wire.offer, wire.route) = (Some(offer.as_str()), Some(route.as_str()));
+                wire.transaction = Some(transaction.as_str());
             }
             Self::Unreachable
             | Self::Busy
