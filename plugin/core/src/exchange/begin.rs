@@ -11,7 +11,7 @@ use super::strip::{Strip, to_upstream};
 use super::url::{is_private, resource_url};
 use super::{Next, Passing, RequestHead, Turn};
 use crate::Now;
-use crate::evm::{Address, PERMIT2, TransferMethod};
+use crate::evm::{Address, TransferMethod};
 use crate::metrics::{FailureReason, Stamp, TupleCounter};
 use crate::payment::{Fingerprint, Holder, PaymentKey, Terms as Bought};
 use crate::protocol::{
@@ -232,8 +232,6 @@ impl Stage<'_> {
                 return Err(Refusal::new(tuple, Cause::PaymentInvalid, Told::code(refused.code)));
             }
         };
-        let (contract, bought) = self.bought(&payment, option).ok_or_else(internal)?;
-        let nonce = payment.nonce().ok_or_else(internal)?;
         let ends = payment.valid_before().ok_or_else(internal)?.to_u64().unwrap_or(u64::MAX);
         Ok(Attempt {
             rules: Arc::clone(self.rules),
@@ -243,9 +241,9 @@ impl Stage<'_> {
             asker: Asker::of(self.seen),
             url: url.to_owned(),
             version: payment.version,
-            key: PaymentKey { network: option.network.clone(), contract, payer: signed.payer, nonce },
+            key: PaymentKey::of(&payment, option).ok_or_else(internal)?,
             fingerprint: Fingerprint::new(&signed.digest, &signed.forward_signature),
-            bought,
+            bought: self.bought(&payment, option).ok_or_else(internal)?,
             holder,
             call: CallBody::new(&payment, &signed, option, url, settings.minimal_payload).0.into(),
             ends,
@@ -290,20 +288,11 @@ impl Stage<'_> {
         };
         options.map(|(option, charge)| (option, *charge)).find(|(option, _)| fits(option))
     }
-    /// The contract that counts the nonce, and what the payment is to buy here, by what was signed.
-    fn bought(&self, payment: &Payment, option: &PaymentOption) -> Option<(Address, Bought)> {
-        let (contract, asset, amount, pay_to) = match &payment.proof {
-            Proof::Eip3009 { authorization, .. } => {
-                (option.asset, option.asset, authorization.value, authorization.to)
-            }
-            Proof::Permit2 { permit, .. } => (PERMIT2, permit.token, permit.amount, permit.witness_to),
-            Proof::Unusable(_) => return None,
-        };
+    /// What the payment is to buy here, by what was signed.
+    fn bought(&self, payment: &Payment, option: &PaymentOption) -> Option<Bought> {
         let (namespace, name) = self.rules.offers.get(self.route.offer.0 as usize)?;
         let offer = [namespace, "/", name].concat();
-        let flow = payment.flow().unwrap_or(option.flow);
-        let route = route_text(&self.route.pattern);
-        Some((contract, Bought { offer, route, asset, amount, pay_to, flow }))
+        Bought::signed(payment, option, offer, route_text(&self.route.pattern))
     }
     /// The option the payment takes; an upgraded connection can only be paid upfront.
     fn find(&self, payment: &Payment) -> Option<(&PaymentOption, ChargeIndex)> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::evm::{Address, Amount, B256, from_hex, keccak256, to_hex};
-use crate::rules::Flow;
+use crate::protocol::{Payment, Proof, signed_digest};
+use crate::rules::{Flow, PaymentOption};
 
 /// What was signed: a hash of the EIP-712 digest and of the signature in its canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +97,28 @@ impl Fingerprint {
     /// That of a digest and the signature's canonical bytes: what is sent to the facilitator.
     pub fn new(digest: &B256, signature: &[u8]) -> Self {
         Self(keccak256(&[&digest.0[..], signature].concat()))
+    }
+
+    /// That of a payment whose signature is in its canonical form already, as in the body of a facilitator call.
+    /// `None` for a proof that cannot be read.
+    pub fn of_canonical(payment: &Payment, option: &PaymentOption) -> Option<Self> {
+        Some(Self::new(&signed_digest(payment, option)?, payment.proof.signature()?))
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// What a payment was signed for, taken for this offer on this route. Asset, amount and payTo are those of the
+    /// signature, whatever the option says. `None` for a proof that cannot be read.
+    pub fn signed(payment: &Payment, option: &PaymentOption, offer: String, route: String) -> Option<Self> {
+        let (asset, amount, pay_to) = match &payment.proof {
+            Proof::Eip3009 { authorization, .. } => (option.asset, authorization.value, authorization.to),
+            Proof::Permit2 { permit, .. } => (permit.token, permit.amount, permit.witness_to),
+            Proof::Unusable(_) => return None,
+        };
+        let flow = payment.flow().unwrap_or(option.flow);
+        Some(Self { offer, route, asset, amount, pay_to, flow })
     }
 }
 

@@ -106,6 +106,21 @@ pub enum PaymentError {
     Shape(String),
 }
 
+/// The extension by which a buyer names a purchase.
+const IDENTIFIER: &str = "payment-identifier";
+
+// === impl Proof ===
+
+impl Proof {
+    /// Its signature, as it was sent. `None` where there is none to read.
+    pub fn signature(&self) -> Option<&[u8]> {
+        match self {
+            Self::Eip3009 { signature, .. } | Self::Permit2 { signature, .. } => Some(signature),
+            Self::Unusable(_) => None,
+        }
+    }
+}
+
 // === impl PaymentError ===
 
 impl PaymentError {
@@ -178,6 +193,18 @@ impl Payment {
             Some("upfront") => Some(Flow::Upfront),
             Some(_) => None,
         }
+    }
+
+    /// What the buyer calls its purchase: the id of the `payment-identifier` extension. One that is not 16 to 128
+    /// characters of `[a-zA-Z0-9_-]` names nothing.
+    pub fn identifier(&self) -> Option<String> {
+        let extensions = Members::read(self.extensions.as_deref()?.get()).ok()?;
+        let extension = Members::read(extensions.optional(IDENTIFIER).ok()??.get()).ok()?;
+        let info = Members::read(extension.optional("info").ok()??.get()).ok()?;
+        let id = info.optional_text("id").ok()??;
+        let is_one = (16..=128).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        is_one.then_some(id)
     }
 
     fn from_v2(envelope: &Members<'_>) -> Result<Self, PaymentError> {

@@ -4,7 +4,7 @@ use super::matcher::{Matcher, RouteIndex};
 use super::pushed::is_label;
 use super::ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules, Settings};
-use crate::evm::{Amount, keccak256};
+use crate::evm::Amount;
 use crate::protocol::Challenge;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
