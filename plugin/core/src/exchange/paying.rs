@@ -7,11 +7,11 @@
 use super::attempt::{Attempt, call_stamp};
 use super::refusal::Cause;
 use super::reply::{Told, push_receipts};
-use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Note, Turn, Upstream};
+use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Note, Reply, Turn, Upstream};
 use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
-use crate::payment::{Answer, End, Event, KeyDigest, Outcome, Reading, Settlement};
+use crate::payment::{Answer, Claim, End, Event, KeyDigest, Outcome, Reading, Settlement};
 use crate::protocol::{CallEnd, Operation, RelayReply, VerifyOutcome, read_verify_reply};
 
 /// Waits for the shell's own store. A shell answers it at once, so there is no way to abandon it.
@@ -103,16 +103,6 @@ impl Stepping {
     /// The step.
     pub fn event(&self) -> &Event {
         &self.event
-    }
-    /// The edits [`Next::Serve`] will carry if the payment is good: for a shell that hands the rest of the
-    /// exchange to somebody else.
-    pub fn edits_once_paid(&self) -> HeaderEdits {
-        self.attempt.edits_once_paid()
-    }
-    /// The answer if nobody has seen the payment and it is no good as a new one.
-    pub fn unless_known(&self) -> Option<super::Reply> {
-        let (cause, told) = self.attempt.refusal.as_deref()?;
-        Some(self.attempt.reply(*cause, told))
     }
     /// The store's answer; `None` if it has no room or cannot be read or written.
     pub fn stepped(self, answer: Option<Answer>, now: Now) -> Turn {
@@ -287,6 +277,15 @@ impl Calling {
     /// exchange to somebody else.
     pub fn edits_once_paid(&self) -> HeaderEdits {
         self.attempt.edits_once_paid()
+    }
+    /// The payment, for such a shell: its key, and the claim to it.
+    pub fn claim(&self) -> (KeyDigest, Claim) {
+        (self.attempt.key.digest(), self.attempt.claim())
+    }
+    /// The answer if such a shell has not seen the payment, and it is no good as a new one.
+    pub fn unless_known(&self) -> Option<Reply> {
+        let (cause, told) = self.attempt.refusal.as_deref()?;
+        Some(self.attempt.reply(*cause, told))
     }
     /// The call is over.
     pub fn answered(self, end: CallEnd<'_>, now: Now) -> Turn {
