@@ -19,11 +19,12 @@ mod requirement;
 
 pub use challenge::{Challenge, PaymentFailure};
 pub use check::{CheckPolicy, Checked, Refused, SignatureTrust, check};
-pub use facilitator::{CallBody, Operation, SettleOutcome, VerifyOutcome};
+pub use facilitator::{CallBody, Complaint, Operation, SettleReply, VerifyOutcome};
 pub use header::{DecodeError, decode_base64, encode_base64};
 pub use json::printable;
 pub use matching::{find_match, matches};
 pub use payment::{Accepted, AcceptedTerms, Payment, PaymentError, Proof, Version};
+pub(crate) use reasons::is_nonce_used;
 pub use receipt::Receipt;
 pub use relay::{RELAY_ATTEMPT, RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER, RelayRefusal};
-pub use reply::{read_settle_reply, read_verify_reply};
+pub use reply::{complaint, read_settle_reply, read_verify_reply};
