@@ -9,7 +9,8 @@ use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
 use crate::protocol::{
-    CallBody, Operation, RelayRefusal, SettleOutcome, VerifyOutcome, read_settle_reply_before, read_verify_reply,
+    CallBody, Operation, RelayRefusal, SettleReply, VerifyOutcome, is_nonce_used, read_settle_reply,
+    read_verify_reply,
 };
 use crate::replay::{KeyChange, Reservation, Reserve};
 
@@ -251,6 +252,10 @@ fn verified(mut attempt: Box<Attempt>, body: Vec<u8>, answer: Answer<'_>, starte
             let told = Told { detail, ..Told::code(&reason) };
             attempt.refuse(cause, &told, stamps(CallOutcome::Refused), free)
         }
+        VerifyOutcome::Malformed { .. } => {
+            let stamps = stamps(bad_reply(status));
+            attempt.refuse(Cause::FacilitatorMalformed, &Told::default(), stamps, free)
+        }
         VerifyOutcome::Failed { retriable } => {
             let cause = if retriable { Cause::FacilitatorBusy } else { Cause::FacilitatorError };
             attempt.refuse(cause, &Told::default(), stamps(bad_reply(status)), free)
@@ -276,23 +281,39 @@ impl Settling {
             let stamps = self.stamps(without_reply(answer));
             // Nothing can have been broadcast, unless by the call this one was to repeat.
             return if answer == Answer::NotSent && !self.has_history() {
-                self.not_sent(stamps)
+                self.not_settled(Cause::SettlementNotSent, stamps)
             } else {
                 self.unknown(None, stamps)
             };
         };
-        match read_settle_reply_before(status, body, &self.attempt.option, self.has_history()) {
-            SettleOutcome::Settled { transaction, payer: _ } => self.settled(transaction),
-            SettleOutcome::Refused { reason } => self.refused(&reason),
-            SettleOutcome::Pending { transaction } => {
+        let reply = read_settle_reply(status, body, &self.attempt.option);
+        match reply {
+            SettleReply::Settled { transaction, payer: _ } => self.settled(transaction),
+            // What an earlier call did, this one cannot say.
+            SettleReply::Refused { .. } | SettleReply::Malformed { .. } if self.has_history() => {
                 let stamps = self.stamps(CallOutcome::Refused);
-                if self.pending.is_some() {
-                    self.unknown(Some(transaction), stamps)
-                } else {
-                    self.repeat(transaction, stamps)
-                }
+                self.unknown(None, stamps)
             }
-            SettleOutcome::Unknown { transaction, .. } => {
+            SettleReply::Refused { reason, .. } => self.refused(&reason),
+            SettleReply::Malformed { .. } => {
+                let stamps = self.stamps(bad_reply(status));
+                self.not_settled(Cause::SettlementMalformed, stamps)
+            }
+            SettleReply::Pending { transaction: Some(transaction) } if self.pending.is_none() => {
+                let stamps = self.stamps(CallOutcome::Refused);
+                self.repeat(transaction, stamps)
+            }
+            SettleReply::Pending { transaction } => {
+                let stamps = self.stamps(CallOutcome::Refused);
+                self.unknown(transaction, stamps)
+            }
+            // A relay says so of its own ledger only: another use of this payment is in the way.
+            SettleReply::Unclear { transaction: None, reason }
+                if is_nonce_used(&reason) && self.attempt.rules.has_relay() && !self.has_history() =>
+            {
+                self.refused(&reason)
+            }
+            SettleReply::Unclear { transaction, .. } => {
                 let stamps = self.stamps(bad_reply(status));
                 self.unknown(transaction, stamps)
             }
@@ -363,11 +384,12 @@ impl Settling {
         attempt.refuse(Cause::SettlementUnknown, &told, stamps, keys)
     }
 
-    fn not_sent(self, stamps: Vec<Stamp>) -> Turn {
+    /// Nothing was broadcast, and the buyer is not to blame.
+    fn not_settled(self, cause: Cause, stamps: Vec<Stamp>) -> Turn {
         let Self { attempt, .. } = self;
         let receipt = Some(attempt.failed_receipt("unexpected_settle_error", None));
         let keys = vec![attempt.key(KeyChange::Free)];
-        attempt.refuse(Cause::SettlementNotSent, &Told { receipt, ..Told::default() }, stamps, keys)
+        attempt.refuse(cause, &Told { receipt, ..Told::default() }, stamps, keys)
     }
 
     /// Whether an earlier settle call with this payment may have moved money.

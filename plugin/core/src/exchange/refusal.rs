@@ -67,11 +67,13 @@ pub enum Cause {
     FacilitatorUnreachable,
     FacilitatorBusy,
     FacilitatorError,
+    FacilitatorMalformed,
     UpstreamUnavailable,
     UpstreamTimeout,
     UnexpectedUpgrade,
     SettlementRejected,
     SettlementNotSent,
+    SettlementMalformed,
     SettlementUnknown,
     Internal,
 }
@@ -234,6 +236,8 @@ impl Cause {
                 .retry(2),
             Self::FacilitatorError => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorError)
                 .says("the facilitator gave no usable answer; nothing was charged"),
+            Self::FacilitatorMalformed => Row::failed(Operator, 503, VERIFICATION, F::FacilitatorError)
+                .says("the facilitator calls our request malformed; nothing was charged"),
             Self::UpstreamUnavailable => Row::upstream(502, "it could not be reached"),
             Self::UpstreamTimeout => Row::upstream(504, "it did not answer in time"),
             Self::UnexpectedUpgrade => Row::upstream(502, "it switched protocols unasked"),
@@ -243,6 +247,8 @@ impl Cause {
             Self::SettlementNotSent => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
                 .says("the facilitator could not be called; nothing was charged")
                 .retry(2),
+            Self::SettlementMalformed => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
+                .says("the facilitator calls our request malformed; nothing was charged"),
             Self::SettlementUnknown => Row::failed(Facilitator, 503, SETTLEMENT, F::SettlementFailed)
                 .says("it is not known yet whether money moved")
                 .hints("send this request again with the same payment; do not sign a new one")
@@ -256,7 +262,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 29] = [
+    const ALL: [Cause; 31] = [
         Cause::ConfigNotLoaded,
         Cause::FacilitatorNotReady,
         Cause::AmbiguousPath,
@@ -279,11 +285,13 @@ mod tests {
         Cause::FacilitatorUnreachable,
         Cause::FacilitatorBusy,
         Cause::FacilitatorError,
+        Cause::FacilitatorMalformed,
         Cause::UpstreamUnavailable,
         Cause::UpstreamTimeout,
         Cause::UnexpectedUpgrade,
         Cause::SettlementRejected,
         Cause::SettlementNotSent,
+        Cause::SettlementMalformed,
         Cause::SettlementUnknown,
         Cause::Internal,
     ];
@@ -303,6 +311,15 @@ mod tests {
         assert!(!row.retriable);
         assert_eq!((row.status, row.retry_after, row.form), (503, Some(5), Form::Error));
         assert!(row.hint.contains("same payment"));
+    }
+
+    #[test]
+    fn a_request_that_the_facilitator_cannot_read_is_the_operators_and_asks_the_buyer_for_nothing() {
+        for cause in [Cause::FacilitatorMalformed, Cause::SettlementMalformed] {
+            let row = cause.row();
+            assert_eq!((row.fault, row.status, row.form), (Fault::Operator, 503, Form::Error));
+            assert!(!row.retriable && row.message.contains("nothing was charged"), "{cause:?}");
+        }
     }
 
     #[test]

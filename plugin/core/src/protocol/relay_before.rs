@@ -1,4 +1,4 @@
-//! The words of the relay before [`super::RelayReply`], until the exchange speaks those. Goes with `reply_before`.
+//! The words of the relay before [`super::RelayReply`], until the exchange speaks those.
 
 /// Header: one use of a payment by that proxy, so that news of its end cannot be taken for that of the next.
 pub const RELAY_ATTEMPT: &str = "x-farebox-attempt";
