@@ -45,11 +45,11 @@ impl Relay {
             match outcome {
                 Ok(VerifyOutcome::Valid) => return Verdict { reply, vouched: Some(url.clone()) },
                 Ok(VerifyOutcome::Invalid { .. }) => break,
-                Ok(VerifyOutcome::Failed { .. }) if left > 1 => {
+                Ok(VerifyOutcome::Malformed { .. } | VerifyOutcome::Failed { .. }) if left > 1 => {
                     warn!("{url} gives no verdict; asking the next facilitator");
                 }
                 Err(failed) if left > 1 => warn!("cannot verify: {failed}; asking the next facilitator"),
-                Ok(VerifyOutcome::Failed { .. }) | Err(_) => {}
+                Ok(VerifyOutcome::Malformed { .. } | VerifyOutcome::Failed { .. }) | Err(_) => {}
             }
         }
         Verdict { reply, vouched: None }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::Response;
-use farebox_core::protocol::{Operation, SettleOutcome, read_settle_reply_before};
+use farebox_core::protocol::{Operation, SettleReply, read_settle_reply};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -97,22 +97,29 @@ pub(super) async fn ask(
                 return Asked { outcome, reply: None };
             }
         };
-        let outcome =
-            match read_settle_reply_before(reply.status, &reply.body, &call.option, again || pending.is_some()) {
-                SettleOutcome::Settled { transaction, .. } => Outcome::Settled { transaction },
-                SettleOutcome::Refused { reason } => Outcome::Refused { reason },
-                SettleOutcome::Pending { transaction } if pending.is_none() => {
-                    pending = Some(transaction);
-                    continue;
-                }
-                SettleOutcome::Pending { transaction } => Outcome::Unknown {
-                    transaction: Some(transaction),
-                    reason: "settlement_pending".to_owned(),
-                },
-                SettleOutcome::Unknown { transaction, reason, .. } => {
-                    Outcome::Unknown { transaction: transaction.or(pending), reason }
-                }
-            };
+        let outcome = match read_settle_reply(reply.status, &reply.body, &call.option) {
+            SettleReply::Settled { transaction, .. } => Outcome::Settled { transaction },
+            // What an earlier call did, this one cannot say.
+            SettleReply::Refused { reason, .. } if again || pending.is_some() => {
+                Outcome::Unknown { transaction: pending, reason }
+            }
+            SettleReply::Malformed { words, .. } if again || pending.is_some() => {
+                Outcome::Unknown { transaction: pending, reason: words }
+            }
+            SettleReply::Refused { reason, .. } => Outcome::Refused { reason },
+            SettleReply::Malformed { .. } => Outcome::Refused { reason: "invalid_request".to_owned() },
+            SettleReply::Pending { transaction: Some(transaction) } if pending.is_none() => {
+                pending = Some(transaction);
+                continue;
+            }
+            SettleReply::Pending { transaction } => Outcome::Unknown {
+                transaction: transaction.or(pending),
+                reason: "settlement_pending".to_owned(),
+            },
+            SettleReply::Unclear { transaction, reason } => {
+                Outcome::Unknown { transaction: transaction.or(pending), reason }
+            }
+        };
         return Asked { outcome, reply: Some(reply) };
     }
 }

@@ -205,14 +205,14 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
             refuse(&attempt, cause, Told { detail, ..Told::code(&reason) }, stamps)
         }
         RelayReply::Malformed { words } => {
-            refuse(&attempt, Cause::FacilitatorCannotRead, Told { detail: Some(words), ..Told::default() }, stamps)
+            refuse(&attempt, Cause::FacilitatorMalformed, Told { detail: Some(words), ..Told::default() }, stamps)
         }
         RelayReply::Unreachable => refuse(&attempt, Cause::FacilitatorUnreachable, Told::default(), stamps),
         RelayReply::Busy => refuse(&attempt, Cause::FacilitatorBusy, Told::default(), stamps),
         RelayReply::NoVerdict => refuse(&attempt, Cause::FacilitatorError, Told::default(), stamps),
         RelayReply::Unavailable => refuse(&attempt, Cause::ReplayGuardUnavailable, Told::default(), stamps),
         RelayReply::NotTaken { reason } => {
-            refuse(&attempt, Cause::FacilitatorCannotRead, Told { detail: Some(reason), ..Told::default() }, stamps)
+            refuse(&attempt, Cause::FacilitatorMalformed, Told { detail: Some(reason), ..Told::default() }, stamps)
         }
         // Neither is the end of a payment here.
         RelayReply::Valid | RelayReply::Settled { .. } => {
@@ -413,6 +413,7 @@ impl Over<'_> {
             VerifyOutcome::Invalid { reason, detail } => {
                 (RelayReply::Invalid { reason, detail }, CallOutcome::Refused)
             }
+            VerifyOutcome::Malformed { words, .. } => (RelayReply::Malformed { words }, bad_reply(status)),
             VerifyOutcome::Failed { retriable: true } => (RelayReply::Busy, bad_reply(status)),
             VerifyOutcome::Failed { retriable: false } => (RelayReply::NoVerdict, bad_reply(status)),
         };

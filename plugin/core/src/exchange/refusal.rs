@@ -68,14 +68,15 @@ pub enum Cause {
     PaymentUsed,
     ReplayGuardUnavailable,
     FacilitatorUnreachable,
-    FacilitatorCannotRead,
     FacilitatorBusy,
     FacilitatorError,
+    FacilitatorMalformed,
     UpstreamUnavailable,
     UpstreamTimeout,
     UnexpectedUpgrade,
     SettlementRejected,
     SettlementNotSent,
+    SettlementMalformed,
     SettlementUnknown,
     Internal,
 }
@@ -244,7 +245,7 @@ impl Cause {
                 .retry(2),
             Self::FacilitatorError => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorError)
                 .says("the facilitator gave no usable answer; nothing was charged"),
-            Self::FacilitatorCannotRead => Row::failed(Operator, 503, VERIFICATION, F::FacilitatorError)
+            Self::FacilitatorMalformed => Row::failed(Operator, 503, VERIFICATION, F::FacilitatorError)
                 .says("the facilitator calls our request malformed; nothing was charged"),
             Self::UpstreamUnavailable => Row::upstream(502, "it could not be reached"),
             Self::UpstreamTimeout => Row::upstream(504, "it did not answer in time"),
@@ -255,6 +256,8 @@ impl Cause {
             Self::SettlementNotSent => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
                 .says("the facilitator could not be called; nothing was charged")
                 .retry(2),
+            Self::SettlementMalformed => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
+                .says("the facilitator calls our request malformed; nothing was charged"),
             Self::SettlementUnknown => Row::failed(Facilitator, 503, SETTLEMENT, F::SettlementFailed)
                 .says("it is not known yet whether money moved")
                 .hints("send this request again with the same payment; do not sign a new one")
@@ -292,14 +295,15 @@ mod tests {
         Cause::PaymentUsed,
         Cause::ReplayGuardUnavailable,
         Cause::FacilitatorUnreachable,
-        Cause::FacilitatorCannotRead,
         Cause::FacilitatorBusy,
         Cause::FacilitatorError,
+        Cause::FacilitatorMalformed,
         Cause::UpstreamUnavailable,
         Cause::UpstreamTimeout,
         Cause::UnexpectedUpgrade,
         Cause::SettlementRejected,
         Cause::SettlementNotSent,
+        Cause::SettlementMalformed,
         Cause::SettlementUnknown,
         Cause::Internal,
     ];
@@ -319,6 +323,15 @@ mod tests {
         assert!(!row.retriable);
         assert_eq!((row.status, row.retry_after, row.form), (503, Some(5), Form::Error));
         assert!(row.hint.contains("same payment"));
+    }
+
+    #[test]
+    fn a_request_that_the_facilitator_cannot_read_is_the_operators_and_asks_the_buyer_for_nothing() {
+        for cause in [Cause::FacilitatorMalformed, Cause::SettlementMalformed] {
+            let row = cause.row();
+            assert_eq!((row.fault, row.status, row.form), (Fault::Operator, 503, Form::Error));
+            assert!(!row.retriable && row.message.contains("nothing was charged"), "{cause:?}");
+        }
     }
 
     #[test]

@@ -134,10 +134,56 @@ pub enum VerifyOutcome {
         /// `invalidMessage`.
         detail: Option<String>,
     },
+    /// The facilitator could not read the call: the operator has to change something.
+    Malformed {
+        /// What it says about it, length-capped printable text.
+        words: String,
+        /// Its id of this call.
+        correlation: Option<String>,
+    },
     /// Anything else that was answered.
     Failed {
         /// Whether a new attempt is worth it: 429, 502, 503, 504 without `unexpected_error`.
         retriable: bool,
+    },
+}
+
+/// What one settle call's reply says about that call alone. What earlier calls with the same payment may have
+/// done is for the reader to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettleReply {
+    /// `success: true` with a transaction on our network.
+    Settled {
+        /// Transaction hash as answered.
+        transaction: String,
+        /// `payer` as answered.
+        payer: Option<String>,
+    },
+    /// This call moved nothing: a code that facilitators give before they broadcast, and no transaction beside it.
+    Refused {
+        /// `errorReason`.
+        reason: String,
+        /// `errorMessage`, length-capped printable text.
+        detail: Option<String>,
+    },
+    /// The facilitator could not read the call, so nothing was broadcast: the operator has to change something.
+    Malformed {
+        /// What it says about it, length-capped printable text.
+        words: String,
+        /// Its id of this call.
+        correlation: Option<String>,
+    },
+    /// On its way: 202, `settlement_pending`, a status that says so.
+    Pending {
+        /// Transaction hash if one is named.
+        transaction: Option<String>,
+    },
+    /// Everything else: it may have moved money.
+    Unclear {
+        /// Transaction if one is named.
+        transaction: Option<String>,
+        /// For log and body.
+        reason: String,
     },
 }
 
@@ -161,42 +207,15 @@ pub enum CallEnd<'a> {
     NotSent,
 }
 
-/// What one settle call's reply says about that call alone.
+/// A reply that is no verdict, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SettleReply {
-    /// Success with a transaction on our network.
-    Settled {
-        /// Transaction hash as answered.
-        transaction: String,
-        /// `payer` as answered.
-        payer: Option<String>,
-    },
-    /// This call moved nothing and broadcast nothing.
-    Refused {
-        /// `errorReason`, length-capped.
-        reason: String,
-        /// `errorMessage`, length-capped.
-        detail: Option<String>,
-    },
-    /// The facilitator could not read the call, so nothing was broadcast: the operator has to change something.
-    Malformed {
-        /// The facilitator's words, length-capped.
-        words: String,
-        /// Its name for the call.
-        correlation: Option<String>,
-    },
-    /// On its way.
-    Pending {
-        /// Transaction hash, if it is named.
-        transaction: Option<String>,
-    },
-    /// Everything else: it may have moved money.
-    Unclear {
-        /// Transaction if one is named.
-        transaction: Option<String>,
-        /// For log and body.
-        reason: String,
-    },
+pub struct Complaint {
+    /// Whether the facilitator calls the request malformed.
+    pub malformed: bool,
+    /// What it says, length-capped printable text. May be empty.
+    pub words: String,
+    /// Its id of this call.
+    pub correlation: Option<String>,
 }
 
 #[cfg(test)]

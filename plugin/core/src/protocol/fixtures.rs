@@ -141,6 +141,43 @@ pub(crate) fn payload(option: &PaymentOption) -> Value {
     }
 }
 
+/// One reply of a facilitator, from `tests/facilitator_replies.json`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecordedReply {
+    /// Who gives it.
+    pub(crate) by: String,
+    /// `run`: that implementation's own code gave it over a chain that is played; `read`: by its source or pages.
+    pub(crate) how: String,
+    /// What happened.
+    pub(crate) what: String,
+    /// `verify` or `settle`.
+    pub(crate) call: String,
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// A text, or the JSON.
+    pub(crate) body: Value,
+    /// Whether the chain took a transaction of this call.
+    #[serde(default)]
+    pub(crate) taken: bool,
+    /// How it has to be read.
+    pub(crate) reads: String,
+}
+
+impl RecordedReply {
+    /// The body on the wire.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.body.as_str().map_or_else(|| self.body.to_string(), str::to_owned).into_bytes()
+    }
+}
+
+/// All of them. Recorded from npm `@x402/evm` 2.27.0 with viem, from PyPI `x402` 2.25.0 with web3, and read in
+/// x402-rs 2.0.2, the pages and the published reasons of CDP (crate `cdp-sdk` 0.7.0), the pages of Circle and the
+/// specification.
+pub(crate) fn recorded_replies() -> Vec<RecordedReply> {
+    serde_json::from_str(include_str!("../../tests/facilitator_replies.json")).unwrap()
+}
+
 /// r ‖ s ‖ v with v 27 or 28, as 0x-hex.
 fn sign(digest: &B256) -> String {
     let key = SigningKey::from_slice(&from_hex(KEY).unwrap()).unwrap();

@@ -160,9 +160,11 @@ impl Script<'_> {
     }
 
     pub(super) async fn meet_a_facilitator_that_cannot_settle(&mut self) {
-        for code in
-            ["insufficient_funds", "invalid_exact_evm_insufficient_balance", "invalid_transaction_state"]
-        {
+        for code in [
+            "insufficient_funds",
+            "invalid_exact_evm_insufficient_balance",
+            "invalid_exact_evm_payload_signature",
+        ] {
             self.facilitator.fail_next("settle", &format!("invalid:{code}"), 1).await;
             let payment = self.payment(BASIC_GOODS);
             let answer = self.pay(BASIC_GOODS, "refused", &payment, 402).await;

@@ -40,7 +40,7 @@ pub(super) fn settling() -> Vec<Case> {
     let mut cases = vec![
         refused("29", "invalid:insufficient_funds", BASIC_GOODS),
         refused("29", "invalid:invalid_exact_evm_insufficient_balance", BASIC_GOODS),
-        refused("29", "invalid:invalid_transaction_state", BASIC_GOODS),
+        refused("29", "invalid:invalid_exact_evm_payload_signature", BASIC_GOODS),
         refused("22", "invalid", UPFRONT_GOODS),
         case("30", "not final at first")
             .faults(2, "settle", "pending_then_success")

@@ -223,6 +223,7 @@ fn a_facilitator_that_answers_nonsense_is_never_valid() {
         (429, "", true, "HttpError"),
         (503, "", true, "HttpError"),
         (503, r#"{"error":"unexpected_error"}"#, false, "HttpError"),
+        (400, r#"{"errorType":"invalid_request"}"#, false, "HttpError"),
     ];
     for (status, body, retriable, outcome) in cases {
         let mut host = Host::new();

@@ -88,6 +88,11 @@ fn every_unclear_answer_keeps_the_payment_and_asks_for_no_other() {
         (Does::Says(308, "".into()), None, "HttpError"),
         (settled(1, TX), Some(TX), "BadReply"),
         (refuses("a_new_code"), None, "BadReply"),
+        (refuses("invalid_exact_evm_nonce_already_used"), None, "BadReply"),
+        (refuses("invalid_exact_evm_transaction_failed"), None, "BadReply"),
+        (refuses("invalid_transaction_state"), None, "BadReply"),
+        (refuses("settlement_pending"), None, "Refused"),
+        (Does::Says(202, r#"{"jobId":"7"}"#.into()), None, "Refused"),
         (refuses("unexpected_settle_error"), None, "BadReply"),
     ];
     for (does, transaction, outcome) in cases {
@@ -185,18 +190,16 @@ fn a_resend_repeats_the_settlement_and_is_served_when_it_turns_out_settled() {
 }
 
 #[test]
-fn a_resend_that_turns_out_refused_closes_the_question() {
+fn a_refusal_of_a_resend_says_nothing_of_the_first_attempt() {
     let mut host = host_with_an_open_question("/paid/a", &payment(1));
-    host.script([refuses("invalid_exact_evm_payload_signature")]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(story.status(), 402);
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@0 Settle(Refused,7) UnresolvedClosed@0 PaymentFailed(SettlementRejected)@0"
-    );
-    assert_eq!(story.keys, [Free]);
-    assert!(story.forwarded.is_none());
-    assert_eq!(unresolved(&host), 0);
+    let malformed = r#"{"errorType":"invalid_request","errorMessage":"schema"}"#;
+    for does in [refuses("invalid_exact_evm_payload_signature"), Does::Says(400, malformed.into())] {
+        host.script([does.clone()]);
+        let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
+        assert_unknown(&story, None);
+        assert_eq!(story.keys, [Unknown { transaction: None }], "{does:?}");
+        assert_eq!(unresolved(&host), 1);
+    }
 }
 
 #[test]
@@ -215,12 +218,18 @@ fn what_an_earlier_success_would_explain_leaves_the_question_open_and_counts_it_
 }
 
 #[test]
-fn a_nonce_used_elsewhere_is_a_refusal_when_we_never_asked_before() {
+fn a_request_that_the_facilitator_cannot_read_frees_the_payment_and_blames_no_buyer() {
     let mut host = Host::new();
-    host.script([valid(), refuses("invalid_exact_evm_nonce_already_used")]);
+    let malformed = r#"{"errorType":"invalid_request","errorMessage":"schema","correlationId":"c-1"}"#;
+    host.script([valid(), Does::Says(400, malformed.into())]);
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(story.status(), 402);
+    assert_eq!((story.status(), story.header("payment-required")), (503, None));
+    let error = story.body()["error"].clone();
+    let expected =
+        "Payment settlement failed: the facilitator calls our request malformed; nothing was charged";
+    assert_eq!((error.as_str(), story.body()["retriable"].clone()), (Some(expected), false.into()));
     assert_eq!(story.keys, [Settling, Free]);
+    assert_eq!(unresolved(&host), 0);
 }
 
 #[test]
