@@ -30,7 +30,7 @@ enum Then {
     /// To settle it.
     Begin(When),
     /// To write down what came of the settle call.
-    Ended(When, Outcome),
+    Ended(When),
 }
 
 /// Waits for the facilitator or the relay: to verify or to settle first, with the request held, or to settle after
@@ -106,11 +106,14 @@ impl Stepping {
     }
     /// The store's answer; `None` if it has no room or cannot be read or written.
     pub fn stepped(self, answer: Option<Answer>, now: Now) -> Turn {
-        let Self { attempt, then, .. } = self;
+        let Self { attempt, event, then } = self;
         match then {
             Then::Claim => claimed(attempt, answer, now),
             Then::Begin(when) => begun(attempt, when, answer, now),
-            Then::Ended(when, outcome) => ended(attempt, when, outcome, answer, now),
+            Then::Ended(when) => match event {
+                Event::Ended { outcome, .. } => ended(attempt, when, outcome, answer, now),
+                _ => internal(&attempt),
+            },
         }
     }
 }
@@ -129,9 +132,10 @@ fn claimed(attempt: Box<Attempt>, answer: Option<Answer>, now: Now) -> Turn {
 fn begun(attempt: Box<Attempt>, when: When, answer: Option<Answer>, now: Now) -> Turn {
     match answer {
         Some(Answer::Call { epoch, call, .. }) => again(attempt, when, epoch, &call, now),
+        Some(Answer::Settled { transaction }) => settled(attempt, when, &transaction, Vec::new(), now),
+        // Not begun, whatever the reason: what may be reserved still is free again.
+        None | Some(Answer::NotHeld) => given_up(attempt, RelayReply::NotBegun, Vec::new()),
         Some(answer) => stands(attempt, RelayReply::from(answer), Vec::new()),
-        // Not begun, whatever the reason.
-        None => stands(attempt, RelayReply::NotBegun, Vec::new()),
     }
 }
 
@@ -143,23 +147,54 @@ fn again(attempt: Box<Attempt>, when: When, epoch: u32, body: &[u8], now: Now) -
     call(Vec::new(), calling)
 }
 
-/// The store knows what came of the call.
+/// The store knows what came of the call: it says whether the call's own outcome stands.
 fn ended(attempt: Box<Attempt>, when: When, outcome: Outcome, answer: Option<Answer>, now: Now) -> Turn {
-    let reply = match (outcome, answer) {
-        // Proven, whatever the store says.
-        (Outcome::Settled { transaction }, _) => return settled(attempt, when, &transaction, true, Vec::new(), now),
-        (_, Some(Answer::Open { transaction })) => RelayReply::Open { transaction },
-        (Outcome::Unknown { transaction, .. }, _) => RelayReply::Open { transaction },
-        (Outcome::Refused { reason, detail }, _) => RelayReply::Refused { reason, detail },
-        (Outcome::Malformed { words }, _) => RelayReply::Malformed { words },
-        (Outcome::NotSent, _) => RelayReply::NotBegun,
+    let reply = match (answer, outcome) {
+        (Some(Answer::Settled { transaction }), _) => {
+            return settled(attempt, when, &transaction, Vec::new(), now);
+        }
+        // Proven, and nobody else was told: the record is this request's until its lease ends.
+        (None, Outcome::Settled { transaction }) => {
+            return settled(attempt, when, &transaction, Vec::new(), now);
+        }
+        (Some(Answer::Noted), Outcome::Refused { reason, detail }) => RelayReply::Refused { reason, detail },
+        (Some(Answer::Noted), Outcome::Malformed { words }) => {
+            return unreadable(&attempt, Cause::SettlementMalformed, words, Vec::new());
+        }
+        (Some(Answer::Noted), Outcome::NotSent) => RelayReply::NotBegun,
+        (Some(Answer::Noted), Outcome::Settled { transaction }) => {
+            RelayReply::Open { transaction: Some(transaction) }
+        }
+        (None | Some(Answer::Noted), Outcome::Unknown { transaction, .. }) => {
+            RelayReply::Open { transaction }
+        }
+        // What is not written down may be begun again.
+        (None, _) => RelayReply::Open { transaction: None },
+        // Others went on with the payment.
+        (Some(answer), _) => RelayReply::from(answer),
     };
     stands(attempt, reply, Vec::new())
 }
 
+/// A payment that goes no further here, and that this request may still hold.
+fn given_up(attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
+    let notes = attempt.over(End::Unsent);
+    Turn { notes, ..stands(attempt, reply, stamps) }
+}
+
+fn internal(attempt: &Attempt) -> Turn {
+    attempt.refuse(Cause::Internal, &Told { paid: true, ..Told::default() }, Vec::new(), Vec::new())
+}
+
+/// The facilitator, or the relay, cannot read what it is sent.
+fn unreadable(attempt: &Attempt, cause: Cause, words: String, stamps: Vec<Stamp>) -> Turn {
+    attempt.refuse(cause, &Told { detail: Some(words), ..Told::default() }, stamps, Vec::new())
+}
+
 /// A payment that goes no further here, or is served without a call: one answer for each word there is.
 fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
-    let refuse = |attempt: &Attempt, cause, told: Told, stamps| attempt.refuse(cause, &told, stamps, Vec::new());
+    let refuse =
+        |attempt: &Attempt, cause, told: Told, stamps| attempt.refuse(cause, &told, stamps, Vec::new());
     match reply {
         RelayReply::Redeem { transaction } => {
             let edits = attempt.take_edits();
@@ -167,8 +202,9 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
             Turn { stamps, notes: Vec::new(), next: Next::Serve(edits, Box::new(upstream)) }
         }
         RelayReply::New => {
-            let (cause, told) = attempt.refusal.take().map_or((Cause::Internal, Told::default()), |it| *it);
-            refuse(&attempt, cause, told, stamps)
+            let Some(refusal) = attempt.refusal.take() else { return internal(&attempt) };
+            attempt.tuple = refusal.tuple;
+            refuse(&attempt, refusal.cause, refusal.told, stamps)
         }
         RelayReply::InFlight => used(&attempt, Cause::PaymentInFlight, ReplayState::InFlight, None, stamps),
         RelayReply::OtherTerms => {
@@ -193,7 +229,12 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
         }
         RelayReply::Refused { reason, detail } => {
             let receipt = Some(attempt.failed_receipt(&reason, None));
-            refuse(&attempt, Cause::SettlementRejected, Told { receipt, detail, ..Told::code(&reason) }, stamps)
+            refuse(
+                &attempt,
+                Cause::SettlementRejected,
+                Told { receipt, detail, ..Told::code(&reason) },
+                stamps,
+            )
         }
         RelayReply::NotBegun => {
             let receipt = Some(attempt.failed_receipt("unexpected_settle_error", None));
@@ -204,20 +245,15 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
             let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
             refuse(&attempt, cause, Told { detail, ..Told::code(&reason) }, stamps)
         }
-        RelayReply::Malformed { words } => {
-            refuse(&attempt, Cause::FacilitatorMalformed, Told { detail: Some(words), ..Told::default() }, stamps)
+        RelayReply::Malformed { words: said } | RelayReply::NotTaken { reason: said } => {
+            unreadable(&attempt, Cause::FacilitatorMalformed, said, stamps)
         }
         RelayReply::Unreachable => refuse(&attempt, Cause::FacilitatorUnreachable, Told::default(), stamps),
         RelayReply::Busy => refuse(&attempt, Cause::FacilitatorBusy, Told::default(), stamps),
         RelayReply::NoVerdict => refuse(&attempt, Cause::FacilitatorError, Told::default(), stamps),
         RelayReply::Unavailable => refuse(&attempt, Cause::ReplayGuardUnavailable, Told::default(), stamps),
-        RelayReply::NotTaken { reason } => {
-            refuse(&attempt, Cause::FacilitatorMalformed, Told { detail: Some(reason), ..Told::default() }, stamps)
-        }
         // Neither is the end of a payment here.
-        RelayReply::Valid | RelayReply::Settled { .. } => {
-            refuse(&attempt, Cause::Internal, Told { paid: true, ..Told::default() }, stamps)
-        }
+        RelayReply::Valid | RelayReply::Settled { .. } => internal(&attempt),
     }
 }
 
@@ -237,20 +273,16 @@ fn used(
     attempt.refuse(cause, &told, stamps, Vec::new())
 }
 
-/// Money moved, with the response held or before the upstream. `now_charged` says that this request moved it, and
-/// not one before.
+/// Money moved, with the response held or before the upstream.
 fn settled(
     mut attempt: Box<Attempt>,
     when: When,
     transaction: &str,
-    now_charged: bool,
     mut stamps: Vec<Stamp>,
     now: Now,
 ) -> Turn {
-    if now_charged {
-        stamps.push(attempt.stamp(TupleCounter::PaymentVerified));
-        stamps.extend(attempt.charged(now));
-    }
+    stamps.push(attempt.stamp(TupleCounter::PaymentVerified));
+    stamps.extend(attempt.charged(now));
     let next = if let When::AtResponse(mut edits) = when {
         push_receipts(&mut edits.set, &attempt.receipt(transaction));
         Next::Release(edits, Some(Delivering::new(attempt)))
@@ -284,8 +316,8 @@ impl Calling {
     }
     /// The answer if such a shell has not seen the payment, and it is no good as a new one.
     pub fn unless_known(&self) -> Option<Reply> {
-        let (cause, told) = self.attempt.refusal.as_deref()?;
-        Some(self.attempt.reply(*cause, told))
+        let refusal = self.attempt.refusal.as_deref()?;
+        Some(self.attempt.reply(refusal.cause, &refusal.told))
     }
     /// The call is over.
     pub fn answered(self, end: CallEnd<'_>, now: Now) -> Turn {
@@ -295,22 +327,20 @@ impl Calling {
             Purpose::Verify if attempt.has_relay() => over.relay_verified(attempt),
             Purpose::Verify => over.verified(attempt),
             Purpose::Settle { when, .. } if attempt.has_relay() => over.relay_settled(attempt, when),
-            Purpose::Settle { when, epoch, settlement } => {
-                match settlement.ended(end, &attempt.option) {
-                    Reading::Repeat(settlement) => {
-                        let stamps = over.stamps(CallOutcome::Refused);
-                        let purpose = Purpose::Settle { when, epoch, settlement };
-                        let repeat = Self { attempt, call, started: now, purpose };
-                        Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
-                    }
-                    Reading::Over(outcome) => {
-                        let stamps = over.stamps(call_outcome(end, &outcome));
-                        let claim = Some(Box::new(attempt.claim()));
-                        let event = Event::Ended { epoch, outcome: outcome.clone(), claim };
-                        step(stamps, Stepping { attempt, event, then: Then::Ended(when, outcome) })
-                    }
+            Purpose::Settle { when, epoch, settlement } => match settlement.ended(end, &attempt.option) {
+                Reading::Repeat(settlement) => {
+                    let stamps = over.stamps(CallOutcome::Refused);
+                    let purpose = Purpose::Settle { when, epoch, settlement };
+                    let repeat = Self { attempt, call, started: now, purpose };
+                    Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
                 }
-            }
+                Reading::Over(outcome) => {
+                    let stamps = over.stamps(call_outcome(end, &outcome));
+                    let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
+                    let event = Event::Ended { epoch, holder, outcome, claim };
+                    step(stamps, Stepping { attempt, event, then: Then::Ended(when) })
+                }
+            },
         }
     }
     /// The client went away and no answer can reach this state any more. A settle call goes on without us, so
@@ -327,7 +357,8 @@ impl Calling {
                 } else {
                     let reason = "the client left".to_owned();
                     let outcome = Outcome::Unknown { transaction: None, reason };
-                    vec![attempt.note(Event::Ended { epoch, outcome, claim: None })]
+                    let holder = attempt.holder;
+                    vec![attempt.note(Event::Ended { epoch, holder, outcome, claim: None })]
                 };
                 Abandoned { stamps, notes }
             }
@@ -357,18 +388,15 @@ impl Over<'_> {
     /// The relay has reserved the payment and had it verified, or says what stands in the way.
     fn relay_verified(self, attempt: Box<Attempt>) -> Turn {
         let Some(word) = self.word() else {
-            let stamps = self.stamps(without_reply(self.end));
-            let cause = match self.end {
-                CallEnd::Reply { .. } => Cause::FacilitatorError,
-                _ => Cause::FacilitatorUnreachable,
-            };
-            return attempt.refuse(cause, &Told::default(), stamps, attempt.over(End::Unsent));
+            // It may know that the payment is open, or charged.
+            let (stamps, notes) = (self.stamps(without_reply(self.end)), attempt.over(End::Unsent));
+            return attempt.refuse(Cause::RelaySilent, &Told::default(), stamps, notes);
         };
         match word {
             RelayReply::Valid => vouched(attempt, self.stamps(CallOutcome::Success), Vec::new(), self.now),
             RelayReply::Settled { transaction } => {
                 let stamps = self.stamps(CallOutcome::Success);
-                settled(attempt, When::First, &transaction, true, stamps, self.now)
+                settled(attempt, When::First, &transaction, stamps, self.now)
             }
             RelayReply::Redeem { .. } => stands(attempt, word, self.stamps(CallOutcome::Success)),
             RelayReply::Unreachable => stands(attempt, word, self.stamps(CallOutcome::Unreachable)),
@@ -386,15 +414,18 @@ impl Over<'_> {
             // The relay may have begun.
             let not_sent = self.end == CallEnd::NotSent;
             let word = if not_sent { RelayReply::NotBegun } else { RelayReply::Open { transaction: None } };
-            return stands(attempt, word, stamps);
+            return given_up(attempt, word, stamps);
         };
         match word {
             RelayReply::Settled { transaction } => {
                 let stamps = self.stamps(CallOutcome::Success);
-                settled(attempt, when, &transaction, true, stamps, self.now)
+                settled(attempt, when, &transaction, stamps, self.now)
             }
-            RelayReply::Open { .. } => stands(attempt, word, self.stamps(CallOutcome::BadReply)),
-            _ => stands(attempt, word, self.stamps(CallOutcome::Refused)),
+            RelayReply::Malformed { words } => {
+                unreadable(&attempt, Cause::SettlementMalformed, words, self.stamps(CallOutcome::HttpError))
+            }
+            RelayReply::Open { .. } => given_up(attempt, word, self.stamps(CallOutcome::BadReply)),
+            _ => given_up(attempt, word, self.stamps(CallOutcome::Refused)),
         }
     }
 
@@ -417,10 +448,7 @@ impl Over<'_> {
             VerifyOutcome::Failed { retriable: true } => (RelayReply::Busy, bad_reply(status)),
             VerifyOutcome::Failed { retriable: false } => (RelayReply::NoVerdict, bad_reply(status)),
         };
-        let notes = attempt.over(End::Unsent);
-        let mut turn = stands(attempt, word, self.stamps(outcome));
-        turn.notes = notes;
-        turn
+        given_up(attempt, word, self.stamps(outcome))
     }
 
     fn stamps(&self, outcome: CallOutcome) -> Vec<Stamp> {
