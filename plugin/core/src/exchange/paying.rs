@@ -424,6 +424,9 @@ impl Over<'_> {
             RelayReply::Malformed { words } => {
                 unreadable(&attempt, Cause::SettlementMalformed, words, self.stamps(CallOutcome::HttpError))
             }
+            RelayReply::Unreachable => {
+                given_up(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))
+            }
             RelayReply::Open { .. } => given_up(attempt, word, self.stamps(CallOutcome::BadReply)),
             _ => given_up(attempt, word, self.stamps(CallOutcome::Refused)),
         }
