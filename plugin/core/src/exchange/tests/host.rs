@@ -128,6 +128,23 @@ impl Host {
         let next = self.advance(turn, story);
         self.end(next, matches!(upstream, Up::Breaks(_)), story);
     }
+    /// The upstream answers well, and the worker dies when it has begun to settle.
+    pub(super) fn die_settling(&mut self, state: Upstream) {
+        let head = ResponseHead { status: 200, headers: &[], origin: ResponseOrigin::Upstream };
+        match state.response(&head, self.now()).next {
+            Next::Step(state) => {
+                let (answer, _) = self.step(state.key(), state.tuple(), state.event().clone());
+                assert!(matches!(answer, Some(Answer::Call { .. })));
+            }
+            Next::Call(state) => {
+                let key = self.relay.records.keys().next().unwrap().clone();
+                let begun = Event::Begin(state.claim().1.holder);
+                let answer = self.relay.step(&key, begun, Now { unix_ms: self.now_ms });
+                assert!(matches!(answer, Answer::Call { .. }));
+            }
+            next => panic!("no settlement: {next:?}"),
+        }
+    }
     fn end(&mut self, next: Option<Next>, breaks: bool, story: &mut Story) {
         match next {
             None => {}
@@ -280,6 +297,21 @@ impl Host {
     /// Charges that were counted.
     pub(super) fn charges(&self) -> usize {
         self.counted.iter().filter(|s| matches!(s, Stamp::Charged(_))).count()
+    }
+    /// Effects of whoever keeps the payments.
+    pub(super) fn effects(&self) -> &[Effect] {
+        if self.mode() == Mode::Relay { &self.relay.effects } else { &self.effects }
+    }
+    /// Settlements whose outcome nobody knows.
+    pub(super) fn open(&self) -> usize {
+        let count = |wanted: Effect| self.effects().iter().filter(|effect| **effect == wanted).count();
+        let open = count(Effect::Opened) - count(Effect::Closed);
+        if self.mode() == Mode::Direct {
+            let total = |wanted| self.total(|counter| counter == wanted);
+            let gauge = total(TupleCounter::UnresolvedOpened) - total(TupleCounter::UnresolvedClosed);
+            assert_eq!(gauge, open);
+        }
+        open
     }
     /// Every record there is.
     pub(super) fn records(&self) -> Vec<Record> {

@@ -8,5 +8,5 @@ mod host;
 //mod random;
 mod relay;
 mod script;
-//mod settle;
+mod settle;
 mod world;
