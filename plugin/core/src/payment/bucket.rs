@@ -169,7 +169,12 @@ impl Limits {
         let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         Self {
             leases: Leases { hold_ms: HOLD_MS, settle_ms: settle_ms * 2 + SETTLE_SLACK_MS },
-            retention: rules.settings.replay_horizon_seconds.max(RETENTION_SECONDS),
+            // As long as one could be accepted that ends at the horizon.
+            retention: rules
+                .settings
+                .replay_horizon_seconds
+                .max(RETENTION_SECONDS)
+                .saturating_add(rules.settings.clock_skew_seconds),
             records: RECORDS_PER_BUCKET,
             bytes: BYTES_PER_BUCKET,
         }

@@ -78,6 +78,7 @@ impl Host {
     /// From here on, other rules.
     pub(super) fn reload(&mut self, change: impl FnOnce(&mut PushedRules)) {
         self.rules = rules_in(self.mode(), change);
+        self.limits = Limits::of(&self.rules);
     }
     pub(super) fn now(&self) -> Now {
         Now { unix_ms: self.now_ms }
