@@ -11,7 +11,7 @@ use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Note, Reply, Turn, U
 use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
-use crate::payment::{Answer, Claim, End, Event, KeyDigest, Outcome, Reading, Settlement};
+use crate::payment::{Answer, Claim, Effect, End, Event, Expired, KeyDigest, Outcome, Reading, Settlement};
 use crate::protocol::{CallEnd, Operation, RelayReply, VerifyOutcome, read_verify_reply};
 
 /// Waits for the shell's own store. A shell answers it at once, so there is no way to abandon it.
@@ -104,13 +104,17 @@ impl Stepping {
     pub fn event(&self) -> &Event {
         &self.event
     }
-    /// The store's answer; `None` if it has no room or cannot be read or written.
-    pub fn stepped(self, answer: Option<Answer>, now: Now) -> Turn {
+    /// The store's answer, with what else followed. `None` if it has no room or cannot be read or written.
+    pub fn stepped(self, answer: Option<Answer>, effects: &[Expired], now: Now) -> Turn {
         let Self { attempt, then, .. } = self;
         match then {
             Then::Claim => claimed(attempt, answer, now),
             Then::Begin(when) => begun(attempt, when, answer, now),
-            Then::Ended(when, outcome) => ended(attempt, when, outcome, answer, now),
+            Then::Ended(when, outcome) => {
+                let is_charged = effects.iter().any(|effect| effect.effect == Effect::Charged);
+                let charged = if is_charged { attempt.charged(now).to_vec() } else { Vec::new() };
+                ended(attempt, when, outcome, answer, charged)
+            }
         }
     }
 }
@@ -143,18 +147,29 @@ fn again(attempt: Box<Attempt>, when: When, epoch: u32, body: &[u8], now: Now) -
     call(Vec::new(), calling)
 }
 
-/// The store knows what came of the call.
-fn ended(attempt: Box<Attempt>, when: When, outcome: Outcome, answer: Option<Answer>, now: Now) -> Turn {
-    let reply = match (outcome, answer) {
-        // Proven, whatever the store says.
-        (Outcome::Settled { transaction }, _) => return settled(attempt, when, &transaction, true, Vec::new(), now),
-        (_, Some(Answer::Open { transaction })) => RelayReply::Open { transaction },
-        (Outcome::Unknown { transaction, .. }, _) => RelayReply::Open { transaction },
-        (Outcome::Refused { reason, detail }, _) => RelayReply::Refused { reason, detail },
-        (Outcome::Malformed { words }, _) => RelayReply::Malformed { words },
-        (Outcome::NotSent, _) => RelayReply::NotBegun,
+/// The store knows what came of the call, and says whether this request is the one to serve.
+fn ended(
+    attempt: Box<Attempt>,
+    when: When,
+    outcome: Outcome,
+    answer: Option<Answer>,
+    charged: Vec<Stamp>,
+) -> Turn {
+    let reply = match (answer, outcome) {
+        (Some(Answer::Settled { transaction }), _) => {
+            return settled(attempt, when, &transaction, Vec::new(), charged);
+        }
+        // Money moved, and the store is away: the buyer is owed an answer nobody can write down.
+        (None, Outcome::Settled { transaction }) => RelayReply::Open { transaction: Some(transaction) },
+        (None | Some(Answer::Noted), Outcome::Unknown { transaction, .. }) => RelayReply::Open { transaction },
+        (None | Some(Answer::Noted), Outcome::Refused { reason, detail }) => {
+            RelayReply::Refused { reason, detail }
+        }
+        (None | Some(Answer::Noted), Outcome::Malformed { words }) => RelayReply::Malformed { words },
+        (None | Some(Answer::Noted), Outcome::NotSent) => RelayReply::NotBegun,
+        (Some(answer), _) => RelayReply::from(answer),
     };
-    stands(attempt, reply, Vec::new())
+    stands(attempt, reply, charged)
 }
 
 /// A payment that goes no further here, or is served without a call: one answer for each word there is.
@@ -237,20 +252,16 @@ fn used(
     attempt.refuse(cause, &told, stamps, Vec::new())
 }
 
-/// Money moved, with the response held or before the upstream. `now_charged` says that this request moved it, and
-/// not one before.
+/// Money moved for this request, with the response held or before the upstream.
 fn settled(
     mut attempt: Box<Attempt>,
     when: When,
     transaction: &str,
-    now_charged: bool,
     mut stamps: Vec<Stamp>,
-    now: Now,
+    charged: Vec<Stamp>,
 ) -> Turn {
-    if now_charged {
-        stamps.push(attempt.stamp(TupleCounter::PaymentVerified));
-        stamps.extend(attempt.charged(now));
-    }
+    stamps.push(attempt.stamp(TupleCounter::PaymentVerified));
+    stamps.extend(charged);
     let next = if let When::AtResponse(mut edits) = when {
         push_receipts(&mut edits.set, &attempt.receipt(transaction));
         Next::Release(edits, Some(Delivering::new(attempt)))
@@ -306,7 +317,8 @@ impl Calling {
                     Reading::Over(outcome) => {
                         let stamps = over.stamps(call_outcome(end, &outcome));
                         let claim = Some(Box::new(attempt.claim()));
-                        let event = Event::Ended { epoch, outcome: outcome.clone(), claim };
+                        let holder = attempt.holder;
+                        let event = Event::Ended { epoch, holder, outcome: outcome.clone(), claim };
                         step(stamps, Stepping { attempt, event, then: Then::Ended(when, outcome) })
                     }
                 }
@@ -327,7 +339,8 @@ impl Calling {
                 } else {
                     let reason = "the client left".to_owned();
                     let outcome = Outcome::Unknown { transaction: None, reason };
-                    vec![attempt.note(Event::Ended { epoch, outcome, claim: None })]
+                    let holder = attempt.holder;
+                    vec![attempt.note(Event::Ended { epoch, holder, outcome, claim: None })]
                 };
                 Abandoned { stamps, notes }
             }
@@ -367,8 +380,8 @@ impl Over<'_> {
         match word {
             RelayReply::Valid => vouched(attempt, self.stamps(CallOutcome::Success), Vec::new(), self.now),
             RelayReply::Settled { transaction } => {
-                let stamps = self.stamps(CallOutcome::Success);
-                settled(attempt, When::First, &transaction, true, stamps, self.now)
+                let charged = attempt.charged(self.now).to_vec();
+                settled(attempt, When::First, &transaction, self.stamps(CallOutcome::Success), charged)
             }
             RelayReply::Redeem { .. } => stands(attempt, word, self.stamps(CallOutcome::Success)),
             RelayReply::Unreachable => stands(attempt, word, self.stamps(CallOutcome::Unreachable)),
@@ -390,8 +403,8 @@ impl Over<'_> {
         };
         match word {
             RelayReply::Settled { transaction } => {
-                let stamps = self.stamps(CallOutcome::Success);
-                settled(attempt, when, &transaction, true, stamps, self.now)
+                let charged = attempt.charged(self.now).to_vec();
+                settled(attempt, when, &transaction, self.stamps(CallOutcome::Success), charged)
             }
             RelayReply::Open { .. } => stands(attempt, word, self.stamps(CallOutcome::BadReply)),
             _ => stands(attempt, word, self.stamps(CallOutcome::Refused)),
