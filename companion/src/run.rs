@@ -16,7 +16,7 @@ use crate::aggregate::Aggregate;
 use crate::collect::{Collector, Spools};
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Gateway;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::publish::{self, ProxyState, Publication, Publisher, TraefikPublisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
@@ -147,7 +147,7 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
     let pricing = settings.pricing.display().to_string();
     let (aggregate, saved) = match &settings.relay {
         Some(relay) => {
-            let ledger = Ledger::open(&relay.ledger, &relay.companion).await?;
+            let ledger = Ledger::open(&relay.ledger, &relay.companion, LedgerOptions::default()).await?;
             // Before the totals are taken from whoever runs already: it would have this address.
             let listener = TcpListener::bind(relay.listen)
                 .await
