@@ -191,5 +191,5 @@ fn invalid(reason: &str) -> Response<Body> {
 }
 
 fn json_reply(status: u16, value: &Value) -> Response<Body> {
-    pass_on(Replied { status, body: value.to_string().into_bytes() })
+    pass_on(Replied { status, body: value.to_string().into_bytes(), correlation: None })
 }
