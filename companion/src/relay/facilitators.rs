@@ -66,7 +66,7 @@ impl Relay {
         self.note(self.ledger.settles_at(key, first.as_deref()).await)
     }
 
-    /// Calls one facilitator, and notes whether it accepts its credential.
+    /// Calls one facilitator, and notes whether it accepts its credential and whether its reply is a verdict.
     pub(super) async fn call(
         &self,
         url: &str,
@@ -77,6 +77,7 @@ impl Relay {
         let reply = self.client.call(url, operation, body, deadline).await;
         if let Ok(reply) = &reply {
             self.note_acceptance(url, reply.status);
+            self.note_reply(url, operation, reply);
         }
         reply
     }

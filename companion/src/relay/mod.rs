@@ -9,6 +9,7 @@
 //! [`RelayRefusal`], which the filter understands. Only payments by terms this companion published are taken:
 //! whoever reaches the relay cannot use the operator's facilitator for anything else.
 
+mod bad_replies;
 mod credentials;
 mod facilitators;
 #[cfg(test)]
