@@ -83,7 +83,7 @@ impl Relay {
         Verdict::None(last)
     }
 
-    /// Calls one facilitator, and notes whether it accepts its credential.
+    /// Calls one facilitator, and notes whether it accepts its credential and whether its reply is a verdict.
     pub(super) async fn call(
         &self,
         url: &str,
@@ -94,6 +94,7 @@ impl Relay {
         let reply = self.client.call(url, operation, body, deadline).await;
         if let Ok(reply) = &reply {
             self.note_acceptance(url, reply.status);
+            self.note_reply(url, operation, reply);
         }
         reply
     }
