@@ -46,6 +46,8 @@ pub struct State {
     pub unlisted_networks: Vec<String>,
     /// What is wrong with the credentials of facilitators, by address.
     pub credentials: BTreeMap<String, CredentialState>,
+    /// The last reply of a facilitator that was no verdict, by address.
+    pub bad_replies: BTreeMap<String, BadReply>,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
     /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
@@ -144,6 +146,25 @@ pub struct CredentialState {
     pub logged_at: u64,
 }
 
+/// A reply of a facilitator that is no verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadReply {
+    /// The endpoint: `verify` or `settle`.
+    pub operation: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// Whether it calls our request malformed.
+    pub malformed: bool,
+    /// What it says, printable and cut.
+    pub words: String,
+    /// Its id of the call.
+    pub correlation: Option<String>,
+    /// When it came, Unix seconds.
+    pub at: u64,
+    /// When one of this facilitator was last logged, Unix seconds.
+    pub logged_at: u64,
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -176,6 +197,7 @@ impl State {
             facilitators: Vec::new(),
             unlisted_networks: Vec::new(),
             credentials: BTreeMap::new(),
+            bad_replies: BTreeMap::new(),
             ledger_error: None,
             totals_error: None,
             proxies,

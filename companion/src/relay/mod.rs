@@ -11,6 +11,7 @@
 //! taken only by terms this companion published: whoever reaches the relay cannot use the operator's facilitator
 //! for anything else.
 
+mod bad_replies;
 mod books;
 mod credentials;
 mod facilitators;

@@ -63,6 +63,14 @@ fn facilitator(used: &FacilitatorState, state: &State) -> Value {
         "loaded_at": used.loaded_at,
         "last_error": used.last_error,
         "credential_error": credential.and_then(|it| it.unusable.as_ref().or(it.refused.as_ref())),
+        "last_bad_reply": state.bad_replies.get(&used.url).map(|bad| json!({
+            "operation": bad.operation,
+            "status": bad.status,
+            "malformed": bad.malformed,
+            "words": bad.words,
+            "correlation_id": bad.correlation,
+            "at": bad.at,
+        })),
     })
 }
 

@@ -20,7 +20,8 @@ use crate::publish::discovery::Discovery;
 use crate::publish::{ProxyState, TraefikState};
 use crate::settings::Proxy;
 use crate::state::{
-    Active, Attempt, CredentialState, FacilitatorState, GatewayState, ReloadResult, State as Companion,
+    Active, Attempt, BadReply, CredentialState, FacilitatorState, GatewayState, ReloadResult,
+    State as Companion,
 };
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
 
@@ -75,6 +76,16 @@ fn companion() -> Companion {
     let refused = "https://pay.example.com answered 401".to_owned();
     let credential = CredentialState { refused: Some(refused), ..CredentialState::default() };
     state.credentials = [("https://pay.example.com".to_owned(), credential)].into();
+    let bad = BadReply {
+        operation: "verify",
+        status: 400,
+        malformed: true,
+        words: "no scheme".into(),
+        correlation: Some("c-1".into()),
+        at: 78,
+        logged_at: 0,
+    };
+    state.bad_replies = [("https://pay.example.com".to_owned(), bad)].into();
     state.discovery = Discovery::with_answers("e0", unix_seconds());
     state
 }
@@ -413,6 +424,14 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
                 "loaded_at": 76,
                 "last_error": null,
                 "credential_error": "https://pay.example.com answered 401",
+                "last_bad_reply": {
+                    "operation": "verify",
+                    "status": 400,
+                    "malformed": true,
+                    "words": "no scheme",
+                    "correlation_id": "c-1",
+                    "at": 78,
+                },
             }],
         })
     );
