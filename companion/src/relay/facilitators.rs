@@ -55,30 +55,22 @@ impl Relay {
         for (url, left) in asked.iter().zip((1..=asked.len()).rev()) {
             let share =
                 end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
-            let facilitator = || url.clone();
-            let (none, cause) = match self.call(url, Operation::Verify, body, share).await {
+            last = match self.call(url, Operation::Verify, body, share).await {
                 Ok(reply) => match read_verify_reply(reply.status, &reply.body) {
-                    VerifyOutcome::Valid => return Verdict::Valid { facilitator: facilitator() },
+                    VerifyOutcome::Valid => return Verdict::Valid { facilitator: url.clone() },
                     VerifyOutcome::Invalid { reason, detail } => {
-                        return Verdict::Invalid { facilitator: facilitator(), reason, detail };
+                        return Verdict::Invalid { facilitator: url.clone(), reason, detail };
                     }
-                    VerifyOutcome::Malformed { words, correlation } => {
-                        let id = correlation.map(|id| format!(" (its id of the call: {id})")).unwrap_or_default();
-                        let cause = format!("it cannot read the call: {words}{id}");
-                        (NoVerdict::Malformed { words }, cause)
-                    }
-                    VerifyOutcome::Failed { retriable: true } => {
-                        (NoVerdict::Busy, format!("it answered {}", reply.status))
-                    }
-                    VerifyOutcome::Failed { retriable: false } => {
-                        (NoVerdict::Unusable, format!("its answer ({}) is no verdict", reply.status))
-                    }
+                    VerifyOutcome::Malformed { words, .. } => NoVerdict::Malformed { words },
+                    VerifyOutcome::Failed { retriable: true } => NoVerdict::Busy,
+                    VerifyOutcome::Failed { retriable: false } => NoVerdict::Unusable,
                 },
-                Err(failed) => (NoVerdict::Unreachable, failed.reason),
+                Err(failed) => {
+                    let next = if left > 1 { "; asking the next facilitator" } else { "" };
+                    self.quietly(url, |more| warn!("cannot verify: {failed}{next}{more}"));
+                    NoVerdict::Unreachable
+                }
             };
-            let next = if left > 1 { "; asking the next facilitator" } else { "" };
-            self.quietly(url, |more| warn!("{url} gives no verdict: {cause}{next}{more}"));
-            last = none;
         }
         Verdict::None(last)
     }

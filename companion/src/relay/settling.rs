@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_core::payment::{Answer, Claim, End, Event, Holder, Outcome, PaymentKey, Reading, Settlement};
-use farebox_core::protocol::{CallEnd, Operation, RelayReply, complaint};
+use farebox_core::protocol::{CallEnd, Operation, RelayReply};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -175,16 +175,7 @@ impl Making {
         loop {
             let called = relay.call(&url, Operation::Settle, &self.call, relay.deadlines.settle).await;
             let end = match &called {
-                Ok(reply) => {
-                    if let Some(complaint) = complaint(Operation::Settle, reply.status, &reply.body) {
-                        let (status, words) = (reply.status, complaint.words);
-                        let id = complaint.correlation.unwrap_or_default();
-                        relay.quietly(&url, |more| {
-                            warn!(payer, nonce, status, id, "{url} gives no answer to a settlement: {words}{more}");
-                        });
-                    }
-                    CallEnd::Reply { status: reply.status, body: &reply.body }
-                }
+                Ok(reply) => CallEnd::Reply { status: reply.status, body: &reply.body },
                 Err(failed) => {
                     relay.quietly(&url, |more| {
                         warn!(payer, nonce, "a settlement got no reply from {url}: {failed}{more}");

@@ -10,8 +10,7 @@ use tokio::sync::mpsc;
 /// The register.
 #[derive(Debug, Clone)]
 pub(super) struct UnderWay {
-    calls: Arc<Mutex<HashMap<PaymentKey, usize>>>,
-    /// Held by every call: all of them are over when the receiver closes.
+    calls: Calls,
     open: mpsc::Sender<()>,
 }
 
@@ -19,8 +18,12 @@ pub(super) struct UnderWay {
 #[derive(Debug)]
 pub(super) struct Call {
     key: PaymentKey,
-    of: UnderWay,
+    calls: Calls,
+    /// All calls are over when the receiver closes.
+    _open: mpsc::Sender<()>,
 }
+
+type Calls = Arc<Mutex<HashMap<PaymentKey, usize>>>;
 
 // === impl UnderWay ===
 
@@ -32,24 +35,24 @@ impl UnderWay {
     }
 
     pub(super) fn begin(&self, key: &PaymentKey) -> Call {
-        *self.calls().entry(key.clone()).or_default() += 1;
-        Call { key: key.clone(), of: self.clone() }
+        *lock(&self.calls).entry(key.clone()).or_default() += 1;
+        Call { key: key.clone(), calls: self.calls.clone(), _open: self.open.clone() }
     }
 
     pub(super) fn holds(&self, key: &PaymentKey) -> bool {
-        self.calls().contains_key(key)
+        lock(&self.calls).contains_key(key)
     }
+}
 
-    fn calls(&self) -> MutexGuard<'_, HashMap<PaymentKey, usize>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(calls: &Calls) -> MutexGuard<'_, HashMap<PaymentKey, usize>> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Call ===
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let mut calls = self.of.calls();
+        let mut calls = lock(&self.calls);
         if let Some(count) = calls.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
