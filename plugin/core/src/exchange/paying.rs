@@ -406,7 +406,11 @@ impl Over<'_> {
                 let charged = attempt.charged(self.now).to_vec();
                 settled(attempt, when, &transaction, self.stamps(CallOutcome::Success), charged)
             }
-            RelayReply::Open { .. } => stands(attempt, word, self.stamps(CallOutcome::BadReply)),
+            RelayReply::Open { .. } => stands(attempt, word, self.stamps(CallOutcome::HttpError)),
+            // The relay could not call; nothing was charged.
+            RelayReply::Unreachable => {
+                stands(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))
+            }
             _ => stands(attempt, word, self.stamps(CallOutcome::Refused)),
         }
     }
