@@ -21,7 +21,7 @@ use crate::publish::{self, ProxyState, Publication, Publisher, TraefikPublisher,
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::serve;
-use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
+use crate::settings::{FacilitatorSettings, RelaySettings, Settings, Settlement};
 use crate::state::{GatewayState, Shared, State};
 
 /// How long requests under way may take after a signal to stop.
@@ -158,7 +158,10 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
         }
         None => (Aggregate::default(), None),
     };
-    let state = Shared::new(State::new(pricing, proxies, aggregate.published(births)));
+    let mut state = State::new(pricing, proxies, aggregate.published(births));
+    state.settles_direct = settings.facilitator.settlement == Settlement::Direct;
+    state.log_settlement_error();
+    let state = Shared::new(state);
     let credentials = settings.relay.as_ref().map(|relay| relay.facilitators.credentials.clone());
     let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::aggregate::{Aggregate, DropReason, Totals};
 use crate::collect::SpoolState;
@@ -48,6 +48,8 @@ pub struct State {
     pub credentials: BTreeMap<String, CredentialState>,
     /// The last reply of a facilitator that was no verdict, by address.
     pub bad_replies: BTreeMap<String, BadReply>,
+    /// Proxies call the facilitator themselves, and each keeps its payments.
+    pub settles_direct: bool,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
     /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
@@ -198,6 +200,7 @@ impl State {
             unlisted_networks: Vec::new(),
             credentials: BTreeMap::new(),
             bad_replies: BTreeMap::new(),
+            settles_direct: false,
             ledger_error: None,
             totals_error: None,
             proxies,
@@ -218,6 +221,26 @@ impl State {
         self.facilitators_ready = ready;
         self.facilitators = all;
         self.unlisted_networks = unlisted;
+    }
+
+    /// What is wrong with how payments are kept; `None` if nothing is.
+    pub fn settlement_error(&self) -> Option<String> {
+        let names: Vec<&str> = self.proxies.iter().map(|proxy| proxy.name.as_str()).collect();
+        (self.settles_direct && names.len() > 1).then(|| {
+            format!(
+                "settlement: direct is for one Envoy process, and {} report here: {}. One payment is served once by \
+                 each of them; use settlement: relay",
+                names.len(),
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Logs [`Self::settlement_error`], if there is one.
+    pub fn log_settlement_error(&self) {
+        if let Some(error) = self.settlement_error() {
+            error!("{error}");
+        }
     }
 
     /// Notes a load attempt.

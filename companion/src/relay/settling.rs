@@ -203,7 +203,7 @@ impl Making {
             Some(Origin { claim, sale }) => (Some(claim.clone()), Some(sale)),
             None => (None, None),
         };
-        let ended = Event::Ended { epoch: self.epoch, outcome: outcome.clone(), claim };
+        let ended = Event::Ended { epoch: self.epoch, holder: self.holder, outcome: outcome.clone(), claim };
         let mut is_over = false;
         for attempt in 0_u32.. {
             // Whether anybody hears of it is asked as late as it can be: a charge nobody heard of is owed.

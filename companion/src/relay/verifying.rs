@@ -140,10 +140,7 @@ impl Relay {
         let relay = self.clone();
         tokio::spawn(async move { making.make(&relay, Some(ended)).await });
         tokio::select! {
-            reply = told.reply() => match reply? {
-                RelayReply::Settled { transaction } => Some(RelayReply::Redeem { transaction }),
-                reply => Some(reply),
-            },
+            reply = told.reply() => reply,
             () = waiting.gone() => None,
             () = tokio::time::sleep_until(deadline) => None,
         }

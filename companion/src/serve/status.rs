@@ -26,6 +26,10 @@ pub(super) fn of(state: &State, now: u64) -> Value {
         "last_reload": state.last_attempt.as_ref().map(|last| reload(last, &state.pricing)),
         "publish_error": state.publish_error,
         "totals_error": state.totals_error,
+        "settlement": {
+            "mode": if state.settles_direct { "direct" } else { "relay" },
+            "error": state.settlement_error(),
+        },
         "skipped": active.map(|active| {
             active.snapshot.skipped.iter().map(|skipped| skip(skipped, &state.pricing)).collect::<Vec<_>>()
         }),

@@ -380,6 +380,22 @@ async fn health_is_always_ok_and_readiness_names_its_cause() {
 }
 
 #[tokio::test]
+async fn proxies_that_keep_their_payments_themselves_are_named_where_there_are_two() {
+    let state = Shared::new(companion());
+    let settlement = async || {
+        let status: serde_json::Value =
+            serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+        status["settlement"].clone()
+    };
+    assert_eq!(settlement().await, serde_json::json!({ "mode": "relay", "error": null }));
+    state.lock().settles_direct = true;
+    let error = settlement().await["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("e0, e1") && error.contains("use settlement: relay"), "{error}");
+    state.lock().proxies.pop();
+    assert_eq!(settlement().await, serde_json::json!({ "mode": "direct", "error": null }));
+}
+
+#[tokio::test]
 async fn reading_the_metrics_reads_the_proxies_first() {
     let envoy = FakeEnvoy::start().await;
     let mut companion = companion();

@@ -1,8 +1,7 @@
 //! Between the words of the interface and those of the core.
 
-use farebox_core::exchange::{Call, HeaderEdits, Reply, RequestHead, Transport};
+use farebox_core::exchange::{Calling, HeaderEdits, Reply, RequestHead, Transport};
 use farebox_core::protocol::Operation as CoreOperation;
-use farebox_core::replay::Reserve;
 
 use crate::bindings::exports::farebox::x402::gate::{Answer, Edits, Operation, Payment, Request};
 
@@ -68,10 +67,13 @@ impl From<HeaderEdits> for Edits {
 }
 
 /// A payment with what has to happen before it is served.
-pub(crate) fn payment(reserve: &Reserve, call: &Call, edits: HeaderEdits) -> Payment {
+pub(crate) fn payment(calling: &Calling) -> Payment {
+    let (call, (key, claim)) = (calling.call(), calling.claim());
     Payment {
-        key: reserve.key.0.to_vec(),
-        keep_until: reserve.keep_until,
+        key: key.0.to_vec(),
+        fingerprint: claim.fingerprint.0.to_vec(),
+        ends: claim.ends,
+        unless_known: calling.unless_known().map(Into::into),
         operation: match call.operation {
             CoreOperation::Verify => Operation::Verify,
             CoreOperation::Settle => Operation::Settle,
@@ -79,6 +81,6 @@ pub(crate) fn payment(reserve: &Reserve, call: &Call, edits: HeaderEdits) -> Pay
         body: call.body.clone(),
         headers: call.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         timeout_ms: call.timeout_ms,
-        edits: edits.into(),
+        edits: calling.edits_once_paid().into(),
     }
 }

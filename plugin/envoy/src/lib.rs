@@ -38,7 +38,7 @@ mod header_map;
 mod identity;
 mod meters;
 mod origin;
-mod replay_table;
+mod payments;
 mod root;
 mod shared_data;
 mod stream;

@@ -61,8 +61,11 @@ pub enum Cause {
     PaymentInvalid,
     AllowanceRequired,
     PaymentInFlight,
+    PaymentInUseElsewhere,
+    NonceInUse,
+    PaymentPaidForElse,
+    PurchasePaid,
     PaymentUsed,
-    PaymentBoundElsewhere,
     ReplayGuardUnavailable,
     FacilitatorUnreachable,
     FacilitatorBusy,
@@ -215,12 +218,18 @@ impl Cause {
             Self::PaymentInFlight => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
                 .says("this payment is in use by another request")
                 .resend(1),
+            Self::PaymentInUseElsewhere => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this payment is in use by a request for something else; nothing more is charged for it"),
+            Self::NonceInUse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("another authorization of this nonce is in use; nothing was charged for this one"),
+            Self::PaymentPaidForElse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this payment is charged, and owed the answer it was paid for")
+                .hints("send this payment with the request it was signed for"),
+            Self::PurchasePaid => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this purchase was paid with another payment; nothing was charged for this one")
+                .hints("send the first payment of this payment-identifier again; do not sign a new one"),
             Self::PaymentUsed => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
                 .says("this payment was used already")
-                .hints("sign a new authorization")
-                .challenges(),
-            Self::PaymentBoundElsewhere => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
-                .says("this payment was first used for another resource")
                 .hints("sign a new authorization")
                 .challenges(),
             Self::ReplayGuardUnavailable => Row::failed(Us, 503, VERIFICATION, F::ReplayGuardUnavailable)
@@ -262,7 +271,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 31] = [
+    const ALL: [Cause; 33] = [
         Cause::ConfigNotLoaded,
         Cause::FacilitatorNotReady,
         Cause::AmbiguousPath,
@@ -279,8 +288,11 @@ mod tests {
         Cause::PaymentInvalid,
         Cause::AllowanceRequired,
         Cause::PaymentInFlight,
+        Cause::PaymentInUseElsewhere,
+        Cause::NonceInUse,
+        Cause::PaymentPaidForElse,
+        Cause::PurchasePaid,
         Cause::PaymentUsed,
-        Cause::PaymentBoundElsewhere,
         Cause::ReplayGuardUnavailable,
         Cause::FacilitatorUnreachable,
         Cause::FacilitatorBusy,

@@ -85,18 +85,19 @@ pub fn step_in(
         None => (tuple, None),
     };
     let stepped = step(record, event, &limits.leases, now);
-    effects.extend(stepped.effects.into_iter().map(|effect| Expired { tuple, effect }));
+    let own = stepped.effects.into_iter().map(|effect| Expired { tuple, effect });
     if !stepped.changed {
-        return Stepped { answer: Some(stepped.answer), write: None, effects: Vec::new() };
+        return Stepped { answer: Some(stepped.answer), write: None, effects: own.collect() };
     }
-    if let Some(record) = stepped.record {
-        if place.is_none() && slots.len() >= limits.records {
-            return refused;
-        }
-        slots.push(Slot { key, tuple, record });
+    effects.extend(own);
+    // What is charged finds room in any bucket.
+    let needs_room = place.is_none() && stepped.record.as_ref().is_some_and(|record| !record.is_charged());
+    if needs_room && slots.len() >= limits.records {
+        return refused;
     }
+    slots.extend(stepped.record.map(|record| Slot { key, tuple, record }));
     let bytes = encode(&slots);
-    if place.is_none() && bytes.len() > limits.bytes {
+    if needs_room && bytes.len() > limits.bytes {
         return refused;
     }
     Stepped { answer: Some(stepped.answer), write: Some(bytes), effects }

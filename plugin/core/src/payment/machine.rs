@@ -55,9 +55,12 @@ pub enum Event {
     Ended {
         /// Which: what [`Answer::Call`] said.
         epoch: u32,
+        /// Whose: the request that claimed or began it, or the one that asked. Numbers alone repeat when a nonce
+        /// has a second life.
+        holder: Holder,
         /// What came of it.
         outcome: Outcome,
-        /// The claim behind it, in case the record is lost.
+        /// The claim behind it, in case the record is lost or another payment's.
         claim: Option<Box<Claim>>,
     },
     /// The request that held it is over.
@@ -144,7 +147,8 @@ pub enum Resolution {
     Refused,
 }
 
-/// What whoever brought an event is told.
+/// What whoever brought an event is told. The end of a settle call is answered by the record that follows:
+/// [`Answer::Settled`] only if its holder is the one to serve, [`Answer::Noted`] if its own outcome stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The payment is the holder's: have it verified.
@@ -264,9 +268,10 @@ fn decide(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> St
         },
         Event::Verified(holder) => verified(record, holder),
         Event::Begin(holder) => begin(record, holder, leases, now_ms),
-        Event::Ended { epoch, outcome, claim } => {
-            ended(record, epoch, outcome, claim.map(|claim| *claim), leases, now_ms)
+        Event::Ended { holder, outcome: Outcome::Settled { transaction }, claim, .. } => {
+            ended_settled(record, holder, transaction, claim.map(|claim| *claim), leases, now_ms)
         }
+        Event::Ended { epoch, holder, outcome, .. } => ended_otherwise(record, epoch, holder, outcome),
         Event::Over(holder, end) => over(record, holder, end),
         Event::Ask(holder) => match record {
             Some(record) if due(&record).is_none_or(|due| due > now_ms) => {
@@ -305,11 +310,22 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
     let same = record.fingerprint == Some(claim.fingerprint);
     let same_terms = record.terms == claim.terms;
     match &record.state {
+        // A request whose claim was answered and whose answer was lost claims once more.
+        State::Reserved { hold, .. } if same && same_terms && hold.holder == claim.holder => {
+            kept(Some(record), Answer::Reserved)
+        }
+        State::Owed { hold: Some(hold) } if same && same_terms && hold.holder == claim.holder => {
+            let answer = Answer::Redeem { transaction: hash_of(&record) };
+            kept(Some(record), answer)
+        }
         State::Reserved { hold, .. } if hold.runs(now_ms) || claim.only_known => {
             let answer = in_use(same, same_terms);
             kept(Some(record), answer)
         }
-        State::Reserved { .. } => first_claim(claim, leases, now_ms),
+        State::Reserved { .. } => match claim.twin {
+            Some(Twin { transaction }) => kept(Some(record), Answer::Twin { transaction }),
+            None => first_claim(claim, leases, now_ms),
+        },
         State::Settling { hold, .. } if hold.runs(now_ms) || !same || !same_terms => {
             let answer = in_use(same, same_terms);
             kept(Some(record), answer)
@@ -393,48 +409,92 @@ fn call_again(record: Record, holder: Holder, waits: bool, leases: &Leases, now_
     Step { effects, ..became(record, Answer::Call { epoch, call, transaction }) }
 }
 
-fn ended(
+/// Proven, whatever the number of the call: money moved for the payment that was claimed.
+fn ended_settled(
     record: Option<Record>,
-    epoch: u32,
-    outcome: Outcome,
+    holder: Holder,
+    transaction: String,
     claim: Option<Claim>,
     leases: &Leases,
     now_ms: u64,
 ) -> Step {
-    if let Outcome::Settled { transaction } = outcome {
-        let (record, effect) = match (record, claim) {
-            (Some(record), _) => {
-                let text = "settled, though no call of it is on record";
-                let surprises = matches!(record.state, State::Reserved { .. });
-                (record, surprises.then(|| Effect::Contradicted(text.to_owned())))
+    let is_other = |record: &Record, claim: &Claim| record.fingerprint != Some(claim.fingerprint);
+    let (record, contradicts) = match (record, claim) {
+        (Some(record), Some(claim)) if is_other(&record, &claim) => {
+            if record.is_charged() {
+                let text = "settled, though another authorization of its nonce is";
+                return contradicted(Some(record), Answer::Used, text);
             }
-            (None, Some(claim)) => {
-                let text = "settled, though there is no record of it";
-                (reserved(claim, leases, now_ms), Some(Effect::Contradicted(text.to_owned())))
-            }
-            (None, None) => return kept(None, Answer::NotHeld),
-        };
-        let mut step = settled(record, transaction, leases, now_ms);
-        step.effects.extend(effect);
-        return step;
-    }
-    let Some(record) = record else { return kept(None, Answer::NotHeld) };
-    if record.epoch != epoch {
-        return kept(Some(record), Answer::NotHeld);
-    }
+            // Its nonce is used, so the other can never be charged.
+            let effect = record.is_open().then_some(Effect::Closed);
+            let text = "settled, though another authorization of its nonce is on record";
+            (lost(claim, leases, now_ms), [effect, Some(contradiction(text))])
+        }
+        (Some(record), _) => {
+            let surprises = matches!(record.state, State::Reserved { .. });
+            let effect = surprises.then(|| contradiction("settled, though no call of it is on record"));
+            (record, [effect, None])
+        }
+        (None, Some(claim)) => {
+            let effect = contradiction("settled, though there is no record of it");
+            (lost(claim, leases, now_ms), [Some(effect), None])
+        }
+        (None, None) => {
+            return contradicted(None, Answer::Noted, "settled, though nothing at all is known of it");
+        }
+    };
+    let mut step = settled(record, transaction, leases, now_ms);
+    step.effects.extend(contradicts.into_iter().flatten());
+    Step { answer: standing(step.record.as_ref(), holder), ..step }
+}
+
+/// The record of a payment whose settle call is over and that has none: its request may still wait.
+fn lost(claim: Claim, leases: &Leases, now_ms: u64) -> Record {
+    let hold = hold(claim.holder, leases.settle_ms, now_ms);
+    let state = State::Settling { hold, waits: true };
+    Record { epoch: 1, state, ..reserved(claim, leases, now_ms) }
+}
+
+fn ended_otherwise(record: Option<Record>, epoch: u32, holder: Holder, outcome: Outcome) -> Step {
+    let Some(record) = record else { return kept(None, Answer::Noted) };
     let is_first = epoch == 1;
     match (&record.state, outcome) {
-        (State::Settling { .. }, Outcome::Unknown { transaction, .. }) => unknown(record, transaction),
-        (State::Settling { .. }, _) if !is_first => unknown(record, None),
-        (State::Settling { .. }, outcome) => {
-            let effects = vec![Effect::Refused(reason_of(outcome))];
-            Step { changed: true, effects, ..kept(None, Answer::Noted) }
+        (State::Settling { hold, .. }, outcome) if record.epoch == epoch && hold.holder == holder => {
+            match outcome {
+                Outcome::Unknown { transaction, .. } => unknown(record, transaction),
+                _ if !is_first => unknown(record, None),
+                outcome => {
+                    let effects = vec![Effect::Refused(reason_of(outcome))];
+                    Step { changed: true, effects, ..kept(None, Answer::Noted) }
+                }
+            }
         }
-        (State::Owed { .. } | State::Delivered, Outcome::Refused { reason, .. }) => {
-            let text = format!("refused ({reason}), though it is settled");
-            Step { effects: vec![Effect::Contradicted(text)], ..kept(Some(record), Answer::Noted) }
+        // A later call is refused because an earlier one settled: only of the first it is strange.
+        (State::Owed { .. } | State::Delivered, Outcome::Refused { reason, .. })
+            if is_first && record.epoch == epoch =>
+        {
+            let answer = standing(Some(&record), holder);
+            contradicted(Some(record), answer, &format!("refused ({reason}), though it is settled"))
         }
-        _ => kept(Some(record), Answer::Noted),
+        _ => {
+            let answer = standing(Some(&record), holder);
+            kept(Some(record), answer)
+        }
+    }
+}
+
+/// What the request behind a settle call is told when the record says more than the call.
+fn standing(record: Option<&Record>, holder: Holder) -> Answer {
+    let Some(record) = record else { return Answer::Noted };
+    match record.state {
+        State::Owed { hold: Some(hold) } if hold.holder == holder => {
+            Answer::Settled { transaction: hash_of(record) }
+        }
+        State::Owed { hold: None } | State::Settling { .. } | State::Unknown => {
+            Answer::Open { transaction: record.transaction.clone() }
+        }
+        State::Owed { hold: Some(_) } | State::Reserved { .. } => Answer::InFlight,
+        State::Delivered => Answer::Used,
     }
 }
 
@@ -569,6 +629,14 @@ const fn hold(holder: Holder, lease_ms: u64, now_ms: u64) -> Hold {
 
 fn hash_of(record: &Record) -> String {
     record.transaction.clone().unwrap_or_default()
+}
+
+fn contradiction(text: &str) -> Effect {
+    Effect::Contradicted(text.to_owned())
+}
+
+fn contradicted(record: Option<Record>, answer: Answer, text: &str) -> Step {
+    Step { effects: vec![contradiction(text)], ..kept(record, answer) }
 }
 
 const fn kept(record: Option<Record>, answer: Answer) -> Step {

@@ -45,6 +45,7 @@ mod key;
 mod machine;
 mod record;
 mod settlement;
+mod words;
 
 pub use bucket::{BUCKETS, Expired, Limits, Slot, Stepped, expired_stamps, step_in, sweep, tuple_hash};
 pub use key::{KeyDigest, PaymentKey};

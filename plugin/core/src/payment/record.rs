@@ -117,13 +117,18 @@ impl Terms {
             Proof::Permit2 { permit, .. } => (permit.token, permit.amount, permit.witness_to),
             Proof::Unusable(_) => return None,
         };
-        Some(Self { offer, route, asset, amount, pay_to, flow: option.flow })
+        let flow = payment.flow().unwrap_or(option.flow);
+        Some(Self { offer, route, asset, amount, pay_to, flow })
     }
 }
 
 // === impl Holder ===
 
 impl Holder {
+    /// From two random numbers.
+    pub fn from_halves(high: u64, low: u64) -> Self {
+        Self(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+    }
     /// From its text.
     pub fn parse(text: &str) -> Option<Self> {
         from_hex(text).filter(|_| text.len() == 34)?.try_into().ok().map(Self)

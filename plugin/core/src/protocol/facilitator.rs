@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::check::Checked;
+use super::check::Signed;
 use super::json::to_bytes;
 use super::payment::{Payment, Version};
 use super::proof::WireProof;
@@ -30,12 +30,12 @@ impl CallBody {
     /// `resource_url` enters only v1 requirements, where the member is required.
     pub fn new(
         payment: &Payment,
-        checked: &Checked,
+        signed: &Signed,
         option: &PaymentOption,
         resource_url: &str,
         minimal: bool,
     ) -> Self {
-        let proof = WireProof::new(&payment.proof, &checked.forward_signature);
+        let proof = WireProof::new(&payment.proof, &signed.forward_signature);
         Self(
             v1_call(payment, &proof, option, resource_url)
                 .unwrap_or_else(|| v2_call(payment, &proof, option, minimal)),

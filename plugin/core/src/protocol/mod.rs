@@ -14,22 +14,20 @@ mod proof;
 mod reasons;
 mod receipt;
 mod relay;
-mod relay_before;
 mod reply;
 mod requirement;
 
 pub use challenge::{Challenge, PaymentFailure};
-pub use check::{CheckPolicy, Checked, Refused, SignatureTrust, check, signed_digest};
+pub use check::{CheckPolicy, Refused, SignatureTrust, Signed, authenticate, judge, signed_digest};
 pub use facilitator::{CallBody, CallEnd, Complaint, Operation, SettleReply, VerifyOutcome};
 pub use header::{DecodeError, decode_base64, encode_base64};
 pub use json::printable;
 pub use matching::{find_match, matches};
 pub use payment::{Accepted, AcceptedTerms, Payment, PaymentError, Proof, Version};
-pub(crate) use reasons::is_nonce_used;
 pub use receipt::Receipt;
 pub use relay::{
     RELAY_END, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROXY, RELAY_ROUTE, RelayReply,
     route_text,
 };
-pub use relay_before::{RELAY_ATTEMPT, RelayRefusal};
+pub use requirement::same_network;
 pub use reply::{complaint, read_settle_reply, read_verify_reply};

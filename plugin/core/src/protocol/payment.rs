@@ -6,6 +6,7 @@ use super::json::{check_depth, is_object};
 use super::proof::read_proof;
 use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization};
 use crate::members::{Members, read_text};
+use crate::rules::Flow;
 
 /// Protocol version of a payment. The payload decides, not the header it came in: buyers exist that
 /// send version 2 in `X-PAYMENT`.
@@ -182,6 +183,15 @@ impl Payment {
             Proof::Eip3009 { authorization, .. } => Some(authorization.valid_before),
             Proof::Permit2 { permit, .. } => Some(permit.deadline),
             Proof::Unusable(_) => None,
+        }
+    }
+
+    /// When the payer agreed to be charged, as far as the payment says.
+    pub fn flow(&self) -> Option<Flow> {
+        match self.accepted.terms.as_ref()?.payment_flow.as_deref() {
+            None | Some("authorization") => Some(Flow::Authorization),
+            Some("upfront") => Some(Flow::Upfront),
+            Some(_) => None,
         }
     }
 

@@ -160,18 +160,22 @@ impl RelayReply {
         match self {
             Self::Valid => wire.is_valid = Some(true),
             Self::Redeem { transaction } => {
-                (wire.is_valid, wire.transaction) = (Some(true), Some(transaction.as_str()));
+                wire.is_valid = Some(true);
+                wire.transaction = Some(transaction);
             }
             Self::Settled { transaction } => {
-                (wire.success, wire.transaction) = (Some(true), Some(transaction.as_str()));
+                wire.success = Some(true);
+                wire.transaction = Some(transaction);
             }
             Self::Invalid { reason, detail } => {
-                (wire.is_valid, wire.reason, wire.detail) =
-                    (Some(false), Some(reason.as_str()), detail.as_deref());
+                wire.is_valid = Some(false);
+                wire.reason = Some(reason);
+                wire.detail = detail.as_deref();
             }
             Self::Refused { reason, detail } => {
-                (wire.success, wire.reason, wire.detail) =
-                    (Some(false), Some(reason.as_str()), detail.as_deref());
+                wire.success = Some(false);
+                wire.reason = Some(reason);
+                wire.detail = detail.as_deref();
             }
             Self::Malformed { words } => wire.detail = Some(words),
             Self::NotTaken { reason } => wire.reason = Some(reason),
@@ -179,8 +183,9 @@ impl RelayReply {
                 wire.transaction = transaction.as_deref();
             }
             Self::PaidFor { offer, route, transaction } => {
-                (wire.offer, wire.route) = (Some(offer.as_str()), Some(route.as_str()));
-                wire.transaction = Some(transaction.as_str());
+                wire.offer = Some(offer);
+                wire.route = Some(route);
+                wire.transaction = Some(transaction);
             }
             Self::Unreachable
             | Self::Busy
