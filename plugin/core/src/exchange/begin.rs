@@ -15,8 +15,8 @@ use crate::evm::{Address, TransferMethod, asset_by_address, chain_by_name, v1_na
 use crate::metrics::{FailureReason, Stamp, TupleCounter};
 use crate::payment::{Fingerprint, Holder, PaymentKey, Terms as Bought};
 use crate::protocol::{
-    CallBody, CheckPolicy, Payment, PaymentError, Proof, SignatureTrust, Signed, authenticate, find_match,
-    judge, route_text, same_network,
+    CallBody, CheckPolicy, Payment, PaymentError, Proof, SignatureTrust, Signed, Version, authenticate,
+    find_match, judge, route_text, same_network,
 };
 use crate::rules::{
     CanonicalPath, ChargeIndex, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet,
@@ -214,11 +214,15 @@ impl Stage<'_> {
             Some(fit) => {
                 let invalid = |told| Refusal::new(fit.tuple, Cause::PaymentInvalid, told);
                 match self.judge(&payment, &fit.option, &policy, now) {
-                    Ok(()) => {
-                        let signed = authenticate(&payment, &fit.option, &policy)
-                            .map_err(|refused| invalid(Told::code(refused.code)))?;
-                        (Some((fit, signed)), None)
-                    }
+                    Ok(()) => match authenticate(&payment, &fit.option, &policy) {
+                        Ok(signed) => (Some((fit, signed)), None),
+                        Err(refused) => {
+                            // Version 1 names no token: it may be in another that was sold before.
+                            let unnamed = payment.version == Version::V1;
+                            let signed = unnamed.then(|| self.as_signed(&payment, &policy)).flatten();
+                            (signed, Some(invalid(Told::code(refused.code))))
+                        }
+                    },
                     Err(told) => (self.as_signed(&payment, &policy), Some(invalid(told))),
                 }
             }
