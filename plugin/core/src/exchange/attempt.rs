@@ -10,10 +10,9 @@ use crate::evm::Address;
 use crate::metrics::{CallOutcome, FailureReason, Stamp, TupleCounter, tuple_text};
 use crate::payment::{Claim, End, Event, Fingerprint, Holder, PaymentKey, Terms as Bought, tuple_hash};
 use crate::protocol::{
-    Operation, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_ROUTE, Receipt,
-    Version,
+    Operation, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_ROUTE, Receipt, Version,
 };
-use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, TupleIndex};
+use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, Tuple, TupleIndex};
 
 /// One attempt to pay. It holds the rules it began under and ends under them.
 #[derive(Debug)]
@@ -38,9 +37,29 @@ pub(super) struct Attempt {
     pub(super) ends: u64,
     /// For the upstream; the payer is added when somebody vouches for it.
     pub(super) edits: HeaderEdits,
+    /// Whether a settlement of it is of a charge these rules have.
+    pub(super) can_settle: bool,
     /// Why it is refused if nobody knows it: it did not pass the checks of a new payment.
-    pub(super) refusal: Option<Box<(Cause, Told)>>,
+    pub(super) refusal: Option<Box<Refusal>>,
 }
+
+/// Why a payment goes no further, and the tuple it is counted under.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) tuple: TupleIndex,
+    pub(super) cause: Cause,
+    pub(super) told: Told,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn new(tuple: TupleIndex, cause: Cause, told: Told) -> Box<Self> {
+        Box::new(Self { tuple, cause, told })
+    }
+}
+
+// === impl Attempt ===
 
 impl Attempt {
     pub(super) fn claim(&self) -> Claim {
@@ -51,8 +70,7 @@ impl Attempt {
             call: Arc::clone(&self.call),
             ends: self.ends,
             only_known: self.refusal.is_some(),
-            // What the rules do not sell any more has no charge to count.
-            can_settle: self.option.amount == self.bought.amount && self.option.pay_to == self.bought.pay_to,
+            can_settle: self.can_settle,
             twin: None,
         }
     }
@@ -144,9 +162,11 @@ impl Attempt {
     pub(super) fn relay_headers(&self) -> Vec<(&'static str, String)> {
         let tuple = self.rules.tuples.get(self.tuple.0 as usize).filter(|_| self.has_relay());
         let Some(tuple) = tuple else { return Vec::new() };
+        // A payment that matches nothing is counted under the primary option, which may be of another chain.
+        let tuple = Tuple { chain: self.option.network.as_str().to_owned(), ..tuple.clone() };
         let mut headers = vec![
             (RELAY_HOLDER, self.holder.to_string()),
-            (RELAY_OFFER, tuple_text(tuple)),
+            (RELAY_OFFER, tuple_text(&tuple)),
             (RELAY_ROUTE, self.bought.route.clone()),
             (RELAY_GENERATION, self.rules.generation.to_string()),
         ];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Refusal};
 use super::paying::claim;
 use super::refusal::{Cause, Counted};
 use super::reply::{Asker, Terms, Told, payment_required, refuse};
@@ -11,12 +11,12 @@ use super::strip::{Strip, to_upstream};
 use super::url::{is_private, resource_url};
 use super::{Next, Passing, RequestHead, Turn};
 use crate::Now;
-use crate::evm::{Address, TransferMethod};
+use crate::evm::{Address, TransferMethod, asset_by_address, chain_by_name, v1_name};
 use crate::metrics::{FailureReason, Stamp, TupleCounter};
 use crate::payment::{Fingerprint, Holder, PaymentKey, Terms as Bought};
 use crate::protocol::{
-    CallBody, CheckPolicy, Payment, PaymentError, Proof, authenticate, find_match, judge, route_text,
-    same_network,
+    CallBody, CheckPolicy, Payment, PaymentError, Proof, SignatureTrust, Signed, authenticate, find_match,
+    judge, route_text, same_network,
 };
 use crate::rules::{
     CanonicalPath, ChargeIndex, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet,
@@ -149,20 +149,17 @@ struct Stage<'a> {
     primary: TupleIndex,
 }
 
-/// A payment that goes no further, and the tuple it is counted under.
-struct Refusal {
+/// What a payment is held to.
+struct Fit {
+    option: PaymentOption,
+    charge: ChargeIndex,
     tuple: TupleIndex,
-    cause: Cause,
-    told: Told,
+    /// Whether a settlement of the payment is of this charge.
+    can_settle: bool,
 }
 
-// === impl Refusal ===
-
-impl Refusal {
-    fn new(tuple: TupleIndex, cause: Cause, told: Told) -> Box<Self> {
-        Box::new(Self { tuple, cause, told })
-    }
-}
+/// Each costs the recovery of a signer.
+const MAX_TOKENS: usize = 4;
 
 // === impl Stage ===
 
@@ -196,7 +193,7 @@ impl Stage<'_> {
             || (settings.trust_forwarded && self.seen.forwarded_https())
             || self.head.transport.peer.is_some_and(is_private)
     }
-    /// Decode, recover, match, check. A payment that is authentic and not good enough for a new one is claimed all
+    /// Decode, match, check, recover. A payment that is authentic and not good enough for a new one is claimed all
     /// the same: if it is known, its life decides.
     fn attempt(
         &self,
@@ -211,26 +208,27 @@ impl Stage<'_> {
             Refusal::new(self.primary, Cause::InvalidPaymentHeader, decode_refusal(&error))
         })?;
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
-        let unmatched = || Refusal::new(self.primary, Cause::NoMatchingRequirement, Told::default());
         let leave_signature = self.rules.leaves_signatures;
         let policy = CheckPolicy { leave_signature, ..CheckPolicy::from_settings(settings) };
-        let (option, charge, tuple, refusal) = match self.find(&payment) {
-            Some((option, charge)) => {
-                let tuple = tuple_of(option).ok_or_else(internal)?;
-                let refusal = self.judge(&payment, option, &policy, now).err();
-                (option, charge, tuple, refusal.map(|told| Refusal::new(tuple, Cause::PaymentInvalid, told)))
+        let (authentic, refusal) = match self.find(&payment) {
+            Some(fit) => {
+                let invalid = |told| Refusal::new(fit.tuple, Cause::PaymentInvalid, told);
+                match self.judge(&payment, &fit.option, &policy, now) {
+                    Ok(()) => {
+                        let signed = authenticate(&payment, &fit.option, &policy)
+                            .map_err(|refused| invalid(Told::code(refused.code)))?;
+                        (Some((fit, signed)), None)
+                    }
+                    Err(told) => (self.as_signed(&payment, &policy), Some(invalid(told))),
+                }
             }
             None => {
-                let (option, charge) = self.domain_of(&payment).ok_or_else(unmatched)?;
-                (option, charge, self.primary, Some(unmatched()))
+                let unmatched = Refusal::new(self.primary, Cause::NoMatchingRequirement, Told::default());
+                (self.as_signed(&payment, &policy), Some(unmatched))
             }
         };
-        let signed = match (authenticate(&payment, option, &policy), refusal.is_some()) {
-            (Ok(signed), _) => signed,
-            (Err(_), true) => return Err(refusal.unwrap_or_else(internal)),
-            (Err(refused), false) => {
-                return Err(Refusal::new(tuple, Cause::PaymentInvalid, Told::code(refused.code)));
-            }
+        let Some((Fit { option, charge, tuple, can_settle }, signed)) = authentic else {
+            return Err(refusal.unwrap_or_else(internal));
         };
         let ends = payment.valid_before().ok_or_else(internal)?.to_u64().unwrap_or(u64::MAX);
         Ok(Attempt {
@@ -241,15 +239,16 @@ impl Stage<'_> {
             asker: Asker::of(self.seen),
             url: url.to_owned(),
             version: payment.version,
-            key: PaymentKey::of(&payment, option).ok_or_else(internal)?,
+            key: PaymentKey::of(&payment, &option).ok_or_else(internal)?,
             fingerprint: Fingerprint::new(&signed.digest, &signed.forward_signature),
-            bought: self.bought(&payment, option).ok_or_else(internal)?,
+            bought: self.bought(&payment, &option).ok_or_else(internal)?,
             holder,
-            call: CallBody::new(&payment, &signed, option, url, settings.minimal_payload).0.into(),
+            call: CallBody::new(&payment, &signed, &option, url, settings.minimal_payload).0.into(),
             ends,
             edits: to_upstream(self.head, Strip::Browser, self.path.rewritten.as_deref()),
-            refusal: refusal.map(|refusal| Box::new((refusal.cause, refusal.told))),
-            option: option.clone(),
+            can_settle,
+            refusal,
+            option,
         })
     }
     /// The checks of a payment nobody has seen.
@@ -269,24 +268,70 @@ impl Stage<'_> {
         }
         Ok(())
     }
-    /// An option of the token the payment is in, for its EIP-712 domain: one of this route, else one of any.
-    fn domain_of(&self, payment: &Payment) -> Option<(&PaymentOption, ChargeIndex)> {
-        let (method, token) = match &payment.proof {
-            Proof::Eip3009 { .. } => {
-                let named = payment.accepted.terms.as_ref().map(|terms| Address::parse(&terms.asset));
-                (TransferMethod::Eip3009, named.transpose().ok()?)
+    /// A payment that is no good as a new one, if it is authentic, with an option by the terms it was signed for.
+    /// The token is one that this route takes, or another route, or one that everybody knows: what is not taken any
+    /// more may have been paid.
+    fn as_signed(&self, payment: &Payment, policy: &CheckPolicy) -> Option<(Fit, Signed)> {
+        let mut deferred = None;
+        for fit in self.tokens(payment) {
+            let Ok(signed) = authenticate(payment, &fit.option, policy) else { continue };
+            if signed.trust == SignatureTrust::Recovered {
+                return Some((fit, signed));
             }
-            Proof::Permit2 { permit, .. } => (TransferMethod::Permit2, Some(permit.token)),
-            Proof::Unusable(_) => return None,
+            deferred = deferred.or(Some((fit, signed)));
+        }
+        deferred
+    }
+    /// The tokens a payment may be in, each once, as options by the terms it was signed for.
+    fn tokens(&self, payment: &Payment) -> Vec<Fit> {
+        let (method, token, amount, pay_to) = match &payment.proof {
+            Proof::Eip3009 { authorization, .. } => {
+                let named =
+                    payment.accepted.terms.as_ref().and_then(|terms| Address::parse(&terms.asset).ok());
+                (TransferMethod::Eip3009, named, authorization.value, authorization.to)
+            }
+            Proof::Permit2 { permit, .. } => {
+                (TransferMethod::Permit2, Some(permit.token), permit.amount, permit.witness_to)
+            }
+            Proof::Unusable(_) => return Vec::new(),
         };
-        let elsewhere = self.rules.routes.iter().flat_map(|route| &route.options);
-        let options = self.route.options.iter().chain(elsewhere);
-        let fits = |option: &PaymentOption| {
+        // Version 1 knows no other flow.
+        let flow = payment.flow().unwrap_or(Flow::Authorization);
+        let may_be_in = |option: &PaymentOption| {
             option.transfer_method == method
                 && same_network(&payment.accepted.network, option)
                 && token.is_none_or(|token| option.asset == token)
         };
-        options.map(|(option, charge)| (option, *charge)).find(|(option, _)| fits(option))
+        let sells = |option: &PaymentOption| option.amount == amount && option.pay_to == pay_to;
+        let mut fits: Vec<Fit> = Vec::new();
+        let mut take = |option: &PaymentOption, charge, tuple, can_settle| {
+            if fits.len() < MAX_TOKENS && !fits.iter().any(|fit| same_domain(&fit.option, option)) {
+                let option = PaymentOption { amount, pay_to, flow, ..option.clone() };
+                fits.push(Fit { option, charge, tuple, can_settle });
+            }
+            fits.len()
+        };
+        let mut ours: Vec<_> = self.route.options.iter().filter(|(option, _)| may_be_in(option)).collect();
+        ours.sort_by_key(|(option, _)| (!sells(option), option.flow != flow));
+        let mut found = 0;
+        for (option, charge) in ours {
+            let tuple = tuple_of(option).unwrap_or(self.primary);
+            found = take(option, *charge, tuple, sells(option));
+        }
+        let Some((primary, charge)) = self.route.options.first() else { return fits };
+        if found == 0 || token.is_none() {
+            for (option, _) in self.rules.routes.iter().flat_map(|route| &route.options) {
+                if found < MAX_TOKENS && may_be_in(option) {
+                    found = take(option, *charge, self.primary, false);
+                }
+            }
+        }
+        if found == 0
+            && let Some(option) = token.and_then(|token| known_token(primary, payment, token, method))
+        {
+            take(&option, *charge, self.primary, false);
+        }
+        fits
     }
     /// What the payment is to buy here, by what was signed.
     fn bought(&self, payment: &Payment, option: &PaymentOption) -> Option<Bought> {
@@ -295,13 +340,14 @@ impl Stage<'_> {
         Bought::signed(payment, option, offer, route_text(&self.route.pattern))
     }
     /// The option the payment takes; an upgraded connection can only be paid upfront.
-    fn find(&self, payment: &Payment) -> Option<(&PaymentOption, ChargeIndex)> {
+    fn find(&self, payment: &Payment) -> Option<Fit> {
         let payable = || {
             let options = self.route.options.iter();
             options.filter(|(option, _)| !self.upgrade || option.flow == Flow::Upfront)
         };
         let place = find_match(payment, payable().map(|(option, _)| option))?;
-        payable().nth(place).map(|(option, charge)| (option, *charge))
+        let (option, charge) = payable().nth(place)?;
+        Some(Fit { tuple: tuple_of(option)?, option: option.clone(), charge: *charge, can_settle: true })
     }
 }
 
@@ -324,6 +370,34 @@ fn block_saying(cause: Cause, offer: Option<OfferIndex>, asker: Asker, told: &To
 
 fn decode_refusal(error: &PaymentError) -> Told {
     Told { code: Some(error.code().to_owned()), message: Some(error.to_string()), ..Told::default() }
+}
+
+/// An option of a token that no rule names, by what is known of tokens. Only its domain matters.
+fn known_token(
+    like: &PaymentOption,
+    payment: &Payment,
+    token: Address,
+    transfer_method: TransferMethod,
+) -> Option<PaymentOption> {
+    let network = chain_by_name(&payment.accepted.network)?;
+    let known = asset_by_address(&network, &token)?;
+    Some(PaymentOption {
+        v1_network: v1_name(&network).map(str::to_owned),
+        network,
+        asset: token,
+        decimals: known.decimals,
+        transfer_method,
+        eip712_name: known.eip712_name.to_owned(),
+        eip712_version: known.eip712_version.to_owned(),
+        ..like.clone()
+    })
+}
+
+/// Whether a signature for the one is a signature for the other.
+fn same_domain(one: &PaymentOption, other: &PaymentOption) -> bool {
+    let PaymentOption { network, asset, eip712_name, eip712_version, .. } = one;
+    (network, asset, eip712_name, eip712_version)
+        == (&other.network, &other.asset, &other.eip712_name, &other.eip712_version)
 }
 
 fn tuple_of(option: &PaymentOption) -> Option<TupleIndex> {

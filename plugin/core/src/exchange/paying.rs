@@ -30,7 +30,7 @@ enum Then {
     /// To settle it.
     Begin(When),
     /// To write down what came of the settle call.
-    Ended(When, Outcome),
+    Ended(When),
 }
 
 /// Waits for the facilitator or the relay: to verify or to settle first, with the request held, or to settle after
@@ -106,15 +106,18 @@ impl Stepping {
     }
     /// The store's answer, with what else followed. `None` if it has no room or cannot be read or written.
     pub fn stepped(self, answer: Option<Answer>, effects: &[Expired], now: Now) -> Turn {
-        let Self { attempt, then, .. } = self;
+        let Self { attempt, event, then } = self;
         match then {
             Then::Claim => claimed(attempt, answer, now),
             Then::Begin(when) => begun(attempt, when, answer, now),
-            Then::Ended(when, outcome) => {
-                let is_charged = effects.iter().any(|effect| effect.effect == Effect::Charged);
-                let charged = if is_charged { attempt.charged(now).to_vec() } else { Vec::new() };
-                ended(attempt, when, outcome, answer, charged)
-            }
+            Then::Ended(when) => match event {
+                Event::Ended { outcome, .. } => {
+                    let is_charged = effects.iter().any(|effect| effect.effect == Effect::Charged);
+                    let charged = if is_charged { attempt.charged(now).to_vec() } else { Vec::new() };
+                    ended(attempt, when, outcome, answer, charged, now)
+                }
+                _ => internal(&attempt),
+            },
         }
     }
 }
@@ -133,9 +136,10 @@ fn claimed(attempt: Box<Attempt>, answer: Option<Answer>, now: Now) -> Turn {
 fn begun(attempt: Box<Attempt>, when: When, answer: Option<Answer>, now: Now) -> Turn {
     match answer {
         Some(Answer::Call { epoch, call, .. }) => again(attempt, when, epoch, &call, now),
+        Some(Answer::Settled { transaction }) => settled(attempt, when, &transaction, Vec::new(), Vec::new()),
+        // Not begun, whatever the reason: what may be reserved still is free again.
+        None | Some(Answer::NotHeld) => given_up(attempt, RelayReply::NotBegun, Vec::new()),
         Some(answer) => stands(attempt, RelayReply::from(answer), Vec::new()),
-        // Not begun, whatever the reason.
-        None => stands(attempt, RelayReply::NotBegun, Vec::new()),
     }
 }
 
@@ -147,34 +151,62 @@ fn again(attempt: Box<Attempt>, when: When, epoch: u32, body: &[u8], now: Now) -
     call(Vec::new(), calling)
 }
 
-/// The store knows what came of the call, and says whether this request is the one to serve.
+/// The store knows what came of the call: it says whether the call's own outcome stands.
 fn ended(
     attempt: Box<Attempt>,
     when: When,
     outcome: Outcome,
     answer: Option<Answer>,
     charged: Vec<Stamp>,
+    now: Now,
 ) -> Turn {
     let reply = match (answer, outcome) {
         (Some(Answer::Settled { transaction }), _) => {
             return settled(attempt, when, &transaction, Vec::new(), charged);
         }
-        // Money moved, and the store is away: the buyer is owed an answer nobody can write down.
-        (None, Outcome::Settled { transaction }) => RelayReply::Open { transaction: Some(transaction) },
-        (None | Some(Answer::Noted), Outcome::Unknown { transaction, .. }) => RelayReply::Open { transaction },
-        (None | Some(Answer::Noted), Outcome::Refused { reason, detail }) => {
-            RelayReply::Refused { reason, detail }
+        // Proven, and nobody else was told: the record is this request's until its lease ends.
+        (None, Outcome::Settled { transaction }) => {
+            let charged = attempt.charged(now).to_vec();
+            return settled(attempt, when, &transaction, Vec::new(), charged);
         }
-        (None | Some(Answer::Noted), Outcome::Malformed { words }) => RelayReply::Malformed { words },
-        (None | Some(Answer::Noted), Outcome::NotSent) => RelayReply::NotBegun,
+        (Some(Answer::Noted), Outcome::Refused { reason, detail }) => RelayReply::Refused { reason, detail },
+        (Some(Answer::Noted), Outcome::Malformed { words }) => {
+            return unreadable(&attempt, Cause::SettlementMalformed, words, Vec::new());
+        }
+        (Some(Answer::Noted), Outcome::NotSent) => RelayReply::NotBegun,
+        (Some(Answer::Noted), Outcome::Settled { transaction }) => {
+            RelayReply::Open { transaction: Some(transaction) }
+        }
+        (None | Some(Answer::Noted), Outcome::Unknown { transaction, .. }) => {
+            RelayReply::Open { transaction }
+        }
+        // What is not written down may be begun again.
+        (None, _) => RelayReply::Open { transaction: None },
+        // Others went on with the payment.
         (Some(answer), _) => RelayReply::from(answer),
     };
     stands(attempt, reply, charged)
 }
 
+/// A payment that goes no further here, and that this request may still hold.
+fn given_up(attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
+    let notes = attempt.over(End::Unsent);
+    Turn { notes, ..stands(attempt, reply, stamps) }
+}
+
+fn internal(attempt: &Attempt) -> Turn {
+    attempt.refuse(Cause::Internal, &Told { paid: true, ..Told::default() }, Vec::new(), Vec::new())
+}
+
+/// The facilitator, or the relay, cannot read what it is sent.
+fn unreadable(attempt: &Attempt, cause: Cause, words: String, stamps: Vec<Stamp>) -> Turn {
+    attempt.refuse(cause, &Told { detail: Some(words), ..Told::default() }, stamps, Vec::new())
+}
+
 /// A payment that goes no further here, or is served without a call: one answer for each word there is.
 fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
-    let refuse = |attempt: &Attempt, cause, told: Told, stamps| attempt.refuse(cause, &told, stamps, Vec::new());
+    let refuse =
+        |attempt: &Attempt, cause, told: Told, stamps| attempt.refuse(cause, &told, stamps, Vec::new());
     match reply {
         RelayReply::Redeem { transaction } => {
             let edits = attempt.take_edits();
@@ -182,8 +214,9 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
             Turn { stamps, notes: Vec::new(), next: Next::Serve(edits, Box::new(upstream)) }
         }
         RelayReply::New => {
-            let (cause, told) = attempt.refusal.take().map_or((Cause::Internal, Told::default()), |it| *it);
-            refuse(&attempt, cause, told, stamps)
+            let Some(refusal) = attempt.refusal.take() else { return internal(&attempt) };
+            attempt.tuple = refusal.tuple;
+            refuse(&attempt, refusal.cause, refusal.told, stamps)
         }
         RelayReply::InFlight => used(&attempt, Cause::PaymentInFlight, ReplayState::InFlight, None, stamps),
         RelayReply::OtherTerms => {
@@ -208,7 +241,12 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
         }
         RelayReply::Refused { reason, detail } => {
             let receipt = Some(attempt.failed_receipt(&reason, None));
-            refuse(&attempt, Cause::SettlementRejected, Told { receipt, detail, ..Told::code(&reason) }, stamps)
+            refuse(
+                &attempt,
+                Cause::SettlementRejected,
+                Told { receipt, detail, ..Told::code(&reason) },
+                stamps,
+            )
         }
         RelayReply::NotBegun => {
             let receipt = Some(attempt.failed_receipt("unexpected_settle_error", None));
@@ -219,20 +257,15 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
             let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
             refuse(&attempt, cause, Told { detail, ..Told::code(&reason) }, stamps)
         }
-        RelayReply::Malformed { words } => {
-            refuse(&attempt, Cause::FacilitatorMalformed, Told { detail: Some(words), ..Told::default() }, stamps)
+        RelayReply::Malformed { words: said } | RelayReply::NotTaken { reason: said } => {
+            unreadable(&attempt, Cause::FacilitatorMalformed, said, stamps)
         }
         RelayReply::Unreachable => refuse(&attempt, Cause::FacilitatorUnreachable, Told::default(), stamps),
         RelayReply::Busy => refuse(&attempt, Cause::FacilitatorBusy, Told::default(), stamps),
         RelayReply::NoVerdict => refuse(&attempt, Cause::FacilitatorError, Told::default(), stamps),
         RelayReply::Unavailable => refuse(&attempt, Cause::ReplayGuardUnavailable, Told::default(), stamps),
-        RelayReply::NotTaken { reason } => {
-            refuse(&attempt, Cause::FacilitatorMalformed, Told { detail: Some(reason), ..Told::default() }, stamps)
-        }
         // Neither is the end of a payment here.
-        RelayReply::Valid | RelayReply::Settled { .. } => {
-            refuse(&attempt, Cause::Internal, Told { paid: true, ..Told::default() }, stamps)
-        }
+        RelayReply::Valid | RelayReply::Settled { .. } => internal(&attempt),
     }
 }
 
@@ -295,8 +328,8 @@ impl Calling {
     }
     /// The answer if such a shell has not seen the payment, and it is no good as a new one.
     pub fn unless_known(&self) -> Option<Reply> {
-        let (cause, told) = self.attempt.refusal.as_deref()?;
-        Some(self.attempt.reply(*cause, told))
+        let refusal = self.attempt.refusal.as_deref()?;
+        Some(self.attempt.reply(refusal.cause, &refusal.told))
     }
     /// The call is over.
     pub fn answered(self, end: CallEnd<'_>, now: Now) -> Turn {
@@ -306,23 +339,20 @@ impl Calling {
             Purpose::Verify if attempt.has_relay() => over.relay_verified(attempt),
             Purpose::Verify => over.verified(attempt),
             Purpose::Settle { when, .. } if attempt.has_relay() => over.relay_settled(attempt, when),
-            Purpose::Settle { when, epoch, settlement } => {
-                match settlement.ended(end, &attempt.option) {
-                    Reading::Repeat(settlement) => {
-                        let stamps = over.stamps(CallOutcome::Refused);
-                        let purpose = Purpose::Settle { when, epoch, settlement };
-                        let repeat = Self { attempt, call, started: now, purpose };
-                        Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
-                    }
-                    Reading::Over(outcome) => {
-                        let stamps = over.stamps(call_outcome(end, &outcome));
-                        let claim = Some(Box::new(attempt.claim()));
-                        let holder = attempt.holder;
-                        let event = Event::Ended { epoch, holder, outcome: outcome.clone(), claim };
-                        step(stamps, Stepping { attempt, event, then: Then::Ended(when, outcome) })
-                    }
+            Purpose::Settle { when, epoch, settlement } => match settlement.ended(end, &attempt.option) {
+                Reading::Repeat(settlement) => {
+                    let stamps = over.stamps(CallOutcome::Refused);
+                    let purpose = Purpose::Settle { when, epoch, settlement };
+                    let repeat = Self { attempt, call, started: now, purpose };
+                    Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
                 }
-            }
+                Reading::Over(outcome) => {
+                    let stamps = over.stamps(call_outcome(end, &outcome));
+                    let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
+                    let event = Event::Ended { epoch, holder, outcome, claim };
+                    step(stamps, Stepping { attempt, event, then: Then::Ended(when) })
+                }
+            },
         }
     }
     /// The client went away and no answer can reach this state any more. A settle call goes on without us, so
@@ -370,12 +400,9 @@ impl Over<'_> {
     /// The relay has reserved the payment and had it verified, or says what stands in the way.
     fn relay_verified(self, attempt: Box<Attempt>) -> Turn {
         let Some(word) = self.word() else {
-            let stamps = self.stamps(without_reply(self.end));
-            let cause = match self.end {
-                CallEnd::Reply { .. } => Cause::FacilitatorError,
-                _ => Cause::FacilitatorUnreachable,
-            };
-            return attempt.refuse(cause, &Told::default(), stamps, attempt.over(End::Unsent));
+            // It may know that the payment is open, or charged.
+            let (stamps, notes) = (self.stamps(without_reply(self.end)), attempt.over(End::Unsent));
+            return attempt.refuse(Cause::RelaySilent, &Told::default(), stamps, notes);
         };
         match word {
             RelayReply::Valid => vouched(attempt, self.stamps(CallOutcome::Success), Vec::new(), self.now),
@@ -399,15 +426,22 @@ impl Over<'_> {
             // The relay may have begun.
             let not_sent = self.end == CallEnd::NotSent;
             let word = if not_sent { RelayReply::NotBegun } else { RelayReply::Open { transaction: None } };
-            return stands(attempt, word, stamps);
+            return given_up(attempt, word, stamps);
         };
         match word {
             RelayReply::Settled { transaction } => {
                 let charged = attempt.charged(self.now).to_vec();
                 settled(attempt, when, &transaction, self.stamps(CallOutcome::Success), charged)
             }
-            RelayReply::Open { .. } => stands(attempt, word, self.stamps(CallOutcome::BadReply)),
-            _ => stands(attempt, word, self.stamps(CallOutcome::Refused)),
+            RelayReply::Malformed { words } => {
+                unreadable(&attempt, Cause::SettlementMalformed, words, self.stamps(CallOutcome::HttpError))
+            }
+            // The relay could not call; nothing was charged.
+            RelayReply::Unreachable => {
+                given_up(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))
+            }
+            RelayReply::Open { .. } => given_up(attempt, word, self.stamps(CallOutcome::HttpError)),
+            _ => given_up(attempt, word, self.stamps(CallOutcome::Refused)),
         }
     }
 
@@ -430,10 +464,7 @@ impl Over<'_> {
             VerifyOutcome::Failed { retriable: true } => (RelayReply::Busy, bad_reply(status)),
             VerifyOutcome::Failed { retriable: false } => (RelayReply::NoVerdict, bad_reply(status)),
         };
-        let notes = attempt.over(End::Unsent);
-        let mut turn = stands(attempt, word, self.stamps(outcome));
-        turn.notes = notes;
-        turn
+        given_up(attempt, word, self.stamps(outcome))
     }
 
     fn stamps(&self, outcome: CallOutcome) -> Vec<Stamp> {

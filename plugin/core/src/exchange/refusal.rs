@@ -67,6 +67,7 @@ pub enum Cause {
     PurchasePaid,
     PaymentUsed,
     ReplayGuardUnavailable,
+    RelaySilent,
     FacilitatorUnreachable,
     FacilitatorBusy,
     FacilitatorError,
@@ -233,8 +234,13 @@ impl Cause {
                 .hints("sign a new authorization")
                 .challenges(),
             Self::ReplayGuardUnavailable => Row::failed(Us, 503, VERIFICATION, F::ReplayGuardUnavailable)
-                .says("the payment cannot be recorded now; nothing was charged")
-                .retry(1),
+                .says("the payment can neither be looked up nor recorded now; nothing was charged for this request")
+                .hints("send this request again with the same payment; do not sign a new one")
+                .resend(1),
+            Self::RelaySilent => Row::failed(Us, 503, VERIFICATION, F::FacilitatorUnreachable)
+                .says("the relay gave no answer about this payment")
+                .hints("send this request again with the same payment; do not sign a new one")
+                .resend(2),
             Self::FacilitatorUnreachable => {
                 Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorUnreachable)
                     .says("the facilitator could not be reached; nothing was charged")
@@ -294,6 +300,7 @@ mod tests {
         Cause::PurchasePaid,
         Cause::PaymentUsed,
         Cause::ReplayGuardUnavailable,
+        Cause::RelaySilent,
         Cause::FacilitatorUnreachable,
         Cause::FacilitatorBusy,
         Cause::FacilitatorError,
@@ -323,6 +330,15 @@ mod tests {
         assert!(!row.retriable);
         assert_eq!((row.status, row.retry_after, row.form), (503, Some(5), Form::Error));
         assert!(row.hint.contains("same payment"));
+    }
+
+    #[test]
+    fn where_nobody_could_look_a_payment_up_it_may_be_charged_so_no_other_is_safe() {
+        for cause in [Cause::ReplayGuardUnavailable, Cause::RelaySilent] {
+            let row = cause.row();
+            assert_eq!((row.status, row.retriable, row.form), (503, false, Form::Error));
+            assert!(row.retry_after.is_some() && row.hint.contains("same payment"), "{cause:?}");
+        }
     }
 
     #[test]

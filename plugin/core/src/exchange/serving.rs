@@ -4,6 +4,7 @@ use super::attempt::Attempt;
 use super::paying::settle_at_response;
 use super::refusal::Cause;
 use super::reply::{Told, push_receipts};
+use super::strip::OWED;
 use super::{Next, Note, ResponseHead, ResponseOrigin, Turn, response};
 use crate::Now;
 use crate::metrics::{Stamp, TupleCounter, UnchargedReason};
@@ -48,8 +49,8 @@ pub struct Abandoned {
     pub notes: Vec<Note>,
 }
 
-/// Sent beside an answer that is not what was paid for.
-const OWED: &str = "charged, and not answered: send the same request with the same payment once more for the answer it bought";
+/// Sent with an answer that is not what was paid for.
+const FETCH: &str = "charged, and not answered: send the same request with the same payment once more for the answer it bought";
 
 /// What a response head means for money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +161,7 @@ fn paid_before(
         return Turn { stamps: served, notes: Vec::new(), next };
     }
     let notes = attempt.over(End::Unsent);
-    let hint = again.then_some(OWED);
+    let hint = again.then_some(FETCH);
     let cause = match verdict {
         Verdict::Missing(cause) => cause,
         Verdict::Upgraded => Cause::UnexpectedUpgrade,
@@ -169,7 +170,7 @@ fn paid_before(
             let mut edits = response::paid(head, attempt.asker.cors);
             push_receipts(&mut edits.set, &attempt.receipt(transaction));
             if let Some(hint) = hint {
-                edits.set.push(("x-payment-owed".into(), hint.to_owned()));
+                edits.set.push((OWED.into(), hint.to_owned()));
             }
             return Turn { stamps: failed, notes, next: Next::Release(edits, None) };
         }
