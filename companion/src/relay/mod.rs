@@ -21,7 +21,7 @@ mod order;
 mod published;
 mod reconcile;
 mod settling;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 mod told;
 mod under_way;
