@@ -81,10 +81,6 @@ impl Entry {
         Self { amount, ..self }
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-
     /// Writes the line.
     pub(super) fn write(&self, happening: Happening, transaction: Option<&str>, reason: &str) {
         let Self { offer, payer, nonce, amount, proxy, holder, began } = self;

@@ -21,7 +21,7 @@ mod order;
 mod published;
 mod reconcile;
 mod settling;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 mod told;
 mod under_way;
@@ -36,7 +36,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::post;
-use farebox_core::payment::{Answer, End, Event, Holder, PaymentKey};
+use farebox_core::payment::{End, Event, Holder, PaymentKey};
 use farebox_core::protocol::{RELAY_END, RelayReply};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
@@ -124,12 +124,6 @@ impl Relay {
         if self.state.lock().ledger_error.take().is_some() {
             info!("the ledger works again");
         }
-    }
-
-    /// Whether this request is the one a charged payment is served to.
-    async fn is_held(&self, key: &PaymentKey, holder: Holder) -> bool {
-        let step = self.ledger.step(key, Event::Begin(holder), None, None).await;
-        matches!(self.noted(step).map(|stepped| stepped.answer), Ok(Answer::Settled { .. }))
     }
 }
 

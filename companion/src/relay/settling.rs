@@ -63,24 +63,13 @@ pub(super) async fn settle(relay: Relay, order: Order, waiting: Waiting) {
         Ok(Stepped { answer: Answer::Begun, .. }) => {
             relay.wait_for(&order, began + relay.deadlines.settle).await
         }
-        Ok(stepped) => begun(stepped.answer),
+        Ok(stepped) => RelayReply::from(stepped.answer),
         Err(reply) => {
             relay.give_up(&order.key, order.claim.holder);
             reply
         }
     };
     waiting.send(reply);
-}
-
-/// What a holder is told that asks to settle, and need not.
-fn begun(answer: Answer) -> RelayReply {
-    match answer {
-        Answer::Settled { transaction } => RelayReply::Settled { transaction },
-        Answer::InFlight => RelayReply::InFlight,
-        Answer::NotHeld => RelayReply::NotBegun,
-        Answer::Open { transaction } => RelayReply::Open { transaction },
-        _ => RelayReply::Open { transaction: None },
-    }
 }
 
 /// Whether a step that failed like this cannot be on disk.
@@ -137,7 +126,7 @@ impl Relay {
             let event = Event::Begin(order.claim.holder);
             match self.noted(self.ledger.step(&order.key, event, None, None).await) {
                 Ok(Stepped { answer: Answer::Begun, .. }) | Err(_) => {}
-                Ok(stepped) => return begun(stepped.answer),
+                Ok(stepped) => return RelayReply::from(stepped.answer),
             }
         }
         RelayReply::Open { transaction: None }
@@ -205,7 +194,7 @@ impl Making {
         };
         let ended = Event::Ended { epoch: self.epoch, holder: self.holder, outcome: outcome.clone(), claim };
         let mut is_over = false;
-        for attempt in 0_u32.. {
+        loop {
             // Whether anybody hears of it is asked as late as it can be: a charge nobody heard of is owed.
             if waiting.is_some_and(Waiting::is_gone) && !is_over {
                 let over = Event::Over(self.holder, End::Unsent);
@@ -215,8 +204,9 @@ impl Making {
             match relay.noted(step) {
                 Ok(stepped) => {
                     relay.ledger_works();
-                    let is_told = waiting.is_some() && !is_over;
-                    return self.reply(relay, outcome, &stepped, is_told, attempt > 0).await;
+                    let reply = Self::reply(stepped.answer, outcome);
+                    self.write_down(relay, &reply, outcome);
+                    return reply;
                 }
                 Err(_) => {
                     let (payer, nonce) = (self.key.payer.to_string(), self.key.nonce.to_string());
@@ -225,62 +215,45 @@ impl Making {
                 }
             }
         }
-        RelayReply::Open { transaction: None }
     }
 
-    async fn reply(
-        &self,
-        relay: &Relay,
-        outcome: &Outcome,
-        stepped: &Stepped,
-        is_told: bool,
-        was_late: bool,
-    ) -> RelayReply {
-        let open = |transaction: &Option<String>| RelayReply::Open { transaction: transaction.clone() };
-        let reply = match (&stepped.answer, outcome) {
-            (Answer::Settled { transaction }, _) => {
-                // Others may have gone on with it once the lease was over: it is served to one.
-                let was_late = was_late || self.entry.elapsed() > relay.deadlines.settle * 2;
-                if is_told && was_late && !relay.is_held(&self.key, self.holder).await {
-                    RelayReply::Open { transaction: Some(transaction.clone()) }
-                } else {
-                    RelayReply::Settled { transaction: transaction.clone() }
-                }
+    /// What whoever waits is told: the record's answer, where it says more than the outcome.
+    fn reply(answer: Answer, outcome: &Outcome) -> RelayReply {
+        match (answer, outcome.clone()) {
+            (Answer::Noted, Outcome::Refused { reason, detail }) => RelayReply::Refused { reason, detail },
+            (Answer::Noted, Outcome::Malformed { words }) => RelayReply::Malformed { words },
+            (Answer::Noted, Outcome::NotSent) => RelayReply::Unreachable,
+            (Answer::Noted, Outcome::Settled { transaction }) => {
+                RelayReply::Open { transaction: Some(transaction) }
             }
-            (_, Outcome::Refused { reason, detail }) if stepped.freed => {
-                RelayReply::Refused { reason: reason.clone(), detail: detail.clone() }
-            }
-            (_, Outcome::Malformed { words }) if stepped.freed => RelayReply::Malformed { words: words.clone() },
-            (_, Outcome::NotSent) if stepped.freed => RelayReply::Unreachable,
-            (_, Outcome::Settled { transaction }) => {
-                let (payer, nonce) = (self.key.payer.to_string(), self.key.nonce.to_string());
-                error!(payer, nonce, transaction, "settled, and the ledger has lost the payment");
-                RelayReply::Open { transaction: Some(transaction.clone()) }
-            }
-            (Answer::Open { transaction }, _) => open(transaction),
-            _ => open(&None),
-        };
-        self.write_down(relay, &reply, outcome, is_told);
-        reply
+            (Answer::Noted, Outcome::Unknown { transaction, .. }) => RelayReply::Open { transaction },
+            (answer, _) => RelayReply::from(answer),
+        }
     }
 
-    fn write_down(&self, relay: &Relay, reply: &RelayReply, outcome: &Outcome, is_told: bool) {
-        let reason = match outcome {
-            Outcome::Settled { .. } => String::new(),
-            Outcome::Refused { reason, detail: Some(detail) } => format!("{reason} ({detail})"),
-            Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => reason.clone(),
-            Outcome::Malformed { words } => words.clone(),
-            Outcome::NotSent => "the facilitator could not be reached".to_owned(),
+    fn write_down(&self, relay: &Relay, reply: &RelayReply, outcome: &Outcome) {
+        let (happening, transaction, reason) = match outcome {
+            Outcome::Settled { transaction } => {
+                let is_told = matches!(reply, RelayReply::Settled { .. });
+                let happening = if is_told { Happening::Settled } else { Happening::Late };
+                (happening, Some(transaction.as_str()), String::new())
+            }
+            // Many calls of the reconciliation may change nothing: the first two say so.
+            _ if matches!(reply, RelayReply::Open { .. }) && self.origin.is_none() && self.epoch > 2 => return,
+            Outcome::Unknown { transaction, reason } => {
+                (Happening::Open, transaction.as_deref(), reason.clone())
+            }
+            Outcome::Refused { reason, detail } => {
+                let words = detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+                (Happening::Refused, None, format!("{reason}{words}"))
+            }
+            Outcome::Malformed { words } => (Happening::Refused, None, words.clone()),
+            Outcome::NotSent => (Happening::Refused, None, "the facilitator could not be reached".to_owned()),
         };
-        let (happening, transaction) = match reply {
-            RelayReply::Settled { transaction } if is_told => (Happening::Settled, Some(transaction)),
-            RelayReply::Settled { transaction } => (Happening::Late, Some(transaction)),
-            // The first says it; those of the reconciliation that change nothing do not.
-            RelayReply::Open { .. } if self.origin.is_none() && self.epoch > 2 => return,
-            RelayReply::Open { transaction } => (Happening::Open, transaction.as_ref()),
-            _ => (Happening::Refused, None),
-        };
-        self.entry.write(happening, transaction.map(String::as_str), &reason);
+        // What a later call is told says nothing of the first.
+        let is_open = happening == Happening::Refused && matches!(reply, RelayReply::Open { .. });
+        let happening = if is_open { Happening::Open } else { happening };
+        self.entry.write(happening, transaction, &reason);
         if happening == Happening::Refused {
             let url = self.facilitator.as_deref().unwrap_or("the facilitator");
             relay.quietly(url, |more| warn!("{url} does not settle a payment: {reason}{more}"));

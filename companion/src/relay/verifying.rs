@@ -48,33 +48,9 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
             Entry::of(&order, began).write(Happening::Redeemed, Some(&transaction), "");
             RelayReply::Redeem { transaction }
         }
-        answer => known(answer),
+        answer => RelayReply::from(answer),
     };
     waiting.send(reply);
-}
-
-/// What the buyer of a payment that is at work, open or used up is told.
-fn known(answer: Answer) -> RelayReply {
-    match answer {
-        Answer::InFlight => RelayReply::InFlight,
-        Answer::OtherTerms => RelayReply::OtherTerms,
-        Answer::OtherPayment => RelayReply::OtherPayment,
-        Answer::Open { transaction } => RelayReply::Open { transaction },
-        Answer::PaidFor { terms, transaction } => {
-            RelayReply::PaidFor { offer: terms.offer, route: terms.route, transaction }
-        }
-        Answer::Used => RelayReply::Used,
-        Answer::Twin { transaction } => RelayReply::Twin { transaction },
-        Answer::New => RelayReply::New,
-        // No claim is answered so.
-        Answer::Reserved
-        | Answer::Call { .. }
-        | Answer::Redeem { .. }
-        | Answer::Settled { .. }
-        | Answer::NotHeld
-        | Answer::Begun
-        | Answer::Noted => RelayReply::Unavailable,
-    }
 }
 
 // === impl Relay ===

@@ -245,6 +245,11 @@ fn redeems(reply: &RelayReply) -> bool {
     matches!(reply, RelayReply::Redeem { .. })
 }
 
+/// Whether the buyer gets the answer.
+fn serves(reply: &RelayReply) -> bool {
+    redeems(reply) || is_settled(reply)
+}
+
 fn is_settled(reply: &RelayReply) -> bool {
     matches!(reply, RelayReply::Settled { .. })
 }
