@@ -318,6 +318,7 @@ fn join(state: &mut State, proxy: Proxy) {
     }
     let pushed = state.proxies.iter().filter_map(|known| known.pushed).max();
     state.proxies.push(ProxyState::new(proxy.name, proxy.stats).joining(pushed));
+    state.log_settlement_error();
 }
 
 /// Refused money is written down with tuple and amount; other refusals only count.

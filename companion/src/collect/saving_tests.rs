@@ -40,7 +40,7 @@ impl Companion {
 
     /// Starts, without rules.
     async fn start(&self) -> Life {
-        let ledger = Ledger::open(&self.url(), "c1").await.unwrap();
+        let ledger = Ledger::open(&self.url(), "c1", Default::default()).await.unwrap();
         let (totals, rows) = ledger.take_over_totals().await.unwrap();
         let proxy = Proxy { name: "e1".into(), stats: self.envoy.url.clone() };
         let known = ProxyState::new(proxy.name.clone(), proxy.stats.clone());

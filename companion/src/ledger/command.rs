@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::{Entry, Filter, Ledger, Total};
+use super::{Entry, Filter, Ledger, LedgerOptions, Total};
 
 /// Arguments of `farebox ledger`.
 #[derive(Debug, clap::Args)]
@@ -77,7 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     {
         anyhow::bail!("there is no ledger {}; name it with --ledger", args.ledger);
     }
-    let ledger = Ledger::open(&args.ledger, "").await?;
+    let ledger = Ledger::open(&args.ledger, "", LedgerOptions::default()).await?;
     let mut out = io::stdout().lock();
     let written = match args.command {
         Command::List { which, limit } => {

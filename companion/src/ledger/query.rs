@@ -8,7 +8,6 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::settle::read_key;
 use super::store::{Query, signed, unsigned};
 use super::{Ledger, LedgerError, PaymentKey};
 
@@ -130,9 +129,9 @@ impl Ledger {
     #[cfg(test)]
     pub(crate) async fn find(&self, key: &PaymentKey) -> Result<Option<Entry>, LedgerError> {
         let filter =
-            Filter { nonce: Some(key.nonce.clone()), payer: Some(key.payer.clone()), ..Filter::default() };
+            Filter { nonce: Some(key.nonce.to_string()), payer: Some(key.payer.to_string()), ..Filter::default() };
         let found = self.list(&filter, u32::MAX).await?;
-        Ok(found.into_iter().find(|entry| entry.network == key.network))
+        Ok(found.into_iter().find(|entry| entry.network == key.network.as_str()))
     }
 
     /// What was settled, by asset. Amounts exceed what databases add up, so they are added up here.
@@ -204,16 +203,15 @@ impl Filter {
 impl Entry {
     fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
         let time = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(unsigned));
-        let PaymentKey { network, payer, nonce, .. } = read_key(row)?;
         Ok(Self {
             state: row.try_get("state")?,
-            network,
+            network: row.try_get("network")?,
             asset: row.try_get("asset")?,
             asset_symbol: row.try_get("asset_symbol")?,
             amount: row.try_get("amount")?,
-            payer,
+            payer: row.try_get("payer")?,
             pay_to: row.try_get("pay_to")?,
-            nonce,
+            nonce: row.try_get("nonce")?,
             offer_namespace: row.try_get("offer_namespace")?,
             offer_name: row.try_get("offer_name")?,
             transaction: row.try_get("transaction_hash")?,

@@ -355,3 +355,64 @@ async fn one_facilitator_without_its_credential_leaves_the_shop_open_if_another_
     relay.state.lock().facilitators.push(other);
     assert_eq!(relay.state.lock().not_ready(), None);
 }
+
+/// A facilitator that says the same of every call.
+async fn that_says(status: StatusCode, body: &'static str) -> String {
+    let app = Router::new().fallback(move || async move { (status, [("cf-ray", "ray-1")], body) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+#[tokio::test]
+async fn a_request_that_the_facilitator_calls_malformed_is_told_with_its_words_and_its_id() {
+    const SAYS: &str = r#"{"errorType":"invalid_request","errorMessage":"no scheme","correlationId":"c-1"}"#;
+    let (url, folder) = (that_says(StatusCode::BAD_REQUEST, SAYS).await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(&url, folder.path(), "good").await;
+    let before = unix_seconds();
+    for path in ["/verify", "/settle"] {
+        let (status, reply) = ask(relay.clone(), path, "e1", &payment(1)).await;
+        assert_eq!((status, reply["errorType"].as_str()), (400, Some("invalid_request")), "{path}");
+        let bad = relay.state.lock().bad_replies[&url].clone();
+        assert_eq!(bad.operation, path.trim_start_matches('/'));
+        assert_eq!((bad.status, bad.malformed, bad.words.as_str()), (400, true, "no scheme"));
+        assert_eq!(bad.correlation.as_deref(), Some("c-1"));
+        assert!(bad.at >= before && bad.logged_at >= before);
+    }
+    // Nothing was broadcast, so nothing is held back.
+    assert_eq!(relay.ledger.list(&Filter::default(), 1).await.unwrap()[0].state, "refused");
+}
+
+#[tokio::test]
+async fn any_other_reply_that_is_no_verdict_is_kept_too_and_logged_now_and_then() {
+    let (url, folder) = (
+        that_says(StatusCode::SERVICE_UNAVAILABLE, "{\"error\":\"away\"}").await,
+        tempfile::tempdir().unwrap(),
+    );
+    let relay = shop_with_token(&url, folder.path(), "good").await;
+    ask(relay.clone(), "/verify", "e1", &payment(1)).await;
+    let first = relay.state.lock().bad_replies[&url].clone();
+    assert_eq!((first.status, first.malformed, first.words.as_str()), (503, false, "away"));
+    assert_eq!(first.correlation.as_deref(), Some("ray-1"));
+    let logged = unix_seconds() - 10;
+    relay.state.lock().bad_replies.get_mut(&url).unwrap().logged_at = logged;
+    ask(relay.clone(), "/verify", "e1", &payment(2)).await;
+    assert_eq!(relay.state.lock().bad_replies[&url].logged_at, logged, "not again so soon");
+}
+
+#[tokio::test]
+async fn a_verdict_is_nothing_to_tell_and_a_refused_credential_is_told_once() {
+    let (dev, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(&url(&dev), folder.path(), "good").await;
+    dev.fail(json!({ "settle": "pending" })).await;
+    for path in ["/verify", "/settle"] {
+        ask(relay.clone(), path, "e1", &payment(1)).await;
+    }
+    assert!(relay.state.lock().bad_replies.is_empty());
+    let url = guarded("new").await;
+    let relay = shop_with_token(&url, folder.path(), "old").await;
+    ask(relay.clone(), "/verify", "e1", &payment(2)).await;
+    let bad = relay.state.lock().bad_replies[&url].clone();
+    assert_eq!((bad.status, bad.logged_at), (401, 0));
+}

@@ -61,7 +61,7 @@ impl GuestRules for Loaded {
             Next::Reply(reply) => Decision::Reply(reply.into()),
             Next::Call(calling) => pay(&calling),
             // What is to be done if the host can reserve it.
-            Next::Step(stepping) => match stepping.stepped(Some(payment::Answer::Reserved), now).next {
+            Next::Step(stepping) => match stepping.stepped(Some(payment::Answer::Reserved), &[], now).next {
                 Next::Call(calling) => pay(&calling),
                 _ => closed(),
             },

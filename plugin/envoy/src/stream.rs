@@ -89,7 +89,7 @@ impl Stream {
                     let (answer, effects) =
                         payments::step(state.key(), state.tuple(), state.event(), limits, now);
                     self.deployment.count_expired(&effects);
-                    state.stepped(answer, now)
+                    state.stepped(answer, &effects, now)
                 }
                 Next::Call(state) => match self.dispatch(&state) {
                     Ok(token) => {

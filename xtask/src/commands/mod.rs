@@ -5,6 +5,7 @@ mod build;
 mod component;
 mod demo;
 mod test;
+mod tools;
 mod up;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Up(up::Args),
     /// Format, lints, unit tests, wasm tests, host tests and end-to-end tests.
     Test,
+    /// List what the other commands fetch, and whether it can be had right now.
+    Tools(tools::Args),
 }
 
 /// The proxies Farebox runs in.
@@ -76,6 +79,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Up(args) => block_on(up::run(args)),
         Command::Test => test::run(),
+        Command::Tools(args) => tools::run(&args),
     }
 }
 

@@ -165,13 +165,17 @@ fn settle_judged(state: &mut state::State, mode: &Mode, judged: &Judged) -> Outc
     }
     match state.ledger.settle(transfer) {
         Ok(transaction) => {
+            let summary = format!("settled {transaction}");
+            if let Mode::SettledBut(code) = mode {
+                return Outcome { summary, reply: Some(failure(code, "", judged)) };
+            }
             let mut reply = success(&transaction, judged);
             if *mode == Mode::WrongNetwork
                 && let Some(network) = reply.get_mut("network")
             {
                 *network = "eip155:31337".into();
             }
-            Outcome { summary: format!("settled {transaction}"), reply: Some(reply) }
+            Outcome { summary, reply: Some(reply) }
         }
         Err(code) => refused(code, judged),
     }
@@ -188,6 +192,7 @@ const fn settles(mode: &Mode) -> bool {
             | Mode::SuccessButHang
             | Mode::SuccessUnder503
             | Mode::WrongNetwork
+            | Mode::SettledBut(_)
             | Mode::Truncated
             | Mode::CutAfterHeaders
     )

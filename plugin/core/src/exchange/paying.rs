@@ -11,7 +11,7 @@ use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Note, Reply, Turn, U
 use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
-use crate::payment::{Answer, Claim, End, Event, KeyDigest, Outcome, Reading, Settlement};
+use crate::payment::{Answer, Claim, Effect, End, Event, Expired, KeyDigest, Outcome, Reading, Settlement};
 use crate::protocol::{CallEnd, Operation, RelayReply, VerifyOutcome, read_verify_reply};
 
 /// Waits for the shell's own store. A shell answers it at once, so there is no way to abandon it.
@@ -104,14 +104,18 @@ impl Stepping {
     pub fn event(&self) -> &Event {
         &self.event
     }
-    /// The store's answer; `None` if it has no room or cannot be read or written.
-    pub fn stepped(self, answer: Option<Answer>, now: Now) -> Turn {
+    /// The store's answer, with what else followed. `None` if it has no room or cannot be read or written.
+    pub fn stepped(self, answer: Option<Answer>, effects: &[Expired], now: Now) -> Turn {
         let Self { attempt, event, then } = self;
         match then {
             Then::Claim => claimed(attempt, answer, now),
             Then::Begin(when) => begun(attempt, when, answer, now),
             Then::Ended(when) => match event {
-                Event::Ended { outcome, .. } => ended(attempt, when, outcome, answer, now),
+                Event::Ended { outcome, .. } => {
+                    let is_charged = effects.iter().any(|effect| effect.effect == Effect::Charged);
+                    let charged = if is_charged { attempt.charged(now).to_vec() } else { Vec::new() };
+                    ended(attempt, when, outcome, answer, charged, now)
+                }
                 _ => internal(&attempt),
             },
         }
@@ -132,7 +136,7 @@ fn claimed(attempt: Box<Attempt>, answer: Option<Answer>, now: Now) -> Turn {
 fn begun(attempt: Box<Attempt>, when: When, answer: Option<Answer>, now: Now) -> Turn {
     match answer {
         Some(Answer::Call { epoch, call, .. }) => again(attempt, when, epoch, &call, now),
-        Some(Answer::Settled { transaction }) => settled(attempt, when, &transaction, Vec::new(), now),
+        Some(Answer::Settled { transaction }) => settled(attempt, when, &transaction, Vec::new(), Vec::new()),
         // Not begun, whatever the reason: what may be reserved still is free again.
         None | Some(Answer::NotHeld) => given_up(attempt, RelayReply::NotBegun, Vec::new()),
         Some(answer) => stands(attempt, RelayReply::from(answer), Vec::new()),
@@ -148,14 +152,22 @@ fn again(attempt: Box<Attempt>, when: When, epoch: u32, body: &[u8], now: Now) -
 }
 
 /// The store knows what came of the call: it says whether the call's own outcome stands.
-fn ended(attempt: Box<Attempt>, when: When, outcome: Outcome, answer: Option<Answer>, now: Now) -> Turn {
+fn ended(
+    attempt: Box<Attempt>,
+    when: When,
+    outcome: Outcome,
+    answer: Option<Answer>,
+    charged: Vec<Stamp>,
+    now: Now,
+) -> Turn {
     let reply = match (answer, outcome) {
         (Some(Answer::Settled { transaction }), _) => {
-            return settled(attempt, when, &transaction, Vec::new(), now);
+            return settled(attempt, when, &transaction, Vec::new(), charged);
         }
         // Proven, and nobody else was told: the record is this request's until its lease ends.
         (None, Outcome::Settled { transaction }) => {
-            return settled(attempt, when, &transaction, Vec::new(), now);
+            let charged = attempt.charged(now).to_vec();
+            return settled(attempt, when, &transaction, Vec::new(), charged);
         }
         (Some(Answer::Noted), Outcome::Refused { reason, detail }) => RelayReply::Refused { reason, detail },
         (Some(Answer::Noted), Outcome::Malformed { words }) => {
@@ -173,7 +185,7 @@ fn ended(attempt: Box<Attempt>, when: When, outcome: Outcome, answer: Option<Ans
         // Others went on with the payment.
         (Some(answer), _) => RelayReply::from(answer),
     };
-    stands(attempt, reply, Vec::new())
+    stands(attempt, reply, charged)
 }
 
 /// A payment that goes no further here, and that this request may still hold.
@@ -273,16 +285,16 @@ fn used(
     attempt.refuse(cause, &told, stamps, Vec::new())
 }
 
-/// Money moved, with the response held or before the upstream.
+/// Money moved for this request, with the response held or before the upstream.
 fn settled(
     mut attempt: Box<Attempt>,
     when: When,
     transaction: &str,
     mut stamps: Vec<Stamp>,
-    now: Now,
+    charged: Vec<Stamp>,
 ) -> Turn {
     stamps.push(attempt.stamp(TupleCounter::PaymentVerified));
-    stamps.extend(attempt.charged(now));
+    stamps.extend(charged);
     let next = if let When::AtResponse(mut edits) = when {
         push_receipts(&mut edits.set, &attempt.receipt(transaction));
         Next::Release(edits, Some(Delivering::new(attempt)))
@@ -395,8 +407,8 @@ impl Over<'_> {
         match word {
             RelayReply::Valid => vouched(attempt, self.stamps(CallOutcome::Success), Vec::new(), self.now),
             RelayReply::Settled { transaction } => {
-                let stamps = self.stamps(CallOutcome::Success);
-                settled(attempt, When::First, &transaction, stamps, self.now)
+                let charged = attempt.charged(self.now).to_vec();
+                settled(attempt, When::First, &transaction, self.stamps(CallOutcome::Success), charged)
             }
             RelayReply::Redeem { .. } => stands(attempt, word, self.stamps(CallOutcome::Success)),
             RelayReply::Unreachable => stands(attempt, word, self.stamps(CallOutcome::Unreachable)),
@@ -418,8 +430,8 @@ impl Over<'_> {
         };
         match word {
             RelayReply::Settled { transaction } => {
-                let stamps = self.stamps(CallOutcome::Success);
-                settled(attempt, when, &transaction, stamps, self.now)
+                let charged = attempt.charged(self.now).to_vec();
+                settled(attempt, when, &transaction, self.stamps(CallOutcome::Success), charged)
             }
             RelayReply::Malformed { words } => {
                 let (stamps, notes) = (self.stamps(CallOutcome::HttpError), attempt.over(End::Unsent));
@@ -428,7 +440,11 @@ impl Over<'_> {
             RelayReply::Unreachable => {
                 given_up(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))
             }
-            RelayReply::Open { .. } => given_up(attempt, word, self.stamps(CallOutcome::BadReply)),
+            // The relay could not call; nothing was charged.
+            RelayReply::Unreachable => {
+                given_up(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))
+            }
+            RelayReply::Open { .. } => given_up(attempt, word, self.stamps(CallOutcome::HttpError)),
             _ => given_up(attempt, word, self.stamps(CallOutcome::Refused)),
         }
     }

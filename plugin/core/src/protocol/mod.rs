@@ -24,7 +24,6 @@ pub use header::{DecodeError, decode_base64, encode_base64};
 pub use json::printable;
 pub use matching::{find_match, matches};
 pub use payment::{Accepted, AcceptedTerms, Payment, PaymentError, Proof, Version};
-pub(crate) use reasons::is_nonce_used;
 pub use receipt::Receipt;
 pub use relay::{
     RELAY_END, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROXY, RELAY_ROUTE,

@@ -185,11 +185,6 @@ pub(super) fn meaning(code: &str) -> Meaning {
     row.map_or(Unclear, |(_, meaning, _)| *meaning)
 }
 
-/// The nonce was used by some earlier settlement.
-pub(crate) fn is_nonce_used(code: &str) -> bool {
-    matches!(code, "invalid_exact_evm_nonce_already_used" | "permit2_invalid_nonce")
-}
-
 #[cfg(test)]
 #[path = "reasons_tests.rs"]
 mod tests;

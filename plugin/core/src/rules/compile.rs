@@ -70,6 +70,8 @@ impl RuleSet {
 struct Compiler {
     tuples: usize,
     has_facilitator: bool,
+    /// Whoever is called for this keeps payments.
+    has_ledger: bool,
     matcher: Matcher,
     offers: Distinct<(String, String)>,
     charges: Distinct<(TupleIndex, Amount)>,
@@ -85,6 +87,7 @@ impl Compiler {
         Self {
             tuples: pushed.tuples.len(),
             has_facilitator: pushed.facilitator.is_some(),
+            has_ledger: pushed.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay),
             matcher: Matcher::default(),
             offers: Distinct::default(),
             charges: Distinct::default(),
@@ -149,9 +152,10 @@ impl Compiler {
             route.options.iter().map(|option| PaymentOption { tuple: 0, ..option.clone() }).collect();
         let key = serde_json::to_string(&(&wire, &route.description))
             .map_err(|error| CompileError(format!("the options cannot be written as JSON: {error}")))?;
+        let has_ledger = self.has_ledger;
         let challenge = self.challenges.entry(key).or_insert_with(|| {
             let options: Vec<&PaymentOption> = route.options.iter().collect();
-            Arc::new(Challenge::prepare(&options, &route.description, settings))
+            Arc::new(Challenge::prepare(&options, &route.description, settings, has_ledger))
         });
         Ok(Arc::clone(challenge))
     }
