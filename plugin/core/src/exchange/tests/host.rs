@@ -230,7 +230,7 @@ impl Host {
                 Next::Call(state) => {
                     let limit = if state.call().operation == Operation::Verify { 5_000 } else { 60_000 };
                     assert_eq!(state.call().timeout_ms, limit);
-                    match self.call(state, story) {
+                    match self.call(*state, story) {
                         Ok(turn) => turn,
                         Err(abandoned) => {
                             self.abandon(&abandoned, story);
@@ -248,7 +248,7 @@ impl Host {
             };
         }
     }
-    fn call(&mut self, state: Box<Calling>, story: &mut Story) -> Result<Turn, Abandoned> {
+    fn call(&mut self, state: Calling, story: &mut Story) -> Result<Turn, Abandoned> {
         self.now_ms += CALL_MS;
         let now = self.now();
         let mut is_gone = false;
