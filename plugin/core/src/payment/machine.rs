@@ -281,7 +281,7 @@ fn decide(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> St
             Some(record) => call_again(record, holder, false, leases, now_ms),
             None => kept(None, Answer::NotHeld),
         },
-        Event::Resolve(resolution) => resolve(record, resolution, now_ms),
+        Event::Resolve(resolution) => resolve(record, resolution, leases, now_ms),
         Event::Sweep { retention } => sweep(record, retention, now),
     }
 }
@@ -563,16 +563,13 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
     }
 }
 
-fn resolve(record: Option<Record>, resolution: Resolution, now_ms: u64) -> Step {
+fn resolve(record: Option<Record>, resolution: Resolution, leases: &Leases, now_ms: u64) -> Step {
     let Some(record) = record else { return kept(None, Answer::New) };
     if record.is_charged() {
         return kept(Some(record), Answer::Used);
     }
     match resolution {
-        Resolution::Settled { transaction } => {
-            let leases = Leases { hold_ms: 0, settle_ms: 0 };
-            settled(record, transaction, &leases, now_ms)
-        }
+        Resolution::Settled { transaction } => settled(record, transaction, leases, now_ms),
         Resolution::Refused => match record.state {
             State::Settling { hold, .. } if hold.runs(now_ms) => kept(Some(record), Answer::InFlight),
             _ => {
