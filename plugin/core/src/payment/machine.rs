@@ -60,7 +60,8 @@ pub enum Event {
         holder: Holder,
         /// What came of it.
         outcome: Outcome,
-        /// The claim behind it, in case the record is lost or another payment's.
+        /// The claim behind it, in case the record is gone or another payment's: that of the request, or
+        /// [`Claim::behind`] the record that was asked about.
         claim: Option<Box<Claim>>,
     },
     /// The request that held it is over.
@@ -116,6 +117,25 @@ pub enum End {
     Broken,
     /// No byte of an answer went out.
     Unsent,
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// The claim behind a record that is asked about: what its call's end brings, in case the record is gone by then.
+    /// `None` for a record without a fingerprint.
+    pub fn behind(record: &Record, holder: Holder) -> Option<Self> {
+        Some(Self {
+            fingerprint: record.fingerprint?,
+            terms: record.terms.clone(),
+            holder,
+            call: Arc::clone(&record.call),
+            ends: record.ends,
+            only_known: true,
+            can_settle: true,
+            twin: None,
+        })
+    }
 }
 
 // === impl End ===
