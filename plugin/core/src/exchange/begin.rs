@@ -223,7 +223,7 @@ impl Stage<'_> {
                             (signed, Some(invalid(Told::code(refused.code))))
                         }
                     },
-                    Err(told) => (self.as_signed(&payment, &policy), Some(invalid(told))),
+                    Err(told) => (self.as_signed(&payment, &policy), Some(invalid(*told))),
                 }
             }
             None => {
@@ -262,13 +262,14 @@ impl Stage<'_> {
         option: &PaymentOption,
         policy: &CheckPolicy,
         now: Now,
-    ) -> Result<(), Told> {
-        judge(payment, option, policy, now.unix_seconds()).map_err(|refused| Told::code(refused.code))?;
+    ) -> Result<(), Box<Told>> {
+        let now_seconds = now.unix_seconds();
+        judge(payment, option, policy, now_seconds).map_err(|refused| Box::new(Told::code(refused.code)))?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
         let seconds = self.rules.settings.replay_horizon_seconds;
-        if option.flow == Flow::Upfront && ends > now.unix_seconds().saturating_add(seconds) {
+        if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
             let message = format!("the authorization must end within {seconds} seconds from now");
-            return Err(Told::message(message));
+            return Err(Box::new(Told::message(message)));
         }
         Ok(())
     }

@@ -437,9 +437,6 @@ impl Over<'_> {
                 let (stamps, notes) = (self.stamps(CallOutcome::HttpError), attempt.over(End::Unsent));
                 Turn { notes, ..unreadable(&attempt, Cause::SettlementMalformed, words, stamps) }
             }
-            RelayReply::Unreachable => {
-                given_up(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))
-            }
             // The relay could not call; nothing was charged.
             RelayReply::Unreachable => {
                 given_up(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))

@@ -301,7 +301,7 @@ fn a_redirect_is_passed_on_and_not_charged() {
 fn a_client_that_leaves_before_the_settlement_pays_nothing() {
     for mode in MODES {
         let mut host = Host::of(mode);
-        host.script([valid().as_client_leaves()]);
+        host.script([valid().while_client_leaves()]);
         let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
         let gone = "PaymentPresented@0 Verify(Unreachable,7) PaymentFailed(ClientDisconnected)@0";
         host.assert_counted(&story, gone);

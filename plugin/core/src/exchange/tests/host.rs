@@ -134,7 +134,7 @@ impl Host {
         let head = ResponseHead { status: 200, headers: &[], origin: ResponseOrigin::Upstream };
         match state.response(&head, self.now()).next {
             Next::Step(state) => {
-                let (answer, _) = self.step(state.key(), state.tuple(), state.event().clone());
+                let (answer, ..) = self.step(state.key(), state.tuple(), state.event().clone());
                 assert!(matches!(answer, Some(Answer::Call { .. })));
             }
             Next::Call(state) => {
@@ -168,7 +168,12 @@ impl Host {
         story.stamps.extend_from_slice(stamps);
     }
     /// A step in the shell's own store.
-    pub(super) fn step(&mut self, key: KeyDigest, tuple: u32, event: Event) -> (Option<Answer>, Vec<Stamp>) {
+    pub(super) fn step(
+        &mut self,
+        key: KeyDigest,
+        tuple: u32,
+        event: Event,
+    ) -> (Option<Answer>, Vec<Expired>, Vec<Stamp>) {
         assert_eq!(self.mode(), Mode::Direct, "a shell with a relay keeps nothing");
         let bucket = self.table.entry(key.bucket()).or_default();
         let bytes: &[u8] = if self.store_down { b"away" } else { bucket };
@@ -176,12 +181,12 @@ impl Host {
         if let Some(write) = stepped.write {
             *bucket = write;
         }
-        (stepped.answer, self.expired(stepped.effects))
+        let stamps = self.expired(&stepped.effects);
+        (stepped.answer, stepped.effects, stamps)
     }
-    fn expired(&mut self, expired: Vec<Expired>) -> Vec<Stamp> {
-        let stamps = expired_stamps(&expired, &self.rules);
-        self.effects.extend(expired.into_iter().map(|expired| expired.effect));
-        stamps
+    fn expired(&mut self, expired: &[Expired]) -> Vec<Stamp> {
+        self.effects.extend(expired.iter().map(|expired| expired.effect.clone()));
+        expired_stamps(expired, &self.rules)
     }
     /// What a shell, or a relay, does now and then.
     pub(super) fn sweep(&mut self) {
@@ -190,7 +195,7 @@ impl Host {
         for bucket in self.table.keys().copied().collect::<Vec<_>>() {
             if let Some((bytes, expired)) = sweep(&self.table[&bucket], &self.limits, now) {
                 self.table.insert(bucket, bytes);
-                let stamps = self.expired(expired);
+                let stamps = self.expired(&expired);
                 self.counted.extend(stamps);
             }
         }
@@ -201,7 +206,7 @@ impl Host {
             if self.mode() == Mode::Relay {
                 self.relay.over(note, Now { unix_ms: self.now_ms });
             } else {
-                stamps.extend(self.step(note.key.digest(), note.tuple, note.event.clone()).1);
+                stamps.extend(self.step(note.key.digest(), note.tuple, note.event.clone()).2);
             }
         }
         stamps
@@ -223,14 +228,15 @@ impl Host {
             turn = match turn.next {
                 Next::Step(state) => {
                     story.asked += 1;
-                    let (answer, stamps) = self.step(state.key(), state.tuple(), state.event().clone());
+                    let event = state.event().clone();
+                    let (answer, effects, stamps) = self.step(state.key(), state.tuple(), event);
                     self.count(&stamps, story);
-                    state.stepped(answer, self.now())
+                    state.stepped(answer, &effects, self.now())
                 }
                 Next::Call(state) => {
                     let limit = if state.call().operation == Operation::Verify { 5_000 } else { 60_000 };
                     assert_eq!(state.call().timeout_ms, limit);
-                    match self.call(state, story) {
+                    match self.call(*state, story) {
                         Ok(turn) => turn,
                         Err(abandoned) => {
                             self.abandon(&abandoned, story);
@@ -248,7 +254,7 @@ impl Host {
             };
         }
     }
-    fn call(&mut self, state: Box<Calling>, story: &mut Story) -> Result<Turn, Abandoned> {
+    fn call(&mut self, state: Calling, story: &mut Story) -> Result<Turn, Abandoned> {
         self.now_ms += CALL_MS;
         let now = self.now();
         let mut is_gone = false;

@@ -152,8 +152,11 @@ fn an_upstream_cannot_say_that_an_answer_is_owed() {
     assert_eq!(story.released().1.remove, ["x-payment-owed"]);
 }
 
+/// What it is, milliseconds that go by, and what an operator does.
+type Change = (&'static str, u64, fn(&mut PushedRules));
+
 /// What an operator may do to the offer of `/paid/*`, or time to its payments.
-fn changes() -> Vec<(&'static str, u64, fn(&mut PushedRules))> {
+fn changes() -> Vec<Change> {
     fn option(p: &mut PushedRules) -> &mut crate::rules::PaymentOption {
         &mut p.routes[0].options[0]
     }

@@ -111,15 +111,15 @@ impl Relay {
     }
 
     /// Asks about what is open, as the reconciliation does.
-    pub(super) fn reconcile(&mut self, facilitator: &mut dyn FnMut(&PaymentKey) -> Does, now: Now) {
+    pub(super) fn reconcile(&mut self, facilitator: &mut dyn FnMut(&Record) -> Does, now: Now) {
         let is_due = |record: &Record| due(record).is_some_and(|due| due <= now.unix_ms);
         let open = self.records.iter().filter(|(_, record)| is_due(record));
-        for key in open.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+        for (key, record) in open.map(|(key, record)| (key.clone(), record.clone())).collect::<Vec<_>>() {
             let holder = Holder([0xee; 16]);
             let Answer::Call { epoch, call, .. } = self.step(&key, Event::Ask(holder), now) else { continue };
             let body: Value = serde_json::from_slice(&call).unwrap();
             let option = option_of(&body["paymentRequirements"]);
-            let outcome = outcome(&option, &mut |_, _| facilitator(&key), &call, &mut || {});
+            let outcome = outcome(&option, &mut |_, _| facilitator(&record), &call, &mut || {});
             self.step(&key, Event::Ended { epoch, holder, outcome, claim: None }, now);
         }
     }
@@ -247,7 +247,7 @@ fn option_of(requirement: &Value) -> PaymentOption {
         v1_network: None,
         network: Network::clone(&network),
         v1_kind: false,
-        amount: Amount::parse(text("amount").or(text("maxAmountRequired")).unwrap()).unwrap(),
+        amount: Amount::parse(text("amount").or_else(|| text("maxAmountRequired")).unwrap()).unwrap(),
         asset: Address::parse(text("asset").unwrap()).unwrap(),
         decimals: 6,
         pay_to: Address::parse(text("payTo").unwrap()).unwrap(),

@@ -13,7 +13,7 @@ pub(super) enum Does {
     Cuts,
     NotSent,
     /// This, and the client goes away while the call is out.
-    AsClientLeaves(Box<Does>),
+    AsClientLeaves(Box<Self>),
 }
 
 /// What the upstream does.
@@ -193,7 +193,7 @@ pub(super) fn ok() -> Up {
 
 impl Does {
     /// This, as the client goes away.
-    pub(super) fn as_client_leaves(self) -> Self {
+    pub(super) fn while_client_leaves(self) -> Self {
         Self::AsClientLeaves(Box::new(self))
     }
 }

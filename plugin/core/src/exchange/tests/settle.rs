@@ -342,7 +342,7 @@ fn works_upfront_too() {
 #[test]
 fn a_client_that_leaves_during_the_settlement_leaves_a_question() {
     let mut host = Host::new();
-    host.script([valid(), settled(84532, TX).as_client_leaves()]);
+    host.script([valid(), settled(84532, TX).while_client_leaves()]);
     let story = paid(&mut host);
     let counted = "PaymentPresented@0 Verify(Success,7) Settle(Unreachable,7) PaymentFailed(SettlementFailed)@0 \
                    UnresolvedOpened@0";
@@ -357,7 +357,7 @@ fn a_client_that_leaves_during_the_settlement_leaves_a_question() {
 #[test]
 fn a_client_that_leaves_during_the_settlement_of_a_relay_is_owed_its_answer() {
     let mut host = Host::of(Mode::Relay);
-    host.script([valid(), settled(84532, TX).as_client_leaves()]);
+    host.script([valid(), settled(84532, TX).while_client_leaves()]);
     let story = paid(&mut host);
     host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(SettlementFailed)@0");
     assert_eq!((host.lives(), host.open()), (vec!["owed"], 0));
