@@ -154,8 +154,7 @@ const server = createServer(async (request, response) => {
   if (request.url === "/lose") return tell(Object.assign(lose, await body(request)));
   const asked = await body(request);
   const replies = [asked].flat().map(reply);
-  // Whoever asked waits until it has enough of it.
-  if (replies.includes(undefined)) return;
+  if (replies.includes(undefined)) return request.socket.destroy();
   tell(Array.isArray(asked) ? replies : replies[0]);
 });
 server.listen(order.port, "127.0.0.1");

@@ -105,3 +105,8 @@ async fn the_reference_in_typescript_loses_a_transfer_at_the_gateway_and_nobody_
 async fn without_the_relay_the_reference_in_typescript_loses_a_transfer_and_nobody_pays_twice() {
     a_transfer_nobody_is_told_of(Implementation::TypeScript, Shell::Envoy, Settlement::Direct).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reference_in_python_loses_a_transfer_and_nobody_pays_twice() {
+    a_transfer_nobody_is_told_of(Implementation::Python, Shell::Envoy, Settlement::Relay).await;
+}

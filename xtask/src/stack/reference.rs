@@ -7,13 +7,15 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{Folder, Port, Process};
-use crate::{http, node};
+use crate::{http, node, paths, tools};
 
 /// Whose facilitator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Implementation {
     /// npm `@x402/core` and `@x402/evm`, the reference in TypeScript.
     TypeScript,
+    /// PyPI `x402`, the reference in Python.
+    Python,
 }
 
 /// A running facilitator, and its chain: Base Sepolia with USDC, of which everybody has enough.
@@ -56,6 +58,12 @@ impl Reference {
         });
         let facilitator_command = match implementation {
             Implementation::TypeScript => run("facilitator", &order)?,
+            Implementation::Python => {
+                let mut command = Command::new("python3");
+                command.env("PYTHONPATH", tools::python_packages()?);
+                command.arg(paths::workspace().join("xtask/python/facilitator.py")).arg(order.to_string());
+                command
+            }
         };
         let log = |name: &str| folder.path().join(format!("{name}.log"));
         let reference = Self {
