@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use farebox_core::Now;
 use farebox_core::evm::Amount;
-use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, UnchargedReason, host_name};
+use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, host_name};
 use farebox_core::payment::{
     Answer, Effect, Event, Leases, Outcome, PaymentKey, Record, State, Step, Twin, step,
 };
@@ -208,14 +208,13 @@ impl<'a> Batch<'a> {
             Effect::SettledLate => TupleCounter::ResolvedLate(LateResult::Settled),
             Effect::RefusedLate => TupleCounter::ResolvedLate(LateResult::Refused),
             Effect::NeverKnown => TupleCounter::ResolvedLate(LateResult::Expired),
-            Effect::Redeemed => TupleCounter::VerifiedUncharged(UnchargedReason::Redeemed),
             Effect::Charged => {
                 let success = host_name(&HostSeries::LastSuccess(tuple.clone()));
                 self.successes.insert(success, self.now.unix_seconds());
                 return self.add(&HostSeries::Charged(tuple.clone(), amount));
             }
-            // What was refused is in the books.
-            Effect::Refused(_) => return,
+            // What was refused is in the books, and who serves what is owed counts that.
+            Effect::Refused(_) | Effect::Redeemed => return,
             Effect::Contradicted(text) => return self.contradictions.push((key.clone(), text)),
         };
         self.add(&HostSeries::Tuple(tuple.clone(), counter));

@@ -15,8 +15,8 @@ use crate::evm::{Address, TransferMethod, asset_by_address, chain_by_name, v1_na
 use crate::metrics::{FailureReason, Stamp, TupleCounter};
 use crate::payment::{Fingerprint, Holder, PaymentKey, Terms as Bought};
 use crate::protocol::{
-    CallBody, CheckPolicy, Payment, PaymentError, Proof, SignatureTrust, Signed, authenticate, find_match,
-    judge, route_text, same_network,
+    CallBody, CheckPolicy, Payment, PaymentError, Proof, SignatureTrust, Signed, Version, authenticate,
+    find_match, judge, route_text, same_network,
 };
 use crate::rules::{
     CanonicalPath, ChargeIndex, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet,
@@ -214,12 +214,16 @@ impl Stage<'_> {
             Some(fit) => {
                 let invalid = |told| Refusal::new(fit.tuple, Cause::PaymentInvalid, told);
                 match self.judge(&payment, &fit.option, &policy, now) {
-                    Ok(()) => {
-                        let signed = authenticate(&payment, &fit.option, &policy)
-                            .map_err(|refused| invalid(Told::code(refused.code)))?;
-                        (Some((fit, signed)), None)
-                    }
-                    Err(told) => (self.as_signed(&payment, &policy), Some(invalid(told))),
+                    Ok(()) => match authenticate(&payment, &fit.option, &policy) {
+                        Ok(signed) => (Some((fit, signed)), None),
+                        Err(refused) => {
+                            // Version 1 names no token: it may be in another that was sold before.
+                            let unnamed = payment.version == Version::V1;
+                            let signed = unnamed.then(|| self.as_signed(&payment, &policy)).flatten();
+                            (signed, Some(invalid(Told::code(refused.code))))
+                        }
+                    },
+                    Err(told) => (self.as_signed(&payment, &policy), Some(invalid(*told))),
                 }
             }
             None => {
@@ -258,13 +262,14 @@ impl Stage<'_> {
         option: &PaymentOption,
         policy: &CheckPolicy,
         now: Now,
-    ) -> Result<(), Told> {
-        judge(payment, option, policy, now.unix_seconds()).map_err(|refused| Told::code(refused.code))?;
+    ) -> Result<(), Box<Told>> {
+        let now_seconds = now.unix_seconds();
+        judge(payment, option, policy, now_seconds).map_err(|refused| Box::new(Told::code(refused.code)))?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
         let seconds = self.rules.settings.replay_horizon_seconds;
-        if option.flow == Flow::Upfront && ends > now.unix_seconds().saturating_add(seconds) {
+        if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
             let message = format!("the authorization must end within {seconds} seconds from now");
-            return Err(Told::message(message));
+            return Err(Box::new(Told::message(message)));
         }
         Ok(())
     }

@@ -434,7 +434,8 @@ impl Over<'_> {
                 settled(attempt, when, &transaction, self.stamps(CallOutcome::Success), charged)
             }
             RelayReply::Malformed { words } => {
-                unreadable(&attempt, Cause::SettlementMalformed, words, self.stamps(CallOutcome::HttpError))
+                let (stamps, notes) = (self.stamps(CallOutcome::HttpError), attempt.over(End::Unsent));
+                Turn { notes, ..unreadable(&attempt, Cause::SettlementMalformed, words, stamps) }
             }
             // The relay could not call; nothing was charged.
             RelayReply::Unreachable => {

@@ -277,7 +277,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 33] = [
+    const ALL: [Cause; 35] = [
         Cause::ConfigNotLoaded,
         Cause::FacilitatorNotReady,
         Cause::AmbiguousPath,

@@ -118,6 +118,12 @@ fn sweep_all(slots: &mut Vec<Slot>, limits: &Limits, now: Now) -> Vec<Expired> {
     effects
 }
 
+/// The records of a bucket, for the tests of whoever keeps one.
+#[cfg(test)]
+pub(crate) fn records(bucket: &[u8]) -> Vec<Record> {
+    decode(bucket).unwrap().into_iter().map(|slot| slot.record).collect()
+}
+
 /// Stable hash of a tuple's labels (FNV-1a, 32 bit). `born` is left out: a companion that restarts sets
 /// it back to 0 although the series lives on.
 pub fn tuple_hash(tuple: &Tuple) -> u32 {
@@ -159,7 +165,12 @@ impl Limits {
         let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         Self {
             leases: Leases::of_timeout(settle_ms),
-            retention: rules.settings.replay_horizon_seconds.max(RETENTION_SECONDS),
+            // As long as one could be accepted that ends at the horizon.
+            retention: rules
+                .settings
+                .replay_horizon_seconds
+                .max(RETENTION_SECONDS)
+                .saturating_add(rules.settings.clock_skew_seconds),
             records: RECORDS_PER_BUCKET,
             bytes: BYTES_PER_BUCKET,
         }

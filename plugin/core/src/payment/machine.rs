@@ -60,7 +60,8 @@ pub enum Event {
         holder: Holder,
         /// What came of it.
         outcome: Outcome,
-        /// The claim behind it, in case the record is lost or another payment's.
+        /// The claim behind it, in case the record is gone or another payment's: that of the request, or
+        /// [`Claim::behind`] the record that was asked about.
         claim: Option<Box<Claim>>,
     },
     /// The request that held it is over.
@@ -116,6 +117,25 @@ pub enum End {
     Broken,
     /// No byte of an answer went out.
     Unsent,
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// The claim behind a record that is asked about: what its call's end brings, in case the record is gone by then.
+    /// `None` for a record without a fingerprint.
+    pub fn behind(record: &Record, holder: Holder) -> Option<Self> {
+        Some(Self {
+            fingerprint: record.fingerprint?,
+            terms: record.terms.clone(),
+            holder,
+            call: Arc::clone(&record.call),
+            ends: record.ends,
+            only_known: true,
+            can_settle: true,
+            twin: None,
+        })
+    }
 }
 
 // === impl End ===
@@ -296,7 +316,7 @@ fn decide(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> St
             Some(record) => call_again(record, holder, false, leases, now_ms),
             None => kept(None, Answer::NotHeld),
         },
-        Event::Resolve(resolution) => resolve(record, resolution, now_ms),
+        Event::Resolve(resolution) => resolve(record, resolution, leases, now_ms),
         Event::Sweep { retention } => sweep(record, retention, now),
     }
 }
@@ -578,16 +598,13 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
     }
 }
 
-fn resolve(record: Option<Record>, resolution: Resolution, now_ms: u64) -> Step {
+fn resolve(record: Option<Record>, resolution: Resolution, leases: &Leases, now_ms: u64) -> Step {
     let Some(record) = record else { return kept(None, Answer::New) };
     if record.is_charged() {
         return kept(Some(record), Answer::Used);
     }
     match resolution {
-        Resolution::Settled { transaction } => {
-            let leases = Leases { hold_ms: 0, settle_ms: 0 };
-            settled(record, transaction, &leases, now_ms)
-        }
+        Resolution::Settled { transaction } => settled(record, transaction, leases, now_ms),
         Resolution::Refused => match record.state {
             State::Settling { hold, .. } if hold.runs(now_ms) => kept(Some(record), Answer::InFlight),
             _ => {

@@ -157,8 +157,10 @@ impl Parts {
             json_text(entries),
         );
         let sponsored = options.iter().any(|option| option.gas_sponsoring);
-        let extensions: Vec<&str> =
-            [has_ledger.then_some(IDENTIFIER), sponsored.then_some(GAS_SPONSORING)].into_iter().flatten().collect();
+        let extensions: Vec<&str> = [has_ledger.then_some(IDENTIFIER), sponsored.then_some(GAS_SPONSORING)]
+            .into_iter()
+            .flatten()
+            .collect();
         let opening = opening(PAYMENT_REQUIRED).into();
         Self { opening, after_url: after_url.into(), extensions: extensions.join(",").into() }
     }
@@ -193,12 +195,7 @@ impl Parts {
 // === impl Body ===
 
 impl Body {
-    fn new(
-        options: &[&PaymentOption],
-        description: &str,
-        settings: &Settings,
-        has_ledger: bool,
-    ) -> Self {
+    fn new(options: &[&PaymentOption], description: &str, settings: &Settings, has_ledger: bool) -> Self {
         let v1: Vec<_> =
             options.iter().filter_map(|option| V1Requirement::new(option, GAP, description)).collect();
         // A route v1 cannot express at all says more with the v2 body than with an empty list.

@@ -3,7 +3,7 @@
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
-use super::{Payment, encode_base64};
+use super::{CheckPolicy, Payment, Refused, Signed, authenticate, encode_base64, judge};
 use crate::evm::{
     Address, Amount, Authorization, B256, Domain, EXACT_PROXY, PermitAuthorization, TransferMethod,
     asset_by_symbol, chain_by_name, domain_separator, from_hex, permit_witness_transfer_from_hash,
@@ -79,6 +79,17 @@ pub(crate) fn v1(option: &PaymentOption) -> Value {
 pub(crate) fn decode(payment: &Value) -> Payment {
     let header = encode_base64(payment.to_string().as_bytes());
     Payment::decode(header.as_bytes(), false, 48 * 1024).unwrap()
+}
+
+/// Every check of a payment that is new, in the order a request meets them.
+pub(crate) fn check(
+    payment: &Payment,
+    option: &PaymentOption,
+    policy: &CheckPolicy,
+    now: u64,
+) -> Result<Signed, Refused> {
+    judge(payment, option, policy, now)?;
+    authenticate(payment, option, policy)
 }
 
 /// The `payload` member, signed.
