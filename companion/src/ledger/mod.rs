@@ -12,22 +12,25 @@
 //!
 //! Beside the payments are each companion's totals, see [`Ledger::take_over_totals`].
 
+mod batch;
 pub mod command;
+mod commit;
 mod error;
 mod options;
 mod place;
 mod query;
+mod row;
 mod rules;
 mod spools;
+mod sql;
 mod steps;
 mod store;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 mod totals;
 #[cfg(test)]
 mod totals_tests;
-#[cfg(any())]
-mod trouble_tests;
+mod writer;
 
 use farebox_core::payment::Answer;
 use farebox_core::rules::Tuple;

@@ -6,7 +6,7 @@ use farebox_core::evm::Amount;
 use ruint::aliases::U256;
 use serde::Serialize;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::Row;
 
 use super::store::{Query, signed, unsigned};
 use super::{Ledger, LedgerError, PaymentKey};
@@ -84,9 +84,6 @@ pub struct Total {
     pub amount: String,
 }
 
-/// More than a page of SQLite.
-const PROBE_BYTES: usize = 5_000;
-
 /// Written out twice because a statement has to be a constant: a part of it that came from elsewhere could be
 /// anything. An empty text asks for nothing.
 macro_rules! narrowed {
@@ -154,25 +151,6 @@ impl Ledger {
             amount: amount.to_string(),
         };
         Ok(sums.into_iter().map(total).collect())
-    }
-
-    /// Whether the database can be written to: what readiness asks. Takes up room and gives it back, since a
-    /// full disk is noticed by nothing less.
-    pub async fn check(&self) -> Result<(), LedgerError> {
-        self.durably(async |transaction| {
-            let connection: &mut AnyConnection = transaction;
-            sqlx::query("INSERT INTO probes (companion, filler) VALUES ($1, $2)")
-                .bind(self.companion())
-                .bind("0".repeat(PROBE_BYTES))
-                .execute(&mut *connection)
-                .await?;
-            sqlx::query("DELETE FROM probes WHERE companion = $1")
-                .bind(self.companion())
-                .execute(connection)
-                .await?;
-            Ok(())
-        })
-        .await
     }
 }
 

@@ -15,7 +15,7 @@ mod bad_replies;
 mod books;
 mod credentials;
 mod facilitators;
-#[cfg(any())]
+#[cfg(test)]
 mod facilitators_tests;
 mod order;
 mod published;

@@ -75,11 +75,11 @@ pub(super) async fn settle(relay: Relay, order: Order, waiting: Waiting) {
 /// Whether a step that failed like this cannot be on disk.
 const fn did_nothing(error: &LedgerError) -> bool {
     match error {
-        LedgerError::Failed(_) => false,
+        // Its commit may have arrived.
+        LedgerError::Failed(_) | LedgerError::Unreachable { .. } => false,
         LedgerError::Open { .. }
         | LedgerError::Schema { .. }
         | LedgerError::Older { .. }
-        | LedgerError::Unreachable { .. }
         | LedgerError::Totals { .. }
         | LedgerError::Superseded { .. }
         | LedgerError::Unreadable { .. }

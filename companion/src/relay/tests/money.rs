@@ -123,15 +123,15 @@ async fn of_two_companions_with_outcomes_in_either_order_settled_wins(database: 
         let call = payment(nonce);
         stage.verify(1, &call).await;
         // The first companion's call moves the money; its reply takes a while.
-        let late = if settled_first { 400 } else { 1_500 };
-        stage.dev.fail(json!({ "settle": format!("slow:{late}"), "count": 1 })).await;
+        let takes = if settled_first { 600 } else { 1_800 };
+        stage.dev.fail(json!({ "settle": format!("slow:{takes}"), "count": 1 })).await;
         let (relay, body) = (stage.relay.clone(), call.clone());
         let first = tokio::spawn(async move { ask(&relay, "/settle", &By::holder(1), &body).await });
         tokio::time::sleep(Duration::from_millis(150)).await;
         // Its lease ends by the clock of the ledger, and the second companion asks.
         stage.pass(Duration::from_secs(3));
-        let reply = if settled_first { "slow:1200" } else { "none" };
-        stage.dev.fail(if settled_first { json!({ "settle": reply, "count": 1 }) } else { used.clone() }).await;
+        let late = json!({ "settle": "slow:1200", "count": 1 });
+        stage.dev.fail(if settled_first { late } else { used.clone() }).await;
         let asking = tokio::spawn(reconcile(second.clone()));
         let told = first.await.unwrap();
         assert!(is_open(&told), "the payment was taken from it: {told:?}");

@@ -60,12 +60,8 @@ pub struct Expired {
 /// million of them.
 const RECORDS_PER_BUCKET: usize = 256;
 const BYTES_PER_BUCKET: usize = 256 * 1024;
-/// A request is given up after so long: nothing is served that takes longer to begin.
-const HOLD_MS: u64 = 600_000;
 /// How long what is over is kept at least: longer than authorizations are usually signed for.
 const RETENTION_SECONDS: u64 = 90_000;
-/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack.
-const SETTLE_SLACK_MS: u64 = 10_000;
 
 /// Steps a payment in a bucket. `bucket` is empty for one never written.
 pub fn step_in(
@@ -168,7 +164,7 @@ impl Limits {
     pub fn of(rules: &RuleSet) -> Self {
         let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         Self {
-            leases: Leases { hold_ms: HOLD_MS, settle_ms: settle_ms * 2 + SETTLE_SLACK_MS },
+            leases: Leases::of_timeout(settle_ms),
             // As long as one could be accepted that ends at the horizon.
             retention: rules
                 .settings

@@ -60,7 +60,8 @@ pub enum Event {
         holder: Holder,
         /// What came of it.
         outcome: Outcome,
-        /// The claim behind it, in case the record is lost or another payment's.
+        /// The claim behind it, in case the record is gone or another payment's: that of the request, or
+        /// [`Claim::behind`] the record that was asked about.
         claim: Option<Box<Claim>>,
     },
     /// The request that held it is over.
@@ -116,6 +117,25 @@ pub enum End {
     Broken,
     /// No byte of an answer went out.
     Unsent,
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// The claim behind a record that is asked about: what its call's end brings, in case the record is gone by then.
+    /// `None` for a record without a fingerprint.
+    pub fn behind(record: &Record, holder: Holder) -> Option<Self> {
+        Some(Self {
+            fingerprint: record.fingerprint?,
+            terms: record.terms.clone(),
+            holder,
+            call: Arc::clone(&record.call),
+            ends: record.ends,
+            only_known: true,
+            can_settle: true,
+            twin: None,
+        })
+    }
 }
 
 // === impl End ===
@@ -250,6 +270,21 @@ const MAX_PAUSE_MS: u64 = 300_000;
 /// After so many settle calls nobody asks any more by itself: about two hours.
 const MAX_CALLS: u32 = 32;
 
+/// A request is given up after so long: nothing is served that takes longer to begin.
+const HOLD_MS: u64 = 600_000;
+/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack to write down its end.
+const SETTLE_SLACK_MS: u64 = 10_000;
+
+// === impl Leases ===
+
+impl Leases {
+    /// Those of whoever waits so long for the reply to a settle call, milliseconds.
+    pub const fn of_timeout(settle_timeout_ms: u64) -> Self {
+        let settle_ms = settle_timeout_ms.saturating_mul(2).saturating_add(SETTLE_SLACK_MS);
+        Self { hold_ms: HOLD_MS, settle_ms }
+    }
+}
+
 /// One step of a payment's life. Total: every event has an answer in every state.
 pub fn step(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> Step {
     let mut step = decide(record, event, leases, now);
@@ -281,7 +316,7 @@ fn decide(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> St
             Some(record) => call_again(record, holder, false, leases, now_ms),
             None => kept(None, Answer::NotHeld),
         },
-        Event::Resolve(resolution) => resolve(record, resolution, now_ms),
+        Event::Resolve(resolution) => resolve(record, resolution, leases, now_ms),
         Event::Sweep { retention } => sweep(record, retention, now),
     }
 }
@@ -563,16 +598,13 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
     }
 }
 
-fn resolve(record: Option<Record>, resolution: Resolution, now_ms: u64) -> Step {
+fn resolve(record: Option<Record>, resolution: Resolution, leases: &Leases, now_ms: u64) -> Step {
     let Some(record) = record else { return kept(None, Answer::New) };
     if record.is_charged() {
         return kept(Some(record), Answer::Used);
     }
     match resolution {
-        Resolution::Settled { transaction } => {
-            let leases = Leases { hold_ms: 0, settle_ms: 0 };
-            settled(record, transaction, &leases, now_ms)
-        }
+        Resolution::Settled { transaction } => settled(record, transaction, leases, now_ms),
         Resolution::Refused => match record.state {
             State::Settling { hold, .. } if hold.runs(now_ms) => kept(Some(record), Answer::InFlight),
             _ => {

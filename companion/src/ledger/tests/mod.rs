@@ -1,0 +1,8 @@
+//! One suite for both databases. What the machine decides is tested with the machine; here it is whether the ledger
+//! keeps what it decided, whoever dies.
+
+mod batches;
+mod book;
+mod life;
+
+pub(super) use book::{Book, HOUR, MINUTE, NOW, OTHER, HOLDER, claim, claim_by, key, sale, settled, unknown};
