@@ -326,6 +326,12 @@ impl Exchange {
         *released.headers_mut() = parts.headers;
         if let Some((client, upstream)) = tunnel {
             upgrade::restore(released.headers_mut());
+            // The switch is the answer that was paid for: what follows belongs to both sides.
+            if let Some(delivering) = delivering {
+                let over = delivering.ended(false, now());
+                self.shared.meters.count(&self.deployment.rules, &over.stamps);
+                tell(&self.shared, over.notes);
+            }
             self.shared.spawn(upgrade::tunnel(client, upstream));
             return released.map(|()| ResponseBody::own(""));
         }

@@ -264,14 +264,16 @@ struct Fail {
     supported: Option<String>,
     /// Calls of each named endpoint that fail; all of them if absent.
     count: Option<u64>,
+    /// How those after them fail; they do not if absent.
+    then: Option<String>,
 }
 
 async fn fail(State(facilitator): State<Facilitator>, body: Bytes) -> Response<Body> {
     match read_fail(&body) {
         Ok((modes, count)) => {
             facilitator.with(|state| {
-                for (endpoint, mode) in modes {
-                    state.fail(endpoint, mode, count);
+                for (endpoint, mode, then) in modes {
+                    state.fail(endpoint, mode, count, then);
                 }
             });
             json_reply(200, &json!({ "ok": true }))
@@ -280,7 +282,8 @@ async fn fail(State(facilitator): State<Facilitator>, body: Bytes) -> Response<B
     }
 }
 
-type Modes = Vec<(Endpoint, Mode)>;
+/// How an endpoint fails, and how it does after the counted calls.
+type Modes = Vec<(Endpoint, Mode, Mode)>;
 
 /// All of a request or nothing of it.
 fn read_fail(body: &[u8]) -> Result<(Modes, Option<u64>), String> {
@@ -293,7 +296,10 @@ fn read_fail(body: &[u8]) -> Result<(Modes, Option<u64>), String> {
     let modes = named
         .into_iter()
         .filter_map(|(endpoint, text)| Some((endpoint, text?)))
-        .map(|(endpoint, text)| Ok((endpoint, Mode::parse_for(&text, endpoint)?)))
+        .map(|(endpoint, text)| {
+            let then = fail.then.as_deref().unwrap_or("none");
+            Ok((endpoint, Mode::parse_for(&text, endpoint)?, Mode::parse_for(then, endpoint)?))
+        })
         .collect::<Result<_, String>>()?;
     Ok((modes, fail.count))
 }

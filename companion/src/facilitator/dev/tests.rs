@@ -257,6 +257,10 @@ async fn a_failure_can_be_counted_replaced_and_reset() {
         statuses.push(dev.post("/verify", &payment(1)).await.unwrap().0);
     }
     assert_eq!(statuses, [500, 500, 200]);
+    dev.fail(json!({ "verify": "http_500", "count": 1, "then": "http_429" })).await;
+    for status in [500, 429, 429] {
+        assert_eq!(dev.post("/verify", &payment(1)).await.unwrap().0, status);
+    }
     dev.fail(json!({ "verify": "http_500" })).await;
     dev.fail(json!({ "verify": "none" })).await;
     assert_eq!(dev.post("/verify", &payment(1)).await.unwrap().0, 200);
