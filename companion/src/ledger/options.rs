@@ -27,12 +27,8 @@ pub enum Clock {
     Set(Arc<AtomicU64>),
 }
 
-/// A proxy holds a payment at most this long before it settles it, and again until its answer is out.
-const HOLD_MS: u64 = 600_000;
 /// The longest settle call that is made if nothing else is said.
 const SETTLE: Duration = Duration::from_secs(60);
-/// Slack between the end of a call and the end of the lease that covers it.
-const SLACK: Duration = Duration::from_secs(10);
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
 
 // === impl LedgerOptions ===
@@ -40,9 +36,7 @@ const RETENTION: Duration = Duration::from_secs(90 * 86_400);
 impl LedgerOptions {
     /// Those for settle calls of this length at most, each of which may be repeated once.
     pub fn settling(deadline: Duration) -> Self {
-        let lease = deadline * 2 + SLACK;
-        let leases =
-            Leases { hold_ms: HOLD_MS, settle_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX) };
+        let leases = Leases::of_timeout(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
         Self { leases, retention: RETENTION, clock: Clock::Own }
     }
 }
