@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use farebox_core::payment::Leases;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -148,9 +147,10 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
     let pricing = settings.pricing.display().to_string();
     let (aggregate, saved) = match &settings.relay {
         Some(relay) => {
-            let settle_ms = settings.facilitator.settle_timeout.as_millis();
-            let leases = Leases::of_timeout(u64::try_from(settle_ms).unwrap_or(u64::MAX));
-            let options = LedgerOptions { leases, ..LedgerOptions::default() };
+            let options = LedgerOptions {
+                retention: relay.retention,
+                ..LedgerOptions::settling(settings.facilitator.settle_timeout)
+            };
             let ledger = Ledger::open(&relay.ledger, &relay.companion, options).await?;
             // Before the totals are taken from whoever runs already: it would have this address.
             let listener = TcpListener::bind(relay.listen)

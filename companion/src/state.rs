@@ -52,6 +52,8 @@ pub struct State {
     pub settles_direct: bool,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
+    /// That the ledger's database was seen to go back, if it was.
+    pub ledger_went_back: Option<String>,
     /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
     pub totals_error: Option<String>,
     /// Every proxy of the settings.
@@ -202,6 +204,7 @@ impl State {
             bad_replies: BTreeMap::new(),
             settles_direct: false,
             ledger_error: None,
+            ledger_went_back: None,
             totals_error: None,
             proxies,
             discovery: Discovery::default(),

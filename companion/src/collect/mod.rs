@@ -252,6 +252,7 @@ impl Collector {
                 let process = Process::lasting();
                 let report = Report { process, read_at: unix_seconds(), values, malformed: Vec::new() };
                 let mut state = self.state.lock();
+                state.ledger_went_back = ledger.went_back();
                 let refused = state.aggregate.ingest(LEDGER, report);
                 drop(state);
                 refused.iter().for_each(|refused| log_refused(LEDGER, refused));

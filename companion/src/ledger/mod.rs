@@ -13,12 +13,12 @@
 //! Beside the payments are each companion's totals, see [`Ledger::take_over_totals`].
 
 mod batch;
+mod books;
 pub mod command;
 mod commit;
 mod error;
 mod options;
 mod place;
-mod query;
 mod row;
 mod rules;
 mod spools;
@@ -35,10 +35,10 @@ mod writer;
 use farebox_core::payment::Answer;
 use farebox_core::rules::Tuple;
 
+pub use books::{Books, Entry, Filter, Total};
 pub use error::LedgerError;
 pub use farebox_core::payment::PaymentKey;
 pub use options::{Clock, LedgerOptions};
-pub use query::{Entry, Filter, Total};
 pub use rules::PublishedRules;
 pub use spools::{Checkpoint, FileId, Spooled};
 pub use store::Ledger;

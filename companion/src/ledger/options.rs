@@ -27,18 +27,23 @@ pub enum Clock {
     Set(Arc<AtomicU64>),
 }
 
-/// A proxy holds a payment at most this long before it settles it, and again until its answer is out.
-const HOLD_MS: u64 = 600_000;
-/// A settle call of 60 s with its repeat, and some slack.
-const SETTLE_MS: u64 = 130_000;
+/// The longest settle call that is made if nothing else is said.
+const SETTLE: Duration = Duration::from_secs(60);
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
 
 // === impl LedgerOptions ===
 
+impl LedgerOptions {
+    /// Those for settle calls of this length at most, each of which may be repeated once.
+    pub fn settling(deadline: Duration) -> Self {
+        let leases = Leases::of_timeout(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+        Self { leases, retention: RETENTION, clock: Clock::Own }
+    }
+}
+
 impl Default for LedgerOptions {
     fn default() -> Self {
-        let leases = Leases { hold_ms: HOLD_MS, settle_ms: SETTLE_MS };
-        Self { leases, retention: RETENTION, clock: Clock::Own }
+        Self::settling(SETTLE)
     }
 }
 

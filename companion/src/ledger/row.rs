@@ -233,11 +233,17 @@ impl<'r> Columns<'r> {
 /// The key in the columns from `first` on: network, contract, payer, nonce.
 pub(super) fn read_key(row: &AnyRow, first: usize) -> Result<PaymentKey, String> {
     let columns = Columns { row, first };
+    key_of([columns.text(0)?, columns.text(1)?, columns.text(2)?, columns.text(3)?])
+}
+
+/// The key these texts name: network, contract, payer, nonce.
+pub(super) fn key_of([network, contract, payer, nonce]: [&str; 4]) -> Result<PaymentKey, String> {
+    let address = |text: &str| Address::parse(text).map_err(|_| format!("`{text}` is no address"));
     Ok(PaymentKey {
-        network: columns.parsed(0, Network::from_caip2)?,
-        contract: columns.parsed(1, |text| Address::parse(text).ok())?,
-        payer: columns.parsed(2, |text| Address::parse(text).ok())?,
-        nonce: columns.parsed(3, |text| B256::parse(text).ok())?,
+        network: Network::from_caip2(network).ok_or_else(|| format!("`{network}` is no chain"))?,
+        contract: address(contract)?,
+        payer: address(payer)?,
+        nonce: B256::parse(nonce).map_err(|_| format!("`{nonce}` is no nonce"))?,
     })
 }
 

@@ -126,6 +126,19 @@ impl Ledger {
         Ok(gone)
     }
 
+    /// The record of a key, for tests.
+    #[cfg(test)]
+    pub(crate) async fn record(
+        &self,
+        key: &PaymentKey,
+    ) -> Result<Option<farebox_core::payment::Record>, LedgerError> {
+        let loaded = super::sql::load(&mut *self.connection().await?, &[key], false).await?;
+        Ok(loaded.into_iter().find_map(|(_, loaded)| match loaded.unwrap() {
+            super::row::Loaded::Live(row) => Some(row.record),
+            super::row::Loaded::Refused => None,
+        }))
+    }
+
     /// Keys that can be read.
     fn keys(&self, rows: &[AnyRow]) -> Vec<PaymentKey> {
         let read = |row: &AnyRow| match read_key(row, 0) {

@@ -294,13 +294,14 @@ impl Place {
             connection.execute("BEGIN IMMEDIATE").await?;
             return Ok(None);
         }
-        let row = sqlx::raw_sql(
+        let rows = sqlx::raw_sql(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; \
              SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
         )
-        .fetch_one(connection)
+        .fetch_all(connection)
         .await?;
-        Ok(Some(unsigned(row.try_get(0)?)))
+        let clock = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+        Ok(Some(unsigned(clock.try_get(0)?)))
     }
 }
 

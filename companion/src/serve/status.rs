@@ -25,6 +25,7 @@ pub(super) fn of(state: &State, now: u64) -> Value {
         "config_err_since": state.config_err_since,
         "last_reload": state.last_attempt.as_ref().map(|last| reload(last, &state.pricing)),
         "publish_error": state.publish_error,
+        "ledger_went_back": state.ledger_went_back,
         "totals_error": state.totals_error,
         "settlement": {
             "mode": if state.settles_direct { "direct" } else { "relay" },

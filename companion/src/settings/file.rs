@@ -72,6 +72,7 @@ pub(super) struct Relay {
     pub(super) listen: Option<String>,
     pub(super) ledger: Option<String>,
     pub(super) companion: Option<String>,
+    pub(super) retention: Option<Span>,
 }
 
 /// `gateway:`

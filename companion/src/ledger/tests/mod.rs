@@ -3,6 +3,12 @@
 
 mod batches;
 mod book;
+mod books;
+mod crashes;
+mod histories;
 mod life;
+mod migration;
+mod retention;
+mod trouble;
 
 pub(super) use book::{Book, HOUR, MINUTE, NOW, OTHER, HOLDER, claim, claim_by, key, sale, settled, unknown};

@@ -99,6 +99,11 @@ pub fn step_in(
     Stepped { answer: Some(stepped.answer), write: Some(bytes), effects }
 }
 
+/// What a bucket holds, for whoever compares. `None` if it cannot be read.
+pub fn records(bucket: &[u8]) -> Option<Vec<(KeyDigest, Record)>> {
+    Some(decode(bucket)?.into_iter().map(|slot| (slot.key, slot.record)).collect())
+}
+
 /// Drops what is over. `None` if there is nothing.
 pub fn sweep(bucket: &[u8], limits: &Limits, now: Now) -> Option<(Vec<u8>, Vec<Expired>)> {
     let mut slots = decode(bucket)?;
