@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::apt::{self, Lists};
 use super::install::{install_in, once};
@@ -52,7 +52,7 @@ pub fn promtool() -> Result<PathBuf> {
 
 fn program(name: &str) -> Result<PathBuf> {
     if here()?.is_none() {
-        once(PACKAGE, fetch)?;
+        once(TOOL.name, || fetch().map_err(|error| TOOL.failed(&error)))?;
     }
     match here()? {
         Some(here) => {
@@ -93,15 +93,13 @@ fn release_in(folder: &Path) -> Option<String> {
 }
 
 fn fetch() -> Result<()> {
-    let lists =
-        Lists::of_the_machine().with_context(|| format!("Prometheus cannot be fetched; {}", by_hand()))?;
+    let lists = Lists::of_the_machine()?;
     let Err(error) = fetch_by(&lists) else { return Ok(()) };
     shell::say(format_args!(
         "tools: Prometheus: {error:#}. If apt's lists are empty or old, `apt-get update` as root renews them. \
          Now new ones are fetched into a folder of our own"
     ));
-    let fetched = Lists::fresh().and_then(|lists| fetch_by(&lists));
-    fetched.with_context(|| format!("Prometheus cannot be fetched; {}, or {}", apt::REMEDY, by_hand()))
+    fetch_by(&Lists::fresh()?)
 }
 
 fn fetch_by(lists: &Lists) -> Result<()> {
