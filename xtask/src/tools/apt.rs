@@ -15,8 +15,6 @@ use crate::shell;
 
 /// The remedy for empty and old lists.
 pub(super) const REMEDY: &str = "run `apt-get update` as root";
-/// A list is a few megabytes. A mirror that does not send it in this time is not worth waiting for.
-const UPDATE_LIMIT: Duration = Duration::from_secs(40);
 /// apt answers from its lists.
 const POLICY_LIMIT: Duration = Duration::from_secs(20);
 /// A silent mirror is given up within the minute.
@@ -53,8 +51,8 @@ impl Lists {
         Ok(Self { folder: None, missing: String::new() })
     }
 
-    /// New ones, from where the machine's come from.
-    pub(super) fn fresh() -> Result<Self> {
+    /// New ones, from where the machine's come from, if they are there in this time.
+    pub(super) fn fresh(limit: Duration) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("farebox-apt-").tempdir()?;
         let place = folder.path();
         std::fs::create_dir_all(place.join("lists/partial"))?;
@@ -63,8 +61,8 @@ impl Lists {
         std::fs::write(place.join(SETTINGS), dirs + SPARING)?;
 
         let mut lists = Self { folder: Some(folder), missing: String::new() };
-        let printed = shell::ask(lists.apt("apt-get").arg("update"), UPDATE_LIMIT)
-            .context("apt cannot fetch new lists")?;
+        let printed =
+            shell::ask(lists.apt("apt-get").arg("update"), limit).context("apt cannot fetch new lists")?;
         // A source that is not reached is no failure to apt: another may have the package.
         let missing = printed.lines().find(|line| line.contains("Failed to fetch"));
         lists.missing = missing.unwrap_or_default().to_owned();

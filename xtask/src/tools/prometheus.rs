@@ -4,9 +4,11 @@
 //! its versions has the two programs.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::ASK_LIMIT;
 use super::apt::{self, Lists};
 use super::install::{install_in, once};
 use super::tool::{Here, Source, Tool, version};
@@ -23,6 +25,8 @@ const OLDEST: &str = "2.42.0";
 const TOO_NEW: &str = "3";
 /// The same in words.
 const WANTED: &str = "2.42.0 or newer, below 3";
+/// New lists are a few megabytes. By now the remedy has been named, so a slow machine may take its time.
+const UPDATE_LIMIT: Duration = Duration::from_secs(180);
 /// Where in a folder of the cache the programs are.
 const PROGRAMS: &str = "usr/bin";
 
@@ -35,7 +39,7 @@ pub(super) const TOOL: Tool = Tool {
     here,
     ask: || {
         Lists::of_the_machine()?;
-        candidate(&Lists::fresh()?)
+        candidate(&Lists::fresh(ASK_LIMIT * 2)?)
     },
     fetch: || prometheus().map(drop),
 };
@@ -99,7 +103,7 @@ fn fetch() -> Result<()> {
         "tools: Prometheus: {error:#}. If apt's lists are empty or old, `apt-get update` as root renews them. \
          Now new ones are fetched into a folder of our own"
     ));
-    fetch_by(&Lists::fresh()?)
+    fetch_by(&Lists::fresh(UPDATE_LIMIT)?)
 }
 
 fn fetch_by(lists: &Lists) -> Result<()> {
