@@ -339,7 +339,10 @@ impl Host {
     /// Every record there is.
     pub(super) fn records(&self) -> Vec<Record> {
         match self.mode() {
-            Mode::Direct => self.table.values().flat_map(|bucket| records(bucket)).collect(),
+            Mode::Direct => {
+                let buckets = self.table.values().flat_map(|bucket| records(bucket).unwrap());
+                buckets.map(|(_, record)| record).collect()
+            }
             Mode::Relay => self.relay.records.values().cloned().collect(),
         }
     }
