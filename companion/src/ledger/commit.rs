@@ -102,6 +102,7 @@ impl Committer {
             connection.execute("COMMIT").await?;
             self.in_doubt = None;
             shared.seen.store(mark, Ordering::Release);
+            shared.works.store(true, Ordering::Release);
         }
         for (key, text) in batch.contradictions() {
             let [payer, nonce] = [&key.payer.0[..], &key.nonce.0].map(to_hex);
@@ -110,21 +111,21 @@ impl Committer {
         Ok(stepped)
     }
 
-    /// What was in doubt, if it was committed after all.
-    pub(super) async fn arrived(&mut self) -> Option<Vec<Result<Stepped, LedgerError>>> {
-        let InDoubt { mark, stepped } = self.in_doubt.take()?;
+    /// What was in doubt, if it was committed after all; nothing if it was not. An error if nobody can tell.
+    pub(super) async fn arrived(&mut self) -> Result<Option<Vec<Result<Stepped, LedgerError>>>, Fault> {
+        let Some(InDoubt { mark, stepped }) = self.in_doubt.take() else { return Ok(None) };
         let _turn = self.turns().await;
-        self.begin().await.ok()?;
-        let connection = self.connection.as_mut()?;
+        self.begin().await?;
+        let Some(connection) = &mut self.connection else { return Err(Fault::Lost(LedgerError::Closed)) };
         // Waits for the end of a transaction that is still at work on the row.
         let lock = if self.place.sqlite { "" } else { " FOR UPDATE" };
         let sql = format!("SELECT value FROM counters WHERE companion = $1 AND series = $2{lock}");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&self.companion).bind(MARK);
-        let row = row.fetch_optional(&mut *connection).await.ok()??;
-        let found = unsigned(row.try_get(0).ok()?);
-        connection.execute("ROLLBACK").await.ok()?;
+        let row = row.fetch_optional(&mut *connection).await?;
+        let found = row.map_or(Ok(0), |row| row.try_get(0)).map(unsigned)?;
+        connection.execute("ROLLBACK").await?;
         self.shared.seen.store(found, Ordering::Release);
-        (found == mark).then_some(stepped)
+        Ok((found == mark).then_some(stepped))
     }
 
     /// Takes up room and gives it back: a full disk is noticed by nothing less.
@@ -142,6 +143,7 @@ impl Committer {
             .execute(&mut *connection)
             .await?;
         connection.execute("COMMIT").await?;
+        self.shared.works.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -152,19 +154,9 @@ impl Committer {
         }
     }
 
-    /// The same, if finding out what became of a commit has failed as well.
-    pub(super) async fn disconnect_in_doubt(&mut self) {
-        self.in_doubt = None;
-        self.disconnect().await;
-    }
-
-    pub(super) async fn close(&mut self) {
-        self.disconnect().await;
-    }
-
-    /// Notes whether the last write worked.
-    pub(super) fn note(&self, error: Option<&LedgerError>) {
-        self.shared.failing.store(error.is_some(), Ordering::Release);
+    /// Notes that the last write failed.
+    pub(super) fn failed(&self) {
+        self.shared.works.store(false, Ordering::Release);
     }
 
     /// That there was no answer.
@@ -197,7 +189,7 @@ impl Committer {
 // === impl Fault ===
 
 impl Fault {
-    fn into_error(self) -> LedgerError {
+    pub(super) fn into_error(self) -> LedgerError {
         match self {
             Self::InTheWay(error) | Self::Lost(error) | Self::Failed(error) => error,
         }
