@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use farebox_core::evm::{keccak256, to_hex};
+use farebox_core::evm::{Address, keccak256, to_hex};
 use farebox_core::payment::{Event, Leases, PaymentKey};
 use sqlx::{AnyConnection, Connection, Executor, Row as _};
 use tokio::sync::OwnedMutexGuard;
@@ -80,11 +80,9 @@ impl Committer {
                 Err(cause) => unreadable.push((key, cause)),
             }
         }
-        let mut twins = Vec::new();
-        for (key, identifier, terms) in steps.iter().filter_map(purchase_of) {
-            twins.extend(sql::twins(connection, key, identifier, terms, now_ms).await?);
+        for (payer, identifier) in steps.iter().filter_map(purchase_of) {
+            batch.loaded_by_name(sql::of_purchase(connection, payer, identifier).await?);
         }
-        batch.twins_are(twins);
         let step = |wanted: &Wanted| match unreadable.iter().find(|(key, _)| *key == wanted.key) {
             Some((_, cause)) => Err(LedgerError::Unreadable { url: place.shown(), cause: cause.clone() }),
             None => Ok(batch.step(wanted)),
@@ -208,18 +206,18 @@ impl From<sqlx::Error> for Fault {
     }
 }
 
-/// The purchase a claim names.
-fn purchase_of(wanted: &Wanted) -> Option<(&PaymentKey, &str, (&str, &str))> {
-    let Wanted { key, event: Event::Claim(claim), sale: Some(Sale { identifier, .. }), .. } = wanted else {
+/// The purchase a claim names, and who makes it.
+fn purchase_of(wanted: &Wanted) -> Option<(&Address, &str)> {
+    let Wanted { key, event: Event::Claim(_), sale: Some(Sale { identifier, .. }), .. } = wanted else {
         return None;
     };
-    Some((key, identifier.as_deref()?, (&claim.terms.offer, &claim.terms.route)))
+    Some((&key.payer, identifier.as_deref()?))
 }
 
 /// Claims of one purchase wait for each other, since a row that is not there yet cannot be locked.
 async fn lock_purchases(connection: &mut AnyConnection, steps: &[Wanted]) -> Result<(), sqlx::Error> {
     let purchases = steps.iter().filter_map(purchase_of);
-    let locks: BTreeSet<i64> = purchases.map(|(key, identifier, _)| lock_of(key, identifier)).collect();
+    let locks: BTreeSet<i64> = purchases.map(|(payer, identifier)| lock_of(payer, identifier)).collect();
     for lock in locks {
         sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
             .bind(lock)
@@ -229,8 +227,8 @@ async fn lock_purchases(connection: &mut AnyConnection, steps: &[Wanted]) -> Res
     Ok(())
 }
 
-fn lock_of(key: &PaymentKey, identifier: &str) -> i64 {
-    let hash = keccak256(&[&key.payer.0[..], identifier.as_bytes()].concat());
+fn lock_of(payer: &Address, identifier: &str) -> i64 {
+    let hash = keccak256(&[&payer.0[..], identifier.as_bytes()].concat());
     let [a, b, c, d, e, f, g, h, ..] = hash;
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
