@@ -22,15 +22,6 @@ pub(super) struct Wanted {
     pub(super) facilitator: Option<String>,
 }
 
-/// Another payment of a purchase that is in the database.
-#[derive(Debug, Clone)]
-pub(super) struct StoredTwin {
-    pub(super) key: PaymentKey,
-    /// The key whose claim asked for it.
-    pub(super) of: PaymentKey,
-    pub(super) transaction: Option<String>,
-}
-
 /// Everything a batch works on.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
@@ -38,7 +29,8 @@ pub(super) struct Batch<'a> {
     leases: Leases,
     now: Now,
     slots: BTreeMap<PaymentKey, Slot>,
-    twins: Vec<StoredTwin>,
+    /// Records of purchases that are named, as they are in the database.
+    named: Vec<(PaymentKey, Row)>,
     counters: BTreeMap<String, u64>,
     successes: BTreeMap<String, u64>,
     contradictions: Vec<(PaymentKey, String)>,
@@ -79,7 +71,7 @@ impl<'a> Batch<'a> {
             leases,
             now: Now { unix_ms: now_ms },
             slots: BTreeMap::new(),
-            twins: Vec::new(),
+            named: Vec::new(),
             counters: BTreeMap::new(),
             successes: BTreeMap::new(),
             contradictions: Vec::new(),
@@ -95,9 +87,9 @@ impl<'a> Batch<'a> {
         self.slots.insert(key, Slot { stored, row, is_new: false, is_touched: false });
     }
 
-    /// What the database has of other payments of the same purchases.
-    pub(super) fn twins_are(&mut self, twins: Vec<StoredTwin>) {
-        self.twins = twins;
+    /// What the database has of the purchases that claims name.
+    pub(super) fn loaded_by_name(&mut self, named: Vec<(PaymentKey, Row)>) {
+        self.named.extend(named);
     }
 
     /// Takes one step.
@@ -186,19 +178,19 @@ impl<'a> Batch<'a> {
     fn twin_of(&self, wanted: &Wanted) -> Option<Twin> {
         let Wanted { key, event: Event::Claim(claim), sale: Some(sale), .. } = wanted else { return None };
         let identifier = identifier_column(sale.identifier.as_ref()?);
-        let names_it = |row: &Row| {
+        let is_twin = |other: &PaymentKey, row: &Row| {
             let terms = &row.record.terms;
-            row.identifier.as_ref() == Some(&identifier)
+            other != key
+                && other.payer == key.payer
+                && row.identifier.as_ref() == Some(&identifier)
                 && (&terms.offer, &terms.route) == (&claim.terms.offer, &claim.terms.route)
                 && is_in_use(row, self.now.unix_ms)
         };
-        let others = self.slots.iter().filter(|(other, _)| *other != key && other.payer == key.payer);
-        let here = others.filter_map(|(_, slot)| slot.row.as_ref()).find(|row| names_it(row));
-        if let Some(row) = here {
-            return Some(Twin { transaction: row.record.transaction.clone() });
-        }
-        let stored = self.twins.iter().find(|twin| twin.of == *key && !self.slots.contains_key(&twin.key))?;
-        Some(Twin { transaction: stored.transaction.clone() })
+        let here = self.slots.iter().filter_map(|(other, slot)| Some((other, slot.row.as_ref()?)));
+        let elsewhere = self.named.iter().filter(|(other, _)| !self.slots.contains_key(other));
+        let mut all = here.chain(elsewhere.map(|(other, row)| (other, row)));
+        let (_, twin) = all.find(|(other, row)| is_twin(other, row))?;
+        Some(Twin { transaction: twin.record.transaction.clone() })
     }
 
     fn count(&mut self, key: &PaymentKey, effect: Effect, tuple: &Tuple, amount: Amount) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use farebox_core::evm::{keccak256, to_hex};
+use farebox_core::evm::{Address, keccak256, to_hex};
 use farebox_core::payment::{Event, Leases, PaymentKey};
 use sqlx::{AnyConnection, Connection, Executor, Row as _};
 use tokio::sync::OwnedMutexGuard;
@@ -80,11 +80,9 @@ impl Committer {
                 Err(cause) => unreadable.push((key, cause)),
             }
         }
-        let mut twins = Vec::new();
-        for (key, identifier, terms) in steps.iter().filter_map(purchase_of) {
-            twins.extend(sql::twins(connection, key, identifier, terms, now_ms).await?);
+        for (payer, identifier) in steps.iter().filter_map(purchase_of) {
+            batch.loaded_by_name(sql::of_purchase(connection, payer, identifier).await?);
         }
-        batch.twins_are(twins);
         let step = |wanted: &Wanted| match unreadable.iter().find(|(key, _)| *key == wanted.key) {
             Some((_, cause)) => Err(LedgerError::Unreadable { url: place.shown(), cause: cause.clone() }),
             None => Ok(batch.step(wanted)),
@@ -102,6 +100,7 @@ impl Committer {
             connection.execute("COMMIT").await?;
             self.in_doubt = None;
             shared.seen.store(mark, Ordering::Release);
+            shared.works.store(true, Ordering::Release);
         }
         for (key, text) in batch.contradictions() {
             let [payer, nonce] = [&key.payer.0[..], &key.nonce.0].map(to_hex);
@@ -110,21 +109,21 @@ impl Committer {
         Ok(stepped)
     }
 
-    /// What was in doubt, if it was committed after all.
-    pub(super) async fn arrived(&mut self) -> Option<Vec<Result<Stepped, LedgerError>>> {
-        let InDoubt { mark, stepped } = self.in_doubt.take()?;
+    /// What was in doubt, if it was committed after all; nothing if it was not. An error if nobody can tell.
+    pub(super) async fn arrived(&mut self) -> Result<Option<Vec<Result<Stepped, LedgerError>>>, Fault> {
+        let Some(InDoubt { mark, stepped }) = self.in_doubt.take() else { return Ok(None) };
         let _turn = self.turns().await;
-        self.begin().await.ok()?;
-        let connection = self.connection.as_mut()?;
+        self.begin().await?;
+        let Some(connection) = &mut self.connection else { return Err(Fault::Lost(LedgerError::Closed)) };
         // Waits for the end of a transaction that is still at work on the row.
         let lock = if self.place.sqlite { "" } else { " FOR UPDATE" };
         let sql = format!("SELECT value FROM counters WHERE companion = $1 AND series = $2{lock}");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&self.companion).bind(MARK);
-        let row = row.fetch_optional(&mut *connection).await.ok()??;
-        let found = unsigned(row.try_get(0).ok()?);
-        connection.execute("ROLLBACK").await.ok()?;
+        let row = row.fetch_optional(&mut *connection).await?;
+        let found = row.map_or(Ok(0), |row| row.try_get(0)).map(unsigned)?;
+        connection.execute("ROLLBACK").await?;
         self.shared.seen.store(found, Ordering::Release);
-        (found == mark).then_some(stepped)
+        Ok((found == mark).then_some(stepped))
     }
 
     /// Takes up room and gives it back: a full disk is noticed by nothing less.
@@ -142,6 +141,7 @@ impl Committer {
             .execute(&mut *connection)
             .await?;
         connection.execute("COMMIT").await?;
+        self.shared.works.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -152,19 +152,9 @@ impl Committer {
         }
     }
 
-    /// The same, if finding out what became of a commit has failed as well.
-    pub(super) async fn disconnect_in_doubt(&mut self) {
-        self.in_doubt = None;
-        self.disconnect().await;
-    }
-
-    pub(super) async fn close(&mut self) {
-        self.disconnect().await;
-    }
-
-    /// Notes whether the last write worked.
-    pub(super) fn note(&self, error: Option<&LedgerError>) {
-        self.shared.failing.store(error.is_some(), Ordering::Release);
+    /// Notes that the last write failed.
+    pub(super) fn failed(&self) {
+        self.shared.works.store(false, Ordering::Release);
     }
 
     /// That there was no answer.
@@ -197,7 +187,7 @@ impl Committer {
 // === impl Fault ===
 
 impl Fault {
-    fn into_error(self) -> LedgerError {
+    pub(super) fn into_error(self) -> LedgerError {
         match self {
             Self::InTheWay(error) | Self::Lost(error) | Self::Failed(error) => error,
         }
@@ -216,18 +206,18 @@ impl From<sqlx::Error> for Fault {
     }
 }
 
-/// The purchase a claim names.
-fn purchase_of(wanted: &Wanted) -> Option<(&PaymentKey, &str, (&str, &str))> {
-    let Wanted { key, event: Event::Claim(claim), sale: Some(Sale { identifier, .. }), .. } = wanted else {
+/// The purchase a claim names, and who makes it.
+fn purchase_of(wanted: &Wanted) -> Option<(&Address, &str)> {
+    let Wanted { key, event: Event::Claim(_), sale: Some(Sale { identifier, .. }), .. } = wanted else {
         return None;
     };
-    Some((key, identifier.as_deref()?, (&claim.terms.offer, &claim.terms.route)))
+    Some((&key.payer, identifier.as_deref()?))
 }
 
 /// Claims of one purchase wait for each other, since a row that is not there yet cannot be locked.
 async fn lock_purchases(connection: &mut AnyConnection, steps: &[Wanted]) -> Result<(), sqlx::Error> {
     let purchases = steps.iter().filter_map(purchase_of);
-    let locks: BTreeSet<i64> = purchases.map(|(key, identifier, _)| lock_of(key, identifier)).collect();
+    let locks: BTreeSet<i64> = purchases.map(|(payer, identifier)| lock_of(payer, identifier)).collect();
     for lock in locks {
         sqlx::query("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)")
             .bind(lock)
@@ -237,8 +227,8 @@ async fn lock_purchases(connection: &mut AnyConnection, steps: &[Wanted]) -> Res
     Ok(())
 }
 
-fn lock_of(key: &PaymentKey, identifier: &str) -> i64 {
-    let hash = keccak256(&[&key.payer.0[..], identifier.as_bytes()].concat());
+fn lock_of(payer: &Address, identifier: &str) -> i64 {
+    let hash = keccak256(&[&payer.0[..], identifier.as_bytes()].concat());
     let [a, b, c, d, e, f, g, h, ..] = hash;
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use farebox_core::evm::to_hex;
+use farebox_core::evm::{Address, to_hex};
 use farebox_core::payment::PaymentKey;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
-use super::batch::{Changes, StoredTwin};
+use super::batch::Changes;
 use super::row::{LOADED, Loaded, Row, flow_word, identifier_column, read_key};
 use super::store::{Query, signed};
 
@@ -61,33 +61,25 @@ pub(super) async fn load(
     Ok(loaded)
 }
 
-/// Other payments for the purchase that a claim of `key` names.
-pub(super) async fn twins(
+/// Records of this payer's payments that name this purchase. Those that cannot be read are none.
+pub(super) async fn of_purchase(
     connection: &mut AnyConnection,
-    key: &PaymentKey,
+    payer: &Address,
     identifier: &str,
-    (offer, route): (&str, &str),
-    now_ms: u64,
-) -> Result<Vec<StoredTwin>, sqlx::Error> {
-    let (offer_namespace, offer_name) = offer.split_once('/').unwrap_or_default();
-    let rows = sqlx::query(
-        "SELECT network, contract, payer, nonce, transaction_hash FROM payments \
-         WHERE payer = $1 AND identifier = $2 AND offer_namespace = $3 AND offer_name = $4 AND route = $5 \
-           AND state <> 'refused' AND NOT (state IN ('reserved', 'verified') AND hold_until <= $6)",
-    )
-    .bind(to_hex(&key.payer.0))
-    .bind(identifier_column(identifier))
-    .bind(offer_namespace)
-    .bind(offer_name)
-    .bind(route)
-    .bind(signed(now_ms))
-    .fetch_all(connection)
-    .await?;
-    let twin = |row: &AnyRow| {
-        let other = read_key(row, 0).ok().filter(|other| other != key)?;
-        Some(StoredTwin { key: other, of: key.clone(), transaction: row.try_get(4).ok()? })
+) -> Result<Vec<(PaymentKey, Row)>, sqlx::Error> {
+    let sql = format!(
+        "SELECT network, contract, payer, nonce, {LOADED} FROM payments \
+         WHERE payer = $1 AND identifier = $2 AND state <> 'refused'"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(to_hex(&payer.0)).bind(identifier_column(identifier));
+    let read = |row: &AnyRow| {
+        let key = read_key(row, 0).ok()?;
+        match Loaded::read(row, KEY.len(), &key).ok()? {
+            Loaded::Live(row) => Some((key, *row)),
+            Loaded::Refused => None,
+        }
     };
-    Ok(rows.iter().filter_map(twin).collect())
+    Ok(query.fetch_all(connection).await?.iter().filter_map(read).collect())
 }
 
 /// Writes rows: what is deleted first, as a key may be deleted and added.
@@ -129,20 +121,13 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Deletes rows, whatever they are.
-pub(super) async fn delete(
-    connection: &mut AnyConnection,
-    keys: &[&PaymentKey],
-) -> Result<(), sqlx::Error> {
-    for keys in keys.chunks(MOST) {
-        let sql = format!(
-            "DELETE FROM payments WHERE (network, contract, payer, nonce) IN (VALUES {})",
-            places(keys.len(), KEY.len())
+/// Deletes rows, whatever they are: one by one, since SQLite finds several in no index.
+async fn delete(connection: &mut AnyConnection, keys: &[&PaymentKey]) -> Result<(), sqlx::Error> {
+    for key in keys {
+        let deleted = sqlx::query(
+            "DELETE FROM payments WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
         );
-        let query = padded(keys).fold(sqlx::query(AssertSqlSafe(sql)), |query, key| {
-            bind_key(query, key.copied())
-        });
-        query.execute(&mut *connection).await?;
+        bind_key(deleted, Some(key)).execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -121,7 +121,11 @@ impl Ledger {
         let steps = keys.iter().map(|key| self.step(key, event.clone(), None, None));
         let mut gone = 0;
         for stepped in join_all(steps).await {
-            gone += u64::from(stepped?.freed);
+            match stepped {
+                Ok(stepped) => gone += u64::from(stepped.freed),
+                Err(error @ LedgerError::Unreadable { .. }) => warn!("{error}"),
+                Err(error) => return Err(error),
+            }
         }
         Ok(gone)
     }

@@ -46,8 +46,8 @@ pub(super) struct Place {
 pub(super) struct Shared {
     /// The mark after the last batch.
     pub(super) seen: AtomicU64,
-    /// The last write failed.
-    pub(super) failing: AtomicBool,
+    /// The last write worked.
+    pub(super) works: AtomicBool,
     /// The turns of those who write to a file.
     pub(super) turns: Arc<tokio::sync::Mutex<()>>,
     went_back: Mutex<Option<String>>,
@@ -135,9 +135,10 @@ impl Ledger {
         self.shared.went_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the database can be used: what readiness asks. Writes only if the last write failed.
+    /// Whether the database can be used: what readiness asks. Writes only if the last write failed,
+    /// or there was none yet.
     pub async fn check(&self) -> Result<(), LedgerError> {
-        if !self.shared.failing.load(Ordering::Acquire) {
+        if self.shared.works.load(Ordering::Acquire) {
             sqlx::query("SELECT 1").execute(&mut *self.connection().await?).await?;
             return Ok(());
         }
@@ -184,8 +185,8 @@ impl Ledger {
         &self,
         step: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, LedgerError> {
-        let _turn = if self.place.sqlite { Some(self.shared.turns.lock().await) } else { None };
         let mut connection = self.connection().await?;
+        let _turn = if self.place.sqlite { Some(self.shared.turns.lock().await) } else { None };
         let stepped = async {
             self.place.begin(&mut connection).await?;
             let result = step(&mut connection).await?;
@@ -257,10 +258,10 @@ impl Place {
         Ok(Self { url: creating(url), sqlite })
     }
 
-    /// Without a password, and as the operator wrote it.
+    /// Without a password and parameters.
     pub(super) fn shown(&self) -> String {
         let url = without_password(&self.url);
-        url.strip_suffix("?mode=rwc").map_or(url.clone(), str::to_owned)
+        url.split_once('?').map_or(url.clone(), |(place, _)| place.to_owned())
     }
 
     pub(super) fn unreachable(&self, cause: String) -> LedgerError {

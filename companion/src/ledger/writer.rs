@@ -3,7 +3,6 @@
 //! Steps of one key keep their order. A batch that fails leaves no transaction behind, since its connection is closed.
 //! Whoever waits gets the error. A step nobody waits for is kept and comes first in the next batch.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -35,7 +34,7 @@ pub(super) struct Writer {
     queue: mpsc::UnboundedReceiver<Message>,
     committer: Committer,
     /// Notes that could not be written yet.
-    kept: VecDeque<Wanted>,
+    kept: Vec<Wanted>,
 }
 
 /// What a round works on.
@@ -60,7 +59,7 @@ const ATTEMPTS: u32 = 8;
 
 impl Writer {
     pub(super) const fn new(queue: mpsc::UnboundedReceiver<Message>, committer: Committer) -> Self {
-        Self { queue, committer, kept: VecDeque::new() }
+        Self { queue, committer, kept: Vec::new() }
     }
 
     /// Writes until it is closed, or until nobody is left who could ask.
@@ -73,7 +72,7 @@ impl Writer {
                 while let Some(round) = self.rest() {
                     self.act(round).await;
                 }
-                self.committer.close().await;
+                self.committer.disconnect().await;
                 let _ = closed.send(());
                 break;
             }
@@ -104,12 +103,8 @@ impl Writer {
 
     fn round(&mut self, first: Option<Message>) -> Round {
         let mut round = Round::default();
-        while round.steps.len() < MOST
-            && let Some(wanted) = self.kept.pop_front()
-        {
-            round.steps.push(wanted);
-            round.replies.push(None);
-        }
+        round.steps.extend(self.kept.drain(..));
+        round.replies.resize_with(round.steps.len(), || None);
         let mut message = first;
         while let Some(next) = message {
             match next {
@@ -123,7 +118,7 @@ impl Writer {
                     break;
                 }
             }
-            let is_full = round.steps.len() >= MOST || !self.kept.is_empty();
+            let is_full = round.steps.len() >= MOST;
             message = if is_full { None } else { self.queue.try_recv().ok() };
         }
         round
@@ -152,9 +147,9 @@ impl Writer {
                 Err(_) => Err(self.committer.silent(PATIENCE)),
             };
             if probed.is_err() {
+                self.committer.failed();
                 self.committer.disconnect().await;
             }
-            self.committer.note(probed.as_ref().err());
             let _ = reply.send(probed);
         }
     }
@@ -162,36 +157,31 @@ impl Writer {
     /// Commits these steps, or nothing.
     async fn commit(&mut self, steps: &[Wanted]) -> Result<Vec<Result<Stepped, LedgerError>>, LedgerError> {
         let end = Instant::now() + PATIENCE;
-        let mut failed = None;
-        for attempt in 1..=ATTEMPTS {
+        let mut attempt = 1;
+        let error = loop {
             let fault = match timeout_at(end, self.committer.commit(steps)).await {
-                Ok(Ok(stepped)) => {
-                    self.committer.note(None);
-                    return Ok(stepped);
-                }
+                Ok(Ok(stepped)) => return Ok(stepped),
                 Ok(Err(fault)) => fault,
                 Err(_) => Fault::Lost(self.committer.silent(PATIENCE)),
             };
             self.committer.disconnect().await;
-            let (is_over, error) = match fault {
-                Fault::InTheWay(error) => (false, error),
+            let may_try_again = match &fault {
+                Fault::InTheWay(_) => attempt < ATTEMPTS,
                 // One that was open for long may have been cut; a new one tells why, or works.
-                Fault::Lost(error) => (attempt > 1 || Instant::now() >= end, error),
-                Fault::Failed(error) => (true, error),
+                Fault::Lost(_) => attempt == 1,
+                Fault::Failed(_) => false,
             };
-            let doubt = timeout(DOUBT_PATIENCE, self.committer.arrived());
-            if let Ok(Some(stepped)) = doubt.await {
-                self.committer.note(None);
-                return Ok(stepped);
+            match timeout(DOUBT_PATIENCE, self.committer.arrived()).await {
+                Ok(Ok(Some(stepped))) => return Ok(stepped),
+                Ok(Ok(None)) if may_try_again && Instant::now() < end => attempt += 1,
+                Ok(Ok(None)) => break fault.into_error(),
+                Ok(Err(_)) | Err(_) => {
+                    self.committer.disconnect().await;
+                    break fault.into_error();
+                }
             }
-            self.committer.disconnect_in_doubt().await;
-            failed = Some(error);
-            if is_over {
-                break;
-            }
-        }
-        let error = failed.unwrap_or(LedgerError::Closed);
-        self.committer.note(Some(&error));
+        };
+        self.committer.failed();
         Err(error)
     }
 
@@ -199,7 +189,7 @@ impl Writer {
         for (wanted, reply) in steps.into_iter().zip(replies) {
             match reply {
                 Some(reply) => drop(reply.send(Err(error.clone()))),
-                None => self.kept.push_back(wanted),
+                None => self.kept.push(wanted),
             }
         }
         if !self.kept.is_empty() {

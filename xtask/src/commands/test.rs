@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every check there is, cheapest first, each with its duration.
 //!
-//! What the suites need is fetched meanwhile, from the first second on, so that what cannot be had is named at once and
-//! not when its suite begins. Nothing of that goes on beside a test: tests are about time.
+//! The tools of the suites are fetched from the first second on, beside formatting, lints and compiling. So a tool that
+//! cannot be had is named at once, and not when its suite begins. Tests begin when all tools are there, because many
+//! tests are about time.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ struct Outcome {
 }
 
 pub(super) fn run() -> Result<ExitCode> {
-    // Each suite asks for what it needs and gets the result, so nobody asks the thread for it.
+    // Each suite asks for its tool itself and waits for it, so the result of the thread is not needed.
     std::thread::spawn(tools::fetch);
     let mut outcomes = Vec::new();
     for (number, suite) in SUITES.iter().enumerate() {

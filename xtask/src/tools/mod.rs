@@ -1,15 +1,15 @@
 //! Programs that are not crates of the workspace, one folder per tool and version in the per-user cache. Every
 //! function returns where the tool is, after fetching it if it was missing.
 //!
-//! All of them are in one table, [`TOOLS`], which `cargo xtask tools` prints and `cargo xtask test` fetches. What is
-//! pinned is what stays:
+//! All of them are in one table, [`TOOLS`], which `cargo xtask tools` prints and `cargo xtask test` fetches. A version
+//! is pinned only where the source keeps it:
 //!
 //! * PyPI, npm, crates.io and the server of the Rust project keep what they published. Of these one version is
 //!   pinned, by lock files with everything it depends on.
 //! * A distribution keeps one build of a package. Of Prometheus it is stated which releases will do.
-//! * What is on the PATH is used where its version does not matter (cargo-nextest) or will do (Prometheus).
+//! * A program on the PATH is used where its version does not matter (cargo-nextest) or will do (Prometheus).
 //!
-//! What to do when a source has something no longer is said by its entry ([`Tool::gone`]), and by every error.
+//! [`Tool::gone`] is the remedy for the day when a source has its tool no longer. Every error repeats it.
 
 mod apt;
 mod cargo_component;
@@ -44,7 +44,7 @@ pub use tool::{Here, Source, Tool};
 pub use traefik::{TRAEFIK_VERSION, traefik};
 pub use wasm_bindgen::wasm_bindgen_test_runner;
 
-/// Everything the commands fetch, what is compiled here last.
+/// All tools. Those that are compiled here come last.
 pub const TOOLS: [Tool; 10] = [
     targets::TOOL,
     envoy::TOOL,

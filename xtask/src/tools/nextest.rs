@@ -28,7 +28,7 @@ pub fn nextest() -> Result<PathBuf> {
     if on_path().is_some() {
         return Ok(PathBuf::from(CRATE.name));
     }
-    Ok(install(&folder(), |dir| CRATE.build(dir))?.join(PROGRAM))
+    Ok(install(&TOOL, &folder(), |dir| CRATE.build(dir))?.join(PROGRAM))
 }
 
 fn on_path() -> Option<Here> {

@@ -41,7 +41,7 @@ struct Packages {
 /// The folder that holds `node_modules` of `xtask/node`, one per content of its lock file.
 pub fn node_packages() -> Result<PathBuf> {
     let packages = Packages::read()?;
-    install(&packages.folder(), |dir| {
+    install(&TOOL, &packages.folder(), |dir| {
         node()?;
         std::fs::write(dir.join("package.json"), &packages.package)?;
         std::fs::write(dir.join("package-lock.json"), &packages.lock)?;

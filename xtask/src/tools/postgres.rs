@@ -46,7 +46,7 @@ pub(super) const TOOL: Tool = Tool {
 
 /// The folder of PostgreSQL, which works as a copy elsewhere too.
 pub fn postgres() -> Result<PathBuf> {
-    let folder = install(&folder(), |dir| {
+    let folder = install(&TOOL, &folder(), |dir| {
         PACKAGE.unpack(dir)?;
         for unused in UNUSED {
             std::fs::remove_dir_all(dir.join(unused)).with_context(|| format!("no {unused}"))?;

@@ -4,9 +4,11 @@
 //! its versions has the two programs.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
+use super::ASK_LIMIT;
 use super::apt::{self, Lists};
 use super::install::{install_in, once};
 use super::tool::{Here, Source, Tool, version};
@@ -23,6 +25,8 @@ const OLDEST: &str = "2.42.0";
 const TOO_NEW: &str = "3";
 /// The same in words.
 const WANTED: &str = "2.42.0 or newer, below 3";
+/// New lists are a few megabytes. By now the remedy has been named, so a slow machine may take its time.
+const UPDATE_LIMIT: Duration = Duration::from_secs(180);
 /// Where in a folder of the cache the programs are.
 const PROGRAMS: &str = "usr/bin";
 
@@ -35,7 +39,7 @@ pub(super) const TOOL: Tool = Tool {
     here,
     ask: || {
         Lists::of_the_machine()?;
-        candidate(&Lists::fresh()?)
+        candidate(&Lists::fresh(ASK_LIMIT * 2)?)
     },
     fetch: || prometheus().map(drop),
 };
@@ -52,7 +56,7 @@ pub fn promtool() -> Result<PathBuf> {
 
 fn program(name: &str) -> Result<PathBuf> {
     if here()?.is_none() {
-        once(PACKAGE, fetch)?;
+        once(TOOL.name, || fetch().map_err(|error| TOOL.failed(&error)))?;
     }
     match here()? {
         Some(here) => {
@@ -93,15 +97,13 @@ fn release_in(folder: &Path) -> Option<String> {
 }
 
 fn fetch() -> Result<()> {
-    let lists =
-        Lists::of_the_machine().with_context(|| format!("Prometheus cannot be fetched; {}", by_hand()))?;
+    let lists = Lists::of_the_machine()?;
     let Err(error) = fetch_by(&lists) else { return Ok(()) };
     shell::say(format_args!(
         "tools: Prometheus: {error:#}. If apt's lists are empty or old, `apt-get update` as root renews them. \
          Now new ones are fetched into a folder of our own"
     ));
-    let fetched = Lists::fresh().and_then(|lists| fetch_by(&lists));
-    fetched.with_context(|| format!("Prometheus cannot be fetched; {}, or {}", apt::REMEDY, by_hand()))
+    fetch_by(&Lists::fresh(UPDATE_LIMIT)?)
 }
 
 fn fetch_by(lists: &Lists) -> Result<()> {

@@ -30,7 +30,7 @@ impl Package {
                 .arg("--target")
                 .arg(dir)
                 .arg(&requirement),
-            &requirement,
+            &format!("tools: {requirement}"),
         )
     }
 

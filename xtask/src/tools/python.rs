@@ -33,7 +33,7 @@ pub(super) const TOOL: Tool = Tool {
 /// The folder of the packages of `xtask/python`, for `PYTHONPATH`; one per content of their list.
 pub fn python_packages() -> Result<PathBuf> {
     let list = requirements()?;
-    install(&folder(&list), |dir| pypi::unpack_listed(dir, &paths::workspace().join(LIST)))
+    install(&TOOL, &folder(&list), |dir| pypi::unpack_listed(dir, &paths::workspace().join(LIST)))
 }
 
 const LIST: &str = "xtask/python/requirements.txt";

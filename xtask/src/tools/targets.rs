@@ -30,13 +30,15 @@ pub fn wasm_targets() -> Result<()> {
     if here()?.is_some() {
         return Ok(());
     }
-    once("wasm targets", || {
-        rustup()?;
-        shell::say(format_args!("tools: adding {} to the toolchain", TARGETS.join(" and ")));
-        let mut command = Command::new("rustup");
-        command.args(["target", "add"]).args(TARGETS).current_dir(paths::workspace());
-        shell::run_beside(&mut command, "tools: wasm targets")
-    })
+    once(TOOL.name, || add().map_err(|error| TOOL.failed(&error)))
+}
+
+fn add() -> Result<()> {
+    rustup()?;
+    shell::say(format_args!("tools: adding {} to the toolchain", TARGETS.join(" and ")));
+    let mut command = Command::new("rustup");
+    command.args(["target", "add"]).args(TARGETS).current_dir(paths::workspace());
+    shell::run_beside(&mut command, "tools: wasm targets")
 }
 
 fn here() -> Result<Option<Here>> {

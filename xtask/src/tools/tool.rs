@@ -1,15 +1,15 @@
-//! What there is to know about each thing that is fetched.
+//! The entry of a tool in the table of all tools.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result, anyhow};
 
 use crate::{paths, shell};
 
 /// A program asked for its version answers at once, unless the machine is busy.
-const VERSION_LIMIT: Duration = Duration::from_secs(10);
+const VERSION_LIMIT: Duration = Duration::from_secs(60);
 
 /// One thing the commands fetch.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ pub struct Tool {
     pub wanted: &'static str,
     /// Megabytes of disk it takes, as measured when its version was chosen.
     pub megabytes: u64,
-    /// What is to be done when the source has it no longer.
+    /// The remedy for the day when the source has it no longer.
     pub gone: fn() -> String,
-    /// What of it is on this machine.
+    /// Looks for it on this machine.
     pub(super) here: fn() -> Result<Option<Here>>,
-    /// Asks the source whether it has it, and returns what it has.
+    /// Asks the source for it, and returns the version that can be had.
     pub(super) ask: fn() -> Result<String>,
     /// Fetches it unless it is here.
     pub(super) fetch: fn() -> Result<()>,
@@ -52,26 +52,32 @@ pub enum Source {
 pub struct Here {
     /// The version it says it has.
     pub version: String,
-    /// Where it is. Nothing for what is on the PATH.
+    /// The folders it is in. None if it is on the PATH.
     pub places: Vec<PathBuf>,
 }
 
 // === impl Tool ===
 
 impl Tool {
-    /// What of it is on this machine, without fetching anything.
+    /// Looks for it on this machine, without fetching anything.
     pub fn here(&self) -> Result<Option<Here>> {
         (self.here)()
     }
 
-    /// Asks its source whether it can be had right now. Returns what can be had; fails with the reason it cannot.
+    /// Asks its source whether it can be had right now. Returns the version; fails with the reason.
     pub fn ask(&self) -> Result<String> {
         (self.ask)()
     }
 
-    /// Fetches it unless it is here. Fails with the reason, and with what to do.
+    /// Fetches it unless it is here. Fails with the reason.
     pub fn fetch(&self) -> Result<()> {
         (self.fetch)()
+    }
+
+    /// The error of a fetch, or of a question to the source, with the remedy.
+    pub(super) fn failed(&self, error: &Error) -> Error {
+        let Self { name, source, gone, .. } = self;
+        anyhow!("{name} cannot be fetched: {error:#}\n  if {source} has it no longer: {}", gone())
     }
 
     /// Whether fetching it means compiling it.

@@ -30,7 +30,7 @@ pub(super) const TOOL: Tool = Tool {
 
 /// The Traefik program.
 pub fn traefik() -> Result<PathBuf> {
-    let folder = install(&folder(), |dir| PACKAGE.unpack(dir))?;
+    let folder = install(&TOOL, &folder(), |dir| PACKAGE.unpack(dir))?;
     let program = folder.join(PROGRAM);
     if !program.is_file() {
         bail!("{} holds no Traefik; delete the folder and try again", folder.display());

@@ -30,7 +30,7 @@ pub fn wasm_bindgen_test_runner() -> Result<PathBuf> {
     if !shell::answers("node", &["--version"]) {
         bail!("node is needed to run the wasm tests and was not found; install Node 20 or newer");
     }
-    Ok(install(&folder(), build)?.join(PROGRAM))
+    Ok(install(&TOOL, &folder(), build)?.join(PROGRAM))
 }
 
 fn build(dir: &Path) -> Result<()> {

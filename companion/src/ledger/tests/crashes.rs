@@ -38,8 +38,8 @@ fn dies_after(url: &str, steps: usize, millis: u64) {
                 ledger.step(&key(1), event, Some(&sale()), Some("https://f1")).await.unwrap();
             }
             let last = life()[steps].clone();
-            let sale = sale();
-            let step = ledger.step(&key(1), last, Some(&sale), None);
+            let (key, sale) = (key(1), sale());
+            let step = ledger.step(&key, last, Some(&sale), None);
             let _ = tokio::time::timeout(std::time::Duration::from_millis(millis), step).await;
         });
         // With everything that is under way.
@@ -47,6 +47,8 @@ fn dies_after(url: &str, steps: usize, millis: u64) {
     })
     .join()
     .unwrap();
+    // A statement that was handed over is carried out.
+    std::thread::sleep(std::time::Duration::from_millis(50));
 }
 
 async fn wherever_a_companion_dies_in_a_settlement_the_books_are_right_and_the_payment_ends(database: Database) {

@@ -152,7 +152,7 @@ async fn random_histories_give_the_same_records_and_counts_as_shared_data(databa
         book.sweep().await.unwrap();
         let steps: Vec<_> = (0..=random.below(6))
             .map(|_| {
-                let nonce = u8::try_from(random.below(KEYS.into())).unwrap();
+                let nonce = 1 + u8::try_from(random.below(KEYS.into())).unwrap();
                 (nonce, random.event(nonce, now))
             })
             .collect();
@@ -160,9 +160,12 @@ async fn random_histories_give_the_same_records_and_counts_as_shared_data(databa
         let answers = join_all(steps.iter().map(|(nonce, event)| book.does(*nonce, event.clone()))).await;
         for ((nonce, event), answer) in steps.iter().zip(answers) {
             let expected = bucket.step(*nonce, event.clone(), now);
-            assert_eq!(answer, expected, "round {round}: {event:?}");
+            // Shared data forgets the transaction of what is delivered.
+            let forgot = expected == Answer::Settled { transaction: String::new() };
+            let same = answer == expected || forgot && matches!(answer, Answer::Settled { .. });
+            assert!(same, "round {round}: {event:?}: {answer:?}, {expected:?}");
         }
-        for nonce in 0..KEYS {
+        for nonce in 1..=KEYS {
             let (here, there) = (book.record(&key(nonce)).await.unwrap(), bucket.record(nonce));
             if let Some(record) = &here {
                 *seen.entry(word(record)).or_default() += 1;

@@ -91,6 +91,7 @@ async fn payments_of_before_are_never_served_or_settled_on_a_resend_and_open_one
         }
     }
     // What was open ends by the call on record.
+    book.passes(10_000);
     let mut due = book.due(10).await.unwrap();
     due.sort();
     assert_eq!(due, [key(3), key(4), key(5), key(6)]);

@@ -113,6 +113,7 @@ async fn a_companion_without_buyers_writes_nothing() {
         };
         [of(&file), of(&format!("{file}-wal"))]
     };
+    book.check().await.unwrap();
     let before = written();
     for _ in 0..20 {
         book.passes(1_000);

@@ -9,18 +9,17 @@ use super::reply::{Asker, Terms, Told, payment_required, refuse};
 use super::seen::{PaymentLine, Seen};
 use super::strip::{Strip, to_upstream};
 use super::url::{is_private, resource_url};
+use super::ways::{Fit, Ways, tuple_of};
 use super::{Next, Passing, RequestHead, Turn};
 use crate::Now;
-use crate::evm::{Address, TransferMethod, asset_by_address, chain_by_name, v1_name};
 use crate::metrics::{FailureReason, Stamp, TupleCounter};
 use crate::payment::{Fingerprint, Holder, PaymentKey, Terms as Bought};
 use crate::protocol::{
-    CallBody, CheckPolicy, Payment, PaymentError, Proof, SignatureTrust, Signed, Version, authenticate,
-    find_match, judge, route_text, same_network,
+    CallBody, CheckPolicy, Payment, PaymentError, Version, authenticate, judge, route_text,
 };
 use crate::rules::{
-    CanonicalPath, ChargeIndex, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet,
-    TupleIndex, Unmatched, canonicalize,
+    CanonicalPath, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet, TupleIndex,
+    Unmatched, canonicalize,
 };
 
 /// What a shell knows of a request that brings a payment.
@@ -149,18 +148,6 @@ struct Stage<'a> {
     primary: TupleIndex,
 }
 
-/// What a payment is held to.
-struct Fit {
-    option: PaymentOption,
-    charge: ChargeIndex,
-    tuple: TupleIndex,
-    /// Whether a settlement of the payment is of this charge.
-    can_settle: bool,
-}
-
-/// Each costs the recovery of a signer.
-const MAX_TOKENS: usize = 4;
-
 // === impl Stage ===
 
 impl Stage<'_> {
@@ -210,7 +197,9 @@ impl Stage<'_> {
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
         let leave_signature = self.rules.leaves_signatures;
         let policy = CheckPolicy { leave_signature, ..CheckPolicy::from_settings(settings) };
-        let (authentic, refusal) = match self.find(&payment) {
+        let ways =
+            Ways { rules: self.rules, route: self.route, primary: self.primary, upgrade: self.upgrade };
+        let (authentic, refusal) = match ways.find(&payment) {
             Some(fit) => {
                 let invalid = |told| Refusal::new(fit.tuple, Cause::PaymentInvalid, told);
                 match self.judge(&payment, &fit.option, &policy, now) {
@@ -219,16 +208,16 @@ impl Stage<'_> {
                         Err(refused) => {
                             // Version 1 names no token: it may be in another that was sold before.
                             let unnamed = payment.version == Version::V1;
-                            let signed = unnamed.then(|| self.as_signed(&payment, &policy)).flatten();
+                            let signed = unnamed.then(|| ways.as_signed(&payment, &policy)).flatten();
                             (signed, Some(invalid(Told::code(refused.code))))
                         }
                     },
-                    Err(told) => (self.as_signed(&payment, &policy), Some(invalid(*told))),
+                    Err(told) => (ways.as_signed(&payment, &policy), Some(invalid(*told))),
                 }
             }
             None => {
                 let unmatched = Refusal::new(self.primary, Cause::NoMatchingRequirement, Told::default());
-                (self.as_signed(&payment, &policy), Some(unmatched))
+                (ways.as_signed(&payment, &policy), Some(unmatched))
             }
         };
         let Some((Fit { option, charge, tuple, can_settle }, signed)) = authentic else {
@@ -273,86 +262,11 @@ impl Stage<'_> {
         }
         Ok(())
     }
-    /// A payment that is no good as a new one, if it is authentic, with an option by the terms it was signed for.
-    /// The token is one that this route takes, or another route, or one that everybody knows: what is not taken any
-    /// more may have been paid.
-    fn as_signed(&self, payment: &Payment, policy: &CheckPolicy) -> Option<(Fit, Signed)> {
-        let mut deferred = None;
-        for fit in self.tokens(payment) {
-            let Ok(signed) = authenticate(payment, &fit.option, policy) else { continue };
-            if signed.trust == SignatureTrust::Recovered {
-                return Some((fit, signed));
-            }
-            deferred = deferred.or(Some((fit, signed)));
-        }
-        deferred
-    }
-    /// The tokens a payment may be in, each once, as options by the terms it was signed for.
-    fn tokens(&self, payment: &Payment) -> Vec<Fit> {
-        let (method, token, amount, pay_to) = match &payment.proof {
-            Proof::Eip3009 { authorization, .. } => {
-                let named =
-                    payment.accepted.terms.as_ref().and_then(|terms| Address::parse(&terms.asset).ok());
-                (TransferMethod::Eip3009, named, authorization.value, authorization.to)
-            }
-            Proof::Permit2 { permit, .. } => {
-                (TransferMethod::Permit2, Some(permit.token), permit.amount, permit.witness_to)
-            }
-            Proof::Unusable(_) => return Vec::new(),
-        };
-        // Version 1 knows no other flow.
-        let flow = payment.flow().unwrap_or(Flow::Authorization);
-        let may_be_in = |option: &PaymentOption| {
-            option.transfer_method == method
-                && same_network(&payment.accepted.network, option)
-                && token.is_none_or(|token| option.asset == token)
-        };
-        let sells = |option: &PaymentOption| option.amount == amount && option.pay_to == pay_to;
-        let mut fits: Vec<Fit> = Vec::new();
-        let mut take = |option: &PaymentOption, charge, tuple, can_settle| {
-            if fits.len() < MAX_TOKENS && !fits.iter().any(|fit| same_domain(&fit.option, option)) {
-                let option = PaymentOption { amount, pay_to, flow, ..option.clone() };
-                fits.push(Fit { option, charge, tuple, can_settle });
-            }
-            fits.len()
-        };
-        let mut ours: Vec<_> = self.route.options.iter().filter(|(option, _)| may_be_in(option)).collect();
-        ours.sort_by_key(|(option, _)| (!sells(option), option.flow != flow));
-        let mut found = 0;
-        for (option, charge) in ours {
-            let tuple = tuple_of(option).unwrap_or(self.primary);
-            found = take(option, *charge, tuple, sells(option));
-        }
-        let Some((primary, charge)) = self.route.options.first() else { return fits };
-        if found == 0 || token.is_none() {
-            for (option, _) in self.rules.routes.iter().flat_map(|route| &route.options) {
-                if found < MAX_TOKENS && may_be_in(option) {
-                    found = take(option, *charge, self.primary, false);
-                }
-            }
-        }
-        if found == 0
-            && let Some(option) = token.and_then(|token| known_token(primary, payment, token, method))
-        {
-            take(&option, *charge, self.primary, false);
-        }
-        fits
-    }
     /// What the payment is to buy here, by what was signed.
     fn bought(&self, payment: &Payment, option: &PaymentOption) -> Option<Bought> {
         let (namespace, name) = self.rules.offers.get(self.route.offer.0 as usize)?;
         let offer = [namespace, "/", name].concat();
         Bought::signed(payment, option, offer, route_text(&self.route.pattern))
-    }
-    /// The option the payment takes; an upgraded connection can only be paid upfront.
-    fn find(&self, payment: &Payment) -> Option<Fit> {
-        let payable = || {
-            let options = self.route.options.iter();
-            options.filter(|(option, _)| !self.upgrade || option.flow == Flow::Upfront)
-        };
-        let place = find_match(payment, payable().map(|(option, _)| option))?;
-        let (option, charge) = payable().nth(place)?;
-        Some(Fit { tuple: tuple_of(option)?, option: option.clone(), charge: *charge, can_settle: true })
     }
 }
 
@@ -375,36 +289,4 @@ fn block_saying(cause: Cause, offer: Option<OfferIndex>, asker: Asker, told: &To
 
 fn decode_refusal(error: &PaymentError) -> Told {
     Told { code: Some(error.code().to_owned()), message: Some(error.to_string()), ..Told::default() }
-}
-
-/// An option of a token that no rule names, by what is known of tokens. Only its domain matters.
-fn known_token(
-    like: &PaymentOption,
-    payment: &Payment,
-    token: Address,
-    transfer_method: TransferMethod,
-) -> Option<PaymentOption> {
-    let network = chain_by_name(&payment.accepted.network)?;
-    let known = asset_by_address(&network, &token)?;
-    Some(PaymentOption {
-        v1_network: v1_name(&network).map(str::to_owned),
-        network,
-        asset: token,
-        decimals: known.decimals,
-        transfer_method,
-        eip712_name: known.eip712_name.to_owned(),
-        eip712_version: known.eip712_version.to_owned(),
-        ..like.clone()
-    })
-}
-
-/// Whether a signature for the one is a signature for the other.
-fn same_domain(one: &PaymentOption, other: &PaymentOption) -> bool {
-    let PaymentOption { network, asset, eip712_name, eip712_version, .. } = one;
-    (network, asset, eip712_name, eip712_version)
-        == (&other.network, &other.asset, &other.eip712_name, &other.eip712_version)
-}
-
-fn tuple_of(option: &PaymentOption) -> Option<TupleIndex> {
-    u32::try_from(option.tuple).ok().map(TupleIndex)
 }

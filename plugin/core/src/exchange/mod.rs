@@ -45,6 +45,7 @@ mod seen;
 mod serving;
 mod strip;
 mod url;
+mod ways;
 
 pub use begin::{Arrival, begin, unroutable};
 pub use effects::{Call, HeaderEdits, Next, Note, Reply, Turn};

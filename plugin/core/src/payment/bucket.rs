@@ -123,12 +123,6 @@ fn sweep_all(slots: &mut Vec<Slot>, limits: &Limits, now: Now) -> Vec<Expired> {
     effects
 }
 
-/// The records of a bucket, for the tests of whoever keeps one.
-#[cfg(test)]
-pub(crate) fn records(bucket: &[u8]) -> Vec<Record> {
-    decode(bucket).unwrap().into_iter().map(|slot| slot.record).collect()
-}
-
 /// Stable hash of a tuple's labels (FNV-1a, 32 bit). `born` is left out: a companion that restarts sets
 /// it back to 0 although the series lives on.
 pub fn tuple_hash(tuple: &Tuple) -> u32 {

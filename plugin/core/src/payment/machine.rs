@@ -628,8 +628,12 @@ fn sweep(record: Option<Record>, retention: u64, now: Now) -> Step {
             (!hold.runs(now.unix_ms) && (!verified || window_over || retention_over), Vec::new())
         }
         State::Unknown => (retention_over, vec![Effect::Closed, Effect::NeverKnown]),
-        // The reconciliation ends it first.
-        State::Settling { .. } => (false, Vec::new()),
+        // A reconciliation ends it first, where there is one.
+        State::Settling { hold, .. } => {
+            let closed = record.is_open().then_some(Effect::Closed);
+            let effects = closed.into_iter().chain([Effect::NeverKnown]).collect();
+            (!hold.runs(now.unix_ms) && retention_over, effects)
+        }
         State::Owed { .. } | State::Delivered => (retention_over, Vec::new()),
     };
     if gone {

@@ -32,7 +32,7 @@
 //! | asked about again, when it is due | = | = | lease over: **settling**, epoch + 1 | due: **settling**, epoch + 1 | = | = | = |
 //! | an operator says: settled | = | **owed** | **owed** | **owed** | = | = | = |
 //! | an operator says: refused | = | **none** | lease over: **none** | **none** | refused = | refused = | refused = |
-//! | sweep | = | lease over, and not verified or window over: **none** | = | retention over: **none**, never known | retention over: **none** | retention over: **none** | retention over: **none** |
+//! | sweep | = | lease over, and not verified or window over: **none** | lease and retention over: **none**, never known | retention over: **none**, never known | retention over: **none** | retention over: **none** | retention over: **none** |
 //!
 //! A record of a ledger that knew no fingerprints has none: no claim has the same, so nothing is served or settled
 //! for one.

@@ -129,22 +129,38 @@ impl Host {
         let next = self.advance(turn, story);
         self.end(next, matches!(upstream, Up::Breaks(_)), story);
     }
-    /// The upstream answers well, and the worker dies when it has begun to settle.
-    pub(super) fn die_settling(&mut self, state: Upstream) {
-        let head = ResponseHead { status: 200, headers: &[], origin: ResponseOrigin::Upstream };
-        match state.response(&head, self.now()).next {
-            Next::Step(state) => {
-                let (answer, ..) = self.step(state.key(), state.tuple(), state.event().clone());
-                assert!(matches!(answer, Some(Answer::Call { .. })));
+    /// Goes on until a call is to be made, which is for the story to make.
+    pub(super) fn until_call(&mut self, mut turn: Turn) -> Box<Calling> {
+        loop {
+            self.note(&turn.notes, &mut Story::new());
+            turn = match turn.next {
+                Next::Call(state) => return state,
+                Next::Step(state) => {
+                    let event = state.event().clone();
+                    let (answer, effects, stamps) = self.step(state.key(), state.tuple(), event);
+                    self.counted.extend(stamps);
+                    state.stepped(answer, &effects, self.now())
+                }
+                next => panic!("no call: {next:?}"),
             }
-            Next::Call(state) => {
-                let key = self.relay.records.keys().next().unwrap().clone();
-                let begun = Event::Begin(state.claim().1.holder);
-                let answer = self.relay.step(&key, begun, Now { unix_ms: self.now_ms });
-                assert!(matches!(answer, Answer::Call { .. }));
-            }
-            next => panic!("no settlement: {next:?}"),
         }
+    }
+    /// The upstream answers well, so the request settles: until the call is to be made.
+    pub(super) fn until_settling(&mut self, state: Upstream) -> Box<Calling> {
+        let head = ResponseHead { status: 200, headers: &[], origin: ResponseOrigin::Upstream };
+        let turn = state.response(&head, self.now());
+        self.until_call(turn)
+    }
+    /// A call the story holds is over.
+    pub(super) fn answer(&mut self, state: Calling, does: &Does) -> Story {
+        let mut story = Story::new();
+        story.upstream_status = 200;
+        let turn = state.answered(does.end(), self.now());
+        match self.advance(turn, &mut story) {
+            Some(Next::Serve(_, state)) => self.respond(*state, &super::script::ok(), &mut story),
+            next => self.end(next, false, &mut story),
+        }
+        story
     }
     fn end(&mut self, next: Option<Next>, breaks: bool, story: &mut Story) {
         match next {
@@ -323,7 +339,10 @@ impl Host {
     /// Every record there is.
     pub(super) fn records(&self) -> Vec<Record> {
         match self.mode() {
-            Mode::Direct => self.table.values().flat_map(|bucket| records(bucket)).collect(),
+            Mode::Direct => {
+                let buckets = self.table.values().flat_map(|bucket| records(bucket).unwrap());
+                buckets.map(|(_, record)| record).collect()
+            }
             Mode::Relay => self.relay.records.values().cloned().collect(),
         }
     }

@@ -4,7 +4,7 @@ use super::host::{Host, MODES, Mode};
 use super::relay::Line;
 use super::script::{Does, Story, Up, ok, pending, refuses, request, settled, valid};
 use super::world::{Wallet, payment, upfront_payment};
-use crate::payment::Effect;
+use crate::payment::{Effect, Event};
 use crate::protocol::Operation::{Settle, Verify};
 
 const TX: &str = "0xabc";
@@ -374,7 +374,13 @@ fn a_worker_that_died_while_settling_leaves_a_question_that_is_counted_when_it_i
         host.script([valid()]);
         let state = host.until_upstream(&request("/paid/a").paying(&payment(1)));
         // It begins to settle, and nobody is left to hear the answer.
-        host.die_settling(*state);
+        let state = host.until_settling(*state);
+        if mode == Mode::Relay {
+            let (begin, key) =
+                (Event::Begin(state.claim().1.holder), host.relay.records.keys().next().cloned());
+            host.relay.step(&key.unwrap(), begin, crate::Now { unix_ms: host.now_ms });
+        }
+        drop(state);
         assert_eq!((host.lives(), host.open()), (vec!["settling"], 0));
         host.now_ms += 10_000;
         assert_eq!(paid(&mut host).status(), 409);
@@ -453,5 +459,42 @@ fn a_settlement_a_relay_does_not_answer_for_can_be_fetched_at_once() {
         host.respond(*state, &ok(), &mut story);
         assert_eq!((story.status(), story.is_priced()), (503, false));
         assert!(host.lives().is_empty(), "it is free again");
+    }
+}
+
+#[test]
+fn a_settlement_that_outlasts_its_lease_is_served_to_the_request_that_took_it_over() {
+    let cases = [
+        (settled(84532, TX), settled(84532, TX), (409, 200)),
+        (settled(84532, TX), refuses("invalid_exact_evm_nonce_already_used"), (409, 200)),
+        (settled(84532, TX), refuses("insufficient_funds"), (409, 200)),
+        (settled(84532, TX), Does::TimesOut, (409, 200)),
+        (refuses("insufficient_funds"), settled(84532, TX), (503, 200)),
+        (Does::Says(400, MALFORMED.into()), settled(84532, TX), (503, 200)),
+        (Does::TimesOut, settled(84532, TX), (503, 200)),
+        (refuses("insufficient_funds"), refuses("insufficient_funds"), (503, 503)),
+    ];
+    for (late, second, statuses) in cases {
+        for second_first in [false, true] {
+            let mut host = Host::new();
+            host.script([valid()]);
+            let first = host.until_upstream(&request("/paid/a").paying(&payment(1)));
+            let first = host.until_settling(*first);
+            host.now_ms += 140_000;
+            let turn = host.begin(&request("/paid/a").paying(&payment(1)));
+            let again = host.until_call(turn);
+            assert_eq!(again.call(), first.call(), "the identical call");
+            if second_first {
+                let second = host.answer(*again, &second);
+                let late = host.answer(*first, &late);
+                assert!(late.status() != 200 || second.status() != 200, "served twice");
+            } else {
+                let late = host.answer(*first, &late);
+                let second = host.answer(*again, &second);
+                assert_eq!((late.status(), second.status()), statuses);
+                assert!(!late.is_priced() && !second.is_priced());
+            }
+            assert_eq!(host.charges(), usize::from(statuses.1 == 200));
+        }
     }
 }
