@@ -187,8 +187,7 @@ async fn once_a_settle_call_may_have_arrived_nobody_else_is_asked_to_settle() {
     let Pair { first, second, folder, clock, .. } = pair;
     let ledger = Ledger::file_url(&folder.path().join("ledger.db"));
     let alone = Facilitators::default();
-    let (relay, _) =
-        relay_of(&url(&second), alone, &ledger, Clock::Set(clock.clone()), PATIENT).await;
+    let (relay, _) = relay_of(&url(&second), alone, &ledger, Clock::Set(clock.clone()), PATIENT).await;
     let pair = Pair { relay, first, second, folder, clock };
     assert_eq!(pair.entry().await.facilitator, Some(url(&pair.first)));
     pair.first.fail(json!({ "settle": "none" })).await;

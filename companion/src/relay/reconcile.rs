@@ -38,7 +38,11 @@ pub async fn reconcile(relay: Relay) {
 // === impl Relay ===
 
 impl Relay {
-    pub(super) async fn round(&self, asking: &Arc<Semaphore>, swept: &mut Option<Instant>) -> Result<(), LedgerError> {
+    pub(super) async fn round(
+        &self,
+        asking: &Arc<Semaphore>,
+        swept: &mut Option<Instant>,
+    ) -> Result<(), LedgerError> {
         let free = u32::try_from(asking.available_permits()).unwrap_or(u32::MAX);
         let due = if free == 0 { Vec::new() } else { self.ledger.due(free).await? };
         for key in due {

@@ -111,7 +111,12 @@ impl Relay {
         }
         // It cannot be written. Maybe it can be read: what another holder is told changes nothing.
         let Some(other) = super::fresh_holder() else { return Err(open) };
-        match self.ledger.step(&order.key, Event::Begin(other), None, None).await.map(|stepped| stepped.answer) {
+        match self
+            .ledger
+            .step(&order.key, Event::Begin(other), None, None)
+            .await
+            .map(|stepped| stepped.answer)
+        {
             Ok(Answer::InFlight | Answer::NotHeld) => Err(RelayReply::NotBegun),
             _ => Err(open),
         }
@@ -239,7 +244,9 @@ impl Making {
                 (happening, Some(transaction.as_str()), String::new())
             }
             // Many calls of the reconciliation may change nothing: the first two say so.
-            _ if matches!(reply, RelayReply::Open { .. }) && self.origin.is_none() && self.epoch > 2 => return,
+            _ if matches!(reply, RelayReply::Open { .. }) && self.origin.is_none() && self.epoch > 2 => {
+                return;
+            }
             Outcome::Unknown { transaction, reason } => {
                 (Happening::Open, transaction.as_deref(), reason.clone())
             }

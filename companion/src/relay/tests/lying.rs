@@ -5,7 +5,16 @@ use super::*;
 
 /// What a facilitator says when it is asked to verify, and to settle.
 const VERIFY: [&str; 10] = [
-    "none", "none", "none", "none", "none", "http_500", "html_200", "garbage", "invalid:insufficient_funds", "reset",
+    "none",
+    "none",
+    "none",
+    "none",
+    "none",
+    "http_500",
+    "html_200",
+    "garbage",
+    "invalid:insufficient_funds",
+    "reset",
 ];
 const SETTLE: [&str; 22] = [
     "none",

@@ -54,7 +54,8 @@ async fn what_a_companion_was_settling_when_it_died_is_resolved_by_its_next_life
 
 #[tokio::test]
 async fn one_that_hangs_holds_up_no_other_and_is_not_asked_twice_at_once() {
-    let stage = Stage::on(Database::sqlite().await, Deadlines { settle: Duration::from_secs(3), ..PATIENT }).await;
+    let stage =
+        Stage::on(Database::sqlite().await, Deadlines { settle: Duration::from_secs(3), ..PATIENT }).await;
     for nonce in [1, 2] {
         stage.verify(nonce, &payment(nonce)).await;
         stage.dev.fail(json!({ "settle": "http_500", "count": 1 })).await;
