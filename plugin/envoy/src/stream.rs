@@ -6,7 +6,7 @@ use farebox_core::exchange::{
     self, Abandoned, Arrival, Calling, Delivering, HeaderEdits, Next, Note, Reply, RequestHead, ResponseHead,
     Transport, Turn, Upstream,
 };
-use farebox_core::payment::{Answer, Event};
+use farebox_core::payment::Event;
 use farebox_core::protocol::CallEnd;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -137,8 +137,9 @@ impl Stream {
         Some(callout::Caller { facilitator, identity, stream: self.context, root: *root })
     }
 
-    /// Tells whoever keeps the payments. An event that cannot be told leaves a record as it was, which is never
-    /// less careful: a hold lasts until its lease ends.
+    /// Tells whoever keeps the payments. An end that cannot be told leaves a record as it was, which is never less
+    /// careful: a hold lasts until its lease ends. But what is not on record as verified could not be settled once
+    /// the upstream has worked for it.
     fn tell(&self, notes: &[Note]) -> Result<(), Status> {
         for note in notes {
             if self.deployment.rules.has_relay() {
@@ -150,7 +151,13 @@ impl Stream {
             let (key, limits) = (note.key.digest(), &self.deployment.limits);
             let (answer, effects) = payments::step(key, note.tuple, &note.event, limits, clock::now()?);
             self.deployment.count_expired(&effects);
-            answer.map(|_: Answer| ()).ok_or(Status::CasMismatch)?;
+            match (answer, &note.event) {
+                (Some(_), _) => {}
+                (None, Event::Verified(_)) => return Err(Status::CasMismatch),
+                (None, _) => {
+                    let _ = hostcalls::log(LogLevel::Error, "farebox: cannot record the end of a payment");
+                }
+            }
         }
         Ok(())
     }
