@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use farebox_core::Now;
-use farebox_core::exchange::{self, Arrival, Calling, HeaderEdits, Next, Reply, RequestHead, Transport, Turn};
+use farebox_core::exchange::{
+    self, Arrival, Calling, HeaderEdits, Next, Reply, RequestHead, Transport, Turn,
+};
 use farebox_core::payment::{self, Event, Holder};
 use farebox_core::protocol::{CallEnd, Operation, RELAY_HOLDER, RelayReply};
 use farebox_core::rules::{self, RuleSet};
@@ -190,7 +192,11 @@ fn paid(relay: bool, mut turn: Turn, now: Now) -> Payment {
                 let operation = calling.call().operation;
                 let yes = yes(relay, operation, &asked.body);
                 calls.push(operation);
-                assert_eq!(payment.get_or_insert_with(|| asked.clone()).body, asked.body, "both calls have one body");
+                assert_eq!(
+                    payment.get_or_insert_with(|| asked.clone()).body,
+                    asked.body,
+                    "both calls have one body"
+                );
                 calling.answered(CallEnd::Reply { status: 200, body: &yes }, now)
             }
             Next::Step(stepping) => {
@@ -230,7 +236,9 @@ fn yes(relay: bool, operation: Operation, body: &[u8]) -> Vec<u8> {
         (false, Operation::Settle) => {
             let body: Value = serde_json::from_slice(body).expect("the call is JSON");
             let network = &body["paymentRequirements"]["network"];
-            json!({"success": true, "transaction": transaction(), "network": network}).to_string().into_bytes()
+            json!({"success": true, "transaction": transaction(), "network": network})
+                .to_string()
+                .into_bytes()
         }
     }
 }

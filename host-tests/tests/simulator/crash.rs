@@ -94,7 +94,10 @@ fn crash_everywhere(path: &str) {
         // What the VM took along (a reply, the news that a body was through) is asked for or served once more.
         assert!((1..=2).contains(&seen.served), "crash {n}: {seen:?}");
         assert!((1..=2).contains(&seen.settled.len()), "crash {n}: {seen:?}");
-        assert!(seen.settled.iter().all(|call| call == &seen.settled[0]), "crash {n}: one call, byte for byte");
+        assert!(
+            seen.settled.iter().all(|call| call == &seen.settled[0]),
+            "crash {n}: one call, byte for byte"
+        );
         assert!(shop.charged("paid", 1000) + shop.charged("upfront", 2500) <= 1, "crash {n}");
         let last = shop.send_paid(1, path, &header_value(&payment));
         last.expect_response(402);

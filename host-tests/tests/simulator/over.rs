@@ -103,7 +103,6 @@ fn a_payment_that_is_not_charged_is_given_back_under_the_name_of_its_request() {
         names.insert(holder);
     }
     assert_eq!(names.len(), ends.len(), "every request has a name of its own: {names:?}");
-    assert_eq!(shop.charged("paid", 1000), 0);
 }
 
 #[test]
@@ -120,12 +119,13 @@ fn names_of_requests_are_no_numbers_one_could_guess() {
         assert!((32..=96).contains(&differing), "{differing} of 128 bits differ: {pair:?}");
     }
     // Another process, and fresh VMs of the same one, have other names.
-    shop.envoy.replace_vms({
-        let mut rules = rules(GENERATION + 1);
-        rules["facilitator"]["relay"] = true.into();
-        rules.to_string()
-    })
-    .expect_taken();
+    shop.envoy
+        .replace_vms({
+            let mut rules = rules(GENERATION + 1);
+            rules["facilitator"]["relay"] = true.into();
+            rules.to_string()
+        })
+        .expect_taken();
     for number in 0..4 {
         let (_, holder) = verified(&shop, 0, "/paid/x", &shop.header("/paid/x", 100 + number));
         assert!(!names.contains(&Holder::parse(&holder).unwrap().0));
@@ -156,7 +156,6 @@ fn a_paid_answer_is_reported_by_how_it_ended() {
     say(verify, &redeem());
     redeeming.upstream_answers(500, &[]);
     assert_eq!(ends(&shop), one(&holder, "unsent"));
-    assert_eq!(shop.charged("paid", 1000), 3);
 }
 
 #[test]
@@ -173,8 +172,8 @@ fn what_a_relay_has_ended_itself_is_not_reported_to_it() {
         let (stream, _) = verified(&shop, 0, "/paid/x", &shop.header("/paid/x", number as u64));
         stream.upstream_answers(200, &[]);
         say(stream.expect_callout("/settle"), word);
+        assert!(stream.response().unwrap().status >= 400, "{word:?}");
         assert_eq!(ends(&shop), [], "{word:?}");
-        assert_eq!(shop.charged("paid", 1000), 0);
     }
     let header = shop.header("/paid/x", 100);
     for word in [RelayReply::InFlight, RelayReply::OtherPayment, RelayReply::Used, RelayReply::Unreachable] {
@@ -218,7 +217,6 @@ fn an_upfront_charge_whose_answer_failed_is_reported_as_unsent_and_fetched_by_th
     assert!(again.callout().is_none(), "it is charged already");
     let receipt = again.expect_response(200).headers.get("payment-response").unwrap();
     assert_eq!(decode(&receipt)["transaction"], TRANSACTION);
-    assert_eq!(shop.charged("upfront", 2500), 1);
     let redeemed = TupleCounter::VerifiedUncharged(UnchargedReason::Redeemed);
     assert_eq!(shop.count("upfront", redeemed), 1);
 }
@@ -232,7 +230,6 @@ fn a_settlement_that_was_open_is_settled_by_the_relay_before_the_upstream() {
     stream.upstream_answers(200, &[]);
     assert!(stream.callout().is_none());
     assert!(stream.expect_response(200).headers.get("payment-response").is_some());
-    assert_eq!(shop.charged("paid", 1000), 1);
 }
 
 #[test]
@@ -298,7 +295,6 @@ fn only_the_relays_own_word_counts() {
     stream.upstream_answers(200, &[]);
     say(stream.expect_callout("/settle"), &RelayReply::Valid);
     assert!(stream.response().unwrap().status >= 500, "valid is not settled");
-    assert_eq!(shop.charged("paid", 1000), 0);
 }
 
 #[test]
@@ -327,6 +323,7 @@ fn a_filter_with_a_relay_keeps_no_payment_and_one_without_tells_nobody() {
     assert_eq!(relayed.envoy.shared_keys(PAYMENTS), 0);
     let expected = [("PaymentPresented", 1), ("PaymentRequired", 1), ("PaymentVerified", 1)];
     assert_eq!(relayed.counted("paid"), counters(&expected));
+    assert_eq!(relayed.charged("paid", 1000), 0, "money is counted by the ledger alone");
 
     let direct = shop(false);
     let stream = direct.send_paid(0, "/paid/x", &direct.header("/paid/x", 1));

@@ -395,7 +395,8 @@ fn play(seed: u64) {
     let sum = |of: fn(&Fate) -> u32| world.fates.values().map(of).sum::<u32>();
     let (settled, answers, broken) = (sum(|f| f.settled), sum(|f| f.answers), sum(|f| f.broken));
     assert!(settled > 60 && answers > 40 && broken > 0, "a dull story: {settled} {answers} {broken}");
-    let all = |counter| ["paid", "other", "upfront"].map(|offer| shop.count(offer, counter)).iter().sum::<u64>();
+    let all =
+        |counter| ["paid", "other", "upfront"].map(|offer| shop.count(offer, counter)).iter().sum::<u64>();
     let charged = shop.charged("paid", 1000) + shop.charged("other", 1000) + shop.charged("upfront", 2500);
     assert_eq!(charged, u64::from(settled), "charges are counted one for one");
     let open = all(TupleCounter::UnresolvedOpened) - all(TupleCounter::UnresolvedClosed);

@@ -1,8 +1,6 @@
 //! Pushes while requests are under way.
 
-use crate::shop::{
-    GENERATION, Shop, TRANSACTION, VALIDITY, body, option, rules, say, settled, verified,
-};
+use crate::shop::{GENERATION, Shop, TRANSACTION, VALIDITY, body, option, rules, say, settled, verified};
 use farebox_core::metrics::{HostSeries, host_name};
 use farebox_host_tests::envoy::Request;
 use serde_json::{Value, json};
@@ -87,10 +85,12 @@ const CHANGES: [Change; 5] = [
     },
     Change {
         name: "the offer is renamed",
-        happen: |shop| push(shop, |rules| {
-            rules["routes"][0]["offerName"] = json!("renamed");
-            rules["tuples"][0]["offerName"] = json!("renamed");
-        }),
+        happen: |shop| {
+            push(shop, |rules| {
+                rules["routes"][0]["offerName"] = json!("renamed");
+                rules["tuples"][0]["offerName"] = json!("renamed");
+            })
+        },
         still_buys: false,
         still_settles: false,
     },

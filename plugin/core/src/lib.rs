@@ -30,8 +30,8 @@
 pub mod evm;
 pub mod exchange;
 pub mod metrics;
-pub mod protocol;
 pub mod payment;
+pub mod protocol;
 pub mod rules;
 
 mod members;

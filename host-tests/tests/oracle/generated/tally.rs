@@ -122,7 +122,13 @@ impl Tally {
         let (paid, refused) = (self.authorized + self.upfront, self.refused.values().sum::<u64>());
         assert_eq!(paid + refused + self.challenged + self.forwarded, payments, "{self:#?}");
         assert!(paid >= 2_000 && refused >= 2_000, "{paid} paid and {refused} refused: {self:#?}");
-        assert!(self.upfront >= 500 && self.unless_known >= 500 && self.challenged >= 500 && self.forwarded >= 100, "{self:#?}");
+        assert!(
+            self.upfront >= 500
+                && self.unless_known >= 500
+                && self.challenged >= 500
+                && self.forwarded >= 100,
+            "{self:#?}"
+        );
         assert_eq!(self.keys.len() as u64, paid, "each payment is another one");
         let told: Vec<_> = self.refused.keys().filter(|told| !told.is_empty()).collect();
         assert_eq!(told, REFUSALS, "every refusal there is, and none that is not known here");

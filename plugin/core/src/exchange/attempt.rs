@@ -10,8 +10,7 @@ use crate::evm::Address;
 use crate::metrics::{CallOutcome, FailureReason, Stamp, TupleCounter, tuple_text};
 use crate::payment::{Claim, End, Event, Fingerprint, Holder, PaymentKey, Terms as Bought, tuple_hash};
 use crate::protocol::{
-    Operation, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_ROUTE, Receipt,
-    Version,
+    Operation, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_ROUTE, Receipt, Version,
 };
 use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, TupleIndex};
 

@@ -147,7 +147,9 @@ fn again(attempt: Box<Attempt>, when: When, epoch: u32, body: &[u8], now: Now) -
 fn ended(attempt: Box<Attempt>, when: When, outcome: Outcome, answer: Option<Answer>, now: Now) -> Turn {
     let reply = match (outcome, answer) {
         // Proven, whatever the store says.
-        (Outcome::Settled { transaction }, _) => return settled(attempt, when, &transaction, true, Vec::new(), now),
+        (Outcome::Settled { transaction }, _) => {
+            return settled(attempt, when, &transaction, true, Vec::new(), now);
+        }
         (_, Some(Answer::Open { transaction })) => RelayReply::Open { transaction },
         (Outcome::Unknown { transaction, .. }, _) => RelayReply::Open { transaction },
         (Outcome::Refused { reason, detail }, _) => RelayReply::Refused { reason, detail },
@@ -159,7 +161,8 @@ fn ended(attempt: Box<Attempt>, when: When, outcome: Outcome, answer: Option<Ans
 
 /// A payment that goes no further here, or is served without a call: one answer for each word there is.
 fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
-    let refuse = |attempt: &Attempt, cause, told: Told, stamps| attempt.refuse(cause, &told, stamps, Vec::new());
+    let refuse =
+        |attempt: &Attempt, cause, told: Told, stamps| attempt.refuse(cause, &told, stamps, Vec::new());
     match reply {
         RelayReply::Redeem { transaction } => {
             let edits = attempt.take_edits();
@@ -193,7 +196,12 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
         }
         RelayReply::Refused { reason, detail } => {
             let receipt = Some(attempt.failed_receipt(&reason, None));
-            refuse(&attempt, Cause::SettlementRejected, Told { receipt, detail, ..Told::code(&reason) }, stamps)
+            refuse(
+                &attempt,
+                Cause::SettlementRejected,
+                Told { receipt, detail, ..Told::code(&reason) },
+                stamps,
+            )
         }
         RelayReply::NotBegun => {
             let receipt = Some(attempt.failed_receipt("unexpected_settle_error", None));
@@ -204,16 +212,22 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
             let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
             refuse(&attempt, cause, Told { detail, ..Told::code(&reason) }, stamps)
         }
-        RelayReply::Malformed { words } => {
-            refuse(&attempt, Cause::FacilitatorMalformed, Told { detail: Some(words), ..Told::default() }, stamps)
-        }
+        RelayReply::Malformed { words } => refuse(
+            &attempt,
+            Cause::FacilitatorMalformed,
+            Told { detail: Some(words), ..Told::default() },
+            stamps,
+        ),
         RelayReply::Unreachable => refuse(&attempt, Cause::FacilitatorUnreachable, Told::default(), stamps),
         RelayReply::Busy => refuse(&attempt, Cause::FacilitatorBusy, Told::default(), stamps),
         RelayReply::NoVerdict => refuse(&attempt, Cause::FacilitatorError, Told::default(), stamps),
         RelayReply::Unavailable => refuse(&attempt, Cause::ReplayGuardUnavailable, Told::default(), stamps),
-        RelayReply::NotTaken { reason } => {
-            refuse(&attempt, Cause::FacilitatorMalformed, Told { detail: Some(reason), ..Told::default() }, stamps)
-        }
+        RelayReply::NotTaken { reason } => refuse(
+            &attempt,
+            Cause::FacilitatorMalformed,
+            Told { detail: Some(reason), ..Told::default() },
+            stamps,
+        ),
         // Neither is the end of a payment here.
         RelayReply::Valid | RelayReply::Settled { .. } => {
             refuse(&attempt, Cause::Internal, Told { paid: true, ..Told::default() }, stamps)
@@ -295,22 +309,20 @@ impl Calling {
             Purpose::Verify if attempt.has_relay() => over.relay_verified(attempt),
             Purpose::Verify => over.verified(attempt),
             Purpose::Settle { when, .. } if attempt.has_relay() => over.relay_settled(attempt, when),
-            Purpose::Settle { when, epoch, settlement } => {
-                match settlement.ended(end, &attempt.option) {
-                    Reading::Repeat(settlement) => {
-                        let stamps = over.stamps(CallOutcome::Refused);
-                        let purpose = Purpose::Settle { when, epoch, settlement };
-                        let repeat = Self { attempt, call, started: now, purpose };
-                        Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
-                    }
-                    Reading::Over(outcome) => {
-                        let stamps = over.stamps(call_outcome(end, &outcome));
-                        let claim = Some(Box::new(attempt.claim()));
-                        let event = Event::Ended { epoch, outcome: outcome.clone(), claim };
-                        step(stamps, Stepping { attempt, event, then: Then::Ended(when, outcome) })
-                    }
+            Purpose::Settle { when, epoch, settlement } => match settlement.ended(end, &attempt.option) {
+                Reading::Repeat(settlement) => {
+                    let stamps = over.stamps(CallOutcome::Refused);
+                    let purpose = Purpose::Settle { when, epoch, settlement };
+                    let repeat = Self { attempt, call, started: now, purpose };
+                    Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
                 }
-            }
+                Reading::Over(outcome) => {
+                    let stamps = over.stamps(call_outcome(end, &outcome));
+                    let claim = Some(Box::new(attempt.claim()));
+                    let event = Event::Ended { epoch, outcome: outcome.clone(), claim };
+                    step(stamps, Stepping { attempt, event, then: Then::Ended(when, outcome) })
+                }
+            },
         }
     }
     /// The client went away and no answer can reach this state any more. A settle call goes on without us, so

@@ -323,9 +323,7 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
             let answer = Answer::Open { transaction: record.transaction.clone() };
             kept(Some(record), answer)
         }
-        State::Settling { .. } | State::Unknown => {
-            call_again(record, claim.holder, true, leases, now_ms)
-        }
+        State::Settling { .. } | State::Unknown => call_again(record, claim.holder, true, leases, now_ms),
         State::Owed { .. } | State::Delivered if !same => kept(Some(record), Answer::Used),
         State::Delivered => kept(Some(record), Answer::Used),
         State::Owed { .. } if !same_terms => {

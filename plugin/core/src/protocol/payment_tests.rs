@@ -167,7 +167,9 @@ fn a_purchase_is_named_by_the_identifier_of_the_extension() {
     for good in ["pay_7d5d747be160e280504c099d984bcfe0", "0123456789abcdef", &"-".repeat(128)] {
         assert_eq!(with(good.into()), Some(good.to_owned()));
     }
-    for broken in ["", "0123456789abcde", &"a".repeat(129), "0123456789abcde!", "0123456789abcdéf", "0123456789 abcdef"] {
+    for broken in
+        ["", "0123456789abcde", &"a".repeat(129), "0123456789abcde!", "0123456789abcdéf", "0123456789 abcdef"]
+    {
         assert_eq!(with(broken.into()), None, "{broken}");
     }
     assert_eq!(with(1_234_567_890_123_456_u64.into()), None);

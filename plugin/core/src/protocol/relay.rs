@@ -302,7 +302,9 @@ mod tests {
 
     #[test]
     fn what_no_relay_writes_is_nothing() {
-        for body in ["", "{}", "[]", r#"{"farebox":"yes"}"#, r#"{"isValid":true}"#, r#"{"farebox":"settled"}"#] {
+        for body in
+            ["", "{}", "[]", r#"{"farebox":"yes"}"#, r#"{"isValid":true}"#, r#"{"farebox":"settled"}"#]
+        {
             assert_eq!(RelayReply::read(body.as_bytes()), None, "{body}");
         }
     }
