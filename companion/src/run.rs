@@ -147,7 +147,10 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
     let pricing = settings.pricing.display().to_string();
     let (aggregate, saved) = match &settings.relay {
         Some(relay) => {
-            let options = LedgerOptions { retention: relay.retention, ..LedgerOptions::settling(settings.facilitator.settle_timeout) };
+            let options = LedgerOptions {
+                retention: relay.retention,
+                ..LedgerOptions::settling(settings.facilitator.settle_timeout)
+            };
             let ledger = Ledger::open(&relay.ledger, &relay.companion, options).await?;
             // Before the totals are taken from whoever runs already: it would have this address.
             let listener = TcpListener::bind(relay.listen)
