@@ -110,13 +110,13 @@ fn a_database_that_goes_back_doubles_nothing() {
     let (mut aggregate, mut rows) = (Aggregate::restored(&Rows::new()).unwrap(), Rows::new());
     aggregate.apply(1, keys(&["a", "b"]));
     let says = |a: u64, b: u64| {
-        let counters: Vec<_> =
-            [("a", a), ("b", b)].into_iter().filter(|(_, value)| *value > 0).collect();
+        let counters: Vec<_> = [("a", a), ("b", b)].into_iter().filter(|(_, value)| *value > 0).collect();
         let counters: Vec<_> =
             counters.into_iter().map(|(name, value)| (charged(name, 0, 1_000), value)).collect();
         Report { process: Process::lasting(), ..report(0, &counters) }
     };
-    let charged = |aggregate: &Aggregate| ["a", "b"].map(|name| aggregate.totals().tuples[&base(name, 0)].charged);
+    let charged =
+        |aggregate: &Aggregate| ["a", "b"].map(|name| aggregate.totals().tuples[&base(name, 0)].charged);
     for (a, b, shown) in [(3, 1, [3, 1]), (2, 0, [3, 1]), (3, 0, [3, 1]), (4, 1, [4, 1]), (4, 2, [4, 2])] {
         aggregate.ingest("ledger", says(a, b));
         save(&mut aggregate, &mut rows);

@@ -264,7 +264,11 @@ impl Collector {
     }
 
     /// What of the ledger's counters is refused, and which of them nobody needs any more.
-    fn take_in(&self, ledger: &Ledger, values: Vec<(HostSeries, u64)>) -> (Vec<Refused>, BTreeSet<HostSeries>) {
+    fn take_in(
+        &self,
+        ledger: &Ledger,
+        values: Vec<(HostSeries, u64)>,
+    ) -> (Vec<Refused>, BTreeSet<HostSeries>) {
         let series: Vec<_> = values.iter().map(|(series, _)| series.clone()).collect();
         let process = Process::lasting();
         let report = Report { process, read_at: unix_seconds(), values, malformed: Vec::new() };

@@ -305,9 +305,9 @@ const fn is_in_use(row: &Row, now_ms: u64) -> bool {
 /// Why the outcome of a call is not known, for people.
 fn reason_of_doubt(event: &Event) -> Option<String> {
     match event {
-        Event::Ended { outcome: Outcome::Unknown { reason, .. } | Outcome::Refused { reason, .. }, .. } => {
-            Some(reason.clone())
-        }
+        Event::Ended {
+            outcome: Outcome::Unknown { reason, .. } | Outcome::Refused { reason, .. }, ..
+        } => Some(reason.clone()),
         Event::Ended { outcome: Outcome::Malformed { words }, .. } => Some(words.clone()),
         _ => None,
     }

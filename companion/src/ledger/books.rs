@@ -163,10 +163,17 @@ impl Books {
     async fn checked(mut self) -> Result<Self, LedgerError> {
         let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
         let url = without_password(&self.place.shown());
-        let row = sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut self.connection).await;
+        let row =
+            sqlx::query("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut self.connection).await;
         let found = match row {
             Ok(row) => row.try_get::<Option<i64>, _>(0)?.unwrap_or(0),
-            Err(error) if error.as_database_error().is_some_and(|error| error.message().contains("_sqlx_migrations")) => 0,
+            Err(error)
+                if error
+                    .as_database_error()
+                    .is_some_and(|error| error.message().contains("_sqlx_migrations")) =>
+            {
+                0
+            }
             Err(error) => return Err(error.into()),
         };
         match found.cmp(&known) {
@@ -260,9 +267,15 @@ impl Ledger {
     }
 }
 
-async fn list(connection: &mut AnyConnection, filter: &Filter, limit: u32) -> Result<Vec<Entry>, sqlx::Error> {
+async fn list(
+    connection: &mut AnyConnection,
+    filter: &Filter,
+    limit: u32,
+) -> Result<Vec<Entry>, sqlx::Error> {
     let (conditions, bounds) = filter.conditions();
-    let sql = format!("SELECT {ENTRY} FROM payments WHERE 1 = 1{conditions} ORDER BY reserved_at DESC LIMIT {limit}");
+    let sql = format!(
+        "SELECT {ENTRY} FROM payments WHERE 1 = 1{conditions} ORDER BY reserved_at DESC LIMIT {limit}"
+    );
     let rows = bind(sqlx::query(AssertSqlSafe(sql)), bounds).fetch_all(connection).await?;
     rows.iter().map(Entry::read).collect()
 }
@@ -312,7 +325,8 @@ impl Filter {
             text.push_str(&format!(" AND {condition} ${}", bounds.len()));
         };
         if let Some(offer) = &self.offer {
-            let (namespace, name) = offer.split_once('/').map_or((None, offer.as_str()), |(a, b)| (Some(a), b));
+            let (namespace, name) =
+                offer.split_once('/').map_or((None, offer.as_str()), |(a, b)| (Some(a), b));
             if let Some(namespace) = namespace {
                 ask("offer_namespace =", Bound::Text(namespace.to_owned()));
             }

@@ -24,13 +24,40 @@ pub(super) const MOST: usize = 256;
 const KEY: [&str; 4] = ["network", "contract", "payer", "nonce"];
 /// What changes in a payment's life, `call_body` apart.
 const LIFE: [&str; 14] = [
-    "state", "holder", "hold_until", "waits", "epoch", "redeemed", "transaction_hash", "since", "due",
-    "facilitator", "reason", "verified_at", "settling_at", "ended_at",
+    "state",
+    "holder",
+    "hold_until",
+    "waits",
+    "epoch",
+    "redeemed",
+    "transaction_hash",
+    "since",
+    "due",
+    "facilitator",
+    "reason",
+    "verified_at",
+    "settling_at",
+    "ended_at",
 ];
 /// What does not.
 const FIXED: [&str; 17] = [
-    "call_body", "fingerprint", "offer_namespace", "offer_name", "route", "asset", "amount", "pay_to", "flow",
-    "ends_s", "identifier", "asset_symbol", "born", "generation", "proxy", "companion", "reserved_at",
+    "call_body",
+    "fingerprint",
+    "offer_namespace",
+    "offer_name",
+    "route",
+    "asset",
+    "amount",
+    "pay_to",
+    "flow",
+    "ends_s",
+    "identifier",
+    "asset_symbol",
+    "born",
+    "generation",
+    "proxy",
+    "companion",
+    "reserved_at",
 ];
 
 /// Loads what the database has for these keys, which are sorted, so that locks are taken in one order.
@@ -83,10 +110,7 @@ pub(super) async fn of_purchase(
 }
 
 /// Writes rows: what is deleted first, as a key may be deleted and added.
-pub(super) async fn write(
-    connection: &mut AnyConnection,
-    changes: &Changes<'_>,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn write(connection: &mut AnyConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
     delete(&mut *connection, &changes.deleted).await?;
     for rows in changes.added.chunks(MOST) {
         let columns = columns([&KEY[..], &LIFE, &FIXED].concat().iter());

@@ -78,7 +78,8 @@ impl Ledger {
         let select = "SELECT network, contract, payer, nonce FROM payments \
                       WHERE state = 'refused' AND since < $1 ORDER BY since LIMIT $2";
         let limit = signed(MOST as u64);
-        let rows = sqlx::query(select).bind(now).bind(limit).fetch_all(&mut *self.connection().await?).await?;
+        let rows =
+            sqlx::query(select).bind(now).bind(limit).fetch_all(&mut *self.connection().await?).await?;
         let keys = self.keys(&rows);
         if keys.is_empty() {
             return Ok(0);
@@ -91,7 +92,8 @@ impl Ledger {
                     "DELETE FROM payments WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4 \
                      AND state = 'refused'",
                 );
-                gone += super::sql::bind_key(deleted, Some(key)).execute(&mut *connection).await?.rows_affected();
+                gone +=
+                    super::sql::bind_key(deleted, Some(key)).execute(&mut *connection).await?.rows_affected();
             }
             Ok(gone)
         })
@@ -157,10 +159,5 @@ impl Ledger {
 }
 
 fn wanted(key: &PaymentKey, event: Event, sale: Option<&Sale>, facilitator: Option<&str>) -> Wanted {
-    Wanted {
-        key: key.clone(),
-        event,
-        sale: sale.cloned(),
-        facilitator: facilitator.map(str::to_owned),
-    }
+    Wanted { key: key.clone(), event, sale: sale.cloned(), facilitator: facilitator.map(str::to_owned) }
 }

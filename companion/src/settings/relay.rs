@@ -41,7 +41,9 @@ impl RelaySettings {
         check_name("relay.companion:", &companion)?;
         let retention = file.retention.map_or(DEFAULT_RETENTION, |span| span.0);
         if retention < MIN_RETENTION {
-            return Err(SettingsError("relay.retention: must be 2d at least, longer than payments are signed for".to_owned()));
+            return Err(SettingsError(
+                "relay.retention: must be 2d at least, longer than payments are signed for".to_owned(),
+            ));
         }
         Ok(Self {
             listen: parse_listen("relay.listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,

@@ -42,7 +42,9 @@ impl Stage {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("spool")).unwrap();
-        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1", Default::default()).await.unwrap();
+        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1", Default::default())
+            .await
+            .unwrap();
         let (totals, _) = ledger.take_over_totals().await.unwrap();
         Self { folder, ledger, totals, now: Instant::now() }
     }

@@ -32,7 +32,9 @@ pub(super) async fn run(
         }
         match write(&mut out, &page, format, is_first).and_then(|()| out.flush()) {
             // What nobody reads any more stays.
-            Err(error) if delete => return Err(anyhow::anyhow!("cannot write, {gone} are taken out: {error}")),
+            Err(error) if delete => {
+                return Err(anyhow::anyhow!("cannot write, {gone} are taken out: {error}"));
+            }
             Err(error) => return super::finished(Err(error)),
             Ok(()) => {}
         }

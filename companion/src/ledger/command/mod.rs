@@ -104,7 +104,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let (from, to) = filter.between.unwrap_or((0, u64::MAX));
                 filter.between = Some((from, to.min(start_of(before)?)));
             }
-            let books = if delete { Books::clear(&args.ledger).await? } else { Books::read(&args.ledger).await? };
+            let books =
+                if delete { Books::clear(&args.ledger).await? } else { Books::read(&args.ledger).await? };
             return export::run(books, filter, format, delete, out).await;
         }
         Command::Resolve(how) => return resolve::run(&args.ledger, how).await,
@@ -169,7 +170,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("none.db");
         for url in [format!("sqlite:{}", file.display()), format!("sqlite://{}", file.display())] {
-            assert!(says(&url, &["show", "0x01"]).await.unwrap_err().to_string().contains("there is no ledger"));
+            assert!(
+                says(&url, &["show", "0x01"]).await.unwrap_err().to_string().contains("there is no ledger")
+            );
             assert!(!file.exists());
         }
     }
@@ -182,7 +185,11 @@ mod tests {
         let url = book.database.url.clone();
         let nonce = crate::ledger::tests::key(1).nonce.to_string();
         let transaction = format!("0x{:064x}", 7);
-        for wrong in [vec!["resolve", &nonce], vec!["resolve", &nonce, "--settled", "0x1"], vec!["resolve", "0x1", "--refused"]] {
+        for wrong in [
+            vec!["resolve", &nonce],
+            vec!["resolve", &nonce, "--settled", "0x1"],
+            vec!["resolve", "0x1", "--refused"],
+        ] {
             says(&url, &wrong).await.unwrap_err();
         }
         says(&url, &["resolve", &nonce, "--settled", &transaction]).await.unwrap();

@@ -29,7 +29,8 @@ async fn steps_of_one_key_keep_their_order_however_they_are_batched(database: Da
         ]
     };
     // All of it waits at once: of each key the next step before the one before is answered.
-    let steps: Vec<_> = (0..5).flat_map(|at| (1..=100).map(move |nonce| (nonce, life(nonce)[at].clone()))).collect();
+    let steps: Vec<_> =
+        (0..5).flat_map(|at| (1..=100).map(move |nonce| (nonce, life(nonce)[at].clone()))).collect();
     let answers = join_all(steps.into_iter().map(|(nonce, event)| {
         let book = &book;
         async move { (nonce, book.does(nonce, event).await) }
@@ -39,8 +40,13 @@ async fn steps_of_one_key_keep_their_order_however_they_are_batched(database: Da
         by_key.entry(nonce).or_default().push(answer);
     }
     for (nonce, answers) in by_key {
-        let [Answer::Reserved, Answer::Noted, Answer::Call { epoch: 1, .. }, Answer::Settled { .. }, Answer::Noted] =
-            &answers[..]
+        let [
+            Answer::Reserved,
+            Answer::Noted,
+            Answer::Call { epoch: 1, .. },
+            Answer::Settled { .. },
+            Answer::Noted,
+        ] = &answers[..]
         else {
             panic!("{nonce}: {answers:?}")
         };
@@ -66,7 +72,10 @@ async fn of_a_hundred_requests_at_several_companions_one_gets_the_payment_and_se
         };
         let claimed = all(&|holder| Event::Claim(claim_by(holder, nonce))).await;
         let winners: Vec<_> = (0..100).filter(|index| claimed[*index] == Answer::Reserved).collect();
-        assert_eq!((winners.len(), claimed.iter().filter(|answer| **answer == Answer::InFlight).count()), (1, 99));
+        assert_eq!(
+            (winners.len(), claimed.iter().filter(|answer| **answer == Answer::InFlight).count()),
+            (1, 99)
+        );
         // All of them go on as if they had been the one, which a proxy with a fault might.
         all(&Event::Verified).await;
         let begun = all(&Event::Begin).await;
@@ -77,7 +86,12 @@ async fn of_a_hundred_requests_at_several_companions_one_gets_the_payment_and_se
     }
     let mut charged = 0;
     for ledger in books {
-        charged += counted(ledger).await.iter().filter(|(name, _)| name == "Charged 1000").map(|(_, n)| n).sum::<u64>();
+        charged += counted(ledger)
+            .await
+            .iter()
+            .filter(|(name, _)| name == "Charged 1000")
+            .map(|(_, n)| n)
+            .sum::<u64>();
     }
     assert_eq!(charged, 5, "by whichever companion, but once each");
     assert_eq!(book.totals(&Default::default()).await.unwrap()[0].payments, 5);
@@ -97,9 +111,11 @@ async fn an_open_payment_is_asked_about_once_by_whichever_companion(database: Da
         let due = ledger.due(100).await.unwrap();
         assert!(due.len() <= 40);
         let asked = due.iter().map(|key| ledger.step(key, Event::Ask(OTHER), None, None));
-        join_all(asked).await.into_iter().filter(|step| {
-            matches!(step.as_ref().unwrap().answer, Answer::Call { epoch: 2, .. })
-        }).count()
+        join_all(asked)
+            .await
+            .into_iter()
+            .filter(|step| matches!(step.as_ref().unwrap().answer, Answer::Call { epoch: 2, .. }))
+            .count()
     }));
     assert_eq!(rounds.await.into_iter().sum::<usize>(), 40, "each once");
     assert_eq!(book.due(100).await.unwrap(), [], "until the lease is over");

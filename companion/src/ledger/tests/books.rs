@@ -30,7 +30,10 @@ async fn payments_are_found_by_offer_payer_state_nonce_and_time_and_their_money_
     assert_eq!(shown(Filter { offer: Some("a".into()), ..Filter::default() }).await, 3);
     assert_eq!(shown(Filter { offer: Some("x/a".into()), ..Filter::default() }).await, 0);
     let payer = key(1).payer.to_string();
-    assert_eq!(shown(Filter { payer: Some(payer.to_uppercase().replace("0X", "0x")), ..Filter::default() }).await, 3);
+    assert_eq!(
+        shown(Filter { payer: Some(payer.to_uppercase().replace("0X", "0x")), ..Filter::default() }).await,
+        3
+    );
     assert_eq!(shown(Filter { state: Some("unknown".into()), ..Filter::default() }).await, 1);
     assert_eq!(shown(Filter { nonce: Some(key(2).nonce.to_string()), ..Filter::default() }).await, 1);
     assert_eq!(shown(Filter { between: Some((NOW + 2, NOW + 3)), ..Filter::default() }).await, 1);
@@ -102,7 +105,8 @@ async fn an_operator_ends_what_nobody_could_find_out(database: Database) {
     }
     book.ends(1, 1, unknown()).await;
     book.ends(2, 1, unknown()).await;
-    let says = async |nonce: u8, resolution: Resolution| book.resolve(&key(nonce), resolution).await.unwrap().answer;
+    let says =
+        async |nonce: u8, resolution: Resolution| book.resolve(&key(nonce), resolution).await.unwrap().answer;
     let found = || Resolution::Settled { transaction: "0xfound".into() };
     assert!(matches!(says(1, found()).await, Answer::Settled { .. }));
     assert_eq!(says(1, Resolution::Refused).await, Answer::Used, "what is proven stays");

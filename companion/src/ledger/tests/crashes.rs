@@ -51,7 +51,9 @@ fn dies_after(url: &str, steps: usize, millis: u64) {
     std::thread::sleep(std::time::Duration::from_millis(50));
 }
 
-async fn wherever_a_companion_dies_in_a_settlement_the_books_are_right_and_the_payment_ends(database: Database) {
+async fn wherever_a_companion_dies_in_a_settlement_the_books_are_right_and_the_payment_ends(
+    database: Database,
+) {
     let book = Book::open(database).await;
     for (steps, before, after) in [
         (0, None, Some("reserved")),
@@ -84,7 +86,8 @@ async fn wherever_a_companion_dies_in_a_settlement_the_books_are_right_and_the_p
                 }
                 Some(State::Unknown) | None => {}
             }
-            let charged = u64::from(book.record(&key(1)).await.unwrap().is_some_and(|record| record.is_charged()));
+            let charged =
+                u64::from(book.record(&key(1)).await.unwrap().is_some_and(|record| record.is_charged()));
             let counted = counted(&book.ledger).await;
             let of = |name: &str| counted.iter().find(|(series, _)| series == name).map_or(0, |(_, n)| *n);
             assert_eq!(of("Charged 1000"), charged, "{counted:?}");
@@ -97,14 +100,18 @@ async fn wherever_a_companion_dies_in_a_settlement_the_books_are_right_and_the_p
     }
 }
 
-async fn what_was_being_settled_when_a_companion_died_is_asked_about_when_its_lease_is_over(database: Database) {
+async fn what_was_being_settled_when_a_companion_died_is_asked_about_when_its_lease_is_over(
+    database: Database,
+) {
     let book = Book::open(database).await;
     book.begins(1).await;
     let book = book.reopen().await;
     assert_eq!(book.due(10).await.unwrap(), [], "the call may still be out");
     book.passes(2 * MINUTE);
     assert_eq!(book.due(10).await.unwrap(), [key(1)]);
-    let Answer::Call { epoch: 2, call, .. } = book.does(1, Event::Ask(OTHER)).await else { panic!("no call") };
+    let Answer::Call { epoch: 2, call, .. } = book.does(1, Event::Ask(OTHER)).await else {
+        panic!("no call")
+    };
     assert_eq!(call, claim(1).call, "the call that was written down");
     book.ends(1, 2, settled()).await;
     assert_eq!(book.counted().await[0], ("Charged 1000".to_owned(), 1));

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use farebox_core::Now;
 use farebox_core::payment::{
-    Answer, Claim, Effect, End, Event, Fingerprint, Holder, Leases, Limits, Outcome, Record, Resolution, State,
-    records, step_in, sweep,
+    Answer, Claim, Effect, End, Event, Fingerprint, Holder, Leases, Limits, Outcome, Record, Resolution,
+    State, records, step_in, sweep,
 };
 use futures_util::future::join_all;
 
@@ -195,5 +195,13 @@ fn plain(record: Record) -> Record {
         return record;
     }
     let terms = claim(0).terms;
-    Record { fingerprint: None, terms, call: [].into(), epoch: 0, redeemed: false, transaction: None, ..record }
+    Record {
+        fingerprint: None,
+        terms,
+        call: [].into(),
+        epoch: 0,
+        redeemed: false,
+        transaction: None,
+        ..record
+    }
 }

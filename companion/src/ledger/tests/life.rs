@@ -154,7 +154,8 @@ async fn a_purchase_named_by_its_buyer_is_paid_once(database: Database) {
     let book = Book::open(database).await;
     let named = |identifier: &str| crate::ledger::Sale { identifier: Some(identifier.into()), ..sale() };
     let claims = async |nonce: u8, identifier: &str| {
-        let stepped = book.step(&key(nonce), Event::Claim(claim(nonce)), Some(&named(identifier)), None).await;
+        let stepped =
+            book.step(&key(nonce), Event::Claim(claim(nonce)), Some(&named(identifier)), None).await;
         stepped.unwrap().answer
     };
     let long = "x".repeat(5_000);

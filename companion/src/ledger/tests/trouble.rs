@@ -211,7 +211,8 @@ async fn books_in_a_folder_nobody_may_write_to_are_read() {
     let ledger = Ledger::open(&url, "c1", LedgerOptions::default()).await.unwrap();
     ledger.step(&key(1), Event::Claim(claim(1)), Some(&sale()), None).await.unwrap();
     ledger.close().await;
-    let remounted = std::process::Command::new("mount").args(["-o", "remount,ro"]).arg(small.0.path()).status();
+    let remounted =
+        std::process::Command::new("mount").args(["-o", "remount,ro"]).arg(small.0.path()).status();
     assert!(remounted.unwrap().success());
     let mut books = crate::ledger::Books::read(&url).await.unwrap();
     assert_eq!(books.list(&Filter::default(), 10).await.unwrap().len(), 1);
