@@ -28,7 +28,7 @@ pub struct Filter {
     pub offer: Option<String>,
     /// Address, any case.
     pub payer: Option<String>,
-    /// One of the states of the ledger.
+    /// One of the states of the ledger, or `settled` for those in which money moved.
     pub state: Option<String>,
     /// 32 bytes as hex, any case.
     pub nonce: Option<String>,
@@ -321,7 +321,9 @@ impl Filter {
         if let Some(payer) = &self.payer {
             ask("payer =", Bound::Text(payer.to_ascii_lowercase()));
         }
-        if let Some(state) = &self.state {
+        // Money moved for both, and which it is depends on the buyer.
+        let is_settled = self.state.as_deref() == Some("settled");
+        if let Some(state) = self.state.as_ref().filter(|_| !is_settled) {
             ask("state =", Bound::Text(state.clone()));
         }
         if let Some(nonce) = &self.nonce {
@@ -333,6 +335,9 @@ impl Filter {
         }
         if let Some(now) = self.over {
             ask("state IN ('delivered', 'refused') AND ends_s <", Bound::Number(now));
+        }
+        if is_settled {
+            text.push_str(" AND state IN ('owed', 'delivered')");
         }
         (text, bounds)
     }

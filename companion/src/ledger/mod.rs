@@ -26,7 +26,7 @@ mod sql;
 mod steps;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod totals;
 #[cfg(test)]
 mod totals_tests;

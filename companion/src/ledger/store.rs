@@ -1,12 +1,13 @@
 //! Opening a database, and what of it is shared by all who use it.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use farebox_core::metrics::{HostSeries, decode_host_name};
+use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
@@ -165,6 +166,24 @@ impl Ledger {
         }
         self.shared.look_at_mark(&self.place, mark, seen);
         Ok(counters)
+    }
+
+    /// Deletes counters of this companion.
+    pub async fn forget_counters(&self, gone: &BTreeSet<HostSeries>) -> Result<(), LedgerError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.durably(async |connection| {
+            for series in gone {
+                sqlx::query("DELETE FROM counters WHERE companion = $1 AND series = $2")
+                    .bind(&self.companion)
+                    .bind(host_name(series))
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// A connection to make statements on.

@@ -71,8 +71,9 @@ struct Which {
     /// Day of the reservation in UTC, as YYYY-MM-DD.
     #[arg(long)]
     day: Option<Date>,
-    /// reserved, verified, settling, unknown, owed, delivered or refused. Money moved for owed and delivered ones.
-    #[arg(long, value_parser = ["reserved", "verified", "settling", "unknown", "owed", "delivered", "refused"])]
+    /// reserved, verified, settling, unknown, owed (charged, and not answered), delivered or refused; settled for those
+    /// that are owed or delivered.
+    #[arg(long, value_parser = ["reserved", "verified", "settling", "unknown", "owed", "delivered", "settled", "refused"])]
     state: Option<String>,
 }
 
@@ -139,7 +140,23 @@ fn start_of(day: Date) -> anyhow::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::ledger::tests::{Book, unknown};
+    use crate::testing::Database;
+
+    /// As on a command line.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    async fn says(url: &str, words: &[&str]) -> anyhow::Result<ExitCode> {
+        let line = ["ledger", "--ledger", url].into_iter().chain(words.iter().copied());
+        run(Line::try_parse_from(line)?.args).await
+    }
 
     #[test]
     fn a_day_is_that_day_in_utc() {
@@ -152,9 +169,44 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("none.db");
         for url in [format!("sqlite:{}", file.display()), format!("sqlite://{}", file.display())] {
-            let args = Args { command: Command::Show { nonce: "0x01".into() }, ledger: url };
-            assert!(run(args).await.unwrap_err().to_string().contains("there is no ledger"));
+            assert!(says(&url, &["show", "0x01"]).await.unwrap_err().to_string().contains("there is no ledger"));
             assert!(!file.exists());
         }
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_found_out_is_counted_by_the_companion_that_sold_it() {
+        let book = Book::open(Database::sqlite().await).await;
+        book.begins(1).await;
+        book.ends(1, 1, unknown()).await;
+        let url = book.database.url.clone();
+        let nonce = crate::ledger::tests::key(1).nonce.to_string();
+        let transaction = format!("0x{:064x}", 7);
+        for wrong in [vec!["resolve", &nonce], vec!["resolve", &nonce, "--settled", "0x1"], vec!["resolve", "0x1", "--refused"]] {
+            says(&url, &wrong).await.unwrap_err();
+        }
+        says(&url, &["resolve", &nonce, "--settled", &transaction]).await.unwrap();
+        let text = says(&url, &["resolve", &nonce, "--refused"]).await.unwrap_err().to_string();
+        assert_eq!(text, format!("it is settled already, in {transaction}: what is proven stays"));
+        assert_eq!(book.counted().await[0], ("Charged 1000".to_owned(), 1));
+        let entry = book.entry(1).await.unwrap();
+        assert_eq!((entry.state.as_str(), entry.transaction), ("owed", Some(transaction)));
+    }
+
+    #[tokio::test]
+    async fn only_what_is_over_is_exported_to_be_taken_out() {
+        let book = Book::open(Database::sqlite().await).await;
+        book.sells(1).await;
+        book.begins(2).await;
+        let url = book.database.url.clone();
+        assert!(says(&url, &["export", "--delete"]).await.is_err(), "everything is no date");
+        says(&url, &["export", "--before", "2027-01-16", "--delete"]).await.unwrap();
+        assert_eq!(book.state(1).await.as_deref(), Some("delivered"), "its window is open");
+        let sql = "UPDATE payments SET ends_s = 1";
+        sqlx::query(sql).execute(&mut *book.connection().await.unwrap()).await.unwrap();
+        says(&url, &["export", "--before", "2027-01-15", "--delete"]).await.unwrap();
+        assert_eq!(book.state(1).await.as_deref(), Some("delivered"), "it is of that day");
+        says(&url, &["export", "--before", "2027-01-16", "--delete", "--format", "jsonl"]).await.unwrap();
+        assert_eq!((book.state(1).await, book.state(2).await.as_deref()), (None, Some("settling")));
     }
 }

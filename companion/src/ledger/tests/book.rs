@@ -14,17 +14,17 @@ use farebox_core::rules::{Flow, Tuple};
 use super::super::{Clock, Entry, Ledger, LedgerOptions, Sale, Stepped};
 use crate::testing::Database;
 
-pub(in super::super) const NOW: u64 = 1_800_000_000_000;
-pub(in super::super) const MINUTE: u64 = 60_000;
-pub(in super::super) const HOUR: u64 = 60 * MINUTE;
-pub(in super::super) const HOLDER: Holder = Holder([1; 16]);
-pub(in super::super) const OTHER: Holder = Holder([2; 16]);
+pub(crate) const NOW: u64 = 1_800_000_000_000;
+pub(crate) const MINUTE: u64 = 60_000;
+pub(crate) const HOUR: u64 = 60 * MINUTE;
+pub(crate) const HOLDER: Holder = Holder([1; 16]);
+pub(crate) const OTHER: Holder = Holder([2; 16]);
 
 /// A ledger in a database that goes with it.
-pub(in super::super) struct Book {
-    pub(in super::super) ledger: Ledger,
-    pub(in super::super) database: Database,
-    pub(in super::super) clock: Arc<AtomicU64>,
+pub(crate) struct Book {
+    pub(crate) ledger: Ledger,
+    pub(crate) database: Database,
+    pub(crate) clock: Arc<AtomicU64>,
 }
 
 impl std::ops::Deref for Book {
@@ -35,7 +35,7 @@ impl std::ops::Deref for Book {
 }
 
 impl Book {
-    pub(in super::super) async fn open(database: Database) -> Self {
+    pub(crate) async fn open(database: Database) -> Self {
         Self::at(database, Arc::new(AtomicU64::new(NOW))).await
     }
 
@@ -45,61 +45,61 @@ impl Book {
     }
 
     /// Another companion on the same database, at the same time.
-    pub(in super::super) async fn companion_named(&self, name: &str) -> Ledger {
+    pub(crate) async fn companion_named(&self, name: &str) -> Ledger {
         Ledger::open(&self.database.url, name, options(&self.clock)).await.unwrap()
     }
 
     /// The same database after the companion ended.
-    pub(in super::super) async fn reopen(self) -> Self {
+    pub(crate) async fn reopen(self) -> Self {
         self.ledger.close().await;
         Self::at(self.database, self.clock).await
     }
 
-    pub(in super::super) fn passes(&self, millis: u64) {
+    pub(crate) fn passes(&self, millis: u64) {
         self.clock.fetch_add(millis, Ordering::Relaxed);
     }
 
-    pub(in super::super) async fn does(&self, nonce: u8, event: Event) -> Answer {
+    pub(crate) async fn does(&self, nonce: u8, event: Event) -> Answer {
         self.steps(nonce, event).await.answer
     }
 
-    pub(in super::super) async fn steps(&self, nonce: u8, event: Event) -> Stepped {
+    pub(crate) async fn steps(&self, nonce: u8, event: Event) -> Stepped {
         self.step(&key(nonce), event, Some(&sale()), Some("https://f1")).await.unwrap()
     }
 
     /// Reserved, verified and begun, by [`HOLDER`].
-    pub(in super::super) async fn begins(&self, nonce: u8) {
+    pub(crate) async fn begins(&self, nonce: u8) {
         assert_eq!(self.does(nonce, Event::Claim(claim(nonce))).await, Answer::Reserved);
         assert_eq!(self.does(nonce, Event::Verified(HOLDER)).await, Answer::Noted);
         assert!(matches!(self.does(nonce, Event::Begin(HOLDER)).await, Answer::Call { epoch: 1, .. }));
     }
 
-    pub(in super::super) async fn ends(&self, nonce: u8, epoch: u32, outcome: Outcome) -> Answer {
+    pub(crate) async fn ends(&self, nonce: u8, epoch: u32, outcome: Outcome) -> Answer {
         self.does(nonce, Event::Ended { epoch, outcome, claim: None }).await
     }
 
     /// Paid for and delivered.
-    pub(in super::super) async fn sells(&self, nonce: u8) {
+    pub(crate) async fn sells(&self, nonce: u8) {
         self.begins(nonce).await;
         assert!(matches!(self.ends(nonce, 1, settled()).await, Answer::Settled { .. }));
         assert_eq!(self.does(nonce, Event::Over(HOLDER, End::Whole)).await, Answer::Noted);
     }
 
-    pub(in super::super) async fn state(&self, nonce: u8) -> Option<String> {
+    pub(crate) async fn state(&self, nonce: u8) -> Option<String> {
         self.entry(nonce).await.map(|entry| entry.state)
     }
 
-    pub(in super::super) async fn entry(&self, nonce: u8) -> Option<Entry> {
+    pub(crate) async fn entry(&self, nonce: u8) -> Option<Entry> {
         self.find(&key(nonce)).await.unwrap()
     }
 
     /// Counters above zero, in short.
-    pub(in super::super) async fn counted(&self) -> Vec<(String, u64)> {
+    pub(crate) async fn counted(&self) -> Vec<(String, u64)> {
         counted(&self.ledger).await
     }
 }
 
-pub(in super::super) async fn counted(ledger: &Ledger) -> Vec<(String, u64)> {
+pub(crate) async fn counted(ledger: &Ledger) -> Vec<(String, u64)> {
     let short = |(series, value)| match series {
         HostSeries::Tuple(_, counter) => (format!("{counter:?}"), value),
         HostSeries::Charged(_, amount) => (format!("Charged {amount}"), value),
@@ -119,7 +119,7 @@ fn options(clock: &Arc<AtomicU64>) -> LedgerOptions {
     }
 }
 
-pub(in super::super) fn key(nonce: u8) -> PaymentKey {
+pub(crate) fn key(nonce: u8) -> PaymentKey {
     PaymentKey {
         network: Network::from_caip2("eip155:84532").unwrap(),
         contract: Address([0xc0; 20]),
@@ -128,11 +128,11 @@ pub(in super::super) fn key(nonce: u8) -> PaymentKey {
     }
 }
 
-pub(in super::super) fn claim(nonce: u8) -> Claim {
+pub(crate) fn claim(nonce: u8) -> Claim {
     claim_by(HOLDER, nonce)
 }
 
-pub(in super::super) fn claim_by(holder: Holder, nonce: u8) -> Claim {
+pub(crate) fn claim_by(holder: Holder, nonce: u8) -> Claim {
     Claim {
         fingerprint: Fingerprint([nonce; 32]),
         terms: Terms {
@@ -152,7 +152,7 @@ pub(in super::super) fn claim_by(holder: Holder, nonce: u8) -> Claim {
     }
 }
 
-pub(in super::super) fn sale() -> Sale {
+pub(crate) fn sale() -> Sale {
     let tuple = Tuple {
         offer_namespace: "ns".to_owned(),
         offer_name: "a".to_owned(),
@@ -163,10 +163,10 @@ pub(in super::super) fn sale() -> Sale {
     Sale { tuple, generation: 9, proxy: "e1".to_owned(), identifier: None }
 }
 
-pub(in super::super) fn settled() -> Outcome {
+pub(crate) fn settled() -> Outcome {
     Outcome::Settled { transaction: "0xtx".to_owned() }
 }
 
-pub(in super::super) fn unknown() -> Outcome {
+pub(crate) fn unknown() -> Outcome {
     Outcome::Unknown { transaction: None, reason: "no answer".to_owned() }
 }

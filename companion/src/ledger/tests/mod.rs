@@ -11,4 +11,4 @@ mod migration;
 mod retention;
 mod trouble;
 
-pub(super) use book::{Book, HOUR, MINUTE, NOW, OTHER, HOLDER, claim, claim_by, key, sale, settled, unknown};
+pub(crate) use book::{Book, HOLDER, HOUR, MINUTE, NOW, OTHER, claim, claim_by, key, sale, settled, unknown};

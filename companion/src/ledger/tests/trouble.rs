@@ -201,6 +201,25 @@ async fn a_disk_that_is_full_at_a_commit_stops_sales_with_its_name_and_loses_not
     ledger.close().await;
 }
 
+#[tokio::test]
+async fn books_in_a_folder_nobody_may_write_to_are_read() {
+    let Some(small) = Small::mount(4 << 20) else {
+        eprintln!("not tested: no file system may be mounted here");
+        return;
+    };
+    let url = Ledger::file_url(&small.0.path().join("l.db"));
+    let ledger = Ledger::open(&url, "c1", LedgerOptions::default()).await.unwrap();
+    ledger.step(&key(1), Event::Claim(claim(1)), Some(&sale()), None).await.unwrap();
+    ledger.close().await;
+    let remounted = std::process::Command::new("mount").args(["-o", "remount,ro"]).arg(small.0.path()).status();
+    assert!(remounted.unwrap().success());
+    let mut books = crate::ledger::Books::read(&url).await.unwrap();
+    assert_eq!(books.list(&Filter::default(), 10).await.unwrap().len(), 1);
+    books.close().await;
+    let text = refused(&url).await;
+    assert!(text.contains("cannot be opened") || text.contains("readonly"), "{text}");
+}
+
 async fn a_database_that_goes_back_is_named_and_goes_on(database: Database) {
     let book = Book::open(database).await;
     book.sells(1).await;
