@@ -1,7 +1,6 @@
 //! The name of this proxy, and those of its requests.
 
-use std::hash::{BuildHasher, RandomState};
-
+use farebox_core::evm::keccak256;
 use farebox_core::payment::Holder;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Status;
@@ -10,8 +9,8 @@ use proxy_wasm::types::Status;
 pub(crate) struct Identity {
     /// Id of the Envoy node, for the books of a relay.
     pub(crate) proxy: String,
-    /// Keys of this VM, from the host's randomness.
-    keys: RandomState,
+    /// From the host's randomness. Nobody else has it.
+    key: [u8; 32],
 }
 
 // === impl Identity ===
@@ -20,12 +19,15 @@ impl Identity {
     pub(crate) fn take() -> Result<Self, Status> {
         let node = hostcalls::get_property(vec!["node", "id"])?.unwrap_or_default();
         let proxy = String::from_utf8_lossy(&node).chars().filter(char::is_ascii_graphic).take(63).collect();
-        Ok(Self { proxy, keys: RandomState::new() })
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|_| Status::InternalFailure)?;
+        Ok(Self { proxy, key })
     }
 
-    /// The name of a stream's request: contexts of a VM have numbers that do not come again, and nobody knows
-    /// the keys.
+    /// The name of a stream's request: contexts of a VM have numbers that do not come again, and nobody knows the
+    /// key.
     pub(crate) fn holder(&self, stream: u32) -> Holder {
-        Holder::from_halves(self.keys.hash_one((stream, 0_u8)), self.keys.hash_one((stream, 1_u8)))
+        let name = keccak256(&[&self.key[..], &stream.to_be_bytes()].concat());
+        Holder(name.first_chunk().copied().unwrap_or_default())
     }
 }

@@ -81,7 +81,7 @@ impl Stream {
     fn carry_out(&mut self, mut turn: Turn, side: Side) -> Result<Action, Status> {
         loop {
             self.deployment.count(&turn.stamps);
-            self.tell(&turn.notes);
+            self.tell(&turn.notes)?;
             turn = match turn.next {
                 Next::Step(state) => {
                     let now = clock::now()?;
@@ -137,9 +137,10 @@ impl Stream {
         Some(callout::Caller { facilitator, identity, stream: self.context, root: *root })
     }
 
-    /// Tells whoever keeps the payments. An event that cannot be told leaves a record as it was, which is never
-    /// less careful: a hold lasts until its lease ends.
-    fn tell(&self, notes: &[Note]) {
+    /// Tells whoever keeps the payments. An end that cannot be told leaves a record as it was, which is never less
+    /// careful: a hold lasts until its lease ends. But what is not on record as verified could not be settled once
+    /// the upstream has worked for it.
+    fn tell(&self, notes: &[Note]) -> Result<(), Status> {
         for note in notes {
             if self.deployment.rules.has_relay() {
                 if let (Event::Over(_, end), Some(caller)) = (&note.event, self.caller()) {
@@ -148,15 +149,17 @@ impl Stream {
                 continue;
             }
             let (key, limits) = (note.key.digest(), &self.deployment.limits);
-            let answer = clock::now().ok().and_then(|now| {
-                let (answer, effects) = payments::step(key, note.tuple, &note.event, limits, now);
-                self.deployment.count_expired(&effects);
-                answer
-            });
-            if answer.is_none() {
-                let _ = hostcalls::log(LogLevel::Error, "farebox: the end of a payment's step is not written down");
+            let (answer, effects) = payments::step(key, note.tuple, &note.event, limits, clock::now()?);
+            self.deployment.count_expired(&effects);
+            match (answer, &note.event) {
+                (Some(_), _) => {}
+                (None, Event::Verified(_)) => return Err(Status::CasMismatch),
+                (None, _) => {
+                    let _ = hostcalls::log(LogLevel::Error, "farebox: cannot record the end of a payment");
+                }
             }
         }
+        Ok(())
     }
 
     /// The stream is over, or somebody else answered it.
@@ -168,8 +171,7 @@ impl Stream {
             Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
         };
         self.deployment.count(&abandoned.stamps);
-        self.tell(&abandoned.notes);
-        Ok(())
+        self.tell(&abandoned.notes)
     }
 
     /// A host call failed. The stream is answered and can never be served.

@@ -219,8 +219,9 @@ impl Cause {
             Self::PaymentInFlight => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
                 .says("this payment is in use by another request")
                 .resend(1),
-            Self::PaymentInUseElsewhere => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
-                .says("this payment is in use by a request for something else; nothing more is charged for it"),
+            Self::PaymentInUseElsewhere => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed).says(
+                "this payment is in use by a request for something else; nothing more is charged for it",
+            ),
             Self::NonceInUse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
                 .says("another authorization of this nonce is in use; nothing was charged for this one"),
             Self::PaymentPaidForElse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)

@@ -175,3 +175,7 @@ impl Limits {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "bucket_tests.rs"]
+mod tests;

@@ -451,7 +451,9 @@ fn ended_settled(
     leases: &Leases,
     now_ms: u64,
 ) -> Step {
-    let is_other = |record: &Record, claim: &Claim| record.fingerprint != Some(claim.fingerprint);
+    let is_other = |record: &Record, claim: &Claim| {
+        record.fingerprint.is_some_and(|fingerprint| fingerprint != claim.fingerprint)
+    };
     let (record, contradicts) = match (record, claim) {
         (Some(record), Some(claim)) if is_other(&record, &claim) => {
             if record.is_charged() {
@@ -628,12 +630,8 @@ fn sweep(record: Option<Record>, retention: u64, now: Now) -> Step {
             (!hold.runs(now.unix_ms) && (!verified || window_over || retention_over), Vec::new())
         }
         State::Unknown => (retention_over, vec![Effect::Closed, Effect::NeverKnown]),
-        // A reconciliation ends it first, where there is one.
-        State::Settling { hold, .. } => {
-            let closed = record.is_open().then_some(Effect::Closed);
-            let effects = closed.into_iter().chain([Effect::NeverKnown]).collect();
-            (!hold.runs(now.unix_ms) && retention_over, effects)
-        }
+        // Its call may be out. The reconciliation or the next claim ends it.
+        State::Settling { .. } => (false, Vec::new()),
         State::Owed { .. } | State::Delivered => (retention_over, Vec::new()),
     };
     if gone {
@@ -680,3 +678,7 @@ const fn kept(record: Option<Record>, answer: Answer) -> Step {
 const fn became(record: Record, answer: Answer) -> Step {
     Step { answer, record: Some(record), changed: true, effects: Vec::new() }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;
