@@ -2,9 +2,11 @@
 
 mod field;
 mod life;
+mod lines;
 mod lying;
 mod money;
 mod reconciling;
+mod trouble;
 mod twins;
 
 use std::sync::atomic::{AtomicU64, Ordering};
