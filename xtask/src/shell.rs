@@ -40,7 +40,7 @@ pub fn run_beside(command: &mut Command, name: &str) -> Result<()> {
         if now.duration_since(told) >= TELL {
             told = now;
             let last = output.tail();
-            let last = last.lines().next_back().unwrap_or_default().trim();
+            let last = last.lines().next_back().map_or("nothing printed yet", str::trim);
             say(format_args!("{name}: {} s: {last}", started.elapsed().as_secs()));
         }
         Ok(())
