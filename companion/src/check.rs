@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
-        let error = run(Args { file: "/nonexistent/pricing.yaml".into(), proxy: None, settlement: None }).unwrap_err();
+        let error = run(Args { file: "/nonexistent/pricing.yaml".into(), proxy: None, settlement: None })
+            .unwrap_err();
         assert!(error.to_string().contains("/nonexistent/pricing.yaml"));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p.yaml");

@@ -156,7 +156,9 @@ fn as_asked_before(
     let unmatched = TupleCounter::PaymentFailed(FailureReason::NoMatchingRequirement);
     let is_outdated = match &turn.next {
         Next::Call(calling) => calling.unless_known().is_some(),
-        _ => turn.stamps.iter().any(|stamp| matches!(stamp, Stamp::Tuple(_, counter) if *counter == unmatched)),
+        _ => {
+            turn.stamps.iter().any(|stamp| matches!(stamp, Stamp::Tuple(_, counter) if *counter == unmatched))
+        }
     };
     if is_outdated {
         for before in shared.deployments.asked_before() {

@@ -48,7 +48,8 @@ impl Reference {
         let folder = Folder::create()?;
         let ports = [Port::take()?, Port::take()?];
         let [chain, facilitator] = [0, 1].map(|at: usize| ports[at].address());
-        let order = json!({ "port": chain.port(), "chain": CHAIN, "token": TOKEN, "name": "USDC", "version": "2" });
+        let order =
+            json!({ "port": chain.port(), "chain": CHAIN, "token": TOKEN, "name": "USDC", "version": "2" });
         let chain_command = run("chain", &order)?;
         let order = json!({
             "port": facilitator.port(),
@@ -75,7 +76,8 @@ impl Reference {
         };
         let began = Instant::now();
         while reference.supported().await.is_err() {
-            let ended = [&reference.chain, &reference.facilitator].iter().any(|process| process.ended().is_some());
+            let ended =
+                [&reference.chain, &reference.facilitator].iter().any(|process| process.ended().is_some());
             if ended || began.elapsed() > READY {
                 bail!("the reference facilitator does not start:\n{}", reference.tails());
             }

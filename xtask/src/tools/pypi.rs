@@ -37,7 +37,11 @@ impl Package {
     /// Whether PyPI has a file of it.
     pub(super) fn ask(&self) -> Result<String> {
         let answer = shell::ask(
-            pip("index", self.name)?.arg("versions").args(["--pre", "--retries=0"]).args(self.files).arg(self.name),
+            pip("index", self.name)?
+                .arg("versions")
+                .args(["--pre", "--retries=0"])
+                .args(self.files)
+                .arg(self.name),
             ASK_LIMIT,
         )?;
         if !offers(&answer, self.version) {

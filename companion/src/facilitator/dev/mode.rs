@@ -83,9 +83,7 @@ impl Mode {
             | Self::PendingThenSuccess
             | Self::SuccessButHang
             | Self::WrongNetwork
-            | Self::SettledBut(_) => {
-                endpoint == Endpoint::Settle
-            }
+            | Self::SettledBut(_) => endpoint == Endpoint::Settle,
             Self::Invalid(_) | Self::UnknownCode => endpoint != Endpoint::Supported,
             _ => true,
         };

@@ -20,8 +20,8 @@ use serde_json::{Map, Value, json};
 
 use super::load::{self, Load, Sample};
 use super::proxy::{Proxy, Shape};
-use super::report::{Measured, tell_round};
 use super::purse::Purse;
+use super::report::{Measured, tell_round};
 use super::{Args, workload};
 use crate::stack::{Options, Part, Process, Shell, Stack};
 use crate::{build, shell, tools};
