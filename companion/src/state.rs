@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::aggregate::{Aggregate, DropReason, Totals};
 use crate::collect::SpoolState;
@@ -46,8 +46,14 @@ pub struct State {
     pub unlisted_networks: Vec<String>,
     /// What is wrong with the credentials of facilitators, by address.
     pub credentials: BTreeMap<String, CredentialState>,
+    /// The last reply of a facilitator that was no verdict, by address.
+    pub bad_replies: BTreeMap<String, BadReply>,
+    /// Proxies call the facilitator themselves, and each keeps its payments.
+    pub settles_direct: bool,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
+    /// That the ledger's database was seen to go back, if it was.
+    pub ledger_went_back: Option<String>,
     /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
     pub totals_error: Option<String>,
     /// Every proxy of the settings.
@@ -144,6 +150,25 @@ pub struct CredentialState {
     pub logged_at: u64,
 }
 
+/// A reply of a facilitator that is no verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadReply {
+    /// The endpoint: `verify` or `settle`.
+    pub operation: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// Whether it calls our request malformed.
+    pub malformed: bool,
+    /// What it says, printable and cut.
+    pub words: String,
+    /// Its id of the call.
+    pub correlation: Option<String>,
+    /// When it came, Unix seconds.
+    pub at: u64,
+    /// When one of this facilitator was last logged, Unix seconds.
+    pub logged_at: u64,
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -176,7 +201,10 @@ impl State {
             facilitators: Vec::new(),
             unlisted_networks: Vec::new(),
             credentials: BTreeMap::new(),
+            bad_replies: BTreeMap::new(),
+            settles_direct: false,
             ledger_error: None,
+            ledger_went_back: None,
             totals_error: None,
             proxies,
             discovery: Discovery::default(),
@@ -196,6 +224,26 @@ impl State {
         self.facilitators_ready = ready;
         self.facilitators = all;
         self.unlisted_networks = unlisted;
+    }
+
+    /// What is wrong with how payments are kept; `None` if nothing is.
+    pub fn settlement_error(&self) -> Option<String> {
+        let names: Vec<&str> = self.proxies.iter().map(|proxy| proxy.name.as_str()).collect();
+        (self.settles_direct && names.len() > 1).then(|| {
+            format!(
+                "settlement: direct is for one Envoy process, and {} report here: {}. One payment is served once by \
+                 each of them; use settlement: relay",
+                names.len(),
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Logs [`Self::settlement_error`], if there is one.
+    pub fn log_settlement_error(&self) {
+        if let Some(error) = self.settlement_error() {
+            error!("{error}");
+        }
     }
 
     /// Notes a load attempt.

@@ -30,6 +30,8 @@ pub(crate) struct Guest {
     /// Resumes and local replies, carried out when the guest's call has returned.
     pub(crate) after: VecDeque<After>,
     pub(crate) calls: BTreeMap<u32, Call>,
+    /// Callouts of root contexts, which nothing waits for.
+    pub(crate) root_calls: Vec<(u32, Call)>,
     /// The callout reply being delivered; absent for one that broke off.
     pub(crate) reply: Option<CallReply>,
     /// Names behind metric ids (an id is four times the index, plus its kind).
@@ -79,6 +81,8 @@ pub(crate) struct Call {
     pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,
     pub(crate) timeout: Duration,
+    /// Monotonic clock at which Envoy gives up, nanoseconds.
+    pub(crate) deadline: u64,
 }
 
 /// The reply to a callout as the guest reads it.
@@ -188,6 +192,7 @@ impl Guest {
             effective: 0,
             after: VecDeque::new(),
             calls: BTreeMap::new(),
+            root_calls: Vec::new(),
             reply: None,
             metrics: Vec::new(),
             restricted: true,

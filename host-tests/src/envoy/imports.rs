@@ -107,7 +107,7 @@ fn get_property(mut env: Env<'_>, path: u32, len: u32, data: u32, size: u32) -> 
     let parts: Vec<&str> = path.split('\0').collect();
     let value = match parts.as_slice() {
         ["plugin_name" | "plugin_root_id" | "plugin_vm_id"] => Some(b"farebox".to_vec()),
-        ["xds", "node", "id"] => Some(b"simulator".to_vec()),
+        ["node", "id"] => Some(b"simulator".to_vec()),
         parts => env.data().stream().and_then(|s| lock(&s).property(parts)),
     };
     let Some(value) = value else { return answer(Status::NotFound) };
@@ -281,22 +281,21 @@ fn http_call(
     if !env.data().host.borrow().clusters.contains(&cluster) || !complete {
         return answer(Status::BadArgument);
     }
-    if matches!(env.data().contexts.get(&env.data().active()), Some(ContextData::Root { .. }) | None) {
-        // No stream hears of its reply, so it must be one nobody waits for.
-        if !headers.get(":path").is_some_and(|path| path.ends_with("/release")) {
-            env.data().violate("dispatched a callout outside a stream");
-        }
-        env.data().host.borrow_mut().releases.push((headers, body));
-        env.data_mut().last_token += 1;
-        let id = env.data().last_token;
-        write_u32(&mut env, token, id)?;
-        return answer(Status::Ok);
-    }
+    let timeout = Duration::from_millis(u64::from(timeout));
+    let deadline = env.data().host.borrow().clock.after(timeout);
     let guest = env.data_mut();
     guest.last_token += 1;
     let (id, context) = (guest.last_token, guest.active());
-    let timeout = Duration::from_millis(u64::from(timeout));
-    guest.calls.insert(id, Call { context, cluster, headers, body, timeout });
+    let call = Call { context, cluster, headers, body, timeout, deadline };
+    if matches!(guest.contexts.get(&context), Some(ContextData::Stream { .. })) {
+        guest.calls.insert(id, call);
+    } else {
+        // No stream hears of its reply, so it must be one nothing waits for.
+        if !call.headers.get(":path").is_some_and(|path| path.ends_with("/over")) {
+            guest.violate("dispatched a callout outside a stream");
+        }
+        guest.root_calls.push((id, call));
+    }
     write_u32(&mut env, token, id)?;
     answer(Status::Ok)
 }

@@ -2,7 +2,7 @@
 
 use super::abi::Headers;
 use super::guest::{
-    CallReply, ContextData, LocalReply, Origin, Phase, Response, SharedStream, StreamData, lock,
+    Call, CallReply, ContextData, LocalReply, Origin, Phase, Response, SharedStream, StreamData, lock,
 };
 use super::vm::{Called, PAUSE, Vm};
 
@@ -227,6 +227,22 @@ impl Vm {
         if let Some(ContextData::Stream { root, .. }) = removed {
             self.stream_ended(root);
         }
+    }
+
+    /// Answers every callout of a root context, which goes on when the stream it is about is over.
+    pub(crate) fn answer_root_calls(&self) -> Vec<Call> {
+        let calls = self.guest(|guest| std::mem::take(&mut guest.root_calls));
+        let answered = calls.into_iter().map(|(token, call)| {
+            let headers = Headers::from_pairs([(":status", "204"), ("x-envoy-upstream-service-time", "1")]);
+            let args = [call.context, token, lines(&headers), 0, 0];
+            let reply = CallReply { headers, body: Vec::new(), trailers: Headers::default() };
+            self.guest(|guest| guest.reply = Some(reply));
+            self.call(call.context, "proxy_on_http_call_response", &args);
+            self.guest(|guest| guest.reply = None);
+            self.run_deferred();
+            call
+        });
+        answered.collect()
     }
 
     /// Delivers a callout reply, or the news that it broke off. Nothing happens for a callout whose

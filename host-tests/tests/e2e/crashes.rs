@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use crate::common::{Answer, DevFacilitator, Payment, Settlement, Tally, assert_workers_live};
+use crate::common::{Answer, DevFacilitator, Payment, Settlement, Tally, assert_workers_live, in_ledger};
 use serde_json::{Value, json};
 use xtask::stack::{Options, Part, Stack};
 
@@ -121,6 +121,7 @@ async fn a_body_the_upstream_broke_off_is_owed_and_served_once_without_another_c
     assert!(!answer.complete, "the upstream died in the middle of its body");
     assert_eq!(facilitator.operations().await, ["verify", "settle"]);
     Tally { failed_after_charge: 1, ..one_sale() }.assert(stack, "books").await;
+    in_ledger(stack, &payment.nonce, "owed").await;
 
     // A good answer of the same route makes up for it, with the stored receipt and no further call.
     let answer = payment.send(stack, "/books/whole").await;

@@ -87,6 +87,49 @@ fn a_body_the_upstream_cut_short_is_owed_once_more() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_again_and_again_is_served_twice_in_all() {
+    // The upstream's reset may be the doing of a client that reads nothing until the upstream's patience is over.
+    let shop = Shop::open();
+    let header = shop.header("/paid/x", 1);
+    let mut answers = 0;
+    for attempt in 0..50 {
+        let stream = shop.send_paid(attempt % 2, "/paid/x", &header);
+        if attempt == 0 {
+            say(stream.expect_callout("/verify"), &crate::shop::verified());
+        }
+        if stream.phase() == Phase::AtUpstream {
+            stream.upstream_answers(200, &[]);
+            if let Some(settle) = stream.callout() {
+                say(settle, &settled());
+            }
+            stream.expect_response(200);
+            stream.body_chunk(50);
+            stream.body_breaks_off();
+            answers += 1;
+        } else {
+            stream.expect_response(402);
+        }
+    }
+    assert_eq!((answers, shop.charged("paid", 1000)), (2, 1));
+    assert_eq!(shop.count("paid", TupleCounter::UpstreamFailedAfterCharge), 2);
+    assert_eq!(shop.count("paid", TupleCounter::VerifiedUncharged(UnchargedReason::Redeemed)), 1);
+}
+
+#[test]
+fn who_leaves_while_an_owed_answer_is_fetched_has_fetched_it() {
+    let shop = Shop::open();
+    let header = shop.header("/paid/x", 1);
+    let stream = shop.at_upstream(0, "/paid/x", &header);
+    stream.upstream_answers(200, &[]);
+    say(stream.expect_callout("/settle"), &settled());
+    stream.body_breaks_off();
+    shop.redeemed(1, "/paid/x", &header).client_leaves();
+    let third = shop.send_paid(0, "/paid/x", &header);
+    third.expect_response(402);
+    assert_eq!((third.forwarded(), shop.charged("paid", 1000)), (None, 1));
+}
+
+#[test]
 fn a_proxy_that_gives_up_on_a_verification_counts_and_frees() {
     let shop = Shop::open();
     let header = shop.header("/paid/x", 1);

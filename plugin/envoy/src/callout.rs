@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
-use farebox_core::exchange::{Answer, Call, Unused};
-use farebox_core::protocol::{Operation, RELAY_ATTEMPT, RELAY_HOLDER};
+use farebox_core::exchange::{Call, Note};
+use farebox_core::payment::End;
+use farebox_core::protocol::{CallEnd, Operation, RELAY_END, RELAY_HOLDER, RELAY_PROXY};
 use farebox_core::rules::Facilitator;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
@@ -40,7 +41,7 @@ pub(crate) struct Caller<'a> {
 }
 
 /// No one waits for the reply, but a connection must not be held for ever.
-const RELEASE_TIMEOUT_MS: u32 = 5_000;
+const OVER_TIMEOUT_MS: u32 = 5_000;
 
 // === impl Caller ===
 
@@ -55,12 +56,13 @@ impl Caller<'_> {
         self.send(endpoint, &call.body, &call.headers, call.timeout_ms)
     }
 
-    /// Tells a relay that a payment it verified is free again. It is sent in the name of the filter, since the
+    /// Tells a relay how a request ended for its payment. It is sent in the name of the filter, since the
     /// stream will be over before the reply: the host would drop the call of a stream that is gone, and the SDK
-    /// would keep its token for ever. If it is lost, the payment stays this proxy's until its lease ends.
-    pub(crate) fn release(&self, unused: &Unused) {
+    /// would keep its token for ever. If it is lost, the payment stays this request's until its lease ends.
+    pub(crate) fn over(&self, note: &Note, end: End) {
+        let headers = [(RELAY_HOLDER, note.holder.to_string()), (RELAY_END, end.as_str().to_owned())];
         if hostcalls::set_effective_context(self.root).is_ok() {
-            let _ = self.send("/release", &unused.body, &unused.headers, RELEASE_TIMEOUT_MS);
+            let _ = self.send("/over", &note.key.to_json(), &headers, OVER_TIMEOUT_MS);
             let _ = hostcalls::set_effective_context(self.stream);
         }
     }
@@ -74,7 +76,6 @@ impl Caller<'_> {
     ) -> Result<u32, Status> {
         let facilitator = self.facilitator;
         let path = [facilitator.path_prefix.as_str(), endpoint].concat();
-        let attempt = self.identity.attempt(self.stream);
         let mut headers = vec![
             (":method", "POST"),
             (":path", path.as_str()),
@@ -83,8 +84,7 @@ impl Caller<'_> {
             ("accept", "application/json"),
         ];
         if facilitator.relay {
-            headers.push((RELAY_HOLDER, &self.identity.holder));
-            headers.push((RELAY_ATTEMPT, &attempt));
+            headers.push((RELAY_PROXY, &self.identity.proxy));
             headers.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
         }
         let timeout = Duration::from_millis(u64::from(timeout_ms));
@@ -116,12 +116,12 @@ pub(crate) fn capture(num_headers: usize, body_size: usize) -> Result<Captured, 
 // === impl Captured ===
 
 impl Captured {
-    pub(crate) fn as_answer(&self) -> Answer<'_> {
+    pub(crate) fn as_end(&self) -> CallEnd<'_> {
         match self {
-            Self::Reply { status, body } => Answer::Reply { status: *status, body },
-            Self::TimedOut => Answer::TimedOut,
-            Self::Unreachable => Answer::Unreachable,
-            Self::Cut => Answer::Cut,
+            Self::Reply { status, body } => CallEnd::Reply { status: *status, body },
+            Self::TimedOut => CallEnd::TimedOut,
+            Self::Unreachable => CallEnd::Unreachable,
+            Self::Cut => CallEnd::Cut,
         }
     }
 }

@@ -7,11 +7,11 @@
 //! * [`callout`]: calls to the facilitator, and which replies Envoy made up itself.
 //! * [`origin`]: who made a response, and who ended a stream.
 //! * [`shared_data`]: what the workers of a process share, under compare-and-swap.
-//! * [`replay_table`]: reservations, kept there.
+//! * [`payments`]: payments, kept there by a filter without a relay.
 //! * [`meters`]: Envoy's counters for the core's stamps, defined when they are first moved.
 //! * [`counted`]: which of them the process has, for VMs that begin later.
 //! * [`succession`]: what VMs that are replaced leave to those that come after them.
-//! * [`identity`]: the names a relay knows this proxy and its uses of payments by.
+//! * [`identity`]: the name of this proxy, and those of its requests.
 //! * [`header_map`]: reading headers without a copy; the only `unsafe` code.
 //!
 //! Two rules hold everywhere. Only the byte forms of `proxy_wasm::hostcalls` are used (see `clippy.toml`):
@@ -38,7 +38,7 @@ mod header_map;
 mod identity;
 mod meters;
 mod origin;
-mod replay_table;
+mod payments;
 mod root;
 mod shared_data;
 mod stream;

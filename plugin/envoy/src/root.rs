@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_core::metrics::Stamp;
-use farebox_core::replay::{BUCKETS, Expired, Limits, expired_stamps};
+use farebox_core::payment::{BUCKETS, Expired, Limits, expired_stamps};
 use farebox_core::rules::RuleSet;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -17,7 +17,7 @@ use proxy_wasm::types::{BufferType, ContextType, LogLevel, Status};
 use crate::identity::Identity;
 use crate::meters::Meters;
 use crate::stream::Stream;
-use crate::{clock, replay_table};
+use crate::{clock, payments};
 
 /// How long a count that was left by a VM may wait.
 const TICK: Duration = Duration::from_secs(1);
@@ -39,8 +39,8 @@ pub(crate) struct Deployment {
     pub(crate) limits: Limits,
     /// `None` before the filter was configured.
     meters: Option<Meters>,
-    /// Empty without a relay.
-    pub(crate) identity: Identity,
+    /// `None` before the filter was configured.
+    pub(crate) identity: Option<Identity>,
     /// Context of the filter.
     pub(crate) root: u32,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Deployment {
 impl Deployment {
     fn new(root: u32, rules: RuleSet, meters: Option<Meters>) -> Self {
         let limits = Limits::of(&rules);
-        Self { rules: Arc::new(rules), limits, meters, identity: Identity::default(), root }
+        Self { rules: Arc::new(rules), limits, meters, identity: None, root }
     }
 
     /// Compiles a push and defines its metrics; nothing is in force yet.
@@ -62,12 +62,8 @@ impl Deployment {
         };
         let meters =
             Meters::define(&rules, vm).map_err(|status| format!("cannot define metrics: {status:?}"))?;
-        let identity = if rules.has_relay() {
-            Identity::take().map_err(|status| format!("cannot name this proxy: {status:?}"))?
-        } else {
-            Identity::default()
-        };
-        Ok(Self { identity, ..Self::new(root, rules, Some(meters)) })
+        let identity = Identity::take().map_err(|status| format!("cannot name this proxy: {status:?}"))?;
+        Ok(Self { identity: Some(identity), ..Self::new(root, rules, Some(meters)) })
     }
 
     /// Counts a request's stamps.
@@ -80,7 +76,7 @@ impl Deployment {
         }
     }
 
-    /// Counts settlements whose outcome was never learned. Those of tuples that are gone have no series.
+    /// Counts what became of payments beside their requests. Tuples that are gone have no series.
     pub(crate) fn count_expired(&self, expired: &[Expired]) {
         if !expired.is_empty() {
             self.count(&expired_stamps(expired, &self.rules));
@@ -124,7 +120,8 @@ impl Root {
     }
 
     fn sweep(&mut self) -> Result<(), Status> {
-        let expired = replay_table::sweep(self.sweep_from, SWEEP_BUCKETS, clock::now()?)?;
+        let limits = &self.deployment.limits;
+        let expired = payments::sweep(self.sweep_from, SWEEP_BUCKETS, limits, clock::now()?)?;
         self.deployment.count_expired(&expired);
         self.sweep_from = (self.sweep_from + SWEEP_BUCKETS) % BUCKETS;
         Ok(())

@@ -3,17 +3,18 @@
 use std::rc::Rc;
 
 use farebox_core::exchange::{
-    self, Abandoned, Answer, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
-    Transport, Turn, Unused, Upstream,
+    self, Abandoned, Arrival, Calling, Delivering, HeaderEdits, Next, Note, Reply, RequestHead, ResponseHead,
+    Transport, Turn, Upstream,
 };
-use farebox_core::replay::{KeyChange, ReplayKey};
+use farebox_core::payment::Event;
+use farebox_core::protocol::CallEnd;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, LogLevel, MapType, Status};
 
 use crate::header_map::HeaderMap;
 use crate::root::Deployment;
-use crate::{callout, clock, origin, replay_table};
+use crate::{callout, clock, origin, payments};
 
 /// One HTTP stream.
 pub(crate) struct Stream {
@@ -57,7 +58,11 @@ impl Stream {
         let headers = map.lines()?;
         let transport = transport(&headers, self.deployment.rules.settings.require_secure_transport)?;
         let head = RequestHead { headers: &headers, transport };
-        let turn = exchange::begin(&self.deployment.rules, &head, clock::now)?;
+        let arrival = || {
+            let identity = self.deployment.identity.as_ref().ok_or(Status::InternalFailure)?;
+            Ok(Arrival { now: clock::now()?, holder: identity.holder(self.context) })
+        };
+        let turn = exchange::begin(&self.deployment.rules, &head, arrival)?;
         self.carry_out(turn, Side::Request)
     }
 
@@ -68,10 +73,7 @@ impl Stream {
         let status =
             status.and_then(|(_, value)| callout::parse_status(value)).ok_or(Status::ParseFailure)?;
         let head = ResponseHead { status, headers: &headers, origin: origin::of_response()? };
-        let (turn, unused) = state.response(&head, clock::now()?);
-        let action = self.carry_out(turn, Side::Response)?;
-        self.give_up(unused);
-        Ok(action)
+        self.carry_out(state.response(&head, clock::now()?), Side::Response)
     }
 
     /// Carries out effects until the stream has to wait. The held side may go on if the answer is
@@ -79,21 +81,22 @@ impl Stream {
     fn carry_out(&mut self, mut turn: Turn, side: Side) -> Result<Action, Status> {
         loop {
             self.deployment.count(&turn.stamps);
-            self.change_keys(&turn.keys)?;
+            self.tell(&turn.notes)?;
             turn = match turn.next {
-                Next::Reserve(state) => {
+                Next::Step(state) => {
                     let now = clock::now()?;
-                    let (reservation, expired) =
-                        replay_table::reserve(&state.request(), &self.deployment.limits, now);
-                    self.deployment.count_expired(&expired);
-                    state.reserved(reservation, now)
+                    let limits = &self.deployment.limits;
+                    let (answer, effects) =
+                        payments::step(state.key(), state.tuple(), state.event(), limits, now);
+                    self.deployment.count_expired(&effects);
+                    state.stepped(answer, &effects, now)
                 }
                 Next::Call(state) => match self.dispatch(&state) {
                     Ok(token) => {
                         self.stage = Stage::Facilitator { state, token, held: side };
                         return Ok(Action::Pause);
                     }
-                    Err(_) => state.answered(Answer::NotSent, clock::now()?),
+                    Err(_) => state.answered(CallEnd::NotSent, clock::now()?),
                 },
                 Next::Forward(edits, _passing) => {
                     edit(MapType::HttpRequestHeaders, &edits)?;
@@ -128,38 +131,47 @@ impl Stream {
         })
     }
 
-    /// The payment is free here: the relay may give it to others.
-    fn give_up(&self, unused: Option<Unused>) {
-        if let (Some(unused), Some(caller)) = (unused, self.caller()) {
-            caller.release(&unused);
-        }
-    }
-
     fn caller(&self) -> Option<callout::Caller<'_>> {
         let Deployment { rules, identity, root, .. } = &*self.deployment;
-        let facilitator = rules.facilitator.as_ref()?;
+        let (facilitator, identity) = (rules.facilitator.as_ref()?, identity.as_ref()?);
         Some(callout::Caller { facilitator, identity, stream: self.context, root: *root })
     }
 
-    fn change_keys(&self, keys: &[(ReplayKey, KeyChange)]) -> Result<(), Status> {
-        for (key, change) in keys {
-            self.deployment.count_expired(&replay_table::change(key, change, clock::now()?)?);
+    /// Tells whoever keeps the payments. An end that cannot be told leaves a record as it was, which is never less
+    /// careful: a hold lasts until its lease ends. But what is not on record as verified could not be settled once
+    /// the upstream has worked for it.
+    fn tell(&self, notes: &[Note]) -> Result<(), Status> {
+        for note in notes {
+            if self.deployment.rules.has_relay() {
+                if let (Event::Over(_, end), Some(caller)) = (&note.event, self.caller()) {
+                    caller.over(note, *end);
+                }
+                continue;
+            }
+            let (key, limits) = (note.key.digest(), &self.deployment.limits);
+            let (answer, effects) = payments::step(key, note.tuple, &note.event, limits, clock::now()?);
+            self.deployment.count_expired(&effects);
+            match (answer, &note.event) {
+                (Some(_), _) => {}
+                (None, Event::Verified(_)) => return Err(Status::CasMismatch),
+                (None, _) => {
+                    let _ = hostcalls::log(LogLevel::Error, "farebox: cannot record the end of a payment");
+                }
+            }
         }
         Ok(())
     }
 
     /// The stream is over, or somebody else answered it.
     fn end(&mut self) -> Result<(), Status> {
-        let (abandoned, unused) = match std::mem::replace(&mut self.stage, Stage::Ended) {
+        let abandoned = match std::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::Facilitator { state, .. } => state.abandoned(clock::now()?),
             Stage::Response(state) => state.abandoned(clock::now()?),
-            Stage::Delivery(state) => (state.ended(origin::upstream_broke_off()?, clock::now()?), None),
-            Stage::Request | Stage::Nothing | Stage::Ended => (Abandoned::default(), None),
+            Stage::Delivery(state) => state.ended(origin::upstream_broke_off()?, clock::now()?),
+            Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
         };
         self.deployment.count(&abandoned.stamps);
-        self.change_keys(&abandoned.keys)?;
-        self.give_up(unused);
-        Ok(())
+        self.tell(&abandoned.notes)
     }
 
     /// A host call failed. The stream is answered and can never be served.
@@ -182,7 +194,7 @@ impl Context for Stream {
             }
         };
         let turn = callout::capture(num_headers, body_size)
-            .and_then(|reply| Ok(state.answered(reply.as_answer(), clock::now()?)));
+            .and_then(|reply| Ok(state.answered(reply.as_end(), clock::now()?)));
         match turn.and_then(|turn| self.carry_out(turn, held)) {
             Ok(Action::Continue) => {
                 let _ = match held {

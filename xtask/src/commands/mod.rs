@@ -6,6 +6,7 @@ mod component;
 mod demo;
 mod model;
 mod test;
+mod tools;
 mod up;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     Up(up::Args),
     /// Format, lints, unit tests, wasm tests, host tests and end-to-end tests.
     Test,
+    /// List what the other commands fetch, and whether it can be had right now.
+    Tools(tools::Args),
 }
 
 /// The proxies Farebox runs in.
@@ -80,6 +83,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Up(args) => block_on(up::run(args)),
         Command::Test => test::run(),
+        Command::Tools(args) => tools::run(&args),
     }
 }
 

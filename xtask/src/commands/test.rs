@@ -1,4 +1,8 @@
 //! `cargo xtask test`: every check there is, cheapest first, each with its duration.
+//!
+//! The tools of the suites are fetched from the first second on, beside formatting, lints and compiling. So a tool that
+//! cannot be had is named at once, and not when its suite begins. Tests begin when all tools are there, because many
+//! tests are about time.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -6,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::stack::{Durability, Postgres};
-use crate::{alerts, build, client, paths, shell, tools};
+use crate::{alerts, build, paths, shell, tools};
 
 /// One suite: its name and what it does.
 struct Suite {
@@ -22,39 +26,48 @@ const SUITES: &[Suite] = &[
     Suite { name: "lints, native", run: lints },
     Suite { name: "lints, filter", run: filter_lints },
     Suite { name: "artefacts", run: artefacts },
+    Suite { name: "tools", run: tools::fetched },
     Suite { name: "unit tests", run: unit_tests },
     Suite { name: "core on wasm", run: wasm_tests },
     Suite { name: "core as a component", run: component },
-    Suite { name: "tools", run: fetch_tools },
     Suite { name: "alerts", run: alerts::check },
     Suite { name: "host tests and end to end", run: host_tests },
 ];
 
+/// What came of a suite.
+struct Outcome {
+    name: &'static str,
+    took: Duration,
+    result: Result<()>,
+}
+
 pub(super) fn run() -> Result<ExitCode> {
-    tools::wasm_targets()?;
-    let mut results = Vec::new();
+    // Each suite asks for its tool itself and waits for it, so the result of the thread is not needed.
+    std::thread::spawn(tools::fetch);
+    let mut outcomes = Vec::new();
     for (number, suite) in SUITES.iter().enumerate() {
         eprintln!("\n=== {}/{} {} ===", number + 1, SUITES.len(), suite.name);
         let started = Instant::now();
-        let outcome = (suite.run)();
+        let result = (suite.run)();
         let took = started.elapsed();
-        match &outcome {
+        match &result {
             Ok(()) => shell::say(format_args!("{} passed in {}", suite.name, seconds(took))),
             Err(error) => shell::say(format_args!("{} FAILED in {}: {error:#}", suite.name, seconds(took))),
         }
-        results.push((suite.name, took, outcome.is_ok()));
+        outcomes.push(Outcome { name: suite.name, took, result });
     }
-    Ok(summary(&results))
+    Ok(summary(&outcomes))
 }
 
-fn summary(results: &[(&str, Duration, bool)]) -> ExitCode {
+fn summary(outcomes: &[Outcome]) -> ExitCode {
     println!();
-    for (name, took, passed) in results {
-        println!("{name:<28}{:>9}  {}", seconds(*took), if *passed { "ok" } else { "FAILED" });
+    for Outcome { name, took, result } in outcomes {
+        println!("{name:<28}{:>9}  {}", seconds(*took), if result.is_ok() { "ok" } else { "FAILED" });
     }
-    let passed = results.iter().filter(|(_, _, passed)| *passed).count();
-    let failed = results.len() - passed;
-    println!("{passed} passed, {failed} failed");
+    let failures = outcomes.iter().filter_map(|outcome| Some((outcome.name, outcome.result.as_ref().err()?)));
+    failures.clone().for_each(|(name, error)| println!("{name}: {error:#}"));
+    let failed = failures.count();
+    println!("{} passed, {failed} failed", outcomes.len() - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -74,6 +87,7 @@ fn lints() -> Result<()> {
 
 /// The guests as they are built: for the target and without what tests may do.
 fn filter_lints() -> Result<()> {
+    tools::wasm_targets()?;
     let guests = ["--package", "farebox-core", "--package", "farebox-envoy", "--package", "farebox-traefik"];
     let arguments =
         [&["clippy", "--target", "wasm32-wasip1"][..], &guests[..], &["--", "-D", "warnings"][..]];
@@ -93,6 +107,7 @@ fn unit_tests() -> Result<()> {
 
 /// The core on a real WebAssembly engine, where integers and clocks are not those of this machine.
 fn wasm_tests() -> Result<()> {
+    tools::wasm_targets()?;
     let runner = tools::wasm_bindgen_test_runner()?;
     let mut command = Command::new(paths::cargo());
     command
@@ -105,17 +120,10 @@ fn wasm_tests() -> Result<()> {
 
 /// Apart from the other artefacts, because it has a toolchain of its own.
 fn component() -> Result<()> {
+    tools::wasm_targets()?;
     build::component_lints()?;
     println!("{}", build::component()?);
     Ok(())
-}
-
-fn fetch_tools() -> Result<()> {
-    tools::envoy()?;
-    tools::traefik()?;
-    tools::postgres()?;
-    tools::prometheus()?;
-    client::Client::install().map(|_| ())
 }
 
 fn host_tests() -> Result<()> {
@@ -135,6 +143,7 @@ fn nextest(filter: &str, environment: &[(&str, String)]) -> Result<()> {
     let status = Command::new(program)
         .args(["nextest", "run", "--workspace", "--no-fail-fast", "--filterset", filter])
         .envs(environment.iter().map(|(name, value)| (name, value)))
+        .env(tools::FETCH, "no")
         .stdin(Stdio::null())
         .current_dir(paths::workspace())
         .status()

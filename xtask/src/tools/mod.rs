@@ -1,84 +1,62 @@
-//! Pinned programs that are not crates of the workspace, one folder per tool and version in the
-//! per-user cache. Every function returns where the tool is, after installing it if it was missing.
+//! Programs that are not crates of the workspace, one folder per tool and version in the per-user cache. Every
+//! function returns where the tool is, after fetching it if it was missing.
+//!
+//! All of them are in one table, [`TOOLS`], which `cargo xtask tools` prints and `cargo xtask test` fetches. A version
+//! is pinned only where the source keeps it:
+//!
+//! * PyPI, npm, crates.io and the server of the Rust project keep what they published. Of these one version is
+//!   pinned, by lock files with everything it depends on.
+//! * A distribution keeps one build of a package. Of Prometheus it is stated which releases will do.
+//! * A program on the PATH is used where its version does not matter (cargo-nextest) or will do (Prometheus).
+//!
+//! [`Tool::gone`] is the remedy for the day when a source has its tool no longer. Every error repeats it.
 
+mod apt;
 mod cargo_component;
+mod crates;
 mod envoy;
+mod fetch;
+mod install;
 mod nextest;
 mod node;
 mod postgres;
 mod prometheus;
 mod pypi;
+mod python;
 mod targets;
+mod tool;
 mod traefik;
 mod wasm_bindgen;
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result};
-
-use crate::{paths, shell};
+use std::time::Duration;
 
 pub use cargo_component::cargo_component;
 pub use envoy::{ENVOY_VERSION, envoy};
+pub use fetch::{fetch, fetched};
+pub use install::FETCH;
 pub use nextest::nextest;
 pub use node::{binaryen, node_packages};
 pub use postgres::{POSTGRES_PROGRAMS, POSTGRES_VERSION, postgres};
 pub use prometheus::{prometheus, promtool};
+pub use python::python_packages;
 pub use targets::wasm_targets;
+pub use tool::{Here, Source, Tool};
 pub use traefik::{TRAEFIK_VERSION, traefik};
 pub use wasm_bindgen::wasm_bindgen_test_runner;
 
-/// Installs into a folder that is either whole or absent: `fill` works in a temporary sibling, which
-/// is renamed into place at the end. Whoever loses a race uses the winner's folder.
-fn install(folder: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    install_in(&paths::cache()?, folder, fill)
-}
+/// All tools. Those that are compiled here come last.
+pub const TOOLS: [Tool; 10] = [
+    targets::TOOL,
+    envoy::TOOL,
+    traefik::TOOL,
+    postgres::TOOL,
+    prometheus::TOOL,
+    node::TOOL,
+    python::TOOL,
+    nextest::TOOL,
+    cargo_component::TOOL,
+    wasm_bindgen::TOOL,
+];
 
-fn install_in(cache: &Path, folder: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let place = cache.join(folder);
-    if place.is_dir() {
-        return Ok(place);
-    }
-    std::fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
-    shell::say(format_args!("installing {folder} into {}", cache.display()));
-    let temporary = tempfile::Builder::new()
-        .prefix(&format!(".{folder}-"))
-        .tempdir_in(cache)
-        .with_context(|| format!("cannot write to {}", cache.display()))?;
-    fill(temporary.path()).with_context(|| format!("{folder} could not be installed"))?;
-    let filled = temporary.keep();
-    if let Err(error) = std::fs::rename(&filled, &place) {
-        let _ = std::fs::remove_dir_all(&filled);
-        if !place.is_dir() {
-            return Err(error).with_context(|| format!("cannot move {folder} into {}", cache.display()));
-        }
-    }
-    Ok(place)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failed_installation_leaves_nothing_behind() {
-        let cache = tempfile::tempdir().unwrap();
-        let error = install_in(cache.path(), "tool-1", |dir| {
-            std::fs::write(dir.join("half"), "done")?;
-            anyhow::bail!("the network went away")
-        })
-        .unwrap_err();
-        assert_eq!(format!("{error:#}"), "tool-1 could not be installed: the network went away");
-        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn an_installed_tool_is_not_installed_again() {
-        let cache = tempfile::tempdir().unwrap();
-        let first = install_in(cache.path(), "tool-1", |dir| Ok(std::fs::write(dir.join("program"), "v1")?));
-        let second = install_in(cache.path(), "tool-1", |_| anyhow::bail!("must not run"));
-        assert_eq!(first.unwrap(), cache.path().join("tool-1"));
-        assert_eq!(second.unwrap(), cache.path().join("tool-1"));
-        assert_eq!(std::fs::read_to_string(cache.path().join("tool-1/program")).unwrap(), "v1");
-    }
-}
+/// A registry that does not answer a question in this time will not help much.
+const ASK_LIMIT: Duration = Duration::from_secs(20);

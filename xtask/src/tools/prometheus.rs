@@ -1,94 +1,204 @@
-//! Prometheus and its promtool, from the package of the Debian mirror this machine's apt is configured for.
+//! Prometheus and its promtool: those on the PATH if they will do, else those of this machine's distribution.
+//!
+//! Releases are stated, and no build: a distribution replaces builds (see [`super::apt`]), and no registry that keeps
+//! its versions has the two programs.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::install;
-use crate::shell;
+use super::ASK_LIMIT;
+use super::apt::{self, Lists};
+use super::install::{install_in, once};
+use super::tool::{Here, Source, Tool, version};
+use crate::{paths, shell};
 
-/// The Prometheus that the rules are tested with, as Debian 12 counts its builds.
-const VERSION: &str = "2.42.0+ds-5+b6";
+/// The server, its package, and how the names of its folders in the cache begin.
+const PACKAGE: &str = "prometheus";
+/// The program for rules. From Debian 13 on it has a package of its own, of this name.
+const PROMTOOL: &str = "promtool";
+/// The oldest release on which the rules and their tests hold.
+const OLDEST: &str = "2.42.0";
+/// The first one on which they do not. Prometheus 3 leaves out of a window the sample at its beginning, so the tests
+/// would have to expect other digits, and the end of an alert a minute earlier.
+const TOO_NEW: &str = "3";
+/// The same in words.
+const WANTED: &str = "2.42.0 or newer, below 3";
+/// New lists are a few megabytes. By now the remedy has been named, so a slow machine may take its time.
+const UPDATE_LIMIT: Duration = Duration::from_secs(180);
+/// Where in a folder of the cache the programs are.
+const PROGRAMS: &str = "usr/bin";
+
+pub(super) const TOOL: Tool = Tool {
+    name: "Prometheus",
+    source: Source::Apt(PACKAGE),
+    wanted: WANTED,
+    megabytes: 99,
+    gone: || format!("{}, or {}", apt::REMEDY, by_hand()),
+    here,
+    ask: || {
+        Lists::of_the_machine()?;
+        candidate(&Lists::fresh(ASK_LIMIT * 2)?)
+    },
+    fetch: || prometheus().map(drop),
+};
 
 /// The Prometheus server.
 pub fn prometheus() -> Result<PathBuf> {
-    program("prometheus")
+    program(PACKAGE)
 }
 
 /// The program that checks and tests rules.
 pub fn promtool() -> Result<PathBuf> {
-    program("promtool")
+    program(PROMTOOL)
 }
 
 fn program(name: &str) -> Result<PathBuf> {
-    let folder = install(&format!("prometheus-{VERSION}"), fill)?;
-    let program = folder.join("usr/bin").join(name);
-    if !shell::answers(&program.to_string_lossy(), &["--version"]) {
-        bail!("{} does not run; delete {} and try again", program.display(), folder.display());
+    if here()?.is_none() {
+        once(TOOL.name, || fetch().map_err(|error| TOOL.failed(&error)))?;
     }
-    Ok(program)
+    match here()? {
+        Some(here) => {
+            Ok(here.places.first().map_or_else(|| name.into(), |place| place.join(PROGRAMS).join(name)))
+        }
+        None => bail!("Prometheus was fetched and does not run; delete {PACKAGE}-* in the cache of tools"),
+    }
 }
 
-/// Downloads the package and unpacks it, without installing it: neither step needs root.
-fn fill(dir: &Path) -> Result<()> {
-    for program in ["apt-get", "dpkg-deb"] {
-        if !shell::answers(program, &["--version"]) {
-            bail!("{program} is needed to fetch Prometheus and was not found; {}", by_hand());
-        }
+/// Those on the PATH if they will do, else the newest of the cache.
+fn here() -> Result<Option<Here>> {
+    if let Some(version) = release_in(Path::new("")) {
+        return Ok(Some(Here { version, places: Vec::new() }));
     }
-    let package = format!("prometheus={VERSION}");
-    shell::run(Command::new("apt-get").args(["--quiet", "download"]).arg(&package).current_dir(dir))
-        .with_context(|| {
-            format!(
-                "apt has no {package}; run `apt-get update` as root if its lists are old or empty. \
-                 If the mirror has moved on to another build, change VERSION in {}; or {}",
-                file!(),
-                by_hand()
-            )
-        })?;
-    let package = downloaded(dir)?;
-    shell::run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(dir))?;
-    Ok(std::fs::remove_file(package)?)
+    newest_in(&paths::cache()?)
 }
 
-fn downloaded(dir: &Path) -> Result<PathBuf> {
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            return Ok(path);
+fn newest_in(cache: &Path) -> Result<Option<Here>> {
+    let mut found = Vec::new();
+    if cache.is_dir() {
+        for entry in std::fs::read_dir(cache)? {
+            let place = entry?.path();
+            let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.strip_prefix(PACKAGE).is_some_and(|rest| rest.starts_with('-')) {
+                let release = release_in(&place.join(PROGRAMS));
+                found.extend(release.map(|version| Here { version, places: vec![place] }));
+            }
         }
     }
-    bail!("apt-get said it downloaded the package, but there is none")
+    Ok(found.into_iter().max_by_key(|here| release(&here.version)))
+}
+
+/// The release of the programs in a folder, if both run and will do.
+fn release_in(folder: &Path) -> Option<String> {
+    let [server, tool] = [PACKAGE, PROMTOOL].map(|name| version(&folder.join(name), &["--version"]));
+    let (server, tool) = (server?, tool?);
+    (will_do(&server) && will_do(&tool)).then_some(server)
+}
+
+fn fetch() -> Result<()> {
+    let lists = Lists::of_the_machine()?;
+    let Err(error) = fetch_by(&lists) else { return Ok(()) };
+    shell::say(format_args!(
+        "tools: Prometheus: {error:#}. If apt's lists are empty or old, `apt-get update` as root renews them. \
+         Now new ones are fetched into a folder of our own"
+    ));
+    fetch_by(&Lists::fresh(UPDATE_LIMIT)?)
+}
+
+fn fetch_by(lists: &Lists) -> Result<()> {
+    let version = candidate(lists)?;
+    let installed = install_in(&paths::cache()?, &format!("{PACKAGE}-{version}"), |dir| {
+        lists.unpack(PACKAGE, &version, dir)?;
+        if !dir.join(PROGRAMS).join(PROMTOOL).is_file() {
+            lists.unpack(PROMTOOL, &lists.candidate(PROMTOOL)?, dir)?;
+        }
+        if release_in(&dir.join(PROGRAMS)).is_none() {
+            bail!("its programs do not run on this machine, or are not {WANTED}");
+        }
+        Ok(())
+    });
+    installed.map(drop)
+}
+
+/// The version that apt offers, if that will do.
+fn candidate(lists: &Lists) -> Result<String> {
+    let version = lists.candidate(PACKAGE)?;
+    if !will_do(&version) {
+        bail!("apt has {PACKAGE} {version}, and {WANTED}, is needed");
+    }
+    Ok(version)
+}
+
+fn will_do(version: &str) -> bool {
+    (release(OLDEST)..release(TOO_NEW)).contains(&release(version))
+}
+
+/// The upstream release in a version, of a program or of a package: `2:2.45.3+ds-2` is 2.45.3.
+fn release(version: &str) -> Vec<u64> {
+    let upstream = version.split_once(':').map_or(version, |(_epoch, rest)| rest);
+    let numbers = upstream.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+    numbers.split('.').map_while(|number| number.parse().ok()).collect()
 }
 
 /// What helps where there is no such package.
 fn by_hand() -> String {
-    format!(
-        "put `prometheus` and `promtool` of release {} into usr/bin/ of a folder prometheus-{VERSION} in the \
-         cache of tools (~/.cache/farebox, or FAREBOX_CACHE)",
-        VERSION.split('+').next().unwrap_or(VERSION)
-    )
+    format!("put `prometheus` and `promtool` ({WANTED}) on the PATH")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
-    #[test]
-    fn the_way_around_the_package_names_the_release_and_the_folder() {
-        let text = by_hand();
-        assert!(text.contains("of release 2.42.0 into"), "{text}");
-        assert!(text.contains(&format!("prometheus-{VERSION} ")), "{text}");
+    /// A folder of the cache whose programs say these versions.
+    fn put(cache: &Path, folder: &str, server: &str, tool: &str) {
+        let programs = cache.join(folder).join(PROGRAMS);
+        std::fs::create_dir_all(&programs).unwrap();
+        for (name, version) in [("prometheus", server), ("promtool", tool)] {
+            let program = programs.join(name);
+            std::fs::write(&program, format!("#!/bin/sh\necho '{name}, version {version} (branch: x)'\n"))
+                .unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
     }
 
     #[test]
-    fn the_package_is_found_among_what_else_is_there() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(downloaded(dir.path()).is_err());
-        std::fs::write(dir.path().join("partial"), "").unwrap();
-        let package = dir.path().join("prometheus_2.42.0_amd64.deb");
-        std::fs::write(&package, "").unwrap();
-        assert_eq!(downloaded(dir.path()).unwrap(), package);
+    fn any_build_of_a_wanted_release_will_do() {
+        for version in
+            ["2.42.0", "2.42.0+ds-5+b6", "2.42.0+ds-5+deb12u1", "2:2.45.3+ds-2", "2.53.3+ds1-2", "2.100.0"]
+        {
+            assert!(will_do(version), "{version}");
+        }
+        for version in ["2.41.9", "2.24.1+ds-1", "1:2.9.0", "0.300.0", "3.0.0", "3.5.3+ds1-6", "", "devel"] {
+            assert!(!will_do(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn the_newest_copy_in_the_cache_is_used() {
+        let cache = tempfile::tempdir().unwrap();
+        assert_eq!(newest_in(&cache.path().join("missing")).unwrap(), None);
+        put(cache.path(), "prometheus-2.42.0+ds-5+b6", "2.42.0+ds", "2.42.0+ds");
+        put(cache.path(), "prometheus-2.53.3+ds1-1", "2.53.3+ds1", "2.53.3+ds1");
+        let here = newest_in(cache.path()).unwrap().unwrap();
+        assert_eq!(here.version, "2.53.3+ds1");
+        assert_eq!(here.places, [cache.path().join("prometheus-2.53.3+ds1-1")]);
+    }
+
+    #[test]
+    fn a_copy_of_which_one_program_is_old_or_broken_is_not_used() {
+        let cache = tempfile::tempdir().unwrap();
+        put(cache.path(), "prometheus-old", "2.42.0", "2.41.0");
+        put(cache.path(), "prometheus-broken", "2.42.0", "");
+        put(cache.path(), "prometheusish", "2.42.0", "2.42.0");
+        assert_eq!(newest_in(cache.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn the_way_around_the_package_names_the_release_and_the_place() {
+        assert_eq!(by_hand(), "put `prometheus` and `promtool` (2.42.0 or newer, below 3) on the PATH");
+        assert_eq!(WANTED, format!("{OLDEST} or newer, below {TOO_NEW}"));
     }
 }

@@ -1,29 +1,72 @@
 //! The WebAssembly targets of the toolchain.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use super::install::once;
+use super::tool::{Here, Source, Tool, version};
 use crate::{paths, shell};
 
 const TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-unknown-unknown"];
 
+pub(super) const TOOL: Tool = Tool {
+    name: "wasm targets",
+    source: Source::Rustup,
+    wanted: "the toolchain's",
+    megabytes: 210,
+    gone: || "set another Rust in rust-toolchain.toml".to_owned(),
+    here,
+    ask: || {
+        rustup()?;
+        Ok("not asked, because rustup asks only by fetching".to_owned())
+    },
+    fetch: wasm_targets,
+};
+
 /// Adds the wasm targets to the toolchain where they are missing.
 pub fn wasm_targets() -> Result<()> {
-    for target in TARGETS {
-        let libdir = shell::capture(
-            Command::new("rustc")
-                .args(["--print", "target-libdir", "--target", target])
-                .current_dir(paths::workspace()),
-        )?;
-        if std::path::Path::new(&libdir).is_dir() {
-            continue;
-        }
-        if !shell::answers("rustup", &["--version"]) {
-            bail!("the Rust toolchain has no {target} and there is no rustup to add it; install rustup");
-        }
-        shell::say(format_args!("adding {target} to the toolchain"));
-        shell::run(Command::new("rustup").args(["target", "add", target]).current_dir(paths::workspace()))?;
+    if here()?.is_some() {
+        return Ok(());
+    }
+    once(TOOL.name, || add().map_err(|error| TOOL.failed(&error)))
+}
+
+fn add() -> Result<()> {
+    rustup()?;
+    shell::say(format_args!("tools: adding {} to the toolchain", TARGETS.join(" and ")));
+    let mut command = Command::new("rustup");
+    command.args(["target", "add"]).args(TARGETS).current_dir(paths::workspace());
+    shell::run_beside(&mut command, "tools: wasm targets")
+}
+
+fn here() -> Result<Option<Here>> {
+    let [one, other] = TARGETS.map(libdir);
+    let (one, other) = (one?, other?);
+    if !one.is_dir() || !other.is_dir() {
+        return Ok(None);
+    }
+    let version = version(Path::new("rustc"), &["--version"]).unwrap_or_default();
+    Ok(Some(Here { version, places: vec![one, other] }))
+}
+
+/// Where the toolchain has, or would have, the libraries of a target.
+fn libdir(target: &str) -> Result<PathBuf> {
+    let printed = shell::capture(
+        Command::new("rustc")
+            .args(["--print", "target-libdir", "--target", target])
+            .current_dir(paths::workspace()),
+    )?;
+    Ok(PathBuf::from(printed))
+}
+
+fn rustup() -> Result<()> {
+    if !shell::answers("rustup", &["--version"]) {
+        bail!(
+            "the Rust toolchain has no {} and there is no rustup to add them; install rustup",
+            TARGETS.join(", ")
+        );
     }
     Ok(())
 }

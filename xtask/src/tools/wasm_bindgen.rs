@@ -1,53 +1,70 @@
-//! The runner that executes wasm tests in Node.
+//! The runner that executes wasm tests in Node: wasm-bindgen's, compiled from `xtask/runner`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::install;
+use super::crates::{self, Crate};
+use super::install::install;
+use super::tool::{Source, Tool, in_cache};
 use crate::{paths, shell};
 
-const VERSION: &str = "0.2.130";
+const CRATE: Crate = Crate { name: "wasm-bindgen-cli", version: "0.2.130" };
+const PROGRAM: &str = "bin/farebox-wasm-test-runner";
 
-/// `wasm-bindgen-test-runner`.
+pub(super) const TOOL: Tool = Tool {
+    name: "wasm test runner",
+    source: Source::CratesIo(CRATE.name),
+    wanted: CRATE.version,
+    megabytes: 16,
+    gone: || "run `cargo update` in xtask/runner, and commit its Cargo.lock".to_owned(),
+    here: || in_cache(&folder(), PROGRAM, &["--version"]),
+    ask: || CRATE.ask(),
+    fetch: || wasm_bindgen_test_runner().map(drop),
+};
+
+/// The runner, which is called as `wasm-bindgen-test-runner`.
 pub fn wasm_bindgen_test_runner() -> Result<PathBuf> {
     let lock = std::fs::read_to_string(paths::workspace().join("Cargo.lock")).context("no Cargo.lock")?;
     must_match(&lock)?;
     if !shell::answers("node", &["--version"]) {
         bail!("node is needed to run the wasm tests and was not found; install Node 20 or newer");
     }
-    let folder = install(&format!("wasm-bindgen-cli-{VERSION}"), build)?;
-    Ok(folder.join("bin/wasm-bindgen-test-runner"))
+    Ok(install(&TOOL, &folder(), build)?.join(PROGRAM))
 }
 
 fn build(dir: &Path) -> Result<()> {
-    // Not --locked: the lock file inside the published crate names a release that is no longer served.
-    shell::run(
-        Command::new(paths::cargo())
-            .args(["install", "wasm-bindgen-cli", "--version", VERSION, "--root"])
-            .arg(dir)
-            .env_remove("CARGO_TARGET_DIR")
-            .current_dir(std::env::temp_dir()),
-    )
+    let scratch = tempfile::tempdir()?;
+    let mut command = crates::cargo();
+    command.args(["install", "--locked", "--path"]).arg(paths::workspace().join("xtask/runner"));
+    // Beside its sources nothing is left.
+    command.arg("--target-dir").arg(scratch.path()).arg("--root").arg(dir);
+    crates::compile(&mut command, TOOL.name)
+}
+
+fn folder() -> String {
+    format!("wasm-test-runner-{}", CRATE.version)
 }
 
 /// The runner only reads modules of exactly its own wasm-bindgen.
 fn must_match(lock: &str) -> Result<()> {
-    let found = lock
-        .split("[[package]]")
-        .find(|entry| entry.trim_start().starts_with("name = \"wasm-bindgen\"\n"))
-        .and_then(|entry| entry.lines().find_map(|line| line.strip_prefix("version = ")))
-        .map(|version| version.trim_matches('"'));
-    match found {
-        Some(VERSION) => Ok(()),
+    match locked(lock, "wasm-bindgen") {
+        Some(version) if version == CRATE.version => Ok(()),
         Some(other) => bail!(
-            "Cargo.lock has wasm-bindgen {other} but the test runner is {VERSION}: \
-             run `cargo update -p wasm-bindgen --precise {VERSION}`, or change VERSION in {}",
-            file!()
+            "Cargo.lock has wasm-bindgen {other} but the test runner is {wanted}: \
+             run `cargo update -p wasm-bindgen --precise {wanted}`, or change the version in {} and in xtask/runner",
+            file!(),
+            wanted = CRATE.version,
         ),
         None => bail!("Cargo.lock names no wasm-bindgen, so the wasm tests cannot be built"),
     }
+}
+
+/// The version of a crate in a lock file.
+fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
+    let start = format!("name = \"{name}\"\n");
+    let entry = lock.split("[[package]]").find(|entry| entry.trim_start().starts_with(&start))?;
+    entry.lines().find_map(|line| line.strip_prefix("version = ")).map(|version| version.trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -70,5 +87,11 @@ mod tests {
     #[test]
     fn a_lock_file_without_wasm_bindgen_is_refused() {
         assert!(must_match("[[package]]\nname = \"wasm-bindgen-macro\"\n").is_err());
+    }
+
+    #[test]
+    fn the_runner_that_is_compiled_is_of_the_version_that_is_wanted() {
+        let lock = std::fs::read_to_string(paths::workspace().join("xtask/runner/Cargo.lock")).unwrap();
+        assert_eq!(locked(&lock, CRATE.name), Some(CRATE.version));
     }
 }

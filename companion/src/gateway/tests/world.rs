@@ -122,7 +122,10 @@ impl World {
         let dev = Dev::start(&[]).await;
         let upstream = Upstream::start().await;
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("ledger.db")), "c1").await.unwrap();
+        let ledger =
+            Ledger::open(&Ledger::file_url(&folder.path().join("ledger.db")), "c1", Default::default())
+                .await
+                .unwrap();
         let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
         let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
         let client = FacilitatorClient::new(Credentials::default()).unwrap();

@@ -101,8 +101,23 @@ impl Amount {
 }
 
 impl core::fmt::Display for Amount {
+    /// By long division: the integer's own way of writing itself is ten times as much code, and every guest has it.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        core::fmt::Display::fmt(&self.0, f)
+        let mut limbs = *self.0.as_limbs();
+        let mut digits = String::with_capacity(MAX_PRICE_DIGITS);
+        loop {
+            let rest = limbs.iter_mut().rev().fold(0, |rest, limb| {
+                let high = (rest << 32) | (*limb >> 32);
+                let low = (high % 10) << 32 | (*limb & u64::from(u32::MAX));
+                *limb = (high / 10) << 32 | low / 10;
+                low % 10
+            });
+            digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or_default()));
+            if limbs == [0; 4] {
+                break;
+            }
+        }
+        f.pad_integral(true, "", &digits.chars().rev().collect::<String>())
     }
 }
 impl Serialize for Amount {

@@ -36,6 +36,8 @@ pub(super) struct Told {
     pub(super) message: Option<String>,
     /// Text of whoever refused.
     pub(super) detail: Option<String>,
+    /// What to do, if it is not what the row says.
+    pub(super) hint: Option<&'static str>,
     /// The payer has paid already, so a new authorization would pay twice.
     pub(super) paid: bool,
     /// The settlement whose outcome is open.
@@ -99,7 +101,7 @@ pub(super) fn refuse(cause: Cause, told: &Told, terms: Option<Terms<'_>>, asker:
                 error: text,
                 reason: row.reason.to_owned(),
                 detail: detail.or_else(|| told.code.clone()),
-                hint: optional(row.hint).map(str::to_owned),
+                hint: told.hint.or_else(|| optional(row.hint)).map(str::to_owned),
             };
             challenge(row.status, terms, Some(&failure), asker)
         }
@@ -151,7 +153,7 @@ fn error(row: &Row, text: &str, detail: Option<&str>, told: &Told, asker: Asker)
         reason: row.reason,
         code: told.code.as_deref(),
         detail,
-        hint: optional(row.hint),
+        hint: told.hint.or_else(|| optional(row.hint)),
         retriable: row.retriable && !told.paid,
         open: told.open.as_ref(),
     };

@@ -60,12 +60,8 @@ pub struct Expired {
 /// million of them.
 const RECORDS_PER_BUCKET: usize = 256;
 const BYTES_PER_BUCKET: usize = 256 * 1024;
-/// A request is given up after so long: nothing is served that takes longer to begin.
-const HOLD_MS: u64 = 600_000;
 /// How long what is over is kept at least: longer than authorizations are usually signed for.
 const RETENTION_SECONDS: u64 = 90_000;
-/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack.
-const SETTLE_SLACK_MS: u64 = 10_000;
 
 /// Steps a payment in a bucket. `bucket` is empty for one never written.
 pub fn step_in(
@@ -101,6 +97,11 @@ pub fn step_in(
         return refused;
     }
     Stepped { answer: Some(stepped.answer), write: Some(bytes), effects }
+}
+
+/// What a bucket holds, for whoever compares. `None` if it cannot be read.
+pub fn records(bucket: &[u8]) -> Option<Vec<(KeyDigest, Record)>> {
+    Some(decode(bucket)?.into_iter().map(|slot| (slot.key, slot.record)).collect())
 }
 
 /// Drops what is over. `None` if there is nothing.
@@ -162,8 +163,13 @@ impl Limits {
     pub fn of(rules: &RuleSet) -> Self {
         let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         Self {
-            leases: Leases { hold_ms: HOLD_MS, settle_ms: settle_ms * 2 + SETTLE_SLACK_MS },
-            retention: rules.settings.replay_horizon_seconds.max(RETENTION_SECONDS),
+            leases: Leases::of_timeout(settle_ms),
+            // As long as one could be accepted that ends at the horizon.
+            retention: rules
+                .settings
+                .replay_horizon_seconds
+                .max(RETENTION_SECONDS)
+                .saturating_add(rules.settings.clock_skew_seconds),
             records: RECORDS_PER_BUCKET,
             bytes: BYTES_PER_BUCKET,
         }

@@ -270,6 +270,21 @@ const MAX_PAUSE_MS: u64 = 300_000;
 /// After so many settle calls nobody asks any more by itself: about two hours.
 const MAX_CALLS: u32 = 32;
 
+/// A request is given up after so long: nothing is served that takes longer to begin.
+const HOLD_MS: u64 = 600_000;
+/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack to write down its end.
+const SETTLE_SLACK_MS: u64 = 10_000;
+
+// === impl Leases ===
+
+impl Leases {
+    /// Those of whoever waits so long for the reply to a settle call, milliseconds.
+    pub const fn of_timeout(settle_timeout_ms: u64) -> Self {
+        let settle_ms = settle_timeout_ms.saturating_mul(2).saturating_add(SETTLE_SLACK_MS);
+        Self { hold_ms: HOLD_MS, settle_ms }
+    }
+}
+
 /// One step of a payment's life. Total: every event has an answer in every state.
 pub fn step(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> Step {
     let mut step = decide(record, event, leases, now);
@@ -615,7 +630,7 @@ fn sweep(record: Option<Record>, retention: u64, now: Now) -> Step {
             (!hold.runs(now.unix_ms) && (!verified || window_over || retention_over), Vec::new())
         }
         State::Unknown => (retention_over, vec![Effect::Closed, Effect::NeverKnown]),
-        // The reconciliation ends it first.
+        // Its call may be out. The reconciliation or the next claim ends it.
         State::Settling { .. } => (false, Vec::new()),
         State::Owed { .. } | State::Delivered => (retention_over, Vec::new()),
     };

@@ -215,5 +215,5 @@ fn no_random_history_charges_twice_serves_twice_or_prices_what_may_be_charged() 
         changes += changed;
         moved += u32::from(charged);
     }
-    assert!(moved > 2_000 && changes > 100_000, "{moved} charged, {changes} changes");
+    assert!(moved > 1_500 && changes > 100_000, "{moved} charged, {changes} changes");
 }

@@ -57,8 +57,11 @@ mod key;
 mod machine;
 mod record;
 mod settlement;
+mod words;
 
-pub use bucket::{BUCKETS, Expired, Limits, Slot, Stepped, expired_stamps, step_in, sweep, tuple_hash};
+pub use bucket::{
+    BUCKETS, Expired, Limits, Slot, Stepped, expired_stamps, records, step_in, sweep, tuple_hash,
+};
 pub use key::{KeyDigest, PaymentKey};
 pub use machine::{Answer, Claim, Effect, End, Event, Leases, Outcome, Resolution, Step, Twin, due, step};
 pub use record::{Fingerprint, Hold, Holder, Record, State, Terms};

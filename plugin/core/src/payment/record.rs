@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::evm::{Address, Amount, B256, from_hex, keccak256, to_hex};
-use crate::rules::Flow;
+use crate::protocol::{Payment, Proof, signed_digest};
+use crate::rules::{Flow, PaymentOption};
 
 /// What was signed: a hash of the EIP-712 digest and of the signature in its canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,11 +98,37 @@ impl Fingerprint {
     pub fn new(digest: &B256, signature: &[u8]) -> Self {
         Self(keccak256(&[&digest.0[..], signature].concat()))
     }
+
+    /// That of a payment whose signature is in its canonical form already, as in the body of a facilitator call.
+    /// `None` for a proof that cannot be read.
+    pub fn of_canonical(payment: &Payment, option: &PaymentOption) -> Option<Self> {
+        Some(Self::new(&signed_digest(payment, option)?, payment.proof.signature()?))
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// What a payment was signed for, taken for this offer on this route. Asset, amount and payTo are those of the
+    /// signature, whatever the option says. `None` for a proof that cannot be read.
+    pub fn signed(payment: &Payment, option: &PaymentOption, offer: String, route: String) -> Option<Self> {
+        let (asset, amount, pay_to) = match &payment.proof {
+            Proof::Eip3009 { authorization, .. } => (option.asset, authorization.value, authorization.to),
+            Proof::Permit2 { permit, .. } => (permit.token, permit.amount, permit.witness_to),
+            Proof::Unusable(_) => return None,
+        };
+        let flow = payment.flow().unwrap_or(option.flow);
+        Some(Self { offer, route, asset, amount, pay_to, flow })
+    }
 }
 
 // === impl Holder ===
 
 impl Holder {
+    /// From two random numbers.
+    pub fn from_halves(high: u64, low: u64) -> Self {
+        Self(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+    }
     /// From its text.
     pub fn parse(text: &str) -> Option<Self> {
         from_hex(text).filter(|_| text.len() == 34)?.try_into().ok().map(Self)

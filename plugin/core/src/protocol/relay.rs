@@ -160,16 +160,22 @@ impl RelayReply {
         match self {
             Self::Valid => wire.is_valid = Some(true),
             Self::Redeem { transaction } => {
-                (wire.is_valid, wire.transaction) = (Some(true), Some(transaction));
+                wire.is_valid = Some(true);
+                wire.transaction = Some(transaction);
             }
             Self::Settled { transaction } => {
-                (wire.success, wire.transaction) = (Some(true), Some(transaction));
+                wire.success = Some(true);
+                wire.transaction = Some(transaction);
             }
             Self::Invalid { reason, detail } => {
-                (wire.is_valid, wire.reason, wire.detail) = (Some(false), Some(reason), detail.as_deref());
+                wire.is_valid = Some(false);
+                wire.reason = Some(reason);
+                wire.detail = detail.as_deref();
             }
             Self::Refused { reason, detail } => {
-                (wire.success, wire.reason, wire.detail) = (Some(false), Some(reason), detail.as_deref());
+                wire.success = Some(false);
+                wire.reason = Some(reason);
+                wire.detail = detail.as_deref();
             }
             Self::Malformed { words } => wire.detail = Some(words),
             Self::NotTaken { reason } => wire.reason = Some(reason),
@@ -177,7 +183,9 @@ impl RelayReply {
                 wire.transaction = transaction.as_deref();
             }
             Self::PaidFor { offer, route, transaction } => {
-                (wire.offer, wire.route, wire.transaction) = (Some(offer), Some(route), Some(transaction));
+                wire.offer = Some(offer);
+                wire.route = Some(route);
+                wire.transaction = Some(transaction);
             }
             Self::Unreachable
             | Self::Busy
@@ -294,7 +302,9 @@ mod tests {
 
     #[test]
     fn what_no_relay_writes_is_nothing() {
-        for body in ["", "{}", "[]", r#"{"farebox":"yes"}"#, r#"{"isValid":true}"#, r#"{"farebox":"settled"}"#] {
+        for body in
+            ["", "{}", "[]", r#"{"farebox":"yes"}"#, r#"{"isValid":true}"#, r#"{"farebox":"settled"}"#]
+        {
             assert_eq!(RelayReply::read(body.as_bytes()), None, "{body}");
         }
     }

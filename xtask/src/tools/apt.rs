@@ -1,0 +1,147 @@
+//! Packages of this machine's distribution, downloaded and unpacked without installing them, which needs no root.
+//!
+//! A distribution keeps one build of a package: the next security update replaces it on the mirror. So no build is
+//! asked for by its version; apt is asked which build it has. Its lists may be empty, as in a container, or older than
+//! the mirror. Then new lists are fetched into a folder of our own, and the machine's lists stay as they are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::shell;
+
+/// The remedy for empty and old lists.
+pub(super) const REMEDY: &str = "run `apt-get update` as root";
+/// apt answers from its lists.
+const POLICY_LIMIT: Duration = Duration::from_secs(20);
+/// A silent mirror is given up within the minute.
+const IMPATIENT: [&str; 3] =
+    ["Acquire::Retries=0", "Acquire::http::Timeout=15", "Acquire::https::Timeout=15"];
+/// Settings that keep new lists small. A download needs neither translations nor contents nor sources.
+const SPARING: &str = "Acquire::Languages \"none\";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";
+Acquire::IndexTargets::deb-src::Sources::DefaultEnabled \"false\";
+";
+
+/// Apt's settings for lists of our own, in their folder.
+const SETTINGS: &str = "apt.conf";
+
+/// Lists of packages.
+pub(super) struct Lists {
+    /// None for the machine's.
+    folder: Option<TempDir>,
+    /// The first line of apt about a source it could not reach.
+    missing: String,
+}
+
+// === impl Lists ===
+
+impl Lists {
+    /// Those of the machine.
+    pub(super) fn of_the_machine() -> Result<Self> {
+        for program in ["apt-get", "apt-cache", "dpkg-deb"] {
+            if !shell::answers(program, &["--version"]) {
+                bail!("{program} was not found");
+            }
+        }
+        Ok(Self { folder: None, missing: String::new() })
+    }
+
+    /// New ones, from where the machine's come from, if they are there in this time.
+    pub(super) fn fresh(limit: Duration) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("farebox-apt-").tempdir()?;
+        let place = folder.path();
+        std::fs::create_dir_all(place.join("lists/partial"))?;
+        std::fs::create_dir_all(place.join("cache/archives/partial"))?;
+        let dirs = format!("Dir::State::Lists \"{0}/lists\";\nDir::Cache \"{0}/cache\";\n", place.display());
+        std::fs::write(place.join(SETTINGS), dirs + SPARING)?;
+
+        let mut lists = Self { folder: Some(folder), missing: String::new() };
+        let printed =
+            shell::ask(lists.apt("apt-get").arg("update"), limit).context("apt cannot fetch new lists")?;
+        // A source that is not reached is no failure to apt: another may have the package.
+        let missing = printed.lines().find(|line| line.contains("Failed to fetch"));
+        lists.missing = missing.unwrap_or_default().to_owned();
+        Ok(lists)
+    }
+
+    /// The version of a package that apt would install.
+    pub(super) fn candidate(&self, package: &str) -> Result<String> {
+        let answer = shell::ask(self.apt("apt-cache").args(["policy", package]), POLICY_LIMIT)?;
+        match candidate_in(&answer) {
+            Some(version) => Ok(version.to_owned()),
+            None if self.missing.is_empty() => bail!("apt has no package {package}"),
+            None => bail!("apt has no package {package}: {}", self.missing),
+        }
+    }
+
+    /// Downloads a package in this version and unpacks it into a folder.
+    pub(super) fn unpack(&self, package: &str, version: &str, dir: &Path) -> Result<()> {
+        let package = format!("{package}={version}");
+        let mut download = self.apt("apt-get");
+        shell::run_beside(
+            download.args(["download", &package]).current_dir(dir),
+            &format!("tools: {package}"),
+        )
+        .with_context(|| format!("apt cannot download {package}"))?;
+        let archive = archive_in(dir)?;
+        shell::run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(dir))?;
+        Ok(std::fs::remove_file(archive)?)
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        // Its answers are read.
+        command.env("LC_ALL", "C").arg("--quiet");
+        command.args(IMPATIENT.iter().flat_map(|option| ["-o", option]));
+        if let Some(folder) = &self.folder {
+            command.arg("--config-file").arg(folder.path().join(SETTINGS));
+        }
+        command
+    }
+}
+
+/// The candidate in an answer of `apt-cache policy`.
+fn candidate_in(answer: &str) -> Option<&str> {
+    let mut lines = answer.lines().filter_map(|line| line.trim().strip_prefix("Candidate:"));
+    lines.next().map(str::trim).filter(|version| *version != "(none)")
+}
+
+/// The archive that was downloaded into a folder.
+fn archive_in(dir: &Path) -> Result<PathBuf> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            return Ok(path);
+        }
+    }
+    bail!("apt-get said it downloaded the package, but there is none")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_candidate_is_read_from_the_policy() {
+        let answer = "prometheus:\n  Installed: (none)\n  Candidate: 2.42.0+ds-5+deb12u1\n  Version table:\n";
+        assert_eq!(candidate_in(answer), Some("2.42.0+ds-5+deb12u1"));
+        assert_eq!(candidate_in("prometheus:\n  Installed: 2.1\n  Candidate: (none)\n"), None);
+        // Of a package that apt does not know it says nothing.
+        assert_eq!(candidate_in(""), None);
+    }
+
+    #[test]
+    fn the_archive_is_found_among_what_else_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(archive_in(dir.path()).is_err());
+        std::fs::write(dir.path().join("partial"), "").unwrap();
+        let archive = dir.path().join("prometheus_2.42.0_amd64.deb");
+        std::fs::write(&archive, "").unwrap();
+        assert_eq!(archive_in(dir.path()).unwrap(), archive);
+    }
+}
