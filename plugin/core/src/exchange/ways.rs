@@ -86,12 +86,16 @@ impl Ways<'_> {
             }
             fits.len()
         };
-        let mut ours: Vec<_> = self.route.options.iter().filter(|(option, _)| may_be_in(option)).collect();
-        ours.sort_by_key(|(option, _)| (!sells(option), option.flow != flow));
+        // Sorting them would be more code than all else here.
+        let ranks = [(true, true), (true, false), (false, true), (false, false)];
         let mut found = 0;
-        for (option, charge) in ours {
-            let tuple = tuple_of(option).unwrap_or(self.primary);
-            found = take(option, *charge, tuple, sells(option));
+        for rank in ranks {
+            let ranked = |option: &PaymentOption| (sells(option), option.flow == flow) == rank;
+            let ours = self.route.options.iter().filter(|(option, _)| may_be_in(option) && ranked(option));
+            for (option, charge) in ours {
+                let tuple = tuple_of(option).unwrap_or(self.primary);
+                found = take(option, *charge, tuple, sells(option));
+            }
         }
         let Some((primary, charge)) = self.route.options.first() else { return fits };
         if found == 0 || token.is_none() {
