@@ -76,6 +76,8 @@ faults! {
     /// "Settled" is written to the record there is, whosever it is.
     SettledToAnyRecord,
     // Of the relay around it.
+    /// A reservation whose lease is over is no twin, although its request may still begin to settle.
+    LapsedTwinForgotten,
     /// The outcome is told before it is written down.
     ToldBeforeCommit,
     /// The call is made before it is written down.
@@ -90,7 +92,7 @@ impl Fault {
     /// The smallest world in which it shows.
     pub fn world(self) -> Bounds {
         match self {
-            Self::TwinIgnored => Bounds::purchase(),
+            Self::TwinIgnored | Self::LapsedTwinForgotten => Bounds::purchase(),
             Self::SettledToAnyRecord => Bounds::operator(),
             _ => Bounds::nonce(),
         }

@@ -18,13 +18,14 @@ impl Model {
     /// One transaction of the companion for this request.
     pub(crate) fn commit(&self, world: &mut World, number: usize, acknowledged: bool, notices: bool) {
         let request = world.requests[number];
+        let forgets = self.fault == Some(Fault::LapsedTwinForgotten);
         let key = request.payment.key();
         let before = world.ledger[key];
         let by = holder_of(&request, number);
         // What is said is decided by the transaction, and said once it is known to be committed.
         match request.task {
             Task::Claim => {
-                let claim = claim_of(world, &request, number);
+                let claim = claim_of(world, &request, number, forgets);
                 let step = self.write(world, key, Event::Claim(claim));
                 if acknowledged {
                     self.claimed(world, number, step.answer, before);
@@ -131,6 +132,7 @@ impl Model {
         let payment = request.payment;
         let key = payment.key();
         let by = holder_of(&request, number);
+        let forgets = self.fault == Some(Fault::LapsedTwinForgotten);
         let is_request = number < REQUESTS;
         let nobody_waits = is_request && !request.waits() && notices;
         if nobody_waits {
@@ -141,7 +143,7 @@ impl Model {
             epoch: u32::from(epoch),
             holder: by,
             outcome: outcome(came, payment),
-            claim: Some(Box::new(claim_of(world, &request, number))),
+            claim: Some(Box::new(claim_of(world, &request, number, forgets))),
         };
         let step = self.write(world, key, event);
         let after = world.ledger[key];
@@ -339,7 +341,7 @@ fn trespassed(tick: u8, before: Option<Entry>, after: Option<Entry>, event: &Eve
     }
 }
 
-fn claim_of(world: &World, request: &Request, number: usize) -> Claim {
+fn claim_of(world: &World, request: &Request, number: usize, forgets: bool) -> Claim {
     let payment = request.payment;
     let written_by = match request.task {
         // A reconciliation brings what the record said when it asked.
@@ -352,6 +354,8 @@ fn claim_of(world: &World, request: &Request, number: usize) -> Claim {
         Payment::Second => world.ledger[Payment::Good.key()].filter(|entry| entry.payment == Payment::Good),
         Payment::Other | Payment::Junk => None,
     };
+    let has_lapsed =
+        |entry: &Entry| matches!(entry.life, Life::Reserved { until, .. } if world.tick >= until);
     Claim {
         fingerprint: payment.fingerprint(),
         terms: terms(request.terms),
@@ -360,7 +364,9 @@ fn claim_of(world: &World, request: &Request, number: usize) -> Claim {
         ends: payment.ends_seconds(),
         only_known: world.tick >= payment.ends() || number >= REQUESTS,
         can_settle: true,
-        twin: twin.map(|entry| Twin { transaction: entry.transaction.map(transaction) }),
+        twin: twin
+            .filter(|entry| !(forgets && has_lapsed(entry)))
+            .map(|entry| Twin { transaction: entry.transaction.map(transaction) }),
     }
 }
 
