@@ -1,10 +1,11 @@
 //! Folders of the cache, which are whole or absent.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::tool::Tool;
 use crate::{paths, shell};
@@ -19,7 +20,7 @@ pub(super) fn install(tool: &Tool, folder: &str, fill: impl FnOnce(&Path) -> Res
     let place = cache.join(folder);
     if !place.is_dir() {
         let installed = || install_in(&cache, folder, fill).map(drop).map_err(|error| tool.failed(&error));
-        once(tool.name, installed)?;
+        fetch_once(tool.name, installed)?;
     }
     Ok(place)
 }
@@ -52,21 +53,26 @@ pub(super) fn install_in(
     Ok(place)
 }
 
+/// Fetches a thing once in this process, unless [`FETCH`] says that it has to be there.
+pub(super) fn fetch_once(thing: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let may_fetch = may_fetch(std::env::var_os(FETCH).as_deref());
+    once(thing, || if may_fetch { work() } else { bail!("{thing} is missing, and {FETCH} is `no`") })
+}
+
+fn may_fetch(said: Option<&OsStr>) -> bool {
+    said.is_none_or(|said| said != "no")
+}
+
 /// Does a thing once in this process. A caller that comes meanwhile waits, and a later one gets the same result, a
 /// failure too. So a suite whose tool could not be fetched says so without trying again.
-pub(super) fn once(thing: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn once(thing: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     type Outcome = Arc<OnceLock<Result<(), String>>>;
     static THINGS: Mutex<Option<HashMap<String, Outcome>>> = Mutex::new(None);
     let outcome = {
         let mut things = THINGS.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(things.get_or_insert_default().entry(thing.to_owned()).or_default())
     };
-    let outcome = outcome.get_or_init(|| {
-        let may_fetch = std::env::var_os(FETCH).is_none_or(|value| value != "no");
-        let done = if may_fetch { work() } else { Err(anyhow!("{thing} is missing, and {FETCH} is `no`")) };
-        done.map_err(|error| format!("{error:#}"))
-    });
-    match outcome {
+    match outcome.get_or_init(|| work().map_err(|error| format!("{error:#}"))) {
         Ok(()) => Ok(()),
         Err(error) => bail!("{error}"),
     }
@@ -117,6 +123,12 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn only_a_plain_no_forbids_to_fetch() {
+        assert!(may_fetch(None) && may_fetch(Some(OsStr::new("yes"))));
+        assert!(!may_fetch(Some(OsStr::new("no"))));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 use super::ASK_LIMIT;
 use super::apt::{self, Lists};
-use super::install::{install_in, once};
+use super::install::{fetch_once, install_in};
 use super::tool::{Here, Source, Tool, version};
 use crate::{paths, shell};
 
@@ -56,7 +56,7 @@ pub fn promtool() -> Result<PathBuf> {
 
 fn program(name: &str) -> Result<PathBuf> {
     if here()?.is_none() {
-        once(TOOL.name, || fetch().map_err(|error| TOOL.failed(&error)))?;
+        fetch_once(TOOL.name, || fetch().map_err(|error| TOOL.failed(&error)))?;
     }
     match here()? {
         Some(here) => {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::install::once;
+use super::install::fetch_once;
 use super::tool::{Here, Source, Tool, version};
 use crate::{paths, shell};
 
@@ -30,7 +30,7 @@ pub fn wasm_targets() -> Result<()> {
     if here()?.is_some() {
         return Ok(());
     }
-    once(TOOL.name, || add().map_err(|error| TOOL.failed(&error)))
+    fetch_once(TOOL.name, || add().map_err(|error| TOOL.failed(&error)))
 }
 
 fn add() -> Result<()> {
