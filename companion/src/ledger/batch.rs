@@ -6,7 +6,7 @@ use farebox_core::Now;
 use farebox_core::evm::Amount;
 use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, host_name};
 use farebox_core::payment::{
-    Answer, Effect, Event, Leases, Outcome, PaymentKey, Record, State, Step, Twin, step,
+    Answer, Claim, Effect, Event, Leases, Outcome, PaymentKey, Record, State, Step, Twin, step,
 };
 use farebox_core::rules::Tuple;
 
@@ -101,6 +101,7 @@ impl<'a> Batch<'a> {
         }
         let reason = reason_of_doubt(&event);
         let is_claim = matches!(event, Event::Claim(_));
+        let asker = if let Event::Ask(holder) = event { Some(holder) } else { None };
         let (leases, now, companion) = (self.leases, self.now, self.companion);
         let slot = self.slot(key);
         let before = slot.row.as_ref().filter(|row| !row.refused);
@@ -129,13 +130,16 @@ impl<'a> Batch<'a> {
         }
         let after = slot.row.as_ref().filter(|row| !row.refused);
         let facilitator = after.and_then(|row| row.facilitator.clone());
+        let asked = asker.filter(|_| matches!(answer, Answer::Call { .. })).zip(after);
+        let behind =
+            asked.and_then(|(holder, row)| Some(Box::new((Claim::behind(&row.record, holder)?, row.sale()))));
         let counted = after.map(|row| (row.tuple.clone(), row.record.terms.amount)).or(counted);
         if let Some((tuple, amount)) = counted {
             for effect in effects {
                 self.count(key, effect, &tuple, amount);
             }
         }
-        Stepped { answer, facilitator, freed }
+        Stepped { answer, facilitator, freed, behind }
     }
 
     /// The rows that are written.
@@ -184,7 +188,8 @@ impl<'a> Batch<'a> {
                 && other.payer == key.payer
                 && row.identifier.as_ref() == Some(&identifier)
                 && (&terms.offer, &terms.route) == (&claim.terms.offer, &claim.terms.route)
-                && is_in_use(row, self.now.unix_ms)
+                // One whose lease is over may still be settled by its request; the sweep lets go of it.
+                && !row.refused
         };
         let here = self.slots.iter().filter_map(|(other, slot)| Some((other, slot.row.as_ref()?)));
         let elsewhere = self.named.iter().filter(|(other, _)| !self.slots.contains_key(other));
@@ -273,6 +278,16 @@ impl Row {
         }
     }
 
+    /// What was sold.
+    fn sale(&self) -> Sale {
+        Sale {
+            tuple: self.tuple.clone(),
+            generation: self.generation,
+            proxy: self.proxy.clone(),
+            identifier: self.identifier.clone(),
+        }
+    }
+
     /// The record became this one.
     fn advance(&mut self, record: Record, reason: Option<String>, now_ms: u64) {
         let before = std::mem::replace(&mut self.record, record);
@@ -290,15 +305,6 @@ impl Row {
             }
             _ => {}
         }
-    }
-}
-
-/// Whether somebody may still go on with a payment, or money moved or may have.
-const fn is_in_use(row: &Row, now_ms: u64) -> bool {
-    match row.record.state {
-        _ if row.refused => false,
-        State::Reserved { hold, .. } => hold.runs(now_ms),
-        State::Settling { .. } | State::Unknown | State::Owed { .. } | State::Delivered => true,
     }
 }
 

@@ -32,7 +32,7 @@ mod totals;
 mod totals_tests;
 mod writer;
 
-use farebox_core::payment::Answer;
+use farebox_core::payment::{Answer, Claim};
 use farebox_core::rules::Tuple;
 
 pub use books::{Books, Entry, Filter, Total};
@@ -69,4 +69,6 @@ pub struct Stepped {
     pub facilitator: Option<String>,
     /// The record is gone after this step: nothing was charged.
     pub freed: bool,
+    /// What is behind a record that is asked about: the end of its call brings it, in case the record is gone by then.
+    pub behind: Option<Box<(Claim, Sale)>>,
 }

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::books::Entry;
-use super::settling::Making;
+use super::settling::{Making, Origin};
 use super::under_way::Call;
 use super::{Relay, fresh_holder};
 use crate::facilitator::PaymentCall;
@@ -67,12 +67,16 @@ impl Relay {
     async fn ask(&self, key: PaymentKey, under_way: Call) {
         let Some(holder) = fresh_holder() else { return };
         let step = self.noted(self.ledger.step(&key, Event::Ask(holder), None, None).await);
-        let Ok(Stepped { answer: Answer::Call { epoch, call, .. }, facilitator, .. }) = step else { return };
+        let Ok(Stepped { answer: Answer::Call { epoch, call, .. }, facilitator, behind, .. }) = step else {
+            return;
+        };
+        let origin = behind.map(|behind| Origin { claim: Box::new(behind.0), sale: behind.1 });
         let mut entry = Entry::of_key(&key, holder, Instant::now());
         if let Ok(call) = PaymentCall::read(&call) {
             entry = entry.of_amount(call.option.amount.to_string());
         }
-        let making = Making { key, holder, epoch, call, facilitator, origin: None, entry, under_way };
+        let making =
+            Making { key, holder, epoch, call, facilitator, origin, is_asked: true, entry, under_way };
         making.make(self, None).await;
     }
 }

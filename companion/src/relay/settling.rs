@@ -28,6 +28,8 @@ pub(super) struct Making {
     pub(super) facilitator: Option<String>,
     /// What brought it, in case the record is lost.
     pub(super) origin: Option<Origin>,
+    /// The reconciliation makes it.
+    pub(super) is_asked: bool,
     /// For the log.
     pub(super) entry: Entry,
     /// Registers it until it is over.
@@ -57,7 +59,8 @@ pub(super) async fn settle(relay: Relay, order: Order, waiting: Waiting) {
             let entry = Entry::of(&order, began);
             let Order { key, claim, sale, .. } = order;
             let (holder, origin) = (claim.holder, Some(Origin { claim: Box::new(claim), sale }));
-            let making = Making { key, holder, epoch, call, facilitator, origin, entry, under_way };
+            let making =
+                Making { key, holder, epoch, call, facilitator, origin, is_asked: false, entry, under_way };
             return making.make(&relay, Some(waiting)).await;
         }
         Ok(Stepped { answer: Answer::Begun, .. }) => {
@@ -244,7 +247,7 @@ impl Making {
                 (happening, Some(transaction.as_str()), String::new())
             }
             // Many calls of the reconciliation may change nothing: the first two say so.
-            _ if matches!(reply, RelayReply::Open { .. }) && self.origin.is_none() && self.epoch > 2 => {
+            _ if matches!(reply, RelayReply::Open { .. }) && self.is_asked && self.epoch > 2 => {
                 return;
             }
             Outcome::Unknown { transaction, reason } => {

@@ -37,7 +37,8 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
             let under_way = relay.under_way.begin(&order.key);
             let Order { key, claim, sale, .. } = order;
             let origin = Some(Origin { claim: Box::new(claim), sale });
-            let making = Making { key, holder, epoch, call, facilitator, origin, entry, under_way };
+            let making =
+                Making { key, holder, epoch, call, facilitator, origin, is_asked: false, entry, under_way };
             let deadline = began + relay.deadlines.verify;
             match relay.settle_again(making, deadline, &mut waiting).await {
                 Some(reply) => reply,
@@ -85,8 +86,12 @@ impl Relay {
                 self.quietly(&facilitator, |more| {
                     warn!(payer, nonce, "{facilitator} refuses a payment: {reason}{words}{more}");
                 });
-                self.release(order).await;
-                return Some(RelayReply::Invalid { reason, detail });
+                // Terms are told only if nobody else has the payment by now: it may be settled.
+                return Some(if self.release(order).await {
+                    RelayReply::Invalid { reason, detail }
+                } else {
+                    RelayReply::InFlight
+                });
             }
             Verdict::None(none) => none,
         };
@@ -99,10 +104,12 @@ impl Relay {
         })
     }
 
-    /// Nothing came of a claim: on disk before its buyer can come back. If it fails, the lease ends the claim.
-    async fn release(&self, order: &Order) {
+    /// Nothing came of a claim: on disk before its buyer can come back. Whether it was this request's until then. If it
+    /// fails, the lease ends the claim.
+    async fn release(&self, order: &Order) -> bool {
         let over = Event::Over(order.claim.holder, End::Unsent);
-        let _ = self.noted(self.ledger.step(&order.key, over, None, None).await);
+        let step = self.noted(self.ledger.step(&order.key, over, None, None).await);
+        matches!(step.map(|stepped| stepped.answer), Ok(Answer::Noted))
     }
 
     /// Settles an open payment once more, as it is on record. `None` if that is not over in time: it goes on.
