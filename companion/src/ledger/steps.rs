@@ -138,7 +138,7 @@ impl Ledger {
         &self,
         key: &PaymentKey,
     ) -> Result<Option<farebox_core::payment::Record>, LedgerError> {
-        let loaded = super::sql::load(&mut *self.connection().await?, &[key], false).await?;
+        let loaded = super::sql::load(&mut *self.connection().await?, &[key], self.place().sqlite).await?;
         Ok(loaded.into_iter().find_map(|(_, loaded)| match loaded.unwrap() {
             super::row::Loaded::Live(row) => Some(row.record),
             super::row::Loaded::Refused => None,
