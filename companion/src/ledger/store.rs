@@ -231,8 +231,9 @@ impl Ledger {
         &self.options
     }
 
-    pub(super) const fn place(&self) -> &Place {
-        &self.place
+    #[cfg(test)]
+    pub(super) const fn is_file(&self) -> bool {
+        self.place.sqlite
     }
 
     pub(super) fn send(&self, message: Message) -> Result<(), LedgerError> {
@@ -281,7 +282,7 @@ impl Place {
     /// Without a password and parameters.
     pub(super) fn shown(&self) -> String {
         let url = without_password(&self.url);
-        url.split_once('?').map_or(url.clone(), |(place, _)| place.to_owned())
+        url.split('?').next().unwrap_or_default().to_owned()
     }
 
     pub(super) fn unreachable(&self, cause: String) -> LedgerError {
