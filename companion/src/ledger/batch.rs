@@ -173,6 +173,11 @@ impl<'a> Batch<'a> {
         &self.contradictions
     }
 
+    /// The rows as they are from here on.
+    pub(super) fn into_rows(self) -> impl Iterator<Item = (PaymentKey, Row)> {
+        self.slots.into_iter().filter_map(|(key, slot)| Some((key, slot.row?)))
+    }
+
     fn slot(&mut self, key: &PaymentKey) -> &mut Slot {
         let empty = || Slot { stored: Stored::Nothing, row: None, is_new: false, is_touched: false };
         self.slots.entry(key.clone()).or_insert_with(empty)

@@ -1,18 +1,19 @@
 //! One batch in one transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use farebox_core::evm::{Address, keccak256, to_hex};
-use farebox_core::payment::{Event, Leases, PaymentKey};
+use farebox_core::payment::{Event, Leases, PaymentKey, State};
 use sqlx::{AnyConnection, Connection, Executor, Row as _};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 use tracing::error;
 
 use super::batch::{Batch, Wanted};
+use super::row::{Loaded, Row};
 use super::sql::{self, MARK};
 use super::store::{Place, Shared, unsigned};
 use super::{Clock, LedgerError, Sale, Stepped};
@@ -28,6 +29,18 @@ pub(super) struct Committer {
     pub(super) connection: Option<AnyConnection>,
     /// What was being committed when the connection was lost.
     pub(super) in_doubt: Option<InDoubt>,
+    pub(super) recent: Recent,
+}
+
+/// Rows of payments at work, as this connection left them in a file: they need not be read again unless another has
+/// written to it since. A server has several companions, so there they are read.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// Of the file.
+    version: u64,
+    rows: HashMap<PaymentKey, Row>,
+    /// Gauges, as they were last raised to.
+    raised: BTreeMap<String, u64>,
 }
 
 /// A commit whose answer did not arrive.
@@ -50,6 +63,8 @@ pub(super) enum Fault {
 
 /// Unique violation, serialization failure, deadlock.
 const IN_THE_WAY: [&str; 3] = ["23505", "40001", "40P01"];
+/// Most rows that are remembered.
+const MOST_RECENT: usize = 4_096;
 /// How long a connection may take to close.
 const CLOSING: Duration = Duration::from_secs(1);
 /// More than a page of SQLite.
@@ -64,17 +79,25 @@ impl Committer {
         steps: &[Wanted],
     ) -> Result<Vec<Result<Stepped, LedgerError>>, Fault> {
         let _turn = self.turns().await;
-        let now_ms = self.begin().await?;
+        let (now_ms, version) = self.begin().await?;
         let (shared, place) = (Arc::clone(&self.shared), self.place.clone());
         let Some(connection) = &mut self.connection else { return Err(Fault::Lost(LedgerError::Closed)) };
         let mut batch = Batch::new(&self.companion, self.leases, now_ms);
         if !place.sqlite {
             lock_purchases(connection, steps).await?;
         }
-        let keys: BTreeSet<&PaymentKey> = steps.iter().map(|step| &step.key).collect();
+        self.recent.is_of(version);
+        let mut keys: BTreeSet<&PaymentKey> = steps.iter().map(|step| &step.key).collect();
+        keys.retain(|key| match self.recent.rows.remove(*key) {
+            Some(row) => {
+                batch.loaded((*key).clone(), Loaded::Live(Box::new(row)));
+                false
+            }
+            None => true,
+        });
         let keys: Vec<_> = keys.into_iter().collect();
         let mut unreadable = Vec::new();
-        for (key, loaded) in sql::load(connection, &keys, !place.sqlite).await? {
+        for (key, loaded) in sql::load(connection, &keys, place.sqlite).await? {
             match loaded {
                 Ok(loaded) => batch.loaded(key, loaded),
                 Err(cause) => unreadable.push((key, cause)),
@@ -92,8 +115,10 @@ impl Committer {
         if changes.is_empty() && batch.counters().is_empty() {
             connection.execute("ROLLBACK").await?;
         } else {
-            sql::write(connection, &changes).await?;
-            sql::raise(connection, &self.companion, batch.successes()).await?;
+            sql::write(connection, &changes, place.sqlite).await?;
+            let risen =
+                batch.successes().iter().filter(|(name, value)| self.recent.raised.get(*name) < Some(value));
+            sql::raise(connection, &self.companion, risen).await?;
             let mark = sql::count(connection, &self.companion, batch.counters()).await?;
             shared.look_at_mark(&place, mark.saturating_sub(1), shared.seen.load(Ordering::Acquire));
             self.in_doubt = Some(InDoubt { mark, stepped: stepped.clone() });
@@ -105,6 +130,10 @@ impl Committer {
         for (key, text) in batch.contradictions() {
             let [payer, nonce] = [&key.payer.0[..], &key.nonce.0].map(to_hex);
             error!(network = key.network.as_str(), payer, nonce, "the ledger is contradicted: {text}");
+        }
+        self.recent.raised.extend(batch.successes().clone());
+        if place.sqlite {
+            self.recent.keep(batch.into_rows());
         }
         Ok(stepped)
     }
@@ -147,6 +176,7 @@ impl Committer {
 
     /// Closes the connection, and with it whatever transaction it has.
     pub(super) async fn disconnect(&mut self) {
+        self.recent = Recent::default();
         if let Some(connection) = self.connection.take() {
             let _ = timeout(CLOSING, connection.close()).await;
         }
@@ -173,14 +203,35 @@ impl Committer {
         }
     }
 
-    /// Begins a transaction, and tells the time, Unix milliseconds.
-    async fn begin(&mut self) -> Result<u64, Fault> {
+    /// Begins a transaction. Tells the time, Unix milliseconds, and the version of a file.
+    async fn begin(&mut self) -> Result<(u64, u64), Fault> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(self.place.connect().await.map_err(Fault::Lost)?),
         };
-        let own = self.place.begin(connection).await?;
-        Ok(self.clock.set_to().or(own).unwrap_or_else(crate::state::unix_millis))
+        let told = self.place.begin(connection).await?;
+        let (own, version) = if self.place.sqlite { (crate::state::unix_millis(), told) } else { (told, 0) };
+        Ok((self.clock.set_to().unwrap_or(own), version))
+    }
+}
+
+// === impl Recent ===
+
+impl Recent {
+    /// Forgets what may be otherwise in this version.
+    fn is_of(&mut self, version: u64) {
+        if self.version != version {
+            self.rows.clear();
+            self.version = version;
+        }
+    }
+
+    /// Remembers payments at work. What is delivered has no next step.
+    fn keep(&mut self, rows: impl Iterator<Item = (PaymentKey, Row)>) {
+        if self.rows.len() > MOST_RECENT {
+            self.rows.clear();
+        }
+        self.rows.extend(rows.filter(|(_, row)| !row.refused && row.record.state != State::Delivered));
     }
 }
 

@@ -64,15 +64,15 @@ const FIXED: [&str; 17] = [
 pub(super) async fn load(
     connection: &mut AnyConnection,
     keys: &[&PaymentKey],
-    for_update: bool,
+    sqlite: bool,
 ) -> Result<Vec<(PaymentKey, Result<Loaded, String>)>, sqlx::Error> {
     let mut loaded = Vec::with_capacity(keys.len());
     for keys in keys.chunks(MOST) {
-        let lock = if for_update { " FOR UPDATE OF payments" } else { "" };
+        let lock = if sqlite { "" } else { " FOR UPDATE OF payments" };
         let sql = format!(
             "WITH wanted (place, network, contract, payer, nonce) AS (VALUES {}) \
              SELECT wanted.place, {LOADED} FROM wanted CROSS JOIN payments WHERE {} ORDER BY wanted.place{lock}",
-            places(keys.len(), 5),
+            places(keys.len(), 5, sqlite),
             same_key("wanted"),
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
@@ -110,14 +110,18 @@ pub(super) async fn of_purchase(
 }
 
 /// Writes rows: what is deleted first, as a key may be deleted and added.
-pub(super) async fn write(connection: &mut AnyConnection, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
+pub(super) async fn write(
+    connection: &mut AnyConnection,
+    changes: &Changes<'_>,
+    sqlite: bool,
+) -> Result<(), sqlx::Error> {
     delete(&mut *connection, &changes.deleted).await?;
     for rows in changes.added.chunks(MOST) {
         let columns = columns([&KEY[..], &LIFE, &FIXED].concat().iter());
         let sql = format!(
             "WITH added ({columns}) AS (VALUES {}) \
              INSERT INTO payments ({columns}) SELECT {columns} FROM added WHERE network IS NOT NULL",
-            places(rows.len(), KEY.len() + LIFE.len() + FIXED.len()),
+            places(rows.len(), KEY.len() + LIFE.len() + FIXED.len(), sqlite),
         );
         let query = padded(rows).fold(sqlx::query(AssertSqlSafe(sql)), |query, row| {
             let query = bind_key(query, row.map(|(key, _)| *key));
@@ -133,7 +137,7 @@ pub(super) async fn write(connection: &mut AnyConnection, changes: &Changes<'_>)
                call_body = CASE changed.keeps_call WHEN 1 THEN payments.call_body END \
              FROM changed WHERE {}",
             columns([&KEY[..], &LIFE].concat().iter()),
-            places(rows.len(), KEY.len() + LIFE.len() + 1),
+            places(rows.len(), KEY.len() + LIFE.len() + 1, sqlite),
             same_key("changed"),
         );
         let query = padded(rows).fold(sqlx::query(AssertSqlSafe(sql)), |query, row| {
@@ -163,35 +167,34 @@ pub(super) async fn count(
     counters: &BTreeMap<String, u64>,
 ) -> Result<u64, sqlx::Error> {
     const CHUNK: usize = 16;
-    let counters: Vec<(&str, u64)> = counters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    // In the order of their names, so that two that count at once wait for each other in one order.
+    let counters = counters.iter().map(|(name, value)| (name.as_str(), *value));
+    let counters: Vec<(&str, u64)> = counters.chain([(MARK, 1)]).collect();
+    let mut mark = 0;
+    // In one order, so that two that count at once wait for each other.
     for some in counters.chunks(CHUNK) {
         let rows = (0..some.len()).map(|row| format!("($1, ${}, ${})", 2 + row * 2, 3 + row * 2));
         let sql = format!(
             "INSERT INTO counters (companion, series, value) VALUES {} \
-             ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + excluded.value",
+             ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + excluded.value \
+             RETURNING series, value",
             rows.collect::<Vec<_>>().join(", ")
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(companion);
         let query = some.iter().fold(query, |query, (name, value)| query.bind(*name).bind(signed(*value)));
-        query.execute(&mut *connection).await?;
+        for row in query.fetch_all(&mut *connection).await? {
+            if row.try_get::<&str, _>(0)? == MARK {
+                mark = super::store::unsigned(row.try_get(1)?);
+            }
+        }
     }
-    let row = sqlx::query(
-        "INSERT INTO counters (companion, series, value) VALUES ($1, $2, 1) \
-         ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + 1 RETURNING value",
-    )
-    .bind(companion)
-    .bind(MARK)
-    .fetch_one(connection)
-    .await?;
-    Ok(super::store::unsigned(row.try_get(0)?))
+    Ok(mark)
 }
 
 /// Raises gauges that only ever rise.
 pub(super) async fn raise(
     connection: &mut AnyConnection,
     companion: &str,
-    gauges: &BTreeMap<String, u64>,
+    gauges: impl Iterator<Item = (&String, &u64)>,
 ) -> Result<(), sqlx::Error> {
     for (name, value) in gauges {
         sqlx::query(
@@ -208,14 +211,19 @@ pub(super) async fn raise(
     Ok(())
 }
 
-/// `($1, $2), ($3, $4)` for rows of two values, as many as there are after padding.
-fn places(rows: usize, values: usize) -> String {
+/// `($1, $2), ($3, $4)` for rows of two values, as many as there are after padding. SQLite takes such numbers for
+/// names, which it looks through for each value: there they are `(?, ?), (?, ?)`.
+fn places(rows: usize, values: usize, sqlite: bool) -> String {
     let mut text = String::with_capacity(rows.next_power_of_two() * values * 7);
     for row in 0..rows.next_power_of_two() {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for value in 0..values {
-            let comma = if value == 0 { "" } else { ", " };
-            text.push_str(&format!("{comma}${}", 1 + row * values + value));
+            text.push_str(if value == 0 { "" } else { ", " });
+            if sqlite {
+                text.push('?');
+            } else {
+                text.push_str(&format!("${}", 1 + row * values + value));
+            }
         }
         text.push(')');
     }

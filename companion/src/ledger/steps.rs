@@ -138,7 +138,7 @@ impl Ledger {
         &self,
         key: &PaymentKey,
     ) -> Result<Option<farebox_core::payment::Record>, LedgerError> {
-        let loaded = super::sql::load(&mut *self.connection().await?, &[key], false).await?;
+        let loaded = super::sql::load(&mut *self.connection().await?, &[key], self.is_file()).await?;
         Ok(loaded.into_iter().find_map(|(_, loaded)| match loaded.unwrap() {
             super::row::Loaded::Live(row) => Some(row.record),
             super::row::Loaded::Refused => None,
@@ -158,6 +158,11 @@ impl Ledger {
     }
 }
 
-fn wanted(key: &PaymentKey, event: Event, sale: Option<&Sale>, facilitator: Option<&str>) -> Wanted {
-    Wanted { key: key.clone(), event, sale: sale.cloned(), facilitator: facilitator.map(str::to_owned) }
+fn wanted(key: &PaymentKey, event: Event, sale: Option<&Sale>, facilitator: Option<&str>) -> Box<Wanted> {
+    Box::new(Wanted {
+        key: key.clone(),
+        event,
+        sale: sale.cloned(),
+        facilitator: facilitator.map(str::to_owned),
+    })
 }

@@ -14,7 +14,7 @@ use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
-use super::commit::Committer;
+use super::commit::{Committer, Recent};
 use super::place::{connect, creating, file_of, look_at, without_password};
 use super::sql::MARK;
 use super::writer::{Message, Writer};
@@ -106,6 +106,7 @@ impl Ledger {
             shared: Arc::clone(&shared),
             connection: None,
             in_doubt: None,
+            recent: Recent::default(),
         };
         tokio::spawn(Writer::new(waiting, committer).run());
         Ok(Self { place, pool, queue, shared, companion: companion.to_owned(), options })
@@ -230,8 +231,9 @@ impl Ledger {
         &self.options
     }
 
-    pub(super) const fn place(&self) -> &Place {
-        &self.place
+    #[cfg(test)]
+    pub(super) const fn is_file(&self) -> bool {
+        self.place.sqlite
     }
 
     pub(super) fn send(&self, message: Message) -> Result<(), LedgerError> {
@@ -280,7 +282,7 @@ impl Place {
     /// Without a password and parameters.
     pub(super) fn shown(&self) -> String {
         let url = without_password(&self.url);
-        url.split_once('?').map_or(url.clone(), |(place, _)| place.to_owned())
+        url.split('?').next().unwrap_or_default().to_owned()
     }
 
     pub(super) fn unreachable(&self, cause: String) -> LedgerError {
@@ -308,20 +310,17 @@ impl Place {
         Ok(())
     }
 
-    /// Begins a transaction whose commit waits for the disk, and tells the time of a server, Unix milliseconds.
-    pub(super) async fn begin(&self, connection: &mut AnyConnection) -> Result<Option<u64>, sqlx::Error> {
-        if self.sqlite {
-            connection.execute("BEGIN IMMEDIATE").await?;
-            return Ok(None);
-        }
-        let rows = sqlx::raw_sql(
+    /// Begins a transaction whose commit waits for the disk. Tells the time of a server, Unix milliseconds, and of a
+    /// file its version: another one for this connection after another has written to it.
+    pub(super) async fn begin(&self, connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
+        let sql = if self.sqlite {
+            "BEGIN IMMEDIATE; PRAGMA data_version"
+        } else {
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; \
-             SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
-        )
-        .fetch_all(connection)
-        .await?;
-        let clock = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Some(unsigned(clock.try_get(0)?)))
+             SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+        };
+        let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
+        Ok(unsigned(rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) type Reply = oneshot::Sender<Result<Stepped, LedgerError>>;
 #[derive(Debug)]
 pub(super) enum Message {
     /// A step; nobody waits for a note.
-    Step(Wanted, Option<Reply>),
+    Step(Box<Wanted>, Option<Reply>),
     /// Whether it can write.
     Probe(oneshot::Sender<Result<(), LedgerError>>),
     /// To end, once everything before this is done.
@@ -103,13 +103,13 @@ impl Writer {
 
     fn round(&mut self, first: Option<Message>) -> Round {
         let mut round = Round::default();
-        round.steps.extend(self.kept.drain(..));
+        round.steps.append(&mut self.kept);
         round.replies.resize_with(round.steps.len(), || None);
         let mut message = first;
         while let Some(next) = message {
             match next {
                 Message::Step(wanted, reply) => {
-                    round.steps.push(wanted);
+                    round.steps.push(*wanted);
                     round.replies.push(reply);
                 }
                 Message::Probe(reply) => round.probes.push(reply),
