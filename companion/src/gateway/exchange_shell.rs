@@ -145,7 +145,8 @@ async fn decide<'a>(
 }
 
 /// What was asked for a moment ago buys where it is asked for still: a Traefik in front takes new rules later than
-/// the gateway, and would tell a buyer the old terms again and again. Otherwise the turn as it is.
+/// the gateway, and would tell a buyer the old terms again and again. One that says that the payment is not good by
+/// its own rules is not behind. Otherwise the turn as it is.
 fn as_asked_before(
     shared: &Shared,
     head: &RequestHead<'_>,
@@ -153,6 +154,9 @@ fn as_asked_before(
     turn: Turn,
     arrival: Arrival,
 ) -> (Arc<Deployment>, Turn) {
+    if head.headers.iter().any(|(name, _)| *name == RELAY_KNOWN) {
+        return (current, turn);
+    }
     let unmatched = TupleCounter::PaymentFailed(FailureReason::NoMatchingRequirement);
     let is_outdated = match &turn.next {
         Next::Call(calling) => calling.unless_known().is_some(),
@@ -199,6 +203,7 @@ async fn send(
     // The server below has sent the 100 a client waits for as soon as the body is read.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
+    headers.remove(RELAY_KNOWN);
     if is_http2 {
         if wants_trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));

@@ -75,9 +75,31 @@ impl Scene {
         // The sale, and the answer that was withheld.
         assert_eq!(served, if offer == "first" { 1 } else { 2 });
         let failed = (0..4).fold(Tally::default(), |tally, _| tally.failed("settlement_failed"));
-        Tally { requests: 7, required: 2, verified: 1, charged: 1, amount: PRICE, unresolved: 1, ..failed }
-            .assert(&self.stack, offer)
-            .await;
+        let open = Tally { requests: 7, required: 2, verified: 1, charged: 1, amount: PRICE, unresolved: 1, ..failed };
+        open.clone().assert(&self.stack, offer).await;
+        if self.settlement == Settlement::Relay {
+            self.look_it_up(&payment, &path, offer, open).await;
+        }
+    }
+
+    /// An operator finds the transfer on the chain, and the payment buys the answer it is owed.
+    async fn look_it_up(&self, payment: &Payment, path: &str, offer: &str, open: Tally) {
+        let transfers = self.reference.transfers(&payment.nonce).await.unwrap();
+        let transaction = transfers[0]["transaction"].as_str().unwrap();
+        // A call of the companion's own may be under way.
+        let resolved = async |stack: &Stack| {
+            stack.ledger_says(&["resolve", &payment.nonce, "--settled", transaction]).is_ok()
+        };
+        self.stack.until("the operator has told of the transfer", resolved).await.unwrap();
+        let served = payment.send(&self.stack, path).await;
+        assert_eq!(served.status, 200, "{}", served.summary());
+        assert_eq!(served.receipt()["transaction"], transaction);
+        in_ledger(&self.stack, &payment.nonce, "delivered").await;
+        assert_eq!(payment.send(&self.stack, path).await.status, 402);
+        assert_eq!(self.moved(payment).await, 1);
+        let sold = Tally { requests: 9, verified: 2, charged: 2, amount: 2 * PRICE, unresolved: 0, ..open };
+        let sold = sold.uncharged("redeemed").failed("payment_replayed").replayed("settled");
+        sold.assert(&self.stack, offer).await;
     }
 }
 

@@ -88,7 +88,7 @@ async fn a_payment_is_counted_by_the_ledger_and_not_by_the_proxy() {
     let payment = scene.payment().await;
     assert_served(&scene.pay(&payment).await);
     assert_eq!(scene.facilitator.operations().await, ["verify", "settle"]);
-    scene.entry(&payment, "delivered").await;
+    assert_eq!(scene.entry(&payment, "delivered").await["source"], "envoy-0");
     one_sale().assert(&scene.stack, "goods").await;
     let url = format!("{}/stats?usedonly&filter=charged_requests", scene.stack.stats_url());
     let counted = scene.stack.client().get(url).send().await.unwrap().text().await.unwrap();

@@ -40,7 +40,7 @@ pub(super) enum Step {
 pub(super) enum Act {
     /// Sent, and the whole answer read.
     Ask,
-    /// Sent, and left waiting for its answer while the upstream keeps it.
+    /// A purchase of `basic`, sent, and left waiting for its answer while the upstream keeps it.
     Begin,
     /// The answer of the request that was begun, which the upstream lets go.
     End,

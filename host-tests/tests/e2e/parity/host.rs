@@ -11,7 +11,7 @@ use xtask::stack::{Options, Postgres, Shell, Stack};
 use super::case::{Act, Asked, Case, Expected, Ledger, NewPayment, Pay, Step};
 use super::form::has_form;
 use super::outcome::{Outcome, of_ledger};
-use crate::accounting::shop::{PRICING, TUPLES};
+use crate::accounting::shop::{BASIC, PRICING, TUPLES};
 use crate::accounting::tally::{Key, PREFIX, Tally, series};
 use crate::common::{Answer, DevFacilitator, Request, exchange};
 use crate::support::{now, until};
@@ -101,6 +101,11 @@ impl Host {
         let own_answer = case.own_answer(self.shell);
         if own_answer.is_none() {
             (case.expected.counted)(&mut self.tally, now());
+        }
+        // Envoy counts as it goes, a gateway when a request is over.
+        if case.act == if self.shell == Shell::Envoy { Act::Begin } else { Act::End } {
+            self.tally.presented(BASIC);
+            self.tally.call("verify", "success");
         }
         if !self.is_blind {
             let patience = if case.act == Act::Wait { FINDING_OUT } else { PATIENCE };

@@ -18,11 +18,7 @@ pub(super) fn used() -> Vec<Case> {
             .act(Act::Begin)
             .reaches(1)
             .asks(&["verify"])
-            .ledger(Ledger::Unasked)
-            .and_counts(|tally, _| {
-                tally.presented(BASIC);
-                tally.call("verify", "success");
-            }),
+            .ledger(Ledger::Has("verified")),
         case("15", "in use by another request").again("/basic/held/first").replayed(BASIC_GOODS, "in_flight"),
         case("15", "in use for another route").again("/twin/1").replayed(TWIN_GOODS, "other_route"),
     ];
