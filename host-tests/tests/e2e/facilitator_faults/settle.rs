@@ -61,8 +61,13 @@ const SETTLE: &[Fault] = &[
         unknown(false, true),
     )
     .relayed(OPEN, unknown(false, true)),
-    fault("settle-failed-in-pythons-words", "settled_but:transaction_failed", &["bad_reply"], unknown(false, true))
-        .relayed(OPEN, unknown(false, true)),
+    fault(
+        "settle-failed-in-pythons-words",
+        "settled_but:transaction_failed",
+        &["bad_reply"],
+        unknown(false, true),
+    )
+    .relayed(OPEN, unknown(false, true)),
     // It vouched for the payment a moment ago: its own transfer used the nonce.
     fault(
         "settle-nonce-used",

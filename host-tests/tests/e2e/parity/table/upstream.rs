@@ -59,9 +59,7 @@ pub(super) fn failing_after_the_charge() -> Vec<Case> {
         fetched("not found"),
         used("not found"),
         failed("an error", "status/503", 503).owed(UPFRONT_GOODS),
-        case("34", "an error, and another")
-            .again("/upfront/status/500")
-            .wasted(UPFRONT_GOODS, 500),
+        case("34", "an error, and another").again("/upfront/status/500").wasted(UPFRONT_GOODS, 500),
         used("an error"),
         failed("moved", "redirect", 302).ledger(Ledger::Has("owed")).and(tells_it_is_owed),
         fetched("moved"),
@@ -77,10 +75,7 @@ pub(super) fn failing_after_the_charge() -> Vec<Case> {
 pub(super) fn streaming() -> Vec<Case> {
     vec![
         case("33", "events").pays(BASIC_GOODS, "events/3").sold(200).and(has_three_events),
-        case("33", "events, settled first")
-            .pays(UPFRONT_GOODS, "events/3")
-            .sold(200)
-            .and(has_three_events),
+        case("33", "events, settled first").pays(UPFRONT_GOODS, "events/3").sold(200).and(has_three_events),
         case("25", "hints before the answer").pays(BASIC_GOODS, "hints").sold(200),
         case("25", "hints before what is free").get("/free/hints").passes(200),
         expecting(),
