@@ -209,7 +209,7 @@ fn paid(relay: bool, mut turn: Turn, now: Now) -> Payment {
                     Event::Ended { .. } => payment::Answer::Settled { transaction: "0xaa".to_owned() },
                     other => panic!("no step of a request: {other:?}"),
                 };
-                stepping.stepped(Some(answer), now)
+                stepping.stepped(Some(answer), &[], now)
             }
             Next::Serve(served, _) => {
                 let payment = payment.expect("a payment is served after a call");

@@ -159,9 +159,9 @@ fn a_paid_answer_is_reported_by_how_it_ended() {
 }
 
 #[test]
-fn what_a_relay_has_ended_itself_is_not_reported_to_it() {
+fn a_request_that_is_answered_without_a_settlement_waits_for_none_any_more() {
     let shop = shop(true);
-    // Refused; not known; the relay's own trouble.
+    // Refused; not known; the relay's own trouble. What is on record then is the relay's to know.
     let words = [
         RelayReply::Refused { reason: "insufficient_funds".to_owned(), detail: None },
         RelayReply::Open { transaction: None },
@@ -169,12 +169,13 @@ fn what_a_relay_has_ended_itself_is_not_reported_to_it() {
         RelayReply::Unavailable,
     ];
     for (number, word) in words.iter().enumerate() {
-        let (stream, _) = verified(&shop, 0, "/paid/x", &shop.header("/paid/x", number as u64));
+        let (stream, holder) = verified(&shop, 0, "/paid/x", &shop.header("/paid/x", number as u64));
         stream.upstream_answers(200, &[]);
         say(stream.expect_callout("/settle"), word);
         assert!(stream.response().unwrap().status >= 400, "{word:?}");
-        assert_eq!(ends(&shop), [], "{word:?}");
+        assert_eq!(ends(&shop), one(&holder, "unsent"), "{word:?}");
     }
+    // A payment that never was this request's.
     let header = shop.header("/paid/x", 100);
     for word in [RelayReply::InFlight, RelayReply::OtherPayment, RelayReply::Used, RelayReply::Unreachable] {
         let stream = shop.send_paid(0, "/paid/x", &header);
