@@ -55,7 +55,8 @@ CREATE TABLE payments_of_the_machine (
     verified_at       BIGINT,
     settling_at       BIGINT,
     ended_at          BIGINT,
-    PRIMARY KEY (network, contract, payer, nonce)
+    -- The nonce comes first, since people look for it alone.
+    PRIMARY KEY (nonce, payer, contract, network)
 );
 
 -- Reservations of before are over: their holders do not know their names. A settlement under way becomes one whose
@@ -88,6 +89,5 @@ ALTER TABLE payments_of_the_machine RENAME TO payments;
 CREATE INDEX payments_by_state ON payments (state, since);
 CREATE INDEX payments_due ON payments (due) WHERE due IS NOT NULL;
 CREATE INDEX payments_by_payer ON payments (payer, identifier);
-CREATE INDEX payments_by_nonce ON payments (nonce);
 CREATE INDEX payments_by_offer ON payments (offer_namespace, offer_name, reserved_at);
 CREATE INDEX payments_by_time ON payments (reserved_at);

@@ -294,6 +294,11 @@ impl Place {
         let connected = connect(&self.url, PATIENCE).await;
         let mut connection = connected.map_err(|cause| self.unreachable(cause))?;
         self.prepare(&mut connection).await?;
+        if self.sqlite {
+            // A page that changes with every batch is copied into the file once for many of them.
+            connection.execute("PRAGMA wal_autocheckpoint = 4000").await?;
+            connection.execute("PRAGMA cache_size = -16000").await?;
+        }
         Ok(connection)
     }
 
