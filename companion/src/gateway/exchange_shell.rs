@@ -11,6 +11,7 @@ use farebox_core::exchange::{
     ResponseOrigin, Transport, Turn, Upstream,
 };
 use farebox_core::metrics::{FailureReason, Stamp, TupleCounter};
+use farebox_core::protocol::RELAY_KNOWN;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;

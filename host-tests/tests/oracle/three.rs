@@ -9,7 +9,7 @@ use farebox_core::exchange::{
     self, Arrival, Calling, HeaderEdits, Next, Reply, RequestHead, Transport, Turn,
 };
 use farebox_core::payment::{self, Event, Holder};
-use farebox_core::protocol::{CallEnd, Operation, RELAY_HOLDER, RelayReply};
+use farebox_core::protocol::{CallEnd, Operation, RELAY_HOLDER, RELAY_KNOWN, RelayReply};
 use farebox_core::rules::{self, RuleSet};
 use farebox_host_tests::traefik::{self, Sent, Traefik};
 use serde_json::{Value, json};
@@ -141,8 +141,11 @@ impl Asked {
                 Came::Answered(traefik::Reply { status: answer.status, headers, body: answer.body.clone() })
             }
             Decision::Forward(edits) => Came::Passed(self.edited(edits)),
-            Decision::Pay(_) => {
-                let edits = self.with_head(&[], |head| edits(exchange::to_gateway(head)));
+            Decision::Pay(payment) => {
+                let mut edits = self.with_head(&[], |head| edits(exchange::to_gateway(head)));
+                if payment.unless_known.is_some() {
+                    edits.set.push((RELAY_KNOWN.to_owned(), "1".to_owned()));
+                }
                 Came::Passed(self.edited(&edits))
             }
         }

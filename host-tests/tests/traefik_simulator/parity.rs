@@ -48,7 +48,7 @@ pub(crate) fn natively(request: &Request) -> Came {
             return Came::Answered(Reply { status: reply.status, headers, body });
         }
         Next::Forward(edits, _) => edits,
-        Next::Call(_) | Next::Step(_) => exchange::to_gateway(&head),
+        Next::Call(calling) => calling.to_gateway(&head),
         _ => panic!("the core begins no exchange with this"),
     };
     let uri = edits
@@ -56,7 +56,9 @@ pub(crate) fn natively(request: &Request) -> Came {
         .iter()
         .find(|(name, _)| name == ":path")
         .map_or_else(|| request.uri(), |(_, uri)| uri.clone());
-    let headers = request.headers.keys().filter(|name| !edits.remove.contains(name)).cloned().collect();
+    let kept = request.headers.keys().filter(|name| !edits.remove.contains(name)).cloned();
+    let set = edits.set.iter().map(|(name, _)| name.to_string()).filter(|name| name != ":path");
+    let headers = kept.chain(set).collect();
     Came::Passed { uri, headers }
 }
 

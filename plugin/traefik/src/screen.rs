@@ -7,7 +7,6 @@ use farebox_core::Now;
 use farebox_core::exchange::{self, Arrival, HeaderEdits, Next, Reply};
 use farebox_core::metrics::{HostSeries, Stamp, series_of};
 use farebox_core::payment::Holder;
-use farebox_core::protocol::RELAY_KNOWN;
 use farebox_core::rules::RuleSet;
 use http_wasm_guest::Guest;
 use http_wasm_guest::host::{Request, Response, log};
@@ -69,20 +68,13 @@ impl Guest for Screen {
         match turn.next {
             Next::Forward(edits, _passing) => pass(request, &edits),
             // Whoever keeps the payments decides about it. The gateway begins anew and counts it.
-            Next::Call(calling) => {
-                let mut edits = exchange::to_gateway(&head);
-                if calling.unless_known().is_some() {
-                    edits.set.push((RELAY_KNOWN.into(), "1".to_owned()));
-                }
-                pass(request, &edits)
-            }
-            Next::Step(_) => pass(request, &exchange::to_gateway(&head)),
+            Next::Call(calling) => pass(request, &calling.to_gateway(&head)),
             Next::Reply(reply) => {
                 self.answer(response, &reply, &turn.stamps);
                 (false, 0)
             }
-            // The core begins no exchange with these.
-            Next::Serve(..) | Next::Release(..) => refuse(response),
+            // There is a relay, and the core begins no exchange with the others.
+            Next::Step(_) | Next::Serve(..) | Next::Release(..) => refuse(response),
         }
     }
 }

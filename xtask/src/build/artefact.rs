@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use wasmparser::{KnownCustom, Operator, Parser, Payload};
 
 /// Larger guests are refused, in bytes.
-const SIZE_LIMIT: usize = 500_000;
+const SIZE_LIMIT: usize = 400_000;
 
 /// What a host loads.
 #[derive(Debug, Clone, Copy)]

@@ -36,7 +36,7 @@ pub use reference::{Implementation, Reference};
 pub use scrape::{Scrape, Series};
 
 /// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
-const READY: Duration = Duration::from_secs(300);
+const READY: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(25);
 /// The longest a request of the stack's own client may take; settlements may take 60 s.

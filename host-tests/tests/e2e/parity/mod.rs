@@ -66,15 +66,12 @@ fn trouble(shell: Shell, database: &Postgres) -> Options {
 
 /// Plays cases on all hosts at once and holds what they come to against what it has to be, and against each other.
 async fn play(cases: &[Case], start: impl AsyncFn(Shell) -> Host) {
-    // LOCAL HACK
-    let only = std::env::var("ONLY").unwrap_or_default();
-    let mut hosts: Vec<Host> = Vec::new();
-    for shell in HOSTS.into_iter().filter(|shell| format!("{shell:?}").to_lowercase().contains(&only)) {
-        hosts.push(start(shell).await.play(cases).await);
-    }
+    let [one, two, three] = HOSTS;
+    let on = async |shell| start(shell).await.play(cases).await;
+    let hosts: [Host; 3] = tokio::join!(on(one), on(two), on(three)).into();
     let mut problems: Vec<String> = hosts.iter().flat_map(|host| host.problems.clone()).collect();
     for (number, case) in cases.iter().enumerate() {
-        let [first, others @ ..] = &hosts[..] else { unreachable!() };
+        let [first, others @ ..] = &hosts;
         for other in others {
             let (one, two) = (&first.outcomes[number], &other.outcomes[number]);
             let is_compared = case.expected.is_compared

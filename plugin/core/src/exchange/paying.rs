@@ -7,12 +7,13 @@
 use super::attempt::{Attempt, call_stamp};
 use super::refusal::Cause;
 use super::reply::{Told, push_receipts};
-use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Note, Reply, Turn, Upstream};
+use super::strip::to_gateway;
+use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Note, Reply, RequestHead, Turn, Upstream};
 use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
 use crate::payment::{Answer, Claim, Effect, End, Event, Expired, KeyDigest, Outcome, Reading, Settlement};
-use crate::protocol::{CallEnd, Operation, RelayReply, VerifyOutcome, read_verify_reply};
+use crate::protocol::{CallEnd, Operation, RELAY_KNOWN, RelayReply, VerifyOutcome, read_verify_reply};
 
 /// Waits for the shell's own store. A shell answers it at once, so there is no way to abandon it.
 #[derive(Debug)]
@@ -330,6 +331,15 @@ impl Calling {
     pub fn unless_known(&self) -> Option<Reply> {
         let refusal = self.attempt.refusal.as_deref()?;
         Some(self.attempt.reply(refusal.cause, &refusal.told))
+    }
+    /// Edits for a shell that hands the request to another one of this core, which begins its exchange anew: the
+    /// other is told if the payment is no good as a new one by these rules.
+    pub fn to_gateway(&self, head: &RequestHead<'_>) -> HeaderEdits {
+        let mut edits = to_gateway(head);
+        if self.attempt.refusal.is_some() {
+            edits.set.push((RELAY_KNOWN.into(), "1".to_owned()));
+        }
+        edits
     }
     /// The call is over.
     pub fn answered(self, end: CallEnd<'_>, now: Now) -> Turn {
