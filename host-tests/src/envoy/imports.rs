@@ -107,7 +107,7 @@ fn get_property(mut env: Env<'_>, path: u32, len: u32, data: u32, size: u32) -> 
     let parts: Vec<&str> = path.split('\0').collect();
     let value = match parts.as_slice() {
         ["plugin_name" | "plugin_root_id" | "plugin_vm_id"] => Some(b"farebox".to_vec()),
-        ["node", "id"] => Some(b"simulator".to_vec()),
+        ["xds", "node", "id"] => Some(b"simulator".to_vec()),
         parts => env.data().stream().and_then(|s| lock(&s).property(parts)),
     };
     let Some(value) = value else { return answer(Status::NotFound) };

@@ -17,7 +17,8 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn take() -> Result<Self, Status> {
-        let node = hostcalls::get_property(vec!["node", "id"])?.unwrap_or_default();
+        // There is no `node.id` but this one.
+        let node = hostcalls::get_property(vec!["xds", "node", "id"])?.unwrap_or_default();
         let proxy = String::from_utf8_lossy(&node).chars().filter(char::is_ascii_graphic).take(63).collect();
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|_| Status::InternalFailure)?;
