@@ -115,7 +115,7 @@ impl<'a> World<'a> {
     /// A payment of the present, and its header for one of the priced paths.
     fn payment(&mut self, offer: usize) -> (Signed, String) {
         let number = self.age / 20 + self.dice.next() % PAYMENTS;
-        let born = *self.born.entry(number).or_insert(self.shop.envoy.now());
+        let born = *self.born.entry(number).or_insert_with(|| self.shop.envoy.now());
         let second = self.dice.below(4) == 0;
         // The same number has to give the same authorization whenever it is signed.
         let window = Window::numbered(number, born, if second { 120 } else { 1_000_000 });

@@ -181,7 +181,7 @@ fn the_other_authorization_of_a_nonce_touches_nothing_whatever_became_of_the_fir
             let twin = shop.send_paid(worker, "/paid/x", &other);
             let response = twin.expect_response(moment.status);
             assert_eq!((twin.forwarded(), twin.callout().map(|call| call.path())), (None, None));
-            assert_eq!(body(&response)["retriable"].as_bool().unwrap_or(false), false, "{}", moment.name);
+            assert_ne!(body(&response)["retriable"], true, "{}", moment.name);
             assert_eq!(shop.payments(), before, "{}: the record of the first", moment.name);
         }
         let state = if moment.status == 409 { ReplayState::InFlight } else { ReplayState::Settled };

@@ -84,7 +84,8 @@ fn an_upfront_payment_of_unknown_outcome_reaches_no_upstream() {
 
 #[test]
 fn an_upstream_that_fails_after_the_charge_owes_its_answer_and_says_so() {
-    let ends: [(u16, fn(&Stream<'_>)); 5] = [
+    type End = fn(&Stream<'_>);
+    let ends: [(u16, End); 5] = [
         (500, |stream| stream.upstream_answers(500, &[])),
         (404, |stream| stream.upstream_answers(404, &[])),
         (302, |stream| stream.upstream_answers(302, &[("location", "/elsewhere")])),

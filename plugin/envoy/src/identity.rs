@@ -17,6 +17,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn take() -> Result<Self, Status> {
+        // The property `node.id` does not exist: Envoy gives the id of its node under `xds` only.
         let node = hostcalls::get_property(vec!["xds", "node", "id"])?.unwrap_or_default();
         let proxy = String::from_utf8_lossy(&node).chars().filter(char::is_ascii_graphic).take(63).collect();
         let mut key = [0; 32];

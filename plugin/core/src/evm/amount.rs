@@ -108,8 +108,8 @@ impl core::fmt::Display for Amount {
         loop {
             let rest = limbs.iter_mut().rev().fold(0, |rest, limb| {
                 let high = (rest << 32) | (*limb >> 32);
-                let low = (high % 10) << 32 | (*limb & u64::from(u32::MAX));
-                *limb = (high / 10) << 32 | low / 10;
+                let low = ((high % 10) << 32) | (*limb & u64::from(u32::MAX));
+                *limb = ((high / 10) << 32) | (low / 10);
                 low % 10
             });
             digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or_default()));
@@ -184,6 +184,16 @@ mod tests {
         }
         assert_eq!(serde_json::from_str::<Amount>("\"7\"").unwrap(), Amount::from_u64(7));
         assert!(serde_json::from_str::<Amount>("7").is_err());
+    }
+
+    #[test]
+    fn an_amount_is_written_digit_by_digit() {
+        assert_eq!(Amount::default().to_string(), "0");
+        for shift in 0..256 {
+            for number in [U256::MAX >> shift, U256::from(1) << shift] {
+                assert_eq!(Amount(number).to_string(), number.to_string());
+            }
+        }
     }
 
     #[test]
