@@ -75,7 +75,15 @@ impl Scene {
         // The sale, and the answer that was withheld.
         assert_eq!(served, if offer == "first" { 1 } else { 2 });
         let failed = (0..4).fold(Tally::default(), |tally, _| tally.failed("settlement_failed"));
-        let open = Tally { requests: 7, required: 2, verified: 1, charged: 1, amount: PRICE, unresolved: 1, ..failed };
+        let open = Tally {
+            requests: 7,
+            required: 2,
+            verified: 1,
+            charged: 1,
+            amount: PRICE,
+            unresolved: 1,
+            ..failed
+        };
         open.clone().assert(&self.stack, offer).await;
         if self.settlement == Settlement::Relay {
             self.look_it_up(&payment, &path, offer, open).await;
