@@ -24,7 +24,7 @@ async fn steps_of_one_key_keep_their_order_however_they_are_batched(database: Da
             Event::Claim(claim(nonce)),
             Event::Verified(HOLDER),
             Event::Begin(HOLDER),
-            Event::Ended { epoch: 1, outcome: settled(), claim: None },
+            Event::Ended { epoch: 1, holder: HOLDER, outcome: settled(), claim: None },
             Event::Over(HOLDER, farebox_core::payment::End::Whole),
         ]
     };
@@ -82,7 +82,7 @@ async fn of_a_hundred_requests_at_several_companions_one_gets_the_payment_and_se
         let calls: Vec<_> =
             (0..100).filter(|index| matches!(begun[*index], Answer::Call { epoch: 1, .. })).collect();
         assert_eq!(calls, winners, "only the one that reserved it settles it");
-        all(&|_| Event::Ended { epoch: 1, outcome: settled(), claim: None }).await;
+        all(&|_| Event::Ended { epoch: 1, holder: HOLDER, outcome: settled(), claim: None }).await;
     }
     let mut charged = 0;
     for ledger in books {
@@ -129,7 +129,7 @@ async fn each_companion_counts_what_it_settled(database: Database) {
     book.sells(1).await;
     for nonce in 2..=3 {
         book.begins(nonce).await;
-        let ended = Event::Ended { epoch: 1, outcome: settled(), claim: None };
+        let ended = Event::Ended { epoch: 1, holder: HOLDER, outcome: settled(), claim: None };
         other.step(&key(nonce), ended, None, None).await.unwrap();
     }
     assert_eq!(book.counted().await[0], ("Charged 1000".to_owned(), 1));

@@ -74,8 +74,10 @@ impl Book {
         assert!(matches!(self.does(nonce, Event::Begin(HOLDER)).await, Answer::Call { epoch: 1, .. }));
     }
 
+    /// The end of the first call is [`HOLDER`]'s, that of later ones [`OTHER`]'s, who asked.
     pub(crate) async fn ends(&self, nonce: u8, epoch: u32, outcome: Outcome) -> Answer {
-        self.does(nonce, Event::Ended { epoch, outcome, claim: None }).await
+        let holder = if epoch == 1 { HOLDER } else { OTHER };
+        self.does(nonce, Event::Ended { epoch, holder, outcome, claim: None }).await
     }
 
     /// Paid for and delivered.

@@ -20,7 +20,7 @@ fn life() -> [Event; 5] {
         Event::Claim(claim(1)),
         Event::Verified(HOLDER),
         Event::Begin(HOLDER),
-        Event::Ended { epoch: 1, outcome: settled(), claim: Some(Box::new(claim(1))) },
+        Event::Ended { epoch: 1, holder: HOLDER, outcome: settled(), claim: Some(Box::new(claim(1))) },
         Event::Over(HOLDER, End::Whole),
     ]
 }

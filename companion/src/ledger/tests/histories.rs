@@ -118,7 +118,7 @@ impl Random {
             8..11 => {
                 let epoch = u32::try_from(self.below(4)).unwrap() + 1;
                 let claim = (self.below(4) == 0).then(|| Box::new(self.claim(nonce, now)));
-                Event::Ended { epoch, outcome: self.outcome(), claim }
+                Event::Ended { epoch, holder: self.holder(), outcome: self.outcome(), claim }
             }
             11..13 => {
                 let end = [End::Whole, End::Broken, End::Unsent][usize::try_from(self.below(3)).unwrap()];

@@ -83,7 +83,7 @@ async fn a_day_of_refused_attempts_leaves_a_ledger_as_small_as_an_hour_of_them(d
                     Event::Claim(Claim { ends: now + 600, call, ..claim(0) }),
                     Event::Verified(HOLDER),
                     Event::Begin(HOLDER),
-                    Event::Ended { epoch: 1, outcome: refused, claim: None },
+                    Event::Ended { epoch: 1, holder: HOLDER, outcome: refused, claim: None },
                 ] {
                     let answer = book.step(&key, event, Some(&sale()), None).await.unwrap().answer;
                     assert_ne!(answer, Answer::NotHeld);

@@ -1,5 +1,6 @@
 //! Days on which the database is not what it should be.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use farebox_core::payment::{Answer, End, Event};
@@ -125,27 +126,41 @@ async fn a_connection_lost_in_mid_commit_is_told_by_what_became_of_the_commit() 
 struct Small(tempfile::TempDir);
 
 impl Small {
-    /// `None` where nobody may mount one.
-    fn mount(bytes: u64) -> Option<Self> {
+    /// `None` where the test ran in another process instead: only root may mount, and without root a test is run again
+    /// as the root of a user namespace of its own.
+    fn mount(bytes: u64, test: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let mut mount = std::process::Command::new("mount");
+        let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(folder.path());
-        mount.output().is_ok_and(|output| output.status.success()).then_some(Self(folder))
+        if mount.output().unwrap().status.success() {
+            return Some(Self(folder));
+        }
+        let help = "a small file system cannot be mounted: run the test as root, or allow user namespaces";
+        assert!(std::env::var_os("FAREBOX_TEST_NAMESPACE").is_none(), "{help}");
+        let mut again = Command::new("unshare");
+        again.args(["--user", "--map-root-user", "--mount"]).arg(std::env::current_exe().unwrap());
+        again.args([
+            "--exact",
+            &format!("{}::{test}", module_path!().split_once("::").unwrap().1),
+            "--nocapture",
+        ]);
+        let output = again.env("FAREBOX_TEST_NAMESPACE", "yes").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("1 passed"), "{help}\n{text}{}", String::from_utf8_lossy(&output.stderr));
+        None
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }
 
 #[tokio::test]
 async fn a_disk_that_is_full_at_a_commit_stops_sales_with_its_name_and_loses_nothing() {
-    let Some(small) = Small::mount(800 * 1024) else {
-        eprintln!("not tested: no file system may be mounted here");
-        return;
-    };
+    let name = "a_disk_that_is_full_at_a_commit_stops_sales_with_its_name_and_loses_nothing";
+    let Some(small) = Small::mount(800 * 1024, name) else { return };
     let url = Ledger::file_url(&small.0.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", LedgerOptions::default()).await.unwrap();
     let step = async |number: u32, event: Event| {
@@ -195,7 +210,8 @@ async fn a_disk_that_is_full_at_a_commit_stops_sales_with_its_name_and_loses_not
         assert_eq!(another.list(&Filter::default(), 10_000).await.unwrap().len(), now);
         another.close().await;
     }
-    let ended = step(0, Event::Ended { epoch: 1, outcome: settled(), claim: None }).await.unwrap();
+    let ended =
+        step(0, Event::Ended { epoch: 1, holder: HOLDER, outcome: settled(), claim: None }).await.unwrap();
     assert!(matches!(ended.answer, Answer::Settled { .. }));
     assert_eq!(counted(&ledger).await[0], ("Charged 1000".to_owned(), 1));
     ledger.close().await;
@@ -203,16 +219,12 @@ async fn a_disk_that_is_full_at_a_commit_stops_sales_with_its_name_and_loses_not
 
 #[tokio::test]
 async fn books_in_a_folder_nobody_may_write_to_are_read() {
-    let Some(small) = Small::mount(4 << 20) else {
-        eprintln!("not tested: no file system may be mounted here");
-        return;
-    };
+    let Some(small) = Small::mount(4 << 20, "books_in_a_folder_nobody_may_write_to_are_read") else { return };
     let url = Ledger::file_url(&small.0.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", LedgerOptions::default()).await.unwrap();
     ledger.step(&key(1), Event::Claim(claim(1)), Some(&sale()), None).await.unwrap();
     ledger.close().await;
-    let remounted =
-        std::process::Command::new("mount").args(["-o", "remount,ro"]).arg(small.0.path()).status();
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(small.0.path()).status();
     assert!(remounted.unwrap().success());
     let mut books = crate::ledger::Books::read(&url).await.unwrap();
     assert_eq!(books.list(&Filter::default(), 10).await.unwrap().len(), 1);
@@ -261,7 +273,7 @@ async fn a_payment_that_cannot_be_read_harms_no_other(database: Database) {
         .execute(&mut *book.connection().await.unwrap())
         .await
         .unwrap();
-    let ended = || Event::Ended { epoch: 1, outcome: settled(), claim: None };
+    let ended = || Event::Ended { epoch: 1, holder: HOLDER, outcome: settled(), claim: None };
     let (one, two) = (key(1), key(2));
     let both = tokio::join!(book.step(&one, ended(), None, None), book.step(&two, ended(), None, None));
     let text = both.0.unwrap_err().to_string();

@@ -68,7 +68,8 @@ async fn buy(ledger: &Ledger, turn: u32, buyer: u32, number: u32) -> Result<()> 
     let begun = ledger.step(&key, Event::Begin(holder), None, Some(FACILITATOR)).await?;
     let Answer::Call { epoch, .. } = begun.answer else { anyhow::bail!("{begun:?}") };
     let outcome = Outcome::Settled { transaction: format!("0x{:064x}", 1) };
-    let settled = ledger.step(&key, Event::Ended { epoch, outcome, claim: None }, None, None).await?;
+    let ended = Event::Ended { epoch, holder, outcome, claim: None };
+    let settled = ledger.step(&key, ended, None, None).await?;
     ensure!(matches!(settled.answer, Answer::Settled { .. }), "{settled:?}");
     let over = ledger.step(&key, Event::Over(holder, End::Whole), None, None).await?;
     ensure!(over.answer == Answer::Noted, "{over:?}");
