@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot};
 use tracing::{error, warn};
@@ -14,6 +14,7 @@ use crate::collect::SpoolState;
 use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
 use crate::publish::{ProxyState, TraefikState};
+use crate::rules::Offered;
 
 /// Shared by the loader, the collector, the publisher and the server.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct State {
     pub pricing: String,
     /// The rules in force; `None` until the first load succeeds.
     pub active: Option<Active>,
+    /// The terms that are and were published.
+    pub offered: Offered,
     /// The last load attempt.
     pub last_attempt: Option<Attempt>,
     /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
@@ -192,6 +195,7 @@ impl State {
             started_at: unix_seconds(),
             pricing,
             active: None,
+            offered: Offered::default(),
             last_attempt: None,
             config_err_since: None,
             last_success_at: None,
@@ -214,6 +218,12 @@ impl State {
             spool_error: None,
             aggregate,
         }
+    }
+
+    /// Puts rules in force.
+    pub fn publish(&mut self, rules: Active) {
+        self.offered.publish(&rules.snapshot, Instant::now());
+        self.active = Some(rules);
     }
 
     /// Notes what is known of the facilitators of the rules.

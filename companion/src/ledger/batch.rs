@@ -101,19 +101,21 @@ impl<'a> Batch<'a> {
         }
         let reason = reason_of_doubt(&event);
         let is_claim = matches!(event, Event::Claim(_));
-        let asker = if let Event::Ask(holder) = event { Some(holder) } else { None };
         let (leases, now, companion) = (self.leases, self.now, self.companion);
         let slot = self.slot(key);
         let before = slot.row.as_ref().filter(|row| !row.refused);
         let counted = before.map(|row| (row.tuple.clone(), row.record.terms.amount));
         let record = before.map(|row| row.record.clone());
-        let was_none = record.is_none();
+        let was = record.as_ref().map(|record| record.fingerprint);
         let Step { answer, record, changed, effects } = step(record, event, &leases, now);
         let freed = changed && record.is_none();
         if changed {
             slot.is_touched = true;
             match record {
-                Some(record) if was_none || (is_claim && answer == Answer::Reserved) => {
+                // A reservation may be of another request, and what was settled another payment of the nonce.
+                Some(record)
+                    if was != Some(record.fingerprint) || (is_claim && answer == Answer::Reserved) =>
+                {
                     slot.row = Some(Row::begun(key, record, sale.as_ref(), companion, now.unix_ms));
                     slot.is_new = true;
                 }
@@ -130,9 +132,8 @@ impl<'a> Batch<'a> {
         }
         let after = slot.row.as_ref().filter(|row| !row.refused);
         let facilitator = after.and_then(|row| row.facilitator.clone());
-        let asked = asker.filter(|_| matches!(answer, Answer::Call { .. })).zip(after);
-        let behind =
-            asked.and_then(|(holder, row)| Some(Box::new((Claim::behind(&row.record, holder)?, row.sale()))));
+        let called = after.filter(|_| matches!(answer, Answer::Call { .. }));
+        let behind = called.and_then(|row| Some(Box::new((Claim::behind(&row.record)?, row.sale()))));
         let counted = after.map(|row| (row.tuple.clone(), row.record.terms.amount)).or(counted);
         if let Some((tuple, amount)) = counted {
             for effect in effects {

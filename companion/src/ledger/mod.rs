@@ -69,6 +69,6 @@ pub struct Stepped {
     pub facilitator: Option<String>,
     /// The record is gone after this step: nothing was charged.
     pub freed: bool,
-    /// What is behind a record that is asked about: the end of its call brings it, in case the record is gone by then.
+    /// What is behind the call that is to be made: its end brings it, in case the record is gone by then.
     pub behind: Option<Box<(Claim, Sale)>>,
 }

@@ -18,7 +18,6 @@ mod facilitators;
 #[cfg(test)]
 mod facilitators_tests;
 mod order;
-mod published;
 mod reconcile;
 mod settling;
 #[cfg(test)]
@@ -49,7 +48,6 @@ use crate::state::Shared;
 
 use books::Quiet;
 use order::{Order, not_taken};
-use published::Published;
 use under_way::UnderWay;
 
 pub use credentials::watch_credentials;
@@ -72,7 +70,6 @@ pub struct Relay {
     state: Shared,
     deadlines: Deadlines,
     facilitators: Arc<Facilitators>,
-    published: Arc<Published>,
     quiet: Arc<Quiet>,
     under_way: UnderWay,
 }
@@ -92,8 +89,8 @@ impl Relay {
         facilitators: Facilitators,
     ) -> (Self, mpsc::Receiver<()>) {
         let (under_way, over) = UnderWay::new();
-        let (facilitators, published, quiet) = (Arc::new(facilitators), Arc::default(), Arc::default());
-        (Self { ledger, client, state, deadlines, facilitators, published, quiet, under_way }, over)
+        let (facilitators, quiet) = (Arc::new(facilitators), Arc::default());
+        (Self { ledger, client, state, deadlines, facilitators, quiet, under_way }, over)
     }
 
     /// The endpoints.

@@ -42,8 +42,8 @@ impl Order {
         if (signed.asset, signed.amount, signed.pay_to) != (option.asset, option.amount, option.pay_to) {
             return Err(not_taken("the payment is not signed for what its requirement asks"));
         }
-        let published = relay.published_tuple(option, &order.sale.tuple);
-        order.sale.tuple = published.ok_or_else(|| {
+        let offered = relay.state.lock().offered.tuple(option, &order.sale.tuple);
+        order.sale.tuple = offered.ok_or_else(|| {
             not_taken("this companion has published no offer of that name by the terms of the requirement")
         })?;
         Ok(order)
@@ -86,19 +86,6 @@ impl Order {
             identifier: payment.identifier(),
         };
         Ok(Self { key, claim, sale, call })
-    }
-}
-
-// === impl Relay ===
-
-impl Relay {
-    fn published_tuple(&self, option: &PaymentOption, named: &Tuple) -> Option<Tuple> {
-        let active =
-            self.state.lock().active.as_ref().map(|active| (active.generation, active.snapshot.clone()));
-        if let Some((generation, snapshot)) = &active {
-            self.published.learn(*generation, snapshot);
-        }
-        self.published.tuple(option, named)
     }
 }
 

@@ -70,7 +70,7 @@ impl Relay {
         let Ok(Stepped { answer: Answer::Call { epoch, call, .. }, facilitator, behind, .. }) = step else {
             return;
         };
-        let origin = behind.map(|behind| Origin { claim: Box::new(behind.0), sale: behind.1 });
+        let origin = behind.map(Origin::from);
         let mut entry = Entry::of_key(&key, holder, Instant::now());
         if let Ok(call) = PaymentCall::read(&call) {
             entry = entry.of_amount(call.option.amount.to_string());

@@ -26,7 +26,7 @@ pub(super) struct Making {
     pub(super) call: Arc<[u8]>,
     /// Who settles it, as it is on record.
     pub(super) facilitator: Option<String>,
-    /// What brought it, in case the record is lost.
+    /// What is behind it on record, in case the record is lost.
     pub(super) origin: Option<Origin>,
     /// The reconciliation makes it.
     pub(super) is_asked: bool,
@@ -36,11 +36,11 @@ pub(super) struct Making {
     pub(super) under_way: Call,
 }
 
-/// What brought a settle call.
+/// What is behind a settle call.
 #[derive(Debug)]
 pub(super) struct Origin {
-    pub(super) claim: Box<Claim>,
-    pub(super) sale: Sale,
+    claim: Box<Claim>,
+    sale: Sale,
 }
 
 /// First pause between two looks at a settlement another call of the same request is making, doubled each time.
@@ -55,10 +55,9 @@ pub(super) async fn settle(relay: Relay, order: Order, waiting: Waiting) {
     let under_way = relay.under_way.begin(&order.key);
     let began = Instant::now();
     let reply = match relay.begin(&order).await {
-        Ok(Stepped { answer: Answer::Call { epoch, call, .. }, facilitator, .. }) => {
+        Ok(Stepped { answer: Answer::Call { epoch, call, .. }, facilitator, behind, .. }) => {
             let entry = Entry::of(&order, began);
-            let Order { key, claim, sale, .. } = order;
-            let (holder, origin) = (claim.holder, Some(Origin { claim: Box::new(claim), sale }));
+            let (key, holder, origin) = (order.key, order.claim.holder, behind.map(Origin::from));
             let making =
                 Making { key, holder, epoch, call, facilitator, origin, is_asked: false, entry, under_way };
             return making.make(&relay, Some(waiting)).await;
@@ -138,6 +137,15 @@ impl Relay {
             }
         }
         RelayReply::Open { transaction: None }
+    }
+}
+
+// === impl Origin ===
+
+impl From<Box<(Claim, Sale)>> for Origin {
+    fn from(behind: Box<(Claim, Sale)>) -> Self {
+        let (claim, sale) = *behind;
+        Self { claim: Box::new(claim), sale }
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
     let began = Instant::now();
     let claim = Event::Claim(order.claim.clone());
     let step = relay.ledger.step(&order.key, claim, Some(&order.sale), None).await;
-    let Ok(Stepped { answer, facilitator, .. }) = relay.noted(step) else {
+    let Ok(Stepped { answer, facilitator, behind, .. }) = relay.noted(step) else {
         // It may be on disk all the same.
         relay.give_up(&order.key, order.claim.holder);
         return waiting.send(RelayReply::Unavailable);
@@ -35,8 +35,7 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
             relay.ledger_works();
             let (entry, holder) = (Entry::of(&order, began), order.claim.holder);
             let under_way = relay.under_way.begin(&order.key);
-            let Order { key, claim, sale, .. } = order;
-            let origin = Some(Origin { claim: Box::new(claim), sale });
+            let (key, origin) = (order.key, behind.map(Origin::from));
             let making =
                 Making { key, holder, epoch, call, facilitator, origin, is_asked: false, entry, under_way };
             let deadline = began + relay.deadlines.verify;

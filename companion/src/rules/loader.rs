@@ -265,7 +265,7 @@ impl Loader {
             gateway.apply(Arc::new(rules), &snapshot);
         }
         let upstreams = snapshot.upstreams.as_slice().into();
-        state.active = Some(Active { generation, hash, snapshot, applied_at: unix_seconds(), swept });
+        state.publish(Active { generation, hash, snapshot, applied_at: unix_seconds(), swept });
         drop(state);
         if self.ledger.is_some() {
             self.last_published = Some(Published { generation, births, swept });

@@ -184,7 +184,7 @@ impl World {
     pub(super) fn load(&mut self, text: &str) {
         self.generation += 1;
         let (pushed, snapshot) = self.push(text, self.generation);
-        self.state.lock().active = Some(Active {
+        self.state.lock().publish(Active {
             generation: self.generation,
             hash: pushed.hash.clone(),
             snapshot: snapshot.clone(),

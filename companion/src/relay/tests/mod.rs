@@ -171,7 +171,7 @@ fn publish(relay: &Relay, generation: u64, pricing: &str) {
     let snapshot = Arc::new(rules::load(pricing).snapshot.unwrap());
     let hash = String::new();
     let active = Active { generation, hash, snapshot, applied_at: unix_seconds(), swept: 0 };
-    relay.state.lock().active = Some(active);
+    relay.state.lock().publish(active);
 }
 
 /// Who asks, and for what.

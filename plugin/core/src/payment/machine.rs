@@ -60,8 +60,8 @@ pub enum Event {
         holder: Holder,
         /// What came of it.
         outcome: Outcome,
-        /// The claim behind it, in case the record is gone or another payment's: that of the request, or
-        /// [`Claim::behind`] the record that was asked about.
+        /// The claim behind it, in case the record is gone or another payment's: [`Claim::behind`] the call, whatever
+        /// the request brought.
         claim: Option<Box<Claim>>,
     },
     /// The request that held it is over.
@@ -122,9 +122,10 @@ pub enum End {
 // === impl Claim ===
 
 impl Claim {
-    /// The claim behind a record that is asked about: what its call's end brings, in case the record is gone by then.
-    /// `None` for a record without a fingerprint.
-    pub fn behind(record: &Record, holder: Holder) -> Option<Self> {
+    /// The claim behind a call that is made: what the call's end brings, in case the record is gone by then. `None` for
+    /// a record without a fingerprint, and where no call is made.
+    pub fn behind(record: &Record) -> Option<Self> {
+        let State::Settling { hold: Hold { holder, .. }, .. } = record.state else { return None };
         Some(Self {
             fingerprint: record.fingerprint?,
             terms: record.terms.clone(),
