@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use farebox_core::rules::{Finding, Snapshot};
+use farebox_core::rules::{Finding, Snapshot, Tuple};
 use tracing::{error, warn};
 
 use crate::aggregate::{Aggregate, DropReason, Totals};
@@ -220,9 +220,9 @@ impl State {
         }
     }
 
-    /// Puts rules in force.
-    pub fn publish(&mut self, rules: Active) {
-        self.offered.publish(&rules.snapshot, Instant::now());
+    /// Puts rules in force, whose series have these births.
+    pub fn publish(&mut self, rules: Active, series: &[Tuple]) {
+        self.offered.publish(&rules.snapshot, series, Instant::now());
         self.active = Some(rules);
     }
 

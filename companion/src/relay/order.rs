@@ -8,7 +8,6 @@ use farebox_core::payment::{Claim, Fingerprint, Holder, PaymentKey, Terms};
 use farebox_core::protocol::{
     RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROXY, RELAY_ROUTE, RelayReply, printable,
 };
-use farebox_core::rules::{PaymentOption, Tuple};
 
 use super::Relay;
 use crate::facilitator::{CallError, PaymentCall};

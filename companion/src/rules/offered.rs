@@ -27,13 +27,14 @@ const KEPT: Duration = Duration::from_secs(86_400);
 // === impl Offered ===
 
 impl Offered {
-    /// Learns the rules that are published from now on.
-    pub fn publish(&mut self, snapshot: &Snapshot, now: Instant) {
+    /// Learns the rules that are published from now on. `series` are those of the snapshot, in its order, with the births
+    /// that were published.
+    pub fn publish(&mut self, snapshot: &Snapshot, series: &[Tuple], now: Instant) {
         for term in self.0.values_mut().flatten() {
             term.dropped = term.dropped.or(Some(now));
         }
         for option in snapshot.routes.iter().flat_map(|route| &route.options) {
-            let Some(tuple) = snapshot.tuples.get(option.tuple) else { continue };
+            let Some(tuple) = series.get(option.tuple) else { continue };
             let terms = self.0.entry(paid(option)).or_default();
             // The newest life of a series is the last.
             terms.retain(|term| term.tuple != *tuple);
@@ -57,3 +58,7 @@ impl Offered {
 fn paid(option: &PaymentOption) -> Paid {
     (option.network.clone(), option.asset, option.pay_to, option.amount)
 }
+
+#[cfg(test)]
+#[path = "offered_tests.rs"]
+mod tests;

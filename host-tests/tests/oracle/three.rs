@@ -65,7 +65,11 @@ impl Three {
         assert_eq!(component, native, "{place}: component and native core, {asked:?}");
         self.traefik.set_clock(asked.now);
         let came = came(self.traefik.send(asked.in_traefik()));
-        assert_eq!(came, asked.expected(&native), "{place}: Traefik and native core, {asked:?}");
+        assert_eq!(
+            came,
+            asked.expected(&native, self.native.has_relay()),
+            "{place}: Traefik and native core, {asked:?}"
+        );
         self.challenge(asked, &request, place);
         native
     }
@@ -128,9 +132,13 @@ impl Asked {
         SocketAddr::new(self.peer, 40_000).to_string()
     }
 
-    /// What a decision comes to in Traefik. What is to be paid for goes on to the gateway.
-    fn expected(&self, decision: &Decision) -> Came {
+    /// What a decision comes to in Traefik. What is to be paid for goes on to the gateway, which needs a relay; without
+    /// one nothing is sold there.
+    fn expected(&self, decision: &Decision, has_relay: bool) -> Came {
         match decision {
+            Decision::Pay(_) if !has_relay => {
+                self.expected(&Decision::Reply(answer(exchange::internal())), has_relay)
+            }
             Decision::Reply(answer) => {
                 let headers = answer.headers.iter();
                 let mut headers: BTreeMap<_, _> =

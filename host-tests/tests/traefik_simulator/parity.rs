@@ -58,7 +58,8 @@ pub(crate) fn natively(request: &Request) -> Came {
         .map_or_else(|| request.uri(), |(_, uri)| uri.clone());
     let kept = request.headers.keys().filter(|name| !edits.remove.contains(name)).cloned();
     let set = edits.set.iter().map(|(name, _)| name.to_string()).filter(|name| name != ":path");
-    let headers = kept.chain(set).collect();
+    let mut headers: Vec<_> = kept.chain(set).collect();
+    headers.sort();
     Came::Passed { uri, headers }
 }
 

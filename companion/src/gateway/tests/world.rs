@@ -184,13 +184,14 @@ impl World {
     pub(super) fn load(&mut self, text: &str) {
         self.generation += 1;
         let (pushed, snapshot) = self.push(text, self.generation);
-        self.state.lock().publish(Active {
+        let active = Active {
             generation: self.generation,
             hash: pushed.hash.clone(),
             snapshot: snapshot.clone(),
             applied_at: unix_seconds(),
             swept: 0,
-        });
+        };
+        self.state.lock().publish(active, &pushed.tuples);
         self.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
     }
 

@@ -169,9 +169,10 @@ pub(super) async fn relay_of(
 /// Puts rules in force.
 fn publish(relay: &Relay, generation: u64, pricing: &str) {
     let snapshot = Arc::new(rules::load(pricing).snapshot.unwrap());
+    let series = snapshot.tuples.clone();
     let hash = String::new();
     let active = Active { generation, hash, snapshot, applied_at: unix_seconds(), swept: 0 };
-    relay.state.lock().publish(active);
+    relay.state.lock().publish(active, &series);
 }
 
 /// Who asks, and for what.

@@ -18,7 +18,7 @@ const OPEN: &[&str] = &["http_error"];
 
 const SETTLE: &[Fault] = &[
     fault("settle-slow", "slow:400", &["success"], End::Served),
-    fault("settle-pending-once", "pending_then_success", &["refused", "success"], End::Served)
+    fault("settle-pending-once", "pending_then_success", &["bad_reply", "success"], End::Served)
         .relayed(&["success"], End::Served),
     fault("settle-invalid", "invalid", &["refused"], End::Refused(402, "insufficient_funds")),
     fault("settle-silent", "hang", &["timeout"], unknown(false, false)).relayed(OPEN, unknown(false, false)),
@@ -49,7 +49,7 @@ const SETTLE: &[Fault] = &[
         .relayed(OPEN, unknown(false, false)),
     fault("settle-wrong-network", "wrong_network", &["bad_reply"], unknown(true, true))
         .relayed(OPEN, unknown(true, true)),
-    fault("settle-pending", "pending", &["refused", "refused"], unknown(true, false))
+    fault("settle-pending", "pending", &["bad_reply", "bad_reply"], unknown(true, false))
         .relayed(OPEN, unknown(true, false)),
     fault("settle-success-unheard", "success_but_hang", &["timeout"], unknown(false, true))
         .relayed(OPEN, unknown(false, true)),

@@ -351,7 +351,7 @@ impl Calling {
             Purpose::Settle { when, .. } if attempt.has_relay() => over.relay_settled(attempt, when),
             Purpose::Settle { when, epoch, settlement } => match settlement.ended(end, &attempt.option) {
                 Reading::Repeat(settlement) => {
-                    let stamps = over.stamps(CallOutcome::Refused);
+                    let stamps = over.stamps(without_reply(end));
                     let purpose = Purpose::Settle { when, epoch, settlement };
                     let repeat = Self { attempt, call, started: now, purpose };
                     Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }

@@ -186,7 +186,7 @@ impl Script<'_> {
             (MULTI_ON_BASE_GOODS, "success_503", direct(&["http_error"]), 1),
             (BASIC_GOODS, "cut_after_headers", direct(&["unreachable"]), 1),
             (BASIC_GOODS, "success_but_hang", direct(&["timeout"]), 1),
-            (BASIC_GOODS, "pending", direct(&["refused", "refused"]), 2),
+            (BASIC_GOODS, "pending", direct(&["bad_reply", "bad_reply"]), 2),
             (BASIC_GOODS, "settled_but:invalid_exact_evm_transaction_failed", direct(&["bad_reply"]), 1),
         ] {
             self.facilitator.fail_next("settle", mode, count).await;
@@ -201,7 +201,7 @@ impl Script<'_> {
             self.sell(BASIC_GOODS, "patient").await;
             // The relay repeats the call itself.
             if self.settlement == Settlement::Direct {
-                self.tally.call("settle", "refused");
+                self.tally.call("settle", "bad_reply");
             }
         }
         // Nobody comes back for this one. The relay finds out all the same.

@@ -131,7 +131,7 @@ fn a_pending_settlement_is_repeated_exactly_once_with_the_same_bytes() {
         let story = paid(&mut host);
         assert_eq!(story.operations(), [Verify, Settle, Settle]);
         assert!(story.calls.iter().all(|(_, body)| *body == story.calls[0].1));
-        let counted = "PaymentPresented@0 Verify(Success,7) Settle(Refused,7) Settle(Success,7) \
+        let counted = "PaymentPresented@0 Verify(Success,7) Settle(BadReply,7) Settle(Success,7) \
                        PaymentVerified@0 Charged@0 LastSuccess@0";
         host.assert_counted(&story, counted);
         assert_eq!(host.lives(), ["delivered"]);
