@@ -54,6 +54,18 @@ pub(super) struct Shared {
     went_back: Mutex<Option<String>>,
 }
 
+/// A connection with a transaction that may be open. It is closed and not given back to the pool: who waits for a
+/// transaction may leave at any await, and one left open would lock the database for everybody.
+struct Transaction(Option<PoolConnection<sqlx::Any>>);
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
 /// A statement of this database.
 pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
 
@@ -200,27 +212,26 @@ impl Ledger {
         }
     }
 
-    /// Runs `step` in a transaction that is on disk when this returns. One that fails leaves nothing behind.
+    /// Runs `step` in a transaction that is on disk when this returns. One that fails, or that is given up in the
+    /// middle, leaves nothing behind.
     pub(super) async fn durably<T: Send>(
         &self,
         step: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, LedgerError> {
-        let mut connection = self.connection().await?;
+        let connection = self.connection().await?;
         let _turn = if self.place.sqlite { Some(self.shared.turns.lock().await) } else { None };
+        let mut transaction = Transaction(Some(connection));
         let stepped = async {
-            self.place.begin(&mut connection).await?;
-            let result = step(&mut connection).await?;
+            let connection = transaction.0.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+            self.place.begin(connection).await?;
+            let result = step(connection).await?;
             connection.execute("COMMIT").await?;
             Ok(result)
         };
-        match stepped.await {
-            Ok(result) => Ok(result),
-            Err(error) => {
-                // Not back to the pool: the transaction may be open.
-                let _ = connection.detach().close().await;
-                Err(LedgerError::Failed(Arc::new(error)))
-            }
-        }
+        let result = stepped.await.map_err(|error| LedgerError::Failed(Arc::new(error)))?;
+        // It is over, so its connection goes back to the pool.
+        transaction.0 = None;
+        Ok(result)
     }
 
     pub(super) fn companion(&self) -> &str {

@@ -13,6 +13,7 @@ use crate::testing::{Database, Gate, Lost, on_every_database};
 on_every_database! {
     a_database_that_goes_back_is_named_and_goes_on,
     a_payment_that_cannot_be_read_harms_no_other,
+    a_transaction_that_is_given_up_in_the_middle_holds_nobody_up,
 }
 
 async fn refused(url: &str) -> String {
@@ -280,4 +281,20 @@ async fn a_payment_that_cannot_be_read_harms_no_other(database: Database) {
     assert!(text.contains("holds a payment that cannot be read: `much`"), "{text}");
     assert!(matches!(both.1.unwrap().answer, Answer::Settled { .. }));
     assert_eq!(book.state(1).await.as_deref(), Some("settling"));
+}
+
+/// A client of `/metrics` may leave while totals are saved for it.
+async fn a_transaction_that_is_given_up_in_the_middle_holds_nobody_up(database: Database) {
+    let book = Book::open(database).await;
+    book.begins(1).await;
+    for _ in 0..6 {
+        let endless = book.durably(async |connection| {
+            sqlx::query("UPDATE payments SET redeemed = 1").execute(&mut *connection).await?;
+            std::future::pending::<Result<(), sqlx::Error>>().await
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(100), endless).await.is_err());
+    }
+    let settled = tokio::time::timeout(Duration::from_secs(1), book.ends(1, 1, settled()));
+    assert!(matches!(settled.await.unwrap(), Answer::Settled { .. }));
+    assert!(!book.record(&key(1)).await.unwrap().unwrap().redeemed);
 }
