@@ -3,6 +3,7 @@
 use farebox_core::metrics::LateResult;
 
 use super::*;
+use crate::rules::Offered;
 use crate::testing::on_every_database;
 
 on_every_database! {
@@ -150,6 +151,7 @@ async fn a_payment_verified_under_an_earlier_price_is_settled_by_a_companion_tha
     stage.verify(1, &payment(1)).await;
     let stage = stage.restart().await;
     let url = format!("http://{}", stage.dev.address);
+    stage.relay.state.lock().offered = Offered::default();
     publish(&stage.relay, 2, &pricing(&url, &["a"]).replace("0.001", "0.002"));
     assert!(matches!(stage.verify(2, &payment(2)).await, RelayReply::NotTaken { .. }), "a new one");
     assert!(is_settled(&stage.settle(1, &payment(1)).await));
