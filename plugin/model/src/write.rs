@@ -256,6 +256,12 @@ impl Model {
             truth.redeemed = true;
             world.breach = world.breach.or(breach);
         }
+        // A fetch of which no byte went out is none.
+        if matches!((&event, &step.answer), (Event::Over(_, End::Unsent), Answer::Noted))
+            && let Some(entry) = before.filter(|entry| entry.redeemed)
+        {
+            world.truth_mut(entry.payment).redeemed = false;
+        }
         world.ledger[key] = after;
         step
     }
@@ -327,6 +333,8 @@ fn trespassed(tick: u8, before: Option<Entry>, after: Option<Entry>, event: &Eve
             let may_go_on = !runs && terms(entry.terms) == claim.terms;
             (!is_free && !may_go_on).then_some(Breach::Unheld)
         }
+        // An answer is whole, whoever holds the payment by now.
+        Event::Over(_, End::Whole) if matches!(entry.life, Life::Owed | Life::UnderWay { .. }) => None,
         Event::Verified(by) | Event::Begin(by) | Event::Over(by, _) => (!held(*by)).then_some(Breach::Unheld),
         Event::Ended { outcome: Outcome::Settled { .. }, claim, .. } => {
             let other = claim.as_ref().is_some_and(|claim| claim.fingerprint != entry.payment.fingerprint());

@@ -277,9 +277,15 @@ fn used(
     message: Option<String>,
     mut stamps: Vec<Stamp>,
 ) -> Turn {
-    let code = match attempt.option.transfer_method {
-        TransferMethod::Eip3009 => "invalid_exact_evm_nonce_already_used",
-        TransferMethod::Permit2 => "permit2_invalid_nonce",
+    // Only the first of these is said of a nonce: it invites a buyer to sign with a fresh one.
+    let code = match (cause, attempt.option.transfer_method) {
+        (Cause::PaymentUsed | Cause::NonceInUse, TransferMethod::Eip3009) => {
+            "invalid_exact_evm_nonce_already_used"
+        }
+        (Cause::PaymentUsed | Cause::NonceInUse, TransferMethod::Permit2) => "permit2_invalid_nonce",
+        (Cause::PaymentInFlight | Cause::PaymentInUseElsewhere, _) => "payment_in_use",
+        (Cause::PaymentPaidForElse, _) => "payment_owed_elsewhere",
+        (_, _) => "purchase_already_paid",
     };
     let told = Told { code: Some(code.to_owned()), message, ..Told::default() };
     stamps.push(attempt.stamp(TupleCounter::ReplayRejected(state)));

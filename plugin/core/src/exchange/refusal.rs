@@ -228,7 +228,7 @@ impl Cause {
                 .says("this payment is charged, and owed the answer it was paid for")
                 .hints("send this payment with the request it was signed for"),
             Self::PurchasePaid => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
-                .says("this purchase was paid with another payment; nothing was charged for this one")
+                .says("this purchase is at work with another payment; nothing was charged for this one")
                 .hints("send the first payment of this payment-identifier again; do not sign a new one"),
             Self::PaymentUsed => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
                 .says("this payment was used already")

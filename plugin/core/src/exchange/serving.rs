@@ -3,6 +3,7 @@
 use super::attempt::Attempt;
 use super::paying::settle_at_response;
 use super::refusal::Cause;
+use super::reply::NO_RETRY;
 use super::reply::{Told, push_receipts};
 use super::strip::OWED;
 use super::{Next, Note, ResponseHead, ResponseOrigin, Turn, response};
@@ -143,7 +144,8 @@ fn unsettled(attempt: Box<Attempt>, verdict: Verdict, head: &ResponseHead<'_>, n
     }
 }
 
-/// Charged by now, so the buyer is owed a good answer. `again` says that it can be fetched after this one.
+/// Charged by now, so the buyer is owed a good answer. An upstream that failed gave none, however often. An answer of
+/// another kind is one: `again` says that a good one can be fetched after it.
 fn paid_before(
     attempt: Box<Attempt>,
     transaction: &str,
@@ -160,8 +162,9 @@ fn paid_before(
         let next = Next::Release(edits, Some(Delivering::new(attempt)));
         return Turn { stamps: served, notes: Vec::new(), next };
     }
-    let notes = attempt.over(End::Unsent);
-    let hint = again.then_some(FETCH);
+    let is_none = matches!(verdict, Verdict::Missing(_) | Verdict::Upgraded) || head.status >= 500;
+    let notes = attempt.over(if is_none { End::Unsent } else { End::Broken });
+    let hint = (again || is_none).then_some(FETCH);
     let cause = match verdict {
         Verdict::Missing(cause) => cause,
         Verdict::Upgraded => Cause::UnexpectedUpgrade,
@@ -171,6 +174,7 @@ fn paid_before(
             push_receipts(&mut edits.set, &attempt.receipt(transaction));
             if let Some(hint) = hint {
                 edits.set.push((OWED.into(), hint.to_owned()));
+                edits.set.push((NO_RETRY.into(), "false".to_owned()));
             }
             return Turn { stamps: failed, notes, next: Next::Release(edits, None) };
         }

@@ -586,12 +586,18 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
         State::Settling { hold, waits: true } if hold.holder == holder => {
             became(Record { state: State::Settling { hold, waits: false }, ..record }, Answer::Noted)
         }
+        // Whoever was answered: a hold may have lapsed before its answer was whole.
+        State::Owed { .. } if end == End::Whole => {
+            became(Record { state: State::Delivered, ..record }, Answer::Noted)
+        }
         State::Owed { hold: Some(hold) } if hold.holder == holder => {
-            let state = match end {
-                End::Broken | End::Unsent if !record.redeemed => State::Owed { hold: None },
-                End::Whole | End::Broken | End::Unsent => State::Delivered,
+            let (state, redeemed) = match end {
+                // No byte went out, so nothing was fetched.
+                End::Unsent => (State::Owed { hold: None }, false),
+                End::Broken if !record.redeemed => (State::Owed { hold: None }, false),
+                End::Broken | End::Whole => (State::Delivered, record.redeemed),
             };
-            became(Record { state, ..record }, Answer::Noted)
+            became(Record { state, redeemed, ..record }, Answer::Noted)
         }
         State::Reserved { .. }
         | State::Settling { .. }

@@ -100,6 +100,11 @@ impl Truth {
             let same = Some((before.unwrap().fingerprint, true));
             assert!(kept == same || matches!(event, Event::Sweep { .. }), "what is charged stays charged");
         }
+        if let (Event::Over(_, End::Unsent), Answer::Noted) = (event, &step.answer)
+            && let Some(record) = before.filter(|record| record.redeemed)
+        {
+            self.redeemed[payment_of(record.fingerprint)] -= 1;
+        }
         let Event::Claim(claim) = event else { return };
         let payment = payment_of(Some(claim.fingerprint));
         if let Some(record) = before.filter(|record| record.fingerprint != Some(claim.fingerprint)) {

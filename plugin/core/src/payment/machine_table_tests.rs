@@ -253,7 +253,7 @@ fn ends() -> Vec<Row> {
     let over = |given: Option<Record>, end| when(given, Event::Over(HOLDER, end), OVER);
     let common = || {
         with_cells(
-            each(|given| over(given, End::Whole)),
+            each(|given| over(given, End::Broken)),
             [
                 (1, vec![over(Some(verified_one()), End::Whole).noted().ends()]),
                 (
@@ -270,14 +270,30 @@ fn ends() -> Vec<Row> {
         over(Some(under_way()), End::Whole).noted().becomes(delivered()),
         over(Some(redeemed()), End::Whole).noted().becomes(Record { redeemed: true, ..delivered() }),
     ];
+    let whole_while_owed = [over(Some(owed()), End::Whole).noted().becomes(delivered())];
+    let by_another =
+        |given: Record| when(given, Event::Over(ANOTHER, End::Whole), RUNS).noted().becomes(delivered());
+    let whole_by_another = with_cells(
+        each(|given| when(given, Event::Over(ANOTHER, End::Whole), RUNS)),
+        [(4, vec![by_another(owed())]), (5, vec![by_another(under_way())])],
+    );
     let broken = [
         over(Some(under_way()), End::Broken).noted().becomes(owed()),
-        over(Some(redeemed()), End::Unsent).noted().becomes(Record { redeemed: true, ..delivered() }),
+        over(Some(redeemed()), End::Broken).noted().becomes(Record { redeemed: true, ..delivered() }),
+    ];
+    let unsent = [
+        over(Some(under_way()), End::Unsent).noted().becomes(owed()),
+        over(Some(redeemed()), End::Unsent).noted().becomes(owed()),
     ];
     vec![
-        Row("answer delivered whole, by the holder", with_cells(common(), [(5, whole.into())])),
-        Row("answer broke off or was never sent, by the holder", with_cells(common(), [(5, broken.into())])),
-        Row("an end, by another", each(|given| when(given, Event::Over(ANOTHER, End::Whole), RUNS))),
+        Row(
+            "answer delivered whole, by the holder",
+            with_cells(common(), [(4, whole_while_owed.into()), (5, whole.into())]),
+        ),
+        Row("answer broke off, by the holder", with_cells(common(), [(5, broken.into())])),
+        Row("answer was never sent, by the holder", with_cells(common(), [(5, unsent.into())])),
+        Row("answer delivered whole, by another", whole_by_another),
+        Row("any other end, by another", each(|given| when(given, Event::Over(ANOTHER, End::Unsent), RUNS))),
     ]
 }
 

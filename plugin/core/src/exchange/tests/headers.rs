@@ -102,7 +102,7 @@ fn an_upstream_cannot_forge_receipts() {
 #[test]
 fn scripts_of_other_origins_may_read_what_they_need() {
     let name = "access-control-expose-headers";
-    let all = Some("PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, X-PAYMENT-OWED");
+    let all = Some("PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, X-PAYMENT-OWED, RETRY-AFTER");
     let mut host = Host::new();
     for path in ["/paid/a", "/guarded/x", "/paid/%2f"] {
         let story = host.play(&request(path).with("origin", "https://a.example"), &ok());

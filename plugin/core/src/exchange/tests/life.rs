@@ -67,32 +67,43 @@ fn an_answer_that_breaks_off_again_and_again_is_served_twice_in_all() {
 }
 
 #[test]
-fn an_owed_answer_that_fails_as_well_uses_the_payment_up_and_says_nothing_of_a_next_time() {
+fn an_owed_answer_is_fetched_until_there_is_one_and_one_of_another_kind_is_the_last() {
     let failed = "PaymentPresented@0 UpstreamFailedAfterVerify@0";
     let moved = "PaymentPresented@0 PaymentVerified@0 VerifiedUncharged(Redirect)@0";
     let gone = "PaymentPresented@0 PaymentFailed(ClientDisconnected)@0";
     let cases = [
-        (Up::Answers(500, vec![]), failed, Some(500)),
-        (Up::Answers(302, vec![]), moved, Some(302)),
-        (Up::Answers(101, vec![]), failed, Some(502)),
-        (Up::Unreachable, failed, Some(502)),
-        (Up::TimesOut, failed, Some(504)),
-        (Up::ClientGone, gone, None),
+        (Up::Answers(500, vec![]), failed, Some(500), true),
+        (Up::Answers(101, vec![]), failed, Some(502), true),
+        (Up::Unreachable, failed, Some(502), true),
+        (Up::TimesOut, failed, Some(504), true),
+        (Up::ClientGone, gone, None, true),
+        (Up::Answers(404, vec![]), failed, Some(404), false),
+        (Up::Answers(302, vec![]), moved, Some(302), false),
     ];
-    for ((up, stamps, status), mode) in cases.iter().flat_map(|case| MODES.map(|mode| (case, mode))) {
+    for ((up, stamps, status, is_owed), mode) in cases.iter().flat_map(|case| MODES.map(|mode| (case, mode)))
+    {
         let mut host = host_with_an_owed_answer(mode);
-        let story = paid(&mut host, up);
-        host.assert_counted(&story, stamps);
-        assert_eq!(host.lives(), ["delivered"], "{up:?}");
-        if let Some(status) = status {
-            assert_eq!(story.status(), *status);
-            assert_eq!(story.receipt().unwrap()["success"], true);
-            assert_eq!(story.header("x-payment-owed"), None);
+        for _ in 0..if *is_owed { 3 } else { 1 } {
+            let story = paid(&mut host, up);
+            host.assert_counted(&story, stamps);
+            assert_eq!(host.lives(), [if *is_owed { "owed" } else { "delivered" }], "{up:?}");
+            if let Some(status) = status {
+                assert_eq!((story.status(), story.is_priced()), (*status, false));
+                assert_eq!(story.receipt().unwrap()["success"], true);
+                assert_eq!(story.header("x-payment-owed").is_some(), *is_owed);
+                assert_eq!(story.header("x-should-retry").is_some(), *is_owed || story.status() >= 500);
+            }
+            if let End::Reply(_) = story.end {
+                let body = story.body();
+                assert_eq!((&body["retriable"], body["hint"].is_string()), (&false.into(), true));
+            }
         }
-        if let End::Reply(_) = story.end {
-            let body = story.body();
-            assert_eq!((&body["retriable"], &body["hint"]), (&false.into(), &serde_json::Value::Null));
-        }
+        let story = paid(&mut host, &ok());
+        assert_eq!(
+            (story.status(), story.forwarded.is_some()),
+            if *is_owed { (200, true) } else { (402, false) }
+        );
+        assert_eq!((host.lives(), host.charges()), (vec!["delivered"], 1));
         let story = paid(&mut host, &ok());
         host.assert_counted(&story, USED);
         assert_eq!((story.status(), story.forwarded.is_none()), (402, true));

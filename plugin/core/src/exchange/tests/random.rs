@@ -12,7 +12,7 @@ use super::script::{Does, Request, request, settled};
 use super::world::{START, Terms, Wallet};
 use crate::evm::Amount;
 use crate::metrics::{FailureReason, LateResult, Stamp, TupleCounter, UnchargedReason};
-use crate::payment::{Effect, Event, Fingerprint, Record};
+use crate::payment::{Effect, Event, Fingerprint, Record, State};
 use crate::protocol::{CallEnd, Operation};
 use crate::rules::TupleIndex;
 
@@ -244,8 +244,13 @@ impl World {
 
     /// Does something that steps this payment, and sees what else follows.
     fn watch<T>(&mut self, which: usize, does: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.host.effects().len();
+        let (before, fetching) = (self.host.effects().len(), self.fetching());
         let done = does(self);
+        // A fetch of which no byte went out is none.
+        let now = self.fetching();
+        if now.0 < fetching.0 && now.1 == fetching.1 {
+            self.books.truth[which].redeemed -= 1;
+        }
         for effect in &self.host.effects()[before..] {
             match effect {
                 Effect::Charged => self.books.truth[which].charged += 1,
@@ -255,6 +260,14 @@ impl World {
             }
         }
         done
+    }
+
+    /// Owed answers that are fetched, and answers that were delivered.
+    fn fetching(&self) -> (usize, usize) {
+        let records = self.host.records();
+        let owed = |record: &&Record| record.redeemed && matches!(record.state, State::Owed { .. });
+        let delivered = |record: &&Record| record.state == State::Delivered;
+        (records.iter().filter(owed).count(), records.iter().filter(delivered).count())
     }
 
     /// What happens now and then: a sweep, another price for a while, the reconciliation of a relay.
