@@ -79,8 +79,8 @@ impl FacilitatorClient {
 
     /// Sends one request to an endpoint of the facilitator at `base`, a POST of `body` or a GET without one, with the
     /// facilitator's credential. Redirects that keep method and body (307, 308) are followed within the origin of
-    /// `base`; one to another origin is an error that says what to configure. Either way the call was not executed
-    /// where the redirect came from.
+    /// `base`; one to another origin is an error that says what to configure. Who redirects has had the call, and may
+    /// have executed it.
     pub(super) async fn send(
         &self,
         base: &str,
@@ -90,6 +90,7 @@ impl FacilitatorClient {
         let first = parse(&format!("{base}/{endpoint}"))?;
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let mut target = first.clone();
+        let mut may_have_arrived = false;
         for _ in 0..=MAX_REDIRECTS {
             let credential = self.credentials.authorization(base, &method, &target, unix_seconds()).await;
             let credential = credential.map_err(|error| not_sent(error.to_string()))?;
@@ -104,33 +105,35 @@ impl FacilitatorClient {
                 let cause = http::describe(&error);
                 // A connection that could not be made carried nothing.
                 if error.is_connect() {
-                    return not_sent(format!("{target} cannot be reached: {cause}"));
+                    return CallFailed { reason: format!("{target} cannot be reached: {cause}"), may_have_arrived };
                 }
                 CallFailed { reason: format!("{target}: {cause}"), may_have_arrived: true }
             })?;
             if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
                 return Ok(response);
             }
-            target = redirected(&target, endpoint, &response)?;
+            may_have_arrived = true;
+            target = redirected(&target, endpoint, &response)
+                .map_err(|reason| CallFailed { reason, may_have_arrived })?;
         }
-        Err(not_sent(format!("{first} redirects more than {MAX_REDIRECTS} times")))
+        Err(CallFailed { reason: format!("{first} redirects more than {MAX_REDIRECTS} times"), may_have_arrived })
     }
 }
 
-/// Where a redirect within the origin leads.
-fn redirected(from: &Url, endpoint: &str, response: &Response) -> Result<Url, CallFailed> {
-    let target = http::redirect_target(response)
-        .ok_or_else(|| not_sent(format!("{from} redirects to no readable address")))?;
+/// Where a redirect within the origin leads, or what is wrong with it.
+fn redirected(from: &Url, endpoint: &str, response: &Response) -> Result<Url, String> {
+    let target =
+        http::redirect_target(response).ok_or_else(|| format!("{from} redirects to no readable address"))?;
     if target.origin() == from.origin() {
         return Ok(target);
     }
     let base = target.as_str().strip_suffix(endpoint).unwrap_or(target.as_str()).trim_end_matches('/');
-    Err(not_sent(format!(
+    Err(format!(
         "{from} redirects to {}, another origin, which no call is sent to: set the facilitator's address \
          (facilitatorURL of the pricing file, or facilitator in the settings) to {}",
         printable(target.as_str(), MAX_TEXT),
         printable(base, MAX_TEXT),
-    )))
+    ))
 }
 
 async fn read(response: Response) -> Result<Replied, CallFailed> {

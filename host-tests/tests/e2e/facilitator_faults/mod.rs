@@ -54,8 +54,6 @@ enum End {
         /// Whether money moved.
         moved: bool,
     },
-    /// 503 without terms: nothing was sent, and the payment is free again.
-    NotSent,
 }
 
 const fn fault(offer: &'static str, mode: &'static str, calls: &'static [&'static str], end: End) -> Fault {

@@ -42,9 +42,8 @@ const SETTLE: &[Fault] = &[
     fault("settle-302", "redirect_302", OPEN, unknown(false, false)),
     fault("settle-308", "redirect_308", OPEN, unknown(false, false)).relayed(&["success"], End::Served),
     fault("settle-302-away", "redirect_302:{origin}", OPEN, unknown(false, false)),
-    // The relay does not follow it, and knows that no call arrived anywhere.
-    fault("settle-308-away", "redirect_308:{origin}", OPEN, unknown(false, false))
-        .relayed(&["unreachable"], End::NotSent),
+    // Nobody follows it. Who redirects has had the call.
+    fault("settle-308-away", "redirect_308:{origin}", OPEN, unknown(false, false)),
     fault("settle-unknown-code", "unknown_code", &["bad_reply"], unknown(false, false))
         .relayed(OPEN, unknown(false, false)),
     fault("settle-wrong-network", "wrong_network", &["bad_reply"], unknown(true, true))
@@ -144,13 +143,6 @@ async fn settle_fault(scene: &Scene, fault: &Fault) {
             resend(scene, name, &payment, &["settle"]).await;
             let sale = sale_after("settlement_failed");
             sale.clone().assert_or(found_out(scene, sale), stack, name).await;
-        }
-        End::NotSent => {
-            assert_not_sent(&answer, name);
-            assert_eq!(scene.facilitator.settled(&payment.nonce).await, 0, "{name}");
-            failure("settlement_failed").assert(stack, name).await;
-            resend(scene, name, &payment, &["verify", "settle"]).await;
-            sale_after("settlement_failed").assert(stack, name).await;
         }
         End::Unavailable(..) => unreachable!("a failed settlement is refused or unknown"),
     }
