@@ -105,7 +105,10 @@ impl FacilitatorClient {
                 let cause = http::describe(&error);
                 // A connection that could not be made carried nothing.
                 if error.is_connect() {
-                    return CallFailed { reason: format!("{target} cannot be reached: {cause}"), may_have_arrived };
+                    return CallFailed {
+                        reason: format!("{target} cannot be reached: {cause}"),
+                        may_have_arrived,
+                    };
                 }
                 CallFailed { reason: format!("{target}: {cause}"), may_have_arrived: true }
             })?;
@@ -116,7 +119,10 @@ impl FacilitatorClient {
             target = redirected(&target, endpoint, &response)
                 .map_err(|reason| CallFailed { reason, may_have_arrived })?;
         }
-        Err(CallFailed { reason: format!("{first} redirects more than {MAX_REDIRECTS} times"), may_have_arrived })
+        Err(CallFailed {
+            reason: format!("{first} redirects more than {MAX_REDIRECTS} times"),
+            may_have_arrived,
+        })
     }
 }
 

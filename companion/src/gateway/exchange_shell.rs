@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use farebox_core::Now;
 use farebox_core::exchange::refusal::Cause;
@@ -11,6 +12,7 @@ use farebox_core::exchange::{
     ResponseOrigin, Transport, Turn, Upstream,
 };
 use farebox_core::metrics::{FailureReason, Stamp, TupleCounter};
+use farebox_core::payment::GOES_ON_EVERY_MS;
 use farebox_core::protocol::RELAY_KNOWN;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -23,6 +25,7 @@ use tracing::warn;
 
 use super::body::{End, Ended, RequestBody, ResponseBody, Upload};
 use super::deployment::{Deployment, Place, Target};
+use super::going::Going;
 use super::upstream::Failure;
 use super::{Shared, headers, upgrade};
 use crate::state::unix_millis;
@@ -119,7 +122,9 @@ pub(super) async fn handle(
     let upload = Upload::new();
     let body = RequestBody::new(body, shared.settings.idle_timeout, upload.clone());
     let asked = Asked { parts, path, host, peer, body, upload, upgrade: asked_upgrade };
+    let going = exchange.going();
     let sent = send(&shared, &deployment, target, asked, &edits).await;
+    drop(going);
     if is_served { exchange.serve(sent).await } else { exchange.pass(sent) }
 }
 
@@ -345,7 +350,9 @@ impl Exchange {
         }
         let (shared, deployment) = (self.shared.clone(), self.deployment.clone());
         let end = delivering.map(|delivering| {
+            let going = goes_on(&shared, delivering.goes_on());
             End::new(move |ended| {
+                drop(going);
                 let over = delivering.ended(ended == Ended::Broken, now());
                 shared.meters.count(&deployment.rules, &over.stamps);
                 tell(&shared, over.notes);
@@ -353,6 +360,14 @@ impl Exchange {
         });
         let idle = self.shared.settings.idle_timeout;
         released.map(|()| ResponseBody::upstream(body, idle, upload, guarded, end))
+    }
+
+    /// While the upstream works.
+    fn going(&self) -> Option<Going> {
+        match &self.stage {
+            Stage::Response(state) => Some(goes_on(&self.shared, state.goes_on())),
+            Stage::Facilitator(_) | Stage::Nothing => None,
+        }
     }
 
     fn count(&mut self, turn: &mut Turn) {
@@ -384,6 +399,21 @@ impl Drop for Exchange {
         self.end();
         self.shared.meters.count(&self.deployment.rules, &self.stamps);
     }
+}
+
+/// Says of a request that it goes on, until what this returns is dropped.
+fn goes_on(shared: &Arc<Shared>, notes: Vec<Note>) -> Going {
+    // A drain waits for everything that holds it.
+    let shared = Arc::downgrade(shared);
+    Going::start(Duration::from_millis(GOES_ON_EVERY_MS), move || {
+        let (shared, notes) = (shared.upgrade(), notes.clone());
+        async move {
+            let Some(shared) = shared else { return };
+            for note in notes {
+                shared.relayed.over(note).await;
+            }
+        }
+    })
 }
 
 /// Tells the relay how requests ended for their payments. Nobody waits for the answer.

@@ -18,6 +18,7 @@ mod body;
 mod credential;
 mod deployment;
 mod exchange_shell;
+mod going;
 mod headers;
 mod linger;
 mod meters;

@@ -9,9 +9,9 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use farebox_core::exchange::{Call, Note};
-use farebox_core::payment::{Event, Holder};
+use farebox_core::payment::{End, Event, Holder};
 use farebox_core::protocol::{CallEnd, RELAY_END, RELAY_HOLDER, RELAY_PROXY};
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use tower::ServiceExt;
 
@@ -36,6 +36,8 @@ pub(super) enum Captured {
 
 /// Longest reply that is read.
 const MAX_REPLY: usize = 64 * 1024;
+/// Pause before the relay is told again.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 // === impl Relayed ===
 
@@ -50,12 +52,17 @@ impl Relayed {
         Holder::from_halves(self.keys.hash_one((request, 0_u8)), self.keys.hash_one((request, 1_u8)))
     }
 
-    /// Tells how a request ended for its payment. If that fails, the payment is its own until its lease ends.
+    /// Tells how a request stands with its payment, until that is on disk. A request that ended while the ledger could
+    /// not be written would be taken for one that died, and its answer be sold again.
     pub(super) async fn over(&self, note: Note) {
         let Event::Over(_, end) = note.event else { return };
         let headers = [(RELAY_HOLDER, note.holder.to_string()), (RELAY_END, end.as_str().to_owned())];
-        if let Some(request) = self.request("/over", note.key.to_json(), &headers) {
-            let Ok(_) = self.relay.clone().oneshot(request).await;
+        while let Some(request) = self.request("/over", note.key.to_json(), &headers) {
+            let Ok(told) = self.relay.clone().oneshot(request).await;
+            if told.status() != StatusCode::SERVICE_UNAVAILABLE || end == End::NotYet {
+                return;
+            }
+            tokio::time::sleep(TELL_AGAIN).await;
         }
     }
 

@@ -6,7 +6,7 @@ use farebox_core::Now;
 use farebox_core::evm::Amount;
 use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, host_name};
 use farebox_core::payment::{
-    Answer, Claim, Effect, Event, Leases, Outcome, PaymentKey, Record, State, Step, Twin, step,
+    Answer, Claim, Effect, Event, Leases, Outcome, PaymentKey, Record, State, Step, Trust, Twin, step,
 };
 use farebox_core::rules::Tuple;
 
@@ -196,6 +196,8 @@ impl<'a> Batch<'a> {
                 && (&terms.offer, &terms.route) == (&claim.terms.offer, &claim.terms.route)
                 // One whose lease is over may still be settled by its request; the sweep lets go of it.
                 && !row.refused
+                // A claim nobody can check keeps nobody from what is proven.
+                && !(claim.proven && row.is_unproven())
         };
         let here = self.slots.iter().filter_map(|(other, slot)| Some((other, slot.row.as_ref()?)));
         let elsewhere = self.named.iter().filter(|(other, _)| !self.slots.contains_key(other));
@@ -298,8 +300,8 @@ impl Row {
     fn advance(&mut self, record: Record, reason: Option<String>, now_ms: u64) {
         let before = std::mem::replace(&mut self.record, record);
         match (&before.state, &self.record.state) {
-            (State::Reserved { verified: false, .. }, State::Reserved { verified: true, .. }) => {
-                self.times.verified = Some(now_ms);
+            (State::Reserved { .. }, State::Reserved { trust: Trust::Vouched, .. }) => {
+                self.times.verified = self.times.verified.or(Some(now_ms));
             }
             (_, State::Settling { .. }) if self.record.epoch > before.epoch => {
                 self.times.settling = Some(now_ms);

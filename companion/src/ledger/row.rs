@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use farebox_core::evm::{Address, Amount, B256, Network, from_hex, keccak256, to_hex};
-use farebox_core::payment::{Fingerprint, Hold, Holder, PaymentKey, Record, State, Terms};
+use farebox_core::payment::{Fingerprint, Hold, Holder, PaymentKey, Record, State, Terms, Trust};
 use farebox_core::rules::{Flow, Tuple};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -64,13 +64,19 @@ impl Row {
     pub(super) const fn state(&self) -> &'static str {
         match self.record.state {
             _ if self.refused => "refused",
-            State::Reserved { verified: false, .. } => "reserved",
-            State::Reserved { verified: true, .. } => "verified",
+            State::Reserved { trust: Trust::Claimed, .. } => "claimed",
+            State::Reserved { trust: Trust::Proven, .. } => "reserved",
+            State::Reserved { trust: Trust::Vouched, .. } => "verified",
             State::Settling { .. } => "settling",
             State::Unknown => "unknown",
             State::Owed { .. } => "owed",
             State::Delivered => "delivered",
         }
+    }
+
+    /// Whether nothing is known of its signature.
+    pub(super) const fn is_unproven(&self) -> bool {
+        matches!(self.record.state, State::Reserved { trust: Trust::Claimed, .. })
     }
 
     /// Who holds it; nobody holds what is refused.
@@ -126,8 +132,9 @@ impl Loaded {
         let hold = columns.hold()?;
         let needed = || hold.ok_or_else(|| format!("a payment that is {state} has no holder"));
         let life = match state {
-            "reserved" => State::Reserved { hold: needed()?, verified: false },
-            "verified" => State::Reserved { hold: needed()?, verified: true },
+            "claimed" => State::Reserved { hold: needed()?, trust: Trust::Claimed },
+            "reserved" => State::Reserved { hold: needed()?, trust: Trust::Proven },
+            "verified" => State::Reserved { hold: needed()?, trust: Trust::Vouched },
             "settling" => State::Settling { hold: needed()?, waits: columns.number(13)? != 0 },
             "unknown" => State::Unknown,
             "owed" => State::Owed { hold },

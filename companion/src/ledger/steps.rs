@@ -108,7 +108,7 @@ impl Ledger {
         let rows = sqlx::query(
             "SELECT network, contract, payer, nonce FROM payments \
              WHERE (state IN ('unknown', 'owed', 'delivered') AND since < $1) \
-                OR (state = 'reserved' AND since < $2 AND hold_until <= $3) \
+                OR (state IN ('claimed', 'reserved') AND since < $2 AND hold_until <= $3) \
                 OR (state = 'verified' AND since < $2 AND hold_until <= $3 AND (ends_s < $4 OR since < $1)) LIMIT $5",
         )
         .bind(signed(old))

@@ -5,7 +5,7 @@
 //!   open one is settled once more, as it is on record.
 //! * `POST /settle`: settles what was verified. A settlement once begun is finished and written down, whoever has
 //!   stopped waiting for it.
-//! * `POST /over`: how a request with a payment ended. Nobody waits for the answer.
+//! * `POST /over`: how a request with a payment ended, or that it goes on. 204 once that is on disk.
 //!
 //! Bodies are those of a facilitator's calls; headers say which request asks and what it buys. A new payment is
 //! taken only by terms this companion published: whoever reaches the relay cannot use the operator's facilitator
@@ -162,8 +162,9 @@ async fn over(State(relay): State<Relay>, headers: HeaderMap, body: Received) ->
     let (Some(holder), Some(end), Some(key)) = (order::holder(&headers), end, key) else {
         return StatusCode::BAD_REQUEST;
     };
-    relay.ledger.note(&key, Event::Over(holder, end), None);
-    StatusCode::NO_CONTENT
+    // Acknowledged once it is on disk: whoever tells it says it again until then.
+    let step = relay.ledger.step(&key, Event::Over(holder, end), None, None).await;
+    if relay.noted(step).is_ok() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 fn received(body: Received) -> Result<Bytes, RelayReply> {

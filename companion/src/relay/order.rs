@@ -6,7 +6,8 @@ use axum::http::HeaderMap;
 use farebox_core::metrics::parse_tuple_text;
 use farebox_core::payment::{Claim, Fingerprint, Holder, PaymentKey, Terms};
 use farebox_core::protocol::{
-    RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROXY, RELAY_ROUTE, RelayReply, printable,
+    RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
+    RelayReply, printable,
 };
 
 use super::Relay;
@@ -20,6 +21,8 @@ pub(super) struct Order {
     pub(super) claim: Claim,
     pub(super) sale: Sale,
     pub(super) call: PaymentCall,
+    /// Why it is not taken if it is new.
+    pub(super) not_taken: Option<&'static str>,
 }
 
 /// Longest name of a proxy.
@@ -30,7 +33,8 @@ const MAX_ROUTE: usize = 2_048;
 // === impl Order ===
 
 impl Order {
-    /// Reads a call to `/verify`. A payment that may be new is taken only by terms this companion published.
+    /// Reads a call to `/verify`. A new payment is taken only by terms this companion published; one that is known is
+    /// answered by its life, whatever is published now.
     pub(super) fn to_verify(relay: &Relay, headers: &HeaderMap, body: &[u8]) -> Result<Self, RelayReply> {
         let mut order = Self::read(headers, body)?;
         if order.claim.only_known {
@@ -38,13 +42,18 @@ impl Order {
         }
         let PaymentCall { option, .. } = &order.call;
         let signed = &order.claim.terms;
-        if (signed.asset, signed.amount, signed.pay_to) != (option.asset, option.amount, option.pay_to) {
-            return Err(not_taken("the payment is not signed for what its requirement asks"));
-        }
+        let is_asked =
+            (signed.asset, signed.amount, signed.pay_to) == (option.asset, option.amount, option.pay_to);
         let offered = relay.state.lock().offered.tuple(option, &order.sale.tuple);
-        order.sale.tuple = offered.ok_or_else(|| {
-            not_taken("this companion has published no offer of that name by the terms of the requirement")
-        })?;
+        match offered {
+            Some(tuple) if is_asked => order.sale.tuple = tuple,
+            Some(_) => order.not_taken = Some("the payment is not signed for what its requirement asks"),
+            None => {
+                order.not_taken =
+                    Some("the companion offers nothing by these terms, and has not since it started")
+            }
+        }
+        order.claim.only_known = order.not_taken.is_some();
         Ok(order)
     }
 
@@ -74,6 +83,7 @@ impl Order {
             holder,
             call: Arc::from(body),
             ends: payment.valid_before().ok_or_else(unusable)?.to_u64().unwrap_or(u64::MAX),
+            proven: text(headers, RELAY_PROVEN) == Some("1"),
             only_known: text(headers, RELAY_KNOWN) == Some("1"),
             can_settle: true,
             twin: None,
@@ -84,7 +94,7 @@ impl Order {
             proxy: text(headers, RELAY_PROXY).map(|name| printable(name, MAX_NAME)).unwrap_or_default(),
             identifier: payment.identifier(),
         };
-        Ok(Self { key, claim, sale, call })
+        Ok(Self { key, claim, sale, call, not_taken: None })
     }
 }
 

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::Relay;
 use super::books::{Entry, Happening};
 use super::facilitators::{NoVerdict, Verdict};
-use super::order::Order;
+use super::order::{Order, not_taken};
 use super::settling::{Making, Origin};
 use super::told::Waiting;
 use crate::ledger::Stepped;
@@ -48,6 +48,7 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
             Entry::of(&order, began).write(Happening::Redeemed, Some(&transaction), "");
             RelayReply::Redeem { transaction }
         }
+        Answer::New if order.not_taken.is_some() => not_taken(order.not_taken.unwrap_or_default()),
         answer => RelayReply::from(answer),
     };
     waiting.send(reply);

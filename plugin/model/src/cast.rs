@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farebox_core::payment::Fingerprint;
+use farebox_core::payment::{Fingerprint, Trust};
 
 use crate::ledger::TICK_MS;
 
@@ -53,6 +53,14 @@ impl Payment {
 
     pub(crate) const fn ends_seconds(self) -> u64 {
         self.ends() as u64 * TICK_MS / 1000
+    }
+
+    /// What can be known of its signature without a facilitator.
+    pub(crate) const fn trust(self) -> Trust {
+        match self {
+            Self::Junk => Trust::Claimed,
+            Self::Good | Self::Other | Self::Second => Trust::Proven,
+        }
     }
 
     pub(crate) const fn fingerprint(self) -> Fingerprint {

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use farebox_core::Now;
-use farebox_core::payment::{Answer, Claim, Effect, Event, Hold, Leases, Outcome, Record, State, Step, step};
+use farebox_core::payment::{
+    Answer, Claim, Effect, Event, Hold, Leases, Outcome, Record, State, Step, Trust, step,
+};
 
+use crate::cast::Payment;
 use crate::model::Bounds;
 
 macro_rules! faults {
@@ -132,6 +135,7 @@ impl Fault {
         match (self, &mut record, &mut event) {
             (Self::FingerprintIgnored, Some(record), Event::Claim(claim)) => {
                 claim.fingerprint = record.fingerprint.unwrap_or(claim.fingerprint);
+                claim.proven = claim.fingerprint != Payment::Junk.fingerprint();
                 claim.ends = record.ends;
             }
             (Self::TermsIgnored, Some(record), Event::Claim(claim)) => claim.terms = record.terms.clone(),
@@ -165,8 +169,8 @@ impl Fault {
             }
             (Self::SettledToAnyRecord, _, Event::Ended { claim, .. }) => *claim = None,
             (Self::BegunUnverified, Some(record), Event::Begin(_)) => {
-                if let State::Reserved { verified, .. } = &mut record.state {
-                    *verified = true;
+                if let State::Reserved { trust, .. } = &mut record.state {
+                    *trust = Trust::Vouched;
                 }
             }
             _ => {}

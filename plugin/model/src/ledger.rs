@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use farebox_core::Now;
 use farebox_core::evm::{Address, Amount};
-use farebox_core::payment::{Fingerprint, Hold, Holder, Leases, Record, State, Terms};
+use farebox_core::payment::{Fingerprint, Hold, Holder, Leases, Record, State, Terms, Trust};
 use farebox_core::rules::Flow;
 
 use crate::cast::{Body, Payment, Tick};
@@ -85,9 +85,9 @@ impl Entry {
         let Fingerprint(fingerprint) = record.fingerprint.expect("every payment of the model has one");
         let hold = |hold: &Hold| (hold.holder.0[0], ticks(hold.until_ms));
         let life = match &record.state {
-            State::Reserved { hold: held, verified } => {
+            State::Reserved { hold: held, trust } => {
                 let (holder, until) = hold(held);
-                Life::Reserved { holder, until, verified: *verified }
+                Life::Reserved { holder, until, verified: *trust == Trust::Vouched }
             }
             State::Settling { hold: held, waits } => {
                 let (holder, until) = hold(held);
@@ -122,7 +122,8 @@ impl Entry {
         let hold = |number, until| Hold { holder: holder(number), until_ms: unix_ms(until) };
         let state = match self.life {
             Life::Reserved { holder, until, verified } => {
-                State::Reserved { hold: hold(holder, until), verified }
+                let trust = if verified { Trust::Vouched } else { self.payment.trust() };
+                State::Reserved { hold: hold(holder, until), trust }
             }
             Life::Settling { holder, until, waits } => State::Settling { hold: hold(holder, until), waits },
             Life::Unknown => State::Unknown,

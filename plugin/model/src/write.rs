@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use farebox_core::payment::{Answer, Claim, Effect, End, Event, Outcome, Step as Stepped, Twin};
+use farebox_core::payment::{Answer, Claim, Effect, End, Event, Outcome, Step as Stepped, Trust, Twin};
 
 use crate::cast::{Body, Payment};
 use crate::fault::Fault;
@@ -322,7 +322,10 @@ fn trespassed(tick: u8, before: Option<Entry>, after: Option<Entry>, event: &Eve
     let held = |by| held_by.map(holder) == Some(by);
     match event {
         Event::Claim(claim) => {
-            let is_free = !runs && matches!(entry.life, Life::Reserved { .. });
+            let is_junk = matches!(entry.life, Life::Reserved { verified: false, .. })
+                && entry.payment.trust() == Trust::Claimed
+                && claim.proven;
+            let is_free = (!runs && matches!(entry.life, Life::Reserved { .. })) || is_junk;
             let is_same = entry.payment.fingerprint() == claim.fingerprint;
             if !is_same && !is_free {
                 return Some(Breach::Touched);
@@ -370,6 +373,7 @@ fn claim_of(world: &World, request: &Request, number: usize, forgets: bool) -> C
         holder: holder_of(request, number),
         call: Body { payment, written_by }.bytes(),
         ends: payment.ends_seconds(),
+        proven: payment.trust() == Trust::Proven,
         only_known: world.tick >= payment.ends() || number >= REQUESTS,
         can_settle: true,
         twin: twin

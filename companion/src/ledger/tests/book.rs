@@ -148,6 +148,7 @@ pub(crate) fn claim_by(holder: Holder, nonce: u8) -> Claim {
         holder,
         call: Arc::from(format!(r#"{{"x402Version":2,"nonce":{nonce}}}"#).into_bytes()),
         ends: NOW / 1000 + 300,
+        proven: true,
         only_known: false,
         can_settle: true,
         twin: None,

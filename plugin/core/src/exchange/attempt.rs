@@ -10,7 +10,8 @@ use crate::evm::Address;
 use crate::metrics::{CallOutcome, FailureReason, Stamp, TupleCounter, tuple_text};
 use crate::payment::{Claim, End, Event, Fingerprint, Holder, PaymentKey, Terms as Bought, tuple_hash};
 use crate::protocol::{
-    Operation, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_ROUTE, Receipt, Version,
+    Operation, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_ROUTE, Receipt,
+    Version,
 };
 use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, Tuple, TupleIndex};
 
@@ -35,6 +36,8 @@ pub(super) struct Attempt {
     pub(super) call: Arc<[u8]>,
     /// Unix seconds.
     pub(super) ends: u64,
+    /// Its signer was recovered.
+    pub(super) proven: bool,
     /// For the upstream; the payer is added when somebody vouches for it.
     pub(super) edits: HeaderEdits,
     /// Whether a settlement of it is of a charge these rules have.
@@ -69,6 +72,7 @@ impl Attempt {
             holder: self.holder,
             call: Arc::clone(&self.call),
             ends: self.ends,
+            proven: self.proven,
             only_known: self.refusal.is_some(),
             can_settle: self.can_settle,
             twin: None,
@@ -170,6 +174,9 @@ impl Attempt {
             (RELAY_ROUTE, self.bought.route.clone()),
             (RELAY_GENERATION, self.rules.generation.to_string()),
         ];
+        if self.proven {
+            headers.push((RELAY_PROVEN, "1".to_owned()));
+        }
         if self.refusal.is_some() {
             headers.push((RELAY_KNOWN, "1".to_owned()));
         }

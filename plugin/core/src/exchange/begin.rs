@@ -15,7 +15,7 @@ use crate::Now;
 use crate::metrics::{FailureReason, Stamp, TupleCounter};
 use crate::payment::{Fingerprint, Holder, PaymentKey, Terms as Bought};
 use crate::protocol::{
-    CallBody, CheckPolicy, Payment, PaymentError, Version, authenticate, judge, route_text,
+    CallBody, CheckPolicy, Payment, PaymentError, SignatureTrust, Version, authenticate, judge, route_text,
 };
 use crate::rules::{
     CanonicalPath, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet, TupleIndex,
@@ -115,7 +115,12 @@ fn priced<E>(
     let terms = Terms { challenge, url: &url, settings: &rules.settings };
     let value = match line {
         PaymentLine::Absent => return Ok(stage.challenge(terms)),
-        _ if seen.is_head() => return Ok(stage.challenge(terms)),
+        // It has no answer that anybody could be charged for, and a price would be wrong for what is paid already.
+        _ if seen.is_head() => {
+            let told =
+                Told::message("a HEAD request buys nothing; send the payment with the request it is for");
+            return Ok(stage.refuse(primary, terms, Cause::InvalidPaymentHeader, &told));
+        }
         _ if !stage.is_secure() => {
             return Ok(stage.refuse(primary, terms, Cause::InsecureTransport, &Told::default()));
         }
@@ -238,6 +243,7 @@ impl Stage<'_> {
             holder,
             call: CallBody::new(&payment, &signed, &option, url, settings.minimal_payload).0.into(),
             ends,
+            proven: signed.trust == SignatureTrust::Recovered,
             edits: to_upstream(self.head, Strip::Browser, self.path.rewritten.as_deref()),
             can_settle,
             refusal,

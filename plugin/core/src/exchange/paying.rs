@@ -258,8 +258,10 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
             let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
             refuse(&attempt, cause, Told { detail, ..Told::code(&reason) }, stamps)
         }
-        RelayReply::Malformed { words: said } | RelayReply::NotTaken { reason: said } => {
-            unreadable(&attempt, Cause::FacilitatorMalformed, said, stamps)
+        RelayReply::Malformed { words } => unreadable(&attempt, Cause::FacilitatorMalformed, words, stamps),
+        RelayReply::NotTaken { reason } => {
+            let told = Told::message([&reason, "; nothing was charged"].concat());
+            refuse(&attempt, Cause::FacilitatorMalformed, told, stamps)
         }
         RelayReply::Unreachable => refuse(&attempt, Cause::FacilitatorUnreachable, Told::default(), stamps),
         RelayReply::Busy => refuse(&attempt, Cause::FacilitatorBusy, Told::default(), stamps),

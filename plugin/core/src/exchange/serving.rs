@@ -111,6 +111,10 @@ impl Upstream {
             }
         }
     }
+    /// What the store of payments is told now and then: see [`crate::payment::GOES_ON_EVERY_MS`].
+    pub fn goes_on(&self) -> Vec<Note> {
+        self.attempt.over(End::NotYet)
+    }
     /// The client went away before a response head.
     pub fn abandoned(self, now: Now) -> Abandoned {
         let _ = now;
@@ -216,6 +220,10 @@ fn grpc_failed(headers: &[(&str, &[u8])]) -> bool {
 impl Delivering {
     pub(super) const fn new(attempt: Box<Attempt>) -> Self {
         Self { attempt }
+    }
+    /// What the store of payments is told now and then: see [`crate::payment::GOES_ON_EVERY_MS`].
+    pub fn goes_on(&self) -> Vec<Note> {
+        self.attempt.over(End::NotYet)
     }
     /// The stream is over. `broken` says that the upstream cut the body short; a client that went away
     /// is not broken, or it could have itself served again.

@@ -20,6 +20,7 @@ fn claim(n: u8) -> Event {
         holder: Holder([n; 16]),
         call: Arc::from(&b"call"[..]),
         ends: 2_000,
+        proven: true,
         only_known: false,
         can_settle: true,
         twin: None,

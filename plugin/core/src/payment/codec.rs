@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use super::{Fingerprint, Hold, Holder, KeyDigest, Record, Slot, State, Terms};
+use super::{Fingerprint, Hold, Holder, KeyDigest, Record, Slot, State, Terms, Trust};
 use crate::evm::{Address, Amount};
 use crate::rules::Flow;
 
@@ -23,8 +23,9 @@ use crate::rules::Flow;
 const VERSION: u8 = 2;
 
 const REDEEMED: u8 = 1;
-const VERIFIED: u8 = 2;
+const VOUCHED: u8 = 2;
 const WAITS: u8 = 4;
+const PROVEN: u8 = 8;
 
 /// Reads a bucket. Empty bytes are an empty bucket; `None` for anything not written by [`encode`].
 pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Slot>> {
@@ -58,14 +59,19 @@ pub(super) fn encode(slots: &[Slot]) -> Vec<u8> {
 }
 
 fn write_life(out: &mut Vec<u8>, record: &Record) {
-    let (verified, waits, hold) = match record.state {
-        State::Reserved { hold, verified } => (verified, false, Some(hold)),
-        State::Settling { hold, waits } => (false, waits, Some(hold)),
-        State::Owed { hold } => (false, false, hold),
-        State::Unknown | State::Delivered => (false, false, None),
+    let (trust, waits, hold) = match record.state {
+        State::Reserved { hold, trust } => (trust, false, Some(hold)),
+        State::Settling { hold, waits } => (Trust::Claimed, waits, Some(hold)),
+        State::Owed { hold } => (Trust::Claimed, false, hold),
+        State::Unknown | State::Delivered => (Trust::Claimed, false, None),
     };
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-    out.push(flag(record.redeemed, REDEEMED) | flag(verified, VERIFIED) | flag(waits, WAITS));
+    out.push(
+        flag(record.redeemed, REDEEMED)
+            | flag(trust == Trust::Proven, PROVEN)
+            | flag(trust == Trust::Vouched, VOUCHED)
+            | flag(waits, WAITS),
+    );
     out.extend_from_slice(&record.epoch.to_be_bytes());
     out.extend_from_slice(&record.fingerprint.map_or([0; 32], |fingerprint| fingerprint.0));
     if let Some(hold) = hold {
@@ -116,7 +122,14 @@ fn read_life(rest: &mut &[u8], code: u8, ends: u64, since_ms: u64) -> Option<Rec
     let epoch = u32::from_be_bytes(take(rest)?);
     let fingerprint = Some(Fingerprint(take(rest)?)).filter(|fingerprint| fingerprint.0 != [0; 32]);
     let state = match code {
-        1 => State::Reserved { hold: read_hold(rest)?, verified: flags & VERIFIED != 0 },
+        1 => State::Reserved {
+            hold: read_hold(rest)?,
+            trust: match (flags & PROVEN, flags & VOUCHED) {
+                (_, VOUCHED) => Trust::Vouched,
+                (PROVEN, _) => Trust::Proven,
+                _ => Trust::Claimed,
+            },
+        },
         2 => State::Settling { hold: read_hold(rest)?, waits: flags & WAITS != 0 },
         3 => State::Unknown,
         4 => State::Owed { hold: None },

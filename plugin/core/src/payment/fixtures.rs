@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fingerprint, Hold, Holder, Record, State, Terms};
+use super::{Fingerprint, Hold, Holder, Record, State, Terms, Trust};
 use crate::evm::{Address, Amount};
 use crate::rules::Flow;
 
@@ -25,8 +25,8 @@ pub(super) fn terms() -> Terms {
 pub(super) fn states() -> Vec<State> {
     let hold = Hold { holder: HOLDER, until_ms: 1_000 };
     vec![
-        State::Reserved { hold, verified: false },
-        State::Reserved { hold, verified: true },
+        State::Reserved { hold, trust: Trust::Proven },
+        State::Reserved { hold, trust: Trust::Vouched },
         State::Settling { hold, waits: true },
         State::Settling { hold, waits: false },
         State::Unknown,

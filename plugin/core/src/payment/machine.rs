@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fingerprint, Hold, Holder, Record, State, Terms};
+use super::{Fingerprint, Hold, Holder, Record, State, Terms, Trust};
 use crate::Now;
 
 /// How long a request may hold a payment.
@@ -27,6 +27,8 @@ pub struct Claim {
     pub call: Arc<[u8]>,
     /// When the authorization ends, Unix seconds.
     pub ends: u64,
+    /// Its signer was recovered.
+    pub proven: bool,
     /// It did not pass the checks of a new payment, so it is used only if it is known.
     pub only_known: bool,
     /// Whether its holder can repeat a settle call.
@@ -117,6 +119,8 @@ pub enum End {
     Broken,
     /// No byte of an answer went out.
     Unsent,
+    /// It has not ended: its request goes on, and needs its hold for longer.
+    NotYet,
 }
 
 // === impl Claim ===
@@ -132,6 +136,7 @@ impl Claim {
             holder,
             call: Arc::clone(&record.call),
             ends: record.ends,
+            proven: false,
             only_known: true,
             can_settle: true,
             twin: None,
@@ -148,11 +153,12 @@ impl End {
             Self::Whole => "whole",
             Self::Broken => "broken",
             Self::Unsent => "unsent",
+            Self::NotYet => "not_yet",
         }
     }
     /// The end with this word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Whole, Self::Broken, Self::Unsent].into_iter().find(|end| end.as_str() == word)
+        [Self::Whole, Self::Broken, Self::Unsent, Self::NotYet].into_iter().find(|end| end.as_str() == word)
     }
 }
 
@@ -271,8 +277,10 @@ const MAX_PAUSE_MS: u64 = 300_000;
 /// After so many settle calls nobody asks any more by itself: about two hours.
 const MAX_CALLS: u32 = 32;
 
-/// A request is given up after so long: nothing is served that takes longer to begin.
+/// A request that gives no sign of life is given up after so long.
 const HOLD_MS: u64 = 600_000;
+/// How often a shell says of a request that it goes on, milliseconds: one or two of these may be lost.
+pub const GOES_ON_EVERY_MS: u64 = HOLD_MS / 4;
 /// A settlement repeats a pending call once, so it lasts two calls at most; then some slack to write down its end.
 const SETTLE_SLACK_MS: u64 = 10_000;
 
@@ -308,6 +316,7 @@ fn decide(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> St
             ended_settled(record, holder, transaction, claim.map(|claim| *claim), leases, now_ms)
         }
         Event::Ended { epoch, holder, outcome, .. } => ended_otherwise(record, epoch, holder, outcome),
+        Event::Over(holder, End::NotYet) => goes_on(record, holder, leases, now_ms),
         Event::Over(holder, end) => over(record, holder, end),
         Event::Ask(holder) => match record {
             Some(record) if due(&record).is_none_or(|due| due > now_ms) => {
@@ -353,6 +362,13 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
         State::Owed { hold: Some(hold) } if same && same_terms && hold.holder == claim.holder => {
             let answer = Answer::Redeem { transaction: hash_of(&record) };
             kept(Some(record), answer)
+        }
+        // What nobody can check keeps nobody from what is proven.
+        State::Reserved { trust: Trust::Claimed, .. } if !same && claim.proven && !claim.only_known => {
+            match claim.twin {
+                Some(Twin { transaction }) => kept(Some(record), Answer::Twin { transaction }),
+                None => first_claim(claim, leases, now_ms),
+            }
         }
         State::Reserved { hold, .. } if hold.runs(now_ms) || claim.only_known => {
             let answer = in_use(same, same_terms);
@@ -406,7 +422,7 @@ const fn in_use(same: bool, same_terms: bool) -> Answer {
 fn verified(record: Option<Record>, holder: Holder) -> Step {
     match record {
         Some(Record { state: State::Reserved { hold, .. }, .. }) if hold.holder == holder => {
-            let state = State::Reserved { hold, verified: true };
+            let state = State::Reserved { hold, trust: Trust::Vouched };
             let record = record.map(|record| Record { state, ..record });
             Step { record, changed: true, ..kept(None, Answer::Noted) }
         }
@@ -417,7 +433,7 @@ fn verified(record: Option<Record>, holder: Holder) -> Step {
 fn begin(record: Option<Record>, holder: Holder, leases: &Leases, now_ms: u64) -> Step {
     let Some(record) = record else { return kept(None, Answer::NotHeld) };
     let answer = match record.state {
-        State::Reserved { hold, verified: true } if hold.holder == holder => {
+        State::Reserved { hold, trust: Trust::Vouched } if hold.holder == holder => {
             return call_again(record, holder, true, leases, now_ms);
         }
         State::Reserved { hold, .. } if hold.holder == holder => Answer::NotHeld,
@@ -595,7 +611,7 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
                 // No byte went out, so nothing was fetched.
                 End::Unsent => (State::Owed { hold: None }, false),
                 End::Broken if !record.redeemed => (State::Owed { hold: None }, false),
-                End::Broken | End::Whole => (State::Delivered, record.redeemed),
+                End::Broken | End::Whole | End::NotYet => (State::Delivered, record.redeemed),
             };
             became(Record { state, redeemed, ..record }, Answer::Noted)
         }
@@ -605,6 +621,18 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
         | State::Owed { .. }
         | State::Delivered => kept(Some(record), Answer::NotHeld),
     }
+}
+
+/// The hold of whoever goes on lasts for longer. That of a settle call does not: the call has its own end.
+fn goes_on(record: Option<Record>, holder: Holder, leases: &Leases, now_ms: u64) -> Step {
+    let Some(record) = record else { return kept(None, Answer::NotHeld) };
+    let longer = hold(holder, leases.hold_ms, now_ms);
+    let state = match record.state {
+        State::Reserved { hold, trust } if hold.holder == holder => State::Reserved { hold: longer, trust },
+        State::Owed { hold: Some(hold) } if hold.holder == holder => State::Owed { hold: Some(longer) },
+        _ => return kept(Some(record), Answer::NotHeld),
+    };
+    became(Record { state, ..record }, Answer::Noted)
 }
 
 fn resolve(record: Option<Record>, resolution: Resolution, leases: &Leases, now_ms: u64) -> Step {
@@ -633,9 +661,10 @@ fn sweep(record: Option<Record>, retention: u64, now: Now) -> Step {
     let kept_until = record.since_ms.saturating_add(retention.saturating_mul(1000));
     let retention_over = kept_until < now.unix_ms;
     let (gone, effects) = match record.state {
-        State::Reserved { hold, verified } => {
-            (!hold.runs(now.unix_ms) && (!verified || window_over || retention_over), Vec::new())
-        }
+        State::Reserved { hold, trust } => (
+            !hold.runs(now.unix_ms) && (trust != Trust::Vouched || window_over || retention_over),
+            Vec::new(),
+        ),
         State::Unknown => (retention_over, vec![Effect::Closed, Effect::NeverKnown]),
         // Its call may be out. The reconciliation or the next claim ends it.
         State::Settling { .. } => (false, Vec::new()),
@@ -658,7 +687,10 @@ fn reserved(claim: Claim, leases: &Leases, now_ms: u64) -> Record {
         redeemed: false,
         transaction: None,
         since_ms: now_ms,
-        state: State::Reserved { hold: hold(claim.holder, leases.hold_ms, now_ms), verified: false },
+        state: State::Reserved {
+            hold: hold(claim.holder, leases.hold_ms, now_ms),
+            trust: if claim.proven { Trust::Proven } else { Trust::Claimed },
+        },
     }
 }
 

@@ -60,6 +60,7 @@ fn claim_of(payment: usize, holder: Holder, terms_of: usize, now_ms: u64) -> Cla
         holder,
         call: Arc::from([payment as u8, holder.0[0]]),
         ends: ENDS[payment] / 1000,
+        proven: true,
         only_known: now_ms >= ENDS[payment],
         can_settle: holder.0[0].is_multiple_of(2),
         twin: None,

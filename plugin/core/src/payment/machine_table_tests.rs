@@ -196,6 +196,7 @@ fn claims() -> Vec<Row> {
                 vec![
                     of(&other, Some(verified_one()), RUNS).says(Answer::OtherPayment),
                     reserves(of(&other, Some(verified_one()), OVER)),
+                    reserves(of(&other, Some(unproven_one()), RUNS)),
                 ],
             ),
             (2, vec![of(&other, Some(settling(1)), OVER).says(Answer::OtherPayment)]),
@@ -285,6 +286,17 @@ fn ends() -> Vec<Row> {
         over(Some(under_way()), End::Unsent).noted().becomes(owed()),
         over(Some(redeemed()), End::Unsent).noted().becomes(owed()),
     ];
+    let longer = Hold { holder: HOLDER, until_ms: OVER + 600 };
+    let goes_on = |given: Record, state: State| {
+        over(Some(given.clone()), End::NotYet).noted().becomes(Record { state, ..given })
+    };
+    let not_yet = with_cells(
+        each(|given| over(given, End::NotYet)),
+        [
+            (1, vec![goes_on(verified_one(), Reserved { hold: longer, trust: Trust::Vouched })]),
+            (5, vec![goes_on(under_way(), Owed { hold: Some(longer) })]),
+        ],
+    );
     vec![
         Row(
             "answer delivered whole, by the holder",
@@ -292,6 +304,7 @@ fn ends() -> Vec<Row> {
         ),
         Row("answer broke off, by the holder", with_cells(common(), [(5, broken.into())])),
         Row("answer was never sent, by the holder", with_cells(common(), [(5, unsent.into())])),
+        Row("not over yet, by the holder", not_yet),
         Row("answer delivered whole, by another", whole_by_another),
         Row("any other end, by another", each(|given| when(given, Event::Over(ANOTHER, End::Unsent), RUNS))),
     ]

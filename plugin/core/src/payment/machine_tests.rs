@@ -22,10 +22,13 @@ fn at(unix_ms: u64) -> Now {
     Now { unix_ms }
 }
 fn reserved_one() -> Record {
-    Record { transaction: None, ..record_in(Reserved { hold: HELD, verified: false }, 0) }
+    Record { transaction: None, ..record_in(Reserved { hold: HELD, trust: Trust::Proven }, 0) }
 }
 fn verified_one() -> Record {
-    Record { state: Reserved { hold: HELD, verified: true }, ..reserved_one() }
+    Record { state: Reserved { hold: HELD, trust: Trust::Vouched }, ..reserved_one() }
+}
+fn unproven_one() -> Record {
+    Record { state: Reserved { hold: HELD, trust: Trust::Claimed }, ..reserved_one() }
 }
 fn settling(epoch: u32) -> Record {
     Record { transaction: None, ..record_in(Settling { hold: HELD, waits: true }, epoch) }
@@ -70,6 +73,7 @@ fn claim() -> Claim {
         holder: ANOTHER,
         call: Arc::from(&b"own call"[..]),
         ends: 600,
+        proven: true,
         only_known: false,
         can_settle: true,
         twin: None,
@@ -92,8 +96,33 @@ fn claimed(claim: &Claim, now_ms: u64) -> Record {
         redeemed: false,
         transaction: None,
         since_ms: now_ms,
-        state: Reserved { hold: Hold { holder: claim.holder, until_ms: now_ms + 600 }, verified: false },
+        state: Reserved { hold: Hold { holder: claim.holder, until_ms: now_ms + 600 }, trust: Trust::Proven },
     }
+}
+
+/// Whoever knows a nonce can send bytes for a signature that nobody can check here.
+#[test]
+fn what_nobody_can_check_keeps_nobody_from_what_is_proven_and_never_takes_its_place() {
+    let junk = Claim { fingerprint: Fingerprint([0xe; 32]), proven: false, holder: HOLDER, ..claim() };
+    let first = step(None, Event::Claim(junk.clone()), &LEASES, at(RUNS));
+    assert_eq!(first.answer, Answer::Reserved);
+    let own = step(first.record, Event::Claim(claim()), &LEASES, at(RUNS));
+    assert_eq!((own.answer, own.record.clone()), (Answer::Reserved, Some(claimed(&claim(), RUNS))));
+    // Its holder finds that it holds nothing any more.
+    for event in [Event::Verified(HOLDER), Event::Over(HOLDER, End::Unsent), Event::Claim(junk.clone())] {
+        let late = step(own.record.clone(), event, &LEASES, at(RUNS));
+        assert!(matches!(late.answer, Answer::NotHeld | Answer::OtherPayment), "{late:?}");
+        assert!(!late.changed);
+    }
+    // Two that nobody can check keep their order, and one that was vouched for stays.
+    let first = step(None, Event::Claim(junk), &LEASES, at(RUNS));
+    let other = Claim { fingerprint: Fingerprint([0xd; 32]), proven: false, ..claim() };
+    assert_eq!(
+        step(first.record.clone(), Event::Claim(other), &LEASES, at(RUNS)).answer,
+        Answer::OtherPayment
+    );
+    let vouched = step(first.record, Event::Verified(HOLDER), &LEASES, at(RUNS));
+    assert_eq!(step(vouched.record, Event::Claim(claim()), &LEASES, at(RUNS)).answer, Answer::OtherPayment);
 }
 
 #[test]

@@ -26,7 +26,7 @@
 //! | the same, of a known payment only | 402 = | 409 = | lease runs: 409 =; over: **settling**, epoch + 1 | **settling**, epoch + 1 | **under way**, redeemed, without call or charge | lease runs: 409 =; over: **under way**, redeemed; over, and redeemed before: 402 = | 402 = |
 //! | the same, with a twin | twin = | lease runs: 409 =; over: twin = | lease runs: 409 =; over: **settling**, epoch + 1 | **settling**, epoch + 1 | **under way**, redeemed, without call or charge | lease runs: 409 =; over: **under way**, redeemed; over, and redeemed before: 402 = | 402 = |
 //! | claim, same fingerprint, other terms | **reserved** | lease runs: 409 =; over: **reserved**, by its terms | 409 = | 503 = | 409, names what it was paid for = | 409, names what it was paid for = | 402 = |
-//! | claim, other fingerprint | **reserved** | lease runs: 409 =; over: **reserved**, the other payment | 409 = | 409 = | 402 = | 402 = | 402 = |
+//! | claim, other fingerprint | **reserved** | lease runs: 409 =; over: **reserved**, the other payment; unproven, and the other is proven: **reserved**, the other payment | 409 = | 409 = | 402 = | 402 = | 402 = |
 //! | verified, by the holder | – | **reserved**, verified | – | – | – | – | – |
 //! | verified, by another | – | – | – | – | – | – | – |
 //! | settle begun, by the holder | – | verified: **settling**, epoch + 1; not: – | begun = | 503 = | 409 = | settled = | 409 = |
@@ -41,6 +41,7 @@
 //! | answer delivered whole, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | **delivered** | **delivered**; redeemed: **delivered** | – |
 //! | answer broke off, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**; redeemed: **delivered** | – |
 //! | answer was never sent, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**; redeemed: **owed**, as if it had not been fetched | – |
+//! | not over yet, by the holder | – | **reserved**, for longer | – | – | – | **under way**, for longer | – |
 //! | answer delivered whole, by another | – | – | – | – | **delivered** | **delivered** | – |
 //! | any other end, by another | – | – | – | – | – | – | – |
 //! | asked about again | – | – | lease runs: –; over: **settling**, epoch + 1; over, and asked often: **unknown** | not due: –; due: **settling**, epoch + 1; asked often: – | – | – | – |
@@ -65,6 +66,8 @@ pub use bucket::{
     BUCKETS, Expired, Limits, Slot, Stepped, expired_stamps, records, step_in, sweep, tuple_hash,
 };
 pub use key::{KeyDigest, PaymentKey};
-pub use machine::{Answer, Claim, Effect, End, Event, Leases, Outcome, Resolution, Step, Twin, due, step};
-pub use record::{Fingerprint, Hold, Holder, Record, State, Terms};
+pub use machine::{
+    Answer, Claim, Effect, End, Event, GOES_ON_EVERY_MS, Leases, Outcome, Resolution, Step, Twin, due, step,
+};
+pub use record::{Fingerprint, Hold, Holder, Record, State, Terms, Trust};
 pub use settlement::{Reading, Settlement};

@@ -40,6 +40,17 @@ pub struct Hold {
     pub until_ms: u64,
 }
 
+/// What is known of the signature of a reserved payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trust {
+    /// Nothing: whoever knows a nonce can claim it with bytes that nobody can check here.
+    Claimed,
+    /// Its signer was recovered.
+    Proven,
+    /// The facilitator vouched for it.
+    Vouched,
+}
+
 /// Where in its life a payment is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum State {
@@ -47,8 +58,8 @@ pub enum State {
     Reserved {
         /// That request.
         hold: Hold,
-        /// The facilitator vouched for it.
-        verified: bool,
+        /// What is known of its signature.
+        trust: Trust,
     },
     /// A settle call is out, or may be: the one of [`Record::epoch`].
     Settling {

@@ -22,6 +22,8 @@ pub const RELAY_PROXY: &str = "x-farebox-proxy";
 pub const RELAY_HOLDER: &str = "x-farebox-holder";
 /// Header, `1`: the payment did not pass the checks of a new one, so it is used only if the relay knows it.
 pub const RELAY_KNOWN: &str = "x-farebox-known";
+/// Header of a call to a relay: the signer of the payment was recovered.
+pub const RELAY_PROVEN: &str = "x-farebox-proven";
 /// Header of `/over`: how the request ended, as [`crate::payment::End`] is written.
 pub const RELAY_END: &str = "x-farebox-end";
 

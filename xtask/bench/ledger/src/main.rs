@@ -106,6 +106,7 @@ fn payment(turn: u32, buyer: u32, number: u32) -> (PaymentKey, Claim, Sale) {
         holder: Holder(holder),
         call: Arc::from(vec![b'x'; CALL_BYTES]),
         ends: 4_000_000_000,
+        proven: true,
         only_known: false,
         can_settle: true,
         twin: None,

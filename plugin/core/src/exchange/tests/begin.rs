@@ -160,16 +160,18 @@ fn no_payment_is_answered_with_the_terms() {
 }
 
 #[test]
-fn head_gets_the_terms_as_headers_and_its_payment_is_ignored() {
+fn head_gets_the_terms_as_headers_and_buys_nothing() {
     let mut host = Host::new();
     let get = host.play(&request("/paid/a"), &ok());
-    for head in
-        [request("/paid/a"), request("/paid/a").paying(&payment(1)), request("/paid/a").paying("junk")]
-    {
-        let story = host.play(&head.method("HEAD"), &ok());
-        assert_eq!(story.short(), "PaymentRequired@0");
-        assert!(story.reply().body.is_empty());
-        assert_eq!(story.reply().headers, get.reply().headers);
+    let story = host.play(&request("/paid/a").method("HEAD"), &ok());
+    assert_eq!(story.short(), "PaymentRequired@0");
+    assert!(story.reply().body.is_empty());
+    assert_eq!(story.reply().headers, get.reply().headers);
+    // What is paid already must not be priced again, so nothing with a payment is.
+    for payment in [payment(1), "junk".to_owned()] {
+        let story = host.play(&request("/paid/a").method("HEAD").paying(&payment), &ok());
+        assert_eq!((story.status(), story.is_priced()), (400, false));
+        assert!(story.reply().body.is_empty() && story.calls.is_empty());
     }
 }
 
@@ -382,6 +384,7 @@ fn where_a_shell_keeps_nothing_the_relay_is_told_who_asks_and_what_is_bought() {
         ("x-farebox-offer", &offer),
         ("x-farebox-route", "/paid/%C3%A9/*"),
         ("x-farebox-generation", "7"),
+        ("x-farebox-proven", "1"),
     ];
     assert_eq!(headers, expected);
 }

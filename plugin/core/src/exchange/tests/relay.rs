@@ -16,8 +16,8 @@ use crate::payment::{
     Settlement, Terms, due, step,
 };
 use crate::protocol::{
-    CallEnd, Operation, Payment, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_ROUTE,
-    RelayReply, VerifyOutcome, read_verify_reply,
+    CallEnd, Operation, Payment, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN,
+    RELAY_ROUTE, RelayReply, VerifyOutcome, read_verify_reply,
 };
 use crate::rules::{Extra, Flow, PaymentOption};
 
@@ -228,6 +228,7 @@ impl Order {
             holder: Holder::parse(header(RELAY_HOLDER).unwrap()).unwrap(),
             call: Arc::from(call.body.as_slice()),
             ends: payment.valid_before().unwrap().to_u64().unwrap(),
+            proven: header(RELAY_PROVEN) == Some("1"),
             only_known: header(RELAY_KNOWN) == Some("1"),
             can_settle: true,
             twin: None,
