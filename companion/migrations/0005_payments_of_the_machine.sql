@@ -10,7 +10,7 @@ CREATE TABLE payments_of_the_machine (
     nonce             TEXT   NOT NULL,
     -- A refused payment is no record any more: its row is for the books alone.
     state             TEXT   NOT NULL
-        CHECK (state IN ('reserved', 'verified', 'settling', 'unknown', 'owed', 'delivered', 'refused')),
+        CHECK (state IN ('claimed', 'reserved', 'verified', 'settling', 'unknown', 'owed', 'delivered', 'refused')),
     -- What was signed. NULL in rows of a ledger that did not know it: nothing is served or settled for those.
     fingerprint       TEXT,
     -- What it was taken for.

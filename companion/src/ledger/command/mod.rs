@@ -71,9 +71,9 @@ struct Which {
     /// Day of the reservation in UTC, as YYYY-MM-DD.
     #[arg(long)]
     day: Option<Date>,
-    /// reserved, verified, settling, unknown, owed (charged, and not answered), delivered or refused; settled for those
+    /// claimed (reserved, its signature not checked yet), reserved, verified, settling, unknown, owed (charged, and not answered), delivered or refused; settled for those
     /// that are owed or delivered.
-    #[arg(long, value_parser = ["reserved", "verified", "settling", "unknown", "owed", "delivered", "settled", "refused"])]
+    #[arg(long, value_parser = ["claimed", "reserved", "verified", "settling", "unknown", "owed", "delivered", "settled", "refused"])]
     state: Option<String>,
 }
 

@@ -43,7 +43,7 @@ async fn two_authorizations_of_one_nonce_never_touch_each_other_in_any_state(dat
         let before = book.entry(nonce).await;
         let answer = book.does(nonce, Event::Claim(forged.clone())).await;
         assert_eq!(book.entry(nonce).await, before, "nothing touched");
-        for event in [Event::Verified(OTHER), Event::Begin(OTHER), Event::Over(OTHER, End::Whole)] {
+        for event in [Event::Verified(OTHER), Event::Begin(OTHER), Event::Over(OTHER, End::Unsent)] {
             book.does(nonce, event).await;
             assert_eq!(book.entry(nonce).await, before, "nothing touched");
         }

@@ -144,6 +144,24 @@ async fn terms_nobody_published_are_not_taken_and_make_no_call() {
     assert_eq!(record["calls"], json!([]));
 }
 
+/// After a restart with a file that cannot be read, say.
+#[tokio::test]
+async fn a_known_payment_is_answered_by_its_life_though_nothing_is_published() {
+    let stage = Stage::open().await;
+    let (owed, open) = (payment(1), payment(2));
+    stage.verify(1, &owed).await;
+    assert!(is_settled(&stage.settle(1, &owed).await));
+    stage.over(1, End::Unsent, &owed).await;
+    stage.verify(2, &open).await;
+    stage.dev.fail(json!({ "settle": "http_500" })).await;
+    assert!(is_open(&stage.settle(2, &open).await));
+    let stage = stage.restart().await;
+    stage.relay.state.lock().offered = Offered::default();
+    assert!(is_open(&stage.verify(3, &open).await));
+    assert!(matches!(stage.verify(4, &owed).await, RelayReply::Redeem { .. }));
+    assert!(matches!(stage.verify(5, &payment(3)).await, RelayReply::NotTaken { .. }));
+}
+
 /// The row says what was agreed.
 #[tokio::test]
 async fn a_payment_verified_under_an_earlier_price_is_settled_by_a_companion_that_never_knew_it() {

@@ -15,7 +15,9 @@ use std::time::Duration;
 use axum::http::Request;
 use farebox_core::metrics::{HostSeries, TupleCounter, tuple_text};
 use farebox_core::payment::{End, Leases};
-use farebox_core::protocol::{RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROXY, RELAY_ROUTE};
+use farebox_core::protocol::{
+    RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
+};
 use farebox_core::rules;
 use farebox_core::rules::Tuple;
 use serde_json::{Value, json};
@@ -182,13 +184,14 @@ pub(super) struct By {
     pub(super) offer: Tuple,
     pub(super) route: &'static str,
     pub(super) known: bool,
+    pub(super) proven: bool,
 }
 
 impl By {
     /// A request for `/services/a/*`.
     pub(super) fn holder(holder: u8) -> Self {
         let holder = Some(Holder([holder; 16]).to_string());
-        Self { holder, offer: tuple("ns", "a", 3), route: "/services/a/*", known: false }
+        Self { holder, offer: tuple("ns", "a", 3), route: "/services/a/*", known: false, proven: true }
     }
 
     /// The same for the dear offer.
@@ -198,7 +201,7 @@ impl By {
 }
 
 pub(super) async fn ask(relay: &Relay, path: &str, by: &By, body: &Value) -> RelayReply {
-    let By { holder, offer, route, known } = by;
+    let By { holder, offer, route, known, proven } = by;
     let mut request = Request::post(path)
         .header(RELAY_OFFER, tuple_text(offer))
         .header(RELAY_ROUTE, *route)
@@ -206,8 +209,8 @@ pub(super) async fn ask(relay: &Relay, path: &str, by: &By, body: &Value) -> Rel
     if let Some(holder) = holder {
         request = request.header(RELAY_HOLDER, holder);
     }
-    if *known {
-        request = request.header(RELAY_KNOWN, "1");
+    for (name, _) in [(RELAY_KNOWN, known), (RELAY_PROVEN, proven)].iter().filter(|(_, set)| **set) {
+        request = request.header(*name, "1");
     }
     let request = request.body(Body::from(body.to_string())).unwrap();
     let response = relay.clone().router().oneshot(request).await.unwrap();

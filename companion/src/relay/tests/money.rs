@@ -8,6 +8,7 @@ use crate::testing::on_every_database;
 on_every_database! {
     one_cheap_payment_cannot_buy_dear,
     an_owed_answer_buys_only_what_it_was_paid_for_and_only_by_the_bytes_that_were_signed,
+    what_nobody_can_check_gives_way_to_the_payment_whose_nonce_it_names,
     a_junk_signature_of_an_open_payment_changes_nothing,
     of_two_companions_with_outcomes_in_either_order_settled_wins,
     an_answer_that_broke_off_at_one_proxy_is_fetched_at_another_once,
@@ -72,6 +73,23 @@ async fn an_owed_answer_buys_only_what_it_was_paid_for_and_only_by_the_bytes_tha
         assert_eq!(ask(&stage.relay, "/verify", &elsewhere, &call).await, paid_for);
     }
     assert!(redeems(&stage.verify(2, &call).await), "nothing of that touched it");
+    assert_eq!(stage.charges().await, (1, 1));
+}
+
+/// Bytes that nobody can check here may be a smart account's signature, or a stranger's who knows the nonce.
+async fn what_nobody_can_check_gives_way_to_the_payment_whose_nonce_it_names(database: Database) {
+    let stage = Stage::on(database, PATIENT).await;
+    let (call, junk) = (payment(1), junk(&payment(1)));
+    stage.dev.fail(json!({ "verify": "slow:1500", "count": 1 })).await;
+    let by = By { proven: false, ..By::holder(9) };
+    let own = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stage.verify(1, &call).await
+    };
+    let (stranger, own) = tokio::join!(ask(&stage.relay, "/verify", &by, &junk), own);
+    assert_eq!(own, RelayReply::Valid);
+    assert!(matches!(stranger, RelayReply::InFlight | RelayReply::Invalid { .. }), "{stranger:?}");
+    assert!(is_settled(&stage.settle(1, &call).await));
     assert_eq!(stage.charges().await, (1, 1));
 }
 
