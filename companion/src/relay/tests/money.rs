@@ -186,6 +186,11 @@ async fn an_answer_that_broke_off_at_one_proxy_is_fetched_at_another_once(databa
         }
         assert!(redeems(&asked), "{asked:?}");
         assert_eq!(over(&second, 2, end, &call).await, 204);
+        // A fetch of which no byte went out was none.
+        if end == End::Unsent {
+            assert!(redeems(&stage.verify(4, &call).await));
+            stage.over(4, End::Whole, &call).await;
+        }
         // The other companion has it on disk as well.
         for relay in [&second, &stage.relay] {
             assert_eq!(ask(relay, "/verify", &By::holder(3), &call).await, RelayReply::Used);

@@ -111,6 +111,11 @@ impl Case {
         self.refused(goods, reason).counts(|tally, _| tally.call("verify", "refused")).ledger(Ledger::Free)
     }
 
+    /// HEAD with a payment.
+    pub(super) fn buys_nothing(self, goods: Goods) -> Self {
+        self.malformed(goods).expects(400, Form::Bare)
+    }
+
     /// A header that is no payment.
     pub(super) fn malformed(self, goods: Goods) -> Self {
         let reason = "invalid_payment_header";
