@@ -51,7 +51,7 @@ impl Offered {
     pub fn tuple(&self, option: &PaymentOption, named: &Tuple) -> Option<Tuple> {
         let tuples = || self.0.get(&paid(option)).into_iter().flatten().map(|term| &term.tuple);
         let same_name = |tuple: &&Tuple| Tuple { born: named.born, ..(*tuple).clone() } == *named;
-        tuples().find(|tuple| *tuple == named).or_else(|| tuples().filter(same_name).last()).cloned()
+        tuples().find(|tuple| *tuple == named).or_else(|| tuples().rev().find(same_name)).cloned()
     }
 }
 
