@@ -253,6 +253,9 @@ impl<'a> World<'a> {
         } else if live.answered {
             // Who leaves in the middle of a body has had the service.
             self.fate(live).spent = true;
+        } else if live.redeems && !live.judged {
+            // Nothing of an answer went out.
+            self.fate(live).spent = false;
         }
     }
 
@@ -342,6 +345,10 @@ impl<'a> World<'a> {
             assert!(ended, "a client has a response in {:?}", live.stream.phase());
             if !live.judged {
                 live.judged = true;
+                if live.redeems && response.status >= 500 {
+                    // An upstream that failed gave no answer.
+                    self.fate(live).spent = false;
+                }
                 live.answered = content && !free;
                 self.answered(live, response.headers.get("payment-required").is_some());
             }

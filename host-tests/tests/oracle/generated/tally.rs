@@ -125,7 +125,7 @@ impl Tally {
         assert!(
             self.upfront >= 500
                 && self.unless_known >= 500
-                && self.challenged >= 500
+                && self.challenged >= 100
                 && self.forwarded >= 100,
             "{self:#?}"
         );
