@@ -44,15 +44,17 @@ fn an_empty_payment_header_is_none() {
 }
 
 #[test]
-fn a_head_request_is_challenged_without_a_body_and_its_payment_ignored() {
+fn a_head_request_is_challenged_without_a_body_and_buys_nothing() {
     let shop = Shop::open();
     let header = shop.header("/paid/x", 1);
-    let request = Request::with_method("HEAD", "/paid/x").header("payment-signature", header);
-    let stream = shop.envoy.send(0, request);
-    let response = stream.expect_response(402);
-    assert_eq!(response.body, b"");
-    assert!(response.headers.get("payment-required").is_some());
-    assert_eq!((stream.forwarded(), shop.envoy.shared_keys(PAYMENTS)), (None, 0));
+    let request = || Request::with_method("HEAD", "/paid/x");
+    for (request, status) in [(request(), 402), (request().header("payment-signature", header), 400)] {
+        let stream = shop.envoy.send(0, request);
+        let response = stream.expect_response(status);
+        assert_eq!(response.body, b"");
+        assert_eq!(response.headers.get("payment-required").is_some(), status == 402);
+        assert_eq!((stream.forwarded(), shop.envoy.shared_keys(PAYMENTS)), (None, 0));
+    }
 }
 
 #[test]
