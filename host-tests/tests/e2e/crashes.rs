@@ -218,6 +218,25 @@ async fn leaving_during_settlement(settlement: Settlement) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_ends_while_the_companion_is_away_is_not_served_again() {
+    let mut scene = Scene::of(Settlement::Relay, &["body"]).await;
+    let payment = Payment::of(&scene.stack, "/body/events/8").await.unwrap();
+    let mut stream = payment.request("/body/events/8").begin(scene.stack.proxy_address());
+    let mut first = [0; 64];
+    assert!(stream.read(&mut first).unwrap() > 0);
+    assert!(first.starts_with(b"HTTP/1.1 200"));
+    in_ledger(&scene.stack, &payment.nonce, "owed").await;
+    scene.stack.kill_part(Part::Companion);
+    drop(stream);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    scene.stack.start_part(Part::Companion).unwrap();
+    scene.stack.ready().await.unwrap();
+    in_ledger(&scene.stack, &payment.nonce, "delivered").await;
+    assert_used(&scene, &payment, "/body/events/8").await;
+    assert_eq!((scene.hits("/body/events/8"), scene.facilitator.settled(&payment.nonce).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_relay_a_proxy_killed_in_the_middle_of_a_payment_never_charges_or_serves_twice() {
     let mut scene = Scene::of(Settlement::Direct, &["early", "late"]).await;
 
