@@ -17,6 +17,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use farebox_core::rules::{Gate, Loaded, Severity, Snapshot, load};
 
+use crate::settings::Settlement;
+
 /// Exit code of a file that loads with something left out.
 const SKIPPED: u8 = 3;
 
@@ -31,7 +33,19 @@ pub struct Args {
     /// Also list what this proxy does not enforce, and what does instead.
     #[arg(long = "for", value_name = "PROXY")]
     pub proxy: Option<Proxy>,
+    /// How the proxies will settle (`facilitator.settlement`): with `direct`, also list what that cannot do.
+    #[arg(long, value_name = "MODE")]
+    pub settlement: Option<Settlement>,
 }
+
+/// What proxies that keep their payments themselves cannot do.
+const NOT_DIRECT: [&str; 5] = [
+    "it is for one Envoy process: two of them each serve the same payment once",
+    "payments of a process are forgotten when it ends: what was charged and not answered then stays unanswered",
+    "an open settlement is asked about only when its buyer sends the payment again, and for 25 hours",
+    "an open payment whose price has changed since is not asked about again, though no new price is named for it",
+    "a buyer that names its purchase (payment-identifier) and signs anew is charged anew",
+];
 
 /// A proxy Farebox runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -43,7 +57,10 @@ pub enum Proxy {
 /// Prints what loading the file finds, one `file:line: severity: key: message` a line, and a summary.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = load(&read(&args.file)?);
-    let report = report(&args.file, &loaded, args.proxy);
+    let mut report = report(&args.file, &loaded, args.proxy);
+    if args.settlement == Some(Settlement::Direct) {
+        not_direct(&mut report);
+    }
     std::io::stdout().write_all(report.as_bytes())?;
     Ok(ExitCode::from(exit_code(&loaded)))
 }
@@ -98,6 +115,12 @@ fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>) -> String {
         ),
     }
     out
+}
+
+fn not_direct(out: &mut String) {
+    for limit in NOT_DIRECT {
+        line(out, format_args!("settlement: direct: {limit}"));
+    }
 }
 
 /// What the file asks for and an Envoy filter does not do.
@@ -206,8 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn for_settlement_without_a_ledger_its_limits_are_told() {
+        let mut report = String::new();
+        not_direct(&mut report);
+        assert!(report.starts_with("settlement: direct: it is for one Envoy process"), "{report}");
+        assert_eq!(report.lines().count(), NOT_DIRECT.len());
+    }
+
+    #[test]
     fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
-        let error = run(Args { file: "/nonexistent/pricing.yaml".into(), proxy: None }).unwrap_err();
+        let error = run(Args { file: "/nonexistent/pricing.yaml".into(), proxy: None, settlement: None })
+            .unwrap_err();
         assert!(error.to_string().contains("/nonexistent/pricing.yaml"));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p.yaml");

@@ -16,12 +16,12 @@ use crate::aggregate::Aggregate;
 use crate::collect::{Collector, Spools};
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Gateway;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::publish::{self, ProxyState, Publication, Publisher, TraefikPublisher, discovery};
 use crate::relay::{self, Deadlines, Relay};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::serve;
-use crate::settings::{FacilitatorSettings, RelaySettings, Settings};
+use crate::settings::{FacilitatorSettings, RelaySettings, Settings, Settlement};
 use crate::state::{GatewayState, Shared, State};
 
 /// How long requests under way may take after a signal to stop.
@@ -147,7 +147,11 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
     let pricing = settings.pricing.display().to_string();
     let (aggregate, saved) = match &settings.relay {
         Some(relay) => {
-            let ledger = Ledger::open(&relay.ledger, &relay.companion).await?;
+            let options = LedgerOptions {
+                retention: relay.retention,
+                ..LedgerOptions::settling(settings.facilitator.settle_timeout)
+            };
+            let ledger = Ledger::open(&relay.ledger, &relay.companion, options).await?;
             // Before the totals are taken from whoever runs already: it would have this address.
             let listener = TcpListener::bind(relay.listen)
                 .await
@@ -158,7 +162,10 @@ async fn start(settings: &Arc<Settings>, tasks: &mut JoinSet<()>) -> anyhow::Res
         }
         None => (Aggregate::default(), None),
     };
-    let state = Shared::new(State::new(pricing, proxies, aggregate.published(births)));
+    let mut state = State::new(pricing, proxies, aggregate.published(births));
+    state.settles_direct = settings.facilitator.settlement == Settlement::Direct;
+    state.log_settlement_error();
+    let state = Shared::new(state);
     let credentials = settings.relay.as_ref().map(|relay| relay.facilitators.credentials.clone());
     let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
 

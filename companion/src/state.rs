@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use farebox_core::rules::{Finding, Snapshot};
-use tracing::warn;
+use farebox_core::rules::{Finding, Snapshot, Tuple};
+use tracing::{error, warn};
 
 use crate::aggregate::{Aggregate, DropReason, Totals};
 use crate::collect::SpoolState;
 use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
 use crate::publish::{ProxyState, TraefikState};
+use crate::rules::Offered;
 
 /// Shared by the loader, the collector, the publisher and the server.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct State {
     pub pricing: String,
     /// The rules in force; `None` until the first load succeeds.
     pub active: Option<Active>,
+    /// The terms that are and were published.
+    pub offered: Offered,
     /// The last load attempt.
     pub last_attempt: Option<Attempt>,
     /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
@@ -46,8 +49,14 @@ pub struct State {
     pub unlisted_networks: Vec<String>,
     /// What is wrong with the credentials of facilitators, by address.
     pub credentials: BTreeMap<String, CredentialState>,
+    /// The last reply of a facilitator that was no verdict, by address.
+    pub bad_replies: BTreeMap<String, BadReply>,
+    /// Proxies call the facilitator themselves, and each keeps its payments.
+    pub settles_direct: bool,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
     pub ledger_error: Option<String>,
+    /// That the ledger's database was seen to go back, if it was.
+    pub ledger_went_back: Option<String>,
     /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
     pub totals_error: Option<String>,
     /// Every proxy of the settings.
@@ -144,6 +153,25 @@ pub struct CredentialState {
     pub logged_at: u64,
 }
 
+/// A reply of a facilitator that is no verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadReply {
+    /// The endpoint: `verify` or `settle`.
+    pub operation: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// Whether it calls our request malformed.
+    pub malformed: bool,
+    /// What it says, printable and cut.
+    pub words: String,
+    /// Its id of the call.
+    pub correlation: Option<String>,
+    /// When it came, Unix seconds.
+    pub at: u64,
+    /// When one of this facilitator was last logged, Unix seconds.
+    pub logged_at: u64,
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -167,6 +195,7 @@ impl State {
             started_at: unix_seconds(),
             pricing,
             active: None,
+            offered: Offered::default(),
             last_attempt: None,
             config_err_since: None,
             last_success_at: None,
@@ -176,7 +205,10 @@ impl State {
             facilitators: Vec::new(),
             unlisted_networks: Vec::new(),
             credentials: BTreeMap::new(),
+            bad_replies: BTreeMap::new(),
+            settles_direct: false,
             ledger_error: None,
+            ledger_went_back: None,
             totals_error: None,
             proxies,
             discovery: Discovery::default(),
@@ -188,6 +220,12 @@ impl State {
         }
     }
 
+    /// Puts rules in force, whose series have these births.
+    pub fn publish(&mut self, rules: Active, series: &[Tuple]) {
+        self.offered.publish(&rules.snapshot, series, Instant::now());
+        self.active = Some(rules);
+    }
+
     /// Notes what is known of the facilitators of the rules.
     pub fn facilitators_are(&mut self, ready: bool, all: Vec<FacilitatorState>, unlisted: Vec<String>) {
         for network in unlisted.iter().filter(|network| !self.unlisted_networks.contains(network)) {
@@ -196,6 +234,26 @@ impl State {
         self.facilitators_ready = ready;
         self.facilitators = all;
         self.unlisted_networks = unlisted;
+    }
+
+    /// What is wrong with how payments are kept; `None` if nothing is.
+    pub fn settlement_error(&self) -> Option<String> {
+        let names: Vec<&str> = self.proxies.iter().map(|proxy| proxy.name.as_str()).collect();
+        (self.settles_direct && names.len() > 1).then(|| {
+            format!(
+                "settlement: direct is for one Envoy process, and {} report here: {}. One payment is served once by \
+                 each of them; use settlement: relay",
+                names.len(),
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Logs [`Self::settlement_error`], if there is one.
+    pub fn log_settlement_error(&self) {
+        if let Some(error) = self.settlement_error() {
+            error!("{error}");
+        }
     }
 
     /// Notes a load attempt.

@@ -7,11 +7,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use farebox_core::evm::keccak256;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{paths, tools};
+use crate::node;
 
 /// A purchase takes a start of Node, two requests and a settlement.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -123,19 +122,7 @@ impl Purchase {
 impl Client {
     /// Installs what is missing of it.
     pub fn install() -> Result<Self> {
-        let folder = tools::node_packages()?;
-        let source = paths::workspace().join("xtask/node/pay.mjs");
-        let text = std::fs::read(&source).with_context(|| format!("{}", source.display()))?;
-        // Node finds modules from where a script lies, so the script goes beside them, under a name that
-        // follows its content: another checkout may have another one.
-        let name: String = keccak256(&text).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let script = folder.join(format!("pay-{name}.mjs"));
-        if !script.is_file() {
-            let mut copy = tempfile::NamedTempFile::new_in(&folder)?;
-            std::io::Write::write_all(&mut copy, &text)?;
-            copy.persist(&script)?;
-        }
-        Ok(Self { script })
+        Ok(Self { script: node::script("pay")? })
     }
 
     /// Buys.

@@ -5,6 +5,7 @@
 //! * [`payer`]: signs payments, and forges them.
 //! * [`client`]: the public x402 client, run by Node.
 //! * [`stack`]: origin, development facilitator, companion and Envoy as one running whole.
+//! * [`node`]: the scripts that run by Node.
 //! * [`http`]: the HTTP client of all of these.
 //! * [`alerts`]: the Prometheus rules an operator loads, and their unit tests.
 //! * [`build`]: the release artefacts and what is asserted about them.
@@ -16,6 +17,7 @@ pub mod build;
 pub mod client;
 pub mod commands;
 pub mod http;
+pub mod node;
 pub mod origin;
 pub mod paths;
 pub mod payer;

@@ -112,21 +112,25 @@ impl Life {
 }
 
 /// What a process contributes after showing `value`. A series not counted until now (`forgotten` holds what it
-/// showed then) starts from there; one that went down was reset and starts from nothing.
+/// showed then) starts from there; one that went down was reset and starts from nothing. A lasting source is not
+/// reset: its database went back, and nothing is new until it is where it was.
 pub(super) fn next(
     known: Option<Contribution>,
     forgotten: Option<u64>,
     value: u64,
+    lasting: bool,
     end: impl FnOnce(Contribution),
 ) -> Contribution {
     match known {
         Some(known) if value >= known.last => Contribution { last: value, ..known },
+        Some(known) if lasting => known,
         Some(known) => {
             end(known);
             Contribution { last: value, baseline: 0 }
         }
         None => {
-            Contribution { last: value, baseline: forgotten.filter(|before| *before <= value).unwrap_or(0) }
+            let before = forgotten.map(|before| if lasting { before.min(value) } else { before });
+            Contribution { last: value, baseline: before.filter(|before| *before <= value).unwrap_or(0) }
         }
     }
 }

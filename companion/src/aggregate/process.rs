@@ -61,6 +61,11 @@ impl Process {
         Self { proxy_clock: None, own_clock, restart_epoch: 0, inherits: false }
     }
 
+    /// Whether it is [`Self::lasting`].
+    pub fn is_lasting(&self) -> bool {
+        *self == Self::lasting()
+    }
+
     /// How far apart the starts are, in milliseconds; `None` if this and the one a reading shows are two
     /// processes.
     pub fn distance(&self, seen: &Self) -> Option<i64> {

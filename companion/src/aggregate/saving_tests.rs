@@ -104,6 +104,31 @@ fn rows_of_an_offer_go_with_it_and_it_does_not_come_back_with_the_next_run() {
     assert_eq!(totals.dropped(DropReason::StaleGeneration), 0);
 }
 
+/// A restore, or an asynchronous failover: what was seen is not counted again, nor is what fills the gap.
+#[test]
+fn a_database_that_goes_back_doubles_nothing() {
+    let (mut aggregate, mut rows) = (Aggregate::restored(&Rows::new()).unwrap(), Rows::new());
+    aggregate.apply(1, keys(&["a", "b"]));
+    let says = |a: u64, b: u64| {
+        let counters: Vec<_> = [("a", a), ("b", b)].into_iter().filter(|(_, value)| *value > 0).collect();
+        let counters: Vec<_> =
+            counters.into_iter().map(|(name, value)| (charged(name, 0, 1_000), value)).collect();
+        Report { process: Process::lasting(), ..report(0, &counters) }
+    };
+    let charged =
+        |aggregate: &Aggregate| ["a", "b"].map(|name| aggregate.totals().tuples[&base(name, 0)].charged);
+    for (a, b, shown) in [(3, 1, [3, 1]), (2, 0, [3, 1]), (3, 0, [3, 1]), (4, 1, [4, 1]), (4, 2, [4, 2])] {
+        aggregate.ingest("ledger", says(a, b));
+        save(&mut aggregate, &mut rows);
+        assert_eq!(charged(&aggregate), shown, "the ledger says {a} and {b}");
+    }
+    let mut aggregate = Aggregate::restored(&rows).unwrap();
+    aggregate.apply(2, keys(&["a", "b"]));
+    aggregate.ingest("ledger", says(5, 2));
+    save(&mut aggregate, &mut rows);
+    assert_eq!(charged(&aggregate), [5, 2]);
+}
+
 #[test]
 fn rows_that_cannot_be_read_are_refused_whole() {
     let mut aggregate = Aggregate::restored(&Rows::new()).unwrap();

@@ -109,7 +109,7 @@ impl Store {
         let known_as: HashMap<_, _> =
             lives.iter().map(|life| (life.id, (life.process, life.read_at / READ_AT_STEP))).collect();
         let (life, starts_over) = Life::of(lives, &report);
-        let id = life.id;
+        let (id, lasting) = (life.id, life.process.is_lasting());
         if starts_over || known_as.get(&id) != Some(&(life.process, life.read_at / READ_AT_STEP)) {
             self.changes.note(|| Key::Process(name.to_owned(), id));
         }
@@ -130,10 +130,12 @@ impl Store {
                             Contribution::nothing(value)
                         }
                         HostSeries::ConfigGeneration => Contribution::nothing(value),
-                        _ => next(known, forgotten, value, |ended| retiring.retire(series.clone(), ended)),
+                        _ => next(known, forgotten, value, lasting, |ended| {
+                            retiring.retire(series.clone(), ended);
+                        }),
                     };
                     // A counter at zero is as good as none.
-                    let contribution = Some(contribution).filter(|_| value > 0);
+                    let contribution = Some(contribution).filter(|_| value > 0 || lasting && known.is_some());
                     if starts_over || known != contribution || forgotten.is_some() {
                         retiring.changes.note(|| counter(&series));
                     }
@@ -154,12 +156,17 @@ impl Store {
                 retiring.changes.note(|| Key::Dropped(reason));
                 news.push(Refused { reason, series: series.clone(), growth: value - before, removed_in });
             }
-            if value > 0 {
-                life.refused.insert(series, value);
+            let last = if lasting { value.max(before) } else { value };
+            if last > 0 {
+                life.refused.insert(series, last);
             }
         }
-        // A name that vanished from a complete reading has been reset.
+        // A name that vanished from a complete reading has been reset, unless its database went back.
         for (series, contribution) in live {
+            if lasting {
+                life.live.insert(series, contribution);
+                continue;
+            }
             retiring.changes.note(|| counter(&series));
             retiring.retire(series, contribution);
         }

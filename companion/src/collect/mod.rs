@@ -17,6 +17,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Collector {
     client: reqwest::Client,
     /// Counts the money where the relay settles.
     ledger: Option<Ledger>,
+    /// The rules by which its counters were last tidied.
+    tidied: Mutex<Option<u64>>,
     /// The rules of the companion as a proxy.
     gateway: Option<Arc<Deployments>>,
     saver: Option<Saver>,
@@ -99,6 +102,7 @@ impl Collector {
             failures: Mutex::default(),
             targets: Mutex::new(targets),
             ledger: None,
+            tidied: Mutex::default(),
             gateway: None,
             saver: None,
             spools: None,
@@ -249,15 +253,42 @@ impl Collector {
         let Some(ledger) = &self.ledger else { return };
         match ledger.counters().await {
             Ok(values) => {
-                let process = Process::lasting();
-                let report = Report { process, read_at: unix_seconds(), values, malformed: Vec::new() };
-                let mut state = self.state.lock();
-                let refused = state.aggregate.ingest(LEDGER, report);
-                drop(state);
+                let (refused, gone) = self.take_in(ledger, values);
                 refused.iter().for_each(|refused| log_refused(LEDGER, refused));
+                if let Err(error) = ledger.forget_counters(&gone).await {
+                    warn!("counters of removed offers cannot be deleted: {error}");
+                }
             }
             Err(error) => warn!("the counters of the ledger cannot be read: {error}"),
         }
+    }
+
+    /// What of the ledger's counters is refused, and which of them nobody needs any more.
+    fn take_in(
+        &self,
+        ledger: &Ledger,
+        values: Vec<(HostSeries, u64)>,
+    ) -> (Vec<Refused>, BTreeSet<HostSeries>) {
+        let series: Vec<_> = values.iter().map(|(series, _)| series.clone()).collect();
+        let process = Process::lasting();
+        let report = Report { process, read_at: unix_seconds(), values, malformed: Vec::new() };
+        let mut state = self.state.lock();
+        state.ledger_went_back = ledger.went_back();
+        let refused = state.aggregate.ingest(LEDGER, report);
+        let gone = self.gone(&state, &series);
+        (refused, gone)
+    }
+
+    /// Counters of offers that are gone, once for each set of rules: what is still counted under them is refused, and
+    /// no total misses it.
+    fn gone(&self, state: &State, series: &[HostSeries]) -> BTreeSet<HostSeries> {
+        let generation = state.active.as_ref().map(|active| active.generation);
+        let mut tidied = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
+        if generation.is_none() || *tidied == generation {
+            return BTreeSet::new();
+        }
+        *tidied = generation;
+        series.iter().filter(|series| !state.aggregate.keeps(series)).cloned().collect()
     }
 
     async fn collect_spools(&self) {
@@ -318,6 +349,7 @@ fn join(state: &mut State, proxy: Proxy) {
     }
     let pushed = state.proxies.iter().filter_map(|known| known.pushed).max();
     state.proxies.push(ProxyState::new(proxy.name, proxy.stats).joining(pushed));
+    state.log_settlement_error();
 }
 
 /// Refused money is written down with tuple and amount; other refusals only count.

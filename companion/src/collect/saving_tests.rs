@@ -1,6 +1,7 @@
 //! A collector with a ledger: what it read survives it.
 
-use farebox_core::metrics::TupleCounter;
+use farebox_core::evm::Amount;
+use farebox_core::metrics::{TupleCounter, host_name};
 
 use super::*;
 use crate::aggregate::{Aggregate, Keys, Rows};
@@ -40,7 +41,7 @@ impl Companion {
 
     /// Starts, without rules.
     async fn start(&self) -> Life {
-        let ledger = Ledger::open(&self.url(), "c1").await.unwrap();
+        let ledger = Ledger::open(&self.url(), "c1", Default::default()).await.unwrap();
         let (totals, rows) = ledger.take_over_totals().await.unwrap();
         let proxy = Proxy { name: "e1".into(), stats: self.envoy.url.clone() };
         let known = ProxyState::new(proxy.name.clone(), proxy.stats.clone());
@@ -156,4 +157,34 @@ async fn of_two_companions_of_one_name_the_last_one_saves() {
     second.collector.collect().await;
     assert_eq!((second.shown(), second.error()), (6, None));
     assert_eq!(companion.start().await.shown(), 6);
+}
+
+#[tokio::test]
+async fn counters_of_an_offer_that_is_gone_leave_the_ledger_with_it() {
+    let companion = Companion::new().await;
+    let life = companion.start().await;
+    let charged = |name: &str| HostSeries::Charged(tuple("ns", name, 0), Amount::from_u64(1_000));
+    for name in ["a", "gone"] {
+        sqlx::query("INSERT INTO counters (companion, series, value) VALUES ('c1', $1, 3)")
+            .bind(host_name(&charged(name)))
+            .execute(&mut *life.ledger.connection().await.unwrap())
+            .await
+            .unwrap();
+    }
+    life.load(1);
+    life.collector.collect().await;
+    assert_eq!(life.ledger.counters().await.unwrap().len(), 2, "there are no rules in force yet");
+    let rules = farebox_core::rules::load(&crate::testing::pricing("http://127.0.0.1:1", &["a"]));
+    life.state.lock().active = Some(crate::state::Active {
+        generation: 1,
+        hash: String::new(),
+        snapshot: rules.snapshot.unwrap().into(),
+        applied_at: 0,
+        swept: 0,
+    });
+    life.collector.collect().await;
+    let left: Vec<_> = life.ledger.counters().await.unwrap().into_iter().map(|(series, _)| series).collect();
+    assert_eq!(left, [charged("a")]);
+    let state = life.state.lock();
+    assert_eq!(state.aggregate.totals().tuples[&tuple("ns", "a", 0)].charged, 3);
 }

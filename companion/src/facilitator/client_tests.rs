@@ -44,7 +44,7 @@ async fn calls_share_a_connection() {
     let client = client();
     for _ in 0..5 {
         let replied = client.call(&format!("{url}/x402"), Operation::Settle, b"{\"a\":1}", PATIENCE).await;
-        assert_eq!(replied, Ok(Replied { status: 200, body: b"{\"a\":1}".to_vec() }));
+        assert_eq!(replied, Ok(Replied { status: 200, body: b"{\"a\":1}".to_vec(), correlation: None }));
     }
     assert_eq!(accepted.load(Ordering::Relaxed), 1);
 }
@@ -62,7 +62,7 @@ async fn redirects_that_keep_method_and_body_are_followed_three_times() {
     let failed = call(&url).await.unwrap_err();
     assert_eq!(
         (failed.may_have_arrived, failed.reason),
-        (false, format!("{url}/settle redirects more than 3 times"))
+        (true, format!("{url}/settle redirects more than 3 times"))
     );
 }
 
@@ -73,13 +73,56 @@ async fn a_redirect_that_would_change_the_method_is_a_reply() {
 }
 
 #[tokio::test]
-async fn a_redirect_leads_nowhere_a_payment_could_be_read() {
-    let (other, accepted) = serve(Router::new().route("/settle", post(|body: String| async { body }))).await;
-    let to = format!("{other}/settle");
-    let (url, _) = serve(Router::new().route("/settle", post(async move || redirect(308, &to)))).await;
-    let failed = call(&url).await.unwrap_err();
-    assert!(failed.reason.ends_with("which is neither https nor the same origin"), "{failed}");
-    assert_eq!((failed.may_have_arrived, accepted.load(Ordering::Relaxed)), (false, 0));
+async fn a_redirect_to_another_origin_is_followed_by_no_call_and_says_what_to_configure() {
+    let (other, accepted) = serve(Router::new().fallback(|body: String| async { body })).await;
+    for status in [307, 308] {
+        let target: Arc<Mutex<String>> = Arc::default();
+        let to = target.clone();
+        let away = move || {
+            let to = to.lock().unwrap().clone();
+            async move { redirect(status, &to) }
+        };
+        let (url, _) = serve(Router::new().fallback(away)).await;
+        let elsewhere = [
+            other.clone(),
+            other.replace("127.0.0.1", "localhost"),
+            url.replace("http://", "https://"),
+            "https://pay.example".to_owned(),
+        ];
+        for base in elsewhere {
+            for endpoint in ["verify", "settle", "supported"] {
+                *target.lock().unwrap() = format!("{base}/v2/{endpoint}");
+                let said = reason_of(&format!("{url}/x402"), endpoint).await;
+                let names =
+                    format!("{url}/x402/{endpoint} redirects to {base}/v2/{endpoint}, another origin");
+                assert!(said.starts_with(&names), "{said}");
+                assert!(said.ends_with(&format!(" to {base}/v2")), "{said}");
+            }
+        }
+    }
+    assert_eq!(accepted.load(Ordering::Relaxed), 0);
+}
+
+/// Why a call failed that was redirected. Who redirects it may have executed it.
+async fn reason_of(url: &str, endpoint: &str) -> String {
+    let operation = match endpoint {
+        "verify" => Operation::Verify,
+        "settle" => Operation::Settle,
+        _ => return crate::facilitator::fetch(&client(), url).await.unwrap_err().to_string(),
+    };
+    let failed = client().call(url, operation, b"{}", PATIENCE).await.unwrap_err();
+    assert!(failed.may_have_arrived, "{failed}");
+    failed.reason
+}
+
+#[tokio::test]
+async fn the_id_of_a_call_is_kept_from_the_more_telling_header() {
+    let app = Router::new().route(
+        "/settle",
+        post(|| async { [("cf-ray", "ray"), ("x-request-id", "request\t1"), ("x-other", "other")] }),
+    );
+    let replied = call(&serve(app).await.0).await.unwrap();
+    assert_eq!(replied.correlation.as_deref(), Some("request?1"));
 }
 
 #[tokio::test]

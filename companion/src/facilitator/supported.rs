@@ -1,12 +1,11 @@
 //! `GET /supported`: the payment kinds a facilitator can verify and settle.
 
 use std::collections::BTreeSet;
-use std::error::Error as _;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -58,81 +57,71 @@ impl Supported {
     }
 }
 
-/// How many redirects are followed.
-const MAX_REDIRECTS: usize = 3;
 /// How often a rate limit is waited out.
 const MAX_ATTEMPTS: u32 = 3;
-/// Longest wait a facilitator may ask for.
+/// Longest wait a facilitator may ask for; without a word of its own 1 s and then 2 s.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Deadline of one request.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Longest reply that is read; a real one has a few kilobytes.
 const MAX_REPLY: usize = 1 << 20;
 
-/// Loads the kinds of the facilitator at `url` (no trailing slash).
-///
-/// A rate limit (429) is waited out twice. Redirects that keep the method (307, 308) are followed within
-/// one origin. One to another origin is an error that names the address to configure: a proxy reaches the
-/// facilitator through one named cluster and would have every payment redirected away.
-pub async fn fetch(client: &FacilitatorClient, url: &str) -> Result<Supported, SupportedError> {
-    let mut address = parse(&format!("{url}/supported"))?;
-    for _ in 0..=MAX_REDIRECTS {
-        let response = get(client, url, &address).await?;
-        let status = response.status();
-        if status.is_success() {
-            return read(&body(response).await?);
-        }
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let advice = client.credentials().advice(url);
-            return Err(failed(format!("{address} answered {status}: {advice}")));
-        }
-        if !matches!(status.as_u16(), 307 | 308) {
-            return Err(failed(format!("{address} answered {status}")));
-        }
-        address = redirect_target(&address, &response)?;
-    }
-    Err(failed(format!("{url}/supported redirects more than {MAX_REDIRECTS} times")))
+/// What came of one request.
+enum Asked {
+    /// The reply.
+    Replied(Vec<u8>),
+    /// Too many requests: why, and how long to wait if it says so.
+    Limited(SupportedError, Option<Duration>),
 }
 
-async fn get(client: &FacilitatorClient, url: &str, address: &Url) -> Result<Response, SupportedError> {
+/// Loads the kinds of the facilitator at `url` (no trailing slash). A rate limit (429) is waited out twice.
+///
+/// A redirect to another origin is an error here too, before anybody pays: every payment would run into it.
+pub async fn fetch(client: &FacilitatorClient, url: &str) -> Result<Supported, SupportedError> {
     let mut attempt = 1;
     loop {
-        let request = client.request(url, Method::GET, address).await;
-        let request = request.map_err(|error| failed(error.to_string()))?.timeout(DEADLINE);
-        let response = request.send().await.map_err(|error| unreachable(address, &error))?;
-        if response.status() != StatusCode::TOO_MANY_REQUESTS || attempt == MAX_ATTEMPTS {
-            return Ok(response);
+        let asked = tokio::time::timeout(DEADLINE, ask(client, url)).await;
+        match asked
+            .unwrap_or_else(|_| Err(failed(format!("{url}/supported: no reply within {DEADLINE:?}"))))?
+        {
+            Asked::Replied(body) => return read(&body),
+            Asked::Limited(error, _) if attempt == MAX_ATTEMPTS => return Err(error),
+            Asked::Limited(_, wait) => {
+                let wait = wait.unwrap_or_else(|| Duration::from_secs(attempt.into()));
+                tokio::time::sleep(wait.min(MAX_WAIT)).await;
+            }
         }
-        tokio::time::sleep(wait_of(&response, attempt, SystemTime::now())).await;
         attempt += 1;
     }
 }
 
-/// `Retry-After` in seconds or as a date, capped; without one 1 s and then 2 s.
-fn wait_of(response: &Response, attempt: u32, now: SystemTime) -> Duration {
-    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| {
-        let seconds = text.trim().parse().ok().map(Duration::from_secs);
-        seconds.or_else(|| httpdate::parse_http_date(text).ok()?.duration_since(now).ok())
-    });
-    asked.unwrap_or_else(|| Duration::from_secs(attempt.into())).min(MAX_WAIT)
-}
-
-fn redirect_target(from: &Url, response: &Response) -> Result<Url, SupportedError> {
-    let target = http::redirect_target(response)
-        .ok_or_else(|| failed(format!("{from} redirects to no readable address")))?;
-    if target.origin() == from.origin() {
-        return Ok(target);
+async fn ask(client: &FacilitatorClient, url: &str) -> Result<Asked, SupportedError> {
+    let response = client.send(url, "supported", None).await.map_err(|error| failed(error.reason))?;
+    let (status, address) = (response.status(), response.url().clone());
+    let answered = format!("{address} answered {status}");
+    if status.is_success() {
+        let body = http::body(response, MAX_REPLY).await.map_err(|error| match error {
+            BodyError::Broken(error) => failed(format!("{address}: {}", http::describe(&error))),
+            BodyError::TooLong => failed(format!("{address} answered with more than {MAX_REPLY} bytes")),
+        })?;
+        return Ok(Asked::Replied(body));
     }
-    let base = target.as_str().trim_end_matches("/supported");
-    Err(failed(format!("{from} redirects to {target}: set facilitatorURL to {base}")))
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => {
+            Ok(Asked::Limited(failed(answered), wait_of(&response, SystemTime::now())))
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(failed(format!("{answered}: {}", client.credentials().advice(url))))
+        }
+        _ => Err(failed(answered)),
+    }
 }
 
-async fn body(response: Response) -> Result<Vec<u8>, SupportedError> {
-    let address = response.url().clone();
-    http::body(response, MAX_REPLY).await.map_err(|error| match error {
-        BodyError::Broken(error) => unreachable(&address, &error),
-        BodyError::TooLong => failed(format!("{address} answered with more than {MAX_REPLY} bytes")),
-    })
+/// `Retry-After` in seconds or as a date.
+fn wait_of(response: &Response, now: SystemTime) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    let seconds = text.trim().parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| httpdate::parse_http_date(text).ok()?.duration_since(now).ok())
 }
 
 #[derive(Deserialize)]
@@ -157,20 +146,6 @@ fn read_kind(kind: &Value) -> Option<SupportedKind> {
         scheme: kind.get("scheme")?.as_str()?.to_owned(),
         network: kind.get("network")?.as_str()?.to_owned(),
     })
-}
-
-fn parse(text: &str) -> Result<Url, SupportedError> {
-    Url::parse(text).map_err(|error| failed(format!("{text} is not a URL: {error}")))
-}
-
-fn unreachable(address: &Url, error: &reqwest::Error) -> SupportedError {
-    let mut text = format!("{address} cannot be reached: {error}");
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        text.push_str(&format!(": {deeper}"));
-        cause = deeper.source();
-    }
-    failed(text)
 }
 
 const fn failed(text: String) -> SupportedError {

@@ -73,14 +73,6 @@ async fn redirects_within_the_origin_are_followed_three_times() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_another_origin_names_the_address_to_configure() {
-    let moved = "https://www.x402.example/facilitator/supported";
-    let app = Router::new().route("/supported", get(move || async move { redirect(308, moved) }));
-    let error = fetch_from(app).await.unwrap_err().to_string();
-    assert!(error.ends_with("set facilitatorURL to https://www.x402.example/facilitator"), "{error}");
-}
-
-#[tokio::test]
 async fn a_facilitator_that_wants_a_credential_is_shown_it_or_says_what_to_set() {
     let app = Router::new().route(
         "/supported",

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use farebox_core::replay::Limits;
 use farebox_core::rules::{
     Finding, Gate, HttpUrl, Lookup, RouteIndex, RouteUpstream, RuleSet, Severity, Snapshot, Unmatched,
     canonicalize,
@@ -16,7 +15,6 @@ use super::credential::Authorization;
 #[derive(Debug)]
 pub(super) struct Deployment {
     pub(super) rules: Arc<RuleSet>,
-    pub(super) limits: Limits,
     /// By route.
     targets: Vec<Option<Target>>,
     /// Of what no route matches, where that passes.
@@ -76,7 +74,6 @@ impl Deployment {
     fn new(rules: Arc<RuleSet>, upstreams: &[RouteUpstream], default: Option<&HttpUrl>) -> Self {
         let target = |route: &RouteUpstream| Target::new(route, route.url.as_ref().or(default)?);
         Self {
-            limits: Limits::of(&rules),
             rules,
             targets: upstreams.iter().map(target).collect(),
             fallback: target(&RouteUpstream::default()),

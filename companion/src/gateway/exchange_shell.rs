@@ -3,15 +3,17 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use farebox_core::Now;
 use farebox_core::exchange::refusal::Cause;
 use farebox_core::exchange::{
-    self, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead, ResponseOrigin,
-    Transport, Turn, Unused, Upstream,
+    self, Arrival, Calling, Delivering, HeaderEdits, Next, Note, Reply, RequestHead, ResponseHead,
+    ResponseOrigin, Transport, Turn, Upstream,
 };
 use farebox_core::metrics::{FailureReason, Stamp, TupleCounter};
-use farebox_core::replay::{Expired, KeyChange, ReplayKey, expired_stamps};
+use farebox_core::payment::GOES_ON_EVERY_MS;
+use farebox_core::protocol::RELAY_KNOWN;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -23,17 +25,16 @@ use tracing::warn;
 
 use super::body::{End, Ended, RequestBody, ResponseBody, Upload};
 use super::deployment::{Deployment, Place, Target};
+use super::going::Going;
 use super::upstream::Failure;
 use super::{Shared, headers, upgrade};
 use crate::state::unix_millis;
 
 /// A request's exchange. Dropped before its end, which is what happens when its client goes away, it is
-/// abandoned: reservations are freed or remembered as the core says.
+/// abandoned: the relay is told as the core says.
 struct Exchange {
     shared: Arc<Shared>,
     deployment: Arc<Deployment>,
-    /// Tells this request from others of this gateway.
-    attempt: u64,
     stage: Stage,
     /// What it has counted so far. Written down in one piece when it is over, which is before its answer is sent.
     stamps: Vec<Stamp>,
@@ -97,12 +98,12 @@ pub(super) async fn handle(
     let current = shared.deployments.current();
     let lines = headers::lines(&parts, &path, host.as_ref());
     let head = RequestHead { headers: &lines, transport: Transport { tls: false, peer: Some(peer.ip()) } };
-    let (target, turn) = decide(&current, &head, &path).await;
-    let (deployment, turn) = as_asked_before(&shared, &head, current.clone(), turn);
+    let arrival = Arrival { now: now(), holder: shared.relayed.holder() };
+    let (target, turn) = decide(&current, &head, &path, arrival).await;
+    let (deployment, turn) = as_asked_before(&shared, &head, current.clone(), turn, arrival);
     drop(lines);
 
     let mut exchange = Exchange {
-        attempt: shared.relayed.attempt(),
         shared: shared.clone(),
         deployment: deployment.clone(),
         stage: Stage::Nothing,
@@ -121,7 +122,9 @@ pub(super) async fn handle(
     let upload = Upload::new();
     let body = RequestBody::new(body, shared.settings.idle_timeout, upload.clone());
     let asked = Asked { parts, path, host, peer, body, upload, upgrade: asked_upgrade };
+    let going = exchange.going();
     let sent = send(&shared, &deployment, target, asked, &edits).await;
+    drop(going);
     if is_served { exchange.serve(sent).await } else { exchange.pass(sent) }
 }
 
@@ -130,6 +133,7 @@ async fn decide<'a>(
     deployment: &'a Arc<Deployment>,
     head: &RequestHead<'_>,
     path: &str,
+    arrival: Arrival,
 ) -> (Option<&'a Target>, Turn) {
     let rules = &deployment.rules;
     let target = match deployment.place(path) {
@@ -142,23 +146,34 @@ async fn decide<'a>(
             Some(target)
         }
     };
-    let Ok(turn) = exchange::begin(rules, head, || Ok::<_, Infallible>(now()));
+    let Ok(turn) = exchange::begin(rules, head, || Ok::<_, Infallible>(arrival));
     (target, turn)
 }
 
 /// What was asked for a moment ago buys where it is asked for still: a Traefik in front takes new rules later than
-/// the gateway, and would tell a buyer the old terms again and again. Otherwise the turn as it is.
+/// the gateway, and would tell a buyer the old terms again and again. One that says that the payment is not good by
+/// its own rules is not behind. Otherwise the turn as it is.
 fn as_asked_before(
     shared: &Shared,
     head: &RequestHead<'_>,
     current: Arc<Deployment>,
     turn: Turn,
+    arrival: Arrival,
 ) -> (Arc<Deployment>, Turn) {
-    let outdated = TupleCounter::PaymentFailed(FailureReason::NoMatchingRequirement);
-    if turn.stamps.iter().any(|stamp| matches!(stamp, Stamp::Tuple(_, counter) if *counter == outdated)) {
+    if head.headers.iter().any(|(name, _)| *name == RELAY_KNOWN) {
+        return (current, turn);
+    }
+    let unmatched = TupleCounter::PaymentFailed(FailureReason::NoMatchingRequirement);
+    let is_outdated = match &turn.next {
+        Next::Call(calling) => calling.unless_known().is_some(),
+        _ => {
+            turn.stamps.iter().any(|stamp| matches!(stamp, Stamp::Tuple(_, counter) if *counter == unmatched))
+        }
+    };
+    if is_outdated {
         for before in shared.deployments.asked_before() {
-            let Ok(bought) = exchange::begin(&before.rules, head, || Ok::<_, Infallible>(now()));
-            if matches!(bought.next, Next::Reserve(_)) {
+            let Ok(bought) = exchange::begin(&before.rules, head, || Ok::<_, Infallible>(arrival));
+            if matches!(&bought.next, Next::Call(calling) if calling.unless_known().is_none()) {
                 return (before, bought);
             }
         }
@@ -194,6 +209,7 @@ async fn send(
     // The server below has sent the 100 a client waits for as soon as the body is read.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
+    headers.remove(RELAY_KNOWN);
     if is_http2 {
         if wants_trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -238,21 +254,16 @@ impl Exchange {
     /// Carries out effects until the request has somewhere to go.
     async fn advance(&mut self, mut turn: Turn) -> Step {
         loop {
-            self.count(&turn);
+            self.count(&mut turn);
             turn = match turn.next {
-                Next::Reserve(state) => {
-                    let now = now();
-                    let limits = &self.deployment.limits;
-                    let (reservation, expired) = self.shared.table.reserve(&state.request(), limits, now);
-                    count_expired(&self.shared, &self.deployment, &expired);
-                    state.reserved(reservation, now)
-                }
+                // The relay keeps the payments.
+                Next::Step(_) => return Step::Reply(exchange::internal()),
                 Next::Call(state) => {
                     let call = state.call().clone();
                     self.stage = Stage::Facilitator(state);
-                    let captured = self.shared.relayed.call(call, self.attempt).await;
+                    let captured = self.shared.relayed.call(call).await;
                     match std::mem::replace(&mut self.stage, Stage::Nothing) {
-                        Stage::Facilitator(state) => state.answered(captured.as_answer(), now()),
+                        Stage::Facilitator(state) => state.answered(captured.as_end(), now()),
                         Stage::Response(_) | Stage::Nothing => return Step::Reply(exchange::internal()),
                     }
                 }
@@ -287,7 +298,7 @@ impl Exchange {
         let Stage::Response(state) = std::mem::replace(&mut self.stage, Stage::Nothing) else {
             return self.fail_closed("an answer came that nobody waited for");
         };
-        let (turn, unused) = match &sent {
+        let turn = match &sent {
             Ok(Answered { response, .. }) => {
                 let lines = headers::response_lines(response.headers());
                 let status = response.status().as_u16();
@@ -303,9 +314,7 @@ impl Exchange {
                 state.response(&ResponseHead { status, headers: &[], origin }, now())
             }
         };
-        let step = self.advance(turn).await;
-        self.give_up(unused);
-        match (step, sent) {
+        match (self.advance(turn).await, sent) {
             (Step::Reply(reply), _) => reply_of(reply),
             (Step::Release(edits, delivering), Ok(answered)) => {
                 self.release(answered, &edits, delivering, true)
@@ -330,44 +339,51 @@ impl Exchange {
         *released.headers_mut() = parts.headers;
         if let Some((client, upstream)) = tunnel {
             upgrade::restore(released.headers_mut());
+            // The switch is the answer that was paid for: what follows belongs to both sides.
+            if let Some(delivering) = delivering {
+                let over = delivering.ended(false, now());
+                self.shared.meters.count(&self.deployment.rules, &over.stamps);
+                tell(&self.shared, over.notes);
+            }
             self.shared.spawn(upgrade::tunnel(client, upstream));
             return released.map(|()| ResponseBody::own(""));
         }
         let (shared, deployment) = (self.shared.clone(), self.deployment.clone());
         let end = delivering.map(|delivering| {
+            let going = goes_on(&shared, delivering.goes_on());
             End::new(move |ended| {
+                drop(going);
                 let over = delivering.ended(ended == Ended::Broken, now());
                 shared.meters.count(&deployment.rules, &over.stamps);
-                change_keys(&shared, &deployment, &over.keys);
+                tell(&shared, over.notes);
             })
         });
         let idle = self.shared.settings.idle_timeout;
         released.map(|()| ResponseBody::upstream(body, idle, upload, guarded, end))
     }
 
-    fn count(&mut self, turn: &Turn) {
-        self.stamps.extend_from_slice(&turn.stamps);
-        change_keys(&self.shared, &self.deployment, &turn.keys);
+    /// While the upstream works.
+    fn going(&self) -> Option<Going> {
+        match &self.stage {
+            Stage::Response(state) => Some(goes_on(&self.shared, state.goes_on())),
+            Stage::Facilitator(_) | Stage::Nothing => None,
+        }
     }
 
-    /// Gives a payment back that was verified and not used. Nobody waits for the answer.
-    fn give_up(&self, unused: Option<Unused>) {
-        if let Some(unused) = unused {
-            let (shared, attempt) = (self.shared.clone(), self.attempt);
-            self.shared.spawn(async move { shared.relayed.release(unused, attempt).await });
-        }
+    fn count(&mut self, turn: &mut Turn) {
+        self.stamps.append(&mut turn.stamps);
+        tell(&self.shared, std::mem::take(&mut turn.notes));
     }
 
     /// Nobody is left to answer.
     fn end(&mut self) {
-        let (abandoned, unused) = match std::mem::replace(&mut self.stage, Stage::Nothing) {
+        let abandoned = match std::mem::replace(&mut self.stage, Stage::Nothing) {
             Stage::Facilitator(state) => state.abandoned(now()),
             Stage::Response(state) => state.abandoned(now()),
             Stage::Nothing => return,
         };
         self.stamps.extend_from_slice(&abandoned.stamps);
-        change_keys(&self.shared, &self.deployment, &abandoned.keys);
-        self.give_up(unused);
+        tell(&self.shared, abandoned.notes);
     }
 
     /// A fault of ours. The request is answered and can never be served.
@@ -385,21 +401,31 @@ impl Drop for Exchange {
     }
 }
 
-fn change_keys(shared: &Shared, deployment: &Deployment, keys: &[(ReplayKey, KeyChange)]) {
-    for (key, change) in keys {
-        count_expired(shared, deployment, &shared.table.change(key, change, now()));
-    }
+/// Says of a request that it goes on, until what this returns is dropped.
+fn goes_on(shared: &Arc<Shared>, notes: Vec<Note>) -> Going {
+    // A drain waits for everything that holds it.
+    let shared = Arc::downgrade(shared);
+    Going::start(Duration::from_millis(GOES_ON_EVERY_MS), move || {
+        let (shared, notes) = (shared.upgrade(), notes.clone());
+        async move {
+            let Some(shared) = shared else { return };
+            for note in notes {
+                shared.relayed.over(note).await;
+            }
+        }
+    })
 }
 
-/// Counts settlements whose outcome was never learned.
-pub(super) fn count_expired(shared: &Shared, deployment: &Deployment, expired: &[Expired]) {
-    if !expired.is_empty() {
-        shared.meters.count(&deployment.rules, &expired_stamps(expired, &deployment.rules));
+/// Tells the relay how requests ended for their payments. Nobody waits for the answer.
+fn tell(shared: &Arc<Shared>, notes: Vec<Note>) {
+    for note in notes {
+        let teller = shared.clone();
+        shared.spawn(async move { teller.relayed.over(note).await });
     }
 }
 
 /// The time of the event being handled.
-pub(super) fn now() -> Now {
+fn now() -> Now {
     Now { unix_ms: unix_millis() }
 }
 

@@ -18,11 +18,11 @@ mod body;
 mod credential;
 mod deployment;
 mod exchange_shell;
+mod going;
 mod headers;
 mod linger;
 mod meters;
 mod relayed;
-mod replay_table;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -39,11 +39,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::collect::{GATEWAY_MAX_BYTES, SpoolWriter};
 use crate::settings::GatewaySettings;
-use crate::state::unix_millis;
 
 use meters::Meters;
 use relayed::Relayed;
-use replay_table::ReplayTable;
 use upstream::Upstreams;
 
 pub use deployment::Deployments;
@@ -63,7 +61,6 @@ struct Shared {
     settings: GatewaySettings,
     deployments: Arc<Deployments>,
     meters: Meters,
-    table: ReplayTable,
     relayed: Relayed,
     upstreams: Upstreams,
     phase: watch::Sender<Phase>,
@@ -84,8 +81,8 @@ enum Phase {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Binds a gateway that settles through `relay`. `companion` tells its reservations from those of others who
-    /// share the ledger. It answers 503 until [`Deployments::apply`].
+    /// Binds a gateway that settles through `relay`. `companion` names it in the
+    /// books. It answers 503 until [`Deployments::apply`].
     pub async fn bind(settings: GatewaySettings, relay: Router, companion: &str) -> anyhow::Result<Self> {
         let listener = Self::listen(settings.listen)
             .await
@@ -94,15 +91,13 @@ impl Gateway {
             format!("the gateway cannot count in {} (gateway.spool)", settings.spool.display())
         })?;
         let (under_way, over) = mpsc::channel(1);
-        let holder = format!("{companion}.gateway/{}", unix_millis());
         let shared = Shared {
             deployments: Arc::new(Deployments::new(
                 settings.upstream.clone(),
                 if settings.is_behind { deployment::BEHIND } else { Duration::ZERO },
             )),
             meters: Meters::new(spool),
-            table: ReplayTable::new(),
-            relayed: Relayed::new(relay, holder),
+            relayed: Relayed::new(relay, format!("{companion}.gateway")),
             upstreams: Upstreams::new(&settings).context("the gateway cannot use TLS")?,
             phase: watch::Sender::new(Phase::Open),
             under_way,

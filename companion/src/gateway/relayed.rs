@@ -1,15 +1,17 @@
 //! Facilitator calls, made to the companion's own relay without a connection in between: the ledger, its
 //! reservations, its counters and its reconciliation are those of every proxy.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use farebox_core::exchange::{Answer, Call, Unused};
-use farebox_core::protocol::{RELAY_ATTEMPT, RELAY_HOLDER};
-use http::{Request, header};
+use farebox_core::exchange::{Call, Note};
+use farebox_core::payment::{End, Event, Holder};
+use farebox_core::protocol::{CallEnd, RELAY_END, RELAY_HOLDER, RELAY_PROXY};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use tower::ServiceExt;
 
@@ -17,9 +19,11 @@ use tower::ServiceExt;
 #[derive(Debug)]
 pub(super) struct Relayed {
     relay: Router,
-    /// Names this life of this gateway: reservations of an earlier one died with its memory.
-    holder: String,
-    attempts: AtomicU64,
+    /// Names this gateway in the books.
+    proxy: String,
+    requests: AtomicU64,
+    /// Keys of this life of the gateway, from the system's randomness.
+    keys: RandomState,
 }
 
 /// A reply, captured.
@@ -32,23 +36,33 @@ pub(super) enum Captured {
 
 /// Longest reply that is read.
 const MAX_REPLY: usize = 64 * 1024;
+/// Pause before the relay is told again.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 // === impl Relayed ===
 
 impl Relayed {
-    pub(super) fn new(relay: Router, holder: String) -> Self {
-        Self { relay, holder, attempts: AtomicU64::new(0) }
+    pub(super) fn new(relay: Router, proxy: String) -> Self {
+        Self { relay, proxy, requests: AtomicU64::new(0), keys: RandomState::new() }
     }
 
-    /// A number no other request of this gateway has.
-    pub(super) fn attempt(&self) -> u64 {
-        self.attempts.fetch_add(1, Ordering::Relaxed)
+    /// A name for a request that no other has and nobody can guess.
+    pub(super) fn holder(&self) -> Holder {
+        let request = self.requests.fetch_add(1, Ordering::Relaxed);
+        Holder::from_halves(self.keys.hash_one((request, 0_u8)), self.keys.hash_one((request, 1_u8)))
     }
 
-    /// Gives a payment back. One that cannot be is free once its lease is over.
-    pub(super) async fn release(&self, unused: Unused, attempt: u64) {
-        if let Some(request) = self.request("/release", unused.body, &unused.headers, attempt) {
-            let Ok(_) = self.relay.clone().oneshot(request).await;
+    /// Tells how a request stands with its payment, until that is on disk. A request that ended while the ledger could
+    /// not be written would be taken for one that died, and its answer be sold again.
+    pub(super) async fn over(&self, note: Note) {
+        let Event::Over(_, end) = note.event else { return };
+        let headers = [(RELAY_HOLDER, note.holder.to_string()), (RELAY_END, end.as_str().to_owned())];
+        while let Some(request) = self.request("/over", note.key.to_json(), &headers) {
+            let Ok(told) = self.relay.clone().oneshot(request).await;
+            if told.status() != StatusCode::SERVICE_UNAVAILABLE || end == End::NotYet {
+                return;
+            }
+            tokio::time::sleep(TELL_AGAIN).await;
         }
     }
 
@@ -57,12 +71,10 @@ impl Relayed {
         path: &str,
         body: Vec<u8>,
         headers: &[(&'static str, String)],
-        attempt: u64,
     ) -> Option<Request<Body>> {
         let mut request = Request::post(path)
             .header(header::CONTENT_TYPE, "application/json")
-            .header(RELAY_HOLDER, &self.holder)
-            .header(RELAY_ATTEMPT, attempt);
+            .header(RELAY_PROXY, &self.proxy);
         for (name, value) in headers {
             request = request.header(*name, value.as_bytes());
         }
@@ -70,9 +82,9 @@ impl Relayed {
     }
 
     /// Makes a call. A settlement that has begun goes on if this is dropped.
-    pub(super) async fn call(&self, call: Call, attempt: u64) -> Captured {
+    pub(super) async fn call(&self, call: Call) -> Captured {
         let path = ["/", call.operation.name()].concat();
-        let Some(request) = self.request(&path, call.body, &call.headers, attempt) else {
+        let Some(request) = self.request(&path, call.body, &call.headers) else {
             return Captured::NotSent;
         };
         let limit = Duration::from_millis(u64::from(call.timeout_ms));
@@ -91,12 +103,12 @@ impl Relayed {
 // === impl Captured ===
 
 impl Captured {
-    pub(super) fn as_answer(&self) -> Answer<'_> {
+    pub(super) fn as_end(&self) -> CallEnd<'_> {
         match self {
-            Self::Reply { status, body } => Answer::Reply { status: *status, body },
-            Self::TimedOut => Answer::TimedOut,
-            Self::Cut => Answer::Cut,
-            Self::NotSent => Answer::NotSent,
+            Self::Reply { status, body } => CallEnd::Reply { status: *status, body },
+            Self::TimedOut => CallEnd::TimedOut,
+            Self::Cut => CallEnd::Cut,
+            Self::NotSent => CallEnd::NotSent,
         }
     }
 }

@@ -6,16 +6,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farebox_core::replay::BUCKETS;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::exchange_shell::{count_expired, handle, now};
+use super::exchange_shell::handle;
 use super::linger::Lingering;
 use super::{Gateway, Phase, Shared};
 
@@ -29,9 +28,6 @@ const MAX_HEAD: usize = 128 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed, which is for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// The whole replay table in about ten minutes.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-const SWEEP_BUCKETS: u32 = 32;
 
 // === impl Gateway ===
 
@@ -39,9 +35,6 @@ impl Gateway {
     /// Serves until `finished`, then until requests under way are over, but no longer than the grace.
     pub async fn serve(self, mut finished: watch::Receiver<()>) {
         let Self { listener, shared, mut over } = self;
-        let mut sweeps = tokio::time::interval(SWEEP_EVERY);
-        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut bucket = 0;
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -51,11 +44,6 @@ impl Gateway {
                         tokio::time::sleep(ACCEPT_AGAIN).await;
                     }
                 },
-                _ = sweeps.tick() => {
-                    let expired = shared.table.sweep(bucket, SWEEP_BUCKETS, now());
-                    count_expired(&shared, &shared.deployments.current(), &expired);
-                    bucket = (bucket + SWEEP_BUCKETS) % BUCKETS;
-                }
                 _ = finished.changed() => break,
             }
         }

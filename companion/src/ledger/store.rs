@@ -1,124 +1,132 @@
-//! Opening a database, and the two ways to write to it.
+//! Opening a database, and what of it is shared by all who use it.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
-use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row, Transaction};
-use tokio::time::timeout;
+use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
 
-use super::{Claim, PaymentKey};
-
-/// Why the ledger cannot do what it was asked to. The text names the database and, where there is one, the fix.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// It cannot be opened.
-    #[error("the ledger {url} cannot be opened: {cause}")]
-    Open {
-        /// Without a password.
-        url: String,
-        /// What the database says.
-        cause: String,
-    },
-    /// Its schema is not one this version knows.
-    #[error(
-        "the ledger {url} has a schema this version does not know ({cause}); use the version of farebox that wrote it, or a newer one"
-    )]
-    Schema {
-        /// Without a password.
-        url: String,
-        /// What does not fit.
-        cause: String,
-    },
-    /// It was there when it was opened, and is not now.
-    #[error("the ledger {url} cannot be reached: {cause}")]
-    Unreachable {
-        /// Without a password.
-        url: String,
-        /// What the database says.
-        cause: String,
-    },
-    /// The saved totals cannot be taken up. Nothing is overwritten.
-    #[error(
-        "the ledger {url} holds totals of the companion `{companion}` that cannot be taken up: {cause}; use the version of farebox that wrote them, or begin new totals with DELETE FROM totals WHERE companion = '{companion}'"
-    )]
-    Totals {
-        /// Without a password.
-        url: String,
-        /// See [`crate::settings::RelaySettings::companion`].
-        companion: String,
-        /// What does not fit.
-        cause: String,
-    },
-    /// Another run of the companion has begun, and saves the totals.
-    #[error(
-        "another companion of the name `{companion}` has taken over this ledger; stop one of them, or give them different names (relay.companion)"
-    )]
-    Superseded {
-        /// See [`crate::settings::RelaySettings::companion`].
-        companion: String,
-    },
-    /// A statement failed: disk full, connection lost, file damaged.
-    #[error("the ledger failed: {0}")]
-    Failed(#[from] sqlx::Error),
-}
+use super::commit::{Committer, Recent};
+use super::place::{connect, creating, file_of, look_at, without_password};
+use super::sql::MARK;
+use super::witness::Witness;
+use super::writer::{Message, Writer};
+use super::{LedgerError, LedgerOptions};
 
 /// A database that holds the payments.
 #[derive(Clone)]
 pub struct Ledger {
+    place: Place,
+    /// For everything but steps.
     pool: AnyPool,
-    /// With the password.
-    url: String,
-    sqlite: bool,
+    /// Where steps wait.
+    queue: mpsc::UnboundedSender<Message>,
+    shared: Arc<Shared>,
+    witness: Arc<Witness>,
     /// Names this companion's counters and totals.
     companion: String,
+    options: LedgerOptions,
 }
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// A database, and how to get there.
+#[derive(Clone)]
+pub(super) struct Place {
+    /// With the password.
+    url: String,
+    pub(super) sqlite: bool,
+}
 
-/// How long a statement waits for a connection, and a connection for a lock.
-/// Less than a proxy waits, so that it is told why.
+/// What is known of the database, whoever found it out.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// The mark after the last batch.
+    pub(super) seen: AtomicU64,
+    /// The last write worked.
+    pub(super) works: AtomicBool,
+    /// The turns of those who write to a file.
+    pub(super) turns: Arc<tokio::sync::Mutex<()>>,
+    went_back: Mutex<Option<String>>,
+}
+
+/// A connection with a transaction that may be open. It is closed and not given back to the pool: who waits for a
+/// transaction may leave at any await, and one left open would lock the database for everybody.
+struct Transaction(Option<PoolConnection<sqlx::Any>>);
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+/// A statement of this database.
+pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
+
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long finding out why there is no connection may take.
 const CAUSE_PATIENCE: Duration = Duration::from_secs(1);
-const POSTGRES_CONNECTIONS: u32 = 16;
+/// Beside the one that writes.
+const CONNECTIONS: u32 = 4;
 
 // === impl Ledger ===
 
 impl Ledger {
     /// Opens `url` (`sqlite:FILE` or `postgres://…`), creating file and schema where they are missing.
     /// `companion` names this companion among those that share the database, and must stay the same.
-    pub async fn open(url: &str, companion: &str) -> Result<Self, LedgerError> {
+    pub async fn open(url: &str, companion: &str, options: LedgerOptions) -> Result<Self, LedgerError> {
         install_default_drivers();
-        let sqlite = url.starts_with("sqlite:");
-        let shown = without_password(url);
-        let failed = |cause: &dyn Display| LedgerError::Open { url: shown.clone(), cause: cause.to_string() };
-        if !sqlite && !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
-            return Err(failed(&"it must start with sqlite: or postgres://"));
-        }
-        if let Some(path) = file_of(url) {
-            look_at(&path).map_err(|cause| failed(&cause))?;
-        }
-        let full = creating(url);
+        let place = Place::of(url)?;
+        let failed = |cause: &dyn Display| LedgerError::Open { url: place.shown(), cause: cause.to_string() };
         // Not by the pool, which goes on trying and does not tell why.
-        let mut first = connect(&full, PATIENCE).await.map_err(|cause| failed(&cause))?;
-        prepare(&mut first, sqlite).await.map_err(|error| failed(&error))?;
+        let mut first = connect(&place.url, PATIENCE).await.map_err(|cause| failed(&cause))?;
+        place.prepare(&mut first).await.map_err(|error| failed(&error))?;
+        if place.sqlite {
+            first.execute("PRAGMA journal_mode = WAL").await.map_err(|error| failed(&error))?;
+        }
         MIGRATIONS.run(&mut first).await.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(error) => failed(&error),
-            error => LedgerError::Schema { url: shown.clone(), cause: error.to_string() },
+            error => LedgerError::Schema { url: place.shown(), cause: error.to_string() },
         })?;
         first.close().await?;
-        // SQLite has one writer at a time: one connection queues where several would collide.
+        let witness = Arc::new(Witness::of(file_of(&place.url).as_deref(), companion));
+        let shared = Arc::new(Shared { seen: AtomicU64::new(witness.mark()), ..Shared::default() });
+        let preparing = place.clone();
         let pool = AnyPoolOptions::new()
-            .max_connections(if sqlite { 1 } else { POSTGRES_CONNECTIONS })
+            .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
-            .after_connect(move |connection, _| Box::pin(prepare(connection, sqlite)))
-            .connect_lazy(&full)
+            .after_connect(move |connection, _| {
+                let place = preparing.clone();
+                Box::pin(async move { place.prepare(connection).await })
+            })
+            .connect_lazy(&place.url)
             .map_err(|error| failed(&error))?;
-        Ok(Self { pool, url: url.to_owned(), sqlite, companion: companion.to_owned() })
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let committer = Committer {
+            place: place.clone(),
+            companion: companion.to_owned(),
+            leases: options.leases,
+            clock: options.clock.clone(),
+            shared: Arc::clone(&shared),
+            connection: None,
+            file: None,
+            in_doubt: None,
+            recent: Recent::default(),
+        };
+        tokio::spawn(Writer::new(waiting, committer).run());
+        Ok(Self { place, pool, queue, shared, witness, companion: companion.to_owned(), options })
     }
 
     /// The URL of a SQLite file.
@@ -128,95 +136,139 @@ impl Ledger {
 
     /// Waits for what is under way and closes.
     pub async fn close(&self) {
+        let (closed, closing) = oneshot::channel();
+        if self.send(Message::Close(closed)).is_ok() {
+            let _ = closing.await;
+        }
+        self.witness.remember(self.shared.seen.load(Ordering::Acquire));
         self.pool.close().await;
     }
 
     /// Its URL without a password.
     pub fn url(&self) -> String {
-        without_password(&self.url)
+        self.place.shown()
+    }
+
+    /// That the database has been seen to go back: it was restored, or a server took over that had not got
+    /// everything. What was committed last is not in it.
+    pub fn went_back(&self) -> Option<String> {
+        self.shared.went_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the database can be used: what readiness asks. Writes only if the last write failed,
+    /// or there was none yet.
+    pub async fn check(&self) -> Result<(), LedgerError> {
+        self.witness.remember(self.shared.seen.load(Ordering::Acquire));
+        if self.shared.works.load(Ordering::Acquire) {
+            sqlx::query("SELECT 1").execute(&mut *self.connection().await?).await?;
+            return Ok(());
+        }
+        let (reply, told) = oneshot::channel();
+        self.send(Message::Probe(reply))?;
+        told.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// This companion's counters, for the aggregate. Names it cannot read are left out.
+    pub async fn counters(&self) -> Result<Vec<(HostSeries, u64)>, LedgerError> {
+        let seen = self.shared.seen.load(Ordering::Acquire);
+        let rows = sqlx::query("SELECT series, value FROM counters WHERE companion = $1")
+            .bind(&self.companion)
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
+        let (mut counters, mut mark) = (Vec::with_capacity(rows.len()), 0);
+        for row in &rows {
+            let (name, value) = (row.try_get::<&str, _>("series")?, unsigned(row.try_get("value")?));
+            match decode_host_name(name) {
+                Some(series) => counters.push((series, value)),
+                None if name == MARK => mark = value,
+                None => {}
+            }
+        }
+        self.shared.look_at_mark(&self.place, mark, seen);
+        Ok(counters)
+    }
+
+    /// Deletes counters of this companion.
+    pub async fn forget_counters(&self, gone: &BTreeSet<HostSeries>) -> Result<(), LedgerError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.durably(async |connection| {
+            for series in gone {
+                sqlx::query("DELETE FROM counters WHERE companion = $1 AND series = $2")
+                    .bind(&self.companion)
+                    .bind(host_name(series))
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// A connection to make statements on.
     pub(crate) async fn connection(&self) -> Result<PoolConnection<sqlx::Any>, LedgerError> {
         match self.pool.acquire().await {
             Err(sqlx::Error::PoolTimedOut) => {
-                let tried = connect(&creating(&self.url), CAUSE_PATIENCE).await;
+                let tried = connect(&self.place.url, CAUSE_PATIENCE).await;
                 let cause = tried.map_or_else(|cause| cause, |_| "every connection is busy".to_owned());
-                Err(LedgerError::Unreachable { url: self.url(), cause })
+                Err(self.place.unreachable(cause))
             }
+            Err(sqlx::Error::PoolClosed) => Err(LedgerError::Closed),
             acquired => Ok(acquired?),
         }
+    }
+
+    /// Runs `step` in a transaction that is on disk when this returns. One that fails, or that is given up in the
+    /// middle, leaves nothing behind.
+    pub(super) async fn durably<T: Send>(
+        &self,
+        step: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, LedgerError> {
+        let connection = self.connection().await?;
+        let _turn = if self.place.sqlite { Some(self.shared.turns.lock().await) } else { None };
+        let mut transaction = Transaction(Some(connection));
+        let stepped = async {
+            let connection = transaction.0.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+            self.place.begin(connection).await?;
+            let result = step(connection).await?;
+            connection.execute("COMMIT").await?;
+            Ok(result)
+        };
+        let result = stepped.await.map_err(|error| LedgerError::Failed(Arc::new(error)))?;
+        // It is over, so its connection goes back to the pool.
+        transaction.0 = None;
+        Ok(result)
     }
 
     pub(super) fn companion(&self) -> &str {
         &self.companion
     }
 
-    /// Runs `step` in a transaction that is on disk when this returns. A reservation may be lost with the
-    /// machine's power, since the chain refuses a second use anyway; what is about to move money may not.
-    pub(super) async fn durably<T: Send>(
-        &self,
-        step: impl AsyncFnOnce(&mut Transaction<'_, sqlx::Any>) -> Result<T, sqlx::Error>,
-    ) -> Result<T, LedgerError> {
-        let mut connection = self.connection().await?;
-        if self.sqlite {
-            connection.execute("PRAGMA synchronous = FULL").await?;
+    pub(super) const fn options(&self) -> &LedgerOptions {
+        &self.options
+    }
+
+    #[cfg(test)]
+    pub(super) const fn is_file(&self) -> bool {
+        self.place.sqlite
+    }
+
+    pub(super) fn send(&self, message: Message) -> Result<(), LedgerError> {
+        self.queue.send(message).map_err(|_| LedgerError::Closed)
+    }
+
+    /// The time that counts, Unix milliseconds.
+    pub(super) async fn now_ms(&self) -> Result<u64, LedgerError> {
+        if let Some(set) = self.options.clock.set_to() {
+            return Ok(set);
         }
-        let result = in_transaction(&mut connection, step).await;
-        if self.sqlite {
-            connection.execute("PRAGMA synchronous = NORMAL").await?;
+        if self.place.sqlite {
+            return Ok(crate::state::unix_millis());
         }
-        Ok(result?)
-    }
-
-    /// This companion's counters, for the aggregate. Names it cannot read are left out.
-    pub async fn counters(&self) -> Result<Vec<(HostSeries, u64)>, LedgerError> {
-        let rows = sqlx::query("SELECT series, value FROM counters WHERE companion = $1")
-            .bind(&self.companion)
-            .fetch_all(&mut *self.connection().await?)
-            .await?;
-        let read = |row: &sqlx::any::AnyRow| {
-            let series = decode_host_name(row.try_get::<&str, _>("series").ok()?)?;
-            Some((series, u64::try_from(row.try_get::<i64, _>("value").ok()?).ok()?))
-        };
-        Ok(rows.iter().filter_map(read).collect())
-    }
-
-    /// Adds one to a counter.
-    pub(super) async fn count(
-        &self,
-        connection: &mut AnyConnection,
-        series: &HostSeries,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(
-            "INSERT INTO counters (companion, series, value) VALUES ($1, $2, 1) \
-             ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + 1",
-        )
-        .bind(&self.companion)
-        .bind(host_name(series))
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
-
-    /// Raises a gauge that only ever rises.
-    pub(super) async fn raise(
-        &self,
-        connection: &mut AnyConnection,
-        series: &HostSeries,
-        value: u64,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query(
-            "INSERT INTO counters (companion, series, value) VALUES ($1, $2, $3) \
-             ON CONFLICT (companion, series) DO UPDATE SET value = excluded.value \
-             WHERE counters.value < excluded.value",
-        )
-        .bind(&self.companion)
-        .bind(host_name(series))
-        .bind(signed(value))
-        .execute(connection)
-        .await?;
-        Ok(())
+        let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+        let row = sqlx::query(sql).fetch_one(&mut *self.connection().await?).await?;
+        Ok(unsigned(row.try_get(0)?))
     }
 }
 
@@ -230,52 +282,104 @@ impl std::fmt::Debug for Ledger {
     }
 }
 
-async fn in_transaction<T>(
-    connection: &mut AnyConnection,
-    step: impl AsyncFnOnce(&mut Transaction<'_, sqlx::Any>) -> Result<T, sqlx::Error>,
-) -> Result<T, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    let result = step(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok(result)
+// === impl Place ===
+
+impl Place {
+    pub(super) fn of(url: &str) -> Result<Self, LedgerError> {
+        let sqlite = url.starts_with("sqlite:");
+        let failed = |cause: String| LedgerError::Open { url: without_password(url), cause };
+        if !sqlite && !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
+            return Err(failed("it must start with sqlite: or postgres://".to_owned()));
+        }
+        if let Some(path) = file_of(url) {
+            look_at(&path).map_err(failed)?;
+        }
+        Ok(Self { url: creating(url), sqlite })
+    }
+
+    /// Without a password and parameters.
+    pub(super) fn shown(&self) -> String {
+        let url = without_password(&self.url);
+        url.split('?').next().unwrap_or_default().to_owned()
+    }
+
+    pub(super) fn unreachable(&self, cause: String) -> LedgerError {
+        LedgerError::Unreachable { url: self.shown(), cause }
+    }
+
+    /// Which file there is, by its device and number. `None` for a server.
+    pub(super) fn file(&self) -> Option<(u64, u64)> {
+        let file = std::fs::metadata(file_of(&self.url)?).ok()?;
+        Some((file.dev(), file.ino()))
+    }
+
+    /// A connection that is ready to be used.
+    pub(super) async fn connect(&self) -> Result<AnyConnection, LedgerError> {
+        let connected = connect(&self.url, PATIENCE).await;
+        let mut connection = connected.map_err(|cause| self.unreachable(cause))?;
+        self.prepare(&mut connection).await?;
+        if self.sqlite {
+            // A page that changes with every batch is copied into the file once for many of them.
+            connection.execute("PRAGMA wal_autocheckpoint = 4000").await?;
+            connection.execute("PRAGMA cache_size = -16000").await?;
+        }
+        Ok(connection)
+    }
+
+    /// What every connection needs before it is used.
+    async fn prepare(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        if self.sqlite {
+            // Less than a batch may take.
+            connection.execute("PRAGMA busy_timeout = 2000").await?;
+            connection.execute("PRAGMA synchronous = FULL").await?;
+        } else {
+            // What a companion held that fell silent is free again.
+            connection.execute("SET idle_in_transaction_session_timeout = '10s'").await?;
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction whose commit waits for the disk. Tells the time of a server, Unix milliseconds, and of a
+    /// file its version: another one for this connection after another has written to it.
+    pub(super) async fn begin(&self, connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
+        let sql = if self.sqlite {
+            "BEGIN IMMEDIATE; PRAGMA data_version"
+        } else {
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; \
+             SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+        };
+        let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
+        Ok(unsigned(rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?))
+    }
 }
 
-/// A statement of this database.
-pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
-
-/// A statement about one payment: `$1` to `$4` are its key.
-pub(super) fn of_payment<'q>(sql: &'static str, key: &'q PaymentKey) -> Query<'q> {
-    sqlx::query(sql).bind(&key.network).bind(&key.contract).bind(&key.payer).bind(&key.nonce)
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
+    }
 }
 
-/// A statement that makes a payment a holder's: `$1` to `$17` are the key, the holder, until when, what is
-/// bought, by way of whom, and now.
-pub(super) fn claiming<'q>(
-    sql: &'static str,
-    claim: &'q Claim,
-    companion: &'q str,
-    now_ms: u64,
-    until: i64,
-) -> Query<'q> {
-    of_payment(sql, &claim.key)
-        .bind(&claim.holder)
-        .bind(until)
-        .bind(&claim.tuple.offer_namespace)
-        .bind(&claim.tuple.offer_name)
-        .bind(&claim.tuple.asset_symbol)
-        .bind(signed(claim.tuple.born))
-        .bind(signed(claim.generation))
-        .bind(&claim.asset)
-        .bind(&claim.amount)
-        .bind(&claim.pay_to)
-        .bind(signed(claim.ends))
-        .bind(companion)
-        .bind(signed(now_ms))
-}
+// === impl Shared ===
 
-/// The end of a lease that begins now.
-pub(super) fn after(now_ms: u64, lease: Duration) -> i64 {
-    signed(now_ms.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)))
+impl Shared {
+    /// Compares a mark that was found with one seen before it was looked for.
+    pub(super) fn look_at_mark(&self, place: &Place, found: u64, seen: u64) {
+        if found >= seen {
+            return;
+        }
+        let text = format!(
+            "the ledger {} went back: it holds {found} batches of this companion, and had {seen}. It was restored, or \
+             a server took over that had not got everything; payments of the time between are in no book",
+            place.shown()
+        );
+        let mut known = self.went_back.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            error!("{text}");
+        }
+        *known = Some(text);
+        // What follows is measured from here.
+        let _ = self.seen.compare_exchange(seen, found, Ordering::AcqRel, Ordering::Acquire);
+    }
 }
 
 /// Databases have no unsigned integers.
@@ -285,63 +389,4 @@ pub(super) fn signed(value: u64) -> i64 {
 
 pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
-}
-
-/// A SQLite file that is missing is made, unless the URL says otherwise.
-fn creating(url: &str) -> String {
-    let says_how = !url.starts_with("sqlite:") || url.contains('?');
-    if says_how { url.to_owned() } else { format!("{url}?mode=rwc") }
-}
-
-/// Tries once.
-async fn connect(url: &str, patience: Duration) -> Result<AnyConnection, String> {
-    match timeout(patience, AnyConnection::connect(url)).await {
-        Ok(connected) => connected.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("it does not answer within {patience:?}")),
-    }
-}
-
-/// What every connection needs before it is used.
-async fn prepare(connection: &mut AnyConnection, sqlite: bool) -> Result<(), sqlx::Error> {
-    if sqlite {
-        connection.execute("PRAGMA busy_timeout = 5000").await?;
-        connection.execute("PRAGMA journal_mode = WAL").await?;
-        connection.execute("PRAGMA synchronous = NORMAL").await?;
-    }
-    Ok(())
-}
-
-/// The file of a SQLite URL.
-pub(crate) fn file_of(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("sqlite:")?;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
-}
-
-/// Says what SQLite does not: what is wrong with a path.
-fn look_at(path: &Path) -> Result<(), String> {
-    if path.is_dir() {
-        return Err("it is a folder; name a file in it".to_owned());
-    }
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(format!("there is no folder {}; make it", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// `scheme://user:password@host/database?password=…` without password and parameters.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-    // A password may hold a question mark, but then the host is after it.
-    let place = if parameters.contains('@') { rest } else { place };
-    match place.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split_once(':').map_or(user, |(user, _)| user);
-            format!("{scheme}://{user}@{}", host.split('?').next().unwrap_or(host))
-        }
-        None => format!("{scheme}://{place}"),
-    }
 }

@@ -29,8 +29,7 @@ impl Ledger {
     pub async fn take_over_totals(&self) -> Result<(TotalsOf, Rows), LedgerError> {
         let run = new_run();
         let rows = self
-            .durably(async |transaction| {
-                let connection: &mut AnyConnection = transaction;
+            .durably(async |connection| {
                 sqlx::query(
                     "INSERT INTO totals (companion, kind, source, life, name, value) \
                      VALUES ($1, $2, '', 0, '', $3) \
@@ -104,8 +103,7 @@ impl TotalsOf {
         let companion = self.ledger.companion();
         let is_ours = self
             .ledger
-            .durably(async |transaction| {
-                let connection: &mut AnyConnection = transaction;
+            .durably(async |connection| {
                 // Locks the row: whoever takes over waits for the end of this.
                 let ours = sqlx::query(
                     "UPDATE totals SET value = value WHERE companion = $1 AND kind = $2 AND value = $3",

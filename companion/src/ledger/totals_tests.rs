@@ -3,7 +3,7 @@ use crate::aggregate::{Aggregate, Kind, RowKey, Rows};
 
 async fn open(folder: &tempfile::TempDir, companion: &str) -> Ledger {
     let url = Ledger::file_url(&folder.path().join("l.db"));
-    Ledger::open(&url, companion).await.unwrap()
+    Ledger::open(&url, companion, Default::default()).await.unwrap()
 }
 
 fn row(number: u64, value: Option<&str>) -> (RowKey, Option<String>) {

@@ -11,15 +11,30 @@ use tracing::warn;
 
 use super::Relay;
 use crate::facilitator::{CallFailed, PaymentCall, Replied};
-use crate::ledger::{LedgerError, PaymentKey};
 use crate::state::unix_seconds;
 
 /// What became of the wish to have a payment verified.
-pub(super) struct Verdict {
-    /// The last reply.
-    pub(super) reply: Result<Replied, CallFailed>,
-    /// Who vouched for the payment, if somebody did.
-    pub(super) vouched: Option<String>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// This facilitator vouches for it.
+    Valid { facilitator: String },
+    /// This one does not.
+    Invalid { facilitator: String, reason: String, detail: Option<String> },
+    /// None gave a verdict; this is what the last one did.
+    None(NoVerdict),
+}
+
+/// Why there is no verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoVerdict {
+    /// It could not be reached, or did not answer in time.
+    Unreachable,
+    /// It is overloaded or restarting.
+    Busy,
+    /// It cannot read what it is sent.
+    Malformed { words: String },
+    /// It answered something else.
+    Unusable,
 }
 
 /// Seconds between two log lines about one facilitator that refuses its credential.
@@ -33,40 +48,34 @@ impl Relay {
     pub(super) async fn ask_to_verify(&self, call: &PaymentCall, body: &[u8]) -> Verdict {
         let asked = self.candidates(call);
         let end = Instant::now() + self.deadlines.verify;
-        let mut reply = Err(CallFailed {
-            reason: "no rules are loaded, so no facilitator is known".to_owned(),
-            may_have_arrived: false,
-        });
+        let mut last = NoVerdict::Unreachable;
+        if asked.is_empty() {
+            warn!("cannot verify: no rules are loaded, so no facilitator is known");
+        }
         for (url, left) in asked.iter().zip((1..=asked.len()).rev()) {
             let share =
                 end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
-            reply = self.call(url, Operation::Verify, body, share).await;
-            let outcome = reply.as_ref().map(|reply| read_verify_reply(reply.status, &reply.body));
-            match outcome {
-                Ok(VerifyOutcome::Valid) => return Verdict { reply, vouched: Some(url.clone()) },
-                Ok(VerifyOutcome::Invalid { .. }) => break,
-                Ok(VerifyOutcome::Failed { .. }) if left > 1 => {
-                    warn!("{url} gives no verdict; asking the next facilitator");
+            last = match self.call(url, Operation::Verify, body, share).await {
+                Ok(reply) => match read_verify_reply(reply.status, &reply.body) {
+                    VerifyOutcome::Valid => return Verdict::Valid { facilitator: url.clone() },
+                    VerifyOutcome::Invalid { reason, detail } => {
+                        return Verdict::Invalid { facilitator: url.clone(), reason, detail };
+                    }
+                    VerifyOutcome::Malformed { words, .. } => NoVerdict::Malformed { words },
+                    VerifyOutcome::Failed { retriable: true } => NoVerdict::Busy,
+                    VerifyOutcome::Failed { retriable: false } => NoVerdict::Unusable,
+                },
+                Err(failed) => {
+                    let next = if left > 1 { "; asking the next facilitator" } else { "" };
+                    self.quietly(url, |more| warn!("cannot verify: {failed}{next}{more}"));
+                    NoVerdict::Unreachable
                 }
-                Err(failed) if left > 1 => warn!("cannot verify: {failed}; asking the next facilitator"),
-                Ok(VerifyOutcome::Failed { .. }) | Err(_) => {}
-            }
+            };
         }
-        Verdict { reply, vouched: None }
+        Verdict::None(last)
     }
 
-    /// The facilitator that settles a payment, on record before this returns. `None` if no rules are loaded and
-    /// nobody was chosen earlier.
-    pub(super) async fn settles_at(
-        &self,
-        key: &PaymentKey,
-        call: &PaymentCall,
-    ) -> Result<Option<String>, LedgerError> {
-        let first = self.candidates(call).into_iter().next();
-        self.note(self.ledger.settles_at(key, first.as_deref()).await)
-    }
-
-    /// Calls one facilitator, and notes whether it accepts its credential.
+    /// Calls one facilitator, and notes whether it accepts its credential and whether its reply is a verdict.
     pub(super) async fn call(
         &self,
         url: &str,
@@ -77,13 +86,14 @@ impl Relay {
         let reply = self.client.call(url, operation, body, deadline).await;
         if let Ok(reply) = &reply {
             self.note_acceptance(url, reply.status);
+            self.note_reply(url, operation, reply);
         }
         reply
     }
 
     /// The facilitators of a payment's chain, without those known not to take its kind; all of them if that leaves
     /// nobody.
-    fn candidates(&self, call: &PaymentCall) -> Vec<String> {
+    pub(super) fn candidates(&self, call: &PaymentCall) -> Vec<String> {
         let state = self.state.lock();
         let Some(active) = &state.active else { return Vec::new() };
         let all = self.facilitators.list(&call.option.network, &active.snapshot.facilitator_url);

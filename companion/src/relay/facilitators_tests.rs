@@ -1,17 +1,18 @@
 //! Several facilitators, and what they are shown.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::response::IntoResponse;
 use farebox_core::evm::chain_by_name;
 use serde_json::{Value, json};
 
-use super::tests::{ask, payment, relay_of};
+use super::tests::{By, PATIENT, payment, relay_of};
 use super::*;
-use crate::ledger::{Entry, Filter};
+use crate::ledger::{Clock, Entry, Filter};
 use crate::settings::Credential;
-use crate::state::{FacilitatorState, unix_seconds};
+use crate::state::{FacilitatorState, unix_millis, unix_seconds};
 use crate::testing::{Dev, eventually};
 
 /// A relay with two facilitators: the rules name the first, the second is its fall-back.
@@ -20,9 +21,29 @@ struct Pair {
     first: Dev,
     second: Dev,
     folder: tempfile::TempDir,
+    clock: Arc<AtomicU64>,
 }
 
-const PATIENT: Deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
+async fn ask(relay: &Relay, path: &str, body: &Value) -> RelayReply {
+    super::tests::ask(relay, path, &By::holder(1), body).await
+}
+
+fn is_settled(reply: &RelayReply) -> bool {
+    matches!(reply, RelayReply::Settled { .. })
+}
+
+fn is_open(reply: &RelayReply) -> bool {
+    matches!(reply, RelayReply::Open { .. })
+}
+
+async fn shop(url: &str, facilitators: Facilitators, folder: &Path, deadlines: Deadlines) -> Relay {
+    let ledger = Ledger::file_url(&folder.join("ledger.db"));
+    relay_of(url, facilitators, &ledger, Clock::Own, deadlines).await.0
+}
+
+async fn entries(relay: &Relay) -> Vec<Entry> {
+    relay.ledger.list(&Filter::default(), 10).await.unwrap()
+}
 
 fn url(dev: &Dev) -> String {
     format!("http://{}", dev.address)
@@ -41,50 +62,35 @@ async fn operations(dev: &Dev) -> Vec<String> {
 impl Pair {
     async fn open(deadlines: Deadlines) -> Self {
         let (first, second) = (Dev::start(&[]).await, Dev::start(&[]).await);
-        let folder = tempfile::tempdir().unwrap();
-        let (relay, _) = relay_of(
-            &url(&first),
-            fallback(&url(&second)),
-            &Ledger::file_url(&folder.path().join("ledger.db")),
-            deadlines,
-        )
-        .await;
-        Self { relay, first, second, folder }
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(unix_millis())));
+        let ledger = Ledger::file_url(&folder.path().join("ledger.db"));
+        let facilitators = fallback(&url(&second));
+        let (relay, _) =
+            relay_of(&url(&first), facilitators, &ledger, Clock::Set(clock.clone()), deadlines).await;
+        Self { relay, first, second, folder, clock }
     }
 
-    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        ask(self.relay.clone(), path, "e1", body).await
+    async fn ask(&self, path: &str, body: &Value) -> RelayReply {
+        ask(&self.relay, path, body).await
     }
 
     /// The payment in the ledger.
     async fn entry(&self) -> Entry {
-        self.relay.ledger.list(&Filter::default(), 10).await.unwrap().remove(0)
+        entries(&self.relay).await.remove(0)
     }
 
-    /// Waits for the reconciliation to have asked once more.
-    async fn asked_again(&self, dev: &Dev) {
-        let before = operations(dev).await.len();
+    /// Reconciles, while time goes by, until `holds`.
+    async fn reconcile_until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
         let asking = tokio::spawn(reconcile(self.relay.clone()));
         for _ in 0..400 {
-            if operations(dev).await.len() > before {
+            if holds(self).await {
                 asking.abort();
                 return;
             }
+            self.clock.fetch_add(500, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("nobody asked again");
-    }
-
-    async fn until(&self, state: &str) {
-        let asking = tokio::spawn(reconcile(self.relay.clone()));
-        for _ in 0..400 {
-            if self.entry().await.state == state {
-                asking.abort();
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("{:?} never became {state}", self.entry().await);
+        panic!("did not come true: {what}");
     }
 }
 
@@ -101,12 +107,10 @@ async fn where_the_first_gives_no_verdict_the_next_is_asked_and_settles_what_it_
         "invalid:unexpected_verify_error",
     ];
     for (mode, nonce) in modes.iter().zip(1..) {
-        let pair = Pair::open(Deadlines { verify: Duration::from_secs(1), ..PATIENT }).await;
+        let pair = Pair::open(Deadlines { verify: Duration::from_secs(2), ..PATIENT }).await;
         pair.first.fail(json!({ "verify": mode })).await;
-        let (_, reply) = pair.post("/verify", &payment(nonce)).await;
-        assert_eq!(reply["isValid"], true, "{mode}");
-        let (_, reply) = pair.post("/settle", &payment(nonce)).await;
-        assert_eq!(reply["success"], true, "{mode}");
+        assert_eq!(pair.ask("/verify", &payment(nonce)).await, RelayReply::Valid, "{mode}");
+        assert!(is_settled(&pair.ask("/settle", &payment(nonce)).await), "{mode}");
         assert_eq!(operations(&pair.first).await, ["verify"], "{mode}");
         assert_eq!(operations(&pair.second).await, ["verify", "settle"], "{mode}");
         assert_eq!(pair.entry().await.facilitator, Some(url(&pair.second)), "{mode}");
@@ -115,27 +119,20 @@ async fn where_the_first_gives_no_verdict_the_next_is_asked_and_settles_what_it_
 
 #[tokio::test]
 async fn a_facilitator_nobody_can_connect_to_is_passed_over() {
-    let second = Dev::start(&[]).await;
-    let folder = tempfile::tempdir().unwrap();
-    let (relay, _) = relay_of(
-        "http://127.0.0.1:1",
-        fallback(&url(&second)),
-        &Ledger::file_url(&folder.path().join("ledger.db")),
-        PATIENT,
-    )
-    .await;
-    let (_, reply) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
-    assert_eq!(reply["isValid"], true);
-    let (_, reply) = ask(relay, "/settle", "e1", &payment(1)).await;
-    assert_eq!((&reply["success"], second.settled().await), (&json!(true), 1));
+    let (second, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
+    let relay = shop("http://127.0.0.1:1", fallback(&url(&second)), folder.path(), PATIENT).await;
+    assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Valid);
+    assert!(is_settled(&ask(&relay, "/settle", &payment(1)).await));
+    assert_eq!(second.settled().await, 1);
 }
 
 #[tokio::test]
 async fn a_verdict_is_final_whoever_might_say_otherwise() {
     let pair = Pair::open(PATIENT).await;
     pair.first.fail(json!({ "verify": "invalid:insufficient_funds" })).await;
-    let (_, reply) = pair.post("/verify", &payment(1)).await;
-    assert_eq!(reply["invalidReason"], "insufficient_funds");
+    let reason = "insufficient_funds".to_owned();
+    let invalid = RelayReply::Invalid { reason, detail: None };
+    assert_eq!(pair.ask("/verify", &payment(1)).await, invalid);
     assert_eq!(operations(&pair.second).await, [""; 0]);
 }
 
@@ -145,41 +142,56 @@ async fn all_share_the_one_deadline_of_a_verification() {
     pair.first.fail(json!({ "verify": "hang" })).await;
     pair.second.fail(json!({ "verify": "hang" })).await;
     let started = Instant::now();
-    let (status, _) = pair.post("/verify", &payment(1)).await;
+    let reply = pair.ask("/verify", &payment(1)).await;
     let took = started.elapsed();
-    assert_eq!(status, 504);
+    assert_eq!(reply, RelayReply::Unreachable);
     assert!(took >= Duration::from_millis(590) && took < Duration::from_secs(3), "{took:?}");
     assert_eq!(operations(&pair.first).await, ["verify"]);
     assert_eq!(operations(&pair.second).await, ["verify"]);
-    assert_eq!(pair.relay.ledger.list(&Filter::default(), 1).await.unwrap(), [], "nothing is reserved");
+    assert_eq!(entries(&pair.relay).await, [], "nothing is reserved");
+}
+
+#[tokio::test]
+async fn without_a_verdict_the_last_facilitator_is_quoted() {
+    let pair = Pair::open(PATIENT).await;
+    for (mode, reply) in [
+        ("http_503", RelayReply::Busy),
+        ("http_429", RelayReply::Busy),
+        ("http_500", RelayReply::NoVerdict),
+        ("garbage", RelayReply::NoVerdict),
+        ("reset", RelayReply::Unreachable),
+    ] {
+        pair.first.fail(json!({ "verify": "http_500" })).await;
+        pair.second.fail(json!({ "verify": mode })).await;
+        assert_eq!(pair.ask("/verify", &payment(1)).await, reply, "{mode}");
+        assert_eq!(entries(&pair.relay).await, [], "{mode}");
+    }
 }
 
 #[tokio::test]
 async fn once_a_settle_call_may_have_arrived_nobody_else_is_asked_to_settle() {
     let pair = Pair::open(Deadlines { settle: Duration::from_millis(300), ..PATIENT }).await;
-    pair.post("/verify", &payment(1)).await;
+    pair.ask("/verify", &payment(1)).await;
     pair.first.fail(json!({ "settle": "hang" })).await;
-    let (status, _) = pair.post("/settle", &payment(1)).await;
-    assert_eq!((status, pair.entry().await.state.as_str()), (502, "unknown"));
+    assert!(is_open(&pair.ask("/settle", &payment(1)).await));
+    assert_eq!(pair.entry().await.state, "unknown");
     // The first stays away: for the reconciliation, for the buyer who comes back, and for the next life of a
     // companion whose settings name only the second.
     pair.first.fail(json!({ "verify": "http_503", "settle": "http_503" })).await;
-    pair.asked_again(&pair.first).await;
-    let (_, reply) = pair.post("/settle", &payment(1)).await;
-    assert_eq!(reply["success"], false);
+    let before = operations(&pair.first).await.len();
+    let asked_again = async |pair: &Pair| operations(&pair.first).await.len() > before;
+    pair.reconcile_until("asked again", asked_again).await;
+    pair.reconcile_until("unknown again", async |pair| pair.entry().await.state == "unknown").await;
+    assert!(!is_settled(&pair.ask("/verify", &payment(1)).await));
     pair.relay.ledger.close().await;
-    let Pair { first, second, folder, .. } = pair;
-    let (relay, _) = relay_of(
-        &url(&second),
-        Facilitators::default(),
-        &Ledger::file_url(&folder.path().join("ledger.db")),
-        PATIENT,
-    )
-    .await;
-    let pair = Pair { relay, first, second, folder };
+    let Pair { first, second, folder, clock, .. } = pair;
+    let ledger = Ledger::file_url(&folder.path().join("ledger.db"));
+    let alone = Facilitators::default();
+    let (relay, _) = relay_of(&url(&second), alone, &ledger, Clock::Set(clock.clone()), PATIENT).await;
+    let pair = Pair { relay, first, second, folder, clock };
     assert_eq!(pair.entry().await.facilitator, Some(url(&pair.first)));
     pair.first.fail(json!({ "settle": "none" })).await;
-    pair.until("settled").await;
+    pair.reconcile_until("settled", async |pair| pair.entry().await.state == "owed").await;
     assert_eq!((pair.first.settled().await, operations(&pair.second).await), (1, vec![]));
 }
 
@@ -187,39 +199,24 @@ async fn once_a_settle_call_may_have_arrived_nobody_else_is_asked_to_settle() {
 async fn the_one_that_vouched_settles_though_the_first_is_back() {
     let pair = Pair::open(Deadlines { settle: Duration::from_millis(300), ..PATIENT }).await;
     pair.first.fail(json!({ "verify": "http_503", "count": 1 })).await;
-    pair.post("/verify", &payment(1)).await;
+    pair.ask("/verify", &payment(1)).await;
     pair.second.fail(json!({ "settle": "hang", "count": 1 })).await;
-    pair.post("/settle", &payment(1)).await;
-    pair.until("settled").await;
+    assert!(is_open(&pair.ask("/settle", &payment(1)).await));
+    pair.reconcile_until("settled", async |pair| pair.entry().await.state == "owed").await;
     assert_eq!(operations(&pair.first).await, ["verify"]);
     assert_eq!(pair.second.settled().await, 1);
 }
 
 #[tokio::test]
-async fn a_payment_nobody_verified_is_settled_by_the_first() {
-    let pair = Pair::open(PATIENT).await;
-    let (_, reply) = pair.post("/settle", &payment(1)).await;
-    assert_eq!(reply["success"], true);
-    assert_eq!(pair.entry().await.facilitator, Some(url(&pair.first)));
-    assert_eq!(
-        (operations(&pair.first).await, operations(&pair.second).await),
-        (vec!["settle".into()], vec![])
-    );
-}
-
-#[tokio::test]
 async fn a_payment_tried_again_after_a_refusal_is_settled_by_who_vouches_then() {
     let pair = Pair::open(PATIENT).await;
-    pair.post("/verify", &payment(1)).await;
-    pair.first
-        .fail(json!({ "settle": "invalid:insufficient_funds", "count": 1, "verify": "http_503" }))
-        .await;
-    pair.post("/settle", &payment(1)).await;
-    assert_eq!(pair.entry().await.state, "refused");
-    pair.post("/verify", &payment(1)).await;
-    let (_, reply) = pair.post("/settle", &payment(1)).await;
-    assert_eq!((&reply["success"], pair.second.settled().await), (&json!(true), 1));
-    assert_eq!(pair.first.settled().await, 0);
+    pair.ask("/verify", &payment(1)).await;
+    let refusal = json!({ "settle": "invalid:insufficient_funds", "count": 1, "verify": "http_503" });
+    pair.first.fail(refusal).await;
+    assert!(matches!(pair.ask("/settle", &payment(1)).await, RelayReply::Refused { .. }));
+    assert_eq!(pair.ask("/verify", &payment(1)).await, RelayReply::Valid);
+    assert!(is_settled(&pair.ask("/settle", &payment(1)).await));
+    assert_eq!((pair.first.settled().await, pair.second.settled().await), (0, 1));
 }
 
 #[tokio::test]
@@ -228,11 +225,9 @@ async fn a_chain_with_its_own_facilitators_leaves_the_default_one_alone() {
     let folder = tempfile::tempdir().unwrap();
     let chains = [(chain_by_name("base-sepolia").unwrap(), vec![url(&own)])].into();
     let facilitators = Facilitators { chains, ..fallback("http://127.0.0.1:1") };
-    let (relay, _) =
-        relay_of(&url(&default), facilitators, &Ledger::file_url(&folder.path().join("ledger.db")), PATIENT)
-            .await;
-    ask(relay.clone(), "/verify", "e1", &payment(1)).await;
-    ask(relay, "/settle", "e1", &payment(1)).await;
+    let relay = shop(&url(&default), facilitators, folder.path(), PATIENT).await;
+    ask(&relay, "/verify", &payment(1)).await;
+    ask(&relay, "/settle", &payment(1)).await;
     assert_eq!((operations(&default).await, own.settled().await), (vec![], 1));
 }
 
@@ -246,10 +241,10 @@ async fn one_known_not_to_take_the_kind_is_asked_only_if_no_other_takes_it() {
     };
     let other = kinds(&pair.first, &["v1 exact base-sepolia", "v2 exact eip155:8453"]);
     pair.relay.state.lock().facilitators = vec![other.clone()];
-    pair.post("/verify", &payment(1)).await;
+    pair.ask("/verify", &payment(1)).await;
     assert_eq!((operations(&pair.first).await.len(), operations(&pair.second).await.len()), (0, 1));
     pair.relay.state.lock().facilitators = vec![other, kinds(&pair.second, &["v2 exact eip155:8453"])];
-    pair.post("/verify", &payment(2)).await;
+    pair.ask("/verify", &payment(2)).await;
     assert_eq!((operations(&pair.first).await.len(), operations(&pair.second).await.len()), (1, 1));
 }
 
@@ -271,8 +266,7 @@ async fn guarded(token: &'static str) -> String {
 async fn shop_with_token(url: &str, folder: &Path, token: &str) -> Relay {
     std::fs::write(folder.join("token"), token).unwrap();
     let credentials = [(url.to_owned(), Credential::Bearer(folder.join("token")))].into();
-    let facilitators = Facilitators { credentials, ..Facilitators::default() };
-    let (relay, _) = relay_of(url, facilitators, &Ledger::file_url(&folder.join("ledger.db")), PATIENT).await;
+    let relay = shop(url, Facilitators { credentials, ..Facilitators::default() }, folder, PATIENT).await;
     let networks = vec!["eip155:84532".to_owned()];
     relay.state.lock().facilitators =
         vec![FacilitatorState { url: url.to_owned(), networks, ..FacilitatorState::default() }];
@@ -283,8 +277,7 @@ async fn shop_with_token(url: &str, folder: &Path, token: &str) -> Relay {
 async fn a_refused_credential_is_told_until_the_facilitator_accepts_its_successor() {
     let (url, folder) = (guarded("new").await, tempfile::tempdir().unwrap());
     let relay = shop_with_token(&url, folder.path(), "old").await;
-    let (status, _) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
-    assert_eq!(status, 401);
+    assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::NoVerdict);
     let told = relay.state.lock().credentials[&url].refused.clone().unwrap();
     let file = folder.path().join("token");
     assert_eq!(
@@ -294,10 +287,9 @@ async fn a_refused_credential_is_told_until_the_facilitator_accepts_its_successo
             file.display()
         )
     );
-    assert_eq!(relay.ledger.list(&Filter::default(), 1).await.unwrap(), [], "nothing is held back");
+    assert_eq!(entries(&relay).await, [], "nothing is held back");
     std::fs::write(&file, "new").unwrap();
-    let (_, reply) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
-    assert_eq!(reply["isValid"], true);
+    assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Valid);
     assert_eq!(relay.state.lock().credentials[&url].refused, None);
 }
 
@@ -314,14 +306,12 @@ async fn an_expired_credential_closes_the_shop_and_says_so_until_its_file_is_rep
     let reason = relay.state.lock().not_ready().unwrap();
     assert!(reason.starts_with("no payment on eip155:84532 can be verified: the credential "), "{reason}");
     assert!(reason.contains("expired at ") && reason.contains("replace it"), "{reason}");
-    let (status, _) = ask(relay.clone(), "/verify", "e1", &payment(1)).await;
-    assert_eq!(status, 504);
+    assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Unreachable);
     assert_eq!(operations(&dev).await, [""; 0], "nothing is sent without a credential");
 
     std::fs::write(folder.path().join("token"), jwt(unix_seconds() + 60)).unwrap();
     eventually("it is ready again", || relay.state.lock().not_ready().is_none()).await;
-    let (_, reply) = ask(relay, "/verify", "e1", &payment(1)).await;
-    assert_eq!(reply["isValid"], true);
+    assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Valid);
     watching.abort();
 }
 
@@ -329,19 +319,16 @@ async fn an_expired_credential_closes_the_shop_and_says_so_until_its_file_is_rep
 async fn a_settlement_that_cannot_be_authorized_any_more_is_kept_and_ends_settled() {
     let (dev, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
     let relay = shop_with_token(&url(&dev), folder.path(), "good").await;
-    ask(relay.clone(), "/verify", "e1", &payment(1)).await;
+    ask(&relay, "/verify", &payment(1)).await;
     dev.fail(json!({ "settle": "cut_after_headers", "count": 1 })).await;
-    let (status, _) = ask(relay.clone(), "/settle", "e1", &payment(1)).await;
-    assert_eq!(status, 502);
+    assert!(is_open(&ask(&relay, "/settle", &payment(1)).await));
     std::fs::write(folder.path().join("token"), "").unwrap();
     // Asking fails, which says nothing about the first call.
-    let (_, reply) = ask(relay.clone(), "/settle", "e1", &payment(1)).await;
-    assert_eq!(reply["success"], false);
-    let entry = async || relay.ledger.list(&Filter::default(), 1).await.unwrap().remove(0);
-    assert_eq!(entry().await.state, "unknown");
+    assert!(is_open(&ask(&relay, "/verify", &payment(1)).await));
+    assert_eq!(entries(&relay).await[0].state, "unknown");
     std::fs::write(folder.path().join("token"), "good").unwrap();
-    ask(relay.clone(), "/settle", "e1", &payment(1)).await;
-    assert_eq!((entry().await.state.as_str(), dev.settled().await), ("settled", 1));
+    assert!(is_settled(&ask(&relay, "/verify", &payment(1)).await));
+    assert_eq!((entries(&relay).await[0].state.as_str(), dev.settled().await), ("owed", 1));
 }
 
 #[tokio::test]
@@ -354,4 +341,78 @@ async fn one_facilitator_without_its_credential_leaves_the_shop_open_if_another_
     other.url = "http://127.0.0.1:2".into();
     relay.state.lock().facilitators.push(other);
     assert_eq!(relay.state.lock().not_ready(), None);
+}
+
+/// A facilitator that says the same of every call.
+async fn that_says(status: StatusCode, body: &'static str) -> String {
+    let app = Router::new().fallback(move || async move { (status, [("cf-ray", "ray-1")], body) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+#[tokio::test]
+async fn a_request_that_the_facilitator_calls_malformed_is_told_with_its_words_and_its_id() {
+    const SAYS: &str = r#"{"errorType":"invalid_request","errorMessage":"no scheme","correlationId":"c-1"}"#;
+    let (url, folder) = (that_says(StatusCode::BAD_REQUEST, SAYS).await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(&url, folder.path(), "good").await;
+    let before = unix_seconds();
+    let malformed = RelayReply::Malformed { words: "no scheme".to_owned() };
+    assert_eq!(ask(&relay, "/verify", &payment(1)).await, malformed);
+    let bad = relay.state.lock().bad_replies[&url].clone();
+    assert_eq!(bad.operation, "verify");
+    assert_eq!((bad.status, bad.malformed, bad.words.as_str()), (400, true, "no scheme"));
+    assert_eq!(bad.correlation.as_deref(), Some("c-1"));
+    assert!(bad.at >= before && bad.logged_at >= before);
+    assert_eq!(entries(&relay).await, [], "nothing is held back");
+}
+
+#[tokio::test]
+async fn a_settlement_that_is_called_malformed_charges_nothing_and_frees_the_payment() {
+    const SAYS: &str = r#"{"errorType":"invalid_request","errorMessage":"no scheme","correlationId":"c-1"}"#;
+    let app = Router::new()
+        .route("/verify", post(async || json!({ "isValid": true, "payer": "0x0" }).to_string()))
+        .route("/settle", post(async || (StatusCode::BAD_REQUEST, SAYS)));
+    let (url, folder) = (crate::testing::serve(app).await, tempfile::tempdir().unwrap());
+    let relay = shop(&url, Facilitators::default(), folder.path(), PATIENT).await;
+    ask(&relay, "/verify", &payment(1)).await;
+    let malformed = RelayReply::Malformed { words: "no scheme".to_owned() };
+    assert_eq!(ask(&relay, "/settle", &payment(1)).await, malformed);
+    assert_eq!(relay.state.lock().bad_replies[&url].operation, "settle");
+    assert_eq!(entries(&relay).await[0].state, "refused");
+    assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Valid, "it can be used again");
+}
+
+#[tokio::test]
+async fn any_other_reply_that_is_no_verdict_is_kept_too_and_logged_now_and_then() {
+    let (url, folder) = (
+        that_says(StatusCode::SERVICE_UNAVAILABLE, "{\"error\":\"away\"}").await,
+        tempfile::tempdir().unwrap(),
+    );
+    let relay = shop_with_token(&url, folder.path(), "good").await;
+    ask(&relay, "/verify", &payment(1)).await;
+    let first = relay.state.lock().bad_replies[&url].clone();
+    assert_eq!((first.status, first.malformed, first.words.as_str()), (503, false, "away"));
+    assert_eq!(first.correlation.as_deref(), Some("ray-1"));
+    let logged = unix_seconds() - 10;
+    relay.state.lock().bad_replies.get_mut(&url).unwrap().logged_at = logged;
+    ask(&relay, "/verify", &payment(2)).await;
+    assert_eq!(relay.state.lock().bad_replies[&url].logged_at, logged, "not again so soon");
+}
+
+#[tokio::test]
+async fn a_verdict_is_nothing_to_tell_and_a_refused_credential_is_told_once() {
+    let (dev, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(&url(&dev), folder.path(), "good").await;
+    dev.fail(json!({ "settle": "pending" })).await;
+    for path in ["/verify", "/settle"] {
+        ask(&relay, path, &payment(1)).await;
+    }
+    assert!(relay.state.lock().bad_replies.is_empty());
+    let url = guarded("new").await;
+    let relay = shop_with_token(&url, folder.path(), "old").await;
+    ask(&relay, "/verify", &payment(2)).await;
+    let bad = relay.state.lock().bad_replies[&url].clone();
+    assert_eq!((bad.status, bad.logged_at), (401, 0));
 }

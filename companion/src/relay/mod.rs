@@ -1,14 +1,18 @@
-//! The facilitator API, served to the proxies: every call goes through the ledger.
+//! What the proxies ask of the companion about payments: every call goes through the ledger, whose records the
+//! machine of [`farebox_core::payment`] steps. Every reply is a [`RelayReply`].
 //!
-//! * `POST /verify`: reserves the payment for the proxy that asks, then asks the facilitator.
-//! * `POST /settle`: settles a payment once. A settlement once begun is finished and written down, whoever
-//!   has stopped waiting for it.
-//! * `POST /release`: the proxy did not use what it verified. Nobody waits for the answer.
+//! * `POST /verify`: claims the payment for the request that brings it. A new one is verified by the facilitator, an
+//!   open one is settled once more, as it is on record.
+//! * `POST /settle`: settles what was verified. A settlement once begun is finished and written down, whoever has
+//!   stopped waiting for it.
+//! * `POST /over`: how a request with a payment ended, or that it goes on. 204 once that is on disk.
 //!
-//! Replies of the facilitator are passed on as they are. What only a ledger can say is said in the codes of
-//! [`RelayRefusal`], which the filter understands. Only payments by terms this companion published are taken:
-//! whoever reaches the relay cannot use the operator's facilitator for anything else.
+//! Bodies are those of a facilitator's calls; headers say which request asks and what it buys. A new payment is
+//! taken only by terms this companion published: whoever reaches the relay cannot use the operator's facilitator
+//! for anything else.
 
+mod bad_replies;
+mod books;
 mod credentials;
 mod facilitators;
 #[cfg(test)]
@@ -18,27 +22,33 @@ mod reconcile;
 mod settling;
 #[cfg(test)]
 mod tests;
+mod told;
+mod under_way;
+mod verifying;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::post;
-use farebox_core::protocol::RelayRefusal;
-use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use farebox_core::payment::{End, Event, Holder, PaymentKey};
+use farebox_core::protocol::{RELAY_END, RelayReply};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::mpsc;
+use tracing::{error, info};
 
-use crate::facilitator::{FacilitatorClient, Replied};
-use crate::ledger::{Ledger, LedgerError, Reservation};
+use crate::facilitator::FacilitatorClient;
+use crate::ledger::{Ledger, LedgerError};
 use crate::settings::Facilitators;
-use crate::state::{Shared, unix_millis};
+use crate::state::Shared;
 
-use facilitators::Verdict;
-use order::{Order, Terms};
+use books::Quiet;
+use order::{Order, not_taken};
+use under_way::UnderWay;
 
 pub use credentials::watch_credentials;
 pub use reconcile::reconcile;
@@ -60,14 +70,10 @@ pub struct Relay {
     state: Shared,
     deadlines: Deadlines,
     facilitators: Arc<Facilitators>,
-    terms: Arc<Terms>,
-    /// Held by every settlement under way: all of them are over when the receiver closes.
-    under_way: mpsc::Sender<()>,
+    quiet: Arc<Quiet>,
+    under_way: UnderWay,
 }
 
-/// A proxy holds a payment at most this long before it settles it. Afterwards another may use it; of two that
-/// then do, the ledger lets one settle.
-const LEASE: Duration = Duration::from_secs(600);
 /// Largest body of a call.
 const MAX_BODY: usize = 1 << 20;
 
@@ -82,9 +88,9 @@ impl Relay {
         deadlines: Deadlines,
         facilitators: Facilitators,
     ) -> (Self, mpsc::Receiver<()>) {
-        let (under_way, over) = mpsc::channel(1);
-        let facilitators = Arc::new(facilitators);
-        (Self { ledger, client, state, deadlines, facilitators, terms: Arc::default(), under_way }, over)
+        let (under_way, over) = UnderWay::new();
+        let (facilitators, quiet) = (Arc::new(facilitators), Arc::default());
+        (Self { ledger, client, state, deadlines, facilitators, quiet, under_way }, over)
     }
 
     /// The endpoints.
@@ -92,104 +98,82 @@ impl Relay {
         Router::new()
             .route("/verify", post(verify))
             .route("/settle", post(settle))
-            .route("/release", post(release))
+            .route("/over", post(over))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
     }
 
-    /// Notes for readiness and log whether the ledger works.
-    fn note<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
-        let error = result.as_ref().err().map(ToString::to_string);
-        let mut state = self.state.lock();
-        if state.ledger_error != error {
-            if let Some(error) = &error {
+    /// Notes for readiness and log that the ledger failed.
+    fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        if let Err(error) = &result {
+            let error = error.to_string();
+            let mut state = self.state.lock();
+            if state.ledger_error.as_ref() != Some(&error) {
                 error!("{error}");
+                state.ledger_error = Some(error);
             }
-            state.ledger_error = error;
         }
-        drop(state);
         result
     }
+
+    /// The ledger was written. What could only be read says nothing of that.
+    fn ledger_works(&self) {
+        if self.state.lock().ledger_error.take().is_some() {
+            info!("the ledger works again");
+        }
+    }
 }
 
-async fn verify(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let order = match Order::read(&relay, &headers, &body) {
+/// A holder nobody can guess. `None` if this machine gives no random bytes.
+pub fn fresh_holder() -> Option<Holder> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(Holder(bytes))
+}
+
+/// A body, or why there is none.
+type Received = Result<Bytes, BytesRejection>;
+
+async fn verify(State(relay): State<Relay>, headers: HeaderMap, body: Received) -> Response<Body> {
+    let order = received(body).and_then(|body| Order::to_verify(&relay, &headers, &body));
+    let order = match order {
         Ok(order) => order,
-        Err(refusal) => return refusal.verify_reply(),
+        Err(reply) => return respond(&reply),
     };
-    let (waiting, told) = oneshot::channel();
-    // Finished also if the proxy stops waiting: a reservation must not outlive what it was made for.
-    tokio::spawn(async move {
-        let reply = verify_order(&relay, &order, &body).await;
-        if waiting.send(reply).is_err() {
-            // Its client left, so nothing is served for it. If this fails, the lease ends the reservation.
-            let _ = relay.note(relay.ledger.release(&order.claim).await);
-        }
-    });
-    told.await.unwrap_or_else(|_| invalid(RelayRefusal::Unavailable.code()))
+    let (waiting, mut told) = relay.waiting(&order.key, order.claim.holder);
+    // Finished also if the proxy stops waiting: a claim must not outlive what it was made for.
+    tokio::spawn(verifying::verify(relay, order, waiting));
+    respond(&told.reply().await.unwrap_or(RelayReply::Unavailable))
 }
 
-async fn verify_order(relay: &Relay, order: &Order, body: &[u8]) -> Response<Body> {
-    let claim = &order.claim;
-    let reserved = relay.note(relay.ledger.reserve(claim, unix_millis(), LEASE).await);
-    match reserved {
-        Ok(Reservation::Fresh) => {}
-        Ok(Reservation::Redeem) => {
-            return json_reply(200, &json!({ "isValid": true, "payer": claim.key.payer }));
-        }
-        Ok(Reservation::InFlight) => return invalid(RelayRefusal::InFlight.code()),
-        Ok(Reservation::Used) => return invalid(RelayRefusal::Used.code()),
-        Ok(Reservation::Unknown { .. }) => return invalid(RelayRefusal::Unknown.code()),
-        Err(_) => return invalid(RelayRefusal::Unavailable.code()),
-    }
-    let Verdict { reply, vouched } = relay.ask_to_verify(&order.call, body).await;
-    let noted = match &vouched {
-        Some(facilitator) => relay.ledger.verified(claim, facilitator, unix_millis()).await,
-        None => relay.ledger.release(claim).await,
-    };
-    if relay.note(noted).is_err() && vouched.is_some() {
-        return invalid(RelayRefusal::Unavailable.code());
-    }
-    match reply {
-        Ok(reply) => pass_on(reply),
-        Err(failed) => {
-            warn!("cannot verify: {failed}");
-            json_reply(504, &json!({ "error": failed.reason }))
-        }
-    }
-}
-
-async fn settle(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let order = match Order::read(&relay, &headers, &body) {
+async fn settle(State(relay): State<Relay>, headers: HeaderMap, body: Received) -> Response<Body> {
+    let order = match received(body).and_then(|body| Order::to_settle(&headers, &body)) {
         Ok(order) => order,
-        Err(refusal) => return refusal.settle_reply(),
+        Err(reply) => return respond(&reply),
     };
-    let (waiting, told) = oneshot::channel();
-    tokio::spawn(settling::settle(relay, order, body, waiting));
-    told.await.unwrap_or_else(|_| json_reply(500, &json!({ "error": "the settlement broke off" })))
+    let (waiting, mut told) = relay.waiting(&order.key, order.claim.holder);
+    tokio::spawn(settling::settle(relay, order, waiting));
+    respond(&told.reply().await.unwrap_or(RelayReply::Open { transaction: None }))
 }
 
-/// If it fails, the lease ends the reservation.
-async fn release(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let Ok(order) = Order::read(&relay, &headers, &body) else { return StatusCode::BAD_REQUEST };
-    // Finished also if the proxy hangs up.
-    let task = tokio::spawn(async move { relay.note(relay.ledger.release(&order.claim).await).is_ok() });
-    if task.await.unwrap_or(false) { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+async fn over(State(relay): State<Relay>, headers: HeaderMap, body: Received) -> StatusCode {
+    let end = order::text(&headers, RELAY_END).and_then(End::parse);
+    let key = received(body).ok().and_then(|body| PaymentKey::from_json(&body));
+    let (Some(holder), Some(end), Some(key)) = (order::holder(&headers), end, key) else {
+        return StatusCode::BAD_REQUEST;
+    };
+    // Acknowledged once it is on disk: whoever tells it says it again until then.
+    let step = relay.ledger.step(&key, Event::Over(holder, end), None, None).await;
+    if relay.noted(step).is_ok() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn pass_on(reply: Replied) -> Response<Body> {
-    let mut response = Response::new(Body::from(reply.body));
-    // A redirect that was not followed is nothing a proxy should see as one.
-    let status = if (300..400).contains(&reply.status) { 502 } else { reply.status };
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+fn received(body: Received) -> Result<Bytes, RelayReply> {
+    body.map_err(|rejection| not_taken(&rejection.body_text()))
+}
+
+fn respond(reply: &RelayReply) -> Response<Body> {
+    let mut response = Response::new(Body::from(reply.body()));
+    *response.status_mut() = StatusCode::from_u16(reply.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-fn invalid(reason: &str) -> Response<Body> {
-    json_reply(200, &json!({ "isValid": false, "invalidReason": reason }))
-}
-
-fn json_reply(status: u16, value: &Value) -> Response<Body> {
-    pass_on(Replied { status, body: value.to_string().into_bytes() })
 }

@@ -1,125 +1,113 @@
 //! What a proxy asks for: a payment, for an offer.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, Response};
-use farebox_core::evm::{Address, Amount, Network, to_hex};
+use axum::http::HeaderMap;
 use farebox_core::metrics::parse_tuple_text;
-use farebox_core::protocol::{RELAY_ATTEMPT, RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER};
-use farebox_core::rules::{PaymentOption, Snapshot, Tuple};
-use serde_json::json;
+use farebox_core::payment::{Claim, Fingerprint, Holder, PaymentKey, Terms};
+use farebox_core::protocol::{
+    RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
+    RelayReply, printable,
+};
 
-use super::settling::not_settled;
-use super::{Relay, json_reply};
+use super::Relay;
 use crate::facilitator::{CallError, PaymentCall};
-use crate::ledger::{Claim, PaymentKey};
+use crate::ledger::Sale;
 
 /// A call that may be made.
 #[derive(Debug)]
 pub(super) struct Order {
+    pub(super) key: PaymentKey,
     pub(super) claim: Claim,
+    pub(super) sale: Sale,
     pub(super) call: PaymentCall,
+    /// Why it is not taken if it is new.
+    pub(super) not_taken: Option<&'static str>,
 }
 
-/// A call that is not made.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    code: &'static str,
-    network: String,
-}
-
-/// Every way to pay this companion ever published, with the offer it last stood for. A payment may be settled
-/// after its price changed, so nothing is taken back.
-#[derive(Debug, Default)]
-pub(super) struct Terms(Mutex<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    generation: u64,
-    offers: HashMap<Paid, Tuple>,
-}
-
-/// What is paid to whom: (network, asset, payTo, amount).
-type Paid = (Network, Address, Address, Amount);
+/// Longest name of a proxy.
+const MAX_NAME: usize = 100;
+/// Longest pattern of a route.
+const MAX_ROUTE: usize = 2_048;
 
 // === impl Order ===
 
 impl Order {
-    pub(super) fn read(relay: &Relay, headers: &HeaderMap, body: &[u8]) -> Result<Self, Refusal> {
-        let call = PaymentCall::read(body).map_err(|error| match error {
-            CallError::NoCall => Refusal { code: "invalid_payload", network: String::new() },
-            CallError::Unusable { network, code, .. } => Refusal { code, network },
-        })?;
-        let refuse = |code| Refusal { code, network: call.network.clone() };
-        let active =
-            relay.state.lock().active.as_ref().map(|active| (active.generation, active.snapshot.clone()));
-        if let Some((generation, snapshot)) = &active {
-            relay.terms.learn(*generation, snapshot);
+    /// Reads a call to `/verify`. A new payment is taken only by terms this companion published; one that is known is
+    /// answered by its life, whatever is published now.
+    pub(super) fn to_verify(relay: &Relay, headers: &HeaderMap, body: &[u8]) -> Result<Self, RelayReply> {
+        let mut order = Self::read(headers, body)?;
+        if order.claim.only_known {
+            return Ok(order);
         }
-        let known = relay.terms.offer(&call.option).ok_or_else(|| refuse("invalid_payment_requirements"))?;
-        let text = |name| headers.get(name).and_then(|value| core::str::from_utf8(value.as_bytes()).ok());
-        // The header says which of several offers with equal terms is meant, and when its series was born.
-        let tuple = text(RELAY_OFFER).and_then(parse_tuple_text).filter(|tuple| {
-            tuple.chain == call.option.network.as_str() && tuple.asset_symbol == known.asset_symbol
-        });
-        let payer = call.payment.payer().ok_or_else(|| refuse("invalid_payload"))?;
-        let nonce = call.payment.nonce().ok_or_else(|| refuse("invalid_payload"))?;
-        let ends = call.payment.valid_before().ok_or_else(|| refuse("invalid_payload"))?;
-        let claim = Claim {
-            key: PaymentKey {
-                network: call.option.network.as_str().to_owned(),
-                contract: to_hex(&call.contract().0),
-                payer: to_hex(&payer.0),
-                nonce: nonce.to_string(),
-            },
-            holder: text(RELAY_HOLDER).unwrap_or_default().to_owned(),
-            attempt: text(RELAY_ATTEMPT).unwrap_or_default().to_owned(),
-            tuple: tuple.unwrap_or(known),
-            generation: text(RELAY_GENERATION).and_then(|text| text.parse().ok()).unwrap_or(0),
-            asset: to_hex(&call.option.asset.0),
-            amount: call.option.amount.to_string(),
-            pay_to: to_hex(&call.option.pay_to.0),
-            ends: ends.to_u64().unwrap_or(u64::MAX),
-        };
-        Ok(Self { claim, call })
-    }
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    pub(super) fn verify_reply(&self) -> Response<Body> {
-        json_reply(400, &json!({ "isValid": false, "invalidReason": self.code }))
-    }
-
-    pub(super) fn settle_reply(&self) -> Response<Body> {
-        json_reply(400, &not_settled(self.code, "", &self.network))
-    }
-}
-
-// === impl Terms ===
-
-impl Terms {
-    fn learn(&self, generation: u64, snapshot: &Snapshot) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.generation == generation {
-            return;
-        }
-        known.generation = generation;
-        for option in snapshot.routes.iter().flat_map(|route| &route.options) {
-            if let Some(tuple) = snapshot.tuples.get(option.tuple) {
-                known.offers.insert(paid(option), tuple.clone());
+        let PaymentCall { option, .. } = &order.call;
+        let signed = &order.claim.terms;
+        let is_asked =
+            (signed.asset, signed.amount, signed.pay_to) == (option.asset, option.amount, option.pay_to);
+        let offered = relay.state.lock().offered.tuple(option, &order.sale.tuple);
+        match offered {
+            Some(tuple) if is_asked => order.sale.tuple = tuple,
+            Some(_) => order.not_taken = Some("the payment is not signed for what its requirement asks"),
+            None => {
+                order.not_taken =
+                    Some("the companion offers nothing by these terms, and has not since it started")
             }
         }
+        order.claim.only_known = order.not_taken.is_some();
+        Ok(order)
     }
 
-    fn offer(&self, option: &PaymentOption) -> Option<Tuple> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).offers.get(&paid(option)).cloned()
+    /// Reads a call to `/settle`: by which terms its payment is settled, its record says.
+    pub(super) fn to_settle(headers: &HeaderMap, body: &[u8]) -> Result<Self, RelayReply> {
+        Self::read(headers, body)
+    }
+
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, RelayReply> {
+        let call = PaymentCall::read(body).map_err(|error| match error {
+            CallError::NoCall => not_taken("the body is no call to a facilitator"),
+            CallError::Unusable { code, .. } => not_taken(code),
+        })?;
+        let PaymentCall { payment, option, .. } = &call;
+        let holder = holder(headers).ok_or_else(|| not_taken("no holder is named"))?;
+        let tuple = text(headers, RELAY_OFFER).and_then(parse_tuple_text);
+        let tuple = tuple.filter(|tuple| tuple.chain == option.network.as_str());
+        let tuple = tuple.ok_or_else(|| not_taken("no offer on the chain of the payment is named"))?;
+        let route = text(headers, RELAY_ROUTE).filter(|route| route.len() <= MAX_ROUTE);
+        let route = route.ok_or_else(|| not_taken("no route is named"))?.to_owned();
+        let unusable = || not_taken("invalid_payload");
+        let offer = format!("{}/{}", tuple.offer_namespace, tuple.offer_name);
+        let key = PaymentKey::of(payment, option).ok_or_else(unusable)?;
+        let claim = Claim {
+            fingerprint: Fingerprint::of_canonical(payment, option).ok_or_else(unusable)?,
+            terms: Terms::signed(payment, option, offer, route).ok_or_else(unusable)?,
+            holder,
+            call: Arc::from(body),
+            ends: payment.valid_before().ok_or_else(unusable)?.to_u64().unwrap_or(u64::MAX),
+            proven: text(headers, RELAY_PROVEN) == Some("1"),
+            only_known: text(headers, RELAY_KNOWN) == Some("1"),
+            can_settle: true,
+            twin: None,
+        };
+        let sale = Sale {
+            tuple,
+            generation: text(headers, RELAY_GENERATION).and_then(|text| text.parse().ok()).unwrap_or(0),
+            proxy: text(headers, RELAY_PROXY).map(|name| printable(name, MAX_NAME)).unwrap_or_default(),
+            identifier: payment.identifier(),
+        };
+        Ok(Self { key, claim, sale, call, not_taken: None })
     }
 }
 
-fn paid(option: &PaymentOption) -> Paid {
-    (option.network.clone(), option.asset, option.pay_to, option.amount)
+/// The request that asks.
+pub(super) fn holder(headers: &HeaderMap) -> Option<Holder> {
+    text(headers, RELAY_HOLDER).and_then(Holder::parse)
+}
+
+/// A header as text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| core::str::from_utf8(value.as_bytes()).ok())
+}
+
+pub(super) fn not_taken(reason: &str) -> RelayReply {
+    RelayReply::NotTaken { reason: reason.to_owned() }
 }

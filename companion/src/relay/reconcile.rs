@@ -1,81 +1,82 @@
 //! Finding out, in the background, what became of settlements of unknown outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use farebox_core::payment::{Answer, Event, PaymentKey};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Relay;
-use super::settling::{ask, record};
+use super::books::Entry;
+use super::settling::{Making, Origin};
+use super::under_way::Call;
+use super::{Relay, fresh_holder};
 use crate::facilitator::PaymentCall;
-use crate::ledger::{LedgerError, Open, Outcome};
-use crate::state::unix_millis;
+use crate::ledger::{LedgerError, Stepped};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Asked about together.
-const AT_ONCE: u32 = 20;
-/// Pause after an attempt, doubled up to the maximum.
-const FIRST_PAUSE_MS: u64 = 2_000;
-const MAX_PAUSE_MS: u64 = 60_000;
-/// A transaction sent at the last moment is known by then, and so is one that was never sent.
-const GRACE_SECONDS: u64 = 900;
-/// How often old reservations are cleared away, in rounds.
-const CLEAR_EVERY: u64 = 600;
+/// Asked about at once. A facilitator that hangs holds each for two settle timeouts at most.
+const AT_ONCE: usize = 64;
+/// How often what is over is cleared away.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Asks for ever. At the start, what an earlier life of this companion was settling counts as unknown.
+/// Asks for ever. When a payment is due, and how often it is asked about, its record says.
 pub async fn reconcile(relay: Relay) {
+    let asking = Arc::new(Semaphore::new(AT_ONCE));
+    let mut swept = None;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for round in 0_u64.. {
+    loop {
         ticks.tick().await;
         // What cannot be done now is done in the next round; the failure is noted for readiness.
-        let done = relay.round(round).await;
-        let _ = relay.note(done);
+        if relay.noted(relay.round(&asking, &mut swept).await).is_ok() {
+            relay.ledger_works();
+        }
     }
 }
 
 // === impl Relay ===
 
 impl Relay {
-    async fn round(&self, round: u64) -> Result<(), LedgerError> {
-        let now = unix_millis();
-        for key in self.ledger.orphans(now, round == 0).await? {
-            warn!(
-                payer = key.payer,
-                nonce = key.nonce,
-                "a settlement was interrupted; asking what became of it"
-            );
-            let reason = "the settlement was interrupted".to_owned();
-            self.ledger
-                .finish(&key, &Outcome::Unknown { transaction: None, reason }, false, now, now)
-                .await?;
+    pub(super) async fn round(
+        &self,
+        asking: &Arc<Semaphore>,
+        swept: &mut Option<Instant>,
+    ) -> Result<(), LedgerError> {
+        let free = u32::try_from(asking.available_permits()).unwrap_or(u32::MAX);
+        let due = if free == 0 { Vec::new() } else { self.ledger.due(free).await? };
+        for key in due {
+            if self.under_way.holds(&key) {
+                continue;
+            }
+            let Ok(permit) = asking.clone().try_acquire_owned() else { break };
+            let (relay, under_way) = (self.clone(), self.under_way.begin(&key));
+            tokio::spawn(async move {
+                relay.ask(key, under_way).await;
+                drop(permit);
+            });
         }
-        let due = self.ledger.due(now, self.deadlines.settle * 2, AT_ONCE).await?;
-        futures_util::future::join_all(due.iter().map(|open| self.resolve(open))).await;
-        if round.is_multiple_of(CLEAR_EVERY) {
-            self.ledger.forget_abandoned(now).await?;
+        if swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
+            self.ledger.sweep().await?;
+            *swept = Some(Instant::now());
         }
         self.ledger.check().await
     }
 
-    async fn resolve(&self, open: &Open) {
-        let Ok(call) = PaymentCall::read(open.call_body.as_bytes()) else {
-            warn!(payer = open.key.payer, nonce = open.key.nonce, "an open settlement has no call to repeat");
-            record(self, &open.key, &Outcome::Expired, false, 0).await;
+    /// Makes the call of one payment again, if it is still due.
+    async fn ask(&self, key: PaymentKey, under_way: Call) {
+        let Some(holder) = fresh_holder() else { return };
+        let step = self.noted(self.ledger.step(&key, Event::Ask(holder), None, None).await);
+        let Ok(Stepped { answer: Answer::Call { epoch, call, .. }, facilitator, behind, .. }) = step else {
             return;
         };
-        let asked = ask(self, &open.key, &call, open.call_body.as_bytes(), true).await;
-        let now = unix_millis();
-        let outcome = match asked.outcome {
-            Outcome::Unknown { .. } if now / 1000 > open.ends.saturating_add(GRACE_SECONDS) => {
-                Outcome::Expired
-            }
-            outcome => outcome,
-        };
-        let pause = FIRST_PAUSE_MS.saturating_mul(1 << open.attempts.min(10)).min(MAX_PAUSE_MS);
-        if !matches!(outcome, Outcome::Unknown { .. }) {
-            info!(payer = open.key.payer, nonce = open.key.nonce, ?outcome, "an open settlement is resolved");
+        let origin = behind.map(Origin::from);
+        let mut entry = Entry::of_key(&key, holder, Instant::now());
+        if let Ok(call) = PaymentCall::read(&call) {
+            entry = entry.of_amount(call.option.amount.to_string());
         }
-        record(self, &open.key, &outcome, false, now + pause).await;
+        let making =
+            Making { key, holder, epoch, call, facilitator, origin, is_asked: true, entry, under_way };
+        making.make(self, None).await;
     }
 }

@@ -265,7 +265,8 @@ impl Loader {
             gateway.apply(Arc::new(rules), &snapshot);
         }
         let upstreams = snapshot.upstreams.as_slice().into();
-        state.active = Some(Active { generation, hash, snapshot, applied_at: unix_seconds(), swept });
+        let active = Active { generation, hash, snapshot, applied_at: unix_seconds(), swept };
+        state.publish(active, &pushed.tuples);
         drop(state);
         if self.ledger.is_some() {
             self.last_published = Some(Published { generation, births, swept });

@@ -269,6 +269,7 @@ async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away(
     let relay = RelaySettings {
         listen: "127.0.0.1:0".parse().unwrap(),
         ledger: String::new(),
+        retention: Duration::from_secs(1),
         companion: "c1".into(),
         facilitators: Facilitators { fallbacks: fallbacks.clone(), ..Facilitators::default() },
     };

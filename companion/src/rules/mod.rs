@@ -2,10 +2,12 @@
 
 mod in_use;
 mod loader;
+mod offered;
 mod readiness;
 mod watch;
 
 pub use loader::{Loader, Source};
+pub use offered::Offered;
 pub use readiness::{AllKnown, Known, Readiness};
 pub use watch::{Candidate, Watch, watch};
 

@@ -34,7 +34,7 @@ on_every_database! {
 
 impl Companion {
     async fn start(url: &str, facilitator: &str, last: Option<Published>) -> Self {
-        let ledger = Ledger::open(url, "c").await.unwrap();
+        let ledger = Ledger::open(url, "c", Default::default()).await.unwrap();
         let settings = settings(Settlement::Relay);
         let births = last.as_ref().map(|last| last.births.clone());
         let aggregate = Aggregate::default().published(births);

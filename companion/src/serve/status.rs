@@ -25,7 +25,12 @@ pub(super) fn of(state: &State, now: u64) -> Value {
         "config_err_since": state.config_err_since,
         "last_reload": state.last_attempt.as_ref().map(|last| reload(last, &state.pricing)),
         "publish_error": state.publish_error,
+        "ledger_went_back": state.ledger_went_back,
         "totals_error": state.totals_error,
+        "settlement": {
+            "mode": if state.settles_direct { "direct" } else { "relay" },
+            "error": state.settlement_error(),
+        },
         "skipped": active.map(|active| {
             active.snapshot.skipped.iter().map(|skipped| skip(skipped, &state.pricing)).collect::<Vec<_>>()
         }),
@@ -63,6 +68,14 @@ fn facilitator(used: &FacilitatorState, state: &State) -> Value {
         "loaded_at": used.loaded_at,
         "last_error": used.last_error,
         "credential_error": credential.and_then(|it| it.unusable.as_ref().or(it.refused.as_ref())),
+        "last_bad_reply": state.bad_replies.get(&used.url).map(|bad| json!({
+            "operation": bad.operation,
+            "status": bad.status,
+            "malformed": bad.malformed,
+            "words": bad.words,
+            "correlation_id": bad.correlation,
+            "at": bad.at,
+        })),
     })
 }
 

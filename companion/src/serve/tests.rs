@@ -20,7 +20,8 @@ use crate::publish::discovery::Discovery;
 use crate::publish::{ProxyState, TraefikState};
 use crate::settings::Proxy;
 use crate::state::{
-    Active, Attempt, CredentialState, FacilitatorState, GatewayState, ReloadResult, State as Companion,
+    Active, Attempt, BadReply, CredentialState, FacilitatorState, GatewayState, ReloadResult,
+    State as Companion,
 };
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
 
@@ -75,6 +76,16 @@ fn companion() -> Companion {
     let refused = "https://pay.example.com answered 401".to_owned();
     let credential = CredentialState { refused: Some(refused), ..CredentialState::default() };
     state.credentials = [("https://pay.example.com".to_owned(), credential)].into();
+    let bad = BadReply {
+        operation: "verify",
+        status: 400,
+        malformed: true,
+        words: "no scheme".into(),
+        correlation: Some("c-1".into()),
+        at: 78,
+        logged_at: 0,
+    };
+    state.bad_replies = [("https://pay.example.com".to_owned(), bad)].into();
     state.discovery = Discovery::with_answers("e0", unix_seconds());
     state
 }
@@ -369,6 +380,22 @@ async fn health_is_always_ok_and_readiness_names_its_cause() {
 }
 
 #[tokio::test]
+async fn proxies_that_keep_their_payments_themselves_are_named_where_there_are_two() {
+    let state = Shared::new(companion());
+    let settlement = async || {
+        let status: serde_json::Value =
+            serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+        status["settlement"].clone()
+    };
+    assert_eq!(settlement().await, serde_json::json!({ "mode": "relay", "error": null }));
+    state.lock().settles_direct = true;
+    let error = settlement().await["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("e0, e1") && error.contains("use settlement: relay"), "{error}");
+    state.lock().proxies.pop();
+    assert_eq!(settlement().await, serde_json::json!({ "mode": "direct", "error": null }));
+}
+
+#[tokio::test]
 async fn reading_the_metrics_reads_the_proxies_first() {
     let envoy = FakeEnvoy::start().await;
     let mut companion = companion();
@@ -413,6 +440,14 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
                 "loaded_at": 76,
                 "last_error": null,
                 "credential_error": "https://pay.example.com answered 401",
+                "last_bad_reply": {
+                    "operation": "verify",
+                    "status": 400,
+                    "malformed": true,
+                    "words": "no scheme",
+                    "correlation_id": "c-1",
+                    "at": 78,
+                },
             }],
         })
     );

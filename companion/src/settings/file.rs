@@ -72,6 +72,7 @@ pub(super) struct Relay {
     pub(super) listen: Option<String>,
     pub(super) ledger: Option<String>,
     pub(super) companion: Option<String>,
+    pub(super) retention: Option<Span>,
 }
 
 /// `gateway:`
@@ -160,7 +161,7 @@ pub(super) struct Spool {
     pub(super) max_bytes: Option<u64>,
 }
 
-/// A duration such as `500ms`, `5s` or `1m`.
+/// A duration such as `500ms`, `5s`, `1m`, `48h` or `90d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span(pub(super) Duration);
 
@@ -218,7 +219,7 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <String as Deserialize>::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!("`{text}` is not a duration such as 500ms, 5s or 1m"))
+            serde::de::Error::custom(format!("`{text}` is not a duration such as 500ms, 5s, 1m, 48h or 90d"))
         })
     }
 }
@@ -232,6 +233,8 @@ impl Span {
             "ms" => 1,
             "s" => 1_000,
             "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return None,
         };
         count.checked_mul(millis).map(|millis| Self(Duration::from_millis(millis)))

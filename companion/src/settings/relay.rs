@@ -1,6 +1,7 @@
 //! The relay and its ledger.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Facilitators, Flags, SettingsError, check_name, file, parse_listen};
 
@@ -13,6 +14,8 @@ pub struct RelaySettings {
     pub ledger: String,
     /// Names this companion's counters in the ledger.
     pub companion: String,
+    /// How long the ledger keeps payments that are over, and those whose outcome nobody can find out.
+    pub retention: Duration,
     /// Whom it calls.
     pub facilitators: Facilitators,
 }
@@ -20,6 +23,10 @@ pub struct RelaySettings {
 const DEFAULT_LISTEN: &str = "127.0.0.1:9404";
 const DEFAULT_LEDGER: &str = "sqlite:farebox.db";
 const DEFAULT_COMPANION: &str = "farebox";
+/// A quarter.
+const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * 86_400);
+/// Longer than an authorization may run: a payment that is over is refused by its record until its window has closed.
+const MIN_RETENTION: Duration = Duration::from_secs(2 * 86_400);
 
 // === impl RelaySettings ===
 
@@ -32,10 +39,17 @@ impl RelaySettings {
         let listen = flags.relay_listen.clone().or(file.listen);
         let companion = file.companion.unwrap_or_else(|| DEFAULT_COMPANION.to_owned());
         check_name("relay.companion:", &companion)?;
+        let retention = file.retention.map_or(DEFAULT_RETENTION, |span| span.0);
+        if retention < MIN_RETENTION {
+            return Err(SettingsError(
+                "relay.retention: must be 2d at least, longer than payments are signed for".to_owned(),
+            ));
+        }
         Ok(Self {
             listen: parse_listen("relay.listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             ledger: flags.ledger.clone().or(file.ledger).unwrap_or_else(|| DEFAULT_LEDGER.to_owned()),
             companion,
+            retention,
             facilitators,
         })
     }

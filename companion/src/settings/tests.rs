@@ -28,6 +28,18 @@ fn the_shipped_example_is_valid_and_states_the_defaults() {
 }
 
 #[test]
+fn the_ledger_keeps_payments_for_a_quarter_or_as_long_as_is_said_but_not_less_than_they_are_signed_for() {
+    let days = |text: &str| {
+        let settings = resolve(&format!("relay: {{{text}}}\nenvoy: {{wasm: w, publish: p}}"));
+        settings.map(|settings| settings.relay.unwrap().retention.as_secs() / 86_400)
+    };
+    assert_eq!(days("listen: 127.0.0.1:1"), Ok(90));
+    assert_eq!(days("retention: 48h"), Ok(2));
+    assert_eq!(days("retention: 400d"), Ok(400));
+    assert!(days("retention: 47h").unwrap_err().starts_with("relay.retention: must be 2d at least"));
+}
+
+#[test]
 fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_proxy() {
     let settings = resolve("envoy: {wasm: w, publish: p}").unwrap();
     assert_eq!(settings.relay.unwrap().listen, "127.0.0.1:9404".parse().unwrap());

@@ -23,7 +23,7 @@ use crate::settings::{FacilitatorSettings, Settings, Settlement};
 
 pub(crate) use database::{Database, on_every_database};
 pub(crate) use dev::{Dev, payment_call, upfront_call};
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, Lost};
 
 /// Settings of a companion without proxies, by which settlements are made like this.
 pub(crate) fn settings(settlement: Settlement) -> Settings {

@@ -79,9 +79,18 @@ impl Callout<'_> {
         self.finish(None);
     }
 
+    /// Whether its time is over, so that nothing but [`Callout::times_out`] can come of it any more.
+    pub fn is_overdue(&self) -> bool {
+        self.time_left().is_zero()
+    }
+
+    fn time_left(&self) -> Duration {
+        Duration::from_nanos(self.call.deadline.saturating_sub(self.stream.envoy.monotonic()))
+    }
+
     /// Nothing comes within the timeout: Envoy answers 504 itself.
     pub fn times_out(self) {
-        self.stream.envoy.advance(self.call.timeout);
+        self.stream.envoy.advance(self.time_left());
         self.proxy_page(504, TIMEOUT_PAGE);
     }
 

@@ -1,6 +1,6 @@
 //! What all VMs of one Envoy process share: shared data, metrics, log, clusters, clock.
 
-use super::abi::{Headers, Status};
+use super::abi::Status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -35,8 +35,6 @@ pub(crate) struct Host {
     pub(crate) traps: Vec<String>,
     /// Whether a trap fails the test.
     pub(crate) traps_allowed: bool,
-    /// Calls nobody waits for: headers and bodies.
-    pub(crate) releases: Vec<(Headers, Vec<u8>)>,
     /// Where every header map ends in its wire form.
     pub(crate) cut_header_maps: Option<usize>,
     /// What another worker does right before the next write of shared data.
@@ -83,7 +81,6 @@ impl Host {
             log: Vec::new(),
             clusters: BTreeSet::new(),
             violations: Vec::new(),
-            releases: Vec::new(),
             traps: Vec::new(),
             traps_allowed: false,
             cut_header_maps: None,
@@ -107,6 +104,11 @@ impl Host {
 // === impl Clock ===
 
 impl Clock {
+    /// The monotonic clock after some time, nanoseconds.
+    pub(crate) fn after(&self, time: Duration) -> u64 {
+        self.monotonic + u64::try_from(time.as_nanos()).expect("a test waits for less than 500 years")
+    }
+
     pub(crate) fn advance(&mut self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).expect("a test advances by less than 500 years");
         self.wall += nanos;
@@ -135,6 +137,12 @@ impl SharedData {
                 Status::Ok
             }
         }
+    }
+
+    /// Every key ever written that begins so, with its value.
+    pub(crate) fn all(&self, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+        let ours = self.entries.iter().filter(|(key, _)| key.starts_with(prefix.as_bytes()));
+        ours.map(|(key, (value, _))| (String::from_utf8_lossy(key).into_owned(), value.clone())).collect()
     }
 
     /// Number of keys ever written that begin so: what the process can never get back.

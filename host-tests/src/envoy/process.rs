@@ -183,6 +183,17 @@ impl Envoy {
         stream
     }
 
+    /// Sends a request through a worker while another worker's guest is at its n-th host call from now (0 is the
+    /// next one). Until then the stream is idle.
+    pub fn send_at_host_call(&self, other: usize, n: u32, worker: usize, request: Request) -> Stream<'_> {
+        assert_ne!(other, worker, "a thread does one thing at a time");
+        let (stream, root) = self.prepare(worker, request);
+        let (vm, data) = (stream.vm.clone(), stream.data.clone());
+        let send = Interrupt::Others(Box::new(move || vm.request(root, &data, true)));
+        self.workers[other].borrow().vm.guest(|guest| guest.interrupt = Some((n, send)));
+        stream
+    }
+
     fn prepare(&self, worker: usize, request: Request) -> (Stream<'_>, u32) {
         let mut seat = self.workers[worker].borrow_mut();
         if seat.vm.is_dead() {
@@ -273,6 +284,16 @@ impl Envoy {
         self.host.borrow().clock.wall / 1_000_000_000
     }
 
+    /// Monotonic clock, nanoseconds.
+    pub(crate) fn monotonic(&self) -> u64 {
+        self.host.borrow().clock.monotonic
+    }
+
+    /// Knows this cluster from now on.
+    pub fn add_cluster(&self, name: &str) {
+        self.host.borrow_mut().clusters.insert(name.to_owned());
+    }
+
     /// Forgets every cluster.
     pub fn remove_clusters(&self) {
         self.host.borrow_mut().clusters.clear();
@@ -297,9 +318,23 @@ impl Envoy {
         self.host.borrow().log.clone()
     }
 
-    /// Payments a relay was told are free again since the last look: headers and bodies of the calls.
-    pub fn releases(&self) -> Vec<(Headers, Vec<u8>)> {
-        std::mem::take(&mut self.host.borrow_mut().releases)
+    /// Which requests a relay was told are over since the last look: headers and bodies of the calls, each of which
+    /// is answered now.
+    pub fn overs(&self) -> Vec<(Headers, Vec<u8>)> {
+        self.overs_answered(Some(204))
+    }
+
+    /// The same, with each answered by this status, or by Envoy's own page where the relay is away.
+    pub fn overs_answered(&self, status: Option<u16>) -> Vec<(Headers, Vec<u8>)> {
+        let vms = self.workers.iter().map(|seat| seat.borrow().vm.clone());
+        let calls: Vec<_> = vms.flat_map(|vm| vm.answer_root_calls(status)).collect();
+        self.check();
+        calls.into_iter().map(|call| (call.headers, call.body)).collect()
+    }
+
+    /// Every shared-data key that begins so, with its value.
+    pub fn shared_data(&self, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+        self.host.borrow().shared.all(prefix)
     }
 
     /// Number of shared-data keys that begin so, none of which can ever be deleted.

@@ -14,6 +14,7 @@
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`parity`]: one table of cases in Envoy, in Traefik with the gateway, and on the gateway alone.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
+//! * [`reference`]: facilitators of other projects, over a chain that loses what it says.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
 //! * [`traefik`]: the plugin in a real Traefik with the companion's gateway, and the gateway alone.
 //! * [`traefik_traps`]: what Traefik does otherwise than one would think.
@@ -33,6 +34,7 @@ mod hostile_input;
 mod labels;
 mod parity;
 mod prometheus;
+mod reference;
 mod relay;
 mod reload;
 mod shared_ledger;

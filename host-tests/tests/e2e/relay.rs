@@ -1,14 +1,22 @@
 //! The companion's relay between the real Envoy and the facilitator: every settlement is in the ledger, and
 //! whoever dies in the middle of one, it is made once, counted once, and buys one answer.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement, Tally, assert_workers_live};
-use farebox_core::protocol::{RELAY_HOLDER, RelayRefusal};
+use crate::common::{
+    Answer, DevFacilitator, Payment, Request, Settlement, Tally, assert_workers_live, in_ledger,
+};
+use farebox_core::metrics::tuple_text;
+use farebox_core::payment::Holder;
+use farebox_core::protocol::{RELAY_HOLDER, RELAY_OFFER, RELAY_ROUTE, RelayReply};
+use farebox_core::rules::Tuple;
 use serde_json::Value;
 use xtask::stack::{Options, Part, Stack};
 
 const PRICE: u128 = 1000;
+const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
+    - { pattern: /free, gate: free }\n- { pattern: /goods/*, price: 0.001, offerName: goods }\n";
 
 struct Scene {
     stack: Stack,
@@ -17,10 +25,8 @@ struct Scene {
 
 impl Scene {
     async fn open() -> Self {
-        let pricing = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
-             - { pattern: /free, gate: free }\n- { pattern: /goods/*, price: 0.001, offerName: goods }\n";
         let settings = Settlement::Relay.settings(2_000, 2_000);
-        let stack = Stack::start(Options { settings, ..Options::priced(pricing) }).await.unwrap();
+        let stack = Stack::start(Options { settings, ..Options::priced(PRICING) }).await.unwrap();
         let facilitator = DevFacilitator::of(&stack);
         Self { stack, facilitator }
     }
@@ -29,21 +35,15 @@ impl Scene {
         Payment::of(&self.stack, "/goods/a").await.unwrap()
     }
 
-    /// What the ledger has of a payment.
-    fn entry(&self, payment: &Payment) -> Value {
-        let mut entries = self.stack.ledger().unwrap();
-        entries.retain(|entry| entry["nonce"] == payment.nonce);
-        assert_eq!(entries.len(), 1, "a payment is in the ledger once: {entries:?}");
-        entries.remove(0)
+    /// What the ledger has of a payment once it is in a state.
+    async fn entry(&self, payment: &Payment, state: &str) -> Value {
+        in_ledger(&self.stack, &payment.nonce, state).await
     }
 
-    /// The ledger has the charge and its transaction, which is the receipt's.
-    fn assert_in_ledger(&self, payment: &Payment, answer: &Answer) {
-        let entry = self.entry(payment);
-        assert_eq!(
-            (&entry["state"], &entry["transaction"]),
-            (&"settled".into(), &answer.receipt()["transaction"])
-        );
+    /// The ledger has the charge as answered, and its transaction, which is the receipt's.
+    async fn assert_in_ledger(&self, payment: &Payment, answer: &Answer) {
+        let entry = self.entry(payment, "delivered").await;
+        assert_eq!(entry["transaction"], answer.receipt()["transaction"]);
     }
 
     async fn pay(&self, payment: &Payment) -> Answer {
@@ -88,7 +88,7 @@ async fn a_payment_is_counted_by_the_ledger_and_not_by_the_proxy() {
     let payment = scene.payment().await;
     assert_served(&scene.pay(&payment).await);
     assert_eq!(scene.facilitator.operations().await, ["verify", "settle"]);
-    assert_eq!(scene.entry(&payment)["state"], "settled");
+    assert_eq!(scene.entry(&payment, "delivered").await["source"], "envoy-0");
     one_sale().assert(&scene.stack, "goods").await;
     let url = format!("{}/stats?usedonly&filter=charged_requests", scene.stack.stats_url());
     let counted = scene.stack.client().get(url).send().await.unwrap().text().await.unwrap();
@@ -113,7 +113,7 @@ async fn a_proxy_killed_while_it_settles_leaves_one_charge_that_still_buys_its_a
     scene.facilitator.fail("settle", "none").await;
     let served = scene.pay_until_known(&payment).await;
     assert_served(&served);
-    scene.assert_in_ledger(&payment, &served);
+    scene.assert_in_ledger(&payment, &served).await;
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
     let page = scene.stack.metrics().await.unwrap();
     let seen = Tally::of(&page, "goods");
@@ -142,7 +142,7 @@ async fn an_answer_that_does_not_come_in_time(mode: &str) {
     assert!(!answer.challenges());
     assert_eq!(answer.json()["nonce"], payment.nonce, "what a buyer can look it up by");
     assert_eq!(Tally::of(&scene.stack.metrics().await.unwrap(), "goods").unresolved, 1);
-    assert_eq!(scene.entry(&payment)["state"], "unknown");
+    scene.entry(&payment, "unknown").await;
     scene.facilitator.fail("settle", "none").await;
     let known = async |stack: &Stack| Tally::of(&stack.metrics().await.unwrap(), "goods").unresolved == 0;
     scene.stack.until("the outcome is known", known).await.unwrap();
@@ -150,7 +150,7 @@ async fn an_answer_that_does_not_come_in_time(mode: &str) {
     assert_eq!((seen.charged, seen.amount, seen.verified), (1, PRICE, 0));
     let served = scene.pay_until_known(&payment).await;
     assert_served(&served);
-    scene.assert_in_ledger(&payment, &served);
+    scene.assert_in_ledger(&payment, &served).await;
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
     assert_eq!(Tally::of(&scene.stack.metrics().await.unwrap(), "goods").charged, 1);
 }
@@ -161,18 +161,25 @@ async fn a_payment_one_proxy_did_not_use_after_all_is_free_for_another_at_once()
     let another = async |payment: &Payment| {
         let mut calls = scene.facilitator.bodies("verify").await;
         calls.retain(|body| body.contains(&payment.nonce));
-        let url = format!("{}/verify", scene.stack.relay_url());
-        let request =
-            scene.stack.client().post(url).header(RELAY_HOLDER, "another proxy").body(calls.remove(0));
-        let bytes = request.send().await.unwrap().bytes().await.unwrap();
-        serde_json::from_slice::<Value>(&bytes).unwrap()
+        let goods = Tuple {
+            offer_namespace: String::new(),
+            offer_name: "goods".to_owned(),
+            chain: "eip155:84532".to_owned(),
+            asset_symbol: "USDC".to_owned(),
+            born: 0,
+        };
+        let request = scene.stack.client().post(format!("{}/verify", scene.stack.relay_url()));
+        let request = request.header(RELAY_HOLDER, Holder([7; 16]).to_string());
+        let request = request.header(RELAY_OFFER, tuple_text(&goods)).header(RELAY_ROUTE, "/goods/*");
+        let reply = request.body(calls.remove(0)).send().await.unwrap().bytes().await.unwrap();
+        RelayReply::read(&reply).unwrap_or_else(|| panic!("no word of a relay: {reply:?}"))
     };
     let released = async |payment: &Payment| {
         let gone = async |stack: &Stack| {
             !stack.ledger().unwrap().iter().any(|entry| entry["nonce"] == payment.nonce)
         };
         scene.stack.until("the payment is given back", gone).await.unwrap();
-        assert_eq!(another(payment).await["isValid"], true);
+        assert_eq!(another(payment).await, RelayReply::Valid);
         let answer = scene.pay(payment).await;
         assert_eq!(answer.status, 409, "now it is the other's: {}", answer.summary());
     };
@@ -182,7 +189,7 @@ async fn a_payment_one_proxy_did_not_use_after_all_is_free_for_another_at_once()
     let stream = payment.request("/goods/hang").begin(scene.stack.proxy_address());
     let asked = async |stack: &Stack| stack.origin().unwrap().hits().of("/goods/hang") == 1;
     scene.stack.until("the upstream is asked", asked).await.unwrap();
-    assert_eq!(another(&payment).await["invalidReason"], RelayRefusal::InFlight.code());
+    assert_eq!(another(&payment).await, RelayReply::InFlight);
     // The buyer leaves.
     drop(stream);
     released(&payment).await;
@@ -193,6 +200,57 @@ async fn a_payment_one_proxy_did_not_use_after_all_is_free_for_another_at_once()
     released(&payment).await;
     assert_eq!(scene.facilitator.operations().await, ["verify"; 4]);
     assert_workers_live(&scene.stack, "/free", "/goods/x").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_broke_off_at_one_proxy_is_fetched_once_at_another() {
+    let settings = Settlement::Relay.settings(2_000, 2_000);
+    let stack = Stack::start(Options { settings, siblings: 1, ..Options::priced(PRICING) }).await.unwrap();
+    let facilitator = DevFacilitator::of(&stack);
+    let [first, second]: [SocketAddr; 2] = stack
+        .proxy_urls()
+        .iter()
+        .map(|url| url.trim_start_matches("http://").parse().unwrap())
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let payment = Payment::of(&stack, "/goods/cut").await.unwrap();
+    let send = async |to: SocketAddr, path: &str| {
+        let request = payment.request(path);
+        tokio::task::spawn_blocking(move || request.send(to)).await.unwrap()
+    };
+    let broken = send(first, "/goods/cut").await;
+    assert_served(&broken);
+    assert!(!broken.complete);
+    in_ledger(&stack, &payment.nonce, "owed").await;
+
+    let whole = send(second, "/goods/a").await;
+    assert_served(&whole);
+    assert!(whole.complete);
+    assert_eq!(whole.receipt(), broken.receipt());
+    in_ledger(&stack, &payment.nonce, "delivered").await;
+    for proxy in [first, second] {
+        let used = send(proxy, "/goods/a").await;
+        assert_eq!(used.status, 402, "{}", used.summary());
+    }
+    assert_eq!(facilitator.operations().await, ["verify", "settle"]);
+    assert_eq!(stack.origin().unwrap().hits().of("/goods/a"), 1);
+    Tally {
+        requests: 5,
+        required: 1,
+        verified: 2,
+        charged: 1,
+        amount: PRICE,
+        failed_after_charge: 1,
+        ..Tally::default()
+    }
+    .uncharged("redeemed")
+    .failed("payment_replayed")
+    .failed("payment_replayed")
+    .replayed("settled")
+    .replayed("settled")
+    .assert(&stack, "goods")
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,7 +267,7 @@ async fn a_companion_that_is_gone_closes_what_is_paid_and_nothing_else() {
     scene.stack.ready().await.unwrap();
     let served = scene.pay(&payment).await;
     assert_served(&served);
-    scene.assert_in_ledger(&payment, &served);
+    scene.assert_in_ledger(&payment, &served).await;
     Tally { requests: 3, ..one_sale() }.failed("facilitator_unreachable").assert(&scene.stack, "goods").await;
 }
 

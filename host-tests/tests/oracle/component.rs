@@ -12,7 +12,7 @@ wasmtime::component::bindgen!({
     additional_derives: [PartialEq, Eq],
 });
 
-pub(crate) use exports::farebox::x402::gate::{Answer, Decision, Edits, Header, Operation, Payment, Request};
+pub(crate) use exports::farebox::x402::gate::{Answer, Decision, Edits, Flow, Header, Payment, Request};
 
 /// Rules inside an instance of their own.
 pub(crate) struct Loaded {

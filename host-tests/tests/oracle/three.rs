@@ -5,14 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use farebox_core::Now;
-use farebox_core::exchange::{self, HeaderEdits, Next, RequestHead, Reserving, Transport};
-use farebox_core::protocol::Operation as CoreOperation;
-use farebox_core::replay::Reservation;
-use farebox_core::rules::RuleSet;
+use farebox_core::exchange::{
+    self, Arrival, Calling, HeaderEdits, Next, Reply, RequestHead, Transport, Turn,
+};
+use farebox_core::payment::{self, Event, Holder};
+use farebox_core::protocol::{CallEnd, Operation, RELAY_HOLDER, RELAY_KNOWN, RelayReply};
+use farebox_core::rules::{self, RuleSet};
 use farebox_host_tests::traefik::{self, Sent, Traefik};
 use serde_json::{Value, json};
 
-use crate::component::{Answer, Decision, Edits, Header, Loaded, Operation, Payment, Request};
+use crate::component::{Answer, Decision, Edits, Flow, Header, Loaded, Payment, Request};
 
 /// What a payment comes in.
 const PAYMENT: [&str; 2] = ["payment-signature", "x-payment"];
@@ -63,7 +65,11 @@ impl Three {
         assert_eq!(component, native, "{place}: component and native core, {asked:?}");
         self.traefik.set_clock(asked.now);
         let came = came(self.traefik.send(asked.in_traefik()));
-        assert_eq!(came, asked.expected(&native), "{place}: Traefik and native core, {asked:?}");
+        assert_eq!(
+            came,
+            asked.expected(&native, self.native.has_relay()),
+            "{place}: Traefik and native core, {asked:?}"
+        );
         self.challenge(asked, &request, place);
         native
     }
@@ -126,9 +132,13 @@ impl Asked {
         SocketAddr::new(self.peer, 40_000).to_string()
     }
 
-    /// What a decision comes to in Traefik. What is to be paid for goes on to the gateway.
-    fn expected(&self, decision: &Decision) -> Came {
+    /// What a decision comes to in Traefik. What is to be paid for goes on to the gateway, which needs a relay; without
+    /// one nothing is sold there.
+    fn expected(&self, decision: &Decision, has_relay: bool) -> Came {
         match decision {
+            Decision::Pay(_) if !has_relay => {
+                self.expected(&Decision::Reply(answer(exchange::internal())), has_relay)
+            }
             Decision::Reply(answer) => {
                 let headers = answer.headers.iter();
                 let mut headers: BTreeMap<_, _> =
@@ -139,8 +149,11 @@ impl Asked {
                 Came::Answered(traefik::Reply { status: answer.status, headers, body: answer.body.clone() })
             }
             Decision::Forward(edits) => Came::Passed(self.edited(edits)),
-            Decision::Pay(_) => {
-                let edits = self.with_head(&[], |head| edits(exchange::to_gateway(head)));
+            Decision::Pay(payment) => {
+                let mut edits = self.with_head(&[], |head| edits(exchange::to_gateway(head)));
+                if payment.unless_known.is_some() {
+                    edits.set.push((RELAY_KNOWN.to_owned(), "1".to_owned()));
+                }
                 Came::Passed(self.edited(&edits))
             }
         }
@@ -169,47 +182,107 @@ fn came(sent: Sent) -> Came {
 /// What the native core decides.
 fn natively(rules: &Arc<RuleSet>, head: &RequestHead<'_>, now: u64) -> Decision {
     let now = Now { unix_ms: now };
-    let Ok(turn) = exchange::begin(rules, head, || Ok::<_, std::convert::Infallible>(now));
+    let arrival = Arrival { now, holder: Holder([0; 16]) };
+    let Ok(turn) = exchange::begin(rules, head, || Ok::<_, std::convert::Infallible>(arrival));
     match turn.next {
         Next::Forward(passed, _) => Decision::Forward(edits(passed)),
-        Next::Reply(reply) => Decision::Reply(Answer {
-            status: reply.status,
-            headers: reply.headers.into_iter().map(|(name, value)| (name.into_owned(), value)).collect(),
-            body: reply.body,
-        }),
-        Next::Reserve(reserving) => Decision::Pay(paid(*reserving, now)),
+        Next::Reply(reply) => Decision::Reply(answer(reply)),
+        Next::Call(_) | Next::Step(_) => Decision::Pay(paid(rules.has_relay(), turn, now)),
         other => panic!("the core begins no exchange with {other:?}"),
     }
 }
 
-/// Goes on to the upstream, with a facilitator that says yes.
-fn paid(reserving: Reserving, now: Now) -> Payment {
-    let reserve = reserving.request();
-    let Next::Call(calling) = reserving.reserved(Reservation::Fresh, now).next else {
-        panic!("a fresh payment is not taken to the facilitator");
-    };
-    let call = calling.call().clone();
-    let (operation, yes) = match call.operation {
-        CoreOperation::Verify => (Operation::Verify, json!({"isValid": true})),
-        CoreOperation::Settle => {
-            let body: Value = serde_json::from_slice(&call.body).expect("the call is JSON");
-            let network = &body["paymentRequirements"]["network"];
-            (Operation::Settle, json!({"success": true, "transaction": "0xaa", "network": network}))
+/// Goes on to the upstream, with a facilitator or a relay that says yes whenever it is asked.
+fn paid(relay: bool, mut turn: Turn, now: Now) -> Payment {
+    let mut payment: Option<Payment> = None;
+    let mut calls = Vec::new();
+    loop {
+        turn = match turn.next {
+            Next::Call(calling) => {
+                let asked = call(&calling);
+                let operation = calling.call().operation;
+                let yes = yes(relay, operation, &asked.body);
+                calls.push(operation);
+                assert_eq!(
+                    payment.get_or_insert_with(|| asked.clone()).body,
+                    asked.body,
+                    "both calls have one body"
+                );
+                calling.answered(CallEnd::Reply { status: 200, body: &yes }, now)
+            }
+            Next::Step(stepping) => {
+                let answer = match stepping.event() {
+                    Event::Claim(_) => payment::Answer::Reserved,
+                    Event::Begin(_) => {
+                        let call = payment.as_ref().expect("a payment is verified first").body.clone();
+                        payment::Answer::Call { epoch: 1, call: call.into(), transaction: None }
+                    }
+                    Event::Ended { .. } => payment::Answer::Settled { transaction: "0xaa".to_owned() },
+                    other => panic!("no step of a request: {other:?}"),
+                };
+                stepping.stepped(Some(answer), &[], now)
+            }
+            Next::Serve(served, _) => {
+                let payment = payment.expect("a payment is served after a call");
+                let expected: &[_] = match payment.flow {
+                    Flow::Authorization => &[Operation::Verify],
+                    Flow::Upfront => &[Operation::Verify, Operation::Settle],
+                };
+                // One that is no good as a new one is served by its life, which may be of another flow.
+                assert!(calls == expected || payment.unless_known.is_some(), "{calls:?}: {payment:?}");
+                assert_eq!(payment.edits, edits(served), "what is said to go to the upstream goes there");
+                return payment;
+            }
+            other => panic!("a payment that is agreed to comes to {other:?}"),
         }
-    };
-    let body = yes.to_string();
-    let answer = exchange::Answer::Reply { status: 200, body: body.as_bytes() };
-    let Next::Serve(served, _) = calling.answered(answer, now).next else {
-        panic!("a payment the facilitator agrees to is not served");
-    };
+    }
+}
+
+fn yes(relay: bool, operation: Operation, body: &[u8]) -> Vec<u8> {
+    let transaction = || "0xaa".to_owned();
+    match (relay, operation) {
+        (true, Operation::Verify) => RelayReply::Valid.body(),
+        (true, Operation::Settle) => RelayReply::Settled { transaction: transaction() }.body(),
+        (false, Operation::Verify) => br#"{"isValid":true}"#.to_vec(),
+        (false, Operation::Settle) => {
+            let body: Value = serde_json::from_slice(body).expect("the call is JSON");
+            let network = &body["paymentRequirements"]["network"];
+            json!({"success": true, "transaction": transaction(), "network": network})
+                .to_string()
+                .into_bytes()
+        }
+    }
+}
+
+/// The payment with its first call.
+fn call(calling: &Calling) -> Payment {
+    let (call, (key, claim)) = (calling.call(), calling.claim());
+    let unless_known = calling.unless_known();
+    assert_eq!(claim.only_known, unless_known.is_some());
+    let headers = call.headers.iter().filter(|(name, _)| *name != RELAY_HOLDER);
     Payment {
-        key: reserve.key.0.to_vec(),
-        keep_until: reserve.keep_until,
-        operation,
-        body: call.body,
-        headers: call.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        key: key.0.to_vec(),
+        fingerprint: claim.fingerprint.0.to_vec(),
+        offer: claim.terms.offer,
+        route: claim.terms.route,
+        ends: claim.ends,
+        unless_known: unless_known.map(answer),
+        flow: match claim.terms.flow {
+            rules::Flow::Authorization => Flow::Authorization,
+            rules::Flow::Upfront => Flow::Upfront,
+        },
+        body: call.body.clone(),
+        headers: headers.map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         timeout_ms: call.timeout_ms,
-        edits: edits(served),
+        edits: edits(calling.edits_once_paid()),
+    }
+}
+
+fn answer(reply: Reply) -> Answer {
+    Answer {
+        status: reply.status,
+        headers: reply.headers.into_iter().map(|(name, value)| (name.into_owned(), value)).collect(),
+        body: reply.body,
     }
 }
 

@@ -6,7 +6,7 @@ use farebox_core::evm::{chain_by_name, v1_name};
 use farebox_host_tests::traefik;
 use serde_json::{Value, json};
 
-use crate::component::{Decision, Operation};
+use crate::component::{Decision, Flow};
 use crate::three::{Asked, Three};
 
 const VECTORS: &str = include_str!("../../../plugin/core/tests/vectors.json");
@@ -74,13 +74,19 @@ fn check(place: &str, rules: &Value, case: &Value, clock: u64, expected: &Value)
     let verdict = if case["note"] == OLDER_EXTRA { "accept" } else { text(expected, "verdict") };
     match (verdict, decision) {
         ("accept" | "defer", Decision::Pay(payment)) => {
-            assert_eq!(payment.operation, Operation::Verify, "{place}");
+            assert_eq!(payment.unless_known, None, "{place}");
+            assert_eq!(payment.flow, Flow::Authorization, "{place}");
             let body: Value = serde_json::from_slice(&payment.body).expect("the call is JSON");
             let signature = &body["paymentPayload"]["payload"]["signature"];
             assert!(expected["forward_signature"].is_null() || expected["forward_signature"] == *signature);
         }
         ("challenge", Decision::Reply(answer)) => assert_eq!(answer.status, 402, "{place}"),
         ("reject", Decision::Reply(answer)) => assert_eq!(expected["http_status"], answer.status, "{place}"),
+        // Authentic, and no good as a new payment.
+        ("reject", Decision::Pay(payment)) => {
+            let answer = payment.unless_known.expect("it was refused before anybody looked at its life");
+            assert_eq!(expected["http_status"], answer.status, "{place}");
+        }
         (verdict, decision) => panic!("{place}: {verdict} is expected, got {decision:?}"),
     }
 }

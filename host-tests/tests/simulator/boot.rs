@@ -1,6 +1,6 @@
 //! Taking rules: what is defined, what is refused, what an unconfigured filter does.
 
-use crate::shop::{GENERATION, Shop, rules, settled, tuple};
+use crate::shop::{GENERATION, Shop, rules, settle_first, tuple};
 use farebox_core::metrics::{HostSeries, TupleCounter, host_name};
 use farebox_host_tests::envoy::{Envoy, MetricKind, Request};
 use serde_json::json;
@@ -59,7 +59,7 @@ fn what_a_request_counts_under_older_rules_is_taken_over_by_the_vms_of_the_newer
     let second = shop.send_paid(1, "/upfront/x", &shop.header("/upfront/x", 2));
     shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
     for late in [&first, &second] {
-        late.expect_callout("/settle").replies(200, settled().to_string());
+        settle_first(late);
         late.upstream_answers(200, &[]);
         late.body_ends();
     }
@@ -83,7 +83,7 @@ fn no_count_is_lost_or_made_up_wherever_a_request_is_when_the_vms_are_replaced()
         let shop = Shop::with_rules(&rules(GENERATION), 1);
         let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
         let has_happened = shop.envoy.replace_vms_at_host_call(0, n, rules(GENERATION + 1).to_string());
-        late.expect_callout("/settle").replies(200, settled().to_string());
+        settle_first(&late);
         late.upstream_answers(200, &[]);
         late.body_ends();
         drop(late);
@@ -105,14 +105,14 @@ fn what_is_left_by_older_vms_waits_for_the_last_and_goes_on_what_they_have_count
     let shop = Shop::with_rules(&rules(GENERATION), 1);
     let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
     shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
-    late.expect_callout("/settle").replies(200, settled().to_string());
+    settle_first(&late);
     late.upstream_answers(200, &[]);
     late.body_ends();
     drop(late);
     // Those it was left to are replaced before they looked.
     shop.envoy.replace_vms(rules(GENERATION + 2).to_string()).expect_taken();
     let later = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 2));
-    later.expect_callout("/settle").replies(200, settled().to_string());
+    settle_first(&later);
     later.upstream_answers(200, &[]);
     later.body_ends();
     drop(later);
@@ -125,7 +125,7 @@ fn what_is_left_for_an_offer_that_is_removed_is_dropped() {
     let shop = Shop::with_rules(&rules(GENERATION), 1);
     let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
     shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
-    late.expect_callout("/settle").replies(200, settled().to_string());
+    settle_first(&late);
     late.upstream_answers(200, &[]);
     late.body_ends();
     drop(late);
@@ -236,4 +236,30 @@ fn counters_are_counters_and_only_times_and_generations_are_gauges() {
         let expected = if gauge { MetricKind::Gauge } else { MetricKind::Counter };
         assert_eq!(kind, expected, "{name}");
     }
+}
+
+#[test]
+fn a_request_is_answered_wherever_another_worker_is_in_taking_a_push() {
+    let mut moments = 0;
+    for n in 0.. {
+        let shop = Shop::with_rules(&rules(GENERATION), 2);
+        let header = shop.header("/upfront/x", 1);
+        let request = Request::get("/upfront/x").header("payment-signature", header);
+        let stream = shop.envoy.send_at_host_call(0, n, 1, request);
+        shop.envoy.configure(rules(GENERATION + 1).to_string()).expect_taken();
+        if shop.envoy.defuse(0) {
+            break;
+        }
+        moments += 1;
+        settle_first(&stream);
+        stream.upstream_answers(200, &[]);
+        stream.body_ends();
+        stream.expect_response(200);
+        drop(stream);
+        shop.envoy.tick();
+        assert_eq!(shop.charged("upfront", 2500), 1, "at host call {n}");
+        assert_eq!(shop.count("upfront", TupleCounter::PaymentVerified), 1, "at host call {n}");
+        assert_eq!(generation_of(&shop.envoy), Some(GENERATION + 1));
+    }
+    assert!(moments > 5, "{moments}");
 }

@@ -1,6 +1,6 @@
 //! Requests that end without a payment: challenges, blocks, free routes.
 
-use crate::shop::{GENERATION, PAY_TO, RESERVATIONS, Shop, body, counters, decode, rules};
+use crate::shop::{GENERATION, PAY_TO, PAYMENTS, Shop, body, counters, decode, rules};
 use farebox_core::metrics::{BlockedReason, FailureReason, HostSeries, host_name};
 use farebox_host_tests::envoy::{Origin, Request};
 use serde_json::json;
@@ -44,15 +44,17 @@ fn an_empty_payment_header_is_none() {
 }
 
 #[test]
-fn a_head_request_is_challenged_without_a_body_and_its_payment_ignored() {
+fn a_head_request_is_challenged_without_a_body_and_buys_nothing() {
     let shop = Shop::open();
     let header = shop.header("/paid/x", 1);
-    let request = Request::with_method("HEAD", "/paid/x").header("payment-signature", header);
-    let stream = shop.envoy.send(0, request);
-    let response = stream.expect_response(402);
-    assert_eq!(response.body, b"");
-    assert!(response.headers.get("payment-required").is_some());
-    assert_eq!((stream.forwarded(), shop.envoy.shared_keys(RESERVATIONS)), (None, 0));
+    let request = || Request::with_method("HEAD", "/paid/x");
+    for (request, status) in [(request(), 402), (request().header("payment-signature", header), 400)] {
+        let stream = shop.envoy.send(0, request);
+        let response = stream.expect_response(status);
+        assert_eq!(response.body, b"");
+        assert_eq!(response.headers.get("payment-required").is_some(), status == 402);
+        assert_eq!((stream.forwarded(), shop.envoy.shared_keys(PAYMENTS)), (None, 0));
+    }
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn a_payment_in_plaintext_from_a_public_address_is_refused_before_the_facilitato
         let stream = shop.envoy.send(0, paying().from_peer(peer));
         let response = stream.expect_response(400);
         assert_eq!(body(&response)["reason"], "insecure_transport", "{peer}");
-        assert_eq!((stream.forwarded(), shop.envoy.shared_keys(RESERVATIONS)), (None, 0));
+        assert_eq!((stream.forwarded(), shop.envoy.shared_keys(PAYMENTS)), (None, 0));
     }
     assert_eq!(shop.failed("paid", FailureReason::InsecureTransport), 2);
     for request in [paying().from_peer("10.0.0.9:40000"), paying().from_peer("203.0.113.7:40000").over_tls()]

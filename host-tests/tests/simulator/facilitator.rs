@@ -1,6 +1,6 @@
 //! A facilitator that is down, slow, rude, wrong or hostile.
 
-use crate::shop::{Shop, TRANSACTION, body, decode, say, settled, verified};
+use crate::shop::{Shop, TRANSACTION, body, decode, refused, say, settled, verified};
 use farebox_core::metrics::{FailureReason, TupleCounter, decode_host_name};
 use farebox_host_tests::envoy::{Callout, Headers, Origin};
 use serde_json::{Value, json};
@@ -156,10 +156,7 @@ fn a_refused_settlement_discards_the_response_and_asks_again_for_money() {
     let shop = Shop::open();
     let stream = shop.at_upstream(0, "/paid/x", &shop.header("/paid/x", 1));
     stream.upstream_answers(200, &[("etag", "paid-content"), ("content-encoding", "br")]);
-    let refusal = json!({
-        "success": false, "errorReason": "insufficient_funds", "transaction": "", "network": "eip155:84532",
-    });
-    say(stream.expect_callout("/settle"), &refusal);
+    say(stream.expect_callout("/settle"), &refused());
     let response = stream.expect_response(402);
     assert_eq!((response.headers.get("etag"), response.headers.get("content-encoding")), (None, None));
     assert!(response.headers.get("payment-required").is_some());
@@ -170,6 +167,27 @@ fn a_refused_settlement_discards_the_response_and_asks_again_for_money() {
     );
     assert_eq!(shop.failed("paid", FailureReason::SettlementRejected), 1);
     assert_eq!(shop.charged("paid", 1000), 0);
+}
+
+#[test]
+fn whatever_is_refused_after_an_unknown_outcome_leaves_it_unknown() {
+    let shop = Shop::open();
+    let header = shop.header("/paid/x", 1);
+    let stream = shop.at_upstream(0, "/paid/x", &header);
+    stream.upstream_answers(200, &[]);
+    stream.expect_callout("/settle").breaks_off();
+    for _ in 0..3 {
+        let again = shop.send_paid(1, "/paid/x", &header);
+        say(again.expect_callout("/settle"), &refused());
+        let response = again.expect_response(503);
+        assert_eq!((response.headers.get("payment-required"), again.forwarded()), (None, None));
+    }
+    assert_eq!(shop.count("paid", TupleCounter::UnresolvedOpened), 1);
+    assert_eq!(shop.count("paid", TupleCounter::UnresolvedClosed), 0);
+    let last = shop.send_paid(0, "/paid/x", &header);
+    say(last.expect_callout("/settle"), &settled());
+    last.expect_forwarded();
+    assert_eq!(shop.charged("paid", 1000), 1);
 }
 
 #[test]

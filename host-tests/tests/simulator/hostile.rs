@@ -1,6 +1,6 @@
 //! Bytes a client may send that no client should.
 
-use crate::shop::{RESERVATIONS, Shop, body, say, settled};
+use crate::shop::{PAYMENTS, Shop, body};
 use farebox_core::metrics::FailureReason;
 use farebox_core::protocol::encode_base64;
 use farebox_host_tests::envoy::{Phase, Request, Response};
@@ -121,8 +121,7 @@ fn a_header_map_that_breaks_off_is_never_served() {
 #[test]
 fn a_fault_of_ours_after_the_charge_invites_nobody_to_pay_again() {
     let shop = Shop::open();
-    let stream = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
-    say(stream.expect_callout("/settle"), &settled());
+    let stream = shop.settled_first(0, "/upfront/x", &shop.header("/upfront/x", 1));
     shop.envoy.cut_header_maps(Some(3));
     stream.upstream_answers(200, &[]);
     assert_eq!(body(&stream.expect_response(500))["retriable"], false);
@@ -155,7 +154,7 @@ fn numbers_no_machine_word_holds_are_refused() {
             assert_eq!(stream.forwarded(), None, "{member} {value}");
         }
     }
-    assert_eq!(shop.envoy.shared_keys(RESERVATIONS), 0);
+    assert_eq!(shop.envoy.shared_keys(PAYMENTS), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A payment from its header to the receipt.
 
 use crate::shop::{
-    GENERATION, PAY_TO, RESERVATIONS, Shop, TRANSACTION, VALIDITY, counters, decode, rules, say, settled,
+    GENERATION, PAY_TO, PAYMENTS, Shop, TRANSACTION, VALIDITY, counters, decode, rules, say, settled,
     verified,
 };
 use farebox_core::metrics::{HostSeries, host_name};
@@ -160,7 +160,7 @@ fn paying_for_one_thing_does_not_buy_another() {
     let response = stream.expect_response(402);
     let challenge = decode(&response.headers.get("payment-required").unwrap());
     assert_eq!(challenge["accepts"][0]["amount"], "2500");
-    assert_eq!((stream.forwarded(), shop.envoy.shared_keys(RESERVATIONS)), (None, 0));
+    assert_eq!((stream.forwarded(), shop.envoy.shared_keys(PAYMENTS)), (None, 0));
     let expected = [("PaymentPresented", 1), ("PaymentFailed(NoMatchingRequirement)", 1)];
     assert_eq!(shop.counted("upfront"), counters(&expected));
 }
@@ -196,7 +196,7 @@ fn forged_underpaid_misdirected_and_expired_payments_are_refused_without_a_call(
         assert!(challenge["extensions"]["paymentFailure"]["reason"].is_string(), "{payment}");
         assert_eq!(stream.forwarded(), None);
     }
-    assert_eq!(shop.envoy.shared_keys(RESERVATIONS), 0, "a payment that cannot be good reserves nothing");
+    assert_eq!(shop.envoy.shared_keys(PAYMENTS), 0, "a payment that cannot be good reserves nothing");
     let failed = shop.failed("paid", farebox_core::metrics::FailureReason::PaymentInvalid);
     assert_eq!(failed, spoiled.len() as u64);
 }

@@ -1,7 +1,8 @@
 //! Thousands of random events over a few payments, two workers and a hostile world. Seeded: a failure names
 //! its seed and repeats.
 
-use crate::shop::{GENERATION, Shop, rules, settled, verified};
+use crate::shop::{GENERATION, Shop, refused, rules, settled, verified};
+use farebox_core::metrics::TupleCounter;
 use farebox_host_tests::envoy::{Origin, Phase, Request, Stream};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -11,32 +12,55 @@ use xtask::payer::{Window, header_value};
 const PATHS: [&str; 5] = ["/paid/x", "/other/x", "/upfront/x", "/free/x", "/nowhere"];
 /// Payments in use at one time; old ones give way to new ones as the story goes on.
 const PAYMENTS: u64 = 12;
-/// When the stories begin, Unix seconds.
-const START: u64 = 1_790_000_000;
 const EVENTS: u64 = 4000;
 
 /// xorshift64*, for the same story on every machine.
 struct Dice(u64);
 
+/// What was signed: two of one number are two authorizations of one nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Signed {
+    number: u64,
+    amount: u32,
+    /// The second one ends soon.
+    second: bool,
+}
+
 /// One stream and what the world did to it.
 struct Live<'a> {
     stream: Stream<'a>,
     path: &'static str,
-    /// The payment it carries, if its header is a good one.
-    payment: Option<u64>,
+    /// The payment it carries, if its header is a good one or was.
+    payment: Option<Signed>,
+    /// A byte of its header was changed.
+    altered: bool,
     verified: bool,
     settled: bool,
+    /// Its answer was looked at.
+    judged: bool,
+    /// It fetches what was charged before.
+    redeems: bool,
+    answered: bool,
 }
 
-/// What became of one payment.
+/// What became of one nonce.
 #[derive(Debug, Default)]
 struct Fate {
+    /// Whose settle calls went out, and how many since the last one that ended it.
+    calls: u32,
+    of: Option<Signed>,
+    /// Whether money may have moved and nobody knows.
+    open: bool,
+    /// Whether a settle call was forgotten with its filter, so that it is open only once it is repeated.
+    lost: bool,
     /// Success replies to /settle that reached the filter.
     settled: u32,
-    /// Responses that ran to their last byte.
-    served: u32,
-    /// Bodies the upstream broke off, each of which is owed once more.
-    owed: u32,
+    /// Answers that began to go out.
+    answers: u32,
+    /// Bodies the upstream broke off.
+    broken: u32,
+    /// Whether the buyer has what was paid for: a whole answer, or one more chance after none.
+    spent: bool,
 }
 
 struct World<'a> {
@@ -47,6 +71,8 @@ struct World<'a> {
     age: u64,
     streams: Vec<Live<'a>>,
     fates: BTreeMap<u64, Fate>,
+    /// When a number was first used, Unix seconds.
+    born: BTreeMap<u64, u64>,
     generation: u64,
 }
 
@@ -83,29 +109,31 @@ impl<'a> World<'a> {
             age: 0,
             streams: Vec::new(),
             fates: BTreeMap::new(),
+            born: BTreeMap::new(),
             generation: GENERATION,
         }
     }
 
     /// A payment of the present, and its header for one of the priced paths.
-    fn payment(&mut self, offer: usize) -> (u64, String) {
+    fn payment(&mut self, offer: usize) -> (Signed, String) {
         let number = self.age / 20 + self.dice.next() % PAYMENTS;
+        let born = *self.born.entry(number).or_insert_with(|| self.shop.envoy.now());
+        let second = self.dice.below(4) == 0;
         // The same number has to give the same authorization whenever it is signed.
-        let window = Window::numbered(number, START, 1_000_000);
+        let window = Window::numbered(number, born, if second { 120 } else { 1_000_000 });
         let signed = self.shop.buyer.pay_v2(&self.offers[offer], window).expect("the offer can be paid");
-        (number, header_value(&signed))
+        let amount = self.offers[offer]["amount"].as_str().expect("an amount").parse().expect("a number");
+        (Signed { number, amount, second }, header_value(&signed))
     }
 
     fn step(&mut self) {
         self.age += 1;
+        self.expire();
         match self.dice.below(20) {
             0..=4 => self.request(),
             5 => self.shop.envoy.advance(Duration::from_millis(self.dice.next() % 60_000)),
             6 => self.shop.envoy.tick(),
-            7 if self.dice.below(10) == 0 => {
-                self.generation += 1;
-                self.shop.envoy.configure(rules(self.generation).to_string()).expect_taken();
-            }
+            7 if self.dice.below(10) == 0 => self.push(),
             8 => self.shop.envoy.lose_races(u32::try_from(self.dice.below(3)).expect("small")),
             _ if self.streams.is_empty() => self.request(),
             _ => {
@@ -119,11 +147,35 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Envoy waits for no call longer than it was told to.
+    fn expire(&mut self) {
+        let overdue = |live: &Live<'_>| live.stream.callout().is_some_and(|call| call.is_overdue());
+        while let Some(at) = self.streams.iter().position(overdue) {
+            let mut live = self.streams.swap_remove(at);
+            self.reply(&mut live);
+            self.judge(&mut live);
+            if live.stream.phase() != Phase::Ended {
+                self.streams.push(live);
+            }
+        }
+    }
+
+    /// Other rules, in which a thing may cost more than what was signed for it.
+    fn push(&mut self) {
+        self.generation += 1;
+        let mut rules = rules(self.generation);
+        if self.dice.below(4) == 0 {
+            rules["routes"][0]["options"][0]["amount"] = "3000".into();
+        }
+        self.shop.envoy.configure(rules.to_string()).expect_taken();
+    }
+
     fn request(&mut self) {
         let at = self.dice.below(PATHS.len());
         let path = PATHS[at];
         let mut request = Request::get(path);
         let mut payment = None;
+        let mut altered = false;
         match self.dice.below(12) {
             0 => {}
             1 => request = request.header("payment-signature", sendable(self.dice.bytes(300))),
@@ -131,17 +183,19 @@ impl<'a> World<'a> {
             3 => {
                 // A good payment with one byte changed; mostly refused, sometimes still good.
                 let offer = self.dice.below(3);
-                let (number, header) = self.payment(offer);
+                let (signed, header) = self.payment(offer);
                 let mut header = header.into_bytes();
                 let spot = self.dice.below(header.len());
                 header[spot] = b"AZaz09+/="[self.dice.below(9)];
                 request = request.header("payment-signature", header);
-                payment = Some(number);
+                (payment, altered) = (Some(signed), true);
             }
             _ => {
-                let (number, header) = self.payment(if at < 3 { at } else { 0 });
+                let elsewhere = self.dice.below(8) == 0;
+                let offer = if at < 3 && !elsewhere { at } else { self.dice.below(3) };
+                let (signed, header) = self.payment(offer);
                 request = request.header("payment-signature", header);
-                payment = Some(number);
+                payment = Some(signed);
             }
         }
         for _ in 0..self.dice.below(3) {
@@ -150,8 +204,18 @@ impl<'a> World<'a> {
             request = request.header(name, sendable(self.dice.bytes(30)));
         }
         let stream = self.shop.envoy.send(self.dice.below(2), request);
-        let live = Live { stream, path, payment, verified: false, settled: false };
-        self.judge(&live);
+        let mut live = Live {
+            stream,
+            path,
+            payment,
+            altered,
+            verified: false,
+            settled: false,
+            judged: false,
+            redeems: false,
+            answered: false,
+        };
+        self.judge(&mut live);
         if live.stream.phase() != Phase::Ended {
             self.streams.push(live);
         }
@@ -159,11 +223,7 @@ impl<'a> World<'a> {
 
     fn event(&mut self, live: &mut Live<'_>) {
         if self.dice.below(20) == 0 {
-            live.stream.client_leaves();
-            // A client that leaves in the middle of a body has had its service.
-            if live.settled && live.stream.response().is_some() {
-                self.fate(live).served += 1;
-            }
+            self.client_leaves(live);
             return self.judge(live);
         }
         match live.stream.phase() {
@@ -180,19 +240,36 @@ impl<'a> World<'a> {
         self.judge(live);
     }
 
+    fn client_leaves(&mut self, live: &mut Live<'_>) {
+        let settling = live.stream.callout().is_some_and(|call| call.path() == "/settle");
+        live.stream.client_leaves();
+        if settling && live.stream.callout().is_some() {
+            // The call goes on, and the filter hears of it.
+            self.reply(live);
+        } else if settling {
+            // The rules were replaced meanwhile, and the filter that called is gone.
+            self.settle_ends(live, false);
+            self.fate(live).lost = true;
+        } else if live.answered {
+            // Who leaves in the middle of a body has had the service.
+            self.fate(live).spent = true;
+        } else if live.redeems && !live.judged {
+            // Nothing of an answer went out.
+            self.fate(live).spent = false;
+        }
+    }
+
     fn body(&mut self, live: &mut Live<'_>) {
-        let served =
-            live.stream.response().expect("a streaming response").status == 200 && live.path != "/free/x";
-        if self.dice.below(6) == 0 {
+        let broken = self.dice.below(6) == 0;
+        if broken {
             live.stream.body_breaks_off();
-            if served {
-                self.fate(live).owed += 1;
-            }
         } else {
             live.stream.body_ends();
-            if served {
-                self.fate(live).served += 1;
-            }
+        }
+        if live.answered {
+            let fate = self.fate(live);
+            fate.broken += u32::from(broken);
+            fate.spent |= !broken;
         }
     }
 
@@ -200,7 +277,8 @@ impl<'a> World<'a> {
         let callout = live.stream.callout().expect("a held stream has a callout");
         let settle = callout.path() == "/settle";
         let good = if settle { settled() } else { verified() };
-        match self.dice.below(24) {
+        let dice = if callout.is_overdue() { 0 } else { self.dice.below(24) };
+        match dice {
             0 => callout.times_out(),
             1 => callout.is_unreachable(),
             2 => callout.breaks_off(),
@@ -212,51 +290,95 @@ impl<'a> World<'a> {
                 callout.replies(200, &text.as_bytes()[..self.dice.below(text.len())]);
             }
             _ => {
+                callout.replies(200, good.to_string());
                 if settle {
+                    let payment = live.payment;
                     let fate = self.fate(live);
                     assert_eq!(fate.settled, 0, "settled twice: {fate:?}");
-                    fate.settled += 1;
+                    assert!(fate.of.is_none_or(|of| Some(of) == payment), "two of one nonce: {fate:?}");
+                    (fate.settled, fate.open, fate.of) = (1, false, payment);
                     live.settled = true;
                 } else {
                     live.verified = true;
                 }
-                callout.replies(200, good.to_string());
+                return;
             }
+        }
+        if settle {
+            self.settle_ends(live, dice == 5);
+        }
+    }
+
+    /// A settle call is over, and not with a success: refused, or nobody knows.
+    fn settle_ends(&mut self, live: &Live<'_>, refused: bool) {
+        let payment = live.payment;
+        let fate = self.fate(live);
+        assert!(fate.of.is_none_or(|of| Some(of) == payment), "two of one nonce: {fate:?}");
+        fate.calls += 1;
+        if refused && fate.calls == 1 {
+            (fate.calls, fate.of, fate.open) = (0, None, false);
+        } else {
+            (fate.of, fate.open) = (payment, true);
         }
     }
 
     fn fate(&mut self, live: &Live<'_>) -> &mut Fate {
-        self.fates.entry(live.payment.expect("only a payment gets this far")).or_default()
+        self.fates.entry(live.payment.expect("only a payment gets this far").number).or_default()
     }
 
     /// The laws, after every event.
-    fn judge(&mut self, live: &Live<'_>) {
+    fn judge(&mut self, live: &mut Live<'_>) {
         let free = live.path == "/free/x";
-        let paid_before = live.payment.is_some_and(|p| self.fates.get(&p).is_some_and(|f| f.settled > 0));
-        if live.stream.forwarded().is_some() && !free {
-            assert!(live.verified || live.settled || paid_before, "{} was served unpaid", live.path);
+        let fate = live.payment.and_then(|payment| self.fates.get(&payment.number));
+        let charged = fate.is_some_and(|fate| fate.settled > 0 && fate.of == live.payment);
+        if live.stream.forwarded().is_some() && !free && !live.verified && !live.settled && !live.redeems {
+            assert!(charged, "{} was served unpaid", live.path);
+            live.redeems = true;
+            let fate = self.fate(live);
+            assert!(!fate.spent, "what was used up was served: {fate:?}");
+            fate.spent = true;
         }
         if let Some(response) = live.stream.response() {
             let content = response.origin == Origin::Upstream && response.status == 200;
-            assert!(!content || free || paid_before, "{} was delivered without a settlement", live.path);
+            assert!(!content || free || charged, "{} was delivered without a settlement", live.path);
             let ended = matches!(live.stream.phase(), Phase::Streaming | Phase::Ended);
             assert!(ended, "a client has a response in {:?}", live.stream.phase());
+            if !live.judged {
+                live.judged = true;
+                if live.redeems && response.status >= 500 {
+                    // An upstream that failed gave no answer.
+                    self.fate(live).spent = false;
+                }
+                live.answered = content && !free;
+                self.answered(live, response.headers.get("payment-required").is_some());
+            }
         } else {
             assert_ne!(live.stream.phase(), Phase::Hung);
         }
-        if let Some(fate) = live.payment.and_then(|p| self.fates.get(&p)) {
-            assert!(fate.served <= 1, "one payment was served twice: {fate:?}");
+    }
+
+    fn answered(&mut self, live: &Live<'_>, priced: bool) {
+        let Some(payment) = live.payment else { return };
+        let Some(fate) = self.fates.get_mut(&payment.number) else { return };
+        fate.answers += u32::from(live.answered);
+        assert!(fate.answers <= 2, "one charge, and more than one answer with one more: {fate:?}");
+        if priced && !live.altered {
+            assert!(!fate.open, "a price while money may have moved: {fate:?}");
+            let owed = fate.settled > 0 && !fate.spent && fate.of == Some(payment);
+            assert!(!owed, "a price for what is owed: {fate:?}");
         }
     }
 
     /// Lets every stream come to its end.
     fn finish(&mut self) {
+        self.expire();
         while let Some(mut live) = self.streams.pop() {
             for _ in 0..10 {
                 if live.stream.phase() == Phase::Ended {
                     break;
                 }
                 self.event(&mut live);
+                self.expire();
             }
             assert_eq!(live.stream.phase(), Phase::Ended, "a stream does not end");
         }
@@ -265,9 +387,7 @@ impl<'a> World<'a> {
 
 fn refusal(settle: bool) -> Value {
     if settle {
-        serde_json::json!({
-            "success": false, "errorReason": "insufficient_funds", "transaction": "", "network": "eip155:84532",
-        })
+        refused()
     } else {
         serde_json::json!({ "isValid": false, "invalidReason": "insufficient_funds" })
     }
@@ -286,10 +406,18 @@ fn play(seed: u64) {
     }
     world.finish();
     let sum = |of: fn(&Fate) -> u32| world.fates.values().map(of).sum::<u32>();
-    let (settled, served, owed) = (sum(|f| f.settled), sum(|f| f.served), sum(|f| f.owed));
-    assert!(settled > 60 && served > 40 && owed > 0, "a dull story: {settled} {served} {owed}");
+    let (settled, answers, broken) = (sum(|f| f.settled), sum(|f| f.answers), sum(|f| f.broken));
+    assert!(settled > 60 && answers > 40 && broken > 0, "a dull story: {settled} {answers} {broken}");
+    let all =
+        |counter| ["paid", "other", "upfront"].map(|offer| shop.count(offer, counter)).iter().sum::<u64>();
     let charged = shop.charged("paid", 1000) + shop.charged("other", 1000) + shop.charged("upfront", 2500);
     assert_eq!(charged, u64::from(settled), "charges are counted one for one");
+    let open = all(TupleCounter::UnresolvedOpened) - all(TupleCounter::UnresolvedClosed);
+    assert_eq!(
+        open,
+        u64::from(sum(|f| u32::from(f.open && !(f.lost && f.calls == 1)))),
+        "what is open is counted"
+    );
 }
 
 macro_rules! seeds {

@@ -1,9 +1,10 @@
 //! Pushes while requests are under way.
 
-use crate::shop::{GENERATION, Shop, option, rules, say, settled, verified};
+use crate::shop::{GENERATION, Shop, TRANSACTION, VALIDITY, body, option, rules, say, settled, verified};
 use farebox_core::metrics::{HostSeries, host_name};
 use farebox_host_tests::envoy::Request;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The shop's rules without `/paid/*`, which stays protected.
 fn without_paid(generation: u64) -> Value {
@@ -51,6 +52,125 @@ fn a_payment_signed_for_an_old_price_gets_the_new_terms() {
     assert_eq!(shop.offer("/paid/x")["amount"], "2000");
     shop.serve(0, "/paid/x", &shop.header("/paid/x", 2));
     assert_eq!((shop.charged("paid", 2000), shop.charged("paid", 1000)), (1, 0));
+}
+
+/// What may happen to a payment between two requests that bring it.
+struct Change {
+    name: &'static str,
+    happen: fn(&Shop),
+    /// Whether it still buys here what it was paid for.
+    still_buys: bool,
+    /// Whether its settle call can be repeated here.
+    still_settles: bool,
+}
+
+const CHANGES: [Change; 5] = [
+    Change {
+        name: "its window closes",
+        happen: |shop| shop.envoy.advance(Duration::from_secs(VALIDITY + 1)),
+        still_buys: true,
+        still_settles: true,
+    },
+    Change {
+        name: "the price rises",
+        happen: |shop| push(shop, |rules| rules["routes"][0]["options"][0]["amount"] = json!("2000")),
+        still_buys: true,
+        still_settles: false,
+    },
+    Change {
+        name: "another wallet is paid",
+        happen: |shop| push(shop, |rules| rules["routes"][0]["options"][0]["payTo"] = json!(WALLET)),
+        still_buys: true,
+        still_settles: false,
+    },
+    Change {
+        name: "the offer is renamed",
+        happen: |shop| {
+            push(shop, |rules| {
+                rules["routes"][0]["offerName"] = json!("renamed");
+                rules["tuples"][0]["offerName"] = json!("renamed");
+            })
+        },
+        still_buys: false,
+        still_settles: false,
+    },
+    Change {
+        name: "the route is another",
+        happen: |shop| push(shop, |rules| rules["routes"][0]["pattern"] = json!("/*/x")),
+        still_buys: false,
+        still_settles: false,
+    },
+];
+
+/// Somebody else's.
+const WALLET: &str = "0x00000000000000000000000000000000000000b6";
+
+fn push(shop: &Shop, change: impl FnOnce(&mut Value)) {
+    let mut rules = rules(GENERATION + 1);
+    change(&mut rules);
+    shop.envoy.configure(rules.to_string()).expect_taken();
+}
+
+#[test]
+fn a_payment_of_unknown_outcome_is_never_answered_with_a_price_whatever_changes() {
+    for Change { name, happen, still_settles, .. } in CHANGES {
+        let shop = Shop::open();
+        let header = shop.header("/paid/x", 1);
+        let stream = shop.at_upstream(0, "/paid/x", &header);
+        stream.upstream_answers(200, &[]);
+        let settle = stream.expect_callout("/settle");
+        let asked = settle.body().to_vec();
+        settle.times_out();
+        stream.expect_response(503);
+        happen(&shop);
+        for worker in [1, 0] {
+            let again = shop.send_paid(worker, "/paid/x", &header);
+            if still_settles {
+                let settle = again.expect_callout("/settle");
+                assert_eq!(settle.body(), asked, "{name}");
+                settle.times_out();
+            }
+            let response = again.expect_response(503);
+            assert_eq!(response.headers.get("payment-required"), None, "{name}");
+            assert_eq!((again.forwarded(), again.callout().map(|call| call.path())), (None, None), "{name}");
+        }
+        if still_settles {
+            let last = shop.send_paid(0, "/paid/x", &header);
+            say(last.expect_callout("/settle"), &settled());
+            last.expect_forwarded();
+            assert_eq!(shop.charged("paid", 1000), 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_payment_that_is_owed_is_never_answered_with_a_price_whatever_changes() {
+    for Change { name, happen, still_buys, .. } in CHANGES {
+        let shop = Shop::open();
+        let header = shop.header("/paid/x", 1);
+        let stream = shop.at_upstream(0, "/paid/x", &header);
+        stream.upstream_answers(200, &[]);
+        say(stream.expect_callout("/settle"), &settled());
+        stream.body_breaks_off();
+        happen(&shop);
+        let again = shop.send_paid(1, "/paid/x", &header);
+        if still_buys {
+            again.expect_forwarded();
+            again.upstream_answers(200, &[]);
+            assert_eq!(again.callout().map(|call| call.path()), None, "{name}");
+            again.body_ends();
+            again.expect_response(200);
+        } else {
+            let response = again.expect_response(409);
+            assert_eq!((response.headers.get("payment-required"), again.forwarded()), (None, None), "{name}");
+            let text = body(&response)["error"].as_str().unwrap().to_owned();
+            assert!(text.contains(TRANSACTION) && text.contains("shop/paid"), "{name}: {text}");
+            // Where it is what it was, the payment buys what it was paid for.
+            shop.envoy.configure(rules(GENERATION + 2).to_string()).expect_taken();
+            shop.redeemed(0, "/paid/x", &header);
+        }
+        assert_eq!(shop.charged("paid", 1000), 1, "{name}");
+    }
 }
 
 #[test]

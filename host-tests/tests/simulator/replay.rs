@@ -1,9 +1,9 @@
 //! One payment, one service: across workers, envelopes, routes, lost races and clock jumps.
 
-use crate::shop::{RESERVATIONS, Shop, VALIDITY, body, decode, say, settled, verified};
+use crate::shop::{PAYMENTS, Shop, TRANSACTION, VALIDITY, body, decode, refused, say, settled, verified};
 use farebox_core::metrics::{FailureReason, ReplayState, TupleCounter};
 use farebox_host_tests::envoy::{Phase, Request};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 use xtask::payer::{Window, header_value};
 
@@ -91,34 +91,55 @@ fn another_spelling_or_envelope_is_the_same_payment() {
 }
 
 #[test]
-fn a_payment_is_bound_to_the_route_it_was_first_used_on() {
+fn a_payment_buys_nothing_but_what_it_was_first_used_for() {
     let shop = Shop::open();
     let header = shop.header("/paid/x", 1);
-    shop.serve(0, "/paid/x", &header);
-    let stream = shop.send_paid(1, "/other/x", &header);
-    stream.expect_response(402);
-    assert_eq!(stream.forwarded(), None);
-    assert_eq!(shop.count("other", TupleCounter::ReplayRejected(ReplayState::OtherRoute)), 1);
+    let elsewhere = |status: u16| {
+        let before = shop.payments();
+        let stream = shop.send_paid(1, "/other/x", &header);
+        let response = stream.expect_response(status);
+        assert_eq!((stream.forwarded(), stream.callout().map(|call| call.path())), (None, None));
+        let asks = response.headers.get("payment-required").is_some();
+        assert_eq!((asks, shop.payments()), (status == 402, before), "{status}");
+        body(&response)["error"].as_str().unwrap_or_default().to_owned()
+    };
+    let stream = shop.send_paid(0, "/paid/x", &header);
+    elsewhere(409);
+    say(stream.expect_callout("/verify"), &verified());
+    elsewhere(409);
+    stream.upstream_answers(200, &[]);
+    elsewhere(409);
+    stream.expect_callout("/settle").times_out();
+    elsewhere(503);
+    let again = shop.send_paid(0, "/paid/x", &header);
+    say(again.expect_callout("/settle"), &settled());
+    let owed = elsewhere(409);
+    assert!(owed.contains("/paid/*") && owed.contains(TRANSACTION), "{owed}");
+    again.router_answers(503, "no_healthy_upstream");
+    elsewhere(409);
+    let fetched = shop.redeemed(0, "/paid/x", &header);
+    fetched.upstream_answers(200, &[]);
+    fetched.body_ends();
+    elsewhere(402);
+    assert_eq!(shop.count("other", TupleCounter::ReplayRejected(ReplayState::OtherRoute)), 5);
+    assert_eq!((shop.charged("paid", 1000), shop.charged("other", 1000)), (1, 0));
 }
 
 #[test]
 fn a_payment_that_bought_nothing_can_be_used_again() {
     let shop = Shop::open();
     let header = shop.header("/paid/x", 1);
-    let refused = shop.send_paid(0, "/paid/x", &header);
-    refused
+    let invalid = shop.send_paid(0, "/paid/x", &header);
+    invalid
         .expect_callout("/verify")
         .replies(200, r#"{"isValid":false,"invalidReason":"insufficient_funds"}"#);
-    refused.expect_response(402);
+    invalid.expect_response(402);
     let failed = shop.at_upstream(1, "/paid/x", &header);
     failed.upstream_answers(500, &[]);
     failed.body_ends();
     let rejected = shop.at_upstream(0, "/paid/x", &header);
     rejected.upstream_answers(200, &[]);
-    let refusal: Value = json!({
-        "success": false, "errorReason": "insufficient_funds", "transaction": "", "network": "eip155:84532",
-    });
-    say(rejected.expect_callout("/settle"), &refusal);
+    say(rejected.expect_callout("/settle"), &refused());
     rejected.expect_response(402);
     shop.serve(1, "/paid/x", &header);
     assert_eq!(shop.charged("paid", 1000), 1);
@@ -140,7 +161,9 @@ fn a_table_that_cannot_be_written_refuses_the_payment() {
     let stream = shop.send_paid(0, "/paid/x", &header);
     let response = stream.expect_response(503);
     assert!(response.headers.get("retry-after").is_some());
-    assert_eq!((body(&response)["retriable"].clone(), stream.forwarded()), (json!(true), None));
+    // It could be one that is owed, so nobody is invited to sign another.
+    assert_eq!((body(&response)["retriable"].clone(), stream.forwarded()), (json!(false), None));
+    assert_eq!(response.headers.get("payment-required"), None);
     assert_eq!(shop.failed("paid", FailureReason::ReplayGuardUnavailable), 1);
     shop.envoy.lose_races(0);
     shop.serve(0, "/paid/x", &header);
@@ -197,7 +220,8 @@ fn the_table_is_bounded_however_many_payments_pass() {
         let stream = shop.send_paid((number % 2) as usize, "/paid/x", &shop.header("/paid/x", number));
         stream.client_leaves();
     }
-    assert!(shop.envoy.shared_keys(RESERVATIONS) <= farebox_core::replay::BUCKETS as usize);
-    assert!(shop.envoy.shared_keys("") - shop.envoy.shared_keys(RESERVATIONS) <= 64);
+    assert!(shop.envoy.shared_keys(PAYMENTS) <= farebox_core::payment::BUCKETS as usize);
+    assert!(shop.envoy.shared_keys("") - shop.envoy.shared_keys(PAYMENTS) <= 64);
+    assert!(shop.payments().is_empty(), "what bought nothing leaves nothing");
     assert_eq!(shop.failed("paid", FailureReason::ClientDisconnected), 300);
 }

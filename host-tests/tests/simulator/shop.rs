@@ -4,6 +4,7 @@ use farebox_core::metrics::{FailureReason, HostSeries, TupleCounter, host_name};
 use farebox_core::rules::Tuple;
 use farebox_host_tests::envoy::{Callout, Envoy, Request, Response, Stream};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use xtask::payer::{Payer, Window, header_value};
 
 /// Recipient of every payment.
@@ -15,8 +16,8 @@ pub(crate) const GENERATION: u64 = 1_790_000_000_001;
 /// Seconds for which a payment is valid.
 pub(crate) const VALIDITY: u64 = 600;
 
-/// How the shared-data keys of reservations begin.
-pub(crate) const RESERVATIONS: &str = "farebox.replay.";
+/// How the shared-data keys of payments begin.
+pub(crate) const PAYMENTS: &str = "farebox.payments.";
 
 /// A proxy with the shop's rules.
 pub(crate) struct Shop {
@@ -94,6 +95,13 @@ pub(crate) fn settled() -> Value {
     json!({ "success": true, "transaction": TRANSACTION, "network": "eip155:84532", "payer": PAY_TO })
 }
 
+/// A settle reply that says that nothing moved and why; as a first reply it ends the payment.
+pub(crate) fn refused() -> Value {
+    json!({
+        "success": false, "errorReason": "insufficient_funds", "transaction": "", "network": "eip155:84532",
+    })
+}
+
 /// The JSON of a base64 header.
 pub(crate) fn decode(value: &str) -> Value {
     let bytes = farebox_core::protocol::decode_base64(value.as_bytes()).expect("the header is base64");
@@ -150,6 +158,21 @@ impl Shop {
         stream
     }
 
+    /// A request paid upfront that is verified, settled and at the upstream.
+    pub(crate) fn settled_first(&self, worker: usize, path: &str, header: &str) -> Stream<'_> {
+        let stream = self.send_paid(worker, path, header);
+        settle_first(&stream);
+        stream.expect_forwarded();
+        stream
+    }
+
+    /// A request whose payment is charged and owed: its answer is served without a call.
+    pub(crate) fn redeemed(&self, worker: usize, path: &str, header: &str) -> Stream<'_> {
+        let stream = self.send_paid(worker, path, header);
+        stream.expect_forwarded();
+        stream
+    }
+
     /// A paid request from head to the last byte of its body.
     pub(crate) fn serve(&self, worker: usize, path: &str, header: &str) -> Response {
         let stream = self.at_upstream(worker, path, header);
@@ -157,6 +180,14 @@ impl Shop {
         stream.expect_callout("/settle").replies(200, settled().to_string());
         stream.body_ends();
         stream.expect_response(200)
+    }
+
+    /// The payments in shared data: every bucket that holds one.
+    pub(crate) fn payments(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut buckets = self.envoy.shared_data(PAYMENTS);
+        // An empty one still says in which version it was written.
+        buckets.retain(|_, bucket| bucket.len() > 1);
+        buckets
     }
 
     /// A counter of an offer.
@@ -188,6 +219,12 @@ impl Shop {
         all.sort();
         all
     }
+}
+
+/// Has a request verified and settled before the upstream sees it.
+pub(crate) fn settle_first(stream: &Stream<'_>) {
+    say(stream.expect_callout("/verify"), &verified());
+    say(stream.expect_callout("/settle"), &settled());
 }
 
 /// A verify reply that says yes.

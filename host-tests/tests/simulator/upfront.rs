@@ -1,17 +1,26 @@
-//! Routes that settle before they serve.
+//! Routes that settle before they serve: the money buys an answer, not an attempt.
 
-use crate::shop::{Shop, body, counters, decode, say, settled};
-use farebox_core::metrics::TupleCounter;
-use farebox_host_tests::envoy::Request;
+use crate::shop::{Shop, body, counters, decode, refused, say, settle_first, settled, verified};
+use farebox_core::metrics::{FailureReason, TupleCounter, UnchargedReason};
+use farebox_host_tests::envoy::{Request, Stream};
 use serde_json::json;
 
+/// Says beside an answer that it is not what was paid for, and how to fetch that.
+const OWED: &str = "x-payment-owed";
+
 #[test]
-fn an_upfront_payment_is_settled_first_and_never_verified() {
+fn an_upfront_payment_is_verified_and_settled_before_the_upstream_sees_it() {
     let shop = Shop::open();
     let offer = shop.offer("/upfront/x");
     assert_eq!(offer["extra"]["paymentFlow"], "upfront");
     let stream = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
-    say(stream.expect_callout("/settle"), &settled());
+    let verify = stream.expect_callout("/verify");
+    let asked = verify.json();
+    say(verify, &verified());
+    assert_eq!((stream.forwarded(), shop.charged("upfront", 2500)), (None, 0));
+    let settle = stream.expect_callout("/settle");
+    assert_eq!(settle.json(), asked, "what is settled is what was verified");
+    say(settle, &settled());
     let expected = [("PaymentPresented", 1), ("PaymentRequired", 2), ("PaymentVerified", 1)];
     assert_eq!(shop.counted("upfront"), counters(&expected), "counted before the upstream answers");
     assert_eq!(shop.charged("upfront", 2500), 1);
@@ -19,7 +28,9 @@ fn an_upfront_payment_is_settled_first_and_never_verified() {
     assert_eq!(payer, Some(shop.buyer.address().to_string()));
     stream.upstream_answers(200, &[]);
     assert!(stream.callout().is_none());
-    assert!(stream.expect_response(200).headers.get("payment-response").is_some());
+    let response = stream.expect_response(200);
+    assert!(response.headers.get("payment-response").is_some());
+    assert_eq!(response.headers.get(OWED), None);
     stream.body_ends();
 }
 
@@ -27,12 +38,33 @@ fn an_upfront_payment_is_settled_first_and_never_verified() {
 fn an_upfront_payment_that_is_refused_reaches_no_upstream() {
     let shop = Shop::open();
     let stream = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
-    let refusal = json!({
-        "success": false, "errorReason": "insufficient_funds", "transaction": "", "network": "eip155:84532",
-    });
-    say(stream.expect_callout("/settle"), &refusal);
+    say(stream.expect_callout("/verify"), &verified());
+    say(stream.expect_callout("/settle"), &refused());
     stream.expect_response(402);
     assert_eq!((stream.forwarded(), shop.charged("upfront", 2500)), (None, 0));
+    assert!(shop.payments().is_empty());
+}
+
+#[test]
+fn a_signature_that_only_a_chain_could_check_is_verified_and_never_settled_unless_it_is_good() {
+    let shop = Shop::open();
+    let mut payment = shop.payment("/upfront/x", 1);
+    payment["payload"]["signature"] = json!(format!("0x{}", "ab".repeat(66)));
+    let header = xtask::payer::header_value(&payment);
+    for _ in 0..3 {
+        let stream = shop.send_paid(0, "/upfront/x", &header);
+        say(
+            stream.expect_callout("/verify"),
+            &json!({ "isValid": false, "invalidReason": "invalid_exact_evm_payload_signature" }),
+        );
+        stream.expect_response(402);
+        assert_eq!((stream.callout().map(|call| call.path()), stream.forwarded()), (None, None));
+        assert!(shop.payments().is_empty(), "a stranger leaves nothing behind");
+    }
+    assert_eq!(shop.failed("upfront", FailureReason::PaymentInvalid), 3);
+    assert_eq!(shop.count("upfront", TupleCounter::UnresolvedOpened), 0);
+    // Nor does it stand in the way of the authorization of this nonce that is good.
+    shop.settled_first(1, "/upfront/x", &shop.header("/upfront/x", 1));
 }
 
 #[test]
@@ -40,6 +72,7 @@ fn an_upfront_payment_of_unknown_outcome_reaches_no_upstream() {
     let shop = Shop::open();
     let header = shop.header("/upfront/x", 1);
     let stream = shop.send_paid(0, "/upfront/x", &header);
+    say(stream.expect_callout("/verify"), &verified());
     stream.expect_callout("/settle").times_out();
     stream.expect_response(503);
     assert_eq!(stream.forwarded(), None);
@@ -50,30 +83,82 @@ fn an_upfront_payment_of_unknown_outcome_reaches_no_upstream() {
 }
 
 #[test]
-fn a_charge_without_service_is_counted_and_keeps_its_receipt() {
+fn an_upstream_that_fails_after_the_charge_owes_its_answer_and_says_so() {
+    type End = fn(&Stream<'_>);
+    let ends: [(u16, End); 5] = [
+        (500, |stream| stream.upstream_answers(500, &[])),
+        (404, |stream| stream.upstream_answers(404, &[])),
+        (302, |stream| stream.upstream_answers(302, &[("location", "/elsewhere")])),
+        (502, |stream| stream.router_answers(503, "no_healthy_upstream")),
+        (504, |stream| stream.router_answers(504, "response_timeout")),
+    ];
+    for (number, (status, end)) in ends.into_iter().enumerate() {
+        let shop = Shop::open();
+        let header = shop.header("/upfront/x", number as u64);
+        let stream = shop.settled_first(0, "/upfront/x", &header);
+        end(&stream);
+        let response = stream.expect_response(status);
+        let receipt = response.headers.get("payment-response");
+        assert_eq!(decode(receipt.as_ref().unwrap())["success"], true, "{status}");
+        assert_eq!(response.headers.get("payment-required"), None, "{status}");
+        let hint = response.headers.get(OWED).or_else(|| body(&response)["hint"].as_str().map(str::to_owned));
+        assert!(hint.unwrap().contains("same payment"), "{status}");
+        drop(stream);
+
+        let again = shop.redeemed(1, "/upfront/x", &header);
+        shop.send_paid(0, "/upfront/x", &header).expect_response(409);
+        again.upstream_answers(200, &[]);
+        let response = again.expect_response(200);
+        assert_eq!((response.headers.get("payment-response"), response.headers.get(OWED)), (receipt, None));
+        again.body_ends();
+        assert_eq!(shop.charged("upfront", 2500), 1, "{status}");
+        let redeemed = TupleCounter::VerifiedUncharged(UnchargedReason::Redeemed);
+        assert_eq!(shop.count("upfront", redeemed), 1, "{status}");
+        shop.send_paid(0, "/upfront/x", &header).expect_response(402);
+    }
+}
+
+#[test]
+fn an_answer_is_owed_however_often_the_upstream_fails() {
     let shop = Shop::open();
-    let stream = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
-    say(stream.expect_callout("/settle"), &settled());
-    stream.upstream_answers(500, &[]);
-    let response = stream.expect_response(500);
-    let receipt = decode(&response.headers.get("payment-response").unwrap());
-    assert_eq!(receipt["success"], true);
-    assert!(response.headers.get("cache-control").unwrap().contains("private"));
-    stream.body_ends();
-    assert_eq!(shop.count("upfront", TupleCounter::UpstreamFailedAfterCharge), 1);
+    let header = shop.header("/upfront/x", 1);
+    shop.settled_first(0, "/upfront/x", &header).upstream_answers(500, &[]);
+    let again = shop.redeemed(1, "/upfront/x", &header);
+    again.upstream_answers(503, &[]);
+    let response = again.expect_response(503);
+    assert!(response.headers.get(OWED).is_some() && response.headers.get("payment-response").is_some());
+    again.body_ends();
+    let third = shop.redeemed(0, "/upfront/x", &header);
+    third.upstream_answers(404, &[]);
+    assert_eq!(third.expect_response(404).headers.get(OWED), None, "it is an answer, and the last");
+    third.body_ends();
+    let fourth = shop.send_paid(0, "/upfront/x", &header);
+    fourth.expect_response(402);
+    assert_eq!((fourth.forwarded(), shop.charged("upfront", 2500)), (None, 1));
+}
+
+#[test]
+fn a_buyer_who_leaves_before_the_answer_is_owed_it() {
+    let shop = Shop::open();
+    let header = shop.header("/upfront/x", 1);
+    shop.settled_first(0, "/upfront/x", &header).client_leaves();
+    let again = shop.redeemed(1, "/upfront/x", &header);
+    again.upstream_answers(200, &[]);
+    again.body_ends();
+    again.expect_response(200);
+    shop.send_paid(0, "/upfront/x", &header).expect_response(402);
     assert_eq!(shop.charged("upfront", 2500), 1);
 }
 
 #[test]
-fn a_settled_request_the_router_could_not_deliver_keeps_its_receipt() {
+fn a_charge_without_service_is_counted_and_kept_from_caches() {
     let shop = Shop::open();
-    let stream = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
-    say(stream.expect_callout("/settle"), &settled());
-    stream.router_answers(503, "no_healthy_upstream");
-    let response = stream.response().expect("the client gets an answer");
-    assert!(response.status >= 500);
-    assert!(response.headers.get("payment-response").is_some());
+    let stream = shop.settled_first(0, "/upfront/x", &shop.header("/upfront/x", 1));
+    stream.upstream_answers(500, &[]);
+    assert!(stream.expect_response(500).headers.get("cache-control").unwrap().contains("private"));
+    stream.body_ends();
     assert_eq!(shop.count("upfront", TupleCounter::UpstreamFailedAfterCharge), 1);
+    assert_eq!(shop.charged("upfront", 2500), 1);
 }
 
 #[test]
@@ -83,7 +168,7 @@ fn a_websocket_is_sold_upfront() {
     let header = shop.header("/upfront/x", 1);
     let request = upgrade(Request::get("/upfront/x")).header("payment-signature", header);
     let stream = shop.envoy.send(0, request);
-    say(stream.expect_callout("/settle"), &settled());
+    settle_first(&stream);
     assert_eq!(stream.expect_forwarded().get("upgrade").as_deref(), Some("websocket"));
     stream.upstream_answers(101, &[("upgrade", "websocket")]);
     assert!(stream.expect_response(101).headers.get("payment-response").is_some());
@@ -97,7 +182,7 @@ fn an_upfront_payment_is_used_once() {
     let stream = shop.send_paid(0, "/upfront/x", &header);
     let rival = shop.send_paid(1, "/upfront/x", &header);
     assert_eq!(body(&rival.expect_response(409))["retriable"], false);
-    say(stream.expect_callout("/settle"), &settled());
+    settle_first(&stream);
     stream.upstream_answers(200, &[]);
     stream.body_ends();
     shop.send_paid(1, "/upfront/x", &header).expect_response(402);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use farebox_core::Now;
-use farebox_core::exchange::{self, Next, RequestHead, Transport};
+use farebox_core::exchange::{self, Arrival, Next, RequestHead, Transport};
+use farebox_core::payment::Holder;
 use farebox_host_tests::traefik::{Reply, Request, START, Sent, Traefik};
 
 use crate::shop::{config, forged, native, open, paying, payment};
@@ -31,7 +32,8 @@ pub(crate) fn natively(request: &Request) -> Came {
     let transport = Transport { tls: false, peer: None };
     let head = RequestHead { headers: &lines, transport };
     let rules = native();
-    let turn = exchange::begin(&rules, &head, || Ok::<_, ()>(Now { unix_ms: START * 1_000 })).unwrap();
+    let arrival = Arrival { now: Now { unix_ms: START * 1_000 }, holder: Holder([0; 16]) };
+    let turn = exchange::begin(&rules, &head, || Ok::<_, ()>(arrival)).unwrap();
     let edits = match turn.next {
         Next::Reply(reply) => {
             let mut headers: BTreeMap<_, _> = reply
@@ -46,7 +48,7 @@ pub(crate) fn natively(request: &Request) -> Came {
             return Came::Answered(Reply { status: reply.status, headers, body });
         }
         Next::Forward(edits, _) => edits,
-        Next::Reserve(_) => exchange::to_gateway(&head),
+        Next::Call(calling) => calling.to_gateway(&head),
         _ => panic!("the core begins no exchange with this"),
     };
     let uri = edits
@@ -54,7 +56,10 @@ pub(crate) fn natively(request: &Request) -> Came {
         .iter()
         .find(|(name, _)| name == ":path")
         .map_or_else(|| request.uri(), |(_, uri)| uri.clone());
-    let headers = request.headers.keys().filter(|name| !edits.remove.contains(name)).cloned().collect();
+    let kept = request.headers.keys().filter(|name| !edits.remove.contains(name)).cloned();
+    let set = edits.set.iter().map(|(name, _)| name.to_string()).filter(|name| name != ":path");
+    let mut headers: Vec<_> = kept.chain(set).collect();
+    headers.sort();
     Came::Passed { uri, headers }
 }
 

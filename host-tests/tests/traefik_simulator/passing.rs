@@ -1,7 +1,9 @@
 //! What goes on, and how.
 
-use farebox_host_tests::traefik::{Request, Traefik};
+use farebox_host_tests::traefik::{Request, START, Traefik};
+use serde_json::Value;
 use xtask::build::{TRAEFIK, TRAEFIK_MODULE, inspect};
+use xtask::payer::{Payer, Window};
 
 use crate::shop::{config, forged, open, paying, payment};
 
@@ -28,6 +30,48 @@ fn a_paid_request_goes_on_with_its_payment_and_without_forged_identity() {
     assert_eq!(passed.request.get_header("payment-signature"), sent.get_header("payment-signature"));
     assert_eq!(passed.request.get_header("x-payment-payer"), None);
     assert_eq!(passed.request.uri(), "/paid/x");
+}
+
+#[test]
+fn a_payment_that_is_no_good_as_a_new_one_goes_on_because_its_life_decides_first() {
+    let traefik = open();
+    let offer = payment(&traefik, "/paid/x", 1)["accepted"].clone();
+    let sign = |offer: &Value, window: Window| Payer::numbered(1).pay_v2(offer, window).unwrap();
+    let window = Window::numbered(1, START, 600);
+    let mut cheaper = offer.clone();
+    cheaper["amount"] = "999".into();
+    let mut elsewhere = offer.clone();
+    elsewhere["payTo"] = "0x00000000000000000000000000000000000000b6".into();
+    let known = [
+        ("its window is closed", sign(&offer, Window { valid_before: START - 1, ..window })),
+        ("its window is not open yet", sign(&offer, Window { valid_after: START + 60, ..window })),
+        ("the price was another", sign(&cheaper, window)),
+        ("the wallet was another", sign(&elsewhere, window)),
+        ("the route was another", payment(&traefik, "/upfront/x", 1)),
+    ];
+    for (why, payment) in &known {
+        let request = paying("/paid/x", payment);
+        let passed = traefik.send(request.clone()).expect_passed();
+        let header = passed.request.get_header("payment-signature");
+        assert_eq!(header, request.get_header("payment-signature"), "{why}");
+        // Nobody signs for somebody else, whatever else is wrong with it.
+        assert_eq!(traefik.send(paying("/paid/x", &forged(payment))).expect_reply().status, 402, "{why}");
+    }
+}
+
+#[test]
+fn a_payment_in_an_unknown_token_is_refused_here() {
+    let traefik = open();
+    let mut offer = payment(&traefik, "/paid/x", 1)["accepted"].clone();
+    let window = Window::numbered(1, START, 600);
+    for (member, value) in
+        [("asset", "0x00000000000000000000000000000000c0ffee00"), ("network", "eip155:137")]
+    {
+        let known = std::mem::replace(&mut offer[member], value.into());
+        let payment = Payer::numbered(1).pay_v2(&offer, window).unwrap();
+        assert_eq!(traefik.send(paying("/paid/x", &payment)).expect_reply().status, 402, "{member}");
+        offer[member] = known;
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Between the words of the interface and those of the core.
 
-use farebox_core::exchange::{Call, HeaderEdits, Reply, RequestHead, Transport};
-use farebox_core::protocol::Operation as CoreOperation;
-use farebox_core::replay::Reserve;
+use farebox_core::exchange::{Calling, HeaderEdits, Reply, RequestHead, Transport};
+use farebox_core::protocol::RELAY_HOLDER;
+use farebox_core::rules;
 
-use crate::bindings::exports::farebox::x402::gate::{Answer, Edits, Operation, Payment, Request};
+use crate::bindings::exports::farebox::x402::gate::{Answer, Edits, Flow, Payment, Request};
 
 /// What a payment can come in.
 const PAYMENT: [&str; 2] = ["payment-signature", "x-payment"];
@@ -68,17 +68,24 @@ impl From<HeaderEdits> for Edits {
 }
 
 /// A payment with what has to happen before it is served.
-pub(crate) fn payment(reserve: &Reserve, call: &Call, edits: HeaderEdits) -> Payment {
+pub(crate) fn payment(calling: &Calling) -> Payment {
+    let (call, (key, claim)) = (calling.call(), calling.claim());
+    // The host names its requests itself: one name for all would make them one request to a relay.
+    let headers = call.headers.iter().filter(|(name, _)| *name != RELAY_HOLDER);
     Payment {
-        key: reserve.key.0.to_vec(),
-        keep_until: reserve.keep_until,
-        operation: match call.operation {
-            CoreOperation::Verify => Operation::Verify,
-            CoreOperation::Settle => Operation::Settle,
+        key: key.0.to_vec(),
+        fingerprint: claim.fingerprint.0.to_vec(),
+        offer: claim.terms.offer,
+        route: claim.terms.route,
+        ends: claim.ends,
+        unless_known: calling.unless_known().map(Into::into),
+        flow: match claim.terms.flow {
+            rules::Flow::Authorization => Flow::Authorization,
+            rules::Flow::Upfront => Flow::Upfront,
         },
         body: call.body.clone(),
-        headers: call.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        headers: headers.map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         timeout_ms: call.timeout_ms,
-        edits: edits.into(),
+        edits: calling.edits_once_paid().into(),
     }
 }

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use bindings::exports::farebox::x402::gate::{Answer, Decision, Guest, GuestRules, Request, Rules};
 use farebox_core::Now;
-use farebox_core::exchange::{self, Next, Reserving, Turn};
-use farebox_core::replay::Reservation;
+use farebox_core::exchange::{self, Arrival, Calling, Next, Turn};
+use farebox_core::payment::{self, Holder};
 use farebox_core::rules::RuleSet;
 
 use crate::convert::Head;
@@ -53,12 +53,19 @@ impl GuestRules for Loaded {
 
     fn decide(&self, request: Request, now: u64) -> Decision {
         let now = Now { unix_ms: now };
-        let Ok(turn) = self.begin(&Head::new(&request), || Ok::<_, Infallible>(now));
+        // The host names its requests itself.
+        let arrival = Arrival { now, holder: Holder([0; 16]) };
+        let Ok(turn) = self.begin(&Head::new(&request), || Ok::<_, Infallible>(arrival));
         match turn.next {
             Next::Forward(edits, _passing) => Decision::Forward(edits.into()),
             Next::Reply(reply) => Decision::Reply(reply.into()),
-            Next::Reserve(reserving) => pay(*reserving, now),
-            Next::Serve(..) | Next::Call(_) | Next::Release(..) => closed(),
+            Next::Call(calling) => pay(&calling),
+            // What is to be done if the host can reserve it.
+            Next::Step(stepping) => match stepping.stepped(Some(payment::Answer::Reserved), &[], now).next {
+                Next::Call(calling) => pay(&calling),
+                _ => closed(),
+            },
+            Next::Serve(..) | Next::Release(..) => closed(),
         }
     }
 
@@ -72,18 +79,14 @@ impl GuestRules for Loaded {
 }
 
 impl Loaded {
-    fn begin<E>(&self, head: &Head<'_>, clock: impl FnOnce() -> Result<Now, E>) -> Result<Turn, E> {
-        head.as_core(|head| exchange::begin(&self.0, head, clock))
+    fn begin<E>(&self, head: &Head<'_>, arrival: impl FnOnce() -> Result<Arrival, E>) -> Result<Turn, E> {
+        head.as_core(|head| exchange::begin(&self.0, head, arrival))
     }
 }
 
 /// What is to be done for a payment, if its key can be reserved.
-fn pay(reserving: Reserving, now: Now) -> Decision {
-    let (reserve, edits) = (reserving.request(), reserving.edits_once_paid());
-    match reserving.reserved(Reservation::Fresh, now).next {
-        Next::Call(calling) => Decision::Pay(convert::payment(&reserve, calling.call(), edits)),
-        _ => closed(),
-    }
+fn pay(calling: &Calling) -> Decision {
+    Decision::Pay(convert::payment(calling))
 }
 
 /// The core begins no exchange with anything else. Closed, should that change.

@@ -10,7 +10,7 @@
 //! * [`exchange`]: one request's life as a state machine; events in, effects out.
 //! * [`protocol`]: the x402 messages, v1 and v2: challenges, payments, receipts, facilitator replies.
 //! * [`evm`]: chains, assets, exact amounts, EIP-712, and the signatures of EIP-3009 and Permit2.
-//! * [`replay`]: one payment, one service: the replay key and the packed table of reservations.
+//! * [`payment`]: one payment's life: the machine that decides about it, and the form its records have in shared data.
 //! * [`metrics`]: every metric family, and the names under which a proxy counts for the companion.
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -30,8 +30,8 @@
 pub mod evm;
 pub mod exchange;
 pub mod metrics;
+pub mod payment;
 pub mod protocol;
-pub mod replay;
 pub mod rules;
 
 mod members;

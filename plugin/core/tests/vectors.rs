@@ -15,9 +15,10 @@ use farebox_core::evm::{
     permit_witness_transfer_from_hash, permit2_domain_separator, recover, to_hex,
     transfer_with_authorization_hash, typed_data_digest, v1_name,
 };
+use farebox_core::payment::PaymentKey;
 use farebox_core::protocol::{
-    CallBody, CheckPolicy, Checked, Payment, Proof, SignatureTrust, check, decode_base64, encode_base64,
-    find_match,
+    CallBody, CheckPolicy, Payment, SignatureTrust, Signed, authenticate, decode_base64, encode_base64,
+    find_match, judge,
 };
 use farebox_core::rules::{Extra, Flow, PaymentOption};
 use serde_json::Value;
@@ -108,22 +109,24 @@ fn run(header: &str, value: &str, option: &PaymentOption, clock: u64, policy: &C
     if find_match(&payment, [option]).is_none() {
         return reject("match", "No matching payment requirements", 402);
     }
-    match check(&payment, option, policy, clock) {
+    let checked =
+        judge(&payment, option, policy, clock).and_then(|()| authenticate(&payment, option, policy));
+    match checked {
         Err(refused) if refused.code.ends_with("_signature") || refused.code.ends_with("_wallet") => {
             reject("signature", refused.code, 402)
         }
         Err(refused) => reject("fields", refused.code, 402),
-        Ok(checked) if checked.trust == SignatureTrust::Deferred => Outcome::Defer,
-        Ok(checked) => {
-            assert_forwards_our_terms(&payment, &checked, option);
-            Outcome::Accept { forward_signature: to_hex(&checked.forward_signature) }
+        Ok(signed) if signed.trust == SignatureTrust::Deferred => Outcome::Defer,
+        Ok(signed) => {
+            assert_forwards_our_terms(&payment, &signed, option);
+            Outcome::Accept { forward_signature: to_hex(&signed.forward_signature) }
         }
     }
 }
 
 /// The call body of an accepted payment holds our requirement and the signature as checked.
-fn assert_forwards_our_terms(payment: &Payment, checked: &Checked, option: &PaymentOption) {
-    let body = CallBody::new(payment, checked, option, "https://api.example.com/x", false);
+fn assert_forwards_our_terms(payment: &Payment, signed: &Signed, option: &PaymentOption) {
+    let body = CallBody::new(payment, signed, option, "https://api.example.com/x", false);
     let body: Value = serde_json::from_slice(&body.0).unwrap();
     let requirements = &body["paymentRequirements"];
     assert_eq!(address(requirements, "payTo"), option.pay_to);
@@ -137,7 +140,7 @@ fn assert_forwards_our_terms(payment: &Payment, checked: &Checked, option: &Paym
         assert_eq!(amount(requirements, "maxAmountRequired"), option.amount);
         assert_eq!(requirements["network"], body["paymentPayload"]["network"]);
     }
-    assert_eq!(text(&body["paymentPayload"]["payload"], "signature"), to_hex(&checked.forward_signature));
+    assert_eq!(text(&body["paymentPayload"]["payload"], "signature"), to_hex(&signed.forward_signature));
 }
 
 fn assert_expected(place: &str, outcome: &Outcome, expected: &Value) {
@@ -311,7 +314,7 @@ fn every_hash_and_recovery_is_reproduced() {
 
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(all(target_arch = "wasm32", target_os = "unknown"), wasm_bindgen_test)]
-fn every_payment_gives_the_parts_of_its_replay_key() {
+fn every_payment_gives_its_key() {
     for vector in vectors()["vectors"].as_array().unwrap() {
         let id = text(vector, "id");
         let option = vector_option(vector);
@@ -323,15 +326,11 @@ fn every_payment_gives_the_parts_of_its_replay_key() {
             MAX_BYTES,
         )
         .unwrap();
-        let contract = match payment.proof {
-            Proof::Eip3009 { .. } => option.asset,
-            Proof::Permit2 { .. } => PERMIT2,
-            Proof::Unusable(reason) => panic!("{id}: {reason}"),
-        };
-        assert_eq!(option.network.chain_id(), key["chain_id"].as_u64().unwrap(), "{id}");
-        assert_eq!(contract, address(key, "contract"), "{id}");
-        assert_eq!(payment.payer(), Some(address(key, "owner")), "{id}");
-        assert_eq!(payment.nonce(), Some(word(key, "nonce")), "{id}");
+        let found = PaymentKey::of(&payment, &option).unwrap_or_else(|| panic!("{id} has no key"));
+        assert_eq!(found.network.chain_id(), key["chain_id"].as_u64().unwrap(), "{id}");
+        assert_eq!(found.contract, address(key, "contract"), "{id}");
+        assert_eq!(found.payer, address(key, "owner"), "{id}");
+        assert_eq!(found.nonce, word(key, "nonce"), "{id}");
     }
 }
 

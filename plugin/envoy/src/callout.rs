@@ -1,5 +1,8 @@
 //! Calls to the facilitator.
 //!
+//! Every call is made in the name of the filter, not of a stream: Envoy drops the call of a stream that is gone, and
+//! then there is no reply to be heard. See [`crate::filter_name`].
+//!
 //! Envoy answers a call that failed with a page of its own, status and body included, so a status alone
 //! says nothing. A reply that really came from the facilitator carries `x-envoy-upstream-service-time`,
 //! which Envoy's router puts on every upstream response and on none of its own pages. A reply that broke
@@ -7,12 +10,14 @@
 
 use std::time::Duration;
 
-use farebox_core::exchange::{Answer, Call, Unused};
-use farebox_core::protocol::{Operation, RELAY_ATTEMPT, RELAY_HOLDER};
+use farebox_core::exchange::{Call, Note};
+use farebox_core::payment::End;
+use farebox_core::protocol::{CallEnd, Operation, RELAY_END, RELAY_HOLDER, RELAY_PROXY};
 use farebox_core::rules::Facilitator;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
 
+use crate::filter_name;
 use crate::identity::Identity;
 
 /// Most bytes of a reply the core gets to see. A longer one is cut there, hence unreadable, hence bad.
@@ -34,13 +39,14 @@ pub(crate) enum Captured {
 pub(crate) struct Caller<'a> {
     pub(crate) facilitator: &'a Facilitator,
     pub(crate) identity: &'a Identity,
-    /// Contexts of the stream and of its filter.
-    pub(crate) stream: u32,
+    /// Context of the filter.
     pub(crate) root: u32,
+    /// Context for which the call is made, which is the effective one again after it.
+    pub(crate) context: u32,
 }
 
-/// No one waits for the reply, but a connection must not be held for ever.
-const RELEASE_TIMEOUT_MS: u32 = 5_000;
+/// No stream waits for the reply, but a connection must not be held for ever.
+pub(crate) const OVER_TIMEOUT_MS: u32 = 5_000;
 
 // === impl Caller ===
 
@@ -55,14 +61,10 @@ impl Caller<'_> {
         self.send(endpoint, &call.body, &call.headers, call.timeout_ms)
     }
 
-    /// Tells a relay that a payment it verified is free again. It is sent in the name of the filter, since the
-    /// stream will be over before the reply: the host would drop the call of a stream that is gone, and the SDK
-    /// would keep its token for ever. If it is lost, the payment stays this proxy's until its lease ends.
-    pub(crate) fn release(&self, unused: &Unused) {
-        if hostcalls::set_effective_context(self.root).is_ok() {
-            let _ = self.send("/release", &unused.body, &unused.headers, RELEASE_TIMEOUT_MS);
-            let _ = hostcalls::set_effective_context(self.stream);
-        }
+    /// Tells a relay how a request ended for its payment, or that it goes on.
+    pub(crate) fn over(&self, note: &Note, end: End) -> Result<u32, Status> {
+        let headers = [(RELAY_HOLDER, note.holder.to_string()), (RELAY_END, end.as_str().to_owned())];
+        self.send("/over", &note.key.to_json(), &headers, OVER_TIMEOUT_MS)
     }
 
     fn send(
@@ -74,7 +76,6 @@ impl Caller<'_> {
     ) -> Result<u32, Status> {
         let facilitator = self.facilitator;
         let path = [facilitator.path_prefix.as_str(), endpoint].concat();
-        let attempt = self.identity.attempt(self.stream);
         let mut headers = vec![
             (":method", "POST"),
             (":path", path.as_str()),
@@ -83,12 +84,13 @@ impl Caller<'_> {
             ("accept", "application/json"),
         ];
         if facilitator.relay {
-            headers.push((RELAY_HOLDER, &self.identity.holder));
-            headers.push((RELAY_ATTEMPT, &attempt));
+            headers.push((RELAY_PROXY, &self.identity.proxy));
             headers.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
         }
         let timeout = Duration::from_millis(u64::from(timeout_ms));
-        hostcalls::dispatch_http_call(&facilitator.cluster, headers, Some(body), Vec::new(), timeout)
+        filter_name::take(self.root, self.context, || {
+            hostcalls::dispatch_http_call(&facilitator.cluster, headers, Some(body), Vec::new(), timeout)
+        })
     }
 }
 
@@ -116,12 +118,12 @@ pub(crate) fn capture(num_headers: usize, body_size: usize) -> Result<Captured, 
 // === impl Captured ===
 
 impl Captured {
-    pub(crate) fn as_answer(&self) -> Answer<'_> {
+    pub(crate) fn as_end(&self) -> CallEnd<'_> {
         match self {
-            Self::Reply { status, body } => Answer::Reply { status: *status, body },
-            Self::TimedOut => Answer::TimedOut,
-            Self::Unreachable => Answer::Unreachable,
-            Self::Cut => Answer::Cut,
+            Self::Reply { status, body } => CallEnd::Reply { status: *status, body },
+            Self::TimedOut => CallEnd::TimedOut,
+            Self::Unreachable => CallEnd::Unreachable,
+            Self::Cut => CallEnd::Cut,
         }
     }
 }

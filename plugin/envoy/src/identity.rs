@@ -1,42 +1,34 @@
-//! What a relay knows a proxy and its uses of payments by.
+//! The name of this proxy, and those of its requests.
 
+use farebox_core::evm::keccak256;
+use farebox_core::payment::Holder;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Status;
 
-use crate::{clock, shared_data};
-
-/// Where the workers of one process agree on its birth.
-const LIFE: &str = "farebox.life";
-/// Where they get numbers of their own.
-const NUMBERS: &str = "farebox.numbers";
-
-/// Names of this filter towards a relay.
-#[derive(Default)]
+/// Names of one VM.
 pub(crate) struct Identity {
-    /// `node id/Unix milliseconds at which the first VM of this process was configured`: one life of this
-    /// proxy, as reservations of an earlier life died with its shared data. The id alone would not do: it stays
-    /// when the process is replaced.
-    pub(crate) holder: String,
-    /// No other filter of the process has it.
-    number: u64,
+    /// Id of the Envoy node, for the books of a relay.
+    pub(crate) proxy: String,
+    /// From the host's randomness. Nobody else has it.
+    key: [u8; 32],
 }
 
 // === impl Identity ===
 
 impl Identity {
     pub(crate) fn take() -> Result<Self, Status> {
-        let node = hostcalls::get_property(vec!["node", "id"])?.unwrap_or_default();
-        let node: String =
-            String::from_utf8_lossy(&node).chars().filter(char::is_ascii_graphic).take(63).collect();
-        let born = clock::now()?.unix_ms.to_string();
-        let born = shared_data::agree(LIFE, born.as_bytes())?;
-        let holder = [&node, "/", &String::from_utf8_lossy(&born)].concat();
-        Ok(Self { holder, number: shared_data::number(NUMBERS)? })
+        // The property `node.id` does not exist: Envoy gives the id of its node under `xds` only.
+        let node = hostcalls::get_property(vec!["xds", "node", "id"])?.unwrap_or_default();
+        let proxy = String::from_utf8_lossy(&node).chars().filter(char::is_ascii_graphic).take(63).collect();
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|_| Status::InternalFailure)?;
+        Ok(Self { proxy, key })
     }
 
-    /// The name of a stream's use of a payment: contexts of a VM have numbers that do not come again, and each
-    /// stream reserves once.
-    pub(crate) fn attempt(&self, stream: u32) -> String {
-        [self.number.to_string(), stream.to_string()].join(".")
+    /// The name of a stream's request: contexts of a VM have numbers that do not come again, and nobody knows the
+    /// key.
+    pub(crate) fn holder(&self, stream: u32) -> Holder {
+        let name = keccak256(&[&self.key[..], &stream.to_be_bytes()].concat());
+        Holder(name.first_chunk().copied().unwrap_or_default())
     }
 }

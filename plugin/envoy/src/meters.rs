@@ -79,8 +79,8 @@ impl Meters {
                 let known = find(&memory.live, key).cloned();
                 groups.push(known.unwrap_or_else(|| Rc::new(Ids { key, defined: RefCell::default() })));
             }
-            memory.live.clone_from(&groups);
-            memory.live.sort_unstable_by_key(|ids| ids.key);
+            let sorted = sorted(&groups).into_iter();
+            memory.live = sorted.filter_map(|(_, place)| groups.get(place as usize)).cloned().collect();
             Ok(Self { groups, generation, vm })
         })
     }
@@ -116,9 +116,8 @@ impl Meters {
         if !succession::is_any_left()? || !succession::is_last(&self.vm)? {
             return Ok(());
         }
-        let mut known: Vec<(u64, u32)> = self.groups.iter().map(|ids| (ids.key, 0)).collect();
-        known.sort_unstable();
-        let left = succession::take(|key| known.binary_search(&(key, 0)).is_ok())?;
+        let known = sorted(&self.groups);
+        let left = succession::take(|key| known.binary_search_by_key(&key, |known| known.0).is_ok())?;
         for (group, ids) in all_of(rules).zip(&self.groups) {
             let first = left.partition_point(|left| left.group < ids.key);
             for left in left.iter().skip(first).take_while(|left| left.group == ids.key) {
@@ -196,6 +195,14 @@ impl Ids {
         *defined.get_mut(place)? = Some(id);
         Some(id)
     }
+}
+
+/// Keys and places of groups, sorted by key. Of the type that [`Counted`] sorts, because sorting another one would
+/// be as much code again.
+fn sorted(groups: &[Rc<Ids>]) -> Vec<(u64, u32)> {
+    let mut sorted: Vec<_> = groups.iter().zip(0..).map(|(ids, place)| (ids.key, place)).collect();
+    sorted.sort_unstable();
+    sorted
 }
 
 fn find(sorted: &[Rc<Ids>], key: u64) -> Option<&Rc<Ids>> {

@@ -40,21 +40,3 @@ pub(crate) fn change<T>(
     }
     Err(Status::CasMismatch)
 }
-
-/// The value all workers use under this name: the first one proposed.
-pub(crate) fn agree(name: &str, proposal: &[u8]) -> Result<Vec<u8>, Status> {
-    if write(name, proposal, ABSENT) {
-        return Ok(proposal.to_vec());
-    }
-    let (agreed, _) = read(name)?;
-    if agreed.is_empty() { Err(Status::InternalFailure) } else { Ok(agreed) }
-}
-
-/// The next number under this name: no two callers of the process get the same.
-pub(crate) fn number(name: &str) -> Result<u64, Status> {
-    change(name, |bytes| {
-        let last = core::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
-        let next = last.unwrap_or(0_u64).saturating_add(1);
-        (Some(next.to_string().into_bytes()), next)
-    })
-}

@@ -1,26 +1,32 @@
 //! One request: the core's events in, its effects out.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use farebox_core::exchange::{
-    self, Abandoned, Answer, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
-    Transport, Turn, Unused, Upstream,
+    self, Abandoned, Arrival, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
+    Transport, Turn, Upstream,
 };
-use farebox_core::replay::{KeyChange, ReplayKey};
+use farebox_core::protocol::CallEnd;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, LogLevel, MapType, Status};
 
+use crate::callout::Captured;
 use crate::header_map::HeaderMap;
 use crate::root::Deployment;
-use crate::{callout, clock, origin, replay_table};
+use crate::waiting::{self, Waiter};
+use crate::{callout, clock, origin, payments};
 
 /// One HTTP stream.
 pub(crate) struct Stream {
     context: u32,
     deployment: Rc<Deployment>,
-    stage: Stage,
+    stage: RefCell<Stage>,
 }
+
+/// A stream in the hands of the SDK, which shows it to nobody else.
+pub(crate) struct Handle(Rc<Stream>);
 
 /// What the stream waits for.
 enum Stage {
@@ -45,74 +51,87 @@ enum Side {
     Response,
 }
 
+// === impl Handle ===
+
+impl Handle {
+    pub(crate) fn new(context: u32, deployment: Rc<Deployment>) -> Self {
+        Self(Rc::new(Stream { context, deployment, stage: RefCell::new(Stage::Request) }))
+    }
+}
+
 // === impl Stream ===
 
 impl Stream {
-    pub(crate) fn new(context: u32, deployment: Rc<Deployment>) -> Self {
-        Self { context, deployment, stage: Stage::Request }
+    /// Context of its filter.
+    pub(crate) fn root(&self) -> u32 {
+        self.deployment.root
     }
 
-    fn request_head(&mut self) -> Result<Action, Status> {
+    fn request_head(self: &Rc<Self>) -> Result<Action, Status> {
         let map = HeaderMap::read(MapType::HttpRequestHeaders)?;
         let headers = map.lines()?;
         let transport = transport(&headers, self.deployment.rules.settings.require_secure_transport)?;
         let head = RequestHead { headers: &headers, transport };
-        let turn = exchange::begin(&self.deployment.rules, &head, clock::now)?;
+        let arrival = || {
+            let identity = self.deployment.identity.as_ref().ok_or(Status::InternalFailure)?;
+            Ok(Arrival { now: clock::now()?, holder: identity.holder(self.context) })
+        };
+        let turn = exchange::begin(&self.deployment.rules, &head, arrival)?;
         self.carry_out(turn, Side::Request)
     }
 
-    fn response_head(&mut self, state: Upstream) -> Result<Action, Status> {
+    fn response_head(self: &Rc<Self>, state: Upstream) -> Result<Action, Status> {
         let map = HeaderMap::read(MapType::HttpResponseHeaders)?;
         let headers = map.lines()?;
         let status = headers.iter().find(|(name, _)| *name == ":status");
         let status =
             status.and_then(|(_, value)| callout::parse_status(value)).ok_or(Status::ParseFailure)?;
         let head = ResponseHead { status, headers: &headers, origin: origin::of_response()? };
-        let (turn, unused) = state.response(&head, clock::now()?);
-        let action = self.carry_out(turn, Side::Response)?;
-        self.give_up(unused);
-        Ok(action)
+        self.carry_out(state.response(&head, clock::now()?), Side::Response)
     }
 
     /// Carries out effects until the stream has to wait. The held side may go on if the answer is
     /// [`Action::Continue`].
-    fn carry_out(&mut self, mut turn: Turn, side: Side) -> Result<Action, Status> {
+    fn carry_out(self: &Rc<Self>, mut turn: Turn, side: Side) -> Result<Action, Status> {
         loop {
             self.deployment.count(&turn.stamps);
-            self.change_keys(&turn.keys)?;
+            self.deployment.tell(self.context, &turn.notes)?;
             turn = match turn.next {
-                Next::Reserve(state) => {
+                Next::Step(state) => {
                     let now = clock::now()?;
-                    let (reservation, expired) =
-                        replay_table::reserve(&state.request(), &self.deployment.limits, now);
-                    self.deployment.count_expired(&expired);
-                    state.reserved(reservation, now)
+                    let limits = &self.deployment.limits;
+                    let (answer, effects) =
+                        payments::step(state.key(), state.tuple(), state.event(), limits, now);
+                    self.deployment.count_expired(&effects);
+                    state.stepped(answer, &effects, now)
                 }
                 Next::Call(state) => match self.dispatch(&state) {
                     Ok(token) => {
-                        self.stage = Stage::Facilitator { state, token, held: side };
+                        self.stage.replace(Stage::Facilitator { state, token, held: side });
+                        waiting::for_reply(token, Waiter::Stream(Rc::clone(self)));
                         return Ok(Action::Pause);
                     }
-                    Err(_) => state.answered(Answer::NotSent, clock::now()?),
+                    Err(_) => state.answered(CallEnd::NotSent, clock::now()?),
                 },
                 Next::Forward(edits, _passing) => {
                     edit(MapType::HttpRequestHeaders, &edits)?;
-                    self.stage = Stage::Nothing;
+                    self.stage.replace(Stage::Nothing);
                     return Ok(Action::Continue);
                 }
                 Next::Serve(edits, upstream) => {
                     edit(MapType::HttpRequestHeaders, &edits)?;
-                    self.stage = Stage::Response(upstream);
+                    self.stage.replace(Stage::Response(upstream));
+                    waiting::for_upstream(self.context, self, clock::latest());
                     return Ok(Action::Continue);
                 }
                 Next::Release(edits, delivering) => {
                     edit(MapType::HttpResponseHeaders, &edits)?;
-                    self.stage = delivering.map_or(Stage::Nothing, Stage::Delivery);
+                    self.stage.replace(delivering.map_or(Stage::Nothing, Stage::Delivery));
                     return Ok(Action::Continue);
                 }
                 Next::Reply(reply) => {
                     // It comes by as a response head itself.
-                    self.stage = Stage::Nothing;
+                    self.stage.replace(Stage::Nothing);
                     send(&reply)?;
                     return Ok(Action::Pause);
                 }
@@ -121,68 +140,26 @@ impl Stream {
     }
 
     fn dispatch(&self, state: &Calling) -> Result<u32, Status> {
-        let caller = self.caller().ok_or(Status::NotFound)?;
+        let caller = self.deployment.caller(self.context).ok_or(Status::NotFound)?;
         caller.dispatch(state.call()).inspect_err(|status| {
             let message = format!("farebox: cannot call cluster {}: {status:?}", caller.facilitator.cluster);
             let _ = hostcalls::log(LogLevel::Error, &message);
         })
     }
 
-    /// The payment is free here: the relay may give it to others.
-    fn give_up(&self, unused: Option<Unused>) {
-        if let (Some(unused), Some(caller)) = (unused, self.caller()) {
-            caller.release(&unused);
+    /// The reply to its call came.
+    pub(crate) fn answered(self: &Rc<Self>, token: u32, reply: Result<Captured, Status>) {
+        if hostcalls::set_effective_context(self.context).is_err() {
+            return;
         }
-    }
-
-    fn caller(&self) -> Option<callout::Caller<'_>> {
-        let Deployment { rules, identity, root, .. } = &*self.deployment;
-        let facilitator = rules.facilitator.as_ref()?;
-        Some(callout::Caller { facilitator, identity, stream: self.context, root: *root })
-    }
-
-    fn change_keys(&self, keys: &[(ReplayKey, KeyChange)]) -> Result<(), Status> {
-        for (key, change) in keys {
-            self.deployment.count_expired(&replay_table::change(key, change, clock::now()?)?);
-        }
-        Ok(())
-    }
-
-    /// The stream is over, or somebody else answered it.
-    fn end(&mut self) -> Result<(), Status> {
-        let (abandoned, unused) = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Facilitator { state, .. } => state.abandoned(clock::now()?),
-            Stage::Response(state) => state.abandoned(clock::now()?),
-            Stage::Delivery(state) => (state.ended(origin::upstream_broke_off()?, clock::now()?), None),
-            Stage::Request | Stage::Nothing | Stage::Ended => (Abandoned::default(), None),
-        };
-        self.deployment.count(&abandoned.stamps);
-        self.change_keys(&abandoned.keys)?;
-        self.give_up(unused);
-        Ok(())
-    }
-
-    /// A host call failed. The stream is answered and can never be served.
-    fn fail_closed(&mut self, status: Status) -> Action {
-        let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
-        let _ = send(&exchange::internal());
-        // The reply itself comes by as a response head.
-        self.stage = Stage::Nothing;
-        Action::Pause
-    }
-}
-
-impl Context for Stream {
-    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _trailers: usize) {
-        let (state, held) = match std::mem::replace(&mut self.stage, Stage::Ended) {
+        let (state, held) = match self.stage.replace(Stage::Ended) {
             Stage::Facilitator { state, token: awaited, held } if awaited == token => (state, held),
             other => {
-                self.stage = other;
+                self.stage.replace(other);
                 return;
             }
         };
-        let turn = callout::capture(num_headers, body_size)
-            .and_then(|reply| Ok(state.answered(reply.as_answer(), clock::now()?)));
+        let turn = reply.and_then(|reply| Ok(state.answered(reply.as_end(), clock::now()?)));
         match turn.and_then(|turn| self.carry_out(turn, held)) {
             Ok(Action::Continue) => {
                 let _ = match held {
@@ -196,29 +173,75 @@ impl Context for Stream {
             }
         }
     }
+
+    /// Says that it goes on, to whoever keeps the payments.
+    pub(crate) fn goes_on(&self) -> Result<(), Status> {
+        let notes = match &*self.stage.borrow() {
+            Stage::Response(state) => state.goes_on(),
+            Stage::Delivery(state) => state.goes_on(),
+            Stage::Request | Stage::Facilitator { .. } | Stage::Nothing | Stage::Ended => return Ok(()),
+        };
+        self.deployment.tell(self.deployment.root, &notes)
+    }
+
+    /// The stream is over, or somebody else answered it.
+    fn end(&self) -> Result<(), Status> {
+        waiting::no_more(self.context);
+        let abandoned = match self.stage.replace(Stage::Ended) {
+            Stage::Facilitator { state, token, .. } => {
+                waiting::take(token);
+                match state.orphaned() {
+                    Ok((abandoned, orphan)) => {
+                        let deployment = Rc::clone(&self.deployment);
+                        waiting::for_reply(token, Waiter::Orphan(Box::new(orphan), deployment));
+                        abandoned
+                    }
+                    Err(state) => state.abandoned(clock::now()?),
+                }
+            }
+            Stage::Response(state) => state.abandoned(clock::now()?),
+            Stage::Delivery(state) => state.ended(origin::upstream_broke_off()?, clock::now()?),
+            Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
+        };
+        self.deployment.count(&abandoned.stamps);
+        self.deployment.tell(self.context, &abandoned.notes)
+    }
+
+    /// A host call failed. The stream is answered and can never be served.
+    fn fail_closed(&self, status: Status) -> Action {
+        let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
+        let _ = send(&exchange::internal());
+        // The reply itself comes by as a response head.
+        self.stage.replace(Stage::Nothing);
+        Action::Pause
+    }
 }
 
-impl HttpContext for Stream {
+impl Context for Handle {}
+
+impl HttpContext for Handle {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        self.request_head().unwrap_or_else(|status| self.fail_closed(status))
+        let stream = &self.0;
+        stream.request_head().unwrap_or_else(|status| stream.fail_closed(status))
     }
 
     fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        match std::mem::replace(&mut self.stage, Stage::Ended) {
+        let stream = &self.0;
+        match stream.stage.replace(Stage::Ended) {
             Stage::Response(state) => {
-                self.response_head(*state).unwrap_or_else(|status| self.fail_closed(status))
+                stream.response_head(*state).unwrap_or_else(|status| stream.fail_closed(status))
             }
             // The proxy or a neighbouring filter gave up waiting and answers in our place.
             waiting @ Stage::Facilitator { .. } => {
-                self.stage = waiting;
-                match self.end() {
+                stream.stage.replace(waiting);
+                match stream.end() {
                     Ok(()) => Action::Continue,
-                    Err(status) => self.fail_closed(status),
+                    Err(status) => stream.fail_closed(status),
                 }
             }
-            Stage::Ended => self.fail_closed(Status::InternalFailure),
+            Stage::Ended => stream.fail_closed(Status::InternalFailure),
             passing @ (Stage::Request | Stage::Delivery(_) | Stage::Nothing) => {
-                self.stage = passing;
+                stream.stage.replace(passing);
                 Action::Continue
             }
         }
@@ -226,7 +249,7 @@ impl HttpContext for Stream {
 
     /// The one callback every stream gets, whoever ended it.
     fn on_log(&mut self) {
-        if let Err(status) = self.end() {
+        if let Err(status) = self.0.end() {
             let _ = hostcalls::log(LogLevel::Error, &format!("farebox: cannot end a stream: {status:?}"));
         }
     }

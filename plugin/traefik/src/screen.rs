@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_core::Now;
-use farebox_core::exchange::{self, HeaderEdits, Next, Reply};
+use farebox_core::exchange::{self, Arrival, HeaderEdits, Next, Reply};
 use farebox_core::metrics::{HostSeries, Stamp, series_of};
+use farebox_core::payment::Holder;
 use farebox_core::rules::RuleSet;
 use http_wasm_guest::Guest;
 use http_wasm_guest::host::{Request, Response, log};
@@ -60,20 +61,20 @@ impl Guest for Screen {
         let captured = Captured::read(request, self.rules.settings.require_secure_transport);
         let lines = captured.lines();
         let head = captured.head(&lines);
-        let Ok(turn) = exchange::begin(&self.rules, &head, clock) else {
+        let Ok(turn) = exchange::begin(&self.rules, &head, arrival) else {
             log::write(ERROR, b"farebox: the host's clock is before 1970");
             return refuse(response);
         };
         match turn.next {
             Next::Forward(edits, _passing) => pass(request, &edits),
-            // It has survived every local check. The gateway begins anew and counts it.
-            Next::Reserve(_) => pass(request, &exchange::to_gateway(&head)),
+            // Whoever keeps the payments decides about it. The gateway begins anew and counts it.
+            Next::Call(calling) => pass(request, &calling.to_gateway(&head)),
             Next::Reply(reply) => {
                 self.answer(response, &reply, &turn.stamps);
                 (false, 0)
             }
-            // The core begins no exchange with these.
-            Next::Serve(..) | Next::Call(_) | Next::Release(..) => refuse(response),
+            // There is a relay, and the core begins no exchange with the others.
+            Next::Step(_) | Next::Serve(..) | Next::Release(..) => refuse(response),
         }
     }
 }
@@ -109,8 +110,10 @@ fn send(response: &Response, reply: &Reply) {
     response.body.write(&reply.body);
 }
 
-/// The time of day, which is the one clock that is real in this host.
-fn clock() -> Result<Now, NoClock> {
+/// The time of day, which is the one clock that is real in this host. Its randomness is not; the gateway names the
+/// request.
+fn arrival() -> Result<Arrival, NoClock> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| NoClock)?;
-    Ok(Now { unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) })
+    let now = Now { unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) };
+    Ok(Arrival { now, holder: Holder([0; 16]) })
 }

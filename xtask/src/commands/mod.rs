@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod component;
 mod demo;
+mod model;
 mod test;
 mod tools;
 mod up;
@@ -31,6 +32,8 @@ enum Command {
     Component,
     /// Measure what Farebox costs: all parts, or those named.
     Bench(bench::Args),
+    /// Explore every order of steps in a small world around a payment's life.
+    Model(model::Args),
     /// Play the story of a payment through a real proxy.
     Demo(demo::Args),
     /// Run a proxy with your own pricing file, in the foreground.
@@ -76,6 +79,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Build => build::run(),
         Command::Component => component::run(),
         Command::Bench(args) => block_on(bench::run(args)),
+        Command::Model(args) => model::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Up(args) => block_on(up::run(args)),
         Command::Test => test::run(),

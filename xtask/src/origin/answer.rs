@@ -71,6 +71,8 @@ pub enum Answer {
     Socket,
     /// `hang`: never an answer.
     Hang,
+    /// `held`: the plain JSON once the test lets it go, see [`Hits::let_go`].
+    Held,
     /// `close`: the connection ends without an answer.
     Close,
 }
@@ -100,6 +102,7 @@ impl Answer {
                 "hints" => Self::Hints,
                 "socket" => Self::Socket,
                 "hang" => Self::Hang,
+                "held" => Self::Held,
                 "close" => Self::Close,
                 _ => continue,
             };
@@ -133,6 +136,12 @@ pub(super) async fn answer(
         }
         Answer::Slow(milliseconds) => {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            ok()
+        }
+        Answer::Held => {
+            while !hits.is_let_go(&path) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             ok()
         }
         Answer::Events(count) => {

@@ -1,11 +1,15 @@
 //! What reached the origin: the proof that an unpaid request did not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 /// Requests per path, without the query.
 #[derive(Debug, Default)]
-pub struct Hits(Mutex<BTreeMap<String, u64>>);
+pub struct Hits {
+    counts: Mutex<BTreeMap<String, u64>>,
+    /// Paths whose requests are held no longer.
+    let_go: Mutex<BTreeSet<String>>,
+}
 
 // === impl Hits ===
 
@@ -25,6 +29,15 @@ impl Hits {
         self.with(|hits| hits.clone())
     }
 
+    /// Answers the requests of a path that are held, now and from now on.
+    pub fn let_go(&self, path: &str) {
+        self.let_go.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+    }
+
+    pub(super) fn is_let_go(&self, path: &str) -> bool {
+        self.let_go.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+
     pub(super) fn count(&self, path: &str) -> u64 {
         self.with(|hits| {
             let hit = hits.entry(path.to_owned()).or_default();
@@ -34,6 +47,6 @@ impl Hits {
     }
 
     fn with<T>(&self, read: impl FnOnce(&mut BTreeMap<String, u64>) -> T) -> T {
-        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        read(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

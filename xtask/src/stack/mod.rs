@@ -11,6 +11,7 @@ mod options;
 mod port;
 mod postgres;
 mod process;
+mod reference;
 mod scrape;
 mod traefik;
 
@@ -31,6 +32,7 @@ pub use options::{Facilitator, Options, Pricing, Shell};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::Process;
+pub use reference::{Implementation, Reference};
 pub use scrape::{Scrape, Series};
 
 /// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.

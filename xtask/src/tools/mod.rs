@@ -22,6 +22,7 @@ mod node;
 mod postgres;
 mod prometheus;
 mod pypi;
+mod python;
 mod targets;
 mod tool;
 mod traefik;
@@ -37,19 +38,21 @@ pub use nextest::nextest;
 pub use node::{binaryen, node_packages};
 pub use postgres::{POSTGRES_PROGRAMS, POSTGRES_VERSION, postgres};
 pub use prometheus::{prometheus, promtool};
+pub use python::python_packages;
 pub use targets::wasm_targets;
 pub use tool::{Here, Source, Tool};
 pub use traefik::{TRAEFIK_VERSION, traefik};
 pub use wasm_bindgen::wasm_bindgen_test_runner;
 
 /// All tools. Those that are compiled here come last.
-pub const TOOLS: [Tool; 9] = [
+pub const TOOLS: [Tool; 10] = [
     targets::TOOL,
     envoy::TOOL,
     traefik::TOOL,
     postgres::TOOL,
     prometheus::TOOL,
     node::TOOL,
+    python::TOOL,
     nextest::TOOL,
     cargo_component::TOOL,
     wasm_bindgen::TOOL,

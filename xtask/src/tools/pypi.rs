@@ -23,7 +23,7 @@ impl Package {
     pub(super) fn unpack(&self, dir: &Path) -> Result<()> {
         let requirement = format!("{}=={}", self.name, self.version);
         shell::run_beside(
-            self.pip("install")?
+            pip("install", self.name)?
                 // A server that is silent is given up within the minute.
                 .args(["--no-input", "--no-deps", "--timeout=15", "--retries=2"])
                 .args(self.files)
@@ -37,7 +37,11 @@ impl Package {
     /// Whether PyPI has a file of it.
     pub(super) fn ask(&self) -> Result<String> {
         let answer = shell::ask(
-            self.pip("index")?.arg("versions").args(["--pre", "--retries=0"]).args(self.files).arg(self.name),
+            pip("index", self.name)?
+                .arg("versions")
+                .args(["--pre", "--retries=0"])
+                .args(self.files)
+                .arg(self.name),
             ASK_LIMIT,
         )?;
         if !offers(&answer, self.version) {
@@ -45,18 +49,30 @@ impl Package {
         }
         Ok(self.version.to_owned())
     }
+}
 
-    fn pip(&self, command: &str) -> Result<Command> {
-        if !shell::answers("python3", &["--version"]) {
-            bail!("python3 is needed to fetch {} and was not found; install Python 3", self.name);
-        }
-        if !shell::answers("python3", &["-m", "pip", "--version"]) {
-            bail!("python3 has no pip, which is needed to fetch {}; install python3-pip", self.name);
-        }
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", command, "--disable-pip-version-check"]);
-        Ok(pip)
+/// Unpacks the packages of a list into a folder: all of them, and no others.
+pub(super) fn unpack_listed(dir: &Path, list: &Path) -> Result<()> {
+    shell::run_beside(
+        pip("install", "the packages")?
+            .args(["--no-input", "--no-deps", "--timeout=15", "--retries=2", "--target"])
+            .arg(dir)
+            .arg("--requirement")
+            .arg(list),
+        "tools: Python packages",
+    )
+}
+
+fn pip(command: &str, what: &str) -> Result<Command> {
+    if !shell::answers("python3", &["--version"]) {
+        bail!("python3 is needed to fetch {what} and was not found; install Python 3");
     }
+    if !shell::answers("python3", &["-m", "pip", "--version"]) {
+        bail!("python3 has no pip, which is needed to fetch {what}; install python3-pip");
+    }
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", command, "--disable-pip-version-check"]);
+    Ok(pip)
 }
 
 /// Whether a version is in a list of `pip index versions`.

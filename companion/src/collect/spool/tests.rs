@@ -42,7 +42,9 @@ impl Stage {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("spool")).unwrap();
-        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1").await.unwrap();
+        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1", Default::default())
+            .await
+            .unwrap();
         let (totals, _) = ledger.take_over_totals().await.unwrap();
         Self { folder, ledger, totals, now: Instant::now() }
     }
@@ -275,7 +277,7 @@ async fn a_ledger_that_fails_keeps_the_lines_for_later() {
     assert!(matches!(reader.step(stage.now).await, Err(SpoolError::Ledger(_))));
     assert_eq!(stage.count(&reader), 0);
     let url = Ledger::file_url(&stage.folder.path().join("l.db"));
-    let ledger = Ledger::open(&url, "c1").await.unwrap();
+    let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
     let (totals, _) = ledger.take_over_totals().await.unwrap();
     let stage = Stage { ledger, totals, ..stage };
     let mut reader = stage.reader().await;

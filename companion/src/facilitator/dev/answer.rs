@@ -34,7 +34,8 @@ pub(super) async fn send(
         | Mode::UnknownCode
         | Mode::Pending
         | Mode::PendingThenSuccess
-        | Mode::WrongNetwork => json_reply(200, &honest),
+        | Mode::WrongNetwork
+        | Mode::SettledBut(_) => json_reply(200, &honest),
         Mode::Slow(delay) => {
             tokio::time::sleep(*delay).await;
             json_reply(200, &honest)

@@ -165,13 +165,17 @@ fn settle_judged(state: &mut state::State, mode: &Mode, judged: &Judged) -> Outc
     }
     match state.ledger.settle(transfer) {
         Ok(transaction) => {
+            let summary = format!("settled {transaction}");
+            if let Mode::SettledBut(code) = mode {
+                return Outcome { summary, reply: Some(failure(code, "", judged)) };
+            }
             let mut reply = success(&transaction, judged);
             if *mode == Mode::WrongNetwork
                 && let Some(network) = reply.get_mut("network")
             {
                 *network = "eip155:31337".into();
             }
-            Outcome { summary: format!("settled {transaction}"), reply: Some(reply) }
+            Outcome { summary, reply: Some(reply) }
         }
         Err(code) => refused(code, judged),
     }
@@ -188,6 +192,7 @@ const fn settles(mode: &Mode) -> bool {
             | Mode::SuccessButHang
             | Mode::SuccessUnder503
             | Mode::WrongNetwork
+            | Mode::SettledBut(_)
             | Mode::Truncated
             | Mode::CutAfterHeaders
     )
@@ -259,14 +264,16 @@ struct Fail {
     supported: Option<String>,
     /// Calls of each named endpoint that fail; all of them if absent.
     count: Option<u64>,
+    /// How those after them fail; they do not if absent.
+    then: Option<String>,
 }
 
 async fn fail(State(facilitator): State<Facilitator>, body: Bytes) -> Response<Body> {
     match read_fail(&body) {
         Ok((modes, count)) => {
             facilitator.with(|state| {
-                for (endpoint, mode) in modes {
-                    state.fail(endpoint, mode, count);
+                for (endpoint, mode, then) in modes {
+                    state.fail(endpoint, mode, count, then);
                 }
             });
             json_reply(200, &json!({ "ok": true }))
@@ -275,7 +282,8 @@ async fn fail(State(facilitator): State<Facilitator>, body: Bytes) -> Response<B
     }
 }
 
-type Modes = Vec<(Endpoint, Mode)>;
+/// How an endpoint fails, and how it does after the counted calls.
+type Modes = Vec<(Endpoint, Mode, Mode)>;
 
 /// All of a request or nothing of it.
 fn read_fail(body: &[u8]) -> Result<(Modes, Option<u64>), String> {
@@ -288,7 +296,10 @@ fn read_fail(body: &[u8]) -> Result<(Modes, Option<u64>), String> {
     let modes = named
         .into_iter()
         .filter_map(|(endpoint, text)| Some((endpoint, text?)))
-        .map(|(endpoint, text)| Ok((endpoint, Mode::parse_for(&text, endpoint)?)))
+        .map(|(endpoint, text)| {
+            let then = fail.then.as_deref().unwrap_or("none");
+            Ok((endpoint, Mode::parse_for(&text, endpoint)?, Mode::parse_for(then, endpoint)?))
+        })
         .collect::<Result<_, String>>()?;
     Ok((modes, fail.count))
 }

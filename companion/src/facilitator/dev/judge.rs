@@ -1,7 +1,7 @@
 //! From the body of a call to a transfer that would hold on chain, or the code of a refusal.
 
 use farebox_core::evm::{Address, Amount, B256, Network, PERMIT2, TransferMethod, asset_by_address};
-use farebox_core::protocol::{CheckPolicy, check, matches};
+use farebox_core::protocol::{CheckPolicy, authenticate, judge as judge_terms, matches};
 use farebox_core::rules::PaymentOption;
 
 use crate::facilitator::{CallError, PaymentCall};
@@ -58,7 +58,8 @@ pub(super) fn judge(body: &[u8], now: u64) -> Option<Judged> {
 fn judge_payment(call: &PaymentCall, now: u64) -> Result<Transfer, &'static str> {
     let PaymentCall { payment, option, .. } = call;
     check_domain(option)?;
-    let checked = check(payment, option, &POLICY, now).map_err(|refused| refused.code)?;
+    judge_terms(payment, option, &POLICY, now).map_err(|refused| refused.code)?;
+    let signed = authenticate(payment, option, &POLICY).map_err(|refused| refused.code)?;
     if !matches(payment, option) {
         return Err("invalid_payment_requirements");
     }
@@ -66,11 +67,11 @@ fn judge_payment(call: &PaymentCall, now: u64) -> Result<Transfer, &'static str>
         contract: call.contract(),
         network: option.network.clone(),
         asset: option.asset,
-        payer: checked.payer,
+        payer: signed.payer,
         pay_to: option.pay_to,
         amount: option.amount,
         nonce: payment.nonce().ok_or("invalid_payload")?,
-        signature: checked.forward_signature,
+        signature: signed.forward_signature,
     })
 }
 

@@ -59,12 +59,15 @@ pub enum Mode {
     SuccessUnder503,
     /// `wrong_network`: settle only; settled, told with another network.
     WrongNetwork,
+    /// `settled_but:<code>`: settle only; settled, told as a refusal with this code.
+    SettledBut(String),
 }
 
 /// The names of all modes, for messages.
 const NAMES: &str = "none, http_500, http_503, http_429, html_502, html_200, garbage, truncated, \
     cut_after_headers, reset, hang, timeout, slow:<ms>, redirect_302, redirect_308, redirect_302:<url>, \
-    redirect_308:<url>, wrong_types, invalid, invalid:<code>, unknown_code, pending, pending_then_success, success_but_hang, success_503, wrong_network";
+    redirect_308:<url>, wrong_types, invalid, invalid:<code>, unknown_code, pending, pending_then_success, success_but_hang, success_503, wrong_network, \
+    settled_but:<code>";
 
 /// What `invalid` says without a code of its own.
 const DEFAULT_REFUSAL: &str = "insufficient_funds";
@@ -76,9 +79,11 @@ impl Mode {
     pub fn parse_for(text: &str, endpoint: Endpoint) -> Result<Self, String> {
         let mode: Self = text.parse()?;
         let fits = match mode {
-            Self::Pending | Self::PendingThenSuccess | Self::SuccessButHang | Self::WrongNetwork => {
-                endpoint == Endpoint::Settle
-            }
+            Self::Pending
+            | Self::PendingThenSuccess
+            | Self::SuccessButHang
+            | Self::WrongNetwork
+            | Self::SettledBut(_) => endpoint == Endpoint::Settle,
             Self::Invalid(_) | Self::UnknownCode => endpoint != Endpoint::Supported,
             _ => true,
         };
@@ -118,6 +123,7 @@ impl FromStr for Mode {
                 )),
                 Some(("redirect_302", url)) => Self::RedirectAway(302, url.to_owned()),
                 Some(("redirect_308", url)) => Self::RedirectAway(308, url.to_owned()),
+                Some(("settled_but", code)) if !code.is_empty() => Self::SettledBut(code.to_owned()),
                 Some(("invalid", code)) if !code.is_empty() => Self::Invalid(code.to_owned()),
                 _ => return Err(format!("`{text}` is no way to fail; there are {NAMES}")),
             },
@@ -147,6 +153,7 @@ impl fmt::Display for Mode {
             Self::SuccessButHang => f.write_str("success_but_hang"),
             Self::SuccessUnder503 => f.write_str("success_503"),
             Self::WrongNetwork => f.write_str("wrong_network"),
+            Self::SettledBut(code) => write!(f, "settled_but:{code}"),
         }
     }
 }

@@ -34,6 +34,8 @@ struct Failure {
     mode: Mode,
     /// Calls left; `None` for all of them.
     left: Option<u64>,
+    /// How all calls after those fail.
+    then: Mode,
 }
 
 /// One call of the facilitator API.
@@ -67,7 +69,8 @@ pub(super) struct Record {
 impl Facilitator {
     /// Every payer owns `balance` of every asset; `failures` hold until they are changed.
     pub fn new(balance: Amount, failures: impl IntoIterator<Item = (Endpoint, Mode)>) -> Self {
-        let failures = failures.into_iter().map(|(endpoint, mode)| (endpoint, Failure { mode, left: None }));
+        let failure = |mode| Failure { mode, left: None, then: Mode::Honest };
+        let failures = failures.into_iter().map(|(endpoint, mode)| (endpoint, failure(mode)));
         Self(Arc::new(Mutex::new(State {
             ledger: Ledger::new(balance),
             failures: failures.collect(),
@@ -90,7 +93,7 @@ impl State {
     pub(super) fn next_mode(&mut self, endpoint: Endpoint) -> Mode {
         let Some(failure) = self.failures.get_mut(&endpoint) else { return Mode::Honest };
         match &mut failure.left {
-            Some(0) => Mode::Honest,
+            Some(0) => failure.then.clone(),
             Some(left) => {
                 *left -= 1;
                 failure.mode.clone()
@@ -99,8 +102,9 @@ impl State {
         }
     }
 
-    pub(super) fn fail(&mut self, endpoint: Endpoint, mode: Mode, count: Option<u64>) {
-        self.failures.insert(endpoint, Failure { mode, left: count });
+    /// The next calls of the endpoint fail in a way, as many as are counted, and those after them in another.
+    pub(super) fn fail(&mut self, endpoint: Endpoint, mode: Mode, left: Option<u64>, then: Mode) {
+        self.failures.insert(endpoint, Failure { mode, left, then });
     }
 
     pub(super) fn note(&mut self, operation: Endpoint, mode: &Mode, outcome: String, body: &[u8]) {

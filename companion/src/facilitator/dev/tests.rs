@@ -210,6 +210,10 @@ async fn a_settlement_can_succeed_without_anybody_hearing_of_it() {
     let (_, reply) = dev.post_json("/settle", &payment(3)).await;
     assert_eq!(reply["network"], "eip155:31337");
     assert_eq!(dev.settled().await, 3);
+    dev.fail(json!({ "settle": "settled_but:invalid_exact_evm_transaction_failed" })).await;
+    let (_, reply) = dev.post_json("/settle", &payment(4)).await;
+    assert_eq!(code(&reply), "invalid_exact_evm_transaction_failed");
+    assert_eq!(dev.settled().await, 4);
 }
 
 #[tokio::test]
@@ -253,6 +257,10 @@ async fn a_failure_can_be_counted_replaced_and_reset() {
         statuses.push(dev.post("/verify", &payment(1)).await.unwrap().0);
     }
     assert_eq!(statuses, [500, 500, 200]);
+    dev.fail(json!({ "verify": "http_500", "count": 1, "then": "http_429" })).await;
+    for status in [500, 429, 429] {
+        assert_eq!(dev.post("/verify", &payment(1)).await.unwrap().0, status);
+    }
     dev.fail(json!({ "verify": "http_500" })).await;
     dev.fail(json!({ "verify": "none" })).await;
     assert_eq!(dev.post("/verify", &payment(1)).await.unwrap().0, 200);
@@ -303,6 +311,7 @@ fn every_mode_reads_back_from_its_own_name() {
         "success_but_hang",
         "success_503",
         "wrong_network",
+        "settled_but:x",
     ] {
         assert_eq!(Mode::parse_for(name, Endpoint::Settle).unwrap().to_string(), name);
     }

@@ -122,7 +122,10 @@ impl World {
         let dev = Dev::start(&[]).await;
         let upstream = Upstream::start().await;
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("ledger.db")), "c1").await.unwrap();
+        let ledger =
+            Ledger::open(&Ledger::file_url(&folder.path().join("ledger.db")), "c1", Default::default())
+                .await
+                .unwrap();
         let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
         let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
         let client = FacilitatorClient::new(Credentials::default()).unwrap();
@@ -181,13 +184,14 @@ impl World {
     pub(super) fn load(&mut self, text: &str) {
         self.generation += 1;
         let (pushed, snapshot) = self.push(text, self.generation);
-        self.state.lock().active = Some(Active {
+        let active = Active {
             generation: self.generation,
             hash: pushed.hash.clone(),
             snapshot: snapshot.clone(),
             applied_at: unix_seconds(),
             swept: 0,
-        });
+        };
+        self.state.lock().publish(active, &pushed.tuples);
         self.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
     }
 

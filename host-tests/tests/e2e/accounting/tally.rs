@@ -83,34 +83,37 @@ impl Tally {
     /// Blocked requests of an offer show with the first one.
     pub(crate) fn new(tuples: &[Tuple]) -> Self {
         let mut tally = Self::default();
-        for tuple in tuples {
-            for family in [
-                "requests_total",
-                "payment_required_total",
-                "payment_verified_total",
-                "payment_failed_total",
-                "charged_requests_total",
-                "upstream_failed_after_verify_total",
-                "settled_amount_atomic_total",
-                "upstream_failed_after_charge_total",
-                "settlements_unresolved",
-            ] {
-                tally.tuple(family, *tuple, &[], 0);
-            }
-            for (family, label, values) in [
-                ("payment_failure_reasons_total", "reason", &REASONS[..]),
-                ("verified_uncharged_total", "reason", &UNCHARGED),
-                ("settlements_resolved_late_total", "result", &LATE),
-                ("replay_rejections_total", "state", &REPLAY),
-            ] {
-                values.iter().for_each(|value| tally.tuple(family, *tuple, &[(label, value)], 0));
-            }
-        }
+        tuples.iter().for_each(|tuple| tally.appear(*tuple));
         BLOCKED.iter().for_each(|reason| tally.block("", "", reason, 0));
         for operation in ["verify", "settle"] {
             OUTCOMES.iter().for_each(|outcome| tally.add_calls(operation, outcome, 0));
         }
         tally
+    }
+
+    /// A tuple is there, with nothing counted.
+    pub(crate) fn appear(&mut self, tuple: Tuple) {
+        for family in [
+            "requests_total",
+            "payment_required_total",
+            "payment_verified_total",
+            "payment_failed_total",
+            "charged_requests_total",
+            "upstream_failed_after_verify_total",
+            "settled_amount_atomic_total",
+            "upstream_failed_after_charge_total",
+            "settlements_unresolved",
+        ] {
+            self.tuple(family, tuple, &[], 0);
+        }
+        for (family, label, values) in [
+            ("payment_failure_reasons_total", "reason", &REASONS[..]),
+            ("verified_uncharged_total", "reason", &UNCHARGED),
+            ("settlements_resolved_late_total", "result", &LATE),
+            ("replay_rejections_total", "state", &REPLAY),
+        ] {
+            values.iter().for_each(|value| self.tuple(family, tuple, &[(label, value)], 0));
+        }
     }
 
     // --- requests: each method is one whole request ---
@@ -134,9 +137,19 @@ impl Tally {
         self.tuple("replay_rejections_total", tuple, &[("state", state)], 1);
     }
 
+    /// A payment whose request is under way. Its end is another method's.
+    pub(crate) fn presented(&mut self, primary: Tuple) {
+        self.request(primary);
+    }
+
     /// Paid, charged, served.
     pub(crate) fn sold(&mut self, primary: Tuple, tuple: Tuple, amount: u128, at: u64) {
         self.request(primary);
+        self.sold_presented(tuple, amount, at);
+    }
+
+    /// The same of a request that was counted as presented.
+    pub(crate) fn sold_presented(&mut self, tuple: Tuple, amount: u128, at: u64) {
         self.tuple("payment_verified_total", tuple, &[], 1);
         self.tuple("charged_requests_total", tuple, &[], 1);
         self.tuple("settled_amount_atomic_total", tuple, &[], amount);

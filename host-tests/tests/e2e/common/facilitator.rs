@@ -29,6 +29,11 @@ impl DevFacilitator {
         self.order(&json!({ endpoint: mode, "count": count })).await;
     }
 
+    /// Makes the next calls of one endpoint fail in a named way, and all after them in another.
+    pub(crate) async fn fail_then(&self, endpoint: &str, mode: &str, count: u64, then: &str) {
+        self.order(&json!({ endpoint: mode, "count": count, "then": then })).await;
+    }
+
     /// How often a nonce was settled: the truth about money.
     pub(crate) async fn settled(&self, nonce: &str) -> usize {
         self.settled_payments().await.iter().filter(|payment| payment["nonce"] == nonce).count()

@@ -3,6 +3,7 @@
 
 mod facilitator;
 mod health;
+mod ledger;
 mod numbers;
 mod purchase;
 mod raw;
@@ -10,6 +11,7 @@ mod settlement;
 
 pub(crate) use facilitator::DevFacilitator;
 pub(crate) use health::assert_workers_live;
+pub(crate) use ledger::in_ledger;
 pub(crate) use numbers::{Calls, Tally};
 pub(crate) use purchase::Payment;
 pub(crate) use raw::{Answer, Request, begin, exchange, talk, text};

@@ -26,7 +26,7 @@ async fn paid_routes_stay_closed_until_the_facilitator_says_what_it_supports() {
     let redirected = async |stack: &Stack| {
         let status = stack.status().await.unwrap();
         let error = facilitator_error(&status).unwrap_or_default();
-        error.ends_with("set facilitatorURL to http://elsewhere.example")
+        error.ends_with(" to http://elsewhere.example")
     };
     stack.until("the redirect is reported", redirected).await.unwrap();
     assert_closed(&stack, 12).await;

@@ -47,14 +47,12 @@ enum End {
     Refused(u16, &'static str),
     /// 503 with this reason; `true` if a new attempt is worth it. The payment is free again.
     Unavailable(&'static str, bool),
-    /// 503 without terms; the payment is kept.
+    /// 503 without terms; the payment is kept, and counted as open.
     Unknown {
         /// Whether the buyer is told a transaction.
         transaction: bool,
         /// Whether money moved.
         moved: bool,
-        /// Whether it is counted as unresolved: not where the relay knows that nothing was sent.
-        open: bool,
     },
 }
 

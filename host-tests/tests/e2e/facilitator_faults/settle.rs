@@ -10,52 +10,71 @@ use crate::facilitator_faults::{
 };
 
 const fn unknown(transaction: bool, moved: bool) -> End {
-    End::Unknown { transaction, moved, open: true }
+    End::Unknown { transaction, moved }
 }
 
-/// Unknown to the proxy; the relay knows that it sent nothing.
-const NOT_SENT: End = End::Unknown { transaction: false, moved: false, open: false };
-/// The relay reports a transaction that is not final: the proxy asks once more.
-const TWICE: &[&str] = &["refused", "refused"];
+/// The relay tells of an open settlement only that it is open.
+const OPEN: &[&str] = &["http_error"];
 
 const SETTLE: &[Fault] = &[
     fault("settle-slow", "slow:400", &["success"], End::Served),
-    fault("settle-pending-once", "pending_then_success", &["refused", "success"], End::Served)
+    fault("settle-pending-once", "pending_then_success", &["bad_reply", "success"], End::Served)
         .relayed(&["success"], End::Served),
     fault("settle-invalid", "invalid", &["refused"], End::Refused(402, "insufficient_funds")),
-    fault("settle-silent", "hang", &["timeout"], unknown(false, false))
-        .relayed(&["http_error"], unknown(false, false)),
+    fault("settle-silent", "hang", &["timeout"], unknown(false, false)).relayed(OPEN, unknown(false, false)),
     fault("settle-reset", "reset", &["unreachable"], unknown(false, false))
-        .relayed(&["http_error"], unknown(false, false)),
+        .relayed(OPEN, unknown(false, false)),
     fault("settle-cut-after-headers", "cut_after_headers", &["unreachable"], unknown(false, true))
-        .relayed(&["http_error"], unknown(false, true)),
+        .relayed(OPEN, unknown(false, true)),
     fault("settle-truncated", "truncated", &["unreachable"], unknown(false, true))
-        .relayed(&["http_error"], unknown(false, true)),
-    fault("settle-429", "http_429", &["http_error"], unknown(false, false)),
-    fault("settle-500", "http_500", &["http_error"], unknown(false, false)),
-    fault("settle-502-page", "html_502", &["http_error"], unknown(false, false)),
-    fault("settle-503", "http_503", &["http_error"], unknown(false, false)),
-    fault("settle-503-success", "success_503", &["http_error"], unknown(true, true))
-        .relayed(TWICE, unknown(true, true)),
+        .relayed(OPEN, unknown(false, true)),
+    fault("settle-429", "http_429", OPEN, unknown(false, false)),
+    fault("settle-500", "http_500", OPEN, unknown(false, false)),
+    fault("settle-502-page", "html_502", OPEN, unknown(false, false)),
+    fault("settle-503", "http_503", OPEN, unknown(false, false)),
+    fault("settle-503-success", "success_503", OPEN, unknown(true, true)),
     fault("settle-garbage", "garbage", &["bad_reply"], unknown(false, false))
-        .relayed(&["http_error"], unknown(false, false)),
+        .relayed(OPEN, unknown(false, false)),
     fault("settle-200-page", "html_200", &["bad_reply"], unknown(false, false))
-        .relayed(&["http_error"], unknown(false, false)),
+        .relayed(OPEN, unknown(false, false)),
     fault("settle-wrong-types", "wrong_types", &["bad_reply"], unknown(false, false))
-        .relayed(&["http_error"], unknown(false, false)),
-    fault("settle-302", "redirect_302", &["http_error"], unknown(false, false)),
-    fault("settle-308", "redirect_308", &["http_error"], unknown(false, false))
-        .relayed(&["success"], End::Served),
-    fault("settle-302-away", "redirect_302:{origin}", &["http_error"], unknown(false, false)),
-    fault("settle-308-away", "redirect_308:{origin}", &["http_error"], unknown(false, false))
-        .relayed(&["bad_reply"], NOT_SENT),
+        .relayed(OPEN, unknown(false, false)),
+    fault("settle-302", "redirect_302", OPEN, unknown(false, false)),
+    fault("settle-308", "redirect_308", OPEN, unknown(false, false)).relayed(&["success"], End::Served),
+    fault("settle-302-away", "redirect_302:{origin}", OPEN, unknown(false, false)),
+    // Nobody follows it. Who redirects has had the call.
+    fault("settle-308-away", "redirect_308:{origin}", OPEN, unknown(false, false)),
     fault("settle-unknown-code", "unknown_code", &["bad_reply"], unknown(false, false))
-        .relayed(&["http_error"], unknown(false, false)),
+        .relayed(OPEN, unknown(false, false)),
     fault("settle-wrong-network", "wrong_network", &["bad_reply"], unknown(true, true))
-        .relayed(TWICE, unknown(true, true)),
-    fault("settle-pending", "pending", &["refused", "refused"], unknown(true, false)),
+        .relayed(OPEN, unknown(true, true)),
+    fault("settle-pending", "pending", &["bad_reply", "bad_reply"], unknown(true, false))
+        .relayed(OPEN, unknown(true, false)),
     fault("settle-success-unheard", "success_but_hang", &["timeout"], unknown(false, true))
-        .relayed(&["http_error"], unknown(false, true)),
+        .relayed(OPEN, unknown(false, true)),
+    // Its own transfer went out, and it does not know: what it says of that ends no payment.
+    fault(
+        "settle-failed-in-its-words",
+        "settled_but:invalid_exact_evm_transaction_failed",
+        &["bad_reply"],
+        unknown(false, true),
+    )
+    .relayed(OPEN, unknown(false, true)),
+    fault(
+        "settle-failed-in-pythons-words",
+        "settled_but:transaction_failed",
+        &["bad_reply"],
+        unknown(false, true),
+    )
+    .relayed(OPEN, unknown(false, true)),
+    // It vouched for the payment a moment ago: its own transfer used the nonce.
+    fault(
+        "settle-nonce-used",
+        "settled_but:invalid_exact_evm_nonce_already_used",
+        &["bad_reply"],
+        unknown(false, true),
+    )
+    .relayed(OPEN, unknown(false, true)),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,11 +134,11 @@ async fn settle_fault(scene: &Scene, fault: &Fault) {
             resend(scene, name, &payment, &["verify", "settle"]).await;
             sale_after("settlement_rejected").assert(stack, name).await;
         }
-        End::Unknown { transaction, moved, open } => {
+        End::Unknown { transaction, moved } => {
             assert_unknown(&answer, &payment, transaction, name);
             let settled = scene.facilitator.settled(&payment.nonce).await;
             assert_eq!(settled, usize::from(moved), "{name}");
-            Tally { unresolved: u128::from(open), ..failure("settlement_failed") }.assert(stack, name).await;
+            Tally { unresolved: 1, ..failure("settlement_failed") }.assert(stack, name).await;
             // The reservation was kept: the resend settles again at once, with the identical call.
             resend(scene, name, &payment, &["settle"]).await;
             let sale = sale_after("settlement_failed");
@@ -145,6 +164,13 @@ fn assert_unknown(answer: &Answer, payment: &Payment, transaction: bool, fault: 
     assert_eq!(body["network"], "eip155:84532", "{fault}: {body}");
     assert_eq!(body["payer"], payment.json["payload"]["authorization"]["from"], "{fault}: {body}");
     assert!(body.get("method").is_none(), "{fault}: nothing of the upstream's body: {body}");
+}
+
+/// 503 that says that nothing was charged, and that another payment would do.
+fn assert_not_sent(answer: &Answer, fault: &str) {
+    assert_error(answer, "settlement_failed", "Payment settlement failed", true, fault);
+    assert_eq!(answer.header("retry-after").as_deref(), Some("2"), "{fault}");
+    assert_eq!(answer.receipt()["success"], false, "{fault}");
 }
 
 /// The same payment again, with a facilitator that works: served, and settled once in all.
@@ -189,25 +215,25 @@ async fn unknown_stays_unknown_until_it_is_decided(scene: &Scene) {
     let failures = Tally { requests: 4, unresolved: 1, ..failure("settlement_failed") };
     let failures = failures.failed("settlement_failed").failed("settlement_failed");
     failures.clone().assert(stack, offer).await;
-    // On another route it buys nothing, whatever became of it.
+    // Nor is a refusal from before the transfer, which the first call explains as well.
+    scene.facilitator.fail("settle", "invalid:invalid_payload").await;
+    assert_unknown(&payment.send(stack, path).await, &payment, true, offer);
+    assert_eq!(scene.hits(path), 1, "only the first attempt reached the upstream");
+    let failures = failures.failed("settlement_failed");
+    let failures = Tally { requests: 5, ..failures };
+    failures.clone().assert(stack, offer).await;
+    // On another route it buys nothing, whatever became of it, and invites nobody to sign another.
     let elsewhere = payment.send(stack, "/settle-after-unknown/goods").await;
-    assert_new_terms(
-        &elsewhere,
-        402,
-        "payment_replayed",
-        "invalid_exact_evm_nonce_already_used",
-        "another route",
-    );
+    assert_unknown(&elsewhere, &payment, true, "another route");
     Tally { requests: 1, ..Tally::default() }
-        .failed("payment_replayed")
-        .replayed("other_route")
+        .failed("settlement_failed")
         .assert(stack, "settle-after-unknown")
         .await;
     assert_eq!(scene.hits("/settle-after-unknown/goods"), 0);
     scene.facilitator.fail("settle", "none").await;
     assert_served(&payment.send(stack, path).await, offer);
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
-    let sale = Tally { requests: 5, failed: failures.failed, ..one_sale() };
+    let sale = Tally { requests: 6, failed: failures.failed, ..one_sale() };
     sale.clone().assert_or(found_out(scene, sale), stack, offer).await;
 }
 
@@ -222,15 +248,19 @@ async fn settle_while_down(scene: &mut Scene) {
     let calls = Calls::now(&scene.stack).await;
     scene.stack.kill_part(Part::Facilitator);
     let answer = sending.await.unwrap();
-    assert_unknown(&answer, &payment, false, "down");
     // The relay knows that it reached nobody, so nothing is open.
-    let (call, unresolved) = scene.settlement.pick(("settle bad_reply", 0), ("settle unreachable", 1));
-    calls.assert_since(&scene.stack, &[call]).await;
+    match scene.settlement {
+        Settlement::Relay => assert_not_sent(&answer, "down"),
+        Settlement::Direct => assert_unknown(&answer, &payment, false, "down"),
+    }
+    calls.assert_since(&scene.stack, &["settle unreachable"]).await;
+    let unresolved = scene.settlement.pick(0, 1);
     Tally { unresolved, ..failure("settlement_failed") }.assert(&scene.stack, "settle-down").await;
 
     restart_facilitator(scene).await;
     assert_served(&payment.send(&scene.stack, path).await, "up again");
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
-    assert_eq!(scene.facilitator.operations().await, ["settle"]);
+    let again = scene.settlement.pick(&["verify", "settle"][..], &["settle"]);
+    assert_eq!(scene.facilitator.operations().await, again);
     sale_after("settlement_failed").assert(&scene.stack, "settle-down").await;
 }

@@ -23,8 +23,10 @@ pub(super) struct Case {
 
 /// What is done before a request.
 pub(super) enum Step {
-    /// The next calls of an endpoint of the facilitator fail in a named way.
-    Fault { endpoint: &'static str, mode: &'static str, count: u64 },
+    /// The next calls of an endpoint of the facilitator fail in a named way, and those after them in another.
+    Fault { endpoint: &'static str, mode: &'static str, count: u64, then: &'static str },
+    /// The window of the latest payment closes.
+    Closed,
     /// The pricing file changes, and the new rules are enforced.
     Pricing(fn(&str) -> String),
     /// The pricing file is broken, and the companion has told so.
@@ -38,8 +40,10 @@ pub(super) enum Step {
 pub(super) enum Act {
     /// Sent, and the whole answer read.
     Ask,
-    /// Sent while the same request is being served, which then ends well.
-    AskTwice,
+    /// A purchase of `basic`, sent, and left waiting for its answer while the upstream keeps it.
+    Begin,
+    /// The answer of the request that was begun, which the upstream lets go.
+    End,
     /// Sent, and left when the facilitator got this call.
     LeaveAt(&'static str),
     /// Sent, and left when the upstream got it.
@@ -65,6 +69,8 @@ pub(super) enum Pay {
     New(Box<NewPayment>),
     /// That of the latest case with a new one, changed.
     Again(fn(&mut Value)),
+    /// Another authorization of the nonce of that one, which stays the latest.
+    Rival(Box<NewPayment>),
 }
 
 pub(super) struct NewPayment {
@@ -104,6 +110,8 @@ pub(super) struct Expected {
     pub(super) checks: Vec<fn(&Answer) -> bool>,
     /// The one host that does not get as far as the rules, and its answer.
     pub(super) answers_itself: Option<(Shell, u16)>,
+    /// Whether it is the same on every host.
+    pub(super) is_compared: bool,
 }
 
 /// The payment in the ledger.
@@ -134,6 +142,7 @@ pub(super) fn case(row: &str, name: &str) -> Case {
             counted: Box::new(|_, _| {}),
             checks: Vec::new(),
             answers_itself: None,
+            is_compared: true,
         },
     }
 }
@@ -142,13 +151,28 @@ pub(super) fn case(row: &str, name: &str) -> Case {
 
 /// What is done; what has to come of it is in [`super::expectations`].
 impl Case {
-    pub(super) fn fault(mut self, endpoint: &'static str, mode: &'static str) -> Self {
-        self.before.push(Step::Fault { endpoint, mode, count: 1 });
-        self
+    pub(super) fn fault(self, endpoint: &'static str, mode: &'static str) -> Self {
+        self.faults(1, endpoint, mode)
     }
 
     pub(super) fn faults(mut self, count: u64, endpoint: &'static str, mode: &'static str) -> Self {
-        self.before.push(Step::Fault { endpoint, mode, count });
+        self.before.push(Step::Fault { endpoint, mode, count, then: "none" });
+        self
+    }
+
+    /// The next call fails in one way, and all after it in another.
+    pub(super) fn fault_then(
+        mut self,
+        endpoint: &'static str,
+        mode: &'static str,
+        then: &'static str,
+    ) -> Self {
+        self.before.push(Step::Fault { endpoint, mode, count: 1, then });
+        self
+    }
+
+    pub(super) fn closed(mut self) -> Self {
+        self.before.push(Step::Closed);
         self
     }
 
@@ -202,17 +226,14 @@ impl Case {
     /// Pays for goods at their path.
     pub(super) fn pays(mut self, goods: Goods, rest: &str) -> Self {
         self.request.path = goods.path(rest);
-        self.request.payment = Some(Pay::New(Box::new(NewPayment {
-            goods,
-            version: 2,
-            header: PAYMENT,
-            copies: 1,
-            signer: None,
-            signed: |_| {},
-            accepted: |_| {},
-            window: |_| {},
-            spoilt: |_| {},
-        })));
+        self.request.payment = Some(Pay::New(Box::new(NewPayment::of(goods))));
+        self
+    }
+
+    /// The same with the nonce of the latest payment.
+    pub(super) fn rivals(mut self, goods: Goods, rest: &str) -> Self {
+        self.request.path = goods.path(rest);
+        self.request.payment = Some(Pay::Rival(Box::new(NewPayment::of(goods))));
         self
     }
 
@@ -228,7 +249,7 @@ impl Case {
 
     fn payment(mut self, change: impl FnOnce(&mut NewPayment)) -> Self {
         match &mut self.request.payment {
-            Some(Pay::New(payment)) => change(payment),
+            Some(Pay::New(payment) | Pay::Rival(payment)) => change(payment),
             _ => panic!("{} has no new payment", self.name),
         }
         self
@@ -274,8 +295,26 @@ impl Case {
 
     pub(super) fn goods(&self) -> Goods {
         match &self.request.payment {
-            Some(Pay::New(payment)) => payment.goods,
+            Some(Pay::New(payment) | Pay::Rival(payment)) => payment.goods,
             _ => panic!("{} has no goods of its own", self.name),
+        }
+    }
+}
+
+// === impl NewPayment ===
+
+impl NewPayment {
+    fn of(goods: Goods) -> Self {
+        Self {
+            goods,
+            version: 2,
+            header: PAYMENT,
+            copies: 1,
+            signer: None,
+            signed: |_| {},
+            accepted: |_| {},
+            window: |_| {},
+            spoilt: |_| {},
         }
     }
 }

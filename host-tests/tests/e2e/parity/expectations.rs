@@ -4,7 +4,7 @@ use xtask::stack::Shell;
 
 use super::case::{Act, Case, Ledger};
 use super::form::Form;
-use crate::accounting::shop::Goods;
+use crate::accounting::shop::{BASIC_GOODS, Goods};
 use crate::accounting::tally::{Tally, Tuple};
 use crate::common::Answer;
 
@@ -58,6 +58,12 @@ impl Case {
         self
     }
 
+    /// It is not the same on every host, as it depends on the clock.
+    pub(super) const fn of_the_moment(mut self) -> Self {
+        self.expected.is_compared = false;
+        self
+    }
+
     pub(super) const fn ledger(mut self, ledger: Ledger) -> Self {
         self.expected.ledger = ledger;
         self
@@ -94,10 +100,20 @@ impl Case {
         self.expects(status, Form::Error(reason)).counts(move |tally, _| tally.blocked(offer, label))
     }
 
-    /// A payment that is not taken, before the facilitator hears of it.
+    /// A payment that is not taken, before anybody hears of it.
     pub(super) fn refused(self, goods: Goods, reason: &'static str) -> Self {
         self.expects(402, Form::Refusal(reason))
             .counts(move |tally, _| tally.refused(goods.primary, goods.tuple, reason))
+    }
+
+    /// A payment that is not taken, as the relay has never seen it.
+    pub(super) fn refused_as_new(self, goods: Goods, reason: &'static str) -> Self {
+        self.refused(goods, reason).counts(|tally, _| tally.call("verify", "refused")).ledger(Ledger::Free)
+    }
+
+    /// HEAD with a payment.
+    pub(super) fn buys_nothing(self, goods: Goods) -> Self {
+        self.malformed(goods).expects(400, Form::Bare)
     }
 
     /// A header that is no payment.
@@ -107,13 +123,24 @@ impl Case {
             .counts(move |tally, _| tally.refused(goods.primary, goods.primary, reason))
     }
 
+    /// A payment that is in use or used, as the relay knows.
     pub(super) fn replayed(self, goods: Goods, state: &'static str) -> Self {
-        let this = if state == "in_flight" {
-            self.expects(409, Form::Error("payment_replayed"))
-        } else {
+        let this = if state == "settled" {
             self.expects(402, Form::Refusal("payment_replayed"))
+        } else {
+            self.expects(409, Form::Error("payment_replayed"))
         };
-        this.counts(move |tally, _| tally.replayed(goods.primary, goods.tuple, state))
+        this.counts(move |tally, _| {
+            tally.call("verify", "refused");
+            tally.replayed(goods.primary, goods.tuple, state);
+        })
+    }
+
+    /// A payment of a purchase that another one paid.
+    pub(super) fn paid_by_another(self) -> Self {
+        let goods = self.goods();
+        let this = self.replayed(goods, "settled").expects(409, Form::Error("payment_replayed"));
+        this.ledger(Ledger::Free)
     }
 
     /// Verified or not by the facilitator, with this outcome; not taken.
@@ -141,28 +168,42 @@ impl Case {
         })
     }
 
-    /// Charged first, served then.
-    pub(super) fn sold_upfront(self, status: u16) -> Self {
-        let goods = self.goods();
-        self.served(status).asks(&["settle"]).counts(move |tally, at| {
+    /// The request that was begun with the latest payment is charged and served.
+    pub(super) fn served_at_last(self) -> Self {
+        self.served(200).reaches(0).asks(&["settle"]).counts(|tally, at| {
             tally.call("settle", "success");
-            tally.sold(goods.primary, goods.tuple, goods.amount, at);
+            tally.sold_presented(BASIC_GOODS.tuple, BASIC_GOODS.amount, at);
         })
     }
 
     /// Served for a charge made before.
-    pub(super) fn redeemed(self, goods: Goods, asked: Settled) -> Self {
-        self.served(200).asks(&[]).counts(move |tally, _| {
-            if asked == Settled::ByTheRelay {
-                tally.call("settle", "success");
-            }
+    pub(super) fn redeemed(self, goods: Goods) -> Self {
+        self.served(200).counts(move |tally, _| {
+            tally.call("verify", "success");
             tally.uncharged(goods.primary, goods.tuple, "redeemed");
         })
     }
 
     fn served(mut self, status: u16) -> Self {
         self.expected.receipt = Some(true);
-        self.expects(status, Form::Upstream).reaches(1).ledger(Ledger::Has("settled"))
+        self.expects(status, Form::Upstream).reaches(1).ledger(Ledger::Has("delivered"))
+    }
+
+    /// What the upstream said was not what the charge is for: it is told so, and the answer can be fetched once.
+    pub(super) fn owed(self, goods: Goods) -> Self {
+        self.ledger(Ledger::Has("owed"))
+            .counts(move |tally, _| tally.failed_after_charge(goods.tuple))
+            .and(tells_it_is_owed)
+    }
+
+    /// The upstream fails once more, and the answer is owed as before.
+    pub(super) fn still_owed(mut self, goods: Goods, status: u16) -> Self {
+        self.expected.receipt = Some(true);
+        let this = self.expects(status, Form::Upstream).reaches(1).ledger(Ledger::Has("owed"));
+        this.and(tells_it_is_owed).counts(move |tally, _| {
+            tally.call("verify", "success");
+            tally.upstream_failed(goods.primary, goods.tuple);
+        })
     }
 
     /// Verified; the upstream's answer is not worth a charge.
@@ -181,30 +222,22 @@ impl Case {
     /// Served by the upstream, and the facilitator refuses to settle.
     pub(super) fn settlement_refused(mut self) -> Self {
         let goods = self.goods();
-        let is_upfront = goods.is_upfront();
         self.expected.receipt = Some(false);
         let this = self.expects(402, Form::Refusal("settlement_rejected")).ledger(Ledger::Has("refused"));
-        this.reaches(u64::from(!is_upfront))
-            .asks(if is_upfront { &["settle"] } else { &["verify", "settle"] })
-            .counts(move |tally, _| {
-                if !is_upfront {
-                    tally.call("verify", "success");
-                }
-                tally.call("settle", "refused");
-                tally.refused(goods.primary, goods.tuple, "settlement_rejected");
-            })
+        this.reaches(u64::from(!goods.is_upfront())).asks(&["verify", "settle"]).counts(move |tally, _| {
+            tally.call("verify", "success");
+            tally.call("settle", "refused");
+            tally.refused(goods.primary, goods.tuple, "settlement_rejected");
+        })
     }
 
     /// Nobody knows what became of the settlement.
     pub(super) fn left_open(mut self) -> Self {
         let goods = self.goods();
-        let is_upfront = goods.is_upfront();
         self.expected.receipt = Some(false);
         let this = self.expects(503, Form::Error("settlement_failed")).ledger(Ledger::Has("unknown"));
-        this.reaches(u64::from(!is_upfront)).asks_at_will().counts(move |tally, _| {
-            if !is_upfront {
-                tally.call("verify", "success");
-            }
+        this.reaches(u64::from(!goods.is_upfront())).asks_at_will().counts(move |tally, _| {
+            tally.call("verify", "success");
             // Whatever the facilitator did, the relay has no answer for the proxy.
             tally.call("settle", "http_error");
             tally.refused(goods.primary, goods.tuple, "settlement_failed");
@@ -212,21 +245,22 @@ impl Case {
         })
     }
 
+    /// The payment of an open settlement, which stays open.
+    pub(super) fn still_open(mut self, goods: Goods) -> Self {
+        self.expected.receipt = Some(false);
+        let this = self.expects(503, Form::Error("settlement_failed")).ledger(Ledger::Has("unknown"));
+        this.asks_at_will().counts(move |tally, _| {
+            tally.call("verify", "refused");
+            tally.refused(goods.primary, goods.tuple, "settlement_failed");
+        })
+    }
+
     /// The companion finds out that an open settlement was made.
     pub(super) fn found_settled(self, goods: Goods) -> Self {
         self.act(Act::Wait)
             .asks_at_will()
+            .ledger(Ledger::Has("owed"))
             .counts(move |tally, at| tally.settled_late(goods.tuple, goods.amount, at))
-    }
-
-    /// Nobody can look up what became of a settlement.
-    pub(super) fn unknown(mut self) -> Self {
-        let goods = self.goods();
-        self.expected.receipt = Some(false);
-        self.expects(503, Form::Error("settlement_failed")).counts(move |tally, _| {
-            tally.call("settle", "http_error");
-            tally.refused(goods.primary, goods.tuple, "settlement_failed");
-        })
     }
 
     /// Nothing can be written down.
@@ -240,13 +274,10 @@ impl Case {
     }
 }
 
-/// Who found out about a charge made before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// The host itself, which needs nobody for it.
-    ByTheHost,
-    /// The companion's ledger, which the host asks.
-    ByTheRelay,
+/// Whether an answer says that what it is charged for is still to be had.
+fn tells_it_is_owed(answer: &Answer) -> bool {
+    let hint = answer.header("x-payment-owed").unwrap_or_else(|| answer.json()["hint"].to_string());
+    hint.contains("with the same payment once more")
 }
 
 /// Why an answer was not charged.

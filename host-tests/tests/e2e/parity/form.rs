@@ -17,6 +17,8 @@ pub(super) enum Form {
     Page,
     /// Headers of terms, no body.
     Head,
+    /// No terms, and no body.
+    Bare,
     /// None: the client is gone.
     Nothing,
 }
@@ -53,6 +55,10 @@ pub(super) fn has_form(answer: &Answer, form: Form) -> Result<(), String> {
             must(header("content-type").as_deref() == Some("text/html; charset=utf-8"), "content-type")?;
             must(is_kept_by_nobody && header("payment-required").is_some(), "the headers of terms")
         }
+        Form::Bare => must(
+            answer.body.is_empty() && is_kept_by_nobody && header("payment-required").is_none(),
+            "no body, no terms",
+        ),
         Form::Head => {
             must(answer.body.is_empty(), "no body")?;
             must(is_kept_by_nobody && header("payment-required").is_some(), "the headers of terms")

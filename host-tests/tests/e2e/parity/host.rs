@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::task::JoinHandle;
 use xtask::payer::{Payer, Window, header_value};
 use xtask::stack::{Options, Postgres, Shell, Stack};
 
 use super::case::{Act, Asked, Case, Expected, Ledger, NewPayment, Pay, Step};
 use super::form::has_form;
 use super::outcome::{Outcome, of_ledger};
-use crate::accounting::shop::{PRICING, TUPLES};
+use crate::accounting::shop::{BASIC, PRICING, TUPLES};
 use crate::accounting::tally::{Key, PREFIX, Tally, series};
 use crate::common::{Answer, DevFacilitator, Request, exchange};
 use crate::support::{now, until};
@@ -18,10 +19,12 @@ use crate::support::{now, until};
 /// How long a number may be on its way.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long it may take the companion to find out about an open settlement.
-const FINDING_OUT: Duration = Duration::from_secs(15);
+const FINDING_OUT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(30);
 /// How long payments are good for, seconds.
 const LIFETIME: u64 = 600;
+/// Seconds before its end in which a payment is not taken any more.
+const MIN_REMAINING: u64 = 6;
 /// Said on a connection that became something else.
 const SAID: &[u8] = b"ping, pong";
 
@@ -39,6 +42,10 @@ pub(super) struct Host {
     began: u64,
     payments: u64,
     latest: Option<Value>,
+    /// Number of the latest payment.
+    number: u64,
+    /// The request that was begun.
+    begun: Option<JoinHandle<Answer>>,
     pricing: String,
     /// Without its database a companion shows what it last wrote there.
     is_blind: bool,
@@ -63,6 +70,8 @@ impl Host {
             began,
             payments: 0,
             latest: None,
+            number: 0,
+            begun: None,
             pricing: PRICING.to_owned(),
             is_blind: false,
             outcomes: Vec::new(),
@@ -93,6 +102,11 @@ impl Host {
         if own_answer.is_none() {
             (case.expected.counted)(&mut self.tally, now());
         }
+        // Envoy counts as it goes, a gateway when a request is over.
+        if case.act == if self.shell == Shell::Envoy { Act::Begin } else { Act::End } {
+            self.tally.presented(BASIC);
+            self.tally.call("verify", "success");
+        }
         if !self.is_blind {
             let patience = if case.act == Act::Wait { FINDING_OUT } else { PATIENCE };
             self.numbers_agree(&case.name, patience).await;
@@ -106,8 +120,10 @@ impl Host {
         if case.expected.asked.is_some() {
             outcome.asked = self.facilitator.operations().await.split_off(operations.len());
         }
-        if asked.payment.is_some() && self.database.is_none() {
-            outcome.ledger = self.in_ledger(case.expected.ledger).await.map(|entry| of_ledger(&entry));
+        if case.expected.ledger != Ledger::Unasked && self.database.is_none() {
+            let patience = if case.act == Act::Wait { FINDING_OUT } else { PATIENCE };
+            let entry = self.in_ledger(case.expected.ledger, patience).await;
+            outcome.ledger = entry.map(|entry| of_ledger(&entry));
         }
         self.judge(case, answer.as_ref(), &outcome);
         self.outcomes.push(outcome);
@@ -117,7 +133,15 @@ impl Host {
 
     async fn prepare(&mut self, step: &Step) {
         match step {
-            Step::Fault { endpoint, mode, count } => self.facilitator.fail_next(endpoint, mode, *count).await,
+            Step::Fault { endpoint, mode, count, then } => {
+                self.facilitator.fail_then(endpoint, mode, *count, then).await;
+            }
+            Step::Closed => {
+                let authorization = &self.latest.as_ref().expect("a case before this one paid")["payload"];
+                let end = authorization["authorization"]["validBefore"].as_str().expect("a text");
+                let end: u64 = end.parse().expect("a number");
+                until("the window of the payment is closed", async || now() + MIN_REMAINING > end).await;
+            }
             Step::Pricing(change) => {
                 self.pricing = change(&self.pricing);
                 let before = self.generation().await;
@@ -169,12 +193,18 @@ impl Host {
         }
         match &asked.payment {
             None => {}
-            Some(Pay::New(new)) => {
+            Some(pay @ (Pay::New(new) | Pay::Rival(new))) => {
+                if matches!(pay, Pay::New(_)) {
+                    self.payments += 1;
+                    self.number = self.payments;
+                }
                 let payment = self.sign(new).await;
                 for _ in 0..new.copies {
                     request = request.header(new.header, header_value(&payment));
                 }
-                self.latest = Some(payment);
+                if matches!(pay, Pay::New(_)) {
+                    self.latest = Some(payment);
+                }
             }
             Some(Pay::Again(change)) => {
                 let mut payment = self.latest.clone().expect("a case before this one paid");
@@ -198,8 +228,7 @@ impl Host {
         let (mut signed, mut accepted) = (offer.clone(), offer.clone());
         (new.signed)(&mut signed);
         (new.accepted)(&mut accepted);
-        self.payments += 1;
-        let mut window = Window::numbered(self.payments, self.began, LIFETIME);
+        let mut window = Window::numbered(self.number, self.began, LIFETIME);
         (new.window)(&mut window);
         let payer = new.signer.map_or_else(Payer::development, Payer::numbered);
         let mut payment = if new.version == 1 {
@@ -214,19 +243,21 @@ impl Host {
         payment
     }
 
-    async fn act(&self, act: Act, path: &str, bytes: Vec<u8>, asked: &[String]) -> Option<Answer> {
+    async fn act(&mut self, act: Act, path: &str, bytes: Vec<u8>, asked: &[String]) -> Option<Answer> {
         let to = self.stack.proxy_address();
         let send = |bytes: Vec<u8>| tokio::task::spawn_blocking(move || exchange(to, &bytes));
         match act {
             Act::Ask => Some(send(bytes).await.expect("the request came to an end")),
-            Act::AskTwice => {
+            Act::Begin => {
                 let before = self.hits_of(path);
-                let first = send(bytes.clone());
-                until("the first is being served", async || self.hits_of(path) > before).await;
-                let second = send(bytes).await.expect("the request came to an end");
-                let first = first.await.expect("the request came to an end");
-                assert_eq!(first.status, 200, "{}", first.summary());
-                Some(second)
+                self.begun = Some(send(bytes));
+                until("the upstream has the request", async || self.hits_of(path) > before).await;
+                None
+            }
+            Act::End => {
+                self.stack.origin().expect("the stack has its own origin").hits().let_go(path);
+                let begun = self.begun.take().expect("a request was begun");
+                Some(begun.await.expect("the request came to an end"))
             }
             Act::LeaveAt(operation) => {
                 let count = |all: &[String]| all.iter().filter(|made| *made == operation).count();
@@ -299,18 +330,23 @@ impl Host {
             .collect()
     }
 
-    /// The latest payment, if the ledger has it. What is given back is gone when the last call about it is over.
-    async fn in_ledger(&self, expected: Ledger) -> Option<Value> {
+    /// The latest payment, if the ledger has it. How a request ended is known there a moment later.
+    async fn in_ledger(&self, expected: Ledger, patience: Duration) -> Option<Value> {
         let payload = &self.latest.as_ref()?["payload"];
         let nonce = match payload["permit2Authorization"]["nonce"].as_str() {
             Some(number) => format!("0x{:064x}", number.parse::<u128>().expect("a number")),
             None => payload["authorization"]["nonce"].as_str()?.to_owned(),
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             let entries = self.stack.ledger().expect("the ledger can be read");
             let entry = entries.into_iter().find(|entry| entry["nonce"] == nonce.as_str());
-            if expected != Ledger::Free || entry.is_none() || Instant::now() > deadline {
+            let is_expected = match expected {
+                Ledger::Unasked => true,
+                Ledger::Free => entry.is_none(),
+                Ledger::Has(state) => entry.as_ref().is_some_and(|entry| entry["state"] == state),
+            };
+            if is_expected || Instant::now() > deadline {
                 return entry;
             }
             tokio::time::sleep(LOOK).await;

@@ -10,7 +10,7 @@ use xtask::payer::{Payer, header_value};
 use xtask::stack::Part;
 
 use self::shop::Shop;
-use crate::support::{Answer, Buyer, PAYMENT};
+use crate::support::{Answer, Buyer, PAYMENT, until};
 
 /// How often one payment is used at both proxies together.
 const USES: usize = 1_000;
@@ -51,8 +51,9 @@ async fn of_1000_uses_of_one_payment_at_two_proxies_of_two_companions_one_is_ser
     assert_eq!(facilitator.settled(&nonce).await, 1);
     let settles = |operations: Vec<String>| operations.iter().filter(|made| *made == "settle").count();
     assert_eq!(settles(facilitator.operations().await), 1);
-    let settled = |shop: &Shop| shop.ledger(&["--state", "settled"]);
-    let books = settled(&shop);
+    let sold = |shop: &Shop| shop.ledger(&["--state", "delivered"]);
+    until("the books have the sale", async || !sold(&shop).is_empty()).await;
+    let books = sold(&shop);
     assert_eq!(books.len(), 1, "{books:?}");
     assert_eq!((&books[0]["nonce"], &books[0]["amount"]), (&json!(nonce), &json!("1000")));
     assert_eq!(shop.ledger(&[]), books, "and there is nothing else");
@@ -69,7 +70,28 @@ async fn of_1000_uses_of_one_payment_at_two_proxies_of_two_companions_one_is_ser
         assert_eq!((again.status, again.receipt()), (402, None));
     }
     assert_eq!((facilitator.settled(&nonce).await, shop.origin_hits()), (1, 1));
-    assert_eq!(settled(&shop), books);
+    assert_eq!(sold(&shop), books);
+    assert_eq!(shop.charged().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_broke_off_at_one_companion_is_fetched_once_at_the_other() {
+    let shop = Shop::open().await;
+    let buyers = [0, 1].map(|at| Buyer::new(shop.stack(at), Payer::development()));
+    let payment = buyers[0].payment(&buyers[0].offers("/goods/1").await[0]);
+    let broken = buyers[0].pay("/goods/cut", &payment).await;
+    assert_eq!((broken.status, broken.whole, broken.receipt()), (200, false, Some(true)));
+    until("the books have it as owed", async || shop.ledger(&["--state", "owed"]).len() == 1).await;
+
+    let whole = buyers[1].pay("/goods/1", &payment).await;
+    assert_eq!((whole.status, whole.whole), (200, true));
+    assert_eq!(whole.header("payment-response"), broken.header("payment-response"));
+    until("the books have it as answered", async || shop.ledger(&["--state", "delivered"]).len() == 1).await;
+    for buyer in &buyers {
+        let again = buyer.pay("/goods/1", &payment).await;
+        assert_eq!((again.status, again.receipt()), (402, None));
+    }
+    assert_eq!((shop.facilitator().operations().await.len(), shop.origin_hits()), (2, 2));
     assert_eq!(shop.charged().await, 1);
 }
 
@@ -80,6 +102,7 @@ async fn a_database_that_goes_away_closes_both_proxies_and_opens_them_when_it_is
     let offer = buyers[0].offers("/goods/1").await.remove(0);
     let bought = buyers[0].payment(&offer);
     assert_eq!(buyers[0].pay("/goods/1", &bought).await.status, 200);
+    until("the books have the sale", async || shop.ledger(&["--state", "delivered"]).len() == 1).await;
 
     shop.database.stop();
     for at in [0, 1] {

@@ -7,7 +7,7 @@ use xtask::origin::pattern;
 use xtask::stack::{Part, Stack};
 
 use super::{counted, open};
-use crate::common::{Answer, Payment, exchange};
+use crate::common::{Answer, Payment, exchange, in_ledger};
 
 const SENT: u64 = 100_000;
 const RECEIVED: u64 = 50_000_000;
@@ -53,6 +53,7 @@ async fn request_bodies_of_100_kilobytes_arrive_byte_for_byte_however_they_are_f
             assert_eq!((&seen["method"], &seen["bodyBytes"]), (&Value::from("POST"), &Value::from(SENT)));
             assert_eq!(seen["bodyHash"], B256(keccak256(&body)).to_string(), "{path} {framing:?}");
         }
+        in_ledger(&stack, &payment.nonce, "delivered").await;
         // A payment that is refused leaves no rest of its body to be taken for the next request.
         let refused = post(&stack, "/goods/a", Some(&payment), framing, &body).await;
         assert_eq!(refused.status, 402, "{framing:?}: {}", refused.summary());

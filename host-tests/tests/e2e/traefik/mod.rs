@@ -7,7 +7,7 @@ mod reloads;
 
 use std::time::Duration;
 
-use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement};
+use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement, in_ledger};
 use farebox_core::metrics::Family;
 use serde_json::{Value, json};
 use xtask::stack::{Options, Part, Shell, Stack};
@@ -75,6 +75,7 @@ async fn a_payment_is_screened_by_the_plugin_and_settled_and_served_once_by_the_
         assert_eq!(served.receipt()["success"], true);
         let seen = served.json()["headers"].to_string();
         assert!(seen.contains("x-payment-payer") && !seen.contains("payment-signature"), "{seen}");
+        in_ledger(&stack, &payment.nonce, "delivered").await;
         let again = payment.send(&stack, "/goods/a").await;
         assert_eq!((again.status, refusal(&again)["reason"].as_str()), (402, Some("payment_replayed")));
         assert_eq!(facilitator.operations().await, ["verify", "settle"]);
@@ -87,8 +88,7 @@ async fn a_payment_is_screened_by_the_plugin_and_settled_and_served_once_by_the_
         counted(&stack, Family::PaymentVerifiedTotal, 1).await;
         counted(&stack, Family::ChargedRequestsTotal, 1).await;
         counted(&stack, Family::SettledAmountAtomicTotal, 1000).await;
-        let ledger = stack.ledger().unwrap();
-        assert_eq!((ledger.len(), &ledger[0]["state"]), (1, &json!("settled")));
+        assert_eq!(stack.ledger().unwrap().len(), 1);
     }
 }
 

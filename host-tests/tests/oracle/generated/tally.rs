@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::purchase::Purchase;
 use super::spoil;
-use crate::component::{Answer, Decision, Operation};
+use crate::component::{Answer, Decision, Flow, Payment};
 
 /// Every refusal that can be made without a facilitator, once rules are loaded. The codes `invalid_scheme` and
 /// `invalid_network` cannot be among them: such a payment already matches no requirement.
@@ -62,9 +62,12 @@ const FORMS: &[&str] = &[
 pub(super) struct Tally {
     forwarded: u64,
     challenged: u64,
-    to_verify: u64,
-    to_settle: u64,
-    /// Refusals by what the buyer is told; those of HEAD requests, which are told nothing, under nothing.
+    authorized: u64,
+    upfront: u64,
+    /// Payments that are refused if nobody knows them.
+    unless_known: u64,
+    /// Refusals by what the buyer is told, those unless the payment is known among them; those of HEAD requests,
+    /// which are told nothing, under nothing.
     refused: BTreeMap<String, u64>,
     /// Payments taken, by their form.
     forms: BTreeMap<String, u64>,
@@ -80,13 +83,17 @@ impl Tally {
         *self.kinds.entry(purchase.what).or_default() += 1;
         match decision {
             Decision::Forward(_) => self.forwarded += 1,
+            Decision::Pay(Payment { unless_known: Some(answer), .. }) => {
+                self.unless_known += 1;
+                *self.refused.entry(refusal(&answer).expect("it says why")).or_default() += 1;
+            }
             Decision::Pay(payment) => {
+                match payment.flow {
+                    Flow::Authorization => self.authorized += 1,
+                    Flow::Upfront => self.upfront += 1,
+                }
                 self.keys.insert(payment.key);
                 *self.forms.entry(purchase.form).or_default() += 1;
-                match payment.operation {
-                    Operation::Verify => self.to_verify += 1,
-                    Operation::Settle => self.to_settle += 1,
-                }
             }
             Decision::Reply(answer) => match refusal(&answer) {
                 Some(told) => *self.refused.entry(told).or_default() += 1,
@@ -101,8 +108,9 @@ impl Tally {
         }
         self.forwarded += other.forwarded;
         self.challenged += other.challenged;
-        self.to_verify += other.to_verify;
-        self.to_settle += other.to_settle;
+        self.authorized += other.authorized;
+        self.upfront += other.upfront;
+        self.unless_known += other.unless_known;
         sum(&mut self.refused, other.refused);
         sum(&mut self.forms, other.forms);
         sum(&mut self.kinds, other.kinds);
@@ -111,10 +119,16 @@ impl Tally {
 
     /// Panics if the mix is not what it is meant to be.
     pub(super) fn check(&self, payments: u64) {
-        let (paid, refused) = (self.to_verify + self.to_settle, self.refused.values().sum::<u64>());
+        let (paid, refused) = (self.authorized + self.upfront, self.refused.values().sum::<u64>());
         assert_eq!(paid + refused + self.challenged + self.forwarded, payments, "{self:#?}");
         assert!(paid >= 2_000 && refused >= 2_000, "{paid} paid and {refused} refused: {self:#?}");
-        assert!(self.to_settle >= 500 && self.challenged >= 500 && self.forwarded >= 100, "{self:#?}");
+        assert!(
+            self.upfront >= 500
+                && self.unless_known >= 500
+                && self.challenged >= 100
+                && self.forwarded >= 100,
+            "{self:#?}"
+        );
         assert_eq!(self.keys.len() as u64, paid, "each payment is another one");
         let told: Vec<_> = self.refused.keys().filter(|told| !told.is_empty()).collect();
         assert_eq!(told, REFUSALS, "every refusal there is, and none that is not known here");

@@ -75,6 +75,10 @@ impl Amount {
         if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
     }
 
+    /// From the big-endian word.
+    pub fn from_be_bytes(word: [u8; 32]) -> Self {
+        Self(U256::from_be_bytes(word))
+    }
     /// The big-endian word that enters an EIP-712 hash.
     pub fn to_be_bytes(self) -> [u8; 32] {
         self.0.to_be_bytes()
@@ -97,8 +101,23 @@ impl Amount {
 }
 
 impl core::fmt::Display for Amount {
+    /// By long division: the integer's own way of writing itself is ten times as much code, and every guest has it.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        core::fmt::Display::fmt(&self.0, f)
+        let mut limbs = *self.0.as_limbs();
+        let mut digits = String::with_capacity(MAX_PRICE_DIGITS);
+        loop {
+            let rest = limbs.iter_mut().rev().fold(0, |rest, limb| {
+                let high = (rest << 32) | (*limb >> 32);
+                let low = ((high % 10) << 32) | (*limb & u64::from(u32::MAX));
+                *limb = ((high / 10) << 32) | (low / 10);
+                low % 10
+            });
+            digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or_default()));
+            if limbs == [0; 4] {
+                break;
+            }
+        }
+        f.pad_integral(true, "", &digits.chars().rev().collect::<String>())
     }
 }
 impl Serialize for Amount {
@@ -165,6 +184,16 @@ mod tests {
         }
         assert_eq!(serde_json::from_str::<Amount>("\"7\"").unwrap(), Amount::from_u64(7));
         assert!(serde_json::from_str::<Amount>("7").is_err());
+    }
+
+    #[test]
+    fn an_amount_is_written_digit_by_digit() {
+        assert_eq!(Amount::default().to_string(), "0");
+        for shift in 0..256 {
+            for number in [U256::MAX >> shift, U256::from(1) << shift] {
+                assert_eq!(Amount(number).to_string(), number.to_string());
+            }
+        }
     }
 
     #[test]

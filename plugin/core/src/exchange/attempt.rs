@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::refusal::{Cause, Counted};
 use super::reply::{Asker, OpenSettlement, Terms, Told, refuse};
-use super::{Abandoned, HeaderEdits, Next, Reply, Turn};
+use super::{Abandoned, HeaderEdits, Next, Note, Reply, Turn};
 use crate::Now;
-use crate::evm::{Address, B256};
+use crate::evm::Address;
 use crate::metrics::{CallOutcome, FailureReason, Stamp, TupleCounter, tuple_text};
-use crate::protocol::{Operation, RELAY_GENERATION, RELAY_OFFER, Receipt, Version};
-use crate::replay::{Binding, KeyChange, ReplayKey, Reserve, tuple_hash};
-use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, TupleIndex};
+use crate::payment::{Claim, End, Event, Fingerprint, Holder, PaymentKey, Terms as Bought, tuple_hash};
+use crate::protocol::{
+    Operation, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_ROUTE, Receipt,
+    Version,
+};
+use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, Tuple, TupleIndex};
 
 /// One attempt to pay. It holds the rules it began under and ends under them.
 #[derive(Debug)]
@@ -23,19 +26,73 @@ pub(super) struct Attempt {
     pub(super) asker: Asker,
     pub(super) url: String,
     pub(super) version: Version,
-    pub(super) payer: Address,
-    pub(super) nonce: B256,
-    pub(super) key: ReplayKey,
-    pub(super) keep_until: u64,
+    /// Payer and nonce among others.
+    pub(super) key: PaymentKey,
+    pub(super) fingerprint: Fingerprint,
+    /// What the payment is to buy, by what was signed.
+    pub(super) bought: Bought,
+    pub(super) holder: Holder,
+    /// The body of every call about it.
+    pub(super) call: Arc<[u8]>,
+    /// Unix seconds.
+    pub(super) ends: u64,
+    /// Its signer was recovered.
+    pub(super) proven: bool,
     /// For the upstream; the payer is added when somebody vouches for it.
     pub(super) edits: HeaderEdits,
+    /// Whether a settlement of it is of a charge these rules have.
+    pub(super) can_settle: bool,
+    /// Why it is refused if nobody knows it: it did not pass the checks of a new payment.
+    pub(super) refusal: Option<Box<Refusal>>,
 }
 
+/// Why a payment goes no further, and the tuple it is counted under.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) tuple: TupleIndex,
+    pub(super) cause: Cause,
+    pub(super) told: Told,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn new(tuple: TupleIndex, cause: Cause, told: Told) -> Box<Self> {
+        Box::new(Self { tuple, cause, told })
+    }
+}
+
+// === impl Attempt ===
+
 impl Attempt {
-    pub(super) fn reserve(&self) -> Reserve {
-        let route = self.rules.routes.get(self.route.0 as usize).map_or(0, |route| route.binding);
-        let tuple = self.rules.tuples.get(self.tuple.0 as usize).map_or(0, tuple_hash);
-        Reserve { key: self.key, binding: Binding { route, tuple }, keep_until: self.keep_until }
+    pub(super) fn claim(&self) -> Claim {
+        Claim {
+            fingerprint: self.fingerprint,
+            terms: self.bought.clone(),
+            holder: self.holder,
+            call: Arc::clone(&self.call),
+            ends: self.ends,
+            proven: self.proven,
+            only_known: self.refusal.is_some(),
+            can_settle: self.can_settle,
+            twin: None,
+        }
+    }
+    pub(super) fn tuple_hash(&self) -> u32 {
+        self.rules.tuples.get(self.tuple.0 as usize).map_or(0, tuple_hash)
+    }
+    pub(super) fn note(&self, event: Event) -> Note {
+        Note { key: self.key.clone(), tuple: self.tuple_hash(), holder: self.holder, event }
+    }
+    /// The request is over for its payment.
+    pub(super) fn over(&self, end: End) -> Vec<Note> {
+        vec![self.note(Event::Over(self.holder, end))]
+    }
+    pub(super) fn has_relay(&self) -> bool {
+        self.rules.has_relay()
+    }
+    pub(super) const fn payer(&self) -> Address {
+        self.key.payer
     }
     pub(super) fn upfront(&self) -> bool {
         self.option.flow == Flow::Upfront
@@ -57,9 +114,6 @@ impl Attempt {
     pub(super) fn charged(&self, now: Now) -> [Stamp; 2] {
         [Stamp::Charged(self.charge), Stamp::LastSuccess(self.tuple, now.unix_seconds())]
     }
-    pub(super) fn key(&self, change: KeyChange) -> (ReplayKey, KeyChange) {
-        (self.key, change)
-    }
     /// Edits for the upstream, once the payer is known.
     pub(super) fn take_edits(&mut self) -> HeaderEdits {
         let edits = core::mem::take(&mut self.edits);
@@ -76,7 +130,7 @@ impl Attempt {
             error_reason: None,
             transaction: transaction.to_owned(),
             network: self.network_name(),
-            payer: Some(self.payer.checksummed()),
+            payer: Some(self.payer().checksummed()),
         }
     }
     /// The receipt of a settlement that did not succeed, as far as anybody knows.
@@ -86,7 +140,7 @@ impl Attempt {
             error_reason: Some(reason.to_owned()),
             transaction: transaction.unwrap_or_default().to_owned(),
             network: self.network_name(),
-            payer: Some(self.payer.checksummed()),
+            payer: Some(self.payer().checksummed()),
         }
     }
     /// What is told of a settlement of unknown outcome.
@@ -103,16 +157,30 @@ impl Attempt {
         OpenSettlement {
             network: self.network_name(),
             asset: self.option.asset.checksummed(),
-            payer: self.payer.checksummed(),
-            nonce: self.nonce.to_string(),
+            payer: self.payer().checksummed(),
+            nonce: self.key.nonce.to_string(),
             transaction: transaction.map(str::to_owned),
         }
     }
     /// What a relay is told beside the call.
     pub(super) fn relay_headers(&self) -> Vec<(&'static str, String)> {
-        let tuple = self.rules.tuples.get(self.tuple.0 as usize).filter(|_| self.rules.has_relay());
+        let tuple = self.rules.tuples.get(self.tuple.0 as usize).filter(|_| self.has_relay());
         let Some(tuple) = tuple else { return Vec::new() };
-        vec![(RELAY_OFFER, tuple_text(tuple)), (RELAY_GENERATION, self.rules.generation.to_string())]
+        // A payment that matches nothing is counted under the primary option, which may be of another chain.
+        let tuple = Tuple { chain: self.option.network.as_str().to_owned(), ..tuple.clone() };
+        let mut headers = vec![
+            (RELAY_HOLDER, self.holder.to_string()),
+            (RELAY_OFFER, tuple_text(&tuple)),
+            (RELAY_ROUTE, self.bought.route.clone()),
+            (RELAY_GENERATION, self.rules.generation.to_string()),
+        ];
+        if self.proven {
+            headers.push((RELAY_PROVEN, "1".to_owned()));
+        }
+        if self.refusal.is_some() {
+            headers.push((RELAY_KNOWN, "1".to_owned()));
+        }
+        headers
     }
     /// The reply to a refusal of this attempt, uncounted.
     pub(super) fn reply(&self, cause: Cause, told: &Told) -> Reply {
@@ -120,22 +188,22 @@ impl Attempt {
     }
     /// Ends the attempt with a refusal, counted as the table says. Challenges need the route's terms;
     /// if those were missing the refusal would be an error of ours.
-    pub(super) fn refuse(&self, cause: Cause, told: &Told, mut stamps: Vec<Stamp>, keys: Keys) -> Turn {
+    pub(super) fn refuse(&self, cause: Cause, told: &Told, mut stamps: Vec<Stamp>, notes: Vec<Note>) -> Turn {
         match cause.row().counted {
             Counted::Failed(reason) => stamps.push(self.failed(reason)),
             Counted::UpstreamFailed => stamps.push(self.stamp(TupleCounter::UpstreamFailedAfterVerify)),
             Counted::Blocked(_) => stamps.push(self.failed(FailureReason::InternalError)),
         }
-        Turn { stamps, keys, next: Next::Reply(self.reply(cause, told)) }
+        Turn { stamps, notes, next: Next::Reply(self.reply(cause, told)) }
     }
     /// The client went away while nothing had been settled.
-    pub(super) fn client_gone(&self, mut stamps: Vec<Stamp>, key: KeyChange) -> Abandoned {
+    pub(super) fn client_gone(&self, mut stamps: Vec<Stamp>) -> Abandoned {
         stamps.push(self.failed(FailureReason::ClientDisconnected));
-        Abandoned { stamps, keys: vec![self.key(key)] }
+        Abandoned { stamps, notes: self.over(End::Unsent) }
     }
 
     fn with_payer(&self, mut edits: HeaderEdits) -> HeaderEdits {
-        edits.set.push(("x-payment-payer".into(), self.payer.checksummed()));
+        edits.set.push(("x-payment-payer".into(), self.payer().checksummed()));
         edits
     }
     fn terms(&self) -> Option<Terms<'_>> {
@@ -151,9 +219,6 @@ impl Attempt {
         }
     }
 }
-
-/// Changes of one turn.
-pub(super) type Keys = Vec<(ReplayKey, KeyChange)>;
 
 /// One facilitator call, counted when it is over.
 pub(super) fn call_stamp(operation: Operation, outcome: CallOutcome, started: Now, now: Now) -> Stamp {

@@ -2,32 +2,44 @@
 
 use std::sync::Arc;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Refusal};
+use super::paying::claim;
 use super::refusal::{Cause, Counted};
 use super::reply::{Asker, Terms, Told, payment_required, refuse};
 use super::seen::{PaymentLine, Seen};
 use super::strip::{Strip, to_upstream};
 use super::url::{is_private, resource_url};
-use super::{Next, Passing, RequestHead, Reserving, Turn};
+use super::ways::{Fit, Ways, tuple_of};
+use super::{Next, Passing, RequestHead, Turn};
 use crate::Now;
-use crate::evm::{PERMIT2, TransferMethod};
 use crate::metrics::{FailureReason, Stamp, TupleCounter};
-use crate::protocol::{CallBody, CheckPolicy, Checked, Payment, PaymentError, check, find_match};
-use crate::replay::ReplayKey;
-use crate::rules::{
-    CanonicalPath, ChargeIndex, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet,
-    TupleIndex, Unmatched, canonicalize,
+use crate::payment::{Fingerprint, Holder, PaymentKey, Terms as Bought};
+use crate::protocol::{
+    CallBody, CheckPolicy, Payment, PaymentError, SignatureTrust, Version, authenticate, judge, route_text,
 };
+use crate::rules::{
+    CanonicalPath, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet, TupleIndex,
+    Unmatched, canonicalize,
+};
+
+/// What a shell knows of a request that brings a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it came.
+    pub now: Now,
+    /// A name for it that no other request has and nobody can guess.
+    pub holder: Holder,
+}
 
 /// Starts an exchange. Total: any bytes in, one turn out.
 ///
 /// The rules are pinned: what this exchange does later, and the indexes in its stamps, refer to them. The
-/// `clock` is asked once, and only where there is a payment to check: in a proxy, asking costs as much as all
+/// `arrival` is asked once, and only where there is a payment to check: in a proxy, asking costs as much as all
 /// the rest of refusing a request that brought none. Its error is the only one.
 pub fn begin<E>(
     rules: &Arc<RuleSet>,
     head: &RequestHead<'_>,
-    clock: impl FnOnce() -> Result<Now, E>,
+    arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
     let seen = Seen::scan(head);
     let asker = Asker::of(&seen);
@@ -59,7 +71,7 @@ pub fn begin<E>(
         Gate::Free => forward(head, Strip::Payments, path.rewritten.as_deref()),
         Gate::Blocked => block(Cause::RouteMisconfigured, Some(route.offer), asker),
         Gate::Auth => block(Cause::AuthUnsupported, Some(route.offer), asker),
-        Gate::Paid => return priced(rules, index, route, &path, &seen, head, clock),
+        Gate::Paid => return priced(rules, index, route, &path, &seen, head, arrival),
     })
 }
 
@@ -78,7 +90,7 @@ fn priced<E>(
     path: &CanonicalPath<'_>,
     seen: &Seen<'_>,
     head: &RequestHead<'_>,
-    clock: impl FnOnce() -> Result<Now, E>,
+    arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
     let asker = Asker::of(seen);
     if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) {
@@ -103,7 +115,12 @@ fn priced<E>(
     let terms = Terms { challenge, url: &url, settings: &rules.settings };
     let value = match line {
         PaymentLine::Absent => return Ok(stage.challenge(terms)),
-        _ if seen.is_head() => return Ok(stage.challenge(terms)),
+        // It has no answer that anybody could be charged for, and a price would be wrong for what is paid already.
+        _ if seen.is_head() => {
+            let told =
+                Told::message("a HEAD request buys nothing; send the payment with the request it is for");
+            return Ok(stage.refuse(primary, terms, Cause::InvalidPaymentHeader, &told));
+        }
         _ if !stage.is_secure() => {
             return Ok(stage.refuse(primary, terms, Cause::InsecureTransport, &Told::default()));
         }
@@ -113,12 +130,13 @@ fn priced<E>(
         }
         PaymentLine::One(value) => value,
     };
-    Ok(match stage.attempt(value, in_signature, &url, clock()?) {
-        Ok(reserving) => Turn {
-            stamps: vec![stage.presented()],
-            keys: Vec::new(),
-            next: Next::Reserve(Box::new(reserving)),
-        },
+    let Arrival { now, holder } = arrival()?;
+    Ok(match stage.attempt(value, in_signature, &url, now, holder) {
+        Ok(attempt) => {
+            let mut turn = claim(Box::new(attempt), now);
+            turn.stamps.insert(0, stage.presented());
+            turn
+        }
         Err(refusal) => stage.refuse(refusal.tuple, terms, refusal.cause, &refusal.told),
     })
 }
@@ -135,21 +153,6 @@ struct Stage<'a> {
     primary: TupleIndex,
 }
 
-/// A payment that goes no further, and the tuple it is counted under.
-struct Refusal {
-    tuple: TupleIndex,
-    cause: Cause,
-    told: Told,
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    fn new(tuple: TupleIndex, cause: Cause, told: Told) -> Box<Self> {
-        Box::new(Self { tuple, cause, told })
-    }
-}
-
 // === impl Stage ===
 
 impl Stage<'_> {
@@ -159,7 +162,7 @@ impl Stage<'_> {
     fn challenge(&self, terms: Terms<'_>) -> Turn {
         Turn {
             stamps: vec![Stamp::Tuple(self.primary, TupleCounter::PaymentRequired)],
-            keys: Vec::new(),
+            notes: Vec::new(),
             next: Next::Reply(payment_required(terms, Asker::of(self.seen))),
         }
     }
@@ -170,7 +173,7 @@ impl Stage<'_> {
         };
         Turn {
             stamps: vec![self.presented(), Stamp::Tuple(tuple, TupleCounter::PaymentFailed(reason))],
-            keys: Vec::new(),
+            notes: Vec::new(),
             next: Next::Reply(refuse(cause, told, Some(terms), Asker::of(self.seen))),
         }
     }
@@ -182,72 +185,100 @@ impl Stage<'_> {
             || (settings.trust_forwarded && self.seen.forwarded_https())
             || self.head.transport.peer.is_some_and(is_private)
     }
-    /// Decode, match, check.
+    /// Decode, match, check, recover. A payment that is authentic and not good enough for a new one is claimed all
+    /// the same: if it is known, its life decides.
     fn attempt(
         &self,
         value: &[u8],
         in_signature: bool,
         url: &str,
         now: Now,
-    ) -> Result<Reserving, Box<Refusal>> {
+        holder: Holder,
+    ) -> Result<Attempt, Box<Refusal>> {
         let settings = &self.rules.settings;
         let payment = Payment::decode(value, in_signature, settings.max_payment_bytes).map_err(|error| {
             Refusal::new(self.primary, Cause::InvalidPaymentHeader, decode_refusal(&error))
         })?;
-        let (option, charge) = self
-            .find(&payment)
-            .ok_or_else(|| Refusal::new(self.primary, Cause::NoMatchingRequirement, Told::default()))?;
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
-        let tuple = tuple_of(option).ok_or_else(internal)?;
         let leave_signature = self.rules.leaves_signatures;
         let policy = CheckPolicy { leave_signature, ..CheckPolicy::from_settings(settings) };
-        let checked = check(&payment, option, &policy, now.unix_seconds())
-            .map_err(|refused| Refusal::new(tuple, Cause::PaymentInvalid, Told::code(refused.code)))?;
-        let nonce = payment.nonce().ok_or_else(internal)?;
-        let ends = payment.valid_before().ok_or_else(internal)?.to_u64().unwrap_or(u64::MAX);
-        let horizon = now.unix_seconds().saturating_add(settings.replay_horizon_seconds);
-        if option.flow == Flow::Upfront && ends > horizon {
-            let seconds = settings.replay_horizon_seconds;
-            let message = format!("the authorization must end within {seconds} seconds from now");
-            return Err(Refusal::new(tuple, Cause::PaymentInvalid, Told::message(message)));
-        }
-        let contract = match option.transfer_method {
-            TransferMethod::Eip3009 => option.asset,
-            TransferMethod::Permit2 => PERMIT2,
+        let ways =
+            Ways { rules: self.rules, route: self.route, primary: self.primary, upgrade: self.upgrade };
+        let (authentic, refusal) = match ways.find(&payment) {
+            Some(fit) => {
+                let invalid = |told| Refusal::new(fit.tuple, Cause::PaymentInvalid, told);
+                match self.judge(&payment, &fit.option, &policy, now) {
+                    Ok(()) => match authenticate(&payment, &fit.option, &policy) {
+                        Ok(signed) => (Some((fit, signed)), None),
+                        Err(refused) => {
+                            // Version 1 names no token: it may be in another that was sold before.
+                            let unnamed = payment.version == Version::V1;
+                            let signed = unnamed.then(|| ways.as_signed(&payment, &policy)).flatten();
+                            (signed, Some(invalid(Told::code(refused.code))))
+                        }
+                    },
+                    Err(told) => (ways.as_signed(&payment, &policy), Some(invalid(*told))),
+                }
+            }
+            None => {
+                let unmatched = Refusal::new(self.primary, Cause::NoMatchingRequirement, Told::default());
+                (ways.as_signed(&payment, &policy), Some(unmatched))
+            }
         };
-        let Checked { payer, .. } = checked;
-        let body = CallBody::new(&payment, &checked, option, url, settings.minimal_payload);
-        let attempt = Attempt {
+        let Some((Fit { option, charge, tuple, can_settle }, signed)) = authentic else {
+            return Err(refusal.unwrap_or_else(internal));
+        };
+        let ends = payment.valid_before().ok_or_else(internal)?.to_u64().unwrap_or(u64::MAX);
+        Ok(Attempt {
             rules: Arc::clone(self.rules),
             route: self.index,
-            option: option.clone(),
             tuple,
             charge,
             asker: Asker::of(self.seen),
             url: url.to_owned(),
             version: payment.version,
-            payer,
-            nonce,
-            key: ReplayKey::new(&option.network, &contract, &payer, &nonce),
-            keep_until: ends.saturating_add(settings.clock_skew_seconds).min(horizon),
+            key: PaymentKey::of(&payment, &option).ok_or_else(internal)?,
+            fingerprint: Fingerprint::new(&signed.digest, &signed.forward_signature),
+            bought: self.bought(&payment, &option).ok_or_else(internal)?,
+            holder,
+            call: CallBody::new(&payment, &signed, &option, url, settings.minimal_payload).0.into(),
+            ends,
+            proven: signed.trust == SignatureTrust::Recovered,
             edits: to_upstream(self.head, Strip::Browser, self.path.rewritten.as_deref()),
-        };
-        Ok(Reserving::new(attempt, body))
+            can_settle,
+            refusal,
+            option,
+        })
     }
-    /// The option the payment takes; an upgraded connection can only be paid upfront.
-    fn find(&self, payment: &Payment) -> Option<(&PaymentOption, ChargeIndex)> {
-        let payable = || {
-            let options = self.route.options.iter();
-            options.filter(|(option, _)| !self.upgrade || option.flow == Flow::Upfront)
-        };
-        let place = find_match(payment, payable().map(|(option, _)| option))?;
-        payable().nth(place).map(|(option, charge)| (option, *charge))
+    /// The checks of a payment nobody has seen.
+    fn judge(
+        &self,
+        payment: &Payment,
+        option: &PaymentOption,
+        policy: &CheckPolicy,
+        now: Now,
+    ) -> Result<(), Box<Told>> {
+        let now_seconds = now.unix_seconds();
+        judge(payment, option, policy, now_seconds).map_err(|refused| Box::new(Told::code(refused.code)))?;
+        let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
+        let seconds = self.rules.settings.replay_horizon_seconds;
+        if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
+            let message = format!("the authorization must end within {seconds} seconds from now");
+            return Err(Box::new(Told::message(message)));
+        }
+        Ok(())
+    }
+    /// What the payment is to buy here, by what was signed.
+    fn bought(&self, payment: &Payment, option: &PaymentOption) -> Option<Bought> {
+        let (namespace, name) = self.rules.offers.get(self.route.offer.0 as usize)?;
+        let offer = [namespace, "/", name].concat();
+        Bought::signed(payment, option, offer, route_text(&self.route.pattern))
     }
 }
 
 fn forward(head: &RequestHead<'_>, strip: Strip, path: Option<&str>) -> Turn {
     let edits = to_upstream(head, strip, path);
-    Turn { stamps: Vec::new(), keys: Vec::new(), next: Next::Forward(edits, Passing::new()) }
+    Turn { stamps: Vec::new(), notes: Vec::new(), next: Next::Forward(edits, Passing::new()) }
 }
 
 fn block(cause: Cause, offer: Option<OfferIndex>, asker: Asker) -> Turn {
@@ -259,13 +290,9 @@ fn block_saying(cause: Cause, offer: Option<OfferIndex>, asker: Asker, told: &To
         Counted::Blocked(reason) => vec![Stamp::Blocked(offer, reason)],
         Counted::Failed(_) | Counted::UpstreamFailed => Vec::new(),
     };
-    Turn { stamps, keys: Vec::new(), next: Next::Reply(refuse(cause, told, None, asker)) }
+    Turn { stamps, notes: Vec::new(), next: Next::Reply(refuse(cause, told, None, asker)) }
 }
 
 fn decode_refusal(error: &PaymentError) -> Told {
     Told { code: Some(error.code().to_owned()), message: Some(error.to_string()), ..Told::default() }
-}
-
-fn tuple_of(option: &PaymentOption) -> Option<TupleIndex> {
-    u32::try_from(option.tuple).ok().map(TupleIndex)
 }

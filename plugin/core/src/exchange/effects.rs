@@ -1,21 +1,35 @@
 //! Effects: what a shell has to do next.
 
-use super::{Calling, Delivering, Passing, Reserving, Upstream};
+use super::{Calling, Delivering, Passing, Stepping, Upstream};
 use crate::metrics::Stamp;
+use crate::payment::{Event, Holder, PaymentKey};
 use crate::protocol::Operation;
-use crate::replay::{KeyChange, ReplayKey};
 use std::borrow::Cow;
 
-/// The result of one event. Carry out `stamps`, then `keys`, then `next`.
+/// The result of one event. Carry out `stamps`, then `notes`, then `next`.
 #[derive(Debug)]
 #[must_use]
 pub struct Turn {
     /// What to count.
     pub stamps: Vec<Stamp>,
-    /// Changes to reservations this request holds.
-    pub keys: Vec<(ReplayKey, KeyChange)>,
+    /// What the store of payments is told.
+    pub notes: Vec<Note>,
     /// What to do.
     pub next: Next,
+}
+
+/// An event of a payment whose answer changes nothing for the request. With a relay it is an end, which is sent
+/// there without waiting; else it goes into the shell's own store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whose event it is.
+    pub key: PaymentKey,
+    /// [`crate::payment::tuple_hash`] of the tuple the payment is counted under.
+    pub tuple: u32,
+    /// The request it is about.
+    pub holder: Holder,
+    /// What happened.
+    pub event: Event,
 }
 
 /// The one thing to do next.
@@ -28,8 +42,8 @@ pub enum Next {
     Serve(HeaderEdits, Box<Upstream>),
     /// Answer the client. Final.
     Reply(Reply),
-    /// Reserve a replay key, then call [`Reserving::reserved`].
-    Reserve(Box<Reserving>),
+    /// Step the payment in the shell's own store, then call [`Stepping::stepped`]. Not with a relay.
+    Step(Box<Stepping>),
     /// Call the facilitator, then call [`Calling::answered`].
     Call(Box<Calling>),
     /// Let the held response go with these edits; `Some` if its delivery has to be reported.

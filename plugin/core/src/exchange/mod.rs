@@ -1,22 +1,30 @@
 //! One request's life, as a state machine without I/O.
 //!
 //! A shell starts it with [`begin`] and carries out the [`Turn`] it gets: first every stamp, then every
-//! key change, then the one [`Next`]. Each state is consumed by the event it waits for, so a state that
+//! note, then the one [`Next`]. Each state is consumed by the event it waits for, so a state that
 //! cannot settle has no way to settle, and nothing resumes twice.
 //!
 //! ```text
 //! begin ─┬─ Reply                                   challenge, refusal, block
 //!        ├─ Forward(Passing)                        free, preflight, unmatched pass
-//!        └─ Reserve ─ reserved ─┬─ Reply                                         replayed, no room
-//!                               ├─ Call(verify) ─ answered ─ Serve | Reply
-//!                               ├─ Call(settle) ─ answered ─ Serve | Reply       upfront, or unresolved before
-//!                               └─ Serve                                         redeemed
-//! Serve(Upstream) ─ response ─┬─ Call(settle) ─ answered ─ Release(Delivering) | Reply
-//!                             ├─ Release(Delivering)                             settled before
-//!                             ├─ Release                                         error, redirect
-//!                             └─ Reply                                           no usable answer
+//!        ├─ Call(verify) ─ answered                 a relay keeps the payments
+//!        └─ Step(claim) ─ stepped ─┬─ Reply         this shell keeps them: used, in use, no room
+//!                                  ├─ Call(verify) ─ answered
+//!                                  ├─ Call(settle) ─ answered      an earlier outcome is unknown
+//!                                  └─ Serve                        redeemed
+//! Call(verify) ─ answered ─┬─ Serve | Reply
+//!                          └─ settlement                           upfront
+//! settlement = Call(settle), with a relay; else Step(begin) ─ stepped ─ Call(settle) ─ answered ─ Step(ended)
+//!              ─ Serve(Upstream)                                   before the upstream
+//!              ─ Release(Delivering)                               after it
+//!              ─ Reply
+//! Serve(Upstream) ─ response ─┬─ settlement
+//!                             ├─ Release(Delivering)               settled before
+//!                             ├─ Release                           error, redirect
+//!                             └─ Reply                             no usable answer
 //! Call(settle) ─ answered ─ Call(settle)            once, if the facilitator says it is pending
 //! Calling, Upstream ─ abandoned                     the client went away
+//! Call(settle) ─ orphaned ─ Orphan ─ answered       the same, where the shell hears of its call nevertheless
 //! Delivering ─ ended                                the stream is over
 //! ```
 //!
@@ -38,13 +46,14 @@ mod seen;
 mod serving;
 mod strip;
 mod url;
+mod ways;
 
-pub use begin::{begin, unroutable};
-pub use effects::{Call, HeaderEdits, Next, Reply, Turn};
+pub use begin::{Arrival, begin, unroutable};
+pub use effects::{Call, HeaderEdits, Next, Note, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
-pub use paying::{Answer, Calling, Reserving};
+pub use paying::{Calling, Late, Orphan, Stepping};
 pub use reply::internal;
-pub use serving::{Abandoned, Delivering, Passing, Unused, Upstream};
+pub use serving::{Abandoned, Delivering, Passing, Upstream};
 pub use strip::{forged_names, to_gateway};
 
 #[cfg(test)]

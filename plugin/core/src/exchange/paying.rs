@@ -1,47 +1,41 @@
-//! From a checked payment to the upstream: reservation, verify, settle-first, and the
-//! call that settles after the upstream answered.
+//! From a payment to the upstream: claim, verify, settle-first, and the call that settles after the upstream
+//! answered.
+//!
+//! With a relay, each call is one to it, and its word is final. Without one, the shell's own store steps the payment
+//! before and after each call to the facilitator.
 
-use super::attempt::{Attempt, Keys, call_stamp};
+use super::attempt::{Attempt, call_stamp};
 use super::refusal::Cause;
 use super::reply::{Told, push_receipts};
-use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Turn, Unused, Upstream};
+use super::strip::to_gateway;
+use super::{Abandoned, Call, Delivering, HeaderEdits, Next, Note, Reply, RequestHead, Turn, Upstream};
 use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
-use crate::protocol::{
-    CallBody, Operation, RelayRefusal, SettleOutcome, VerifyOutcome, read_settle_reply, read_verify_reply,
-};
-use crate::replay::{KeyChange, Reservation, Reserve};
+use crate::payment::{Answer, Claim, Effect, End, Event, Expired, KeyDigest, Outcome, Reading, Settlement};
+use crate::protocol::{CallEnd, Operation, RELAY_KNOWN, RelayReply, VerifyOutcome, read_verify_reply};
 
-/// Waits for a reservation. A shell answers it at once, so there is no way to abandon it.
+/// Waits for the shell's own store. A shell answers it at once, so there is no way to abandon it.
 #[derive(Debug)]
-pub struct Reserving {
+pub struct Stepping {
     attempt: Box<Attempt>,
-    body: CallBody,
+    event: Event,
+    then: Then,
 }
 
-/// What came of a facilitator call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer<'a> {
-    /// A whole reply.
-    Reply {
-        /// HTTP status.
-        status: u16,
-        /// Body.
-        body: &'a [u8],
-    },
-    /// No reply in time.
-    TimedOut,
-    /// No connection, or none that carried a reply. The call may have arrived.
-    Unreachable,
-    /// The reply broke off.
-    Cut,
-    /// The host refused to make the call: not a byte of it left.
-    NotSent,
+/// What a step is for.
+#[derive(Debug)]
+enum Then {
+    /// To use the payment.
+    Claim,
+    /// To settle it.
+    Begin(When),
+    /// To write down what came of the settle call.
+    Ended(When),
 }
 
-/// Waits for the facilitator: to verify or to settle first, with the request held, or to settle after the
-/// upstream answered, with the response held.
+/// Waits for the facilitator or the relay: to verify or to settle first, with the request held, or to settle after
+/// the upstream answered, with the response held.
 #[derive(Debug)]
 pub struct Calling {
     attempt: Box<Attempt>,
@@ -50,339 +44,532 @@ pub struct Calling {
     purpose: Purpose,
 }
 
+/// A settle call of a shell without a relay whose request is over: money may move yet, and there is no client to
+/// answer.
+#[derive(Debug)]
+pub struct Orphan {
+    attempt: Box<Attempt>,
+    started: Now,
+    epoch: u32,
+    settlement: Settlement,
+}
+
+/// How the call of an [`Orphan`] ended. Count `stamps`, tell the store `notes`, and count `charged` if the store says
+/// [`Effect::Charged`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Late {
+    /// What to count.
+    pub stamps: Vec<Stamp>,
+    /// What the store of payments is told.
+    pub notes: Vec<Note>,
+    /// What to count once the store takes the money for moved.
+    pub charged: [Stamp; 2],
+}
+
 #[derive(Debug)]
 enum Purpose {
     Verify,
-    Settle {
-        when: When,
-        /// The transaction of a first reply that said pending: this call repeats the one it answered.
-        pending: Option<String>,
-    },
+    Settle { when: When, epoch: u32, settlement: Settlement },
 }
 
 /// At which point of a request a settle call is made.
 #[derive(Debug)]
 enum When {
-    /// Before the upstream, because the route says so.
-    Upfront,
-    /// Before the upstream, because an earlier attempt with this payment has an unknown outcome.
-    Again { transaction: Option<String> },
+    /// Before the upstream: the route says so, or an earlier call with this payment has an unknown outcome.
+    First,
     /// With the response held; the edits are for its release.
     AtResponse(HeaderEdits),
 }
 
-// === impl Reserving ===
-
-impl Reserving {
-    pub(super) fn new(attempt: Attempt, body: CallBody) -> Self {
-        Self { attempt: Box::new(attempt), body }
+/// The first step of a payment: whoever keeps payments is asked for it.
+pub(super) fn claim(attempt: Box<Attempt>, now: Now) -> Turn {
+    if attempt.has_relay() {
+        return call(Vec::new(), Calling::new(attempt, Operation::Verify, Purpose::Verify, now));
     }
-    /// What to reserve.
-    pub fn request(&self) -> Reserve {
-        self.attempt.reserve()
-    }
-    /// The edits [`Next::Serve`] will carry if the payment is good: for a shell that hands the rest of the
-    /// exchange to somebody else.
-    pub fn edits_once_paid(&self) -> HeaderEdits {
-        self.attempt.edits_once_paid()
-    }
-    /// The answer of the replay table.
-    pub fn reserved(self, reservation: Reservation, now: Now) -> Turn {
-        let Self { attempt, body } = self;
-        match reservation {
-            Reservation::Fresh if attempt.upfront() => {
-                let settling = vec![attempt.key(KeyChange::Settling)];
-                settle(attempt, body.0, When::Upfront, Vec::new(), settling, now)
-            }
-            Reservation::Fresh => {
-                let purpose = Purpose::Verify;
-                let calling = Calling::new(attempt, Operation::Verify, body.0, purpose, now);
-                Turn { stamps: Vec::new(), keys: Vec::new(), next: Next::Call(Box::new(calling)) }
-            }
-            Reservation::Unresolved { transaction, first_seen } => {
-                let opened = first_seen.then(|| attempt.stamp(TupleCounter::UnresolvedOpened));
-                let stamps = opened.into_iter().collect();
-                settle(attempt, body.0, When::Again { transaction }, stamps, Vec::new(), now)
-            }
-            Reservation::Redeem { transaction } => {
-                let mut attempt = attempt;
-                let edits = attempt.take_edits();
-                let upstream = Upstream::redeemed(attempt, transaction);
-                Turn { stamps: Vec::new(), keys: Vec::new(), next: Next::Serve(edits, Box::new(upstream)) }
-            }
-            Reservation::InFlight => {
-                replayed(&attempt, Cause::PaymentInFlight, ReplayState::InFlight, Vec::new(), Vec::new())
-            }
-            Reservation::Delivered => {
-                replayed(&attempt, Cause::PaymentUsed, ReplayState::Settled, Vec::new(), Vec::new())
-            }
-            Reservation::OtherRoute => {
-                let state = ReplayState::OtherRoute;
-                replayed(&attempt, Cause::PaymentBoundElsewhere, state, Vec::new(), Vec::new())
-            }
-            Reservation::Full | Reservation::Unavailable => {
-                attempt.refuse(Cause::ReplayGuardUnavailable, &Told::default(), Vec::new(), Vec::new())
-            }
-        }
-    }
-}
-
-/// The relay knows of a use of the payment at another proxy, which this one's table cannot.
-fn used_elsewhere(attempt: &Attempt, known: RelayRefusal, stamps: Vec<Stamp>, keys: Keys) -> Turn {
-    match known {
-        RelayRefusal::InFlight => {
-            replayed(attempt, Cause::PaymentInFlight, ReplayState::InFlight, stamps, keys)
-        }
-        RelayRefusal::Used => replayed(attempt, Cause::PaymentUsed, ReplayState::Settled, stamps, keys),
-        RelayRefusal::Unknown => {
-            let told = attempt.told_unknown("settlement_pending", None);
-            attempt.refuse(Cause::SettlementUnknown, &told, stamps, keys)
-        }
-        RelayRefusal::Unavailable => {
-            attempt.refuse(Cause::ReplayGuardUnavailable, &Told::default(), stamps, keys)
-        }
-    }
-}
-
-fn replayed(attempt: &Attempt, cause: Cause, state: ReplayState, mut stamps: Vec<Stamp>, keys: Keys) -> Turn {
-    let code = match attempt.option.transfer_method {
-        TransferMethod::Eip3009 => "invalid_exact_evm_nonce_already_used",
-        TransferMethod::Permit2 => "permit2_invalid_nonce",
-    };
-    let told = Told { code: Some(code.to_owned()), ..Told::default() };
-    stamps.push(attempt.stamp(TupleCounter::ReplayRejected(state)));
-    attempt.refuse(cause, &told, stamps, keys)
+    let event = Event::Claim(attempt.claim());
+    step(Vec::new(), Stepping { attempt, event, then: Then::Claim })
 }
 
 /// Settles with the response held.
-pub(super) fn settle_at_response(attempt: Box<Attempt>, body: Vec<u8>, edits: HeaderEdits, now: Now) -> Turn {
-    let settling = vec![attempt.key(KeyChange::Settling)];
-    settle(attempt, body, When::AtResponse(edits), Vec::new(), settling, now)
+pub(super) fn settle_at_response(attempt: Box<Attempt>, edits: HeaderEdits, now: Now) -> Turn {
+    begin_settlement(attempt, When::AtResponse(edits), Vec::new(), now)
 }
 
-fn settle(
+fn begin_settlement(attempt: Box<Attempt>, when: When, stamps: Vec<Stamp>, now: Now) -> Turn {
+    if attempt.has_relay() {
+        let purpose = Purpose::Settle { when, epoch: 0, settlement: Settlement::default() };
+        return call(stamps, Calling::new(attempt, Operation::Settle, purpose, now));
+    }
+    let event = Event::Begin(attempt.holder);
+    step(stamps, Stepping { attempt, event, then: Then::Begin(when) })
+}
+
+fn step(stamps: Vec<Stamp>, stepping: Stepping) -> Turn {
+    Turn { stamps, notes: Vec::new(), next: Next::Step(Box::new(stepping)) }
+}
+
+fn call(stamps: Vec<Stamp>, calling: Calling) -> Turn {
+    Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(calling)) }
+}
+
+// === impl Stepping ===
+
+impl Stepping {
+    /// Whose step it is.
+    pub fn key(&self) -> KeyDigest {
+        self.attempt.key.digest()
+    }
+    /// [`crate::payment::tuple_hash`] of the tuple the payment is counted under.
+    pub fn tuple(&self) -> u32 {
+        self.attempt.tuple_hash()
+    }
+    /// The step.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+    /// The store's answer, with what else followed. `None` if it has no room or cannot be read or written.
+    pub fn stepped(self, answer: Option<Answer>, effects: &[Expired], now: Now) -> Turn {
+        let Self { attempt, event, then } = self;
+        match then {
+            Then::Claim => claimed(attempt, answer, now),
+            Then::Begin(when) => begun(attempt, when, answer, now),
+            Then::Ended(when) => match event {
+                Event::Ended { outcome, .. } => {
+                    let is_charged = effects.iter().any(|effect| effect.effect == Effect::Charged);
+                    let charged = if is_charged { attempt.charged(now).to_vec() } else { Vec::new() };
+                    ended(attempt, when, outcome, answer, charged, now)
+                }
+                _ => internal(&attempt),
+            },
+        }
+    }
+}
+
+fn claimed(attempt: Box<Attempt>, answer: Option<Answer>, now: Now) -> Turn {
+    match answer {
+        Some(Answer::Reserved) => {
+            call(Vec::new(), Calling::new(attempt, Operation::Verify, Purpose::Verify, now))
+        }
+        Some(Answer::Call { epoch, call, .. }) => again(attempt, When::First, epoch, &call, now),
+        Some(answer) => stands(attempt, RelayReply::from(answer), Vec::new()),
+        None => stands(attempt, RelayReply::Unavailable, Vec::new()),
+    }
+}
+
+fn begun(attempt: Box<Attempt>, when: When, answer: Option<Answer>, now: Now) -> Turn {
+    match answer {
+        Some(Answer::Call { epoch, call, .. }) => again(attempt, when, epoch, &call, now),
+        Some(Answer::Settled { transaction }) => settled(attempt, when, &transaction, Vec::new(), Vec::new()),
+        // Not begun, whatever the reason: what may be reserved still is free again.
+        None | Some(Answer::NotHeld) => given_up(attempt, RelayReply::NotBegun, Vec::new()),
+        Some(answer) => stands(attempt, RelayReply::from(answer), Vec::new()),
+    }
+}
+
+/// Makes the settle call on record.
+fn again(attempt: Box<Attempt>, when: When, epoch: u32, body: &[u8], now: Now) -> Turn {
+    let purpose = Purpose::Settle { when, epoch, settlement: Settlement::default() };
+    let mut calling = Calling::new(attempt, Operation::Settle, purpose, now);
+    calling.call.body = body.to_vec();
+    call(Vec::new(), calling)
+}
+
+/// The store knows what came of the call: it says whether the call's own outcome stands.
+fn ended(
     attempt: Box<Attempt>,
-    body: Vec<u8>,
     when: When,
-    stamps: Vec<Stamp>,
-    keys: Keys,
+    outcome: Outcome,
+    answer: Option<Answer>,
+    charged: Vec<Stamp>,
     now: Now,
 ) -> Turn {
-    let purpose = Purpose::Settle { when, pending: None };
-    let calling = Calling::new(attempt, Operation::Settle, body, purpose, now);
-    Turn { stamps, keys, next: Next::Call(Box::new(calling)) }
+    let reply = match (answer, outcome) {
+        (Some(Answer::Settled { transaction }), _) => {
+            return settled(attempt, when, &transaction, Vec::new(), charged);
+        }
+        // Proven, and nobody else was told: the record is this request's until its lease ends.
+        (None, Outcome::Settled { transaction }) => {
+            let charged = attempt.charged(now).to_vec();
+            return settled(attempt, when, &transaction, Vec::new(), charged);
+        }
+        (Some(Answer::Noted), Outcome::Refused { reason, detail }) => RelayReply::Refused { reason, detail },
+        (Some(Answer::Noted), Outcome::Malformed { words }) => {
+            return unreadable(&attempt, Cause::SettlementMalformed, words, Vec::new());
+        }
+        (Some(Answer::Noted), Outcome::NotSent) => RelayReply::NotBegun,
+        (Some(Answer::Noted), Outcome::Settled { transaction }) => {
+            RelayReply::Open { transaction: Some(transaction) }
+        }
+        (None | Some(Answer::Noted), Outcome::Unknown { transaction, .. }) => {
+            RelayReply::Open { transaction }
+        }
+        // What is not written down may be begun again.
+        (None, _) => RelayReply::Open { transaction: None },
+        // Others went on with the payment.
+        (Some(answer), _) => RelayReply::from(answer),
+    };
+    stands(attempt, reply, charged)
+}
+
+/// A payment that goes no further here, and that this request may still hold.
+fn given_up(attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
+    let notes = attempt.over(End::Unsent);
+    Turn { notes, ..stands(attempt, reply, stamps) }
+}
+
+fn internal(attempt: &Attempt) -> Turn {
+    attempt.refuse(Cause::Internal, &Told { paid: true, ..Told::default() }, Vec::new(), Vec::new())
+}
+
+/// The facilitator, or the relay, cannot read what it is sent.
+fn unreadable(attempt: &Attempt, cause: Cause, words: String, stamps: Vec<Stamp>) -> Turn {
+    attempt.refuse(cause, &Told { detail: Some(words), ..Told::default() }, stamps, Vec::new())
+}
+
+/// A payment that goes no further here, or is served without a call: one answer for each word there is.
+fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
+    let refuse =
+        |attempt: &Attempt, cause, told: Told, stamps| attempt.refuse(cause, &told, stamps, Vec::new());
+    match reply {
+        RelayReply::Redeem { transaction } => {
+            let edits = attempt.take_edits();
+            let upstream = Upstream::redeemed(attempt, transaction);
+            Turn { stamps, notes: Vec::new(), next: Next::Serve(edits, Box::new(upstream)) }
+        }
+        RelayReply::New => {
+            let Some(refusal) = attempt.refusal.take() else { return internal(&attempt) };
+            attempt.tuple = refusal.tuple;
+            refuse(&attempt, refusal.cause, refusal.told, stamps)
+        }
+        RelayReply::InFlight => used(&attempt, Cause::PaymentInFlight, ReplayState::InFlight, None, stamps),
+        RelayReply::OtherTerms => {
+            used(&attempt, Cause::PaymentInUseElsewhere, ReplayState::OtherRoute, None, stamps)
+        }
+        RelayReply::OtherPayment => used(&attempt, Cause::NonceInUse, ReplayState::InFlight, None, stamps),
+        RelayReply::Used => used(&attempt, Cause::PaymentUsed, ReplayState::Settled, None, stamps),
+        RelayReply::Twin { transaction } => {
+            let message = transaction.map(|it| ["this purchase was paid with ", &it].concat());
+            used(&attempt, Cause::PurchasePaid, ReplayState::Settled, message, stamps)
+        }
+        RelayReply::PaidFor { offer, route, transaction } => {
+            let what = ["it is charged (", &transaction, ") and owed the answer of ", &route].concat();
+            let what = if offer == "/" { what } else { [&what, " of the offer ", &offer].concat() };
+            used(&attempt, Cause::PaymentPaidForElse, ReplayState::OtherRoute, Some(what), stamps)
+        }
+        RelayReply::Open { transaction } => {
+            let known = transaction.as_deref();
+            let reason = if known.is_some() { "settlement_pending" } else { "unexpected_settle_error" };
+            let told = attempt.told_unknown(reason, known);
+            refuse(&attempt, Cause::SettlementUnknown, told, stamps)
+        }
+        RelayReply::Refused { reason, detail } => {
+            let receipt = Some(attempt.failed_receipt(&reason, None));
+            refuse(
+                &attempt,
+                Cause::SettlementRejected,
+                Told { receipt, detail, ..Told::code(&reason) },
+                stamps,
+            )
+        }
+        RelayReply::NotBegun => {
+            let receipt = Some(attempt.failed_receipt("unexpected_settle_error", None));
+            refuse(&attempt, Cause::SettlementNotSent, Told { receipt, ..Told::default() }, stamps)
+        }
+        RelayReply::Invalid { reason, detail } => {
+            let needs_allowance = reason == "permit2_allowance_required";
+            let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
+            refuse(&attempt, cause, Told { detail, ..Told::code(&reason) }, stamps)
+        }
+        RelayReply::Malformed { words } => unreadable(&attempt, Cause::FacilitatorMalformed, words, stamps),
+        RelayReply::NotTaken { reason } => {
+            let told = Told::message([&reason, "; nothing was charged"].concat());
+            refuse(&attempt, Cause::FacilitatorMalformed, told, stamps)
+        }
+        RelayReply::Unreachable => refuse(&attempt, Cause::FacilitatorUnreachable, Told::default(), stamps),
+        RelayReply::Busy => refuse(&attempt, Cause::FacilitatorBusy, Told::default(), stamps),
+        RelayReply::NoVerdict => refuse(&attempt, Cause::FacilitatorError, Told::default(), stamps),
+        RelayReply::Unavailable => refuse(&attempt, Cause::ReplayGuardUnavailable, Told::default(), stamps),
+        // Neither is the end of a payment here.
+        RelayReply::Valid | RelayReply::Settled { .. } => internal(&attempt),
+    }
+}
+
+fn used(
+    attempt: &Attempt,
+    cause: Cause,
+    state: ReplayState,
+    message: Option<String>,
+    mut stamps: Vec<Stamp>,
+) -> Turn {
+    // Only the first of these is said of a nonce: it invites a buyer to sign with a fresh one.
+    let code = match (cause, attempt.option.transfer_method) {
+        (Cause::PaymentUsed | Cause::NonceInUse, TransferMethod::Eip3009) => {
+            "invalid_exact_evm_nonce_already_used"
+        }
+        (Cause::PaymentUsed | Cause::NonceInUse, TransferMethod::Permit2) => "permit2_invalid_nonce",
+        (Cause::PaymentInFlight | Cause::PaymentInUseElsewhere, _) => "payment_in_use",
+        (Cause::PaymentPaidForElse, _) => "payment_owed_elsewhere",
+        (_, _) => "purchase_already_paid",
+    };
+    let told = Told { code: Some(code.to_owned()), message, ..Told::default() };
+    stamps.push(attempt.stamp(TupleCounter::ReplayRejected(state)));
+    attempt.refuse(cause, &told, stamps, Vec::new())
+}
+
+/// Money moved for this request, with the response held or before the upstream.
+fn settled(
+    mut attempt: Box<Attempt>,
+    when: When,
+    transaction: &str,
+    mut stamps: Vec<Stamp>,
+    charged: Vec<Stamp>,
+) -> Turn {
+    stamps.push(attempt.stamp(TupleCounter::PaymentVerified));
+    stamps.extend(charged);
+    let next = if let When::AtResponse(mut edits) = when {
+        push_receipts(&mut edits.set, &attempt.receipt(transaction));
+        Next::Release(edits, Some(Delivering::new(attempt)))
+    } else {
+        let edits = attempt.take_edits();
+        Next::Serve(edits, Box::new(Upstream::settled(attempt, transaction.to_owned())))
+    };
+    Turn { stamps, notes: Vec::new(), next }
 }
 
 // === impl Calling ===
 
 impl Calling {
-    fn new(
-        attempt: Box<Attempt>,
-        operation: Operation,
-        body: Vec<u8>,
-        purpose: Purpose,
-        started: Now,
-    ) -> Self {
+    fn new(attempt: Box<Attempt>, operation: Operation, purpose: Purpose, started: Now) -> Self {
         let (timeout_ms, headers) = (attempt.timeout_ms(operation), attempt.relay_headers());
-        let call = Call { operation, body, timeout_ms, headers };
+        let call = Call { operation, body: attempt.call.to_vec(), timeout_ms, headers };
         Self { attempt, call, started, purpose }
     }
     /// The call to make.
     pub fn call(&self) -> &Call {
         &self.call
     }
-    /// The facilitator answered, or did not.
-    pub fn answered(self, answer: Answer<'_>, now: Now) -> Turn {
+    /// The edits [`Next::Serve`] will carry if the payment is good: for a shell that hands the rest of the
+    /// exchange to somebody else.
+    pub fn edits_once_paid(&self) -> HeaderEdits {
+        self.attempt.edits_once_paid()
+    }
+    /// The payment, for such a shell: its key, and the claim to it.
+    pub fn claim(&self) -> (KeyDigest, Claim) {
+        (self.attempt.key.digest(), self.attempt.claim())
+    }
+    /// The answer if such a shell has not seen the payment, and it is no good as a new one.
+    pub fn unless_known(&self) -> Option<Reply> {
+        let refusal = self.attempt.refusal.as_deref()?;
+        Some(self.attempt.reply(refusal.cause, &refusal.told))
+    }
+    /// Edits for a shell that hands the request to another one of this core, which begins its exchange anew: the
+    /// other is told if the payment is no good as a new one by these rules.
+    pub fn to_gateway(&self, head: &RequestHead<'_>) -> HeaderEdits {
+        let mut edits = to_gateway(head);
+        if self.attempt.refusal.is_some() {
+            edits.set.push((RELAY_KNOWN.into(), "1".to_owned()));
+        }
+        edits
+    }
+    /// The call is over.
+    pub fn answered(self, end: CallEnd<'_>, now: Now) -> Turn {
         let Self { attempt, call, started, purpose } = self;
+        let over = Over { operation: call.operation, end, started, now };
         match purpose {
-            Purpose::Verify => verified(attempt, call.body, answer, started, now),
-            Purpose::Settle { when, pending } => {
-                Settling { attempt, body: call.body, when, pending, started, now }.answered(answer)
-            }
-        }
-    }
-    /// The client went away and no answer can reach this state any more. A settle call goes on without
-    /// us, so its outcome is unknown from here on. What is [`Unused`] is to be told to the relay.
-    pub fn abandoned(self, now: Now) -> (Abandoned, Option<Unused>) {
-        let Self { attempt, started, purpose, call } = self;
-        let has_relay = attempt.rules.has_relay();
-        let unused = has_relay.then_some(Unused { body: call.body, headers: call.headers });
-        let mut stamps = vec![call_stamp(call.operation, CallOutcome::Unreachable, started, now)];
-        let abandoned = match purpose {
-            Purpose::Verify => attempt.client_gone(stamps, KeyChange::Free),
-            Purpose::Settle { when, pending } => {
-                if !matches!(when, When::Again { .. }) {
-                    stamps.push(attempt.stamp(TupleCounter::UnresolvedOpened));
+            Purpose::Verify if attempt.has_relay() => over.relay_verified(attempt),
+            Purpose::Verify => over.verified(attempt),
+            Purpose::Settle { when, .. } if attempt.has_relay() => over.relay_settled(attempt, when),
+            Purpose::Settle { when, epoch, settlement } => match settlement.ended(end, &attempt.option) {
+                Reading::Repeat(settlement) => {
+                    let stamps = over.stamps(without_reply(end));
+                    let purpose = Purpose::Settle { when, epoch, settlement };
+                    let repeat = Self { attempt, call, started: now, purpose };
+                    Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
                 }
+                Reading::Over(outcome) => {
+                    let stamps = over.stamps(call_outcome(end, &outcome));
+                    let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
+                    let event = Event::Ended { epoch, holder, outcome, claim };
+                    step(stamps, Stepping { attempt, event, then: Then::Ended(when) })
+                }
+            },
+        }
+    }
+    /// The client went away during a settle call whose end the shell will hear nevertheless. Its payment stays at the
+    /// call, so a resend makes no second one meanwhile. Anything else is given back, to be abandoned.
+    pub fn orphaned(self: Box<Self>) -> Result<(Abandoned, Orphan), Box<Self>> {
+        match self.purpose {
+            Purpose::Settle { epoch, settlement, .. } if !self.attempt.has_relay() => {
+                let stamps = vec![self.attempt.failed(FailureReason::SettlementFailed)];
+                let notes = self.attempt.over(End::Unsent);
+                let orphan = Orphan { attempt: self.attempt, started: self.started, epoch, settlement };
+                Ok((Abandoned { stamps, notes }, orphan))
+            }
+            _ => Err(self),
+        }
+    }
+    /// The client went away and no answer can reach this state any more. A settle call goes on without us, so
+    /// its outcome is unknown from here on.
+    pub fn abandoned(self, now: Now) -> Abandoned {
+        let Self { attempt, started, purpose, call } = self;
+        let mut stamps = vec![call_stamp(call.operation, CallOutcome::Unreachable, started, now)];
+        match purpose {
+            Purpose::Verify => attempt.client_gone(stamps),
+            Purpose::Settle { epoch, .. } => {
                 stamps.push(attempt.failed(FailureReason::SettlementFailed));
-                Abandoned { stamps, keys: vec![attempt.key(KeyChange::Unknown { transaction: pending })] }
+                let notes = if attempt.has_relay() {
+                    attempt.over(End::Unsent)
+                } else {
+                    let reason = "the client left".to_owned();
+                    let outcome = Outcome::Unknown { transaction: None, reason };
+                    let holder = attempt.holder;
+                    vec![attempt.note(Event::Ended { epoch, holder, outcome, claim: None })]
+                };
+                Abandoned { stamps, notes }
             }
+        }
+    }
+}
+
+// === impl Orphan ===
+
+impl Orphan {
+    /// The call is over. A pending one is not repeated here: the next resend does that.
+    pub fn answered(self, end: CallEnd<'_>, now: Now) -> Late {
+        let Self { attempt, started, epoch, settlement } = self;
+        let outcome = match settlement.ended(end, &attempt.option) {
+            Reading::Over(outcome) => outcome,
+            Reading::Repeat(settlement) => settlement.given_up(),
         };
-        (abandoned, unused)
+        let stamps = vec![call_stamp(Operation::Settle, call_outcome(end, &outcome), started, now)];
+        let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
+        let ended = attempt.note(Event::Ended { epoch, holder, outcome, claim });
+        // A record that was gone is back now, and this request waits no more.
+        let notes = [vec![ended], attempt.over(End::Unsent)].concat();
+        Late { stamps, notes, charged: attempt.charged(now) }
     }
 }
 
-fn verified(mut attempt: Box<Attempt>, body: Vec<u8>, answer: Answer<'_>, started: Now, now: Now) -> Turn {
-    let stamps = |outcome| vec![call_stamp(Operation::Verify, outcome, started, now)];
-    let free = vec![attempt.key(KeyChange::Free)];
-    let (status, reply) = match answer {
-        Answer::Reply { status, body } => (status, body),
-        Answer::TimedOut | Answer::Unreachable | Answer::Cut | Answer::NotSent => {
-            let stamps = stamps(without_reply(answer));
-            return attempt.refuse(Cause::FacilitatorUnreachable, &Told::default(), stamps, free);
-        }
-    };
-    match read_verify_reply(status, reply) {
-        VerifyOutcome::Valid => {
-            let edits = attempt.take_edits();
-            let upstream = Box::new(Upstream::verified(attempt, body));
-            Turn {
-                stamps: stamps(CallOutcome::Success),
-                keys: Vec::new(),
-                next: Next::Serve(edits, upstream),
-            }
-        }
-        VerifyOutcome::Invalid { reason, detail } => {
-            let needs_allowance = reason == "permit2_allowance_required";
-            let cause = if needs_allowance { Cause::AllowanceRequired } else { Cause::PaymentInvalid };
-            if let Some(known) = RelayRefusal::parse(&reason).filter(|_| attempt.rules.has_relay()) {
-                return used_elsewhere(&attempt, known, stamps(CallOutcome::Refused), free);
-            }
-            let told = Told { detail, ..Told::code(&reason) };
-            attempt.refuse(cause, &told, stamps(CallOutcome::Refused), free)
-        }
-        VerifyOutcome::Failed { retriable } => {
-            let cause = if retriable { Cause::FacilitatorBusy } else { Cause::FacilitatorError };
-            attempt.refuse(cause, &Told::default(), stamps(bad_reply(status)), free)
-        }
-    }
-}
-
-/// A settle call that is over.
-struct Settling {
-    attempt: Box<Attempt>,
-    body: Vec<u8>,
-    when: When,
-    pending: Option<String>,
+/// A call that is over.
+struct Over<'a> {
+    operation: Operation,
+    end: CallEnd<'a>,
     started: Now,
     now: Now,
 }
 
-// === impl Settling ===
+// === impl Over ===
 
-impl Settling {
-    fn answered(self, answer: Answer<'_>) -> Turn {
-        let Answer::Reply { status, body } = answer else {
-            let stamps = self.stamps(without_reply(answer));
-            // Nothing can have been broadcast, unless by the call this one was to repeat.
-            return if answer == Answer::NotSent && !self.has_history() {
-                self.not_sent(stamps)
-            } else {
-                self.unknown(None, stamps)
-            };
+impl Over<'_> {
+    /// The relay's word; `None` where none came.
+    fn word(&self) -> Option<RelayReply> {
+        match self.end {
+            CallEnd::Reply { body, .. } => RelayReply::read(body),
+            CallEnd::TimedOut | CallEnd::Unreachable | CallEnd::Cut | CallEnd::NotSent => None,
+        }
+    }
+
+    /// The relay has reserved the payment and had it verified, or says what stands in the way.
+    fn relay_verified(self, attempt: Box<Attempt>) -> Turn {
+        let Some(word) = self.word() else {
+            // It may know that the payment is open, or charged.
+            let (stamps, notes) = (self.stamps(without_reply(self.end)), attempt.over(End::Unsent));
+            return attempt.refuse(Cause::RelaySilent, &Told::default(), stamps, notes);
         };
-        match read_settle_reply(status, body, &self.attempt.option, self.has_history()) {
-            SettleOutcome::Settled { transaction, payer: _ } => self.settled(transaction),
-            SettleOutcome::Refused { reason } => self.refused(&reason),
-            SettleOutcome::Pending { transaction } => {
-                let stamps = self.stamps(CallOutcome::Refused);
-                if self.pending.is_some() {
-                    self.unknown(Some(transaction), stamps)
-                } else {
-                    self.repeat(transaction, stamps)
-                }
+        match word {
+            RelayReply::Valid => vouched(attempt, self.stamps(CallOutcome::Success), Vec::new(), self.now),
+            RelayReply::Settled { transaction } => {
+                let charged = attempt.charged(self.now).to_vec();
+                settled(attempt, When::First, &transaction, self.stamps(CallOutcome::Success), charged)
             }
-            SettleOutcome::Unknown { transaction, .. } => {
-                let stamps = self.stamps(bad_reply(status));
-                self.unknown(transaction, stamps)
+            RelayReply::Redeem { .. } => stands(attempt, word, self.stamps(CallOutcome::Success)),
+            RelayReply::Unreachable => stands(attempt, word, self.stamps(CallOutcome::Unreachable)),
+            RelayReply::Busy | RelayReply::NoVerdict | RelayReply::Malformed { .. } => {
+                stands(attempt, word, self.stamps(CallOutcome::HttpError))
             }
+            _ => stands(attempt, word, self.stamps(CallOutcome::Refused)),
         }
     }
 
-    /// With the response held, or before the upstream where settlement comes first.
-    fn settled(self, transaction: String) -> Turn {
-        let mut stamps = self.stamps(CallOutcome::Success);
-        let Self { mut attempt, when, now, .. } = self;
-        stamps.push(attempt.stamp(TupleCounter::PaymentVerified));
-        stamps.extend(attempt.charged(now));
-        if matches!(when, When::Again { .. }) {
-            stamps.push(attempt.stamp(TupleCounter::UnresolvedClosed));
-        }
-        // Upfront, the payment buys the attempt; else it buys a response, which is still owed.
-        let change = if attempt.upfront() {
-            KeyChange::Delivered
-        } else {
-            KeyChange::Delivering { transaction: transaction.clone() }
+    /// The relay has settled, or says why not.
+    fn relay_settled(self, attempt: Box<Attempt>, when: When) -> Turn {
+        let Some(word) = self.word() else {
+            let stamps = self.stamps(without_reply(self.end));
+            // The relay may have begun.
+            let not_sent = self.end == CallEnd::NotSent;
+            let word = if not_sent { RelayReply::NotBegun } else { RelayReply::Open { transaction: None } };
+            return given_up(attempt, word, stamps);
         };
-        let keys = vec![attempt.key(change)];
-        let next = if let When::AtResponse(mut edits) = when {
-            push_receipts(&mut edits.set, &attempt.receipt(&transaction));
-            Next::Release(edits, Some(Delivering::new(attempt, transaction)))
-        } else {
-            let edits = attempt.take_edits();
-            Next::Serve(edits, Box::new(Upstream::settled(attempt, transaction)))
-        };
-        Turn { stamps, keys, next }
-    }
-
-    /// A definite no: the payment is free again.
-    fn refused(self, reason: &str) -> Turn {
-        let mut stamps = self.stamps(CallOutcome::Refused);
-        let Self { attempt, when, .. } = self;
-        if matches!(when, When::Again { .. }) {
-            stamps.push(attempt.stamp(TupleCounter::UnresolvedClosed));
-        }
-        let told = Told { receipt: Some(attempt.failed_receipt(reason, None)), ..Told::code(reason) };
-        let keys = vec![attempt.key(KeyChange::Free)];
-        attempt.refuse(Cause::SettlementRejected, &told, stamps, keys)
-    }
-
-    /// The one identical repeat of a call that was answered "pending".
-    fn repeat(self, transaction: String, stamps: Vec<Stamp>) -> Turn {
-        let Self { attempt, body, when, now, .. } = self;
-        let keys = vec![attempt.key(KeyChange::Settling)];
-        let purpose = Purpose::Settle { when, pending: Some(transaction) };
-        let calling = Calling::new(attempt, Operation::Settle, body, purpose, now);
-        Turn { stamps, keys, next: Next::Call(Box::new(calling)) }
-    }
-
-    /// Nobody knows whether money moved. Counted as unresolved once for each key: a repeat of an earlier attempt was counted then.
-    fn unknown(self, answered: Option<String>, mut stamps: Vec<Stamp>) -> Turn {
-        let Self { attempt, when, pending, .. } = self;
-        let mut transaction = answered.or(pending);
-        match when {
-            When::Again { transaction: earlier } => transaction = transaction.or(earlier),
-            When::Upfront | When::AtResponse(_) => {
-                stamps.push(attempt.stamp(TupleCounter::UnresolvedOpened));
+        match word {
+            RelayReply::Settled { transaction } => {
+                let charged = attempt.charged(self.now).to_vec();
+                settled(attempt, when, &transaction, self.stamps(CallOutcome::Success), charged)
             }
+            RelayReply::Malformed { words } => {
+                let (stamps, notes) = (self.stamps(CallOutcome::HttpError), attempt.over(End::Unsent));
+                Turn { notes, ..unreadable(&attempt, Cause::SettlementMalformed, words, stamps) }
+            }
+            // The relay could not call; nothing was charged.
+            RelayReply::Unreachable => {
+                given_up(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))
+            }
+            RelayReply::Open { .. } => given_up(attempt, word, self.stamps(CallOutcome::HttpError)),
+            _ => given_up(attempt, word, self.stamps(CallOutcome::Refused)),
         }
-        let known = transaction.as_deref();
-        let reason = if known.is_some() { "settlement_pending" } else { "unexpected_settle_error" };
-        let told = attempt.told_unknown(reason, known);
-        let keys = vec![attempt.key(KeyChange::Unknown { transaction })];
-        attempt.refuse(Cause::SettlementUnknown, &told, stamps, keys)
     }
 
-    fn not_sent(self, stamps: Vec<Stamp>) -> Turn {
-        let Self { attempt, .. } = self;
-        let receipt = Some(attempt.failed_receipt("unexpected_settle_error", None));
-        let keys = vec![attempt.key(KeyChange::Free)];
-        attempt.refuse(Cause::SettlementNotSent, &Told { receipt, ..Told::default() }, stamps, keys)
+    /// The facilitator has spoken.
+    fn verified(self, attempt: Box<Attempt>) -> Turn {
+        let CallEnd::Reply { status, body } = self.end else {
+            let stamps = self.stamps(without_reply(self.end));
+            let notes = attempt.over(End::Unsent);
+            return attempt.refuse(Cause::FacilitatorUnreachable, &Told::default(), stamps, notes);
+        };
+        let (word, outcome) = match read_verify_reply(status, body) {
+            VerifyOutcome::Valid => {
+                let notes = vec![attempt.note(Event::Verified(attempt.holder))];
+                return vouched(attempt, self.stamps(CallOutcome::Success), notes, self.now);
+            }
+            VerifyOutcome::Invalid { reason, detail } => {
+                (RelayReply::Invalid { reason, detail }, CallOutcome::Refused)
+            }
+            VerifyOutcome::Malformed { words, .. } => (RelayReply::Malformed { words }, bad_reply(status)),
+            VerifyOutcome::Failed { retriable: true } => (RelayReply::Busy, bad_reply(status)),
+            VerifyOutcome::Failed { retriable: false } => (RelayReply::NoVerdict, bad_reply(status)),
+        };
+        given_up(attempt, word, self.stamps(outcome))
     }
 
-    /// Whether an earlier settle call with this payment may have moved money.
-    fn has_history(&self) -> bool {
-        self.pending.is_some() || matches!(self.when, When::Again { .. })
-    }
     fn stamps(&self, outcome: CallOutcome) -> Vec<Stamp> {
-        vec![call_stamp(Operation::Settle, outcome, self.started, self.now)]
+        vec![call_stamp(self.operation, outcome, self.started, self.now)]
     }
 }
 
-const fn without_reply(answer: Answer<'_>) -> CallOutcome {
-    match answer {
-        Answer::TimedOut => CallOutcome::Timeout,
-        _ => CallOutcome::Unreachable,
+/// Somebody vouches for the payment: on to the upstream, or to the settlement where that comes first.
+fn vouched(mut attempt: Box<Attempt>, stamps: Vec<Stamp>, notes: Vec<Note>, now: Now) -> Turn {
+    if attempt.upfront() {
+        let mut turn = begin_settlement(attempt, When::First, stamps, now);
+        turn.notes = notes;
+        return turn;
+    }
+    let edits = attempt.take_edits();
+    Turn { stamps, notes, next: Next::Serve(edits, Box::new(Upstream::verified(attempt))) }
+}
+
+const fn without_reply(end: CallEnd<'_>) -> CallOutcome {
+    match end {
+        CallEnd::TimedOut => CallOutcome::Timeout,
+        CallEnd::Reply { status, .. } => bad_reply(status),
+        CallEnd::Unreachable | CallEnd::Cut | CallEnd::NotSent => CallOutcome::Unreachable,
+    }
+}
+
+const fn call_outcome(end: CallEnd<'_>, outcome: &Outcome) -> CallOutcome {
+    match (outcome, end) {
+        (Outcome::Settled { .. }, _) => CallOutcome::Success,
+        (Outcome::Refused { .. }, _) => CallOutcome::Refused,
+        (_, end) => without_reply(end),
     }
 }
 

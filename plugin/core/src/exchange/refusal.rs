@@ -61,17 +61,23 @@ pub enum Cause {
     PaymentInvalid,
     AllowanceRequired,
     PaymentInFlight,
+    PaymentInUseElsewhere,
+    NonceInUse,
+    PaymentPaidForElse,
+    PurchasePaid,
     PaymentUsed,
-    PaymentBoundElsewhere,
     ReplayGuardUnavailable,
+    RelaySilent,
     FacilitatorUnreachable,
     FacilitatorBusy,
     FacilitatorError,
+    FacilitatorMalformed,
     UpstreamUnavailable,
     UpstreamTimeout,
     UnexpectedUpgrade,
     SettlementRejected,
     SettlementNotSent,
+    SettlementMalformed,
     SettlementUnknown,
     Internal,
 }
@@ -213,17 +219,29 @@ impl Cause {
             Self::PaymentInFlight => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
                 .says("this payment is in use by another request")
                 .resend(1),
+            Self::PaymentInUseElsewhere => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed).says(
+                "this payment is in use by a request for something else; nothing more is charged for it",
+            ),
+            Self::NonceInUse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("another authorization of this nonce is in use; nothing was charged for this one"),
+            Self::PaymentPaidForElse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this payment is charged, and owed the answer it was paid for")
+                .hints("send this payment with the request it was signed for"),
+            Self::PurchasePaid => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
+                .says("this purchase is at work with another payment; nothing was charged for this one")
+                .hints("send the first payment of this payment-identifier again; do not sign a new one"),
             Self::PaymentUsed => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
                 .says("this payment was used already")
                 .hints("sign a new authorization")
                 .challenges(),
-            Self::PaymentBoundElsewhere => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
-                .says("this payment was first used for another resource")
-                .hints("sign a new authorization")
-                .challenges(),
             Self::ReplayGuardUnavailable => Row::failed(Us, 503, VERIFICATION, F::ReplayGuardUnavailable)
-                .says("the payment cannot be recorded now; nothing was charged")
-                .retry(1),
+                .says("the payment can neither be looked up nor recorded now; nothing was charged for this request")
+                .hints("send this request again with the same payment; do not sign a new one")
+                .resend(1),
+            Self::RelaySilent => Row::failed(Us, 503, VERIFICATION, F::FacilitatorUnreachable)
+                .says("the relay gave no answer about this payment")
+                .hints("send this request again with the same payment; do not sign a new one")
+                .resend(2),
             Self::FacilitatorUnreachable => {
                 Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorUnreachable)
                     .says("the facilitator could not be reached; nothing was charged")
@@ -234,6 +252,8 @@ impl Cause {
                 .retry(2),
             Self::FacilitatorError => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorError)
                 .says("the facilitator gave no usable answer; nothing was charged"),
+            Self::FacilitatorMalformed => Row::failed(Operator, 503, VERIFICATION, F::FacilitatorError)
+                .says("the facilitator calls our request malformed; nothing was charged"),
             Self::UpstreamUnavailable => Row::upstream(502, "it could not be reached"),
             Self::UpstreamTimeout => Row::upstream(504, "it did not answer in time"),
             Self::UnexpectedUpgrade => Row::upstream(502, "it switched protocols unasked"),
@@ -243,6 +263,8 @@ impl Cause {
             Self::SettlementNotSent => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
                 .says("the facilitator could not be called; nothing was charged")
                 .retry(2),
+            Self::SettlementMalformed => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
+                .says("the facilitator calls our request malformed; nothing was charged"),
             Self::SettlementUnknown => Row::failed(Facilitator, 503, SETTLEMENT, F::SettlementFailed)
                 .says("it is not known yet whether money moved")
                 .hints("send this request again with the same payment; do not sign a new one")
@@ -256,7 +278,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 29] = [
+    const ALL: [Cause; 35] = [
         Cause::ConfigNotLoaded,
         Cause::FacilitatorNotReady,
         Cause::AmbiguousPath,
@@ -273,17 +295,23 @@ mod tests {
         Cause::PaymentInvalid,
         Cause::AllowanceRequired,
         Cause::PaymentInFlight,
+        Cause::PaymentInUseElsewhere,
+        Cause::NonceInUse,
+        Cause::PaymentPaidForElse,
+        Cause::PurchasePaid,
         Cause::PaymentUsed,
-        Cause::PaymentBoundElsewhere,
         Cause::ReplayGuardUnavailable,
+        Cause::RelaySilent,
         Cause::FacilitatorUnreachable,
         Cause::FacilitatorBusy,
         Cause::FacilitatorError,
+        Cause::FacilitatorMalformed,
         Cause::UpstreamUnavailable,
         Cause::UpstreamTimeout,
         Cause::UnexpectedUpgrade,
         Cause::SettlementRejected,
         Cause::SettlementNotSent,
+        Cause::SettlementMalformed,
         Cause::SettlementUnknown,
         Cause::Internal,
     ];
@@ -303,6 +331,24 @@ mod tests {
         assert!(!row.retriable);
         assert_eq!((row.status, row.retry_after, row.form), (503, Some(5), Form::Error));
         assert!(row.hint.contains("same payment"));
+    }
+
+    #[test]
+    fn where_nobody_could_look_a_payment_up_it_may_be_charged_so_no_other_is_safe() {
+        for cause in [Cause::ReplayGuardUnavailable, Cause::RelaySilent] {
+            let row = cause.row();
+            assert_eq!((row.status, row.retriable, row.form), (503, false, Form::Error));
+            assert!(row.retry_after.is_some() && row.hint.contains("same payment"), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_the_facilitator_cannot_read_is_the_operators_and_asks_the_buyer_for_nothing() {
+        for cause in [Cause::FacilitatorMalformed, Cause::SettlementMalformed] {
+            let row = cause.row();
+            assert_eq!((row.fault, row.status, row.form), (Fault::Operator, 503, Form::Error));
+            assert!(!row.retriable && row.message.contains("nothing was charged"), "{cause:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::Reply;
 use super::refusal::{Cause, Counted, Form, Row};
 use super::response::EXPOSED;
 use super::seen::Seen;
+use super::strip::OWED;
 use crate::protocol::{Challenge, PaymentFailure, Receipt, printable};
 use crate::rules::Settings;
 
@@ -36,6 +37,8 @@ pub(super) struct Told {
     pub(super) message: Option<String>,
     /// Text of whoever refused.
     pub(super) detail: Option<String>,
+    /// What to do, if it is not what the row says.
+    pub(super) hint: Option<&'static str>,
     /// The payer has paid already, so a new authorization would pay twice.
     pub(super) paid: bool,
     /// The settlement whose outcome is open.
@@ -80,6 +83,10 @@ pub(super) struct Terms<'a> {
     pub(super) settings: &'a Settings,
 }
 
+/// Says `false` where trying again could mean another payment: SDKs that repeat a request around a paying client heed
+/// it.
+pub(super) const NO_RETRY: &str = "x-should-retry";
+
 /// The 402 of a request that brought no payment.
 pub(super) fn payment_required(terms: Terms<'_>, asker: Asker) -> Reply {
     challenge(402, terms, None, asker)
@@ -99,7 +106,7 @@ pub(super) fn refuse(cause: Cause, told: &Told, terms: Option<Terms<'_>>, asker:
                 error: text,
                 reason: row.reason.to_owned(),
                 detail: detail.or_else(|| told.code.clone()),
-                hint: optional(row.hint).map(str::to_owned),
+                hint: told.hint.or_else(|| optional(row.hint)).map(str::to_owned),
             };
             challenge(row.status, terms, Some(&failure), asker)
         }
@@ -107,6 +114,12 @@ pub(super) fn refuse(cause: Cause, told: &Told, terms: Option<Terms<'_>>, asker:
     };
     if let Some(seconds) = row.retry_after.filter(|_| !told.paid) {
         reply.headers.push(("retry-after".into(), seconds.to_string()));
+    }
+    if row.status == 409 || told.paid || told.open.is_some() {
+        reply.headers.push((NO_RETRY.into(), "false".to_owned()));
+    }
+    if let Some(hint) = told.hint.filter(|_| told.paid) {
+        reply.headers.push((OWED.into(), hint.to_owned()));
     }
     if let Some(receipt) = &told.receipt {
         push_receipts(&mut reply.headers, receipt);
@@ -151,7 +164,7 @@ fn error(row: &Row, text: &str, detail: Option<&str>, told: &Told, asker: Asker)
         reason: row.reason,
         code: told.code.as_deref(),
         detail,
-        hint: optional(row.hint),
+        hint: told.hint.or_else(|| optional(row.hint)),
         retriable: row.retriable && !told.paid,
         open: told.open.as_ref(),
     };

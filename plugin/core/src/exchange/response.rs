@@ -4,7 +4,8 @@ use super::strip::{forged_names, is_alias};
 use super::{HeaderEdits, ResponseHead};
 
 /// What browsers may read although the page is of another origin.
-pub(super) const EXPOSED: [&str; 3] = ["PAYMENT-REQUIRED", "PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE"];
+pub(super) const EXPOSED: [&str; 5] =
+    ["PAYMENT-REQUIRED", "PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE", "X-PAYMENT-OWED", "RETRY-AFTER"];
 /// What a cache would have to tell apart.
 const VARY: [&str; 2] = ["PAYMENT-SIGNATURE", "X-PAYMENT"];
 
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn browsers_may_read_receipts_when_they_came_from_another_origin() {
         let name = "access-control-expose-headers";
-        let all = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE";
+        let all = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, X-PAYMENT-OWED, RETRY-AFTER";
         assert_eq!(set(&edits(&[], true), name).unwrap(), all);
         assert_eq!(set(&edits(&[], false), name), None);
         assert_eq!(set(&edits(&[(name, "x-id")], true), name).unwrap(), format!("x-id, {all}"));

@@ -3,11 +3,13 @@
 use super::attempt::Attempt;
 use super::paying::settle_at_response;
 use super::refusal::Cause;
+use super::reply::NO_RETRY;
 use super::reply::{Told, push_receipts};
-use super::{Next, ResponseHead, ResponseOrigin, Turn, response};
+use super::strip::OWED;
+use super::{Next, Note, ResponseHead, ResponseOrigin, Turn, response};
 use crate::Now;
 use crate::metrics::{Stamp, TupleCounter, UnchargedReason};
-use crate::replay::{KeyChange, ReplayKey};
+use crate::payment::End;
 
 /// A forwarded request that costs nothing. Its response needs no attention.
 #[derive(Debug)]
@@ -24,8 +26,8 @@ pub struct Upstream {
 
 #[derive(Debug)]
 enum Paid {
-    /// Not yet: the body of the calls, for the settlement.
-    Verified { body: Vec<u8> },
+    /// Not yet.
+    Verified,
     /// In this request, before the upstream.
     Settled { transaction: String },
     /// By an earlier request that was not served.
@@ -36,17 +38,6 @@ enum Paid {
 #[derive(Debug)]
 pub struct Delivering {
     attempt: Box<Attempt>,
-    transaction: String,
-}
-
-/// A payment whose client is gone, or that is not charged after all. A relay keeps it for this proxy until it is
-/// told, and would count a settlement nobody hears of as told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unused {
-    /// Body of the last call about it.
-    pub body: Vec<u8>,
-    /// Headers of that call.
-    pub headers: Vec<(&'static str, String)>,
 }
 
 /// Effects of an end nobody is left to answer.
@@ -55,9 +46,12 @@ pub struct Unused {
 pub struct Abandoned {
     /// What to count.
     pub stamps: Vec<Stamp>,
-    /// Changes to reservations.
-    pub keys: Vec<(ReplayKey, KeyChange)>,
+    /// What the store of payments is told.
+    pub notes: Vec<Note>,
 }
+
+/// Sent with an answer that is not what was paid for.
+const FETCH: &str = "charged, and not answered: send the same request with the same payment once more for the answer it bought";
 
 /// What a response head means for money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,171 +79,118 @@ impl Passing {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(super) fn verified(attempt: Box<Attempt>, body: Vec<u8>) -> Self {
-        Self { attempt, paid: Paid::Verified { body } }
+    pub(super) const fn verified(attempt: Box<Attempt>) -> Self {
+        Self { attempt, paid: Paid::Verified }
     }
-    pub(super) fn settled(attempt: Box<Attempt>, transaction: String) -> Self {
+    pub(super) const fn settled(attempt: Box<Attempt>, transaction: String) -> Self {
         Self { attempt, paid: Paid::Settled { transaction } }
     }
-    pub(super) fn redeemed(attempt: Box<Attempt>, transaction: String) -> Self {
+    pub(super) const fn redeemed(attempt: Box<Attempt>, transaction: String) -> Self {
         Self { attempt, paid: Paid::Redeemed { transaction } }
     }
-    /// The response head arrived. The answer is a `Call` (hold the response), a `Release` or a `Reply`. What is
-    /// [`Unused`] is to be told to the relay, without waiting for an answer, once the turn is carried out.
-    pub fn response(self, head: &ResponseHead<'_>, now: Now) -> (Turn, Option<Unused>) {
+    /// The response head arrived. The answer is a `Call` or a `Step` (hold the response), a `Release` or a `Reply`.
+    pub fn response(self, head: &ResponseHead<'_>, now: Now) -> Turn {
         let verdict = Verdict::of(head);
-        let unused = if verdict == Verdict::Good { None } else { self.unused() };
         let Self { attempt, paid } = self;
-        let turn = match paid {
-            Paid::Verified { body } => unsettled(attempt, body, verdict, head, now),
-            Paid::Settled { transaction } => settled_before(attempt, transaction, verdict, head),
-            Paid::Redeemed { transaction } => redeemed(attempt, transaction, verdict, head),
-        };
-        (turn, unused)
-    }
-    /// The client went away before a response head. What is [`Unused`] is to be told to the relay.
-    pub fn abandoned(self, now: Now) -> (Abandoned, Option<Unused>) {
-        let _ = now;
-        let unused = self.unused();
-        let Self { attempt, paid } = self;
-        let abandoned = match paid {
-            Paid::Verified { .. } => attempt.client_gone(Vec::new(), KeyChange::Free),
-            Paid::Redeemed { transaction } => {
-                attempt.client_gone(Vec::new(), KeyChange::Owed { transaction })
-            }
-            // Counted when it was settled. Only an upfront payment buys the mere attempt.
-            Paid::Settled { .. } if attempt.upfront() => Abandoned::default(),
+        match paid {
+            Paid::Verified => unsettled(attempt, verdict, head, now),
             Paid::Settled { transaction } => {
-                let keys = vec![attempt.key(KeyChange::Owed { transaction })];
-                Abandoned { stamps: Vec::new(), keys }
+                let failed = match verdict {
+                    Verdict::Redirect => Vec::new(),
+                    _ => vec![attempt.stamp(TupleCounter::UpstreamFailedAfterCharge)],
+                };
+                paid_before(attempt, &transaction, true, verdict, head, Vec::new(), failed)
             }
-        };
-        (abandoned, unused)
+            Paid::Redeemed { transaction } => {
+                let failed = match verdict {
+                    Verdict::Redirect => uncharged(&attempt, UnchargedReason::Redirect),
+                    _ => vec![attempt.stamp(TupleCounter::UpstreamFailedAfterVerify)],
+                };
+                let served = uncharged(&attempt, UnchargedReason::Redeemed);
+                paid_before(attempt, &transaction, false, verdict, head, served, failed)
+            }
+        }
     }
-
-    fn unused(&self) -> Option<Unused> {
-        match &self.paid {
-            Paid::Verified { body } if self.attempt.rules.has_relay() => {
-                Some(Unused { body: body.clone(), headers: self.attempt.relay_headers() })
-            }
-            _ => None,
+    /// What the store of payments is told now and then: see [`crate::payment::GOES_ON_EVERY_MS`].
+    pub fn goes_on(&self) -> Vec<Note> {
+        self.attempt.over(End::NotYet)
+    }
+    /// The client went away before a response head.
+    pub fn abandoned(self, now: Now) -> Abandoned {
+        let _ = now;
+        let Self { attempt, paid } = self;
+        match paid {
+            Paid::Verified | Paid::Redeemed { .. } => attempt.client_gone(Vec::new()),
+            // Counted when it was settled.
+            Paid::Settled { .. } => Abandoned { stamps: Vec::new(), notes: attempt.over(End::Unsent) },
         }
     }
 }
 
 /// Verified, not settled.
-fn unsettled(
-    attempt: Box<Attempt>,
-    body: Vec<u8>,
-    verdict: Verdict,
-    head: &ResponseHead<'_>,
-    now: Now,
-) -> Turn {
-    let free = vec![attempt.key(KeyChange::Free)];
+fn unsettled(attempt: Box<Attempt>, verdict: Verdict, head: &ResponseHead<'_>, now: Now) -> Turn {
+    let notes = attempt.over(End::Unsent);
     match verdict {
         Verdict::Good => {
             let edits = response::paid(head, attempt.asker.cors);
-            settle_at_response(attempt, body, edits, now)
+            settle_at_response(attempt, edits, now)
         }
         Verdict::Redirect => {
             let stamps = uncharged(&attempt, UnchargedReason::Redirect);
-            let next = Next::Release(response::unpaid(head, attempt.asker.cors), None);
-            Turn { stamps, keys: free, next }
+            Turn { stamps, notes, next: Next::Release(response::unpaid(head, attempt.asker.cors), None) }
         }
         Verdict::Failed => {
             let stamps = vec![attempt.stamp(TupleCounter::UpstreamFailedAfterVerify)];
-            let next = Next::Release(response::unpaid(head, attempt.asker.cors), None);
-            Turn { stamps, keys: free, next }
+            Turn { stamps, notes, next: Next::Release(response::unpaid(head, attempt.asker.cors), None) }
         }
-        Verdict::Upgraded => attempt.refuse(Cause::UnexpectedUpgrade, &Told::default(), Vec::new(), free),
-        Verdict::Missing(cause) => attempt.refuse(cause, &Told::default(), Vec::new(), free),
+        Verdict::Upgraded => attempt.refuse(Cause::UnexpectedUpgrade, &Told::default(), Vec::new(), notes),
+        Verdict::Missing(cause) => attempt.refuse(cause, &Told::default(), Vec::new(), notes),
     }
 }
 
-/// The settlement before the upstream went well, so the charge is counted; the answer decides what is owed.
-fn settled_before(
+/// Charged by now, so the buyer is owed a good answer. An upstream that failed gave none, however often. An answer of
+/// another kind is one: `again` says that a good one can be fetched after it.
+fn paid_before(
     attempt: Box<Attempt>,
-    transaction: String,
+    transaction: &str,
+    again: bool,
     verdict: Verdict,
     head: &ResponseHead<'_>,
+    served: Vec<Stamp>,
+    failed: Vec<Stamp>,
 ) -> Turn {
-    let failed = vec![attempt.stamp(TupleCounter::UpstreamFailedAfterCharge)];
-    let owed = owed_unless_upfront(&attempt, &transaction);
-    match verdict {
-        Verdict::Good => release_paid(attempt, transaction, head, Vec::new()),
-        Verdict::Upgraded if attempt.upfront() && attempt.asker.upgrade => {
-            Turn { stamps: Vec::new(), keys: owed, next: passed_on(&attempt, &transaction, head) }
-        }
-        Verdict::Redirect => {
-            Turn { stamps: Vec::new(), keys: owed, next: passed_on(&attempt, &transaction, head) }
-        }
-        Verdict::Failed => Turn { stamps: failed, keys: owed, next: passed_on(&attempt, &transaction, head) },
-        Verdict::Upgraded => not_served(&attempt, &transaction, Cause::UnexpectedUpgrade, failed, owed),
-        Verdict::Missing(cause) => not_served(&attempt, &transaction, cause, failed, owed),
+    let switches = verdict == Verdict::Upgraded && attempt.upfront() && attempt.asker.upgrade;
+    if verdict == Verdict::Good || switches {
+        let mut edits = response::paid(head, attempt.asker.cors);
+        push_receipts(&mut edits.set, &attempt.receipt(transaction));
+        let next = Next::Release(edits, Some(Delivering::new(attempt)));
+        return Turn { stamps: served, notes: Vec::new(), next };
     }
-}
-
-/// Paid earlier, so only a good answer uses the payment up.
-fn redeemed(attempt: Box<Attempt>, transaction: String, verdict: Verdict, head: &ResponseHead<'_>) -> Turn {
-    let failed = vec![attempt.stamp(TupleCounter::UpstreamFailedAfterVerify)];
-    let owed = vec![attempt.key(KeyChange::Owed { transaction: transaction.clone() })];
-    match verdict {
-        Verdict::Good => {
-            let stamps = uncharged(&attempt, UnchargedReason::Redeemed);
-            release_paid(attempt, transaction, head, stamps)
+    let is_none = matches!(verdict, Verdict::Missing(_) | Verdict::Upgraded) || head.status >= 500;
+    let notes = attempt.over(if is_none { End::Unsent } else { End::Broken });
+    let hint = (again || is_none).then_some(FETCH);
+    let cause = match verdict {
+        Verdict::Missing(cause) => cause,
+        Verdict::Upgraded => Cause::UnexpectedUpgrade,
+        // A response that is not what was paid for, with the proof that it was paid for.
+        Verdict::Good | Verdict::Redirect | Verdict::Failed => {
+            let mut edits = response::paid(head, attempt.asker.cors);
+            push_receipts(&mut edits.set, &attempt.receipt(transaction));
+            if let Some(hint) = hint {
+                edits.set.push((OWED.into(), hint.to_owned()));
+                edits.set.push((NO_RETRY.into(), "false".to_owned()));
+            }
+            return Turn { stamps: failed, notes, next: Next::Release(edits, None) };
         }
-        Verdict::Redirect => {
-            let stamps = uncharged(&attempt, UnchargedReason::Redirect);
-            Turn { stamps, keys: owed, next: passed_on(&attempt, &transaction, head) }
-        }
-        Verdict::Failed => Turn { stamps: failed, keys: owed, next: passed_on(&attempt, &transaction, head) },
-        Verdict::Upgraded => not_served(&attempt, &transaction, Cause::UnexpectedUpgrade, failed, owed),
-        Verdict::Missing(cause) => not_served(&attempt, &transaction, cause, failed, owed),
-    }
+    };
+    // Our own answer in place of one that never came.
+    let receipt = Some(attempt.receipt(transaction));
+    let reply = attempt.reply(cause, &Told { paid: true, hint, receipt, ..Told::default() });
+    Turn { stamps: failed, notes, next: Next::Reply(reply) }
 }
 
 fn uncharged(attempt: &Attempt, reason: UnchargedReason) -> Vec<Stamp> {
     vec![attempt.stamp(TupleCounter::PaymentVerified), attempt.stamp(TupleCounter::VerifiedUncharged(reason))]
-}
-
-/// An upfront payment buys the attempt, whatever comes of it; any other buys a good answer.
-fn owed_unless_upfront(attempt: &Attempt, transaction: &str) -> Vec<(ReplayKey, KeyChange)> {
-    if attempt.upfront() {
-        return Vec::new();
-    }
-    vec![attempt.key(KeyChange::Owed { transaction: transaction.to_owned() })]
-}
-
-fn release_paid(
-    attempt: Box<Attempt>,
-    transaction: String,
-    head: &ResponseHead<'_>,
-    stamps: Vec<Stamp>,
-) -> Turn {
-    let mut edits = response::paid(head, attempt.asker.cors);
-    push_receipts(&mut edits.set, &attempt.receipt(&transaction));
-    let next = Next::Release(edits, Some(Delivering::new(attempt, transaction)));
-    Turn { stamps, keys: Vec::new(), next }
-}
-
-/// A response that is not what was paid for, with the proof that it was paid for.
-fn passed_on(attempt: &Attempt, transaction: &str, head: &ResponseHead<'_>) -> Next {
-    let mut edits = response::paid(head, attempt.asker.cors);
-    push_receipts(&mut edits.set, &attempt.receipt(transaction));
-    Next::Release(edits, None)
-}
-
-/// Our own answer in place of one that never came, with the proof of payment.
-fn not_served(
-    attempt: &Attempt,
-    transaction: &str,
-    cause: Cause,
-    stamps: Vec<Stamp>,
-    keys: Vec<(ReplayKey, KeyChange)>,
-) -> Turn {
-    let receipt = Some(attempt.receipt(transaction));
-    let reply = attempt.reply(cause, &Told { paid: true, receipt, ..Told::default() });
-    Turn { stamps, keys, next: Next::Reply(reply) }
 }
 
 // === impl Verdict ===
@@ -277,23 +218,20 @@ fn grpc_failed(headers: &[(&str, &[u8])]) -> bool {
 // === impl Delivering ===
 
 impl Delivering {
-    pub(super) fn new(attempt: Box<Attempt>, transaction: String) -> Self {
-        Self { attempt, transaction }
+    pub(super) const fn new(attempt: Box<Attempt>) -> Self {
+        Self { attempt }
+    }
+    /// What the store of payments is told now and then: see [`crate::payment::GOES_ON_EVERY_MS`].
+    pub fn goes_on(&self) -> Vec<Note> {
+        self.attempt.over(End::NotYet)
     }
     /// The stream is over. `broken` says that the upstream cut the body short; a client that went away
-    /// is not broken, or it could have itself served again and again.
+    /// is not broken, or it could have itself served again.
     pub fn ended(self, broken: bool, now: Now) -> Abandoned {
         let _ = now;
-        let Self { attempt, transaction } = self;
-        let change = match (broken, attempt.upfront()) {
-            (_, true) => None,
-            (true, false) => Some(KeyChange::Owed { transaction }),
-            (false, false) => Some(KeyChange::Delivered),
-        };
+        let attempt = self.attempt;
         let failed = broken.then(|| attempt.stamp(TupleCounter::UpstreamFailedAfterCharge));
-        Abandoned {
-            stamps: failed.into_iter().collect(),
-            keys: change.map(|change| attempt.key(change)).into_iter().collect(),
-        }
+        let end = if broken { End::Broken } else { End::Whole };
+        Abandoned { stamps: failed.into_iter().collect(), notes: attempt.over(end) }
     }
 }

@@ -2,6 +2,9 @@
 
 use super::{HeaderEdits, RequestHead};
 
+/// Beside an answer that is not what was paid for: how to fetch what was.
+pub(super) const OWED: &str = "x-payment-owed";
+
 /// Headers by which a proxy tells an upstream who paid and for what. A client's own are lies.
 const IDENTITY: [&str; 10] = [
     "x-verified-wallet",
@@ -16,12 +19,13 @@ const IDENTITY: [&str; 10] = [
     "x-obol-broker-sig",
 ];
 /// Payments, which are money until used, and copies of what only this proxy says.
-const PAYMENT: [&str; 7] = [
+const PAYMENT: [&str; 8] = [
     "payment-signature",
     "x-payment",
     "payment-required",
     "payment-response",
     "x-payment-response",
+    OWED,
     "settlement-overrides",
     "extension-responses",
 ];

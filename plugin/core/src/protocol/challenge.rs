@@ -77,15 +77,21 @@ struct FailureExtension<'a> {
 // === impl Challenge ===
 
 impl Challenge {
-    /// Renders the challenge of a paid route from its options (the primary first).
-    pub fn prepare(options: &[&PaymentOption], description: &str, settings: &Settings) -> Self {
-        let header = Parts::new(&canonical_entries(options), options, description, settings);
+    /// Renders the challenge of a paid route from its options (the primary first). `has_ledger` says that purchases
+    /// can be told by the `payment-identifier` their buyers give them.
+    pub fn prepare(
+        options: &[&PaymentOption],
+        description: &str,
+        settings: &Settings,
+        has_ledger: bool,
+    ) -> Self {
+        let header = Parts::new(&canonical_entries(options), options, description, settings, has_ledger);
         let before = aligned(opening(PAYMENT_REQUIRED));
         let after = aligned(format!("{}{}}}", header.after_url, header.extensions_member(None)));
         Self {
             header_before: encode_base64(before.as_bytes()).into(),
             header_after: encode_base64(after.as_bytes()).into(),
-            body: Body::new(options, description, settings),
+            body: Body::new(options, description, settings, has_ledger),
             html: page(options, description).into_bytes().into(),
             header,
         }
@@ -138,6 +144,7 @@ impl Parts {
         options: &[&PaymentOption],
         description: &str,
         settings: &Settings,
+        has_ledger: bool,
     ) -> Self {
         let facilitator = settings
             .public_facilitator
@@ -150,9 +157,12 @@ impl Parts {
             json_text(entries),
         );
         let sponsored = options.iter().any(|option| option.gas_sponsoring);
-        let extensions = if sponsored { GAS_SPONSORING } else { "" };
+        let extensions: Vec<&str> = [has_ledger.then_some(IDENTIFIER), sponsored.then_some(GAS_SPONSORING)]
+            .into_iter()
+            .flatten()
+            .collect();
         let opening = opening(PAYMENT_REQUIRED).into();
-        Self { opening, after_url: after_url.into(), extensions: extensions.into() }
+        Self { opening, after_url: after_url.into(), extensions: extensions.join(",").into() }
     }
 
     fn render(&self, quoted_url: &str, failure: Option<&PaymentFailure>) -> String {
@@ -185,7 +195,7 @@ impl Parts {
 // === impl Body ===
 
 impl Body {
-    fn new(options: &[&PaymentOption], description: &str, settings: &Settings) -> Self {
+    fn new(options: &[&PaymentOption], description: &str, settings: &Settings, has_ledger: bool) -> Self {
         let v1: Vec<_> =
             options.iter().filter_map(|option| V1Requirement::new(option, GAP, description)).collect();
         // A route v1 cannot express at all says more with the v2 body than with an empty list.
@@ -201,7 +211,7 @@ impl Body {
                 entries.extend(Requirement::legacy(option));
             }
         }
-        Self::V2(Parts::new(&entries, options, description, settings))
+        Self::V2(Parts::new(&entries, options, description, settings, has_ledger))
     }
 }
 
@@ -232,6 +242,15 @@ fn bounded(url: &str) -> &str {
 fn json_text<T: Serialize + ?Sized>(value: &T) -> String {
     String::from_utf8(to_bytes(value)).unwrap_or_default()
 }
+
+/// Tells a buyer that it may name its purchase, so that no second payment is charged for the same one.
+const IDENTIFIER: &str = concat!(
+    r#""payment-identifier":{"info":{"required":false},"schema":{"#,
+    r#""$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"#,
+    r#""required":{"type":"boolean"},"#,
+    r#""id":{"type":"string","minLength":16,"maxLength":128,"pattern":"^[a-zA-Z0-9_-]+$"}},"#,
+    r#""required":["required"]}}"#,
+);
 
 /// Tells a buyer that a gasless permit (EIP-2612) may come with the payment instead of a prior approval
 /// of Permit2, and what it has to hold.

@@ -9,7 +9,7 @@ use crate::rules::Flow;
 const URL: &str = "https://api.example.com/premium?a=1";
 
 fn challenge(options: &[PaymentOption], settings: &Settings) -> Challenge {
-    Challenge::prepare(&options.iter().collect::<Vec<_>>(), "Weather \"now\" </script>", settings)
+    Challenge::prepare(&options.iter().collect::<Vec<_>>(), "Weather \"now\" </script>", settings, false)
 }
 
 fn header(challenge: &Challenge, url: &str, failure: Option<&PaymentFailure>) -> Value {
@@ -57,6 +57,17 @@ fn the_header_is_the_v2_challenge_with_caip_2_entries_only() {
         "accepts": [usdc_entry("eip155:84532")],
     });
     assert_eq!(header(&challenge, URL, None), expected);
+}
+
+#[test]
+fn where_there_is_a_ledger_a_buyer_may_name_its_purchase() {
+    let usdc = usdc();
+    let challenge = Challenge::prepare(&[&usdc], "x", &Settings::default(), true);
+    for text in [header(&challenge, URL, None), body(&challenge, URL, Some(&failure()))] {
+        let declared = &text["extensions"]["payment-identifier"];
+        assert_eq!(declared["info"], json!({ "required": false }));
+        assert_eq!(declared["schema"]["properties"]["id"]["pattern"], "^[a-zA-Z0-9_-]+$");
+    }
 }
 
 #[test]

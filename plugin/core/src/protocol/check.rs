@@ -37,15 +37,17 @@ pub enum SignatureTrust {
     Deferred,
 }
 
-/// A payment that passed every local check.
+/// A payment whose signature was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
+pub struct Signed {
     /// The payer.
     pub payer: Address,
     /// Whether the signature was decided here.
     pub trust: SignatureTrust,
     /// The signature to send to the facilitator, with the recovery byte as 27 or 28.
     pub forward_signature: Vec<u8>,
+    /// EIP-712 digest of what was signed.
+    pub digest: B256,
 }
 
 /// A failed local check: 402 `payment_invalid` with this protocol code, as the x402 specification names it.
@@ -55,39 +57,56 @@ pub struct Refused {
     pub code: &'static str,
 }
 
-/// Checks scheme, fields, recipient, times, value and signature, cheapest first.
-/// `now` is Unix seconds.
-pub fn check(
+/// Checks scheme, fields, recipient, times and value of a payment, cheapest first. `now` is Unix seconds.
+pub fn judge(
     payment: &Payment,
     option: &PaymentOption,
     policy: &CheckPolicy,
     now: u64,
-) -> Result<Checked, Refused> {
+) -> Result<(), Refused> {
     require(payment.accepted.scheme == SCHEME, "invalid_scheme")?;
     require(same_network(&payment.accepted.network, option), "invalid_network")?;
     match (&payment.proof, option.transfer_method) {
         (Proof::Unusable(_), _) => refuse("invalid_payload"),
-        (Proof::Eip3009 { authorization, signature }, TransferMethod::Eip3009) => {
-            check_authorization(authorization, option, policy, now)?;
-            let payer = authorization.from;
-            let digest = authorization_digest(authorization, option);
-            let (trust, forward_signature) =
-                check_signature(signature, &digest, &payer, "invalid_exact_evm_payload_signature", policy)?;
-            Ok(Checked { payer, trust, forward_signature })
+        (Proof::Eip3009 { authorization, .. }, TransferMethod::Eip3009) => {
+            check_authorization(authorization, option, policy, now)
         }
-        (Proof::Permit2 { permit, signature }, TransferMethod::Permit2) => {
-            check_permit(permit, option, policy, now)?;
-            let payer = permit.from;
-            let digest = typed_data_digest(
-                &permit2_domain_separator(&option.network),
-                &permit_witness_transfer_from_hash(permit),
-            );
-            let (trust, forward_signature) =
-                check_signature(signature, &digest, &payer, "invalid_permit2_signature", policy)?;
-            Ok(Checked { payer, trust, forward_signature })
-        }
+        (Proof::Permit2 { permit, .. }, TransferMethod::Permit2) => check_permit(permit, option, policy, now),
         (Proof::Eip3009 { .. }, TransferMethod::Permit2)
         | (Proof::Permit2 { .. }, TransferMethod::Eip3009) => refuse("unsupported_payload_type"),
+    }
+}
+
+/// Decides the signature, whatever was signed: it says whose payment it is, not whether it is enough.
+pub fn authenticate(
+    payment: &Payment,
+    option: &PaymentOption,
+    policy: &CheckPolicy,
+) -> Result<Signed, Refused> {
+    let digest = signed_digest(payment, option).ok_or(Refused { code: "invalid_payload" })?;
+    let (payer, signature, invalid) = match &payment.proof {
+        Proof::Eip3009 { authorization, signature } => {
+            (authorization.from, signature, "invalid_exact_evm_payload_signature")
+        }
+        Proof::Permit2 { permit, signature } => (permit.from, signature, "invalid_permit2_signature"),
+        Proof::Unusable(_) => return refuse("invalid_payload"),
+    };
+    let (trust, forward_signature) = check_signature(signature, &digest, &payer, invalid, policy)?;
+    Ok(Signed { payer, trust, forward_signature, digest })
+}
+
+/// The EIP-712 digest of what was signed, in the domain of the option's asset. `None` if the payment is of another
+/// transfer method.
+pub fn signed_digest(payment: &Payment, option: &PaymentOption) -> Option<B256> {
+    match (&payment.proof, option.transfer_method) {
+        (Proof::Eip3009 { authorization, .. }, TransferMethod::Eip3009) => {
+            Some(authorization_digest(authorization, option))
+        }
+        (Proof::Permit2 { permit, .. }, TransferMethod::Permit2) => Some(typed_data_digest(
+            &permit2_domain_separator(&option.network),
+            &permit_witness_transfer_from_hash(permit),
+        )),
+        _ => None,
     }
 }
 

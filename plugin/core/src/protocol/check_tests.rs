@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::protocol::fixtures::{NOW, PAYER, decode, option, usdc, v2};
+use crate::protocol::fixtures::{NOW, PAYER, check, decode, option, usdc, v2};
 
 const POLICY: CheckPolicy = CheckPolicy {
     leave_signature: false,
@@ -130,4 +130,22 @@ fn a_broken_payload_is_invalid_payload() {
     let mut payment = v2(&usdc());
     payment["payload"] = json!({});
     assert_eq!(code(&payment, &usdc(), &POLICY, NOW), "invalid_payload");
+}
+
+#[test]
+fn who_signed_is_told_of_a_payment_that_is_no_good_here() {
+    let changed = [
+        PaymentOption { amount: Amount::from_u64(7), ..usdc() },
+        PaymentOption { pay_to: Address([9; 20]), ..usdc() },
+        PaymentOption { flow: crate::rules::Flow::Upfront, ..usdc() },
+    ];
+    for option in changed {
+        let signed = authenticate(&decode(&v2(&usdc())), &option, &POLICY).unwrap();
+        assert_eq!((signed.payer.to_string(), signed.trust), (PAYER.to_owned(), SignatureTrust::Recovered));
+    }
+    let other = PaymentOption { asset: Address([9; 20]), ..usdc() };
+    let refused = authenticate(&decode(&v2(&usdc())), &other, &POLICY).unwrap_err();
+    assert_eq!(refused.code, "invalid_exact_evm_payload_signature");
+    let refused = authenticate(&decode(&v2(&usdc())), &obol(), &POLICY).unwrap_err();
+    assert_eq!(refused.code, "invalid_payload", "another kind of proof has no digest here");
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::check::Checked;
+use super::check::Signed;
 use super::json::to_bytes;
 use super::payment::{Payment, Version};
 use super::proof::WireProof;
@@ -30,12 +30,12 @@ impl CallBody {
     /// `resource_url` enters only v1 requirements, where the member is required.
     pub fn new(
         payment: &Payment,
-        checked: &Checked,
+        signed: &Signed,
         option: &PaymentOption,
         resource_url: &str,
         minimal: bool,
     ) -> Self {
-        let proof = WireProof::new(&payment.proof, &checked.forward_signature);
+        let proof = WireProof::new(&payment.proof, &signed.forward_signature);
         Self(
             v1_call(payment, &proof, option, resource_url)
                 .unwrap_or_else(|| v2_call(payment, &proof, option, minimal)),
@@ -134,6 +134,13 @@ pub enum VerifyOutcome {
         /// `invalidMessage`.
         detail: Option<String>,
     },
+    /// The facilitator could not read the call: the operator has to change something.
+    Malformed {
+        /// What it says about it, length-capped printable text.
+        words: String,
+        /// Its id of this call.
+        correlation: Option<String>,
+    },
     /// Anything else that was answered.
     Failed {
         /// Whether a new attempt is worth it: 429, 502, 503, 504 without `unexpected_error`.
@@ -141,9 +148,10 @@ pub enum VerifyOutcome {
     },
 }
 
-/// What a `/settle` reply means: exactly three outcomes, and the request to repeat a pending one.
+/// What one settle call's reply says about that call alone. What earlier calls with the same payment may have
+/// done is for the reader to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SettleOutcome {
+pub enum SettleReply {
     /// `success: true` with a transaction on our network.
     Settled {
         /// Transaction hash as answered.
@@ -151,25 +159,63 @@ pub enum SettleOutcome {
         /// `payer` as answered.
         payer: Option<String>,
     },
-    /// Definitely not settled.
+    /// This call moved nothing: a code that facilitators give before they broadcast, and no transaction beside it.
     Refused {
-        /// `errorReason`, length-capped.
+        /// `errorReason`.
         reason: String,
+        /// `errorMessage`, length-capped printable text.
+        detail: Option<String>,
     },
-    /// Broadcast but not final: `settlement_pending` with a transaction. Repeat the identical call once.
+    /// The facilitator could not read the call, so nothing was broadcast: the operator has to change something.
+    Malformed {
+        /// What it says about it, length-capped printable text.
+        words: String,
+        /// Its id of this call.
+        correlation: Option<String>,
+    },
+    /// On its way: 202, `settlement_pending`, a status that says so.
     Pending {
-        /// Transaction hash.
-        transaction: String,
+        /// Transaction hash if one is named.
+        transaction: Option<String>,
     },
-    /// Money may or may not have moved.
-    Unknown {
-        /// Transaction if one is known.
+    /// Everything else: it may have moved money.
+    Unclear {
+        /// Transaction if one is named.
         transaction: Option<String>,
         /// For log and body.
         reason: String,
-        /// The facilitator calls the nonce used, and an earlier attempt of ours may be what used it.
-        nonce_already_used: bool,
     },
+}
+
+/// How a facilitator call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallEnd<'a> {
+    /// A whole reply.
+    Reply {
+        /// HTTP status.
+        status: u16,
+        /// Body.
+        body: &'a [u8],
+    },
+    /// No reply in time.
+    TimedOut,
+    /// No connection, or none that carried a reply. The call may have arrived.
+    Unreachable,
+    /// The reply broke off.
+    Cut,
+    /// The call was not made: not a byte of it left.
+    NotSent,
+}
+
+/// A reply that is no verdict, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// Whether the facilitator calls the request malformed.
+    pub malformed: bool,
+    /// What it says, length-capped printable text. May be empty.
+    pub words: String,
+    /// Its id of this call.
+    pub correlation: Option<String>,
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::protocol::fixtures::{NOW, PAYER, decode, option, usdc, v1, v2};
-use crate::protocol::{CheckPolicy, check};
+use crate::protocol::CheckPolicy;
+use crate::protocol::fixtures::{NOW, PAYER, check, decode, option, usdc, v1, v2};
 
 fn call(payment: &Value, option: &PaymentOption, minimal: bool) -> Value {
     let policy = CheckPolicy::from_settings(&crate::rules::Settings::default());
     let payment = decode(payment);
-    let checked = check(&payment, option, &policy, NOW).unwrap();
-    let body = CallBody::new(&payment, &checked, option, "https://api.example.com/x", minimal);
+    let signed = check(&payment, option, &policy, NOW).unwrap();
+    let body = CallBody::new(&payment, &signed, option, "https://api.example.com/x", minimal);
     serde_json::from_slice(&body.0).unwrap()
 }
 
@@ -98,8 +98,8 @@ fn a_permit_is_written_back_whole() {
 fn the_same_payment_makes_the_same_bytes() {
     let (payment, option) = (decode(&v2(&usdc())), usdc());
     let policy = CheckPolicy::from_settings(&crate::rules::Settings::default());
-    let checked = check(&payment, &option, &policy, NOW).unwrap();
-    let body = || CallBody::new(&payment, &checked, &option, "https://a", false);
+    let signed = check(&payment, &option, &policy, NOW).unwrap();
+    let body = || CallBody::new(&payment, &signed, &option, "https://a", false);
     assert_eq!(body(), body());
 }
 

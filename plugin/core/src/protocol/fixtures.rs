@@ -3,7 +3,7 @@
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
-use super::{Payment, encode_base64};
+use super::{CheckPolicy, Payment, Refused, Signed, authenticate, encode_base64, judge};
 use crate::evm::{
     Address, Amount, Authorization, B256, Domain, EXACT_PROXY, PermitAuthorization, TransferMethod,
     asset_by_symbol, chain_by_name, domain_separator, from_hex, permit_witness_transfer_from_hash,
@@ -81,6 +81,17 @@ pub(crate) fn decode(payment: &Value) -> Payment {
     Payment::decode(header.as_bytes(), false, 48 * 1024).unwrap()
 }
 
+/// Every check of a payment that is new, in the order a request meets them.
+pub(crate) fn check(
+    payment: &Payment,
+    option: &PaymentOption,
+    policy: &CheckPolicy,
+    now: u64,
+) -> Result<Signed, Refused> {
+    judge(payment, option, policy, now)?;
+    authenticate(payment, option, policy)
+}
+
 /// The `payload` member, signed.
 pub(crate) fn payload(option: &PaymentOption) -> Value {
     let from = Address::parse(PAYER).unwrap();
@@ -139,6 +150,43 @@ pub(crate) fn payload(option: &PaymentOption) -> Value {
             })
         }
     }
+}
+
+/// One reply of a facilitator, from `tests/facilitator_replies.json`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecordedReply {
+    /// Who gives it.
+    pub(crate) by: String,
+    /// `run`: that implementation's own code gave it over a chain that is played; `read`: by its source or pages.
+    pub(crate) how: String,
+    /// What happened.
+    pub(crate) what: String,
+    /// `verify` or `settle`.
+    pub(crate) call: String,
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// A text, or the JSON.
+    pub(crate) body: Value,
+    /// Whether the chain took a transaction of this call.
+    #[serde(default)]
+    pub(crate) taken: bool,
+    /// How it has to be read.
+    pub(crate) reads: String,
+}
+
+impl RecordedReply {
+    /// The body on the wire.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.body.as_str().map_or_else(|| self.body.to_string(), str::to_owned).into_bytes()
+    }
+}
+
+/// All of them. Recorded from npm `@x402/evm` 2.27.0 with viem, from PyPI `x402` 2.25.0 with web3, and read in
+/// x402-rs 2.0.2, the pages and the published reasons of CDP (crate `cdp-sdk` 0.7.0), the pages of Circle and the
+/// specification.
+pub(crate) fn recorded_replies() -> Vec<RecordedReply> {
+    serde_json::from_str(include_str!("../../tests/facilitator_replies.json")).unwrap()
 }
 
 /// r ‖ s ‖ v with v 27 or 28, as 0x-hex.

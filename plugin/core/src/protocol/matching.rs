@@ -18,7 +18,7 @@ pub fn matches(payment: &Payment, option: &PaymentOption) -> bool {
     terms.amount == option.amount.to_string()
         && same_address(&terms.asset, &option.asset)
         && same_address(&terms.pay_to, &option.pay_to)
-        && flow_of(terms.payment_flow.as_deref()) == Some(option.flow)
+        && payment.flow() == Some(option.flow)
 }
 
 /// The option a payment is held to: of those that match, the first whose terms the signed part meets
@@ -54,14 +54,6 @@ fn proof_fits(proof: &Proof, option: &PaymentOption) -> bool {
                 && permit.witness_to == option.pay_to
         }
         Proof::Unusable(_) => false,
-    }
-}
-
-fn flow_of(text: Option<&str>) -> Option<Flow> {
-    match text {
-        None | Some("authorization") => Some(Flow::Authorization),
-        Some("upfront") => Some(Flow::Upfront),
-        Some(_) => None,
     }
 }
 

@@ -18,12 +18,16 @@ mod reply;
 mod requirement;
 
 pub use challenge::{Challenge, PaymentFailure};
-pub use check::{CheckPolicy, Checked, Refused, SignatureTrust, check};
-pub use facilitator::{CallBody, Operation, SettleOutcome, VerifyOutcome};
+pub use check::{CheckPolicy, Refused, SignatureTrust, Signed, authenticate, judge, signed_digest};
+pub use facilitator::{CallBody, CallEnd, Complaint, Operation, SettleReply, VerifyOutcome};
 pub use header::{DecodeError, decode_base64, encode_base64};
 pub use json::printable;
 pub use matching::{find_match, matches};
 pub use payment::{Accepted, AcceptedTerms, Payment, PaymentError, Proof, Version};
 pub use receipt::Receipt;
-pub use relay::{RELAY_ATTEMPT, RELAY_GENERATION, RELAY_HOLDER, RELAY_OFFER, RelayRefusal};
-pub use reply::{read_settle_reply, read_verify_reply};
+pub use relay::{
+    RELAY_END, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY,
+    RELAY_ROUTE, RelayReply, route_text,
+};
+pub use reply::{complaint, read_settle_reply, read_verify_reply};
+pub use requirement::same_network;

@@ -6,6 +6,7 @@ use super::json::{check_depth, is_object};
 use super::proof::read_proof;
 use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization};
 use crate::members::{Members, read_text};
+use crate::rules::Flow;
 
 /// Protocol version of a payment. The payload decides, not the header it came in: buyers exist that
 /// send version 2 in `X-PAYMENT`.
@@ -105,6 +106,21 @@ pub enum PaymentError {
     Shape(String),
 }
 
+/// The extension by which a buyer names a purchase.
+const IDENTIFIER: &str = "payment-identifier";
+
+// === impl Proof ===
+
+impl Proof {
+    /// Its signature, as it was sent. `None` where there is none to read.
+    pub fn signature(&self) -> Option<&[u8]> {
+        match self {
+            Self::Eip3009 { signature, .. } | Self::Permit2 { signature, .. } => Some(signature),
+            Self::Unusable(_) => None,
+        }
+    }
+}
+
 // === impl PaymentError ===
 
 impl PaymentError {
@@ -168,6 +184,27 @@ impl Payment {
             Proof::Permit2 { permit, .. } => Some(permit.deadline),
             Proof::Unusable(_) => None,
         }
+    }
+
+    /// When the payer agreed to be charged, as far as the payment says.
+    pub fn flow(&self) -> Option<Flow> {
+        match self.accepted.terms.as_ref()?.payment_flow.as_deref() {
+            None | Some("authorization") => Some(Flow::Authorization),
+            Some("upfront") => Some(Flow::Upfront),
+            Some(_) => None,
+        }
+    }
+
+    /// What the buyer calls its purchase: the id of the `payment-identifier` extension. One that is not 16 to 128
+    /// characters of `[a-zA-Z0-9_-]` names nothing.
+    pub fn identifier(&self) -> Option<String> {
+        let extensions = Members::read(self.extensions.as_deref()?.get()).ok()?;
+        let extension = Members::read(extensions.optional(IDENTIFIER).ok()??.get()).ok()?;
+        let info = Members::read(extension.optional("info").ok()??.get()).ok()?;
+        let id = info.optional_text("id").ok()??;
+        let is_one = (16..=128).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        is_one.then_some(id)
     }
 
     fn from_v2(envelope: &Members<'_>) -> Result<Self, PaymentError> {

@@ -153,3 +153,28 @@ fn escaped_text_reads_like_plain_text() {
     let text = v2(&usdc()).to_string().replace("\"exact\"", "\"\\u0065xact\"");
     assert_eq!(decode_text(&text, false).unwrap().accepted.scheme, "exact");
 }
+
+#[test]
+fn a_purchase_is_named_by_the_identifier_of_the_extension() {
+    let named = |extensions: serde_json::Value| {
+        let mut payment = v2(&usdc());
+        payment["extensions"] = extensions;
+        decode(&payment).identifier()
+    };
+    let with = |id: serde_json::Value| {
+        named(serde_json::json!({ "payment-identifier": { "info": { "required": false, "id": id } } }))
+    };
+    for good in ["pay_7d5d747be160e280504c099d984bcfe0", "0123456789abcdef", &"-".repeat(128)] {
+        assert_eq!(with(good.into()), Some(good.to_owned()));
+    }
+    for broken in
+        ["", "0123456789abcde", &"a".repeat(129), "0123456789abcde!", "0123456789abcdéf", "0123456789 abcdef"]
+    {
+        assert_eq!(with(broken.into()), None, "{broken}");
+    }
+    assert_eq!(with(1_234_567_890_123_456_u64.into()), None);
+    for without in [serde_json::json!({}), serde_json::json!({ "payment-identifier": 1 })] {
+        assert_eq!(named(without), None);
+    }
+    assert_eq!(decode(&v1(&usdc())).identifier(), None);
+}

@@ -1,104 +1,190 @@
-//! Reasons of a facilitator that prove where a settlement ended.
+//! The codes that facilitators give for a settlement, and what each says about the call it answers.
+//!
+//! A code is [`Refused`](Meaning::Refused) where every implementation that gives it does so before it broadcasts:
+//! while it checks the payment again inside `/settle`, or because a dry run or the node itself named the reason why
+//! the contract reverts, which is the word of an execution that moved nothing. A code that one of them can also
+//! give after its transaction may have reached the chain is [`Unclear`](Meaning::Unclear), and so is a code that
+//! is not listed. `nonce already used` is unclear because the transfer that used the nonce may be the
+//! facilitator's own: sent twice by it, or by a load balancer before it.
+//!
+//! Read in:
+//!
+//! * `TS`, the reference in TypeScript: npm `@x402/evm` and `@x402/core` 2.27.0, `exact/facilitator`
+//!   (`verifyEIP3009`, `settleEIP3009`, `parseEip3009TransferError`, `verifyPermit2`, `mapSettleError`).
+//!   Checks come first; every error of the sending that names no reason is `…_transaction_failed`.
+//! * `PY`, the reference in Python: PyPI `x402` 2.25.0, `mechanisms/evm/exact/facilitator.py`,
+//!   `eip3009_utils.py`, `permit2_utils.py`, `settle_receipt.py`. As `TS`, under some names of its own.
+//! * `RS`, x402-rs: crates `x402-types`, `x402-facilitator-local` and `x402-chain-eip155` 2.0.2. A check is 400
+//!   (412 for the allowance) with one of its codes; all that happens on chain is 500 `unexpected_error`.
+//! * `CDP`, Coinbase's hosted facilitator: the list of reasons it publishes (crate `cdp-sdk` 0.7.0) and its page on
+//!   pending settlements. Its source is not public; most codes are those of the Go reference and mean what they
+//!   mean there (`go/mechanisms/evm/exact/facilitator`), the others are read by their names.
+//! * `SPEC`, the specification, version 2, section 9.
 
-/// Codes a facilitator gives before it broadcasts anything: no money can have moved. A code that is not
-/// listed is no proof of that, even with an empty transaction.
-const PRE_BROADCAST: &[&str] = &[
-    "insufficient_funds",
-    "invalid_network",
-    "invalid_payload",
-    "invalid_payment_requirements",
-    "invalid_scheme",
-    "invalid_x402_version",
-    "unsupported_scheme",
-    "unsupported_payload_type",
-    "asset_not_deployed_contract",
-    "eip6492_factory_not_allowed",
-    // exact, EIP-3009: signature, recipient, value, times, balance, domain, simulation
-    "invalid_exact_evm_payload_signature",
-    "invalid_exact_evm_signature",
-    "invalid_exact_evm_failed_to_parse_signature",
-    "invalid_exact_evm_payload_undeployed_smart_wallet",
-    "invalid_exact_evm_payload_recipient_mismatch",
-    "invalid_exact_evm_recipient_mismatch",
-    "invalid_exact_evm_payload_authorization_value_mismatch",
-    "invalid_exact_evm_payload_authorization_value",
-    "invalid_exact_evm_authorization_value",
-    "invalid_exact_evm_payload_authorization_valid_before",
-    "invalid_exact_evm_payload_authorization_valid_after",
-    "invalid_exact_evm_insufficient_balance",
-    "invalid_exact_evm_missing_eip712_domain",
-    "invalid_exact_evm_token_name_mismatch",
-    "invalid_exact_evm_token_version_mismatch",
-    "invalid_exact_evm_eip3009_not_supported",
-    "invalid_exact_evm_transaction_simulation_failed",
-    "invalid_exact_evm_scheme",
-    "invalid_exact_evm_network_mismatch",
-    // exact, Permit2
-    "invalid_permit2_spender",
-    "invalid_permit2_recipient_mismatch",
-    "invalid_permit2_signature",
-    "permit2_deadline_expired",
-    "permit2_not_yet_valid",
-    "permit2_payment_too_early",
-    "permit2_amount_mismatch",
-    "permit2_2612_amount_mismatch",
-    "permit2_token_mismatch",
-    "permit2_allowance_required",
-    "permit2_insufficient_balance",
-    "permit2_simulation_failed",
-    "permit2_proxy_not_deployed",
-    "permit2_invalid_amount",
-    "permit2_invalid_destination",
-    "permit2_invalid_owner",
-    // gas sponsoring; the two codes of a broadcast approval are left out on purpose
-    "invalid_eip2612_extension_format",
-    "eip2612_asset_mismatch",
-    "eip2612_deadline_expired",
-    "eip2612_from_mismatch",
-    "eip2612_spender_not_permit2",
-    "invalid_erc20_approval_extension_format",
-    "erc20_approval_asset_mismatch",
-    "erc20_approval_from_mismatch",
-    "erc20_approval_spender_not_permit2",
-    "erc20_approval_tx_invalid_calldata",
-    "erc20_approval_tx_invalid_signature",
-    "erc20_approval_tx_parse_failed",
-    "erc20_approval_tx_signer_mismatch",
-    "erc20_approval_tx_wrong_selector",
-    "erc20_approval_tx_wrong_spender",
-    "erc20_approval_tx_wrong_target",
+use Meaning::{Pending, Refused, Unclear};
+
+/// What a code says about the settle call it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The call moved nothing.
+    Refused,
+    /// Its transaction is on the way.
+    Pending,
+    /// It may have moved money.
+    Unclear,
+}
+
+/// Who gives a code, one bit each.
+type Givers = u8;
+const TS: Givers = 1;
+const PY: Givers = 2;
+const RS: Givers = 4;
+const CDP: Givers = 8;
+const SPEC: Givers = 16;
+
+/// Sorted by code.
+const TABLE: &[(&str, Meaning, Givers)] = &[
+    ("accepted_requirements_mismatch", Refused, RS),
+    ("amount_too_low", Refused, CDP),
+    ("asset_mismatch", Refused, RS),
+    ("asset_not_deployed_contract", Refused, TS | PY),
+    ("balance_check_failed", Refused, PY),
+    ("chain_id_mismatch", Refused, RS),
+    ("duplicate_settlement", Unclear, CDP),
+    ("eip2612_asset_mismatch", Refused, TS | PY),
+    ("eip2612_deadline_expired", Refused, TS | PY),
+    ("eip2612_from_mismatch", Refused, TS | PY),
+    ("eip2612_spender_not_permit2", Refused, TS | PY),
+    ("eip6492_factory_not_allowed", Refused, TS | PY),
+    ("erc20_approval_asset_mismatch", Refused, TS | PY | CDP),
+    ("erc20_approval_broadcast_failed", Unclear, TS | PY | CDP),
+    ("erc20_approval_from_mismatch", Refused, TS | PY | CDP),
+    ("erc20_approval_spender_not_permit2", Refused, TS | PY | CDP),
+    ("erc20_approval_tx_failed", Unclear, CDP),
+    ("erc20_approval_tx_invalid_calldata", Refused, TS | PY),
+    ("erc20_approval_tx_invalid_signature", Refused, TS | PY | CDP),
+    ("erc20_approval_tx_parse_failed", Refused, TS | PY | CDP),
+    ("erc20_approval_tx_signer_mismatch", Refused, TS | PY | CDP),
+    ("erc20_approval_tx_validation_unavailable", Refused, PY),
+    ("erc20_approval_tx_wrong_selector", Refused, TS | PY | CDP),
+    ("erc20_approval_tx_wrong_spender", Refused, TS | PY | CDP),
+    ("erc20_approval_tx_wrong_target", Refused, TS | PY | CDP),
+    ("insufficient_funds", Refused, RS | CDP | SPEC),
+    ("invalid_amount", Refused, CDP),
+    ("invalid_bazaar_extension", Refused, CDP),
+    ("invalid_eip2612_extension_format", Refused, TS | PY),
+    ("invalid_erc20_approval_extension_format", Refused, TS | PY | CDP),
+    ("invalid_exact_evm_authorization_value", Refused, TS | CDP),
+    ("invalid_exact_evm_eip3009_not_supported", Refused, TS | PY | CDP),
+    ("invalid_exact_evm_extra_field", Refused, CDP),
+    ("invalid_exact_evm_failed_to_check_deployment", Refused, CDP),
+    ("invalid_exact_evm_failed_to_check_nonce", Refused, CDP),
+    ("invalid_exact_evm_failed_to_execute_transfer", Unclear, CDP),
+    ("invalid_exact_evm_failed_to_get_balance", Refused, CDP),
+    ("invalid_exact_evm_failed_to_get_network_config", Refused, PY | CDP),
+    ("invalid_exact_evm_failed_to_get_receipt", Unclear, CDP),
+    ("invalid_exact_evm_failed_to_parse_signature", Refused, TS | CDP),
+    ("invalid_exact_evm_failed_to_verify_signature", Refused, PY | CDP),
+    ("invalid_exact_evm_insufficient_balance", Refused, TS | PY | CDP),
+    ("invalid_exact_evm_insufficient_funds", Refused, CDP),
+    ("invalid_exact_evm_missing_eip712_domain", Refused, TS | CDP),
+    ("invalid_exact_evm_network_mismatch", Refused, TS | CDP),
+    ("invalid_exact_evm_nonce_already_used", Unclear, TS | PY | CDP),
+    ("invalid_exact_evm_payload", Refused, CDP),
+    ("invalid_exact_evm_payload_authorization_from_address_kyt", Refused, CDP),
+    ("invalid_exact_evm_payload_authorization_to_address_kyt", Refused, CDP),
+    ("invalid_exact_evm_payload_authorization_typed_data_message", Refused, CDP),
+    ("invalid_exact_evm_payload_authorization_valid_after", Refused, TS | PY | CDP | SPEC),
+    ("invalid_exact_evm_payload_authorization_valid_before", Refused, TS | PY | CDP | SPEC),
+    ("invalid_exact_evm_payload_authorization_value", Refused, CDP),
+    ("invalid_exact_evm_payload_authorization_value_mismatch", Refused, TS | PY | CDP | SPEC),
+    ("invalid_exact_evm_payload_authorization_value_too_low", Refused, CDP),
+    ("invalid_exact_evm_payload_missing_signature", Refused, CDP),
+    ("invalid_exact_evm_payload_recipient_mismatch", Refused, PY | CDP | SPEC),
+    ("invalid_exact_evm_payload_signature", Refused, PY | CDP | SPEC),
+    ("invalid_exact_evm_payload_signature_address", Refused, CDP),
+    ("invalid_exact_evm_payload_undeployed_smart_wallet", Refused, PY | CDP),
+    ("invalid_exact_evm_permit2_payload_allowance_required", Refused, CDP),
+    ("invalid_exact_evm_permit2_payload_amount", Refused, CDP),
+    ("invalid_exact_evm_permit2_payload_deadline", Refused, CDP),
+    ("invalid_exact_evm_permit2_payload_recipient", Refused, CDP),
+    ("invalid_exact_evm_permit2_payload_signature", Refused, CDP),
+    ("invalid_exact_evm_permit2_payload_spender", Refused, CDP),
+    ("invalid_exact_evm_permit2_payload_valid_after", Refused, CDP),
+    ("invalid_exact_evm_recipient_mismatch", Refused, TS | CDP),
+    ("invalid_exact_evm_required_amount", Refused, CDP),
+    ("invalid_exact_evm_scheme", Refused, TS | CDP),
+    ("invalid_exact_evm_signature", Refused, TS | CDP),
+    ("invalid_exact_evm_signature_format", Refused, CDP),
+    ("invalid_exact_evm_token_name_mismatch", Refused, TS | PY | CDP),
+    ("invalid_exact_evm_token_version_mismatch", Refused, TS | PY | CDP),
+    ("invalid_exact_evm_transaction_failed", Unclear, TS | CDP),
+    ("invalid_exact_evm_transaction_simulation_failed", Refused, TS | PY | CDP),
+    ("invalid_exact_evm_transaction_state", Unclear, CDP),
+    ("invalid_exact_evm_transfer_event_mismatch", Unclear, TS | PY),
+    ("invalid_exact_evm_unsupported_scheme", Refused, CDP),
+    ("invalid_exact_evm_verification_failed", Refused, CDP),
+    ("invalid_format", Refused, RS),
+    ("invalid_network", Refused, CDP | SPEC),
+    ("invalid_payload", Refused, CDP | SPEC),
+    ("invalid_payment_amount", Refused, RS),
+    ("invalid_payment_early", Refused, RS),
+    ("invalid_payment_expired", Refused, RS),
+    ("invalid_payment_requirements", Refused, CDP | SPEC),
+    ("invalid_permit2_amount", Refused, PY),
+    ("invalid_permit2_destination", Refused, PY),
+    ("invalid_permit2_owner", Refused, PY),
+    ("invalid_permit2_payload_format", Refused, PY),
+    ("invalid_permit2_recipient_mismatch", Refused, TS | PY | CDP),
+    ("invalid_permit2_signature", Refused, TS | PY | CDP),
+    ("invalid_permit2_spender", Refused, TS | PY | CDP),
+    ("invalid_scheme", Refused, CDP | SPEC),
+    ("invalid_signature", Refused, RS),
+    ("invalid_transaction_state", Unclear, SPEC),
+    ("invalid_x402_version", Refused, CDP | SPEC),
+    ("kyt_risk_detected", Refused, CDP),
+    ("missing_eip712_domain", Refused, PY),
+    ("network_mismatch", Refused, PY),
+    ("permit2_2612_amount_mismatch", Refused, TS | PY | CDP),
+    ("permit2_allowance_required", Refused, TS | PY | RS | CDP),
+    ("permit2_amount_mismatch", Refused, TS | PY | CDP),
+    ("permit2_deadline_expired", Refused, TS | PY | CDP),
+    ("permit2_disabled", Refused, CDP),
+    ("permit2_insufficient_balance", Refused, TS | CDP),
+    ("permit2_invalid_amount", Refused, TS | CDP),
+    ("permit2_invalid_destination", Refused, TS | CDP),
+    ("permit2_invalid_nonce", Unclear, TS | PY | CDP),
+    ("permit2_invalid_owner", Refused, TS | CDP),
+    ("permit2_not_yet_valid", Refused, TS | PY | CDP),
+    ("permit2_payment_too_early", Refused, TS | PY | CDP),
+    ("permit2_proxy_not_deployed", Refused, TS | CDP),
+    ("permit2_simulation_failed", Refused, TS | CDP),
+    ("permit2_token_mismatch", Refused, TS | PY | CDP),
+    ("preflight_validation_failed", Refused, CDP),
+    ("recipient_mismatch", Refused, RS),
+    ("request_blocked_by_location", Refused, CDP),
+    ("self_send_not_allowed", Refused, CDP),
+    ("settle_exact_evm_transaction_confirmation_timed_out", Pending, CDP),
+    ("settle_exact_failed_onchain", Unclear, CDP),
+    ("settle_exact_node_failure", Unclear, CDP),
+    ("settlement_pending", Pending, TS | PY | CDP | SPEC),
+    ("smart_wallet_deployment_failed", Unclear, TS | PY | CDP),
+    ("transaction_failed", Unclear, PY),
+    ("transaction_simulation", Refused, RS),
+    ("unexpected_error", Unclear, RS),
+    ("unexpected_settle_error", Unclear, SPEC),
+    ("unknown_error", Unclear, CDP),
+    ("unsupported_chain", Refused, RS),
+    ("unsupported_payload_type", Refused, TS | CDP),
+    ("unsupported_scheme", Refused, PY | RS | SPEC),
 ];
 
-/// Refused before anything was broadcast.
-pub(super) fn is_pre_broadcast(reason: &str) -> bool {
-    PRE_BROADCAST.contains(&reason)
+/// What a code means. One that is not listed proves nothing.
+pub(super) fn meaning(code: &str) -> Meaning {
+    let row = TABLE.binary_search_by(|(listed, ..)| (*listed).cmp(code)).ok().and_then(|at| TABLE.get(at));
+    row.map_or(Unclear, |(_, meaning, _)| *meaning)
 }
 
-/// Broadcast and reverted: final, and a reverted transfer does not use up the nonce.
-pub(super) fn is_reverted(reason: &str) -> bool {
-    reason == "invalid_transaction_state" || reason.ends_with("_transaction_failed")
-}
-
-/// The nonce was used by some earlier settlement.
-pub(super) fn is_nonce_used(reason: &str) -> bool {
-    matches!(reason, "invalid_exact_evm_nonce_already_used" | "permit2_invalid_nonce")
-}
-
-/// What a facilitator may say because an earlier attempt with the same payment went through, or because
-/// time has passed since: the nonce is used, the money is gone, the transfer no longer works. After an
-/// attempt whose outcome is unknown such a code proves nothing; one that would have been given to that
-/// attempt too (a bad signature, another recipient) still does.
-pub(super) fn may_follow_a_settlement(reason: &str) -> bool {
-    is_nonce_used(reason)
-        || is_reverted(reason)
-        || reason.ends_with("_simulation_failed")
-        || reason.ends_with("insufficient_balance")
-        || matches!(
-            reason,
-            "insufficient_funds"
-                | "invalid_exact_evm_payload_authorization_valid_before"
-                | "permit2_deadline_expired"
-                | "permit2_allowance_required"
-                | "eip2612_deadline_expired"
-        )
-}
+#[cfg(test)]
+#[path = "reasons_tests.rs"]
+mod tests;

@@ -1,44 +1,313 @@
-//! What a filter and the companion's relay say to each other beyond the facilitator API, which they speak
-//! otherwise: headers of a call, and refusals only a ledger can make.
+//! What a proxy and the companion's relay say to each other.
+//!
+//! A relay takes the calls of a facilitator, with headers that say who asks and what is bought, and answers in a
+//! facilitator's words. Beside them stands its own: `farebox`, the outcome by the payment's life. A proxy reads that
+//! alone, so what a facilitator's reply means is decided in one place, the relay.
+
+use serde::Serialize;
+
+use super::json::to_bytes;
+use super::printable;
+use crate::members::Members;
 
 /// Header: the offer that is bought, as [`crate::metrics::tuple_text`] writes it.
 pub const RELAY_OFFER: &str = "x-farebox-offer";
+/// Header: the route it is bought on, as [`route_text`] writes it.
+pub const RELAY_ROUTE: &str = "x-farebox-route";
 /// Header: generation of the rules it is bought under.
 pub const RELAY_GENERATION: &str = "x-farebox-generation";
-/// Header: one life of one proxy, which uses a payment once at a time.
+/// Header: the proxy, for the books.
+pub const RELAY_PROXY: &str = "x-farebox-proxy";
+/// Header: the request with the payment, as [`crate::payment::Holder`] is written.
 pub const RELAY_HOLDER: &str = "x-farebox-holder";
-/// Header: one use of a payment by that proxy, so that news of its end cannot be taken for that of the next.
-pub const RELAY_ATTEMPT: &str = "x-farebox-attempt";
+/// Header, `1`: the payment did not pass the checks of a new one, so it is used only if the relay knows it.
+pub const RELAY_KNOWN: &str = "x-farebox-known";
+/// Header of a call to a relay: the signer of the payment was recovered.
+pub const RELAY_PROVEN: &str = "x-farebox-proven";
+/// Header of `/over`: how the request ended, as [`crate::payment::End`] is written.
+pub const RELAY_END: &str = "x-farebox-end";
 
-/// Why a relay refuses to verify, as `invalidReason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RelayRefusal {
-    /// Another proxy is using the payment.
+/// Most characters of a text that is passed on.
+const MAX_TEXT: usize = 200;
+
+/// The word of a relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelayReply {
+    /// Reserved, and the facilitator vouches for it.
+    Valid,
+    /// It is charged and owed: serve, without a call.
+    Redeem {
+        /// Of the settlement.
+        transaction: String,
+    },
+    /// The facilitator refuses to vouch for it.
+    Invalid {
+        /// `invalidReason`.
+        reason: String,
+        /// `invalidMessage`.
+        detail: Option<String>,
+    },
+    /// The facilitator cannot read what it is sent; nothing was charged.
+    Malformed {
+        /// What it says.
+        words: String,
+    },
+    /// No facilitator could be reached; nothing was charged.
+    Unreachable,
+    /// The facilitator is overloaded or restarting; nothing was charged.
+    Busy,
+    /// The facilitator gave no usable answer; nothing was charged.
+    NoVerdict,
+    /// Another request is at work on the payment.
     InFlight,
-    /// It has bought its answer at another proxy.
+    /// It is in use for other terms.
+    OtherTerms,
+    /// Another authorization of its nonce is in use.
+    OtherPayment,
+    /// Money may have moved.
+    Open {
+        /// Transaction if one is known.
+        transaction: Option<String>,
+    },
+    /// It is charged, for something else.
+    PaidFor {
+        /// `offer_namespace/offer_name`.
+        offer: String,
+        /// The route, see [`route_text`].
+        route: String,
+        /// Of the settlement.
+        transaction: String,
+    },
+    /// It has bought its answer.
     Used,
-    /// It may have been settled; nobody knows yet.
-    Unknown,
-    /// The ledger cannot be written.
+    /// The purchase it names was paid by another payment.
+    Twin {
+        /// Of that payment.
+        transaction: Option<String>,
+    },
+    /// The relay has never seen it, and was asked only whether it has.
+    New,
+    /// Settled.
+    Settled {
+        /// Transaction hash.
+        transaction: String,
+    },
+    /// Definitely not settled.
+    Refused {
+        /// `errorReason`.
+        reason: String,
+        /// `errorMessage`.
+        detail: Option<String>,
+    },
+    /// No settle call was begun: nothing was charged.
+    NotBegun,
+    /// The ledger cannot be used: nothing was done.
     Unavailable,
+    /// The relay does not take such calls.
+    NotTaken {
+        /// Why.
+        reason: String,
+    },
 }
 
-// === impl RelayRefusal ===
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    farebox: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_valid: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    success: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+}
 
-impl RelayRefusal {
-    const ALL: [Self; 4] = [Self::InFlight, Self::Used, Self::Unknown, Self::Unavailable];
-
-    /// The code on the wire.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::InFlight => "farebox_payment_in_flight",
-            Self::Used => "farebox_payment_used",
-            Self::Unknown => "farebox_settlement_unknown",
-            Self::Unavailable => "farebox_ledger_unavailable",
+/// A pattern as a header can carry it: what is no graphic ASCII is percent-encoded.
+pub fn route_text(pattern: &str) -> String {
+    let mut text = String::with_capacity(pattern.len());
+    for byte in pattern.bytes() {
+        if byte.is_ascii_graphic() {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
         }
     }
-    /// The refusal with this code.
-    pub fn parse(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
+    text
+}
+
+// === impl RelayReply ===
+
+impl RelayReply {
+    /// The HTTP status it is sent with: 200 for whatever is an answer about the payment.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Unreachable | Self::Busy | Self::NoVerdict | Self::Malformed { .. } => 502,
+            Self::Unavailable => 503,
+            Self::NotTaken { .. } => 400,
+            _ => 200,
+        }
+    }
+
+    /// The body it is sent with.
+    pub fn body(&self) -> Vec<u8> {
+        let mut wire = Wire { farebox: self.word(), ..Wire::default() };
+        match self {
+            Self::Valid => wire.is_valid = Some(true),
+            Self::Redeem { transaction } => {
+                wire.is_valid = Some(true);
+                wire.transaction = Some(transaction);
+            }
+            Self::Settled { transaction } => {
+                wire.success = Some(true);
+                wire.transaction = Some(transaction);
+            }
+            Self::Invalid { reason, detail } => {
+                wire.is_valid = Some(false);
+                wire.reason = Some(reason);
+                wire.detail = detail.as_deref();
+            }
+            Self::Refused { reason, detail } => {
+                wire.success = Some(false);
+                wire.reason = Some(reason);
+                wire.detail = detail.as_deref();
+            }
+            Self::Malformed { words } => wire.detail = Some(words),
+            Self::NotTaken { reason } => wire.reason = Some(reason),
+            Self::Open { transaction } | Self::Twin { transaction } => {
+                wire.transaction = transaction.as_deref();
+            }
+            Self::PaidFor { offer, route, transaction } => {
+                wire.offer = Some(offer);
+                wire.route = Some(route);
+                wire.transaction = Some(transaction);
+            }
+            Self::Unreachable
+            | Self::Busy
+            | Self::NoVerdict
+            | Self::InFlight
+            | Self::OtherTerms
+            | Self::OtherPayment
+            | Self::Used
+            | Self::New
+            | Self::NotBegun
+            | Self::Unavailable => {}
+        }
+        to_bytes(&wire)
+    }
+
+    /// Reads a reply. `None` for anything no relay writes.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let text = core::str::from_utf8(body).ok()?;
+        super::json::check_depth(text).ok()?;
+        let members = Members::read(text).ok()?;
+        let optional = |name| members.optional_text(name).ok().flatten();
+        let reason = || optional("reason").map(|text| printable(&text, MAX_TEXT)).unwrap_or_default();
+        let detail = || optional("detail").map(|text| printable(&text, MAX_TEXT));
+        let transaction = || optional("transaction").filter(|text| !text.is_empty());
+        Some(match members.text("farebox").ok()?.as_str() {
+            "valid" => Self::Valid,
+            "redeem" => Self::Redeem { transaction: transaction()? },
+            "invalid" => Self::Invalid { reason: reason(), detail: detail() },
+            "malformed" => Self::Malformed { words: detail().unwrap_or_default() },
+            "unreachable" => Self::Unreachable,
+            "busy" => Self::Busy,
+            "no_verdict" => Self::NoVerdict,
+            "in_flight" => Self::InFlight,
+            "other_terms" => Self::OtherTerms,
+            "other_payment" => Self::OtherPayment,
+            "open" => Self::Open { transaction: transaction() },
+            "paid_for" => Self::PaidFor {
+                offer: optional("offer")?,
+                route: optional("route")?,
+                transaction: transaction()?,
+            },
+            "used" => Self::Used,
+            "twin" => Self::Twin { transaction: transaction() },
+            "new" => Self::New,
+            "settled" => Self::Settled { transaction: transaction()? },
+            "refused" => Self::Refused { reason: reason(), detail: detail() },
+            "not_begun" => Self::NotBegun,
+            "unavailable" => Self::Unavailable,
+            "not_taken" => Self::NotTaken { reason: reason() },
+            _ => return None,
+        })
+    }
+
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Redeem { .. } => "redeem",
+            Self::Invalid { .. } => "invalid",
+            Self::Malformed { .. } => "malformed",
+            Self::Unreachable => "unreachable",
+            Self::Busy => "busy",
+            Self::NoVerdict => "no_verdict",
+            Self::InFlight => "in_flight",
+            Self::OtherTerms => "other_terms",
+            Self::OtherPayment => "other_payment",
+            Self::Open { .. } => "open",
+            Self::PaidFor { .. } => "paid_for",
+            Self::Used => "used",
+            Self::Twin { .. } => "twin",
+            Self::New => "new",
+            Self::Settled { .. } => "settled",
+            Self::Refused { .. } => "refused",
+            Self::NotBegun => "not_begun",
+            Self::Unavailable => "unavailable",
+            Self::NotTaken { .. } => "not_taken",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reply_is_read_as_it_was_written() {
+        let (text, transaction) = (|| "a".to_owned(), || Some("0x1".to_owned()));
+        let replies = [
+            RelayReply::Valid,
+            RelayReply::Redeem { transaction: text() },
+            RelayReply::Invalid { reason: text(), detail: transaction() },
+            RelayReply::Malformed { words: text() },
+            RelayReply::Unreachable,
+            RelayReply::Busy,
+            RelayReply::NoVerdict,
+            RelayReply::InFlight,
+            RelayReply::OtherTerms,
+            RelayReply::OtherPayment,
+            RelayReply::Open { transaction: transaction() },
+            RelayReply::Open { transaction: None },
+            RelayReply::PaidFor { offer: text(), route: text(), transaction: text() },
+            RelayReply::Used,
+            RelayReply::Twin { transaction: None },
+            RelayReply::New,
+            RelayReply::Settled { transaction: text() },
+            RelayReply::Refused { reason: text(), detail: None },
+            RelayReply::NotBegun,
+            RelayReply::Unavailable,
+            RelayReply::NotTaken { reason: text() },
+        ];
+        for reply in replies {
+            assert_eq!(RelayReply::read(&reply.body()), Some(reply));
+        }
+    }
+
+    #[test]
+    fn what_no_relay_writes_is_nothing() {
+        for body in
+            ["", "{}", "[]", r#"{"farebox":"yes"}"#, r#"{"isValid":true}"#, r#"{"farebox":"settled"}"#]
+        {
+            assert_eq!(RelayReply::read(body.as_bytes()), None, "{body}");
+        }
     }
 }

@@ -1,194 +1,253 @@
 //! Reading what a facilitator answered. Total: every status and every body has exactly one meaning, and
 //! whatever is not clearly one of the good answers is the bad one.
 
-use serde_json::value::RawValue;
-
-use super::facilitator::{SettleOutcome, VerifyOutcome};
+use super::facilitator::{Complaint, Operation, SettleReply, VerifyOutcome};
 use super::json::{check_depth, printable};
-use super::reasons::{is_nonce_used, is_pre_broadcast, is_reverted, may_follow_a_settlement};
+use super::reasons::{Meaning, meaning};
 use super::requirement::same_network;
 use crate::members::{Members, read_text};
 use crate::rules::PaymentOption;
 
 /// Longest facilitator text that is passed on, characters.
 const MAX_TEXT: usize = 200;
+/// The status of a call that is not over yet.
+const ACCEPTED: u16 = 202;
 
-/// Members of a `/settle` reply. Raw, so that a member of the wrong type is told from an absent one.
-struct SettleReply<'a> {
-    success: Option<&'a RawValue>,
-    transaction: Option<&'a RawValue>,
-    network: Option<&'a RawValue>,
-    error_reason: Option<&'a RawValue>,
-    payer: Option<&'a RawValue>,
-    status: Option<&'a RawValue>,
+/// A reply, as far as it is a JSON object.
+struct Reply<'a> {
+    status: u16,
+    body: &'a [u8],
+    members: Option<Members<'a>>,
 }
 
-/// An optional text member: absent, a text, or something else.
+/// A text member: absent, a text, or something else, such as a member that is there twice.
+#[derive(PartialEq, Eq)]
 enum Text {
     Absent,
     Is(String),
     Other,
 }
 
+/// What a reply says of its own progress in `status`, which the protocol does not have.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    /// That it is over, or nothing.
+    Over,
+    UnderWay,
+    Other,
+}
+
 /// Reads a `/verify` reply.
 pub fn read_verify_reply(status: u16, body: &[u8]) -> VerifyOutcome {
-    let failed = || VerifyOutcome::Failed { retriable: is_retriable(status, body) };
-    let members = read(body).and_then(|reply| {
-        Some((
-            reply.optional("isValid").ok()?,
-            reply.optional("invalidReason").ok()?,
-            reply.optional("invalidMessage").ok()?,
-        ))
-    });
-    let Some((is_valid, reason, message)) = members else { return failed() };
-    match (is_valid.and_then(read_bool), text(reason), text(message)) {
-        (Some(true), _, _) if is_success(status) => VerifyOutcome::Valid,
-        (Some(false), Text::Is(reason), _) if reason == "unexpected_verify_error" => failed(),
-        (Some(false), reason @ (Text::Absent | Text::Is(_)), detail @ (Text::Absent | Text::Is(_)))
-            if is_answer(status) =>
-        {
-            VerifyOutcome::Invalid {
-                reason: reason.into_option().unwrap_or_else(|| "unspecified".to_owned()),
-                detail: detail.into_option(),
+    Reply::of(status, body).verification()
+}
+
+/// Reads a `/settle` reply. A success on a network that is neither the option's CAIP-2 id nor one of its names
+/// is unclear.
+pub fn read_settle_reply(status: u16, body: &[u8], option: &PaymentOption) -> SettleReply {
+    Reply::of(status, body).settlement(option)
+}
+
+/// What an operator has to know of a reply that is no verdict; `None` of one that is.
+pub fn complaint(operation: Operation, status: u16, body: &[u8]) -> Option<Complaint> {
+    let reply = Reply::of(status, body);
+    let is_verdict = match operation {
+        Operation::Verify => {
+            matches!(reply.verification(), VerifyOutcome::Valid | VerifyOutcome::Invalid { .. })
+        }
+        Operation::Settle => reply.is_pending() || reply.flag("success").is_some() && reply.is_answer(),
+    };
+    (!is_verdict).then(|| Complaint {
+        malformed: reply.is_malformed(),
+        words: reply.words(),
+        correlation: reply.correlation(),
+    })
+}
+
+// === impl Reply ===
+
+impl<'a> Reply<'a> {
+    fn of(status: u16, body: &'a [u8]) -> Self {
+        let text = core::str::from_utf8(body).ok().filter(|text| check_depth(text).is_ok());
+        Self { status, body, members: text.and_then(|text| Members::read(text).ok()) }
+    }
+
+    fn verification(&self) -> VerifyOutcome {
+        let valid = self.flag("isValid");
+        if valid == Some(true) && self.is_success() {
+            return VerifyOutcome::Valid;
+        }
+        if valid == Some(false) && self.is_answer() {
+            let reason = match self.text("invalidReason") {
+                Text::Is(reason) if !is_its_own_failure(&reason) => Some(reason),
+                Text::Absent => Some("unspecified".to_owned()),
+                Text::Is(_) | Text::Other => None,
+            };
+            if let Some(reason) = reason {
+                let detail = self.first(&["invalidMessage", "invalidReasonDetails"]);
+                return VerifyOutcome::Invalid { reason, detail };
             }
         }
-        _ => failed(),
+        if self.is_malformed() {
+            return VerifyOutcome::Malformed { words: self.words(), correlation: self.correlation() };
+        }
+        VerifyOutcome::Failed { retriable: self.is_retriable() }
     }
-}
 
-/// Reads a `/settle` reply. A success on a network that is neither the option's CAIP-2 id nor one of
-/// its names is unknown. With `earlier_unknown`, a refusal that the success of that earlier attempt would
-/// explain ("nonce already used", insufficient funds, a failed simulation) is unknown as well.
-pub fn read_settle_reply(
-    status: u16,
-    body: &[u8],
-    option: &PaymentOption,
-    earlier_unknown: bool,
-) -> SettleOutcome {
-    let Some(reply) = read(body).and_then(|reply| SettleReply::of(&reply)) else {
-        return SettleOutcome::Unknown {
-            transaction: None,
-            reason: format!("the reply to /settle (status {status}) is not the JSON of a settlement"),
-            nonce_already_used: false,
+    fn settlement(&self, option: &PaymentOption) -> SettleReply {
+        let transaction = self.first(&["transaction"]);
+        if self.is_pending() {
+            return SettleReply::Pending { transaction };
+        }
+        let reason = match self.flag("success") {
+            Some(true) => match self.success(option) {
+                Ok(transaction) => {
+                    return SettleReply::Settled { transaction, payer: self.text("payer").into_option() };
+                }
+                Err(odd) => odd.to_owned(),
+            },
+            Some(false) => match self.text("errorReason") {
+                Text::Is(reason) if self.refuses(&reason) => {
+                    return SettleReply::Refused { reason, detail: self.first(&["errorMessage"]) };
+                }
+                Text::Is(reason) => reason,
+                Text::Absent | Text::Other => "the reply to /settle gives no reason".to_owned(),
+            },
+            None if self.is_malformed() => {
+                return SettleReply::Malformed { words: self.words(), correlation: self.correlation() };
+            }
+            None => {
+                format!("the reply to /settle (status {}) does not say whether it succeeded", self.status)
+            }
         };
-    };
-    let transaction = text(reply.transaction).into_option().filter(|text| !text.is_empty());
-    match reply.success.and_then(read_bool) {
-        Some(true) => read_success(status, &reply, option, transaction),
-        Some(false) => read_failure(status, &reply, transaction, earlier_unknown),
-        None => unknown(transaction, "the reply to /settle does not say whether it succeeded"),
+        SettleReply::Unclear { transaction, reason }
     }
-}
 
-fn read_success(
-    status: u16,
-    reply: &SettleReply<'_>,
-    option: &PaymentOption,
-    transaction: Option<String>,
-) -> SettleOutcome {
-    if !is_success(status) {
-        return unknown(transaction, "the reply to /settle says success under an error status");
+    /// The transaction of a success, or what is odd about it.
+    fn success(&self, option: &PaymentOption) -> Result<String, &'static str> {
+        if !self.is_success() {
+            return Err("the reply to /settle says success under an error status");
+        }
+        if self.progress() == Progress::Other {
+            return Err("the reply to /settle says success and another state at once");
+        }
+        match self.text("network") {
+            Text::Is(network) if same_network(&network, option) => {}
+            Text::Is(_) => return Err("the reply to /settle names another network"),
+            Text::Absent | Text::Other => return Err("the reply to /settle names no network"),
+        }
+        self.first(&["transaction"]).ok_or("the reply to /settle says success and names no transaction")
     }
-    if !matches!(text(reply.status), Text::Absent) && !text(reply.status).is("settled") {
-        return unknown(transaction, "the reply to /settle says success and another state at once");
+
+    /// Whether a reason ends the payment: with a transaction beside it, even one that cannot be read, it does not.
+    fn refuses(&self, reason: &str) -> bool {
+        let transaction = self.text("transaction");
+        self.is_answer()
+            && (transaction == Text::Absent || transaction == Text::Is(String::new()))
+            && meaning(reason) == Meaning::Refused
     }
-    let Text::Is(network) = text(reply.network) else {
-        return unknown(transaction, "the reply to /settle names no network");
-    };
-    if !same_network(&network, option) {
-        return unknown(transaction, "the reply to /settle names another network");
+
+    /// Whether the call is not over, under whatever status: CDP says so in a 500.
+    fn is_pending(&self) -> bool {
+        self.status == ACCEPTED
+            || self.progress() == Progress::UnderWay
+            || matches!(self.text("errorReason"), Text::Is(reason) if meaning(&reason) == Meaning::Pending)
     }
-    match transaction {
-        Some(transaction) => SettleOutcome::Settled { transaction, payer: text(reply.payer).into_option() },
-        None => unknown(None, "the reply to /settle says success and names no transaction"),
+
+    fn progress(&self) -> Progress {
+        match self.text("status") {
+            Text::Absent => Progress::Over,
+            Text::Is(said) => match said.as_str() {
+                "settled" | "success" | "completed" | "confirmed" => Progress::Over,
+                "pending" | "processing" | "submitted" | "queued" => Progress::UnderWay,
+                _ => Progress::Other,
+            },
+            Text::Other => Progress::Other,
+        }
     }
-}
 
-fn read_failure(
-    status: u16,
-    reply: &SettleReply<'_>,
-    transaction: Option<String>,
-    earlier_unknown: bool,
-) -> SettleOutcome {
-    let Text::Is(reason) = text(reply.error_reason) else {
-        return unknown(transaction, "the reply to /settle gives no reason");
-    };
-    if reason == "settlement_pending" {
-        return match transaction {
-            Some(transaction) => SettleOutcome::Pending { transaction },
-            None => unknown(None, &reason),
-        };
+    /// Whether the call was not read, so that nothing was done with it. Statuses that HTTP has for requests that
+    /// are too large or of the wrong kind say so alone. Under 400 and 422, which some servers also give for a
+    /// failure on chain, the reply has to be one that is made before a call is looked at: CDP's
+    /// `invalid_request`, the list of faults of a FastAPI host, the words of x402-rs's own parser.
+    fn is_malformed(&self) -> bool {
+        const UNPARSED: [&[u8]; 2] =
+            [b"Failed to parse the request body as JSON", b"Failed to deserialize the JSON body"];
+        // A verdict, or what may be one.
+        if ["success", "isValid", "transaction"].iter().any(|name| self.text(name) != Text::Absent) {
+            return false;
+        }
+        match self.status {
+            413 | 414 | 415 | 431 => true,
+            400 | 422 => {
+                let detail = self.members.as_ref().and_then(|members| members.optional("detail").ok()?);
+                self.text("errorType") == Text::Is("invalid_request".to_owned())
+                    || self.status == 422 && detail.is_some_and(|raw| raw.get().starts_with('['))
+                    || UNPARSED.iter().any(|start| self.body.starts_with(start))
+            }
+            _ => false,
+        }
     }
-    if !is_answer(status) {
-        return unknown(transaction, &reason);
-    }
-    if earlier_unknown && may_follow_a_settlement(&reason) {
-        let nonce_already_used = is_nonce_used(&reason);
-        return SettleOutcome::Unknown { transaction, reason, nonce_already_used };
-    }
-    if is_nonce_used(&reason) || is_pre_broadcast(&reason) || is_reverted(&reason) {
-        return SettleOutcome::Refused { reason };
-    }
-    unknown(transaction, &reason)
-}
 
-fn unknown(transaction: Option<String>, reason: &str) -> SettleOutcome {
-    SettleOutcome::Unknown { transaction, reason: reason.to_owned(), nonce_already_used: false }
-}
-
-fn read(body: &[u8]) -> Option<Members<'_>> {
-    let text = core::str::from_utf8(body).ok()?;
-    check_depth(text).ok()?;
-    Members::read(text).ok()
-}
-
-fn read_bool(raw: &RawValue) -> Option<bool> {
-    match raw.get() {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ => None,
-    }
-}
-
-fn text(raw: Option<&RawValue>) -> Text {
-    match raw {
-        None => Text::Absent,
-        Some(raw) => read_text(raw).map_or(Text::Other, |text| Text::Is(printable(&text, MAX_TEXT))),
-    }
-}
-
-const fn is_success(status: u16) -> bool {
-    matches!(status, 200..=299)
-}
-
-/// Whether a refusal under this status is the facilitator's own word: not a redirect, which was never
-/// executed there, not a rate limit and not a server's failure.
-const fn is_answer(status: u16) -> bool {
-    matches!(status, 200..=299 | 400..=428 | 430..=499)
-}
-
-/// A new attempt is worth it after a rate limit or a gateway's failure, unless the facilitator says it
-/// broke on this very payment.
-fn is_retriable(status: u16, body: &[u8]) -> bool {
-    const BROKE: &[u8] = b"unexpected_error";
-    matches!(status, 429 | 502 | 503 | 504) && !body.windows(BROKE.len()).any(|window| window == BROKE)
-}
-
-// === impl SettleReply ===
-
-impl<'a> SettleReply<'a> {
-    /// `None` if one of them is repeated.
-    fn of(reply: &Members<'a>) -> Option<Self> {
-        let member = |name| reply.optional(name).ok();
-        Some(Self {
-            success: member("success")?,
-            transaction: member("transaction")?,
-            network: member("network")?,
-            error_reason: member("errorReason")?,
-            payer: member("payer")?,
-            status: member("status")?,
+    /// What the reply says in prose, else its head.
+    fn words(&self) -> String {
+        let said = ["errorMessage", "errorReason", "invalidReason", "error", "message", "detail"];
+        self.first(&said).unwrap_or_else(|| {
+            let shown = |byte: &u8| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '?' };
+            self.body.trim_ascii().iter().take(MAX_TEXT).map(shown).collect()
         })
     }
+
+    /// The id that the facilitator gave the call, if the body has it.
+    fn correlation(&self) -> Option<String> {
+        self.first(&["correlationId", "requestId", "request_id"])
+    }
+
+    /// The first of these members that is a text and not empty.
+    fn first(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.text(name).into_option().filter(|text| !text.is_empty()))
+    }
+
+    fn text(&self, name: &str) -> Text {
+        let Some(members) = &self.members else { return Text::Absent };
+        match members.optional(name) {
+            Ok(None) => Text::Absent,
+            Ok(Some(raw)) => read_text(raw).map_or(Text::Other, |text| Text::Is(printable(&text, MAX_TEXT))),
+            Err(_) => Text::Other,
+        }
+    }
+
+    fn flag(&self, name: &str) -> Option<bool> {
+        match self.members.as_ref()?.optional(name).ok()??.get() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    const fn is_success(&self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+
+    /// Whether a refusal under this status is the facilitator's own word: not a redirect, which was never executed
+    /// there, not a call that another one is in the way of (409, 425), not a time or rate limit, and not a
+    /// server's failure.
+    const fn is_answer(&self) -> bool {
+        matches!(self.status, 200..=299 | 400..=499) && !matches!(self.status, 408 | 409 | 425 | 429)
+    }
+
+    /// A new attempt is worth it after a rate limit or a gateway's failure, unless the facilitator says it
+    /// broke on this very payment.
+    fn is_retriable(&self) -> bool {
+        const BROKE: &[u8] = b"unexpected_error";
+        matches!(self.status, 429 | 502 | 503 | 504)
+            && !self.body.windows(BROKE.len()).any(|window| window == BROKE)
+    }
+}
+
+/// A reason to verify elsewhere or later: it is not about the payment.
+fn is_its_own_failure(reason: &str) -> bool {
+    matches!(reason, "unexpected_verify_error" | "unexpected_error" | "unknown_error")
 }
 
 // === impl Text ===
@@ -199,10 +258,6 @@ impl Text {
             Self::Is(text) => Some(text),
             Self::Absent | Self::Other => None,
         }
-    }
-
-    fn is(&self, expected: &str) -> bool {
-        matches!(self, Self::Is(text) if text == expected)
     }
 }
 

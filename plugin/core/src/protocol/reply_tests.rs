@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::protocol::fixtures::usdc;
+use crate::protocol::fixtures::{recorded_replies, usdc};
 
 const HASH: &str = "0x1234567890abcdef1234567890abcdef1234567890abcdef1234567890abcdef";
 
@@ -9,8 +9,8 @@ fn verify(status: u16, body: &Value) -> VerifyOutcome {
     read_verify_reply(status, body.to_string().as_bytes())
 }
 
-fn settle(status: u16, body: &Value) -> SettleOutcome {
-    read_settle_reply(status, body.to_string().as_bytes(), &usdc(), false)
+fn settle(status: u16, body: &Value) -> SettleReply {
+    read_settle_reply(status, body.to_string().as_bytes(), &usdc())
 }
 
 fn success() -> Value {
@@ -21,8 +21,8 @@ fn failure(reason: &str) -> Value {
     json!({ "success": false, "errorReason": reason, "transaction": "", "network": "eip155:84532" })
 }
 
-fn is_unknown(outcome: &SettleOutcome) -> bool {
-    matches!(outcome, SettleOutcome::Unknown { nonce_already_used: false, .. })
+fn is_unclear(reply: &SettleReply) -> bool {
+    matches!(reply, SettleReply::Unclear { .. })
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn bytes_that_are_no_json_are_a_failure() {
     let deep = format!("{{\"isValid\":true,\"x\":{}{}}}", "[".repeat(500), "]".repeat(500));
     for body in [&b""[..], b"<html>", b"{\"isValid\":true", b"\xff\xfe", twice, deep.as_bytes()] {
         assert_eq!(read_verify_reply(200, body), VerifyOutcome::Failed { retriable: false });
-        assert!(is_unknown(&read_settle_reply(200, body, &usdc(), false)));
+        assert!(is_unclear(&read_settle_reply(200, body, &usdc())));
     }
 }
 
@@ -98,7 +98,7 @@ fn only_rate_limits_and_gateways_are_worth_another_attempt() {
 
 #[test]
 fn a_success_names_its_transaction_on_our_network() {
-    let settled = SettleOutcome::Settled { transaction: HASH.into(), payer: Some("0xabc".into()) };
+    let settled = SettleReply::Settled { transaction: HASH.into(), payer: Some("0xabc".into()) };
     assert_eq!(settle(200, &success()), settled);
     for network in ["base-sepolia", "eip155:84532"] {
         let mut body = success();
@@ -109,7 +109,7 @@ fn a_success_names_its_transaction_on_our_network() {
 }
 
 #[test]
-fn a_success_with_anything_odd_about_it_is_unknown() {
+fn a_success_with_anything_odd_about_it_is_unclear() {
     for (member, value) in [
         ("network", json!("eip155:8453")),
         ("network", json!("base")),
@@ -118,103 +118,234 @@ fn a_success_with_anything_odd_about_it_is_unknown() {
         ("transaction", json!("")),
         ("transaction", json!(7)),
         ("transaction", Value::Null),
-        ("status", json!("pending")),
         ("status", json!("blocked")),
+        ("status", json!(1)),
         ("success", json!("true")),
         ("success", json!(1)),
         ("success", Value::Null),
     ] {
         let mut body = success();
         body[member] = value.clone();
-        let outcome = settle(200, &body);
-        assert!(is_unknown(&outcome), "{member} {value}: {outcome:?}");
+        let reply = settle(200, &body);
+        assert!(is_unclear(&reply), "{member} {value}: {reply:?}");
     }
     for status in [199, 302, 308, 400, 429, 500, 503] {
-        let outcome = settle(status, &success());
-        let SettleOutcome::Unknown { transaction, .. } = outcome else { panic!("{status}: {outcome:?}") };
+        let reply = settle(status, &success());
+        let SettleReply::Unclear { transaction, .. } = reply else { panic!("{status}: {reply:?}") };
         assert_eq!(transaction.as_deref(), Some(HASH), "{status}");
     }
 }
 
 #[test]
-fn a_known_refusal_below_500_is_final() {
-    for reason in [
-        "insufficient_funds",
-        "invalid_exact_evm_payload_signature",
-        "permit2_allowance_required",
-        "eip2612_deadline_expired",
-        "invalid_transaction_state",
-        "invalid_exact_evm_transaction_failed",
-        "invalid_upto_evm_transaction_failed",
-    ] {
-        for status in [200, 400, 402] {
-            let refused = SettleOutcome::Refused { reason: reason.into() };
-            assert_eq!(settle(status, &failure(reason)), refused, "{status} {reason}");
-        }
-        for status in [302, 429, 500, 503] {
-            assert!(is_unknown(&settle(status, &failure(reason))), "{status} {reason}");
-        }
+fn every_recorded_reply_reads_as_it_was_meant() {
+    for recorded in recorded_replies() {
+        let (status, body) = (recorded.status, recorded.bytes());
+        let reads = if recorded.call == "verify" {
+            match read_verify_reply(status, &body) {
+                VerifyOutcome::Valid => "valid",
+                VerifyOutcome::Invalid { .. } => "invalid",
+                VerifyOutcome::Malformed { .. } => "malformed",
+                VerifyOutcome::Failed { .. } => "failed",
+            }
+        } else {
+            match read_settle_reply(status, &body, &usdc()) {
+                SettleReply::Settled { .. } => "settled",
+                SettleReply::Refused { .. } => "refused",
+                SettleReply::Malformed { .. } => "malformed",
+                SettleReply::Pending { .. } => "pending",
+                SettleReply::Unclear { .. } => "unclear",
+            }
+        };
+        assert_eq!(reads, recorded.reads, "{}: {}: {recorded:?}", recorded.by, recorded.what);
     }
 }
 
 #[test]
-fn a_reason_that_proves_nothing_is_unknown() {
+fn whatever_the_chain_took_is_never_read_as_refused() {
+    let recorded = recorded_replies();
+    let taken = recorded.iter().filter(|reply| reply.taken && reply.how == "run");
+    let read: Vec<_> = taken.map(|reply| read_settle_reply(reply.status, &reply.bytes(), &usdc())).collect();
+    assert!(read.len() > 20);
+    for reply in read {
+        assert!(!matches!(reply, SettleReply::Refused { .. } | SettleReply::Malformed { .. }), "{reply:?}");
+    }
+}
+
+#[test]
+fn a_code_from_before_the_broadcast_refuses_under_a_status_that_is_an_answer() {
+    let mut body = failure("insufficient_funds");
+    body["errorMessage"] = "a\nb".into();
+    let refused = SettleReply::Refused { reason: "insufficient_funds".into(), detail: Some("a?b".into()) };
+    for status in [200, 400, 402, 412, 422] {
+        assert_eq!(settle(status, &body), refused, "{status}");
+    }
+    for status in [199, 302, 308, 408, 409, 425, 429, 500, 503] {
+        assert!(is_unclear(&settle(status, &body)), "{status}");
+    }
+    for transaction in [json!(HASH), json!(7), json!([])] {
+        body["transaction"] = transaction.clone();
+        assert!(is_unclear(&settle(200, &body)), "{transaction}");
+    }
+    for transaction in [Value::Null, json!("")] {
+        body["transaction"] = transaction.clone();
+        assert_eq!(settle(200, &body), refused, "{transaction}");
+    }
+}
+
+#[test]
+fn a_reason_that_proves_nothing_is_unclear() {
     for reason in [
         "",
         "unexpected_settle_error",
+        "invalid_exact_evm_nonce_already_used",
+        "permit2_invalid_nonce",
+        "invalid_exact_evm_transaction_failed",
+        "invalid_upto_evm_transaction_failed",
+        "transaction_failed",
+        "invalid_transaction_state",
         "invalid_exact_evm_transfer_event_mismatch",
         "erc20_approval_broadcast_failed",
         "erc20_approval_tx_failed",
         "smart_wallet_deployment_failed",
         "something_new",
     ] {
-        assert!(is_unknown(&settle(200, &failure(reason))), "{reason}");
+        assert!(is_unclear(&settle(200, &failure(reason))), "{reason}");
     }
-    assert!(is_unknown(&settle(200, &json!({ "success": false }))));
-    assert!(is_unknown(&settle(200, &json!({ "success": false, "errorReason": 7 }))));
+    assert!(is_unclear(&settle(200, &json!({ "success": false }))));
+    assert!(is_unclear(&settle(200, &json!({ "success": false, "errorReason": 7 }))));
 }
 
 #[test]
-fn pending_with_a_transaction_is_repeated_and_without_one_unknown() {
+fn what_is_not_over_is_pending_whatever_the_status() {
+    let pending =
+        |transaction: Option<&str>| SettleReply::Pending { transaction: transaction.map(Into::into) };
     let mut body = failure("settlement_pending");
-    assert!(is_unknown(&settle(200, &body)));
+    for status in [200, 202, 400, 500] {
+        assert_eq!(settle(status, &body), pending(None), "{status}");
+    }
     body["transaction"] = HASH.into();
-    body["status"] = "pending".into();
-    assert_eq!(settle(200, &body), SettleOutcome::Pending { transaction: HASH.into() });
+    assert_eq!(settle(500, &body), pending(Some(HASH)));
+    let mut body = success();
+    assert_eq!(settle(202, &body), pending(Some(HASH)));
+    for status in ["pending", "processing", "submitted", "queued"] {
+        body["status"] = status.into();
+        assert_eq!(settle(200, &body), pending(Some(HASH)), "{status}");
+    }
+    for body in [&b""[..], b"<html>", br#"{"jobId":"7"}"#, br#"{"success":1,"success":2}"#] {
+        assert_eq!(read_settle_reply(202, body, &usdc()), pending(None));
+    }
+    assert_eq!(settle(200, &json!({ "paymentId": "7", "status": "pending" })), pending(None));
 }
 
 #[test]
-fn a_used_nonce_is_a_refusal_only_if_no_attempt_of_ours_may_have_used_it() {
-    for reason in ["invalid_exact_evm_nonce_already_used", "permit2_invalid_nonce"] {
-        let body = failure(reason).to_string();
-        let read = |earlier| read_settle_reply(200, body.as_bytes(), &usdc(), earlier);
-        assert_eq!(read(false), SettleOutcome::Refused { reason: reason.into() });
-        let unknown =
-            SettleOutcome::Unknown { transaction: None, reason: reason.into(), nonce_already_used: true };
-        assert_eq!(read(true), unknown);
+fn a_request_that_was_not_read_is_malformed_with_the_facilitators_words() {
+    let body =
+        json!({ "errorType": "invalid_request", "errorMessage": "no\tscheme", "correlationId": "c-1" });
+    let (words, correlation) = ("no?scheme".to_owned(), Some("c-1".to_owned()));
+    for status in [400, 422] {
+        let settled = SettleReply::Malformed { words: words.clone(), correlation: correlation.clone() };
+        assert_eq!(settle(status, &body), settled, "{status}");
+        let verified = VerifyOutcome::Malformed { words: words.clone(), correlation: correlation.clone() };
+        assert_eq!(verify(status, &body), verified, "{status}");
+    }
+    for status in [200, 302, 401, 403, 404, 409, 429, 500] {
+        assert!(is_unclear(&settle(status, &body)), "{status}");
+        assert!(matches!(verify(status, &body), VerifyOutcome::Failed { .. }), "{status}");
+    }
+    for status in [413, 414, 415, 431] {
+        let reply = read_settle_reply(status, b"<html>too much</html>", &usdc());
+        let words = "<html>too much</html>".to_owned();
+        assert_eq!(reply, SettleReply::Malformed { words, correlation: None }, "{status}");
     }
 }
 
 #[test]
-fn after_an_unknown_attempt_only_what_would_have_refused_that_one_too_is_a_refusal() {
-    let read = |reason: &str| read_settle_reply(200, failure(reason).to_string().as_bytes(), &usdc(), true);
-    for reason in [
-        "insufficient_funds",
-        "invalid_exact_evm_insufficient_balance",
-        "permit2_insufficient_balance",
-        "permit2_allowance_required",
-        "invalid_exact_evm_transaction_simulation_failed",
-        "permit2_simulation_failed",
-        "invalid_exact_evm_payload_authorization_valid_before",
-        "permit2_deadline_expired",
-        "invalid_transaction_state",
-        "invalid_exact_evm_transaction_failed",
+fn what_could_also_be_a_failure_on_chain_is_not_malformed() {
+    for body in [
+        json!({ "error": "Invalid request" }),
+        json!({ "errorType": "invalid_request", "success": false }),
+        json!({ "errorType": "invalid_request", "transaction": HASH }),
+        json!({ "errorType": "settlement_failed", "errorMessage": "reverted" }),
+        json!({ "detail": "Settlement failed" }),
+        json!([]),
     ] {
-        let unknown =
-            SettleOutcome::Unknown { transaction: None, reason: reason.into(), nonce_already_used: false };
-        assert_eq!(read(reason), unknown);
+        for status in [400, 422] {
+            assert!(is_unclear(&settle(status, &body)), "{status} {body}");
+        }
     }
-    for reason in ["invalid_exact_evm_payload_signature", "invalid_network", "permit2_amount_mismatch"] {
-        assert_eq!(read(reason), SettleOutcome::Refused { reason: reason.into() });
+    assert!(is_unclear(&read_settle_reply(400, b"", &usdc())));
+    assert!(is_unclear(&read_settle_reply(400, b"<html>Bad Request</html>", &usdc())));
+}
+
+#[test]
+fn a_reply_that_is_no_verdict_is_kept_for_the_operator() {
+    let kept = |operation, status, body: Value| complaint(operation, status, body.to_string().as_bytes());
+    for (status, body) in [
+        (200, success()),
+        (200, failure("insufficient_funds")),
+        (400, failure("invalid_exact_evm_nonce_already_used")),
+        (500, failure("settlement_pending")),
+        (202, json!({ "jobId": 1 })),
+    ] {
+        assert_eq!(kept(Operation::Settle, status, body.clone()), None, "{status} {body}");
+    }
+    assert_eq!(kept(Operation::Verify, 400, json!({ "isValid": false, "invalidReason": "x" })), None);
+    let said = |malformed, words: &str, correlation: Option<&str>| {
+        Some(Complaint { malformed, words: words.into(), correlation: correlation.map(Into::into) })
+    };
+    let request = json!({ "errorType": "invalid_request", "errorMessage": "m", "requestId": "r" });
+    for operation in [Operation::Verify, Operation::Settle] {
+        assert_eq!(kept(operation, 400, request.clone()), said(true, "m", Some("r")));
+        assert_eq!(kept(operation, 500, json!({ "error": "oops" })), said(false, "oops", None));
+        assert_eq!(kept(operation, 404, json!({})), said(false, "{}", None));
+        assert_eq!(complaint(operation, 502, b" <html>\xff"), said(false, "<html>?", None));
+        assert_eq!(complaint(operation, 503, b""), said(false, "", None));
+    }
+    let broke = failure("unexpected_error");
+    assert_eq!(kept(Operation::Settle, 500, broke), said(false, "unexpected_error", None));
+    let long = complaint(Operation::Settle, 500, &[b'x'; 100_000]).unwrap();
+    assert_eq!(long.words.len(), 200);
+}
+
+/// A small generator, so that a failure can be repeated.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end.max(1)
+    }
+    fn byte(&mut self) -> u8 {
+        u8::try_from(self.below(256)).unwrap()
+    }
+}
+
+#[test]
+fn no_bytes_break_the_reader_and_none_settle_by_chance() {
+    let recorded: Vec<_> = recorded_replies().iter().map(|reply| reply.bytes()).collect();
+    let mut noise = Noise(402);
+    for round in 0..20_000 {
+        let mut body: Vec<u8> = if round % 4 == 0 {
+            (0..noise.below(64)).map(|_| noise.byte()).collect()
+        } else {
+            recorded[noise.below(recorded.len())].clone()
+        };
+        for _ in 0..noise.below(4) {
+            let at = noise.below(body.len());
+            match noise.below(4) {
+                0 => body.truncate(at),
+                1 => body.insert(at, noise.byte()),
+                2 if !body.is_empty() => body[at] ^= 1 << noise.below(8),
+                _ => body.extend_from_within(at..),
+            }
+        }
+        let status = [0, 200, 202, 302, 400, 413, 422, 429, 500, u16::MAX][noise.below(10)];
+        let _ = read_verify_reply(status, &body);
+        for operation in [Operation::Verify, Operation::Settle] {
+            let _ = complaint(operation, status, &body);
+        }
+        if let SettleReply::Settled { transaction, .. } = read_settle_reply(status, &body, &usdc()) {
+            assert!((200..300).contains(&status) && status != 202 && !transaction.is_empty());
+        }
     }
 }

@@ -99,7 +99,7 @@ impl<'a> V1Requirement<'a> {
 
 /// Whether a network as a client or a facilitator wrote it (CAIP-2 id, name, alias or v1 name) is the
 /// option's.
-pub(super) fn same_network(text: &str, option: &PaymentOption) -> bool {
+pub fn same_network(text: &str, option: &PaymentOption) -> bool {
     text == option.network.as_str()
         || option.v1_network.as_deref() == Some(text)
         || v1_name(&option.network) == Some(text)

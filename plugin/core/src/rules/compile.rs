@@ -4,7 +4,7 @@ use super::matcher::{Matcher, RouteIndex};
 use super::pushed::is_label;
 use super::ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules, Settings};
-use crate::evm::{Amount, keccak256};
+use crate::evm::Amount;
 use crate::protocol::Challenge;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
@@ -70,6 +70,8 @@ impl RuleSet {
 struct Compiler {
     tuples: usize,
     has_facilitator: bool,
+    /// Whoever is called for this keeps payments.
+    has_ledger: bool,
     matcher: Matcher,
     offers: Distinct<(String, String)>,
     charges: Distinct<(TupleIndex, Amount)>,
@@ -85,6 +87,7 @@ impl Compiler {
         Self {
             tuples: pushed.tuples.len(),
             has_facilitator: pushed.facilitator.is_some(),
+            has_ledger: pushed.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay),
             matcher: Matcher::default(),
             offers: Distinct::default(),
             charges: Distinct::default(),
@@ -114,7 +117,6 @@ impl Compiler {
             return Err(CompileError("a paid route needs a facilitator".into()));
         }
         let challenge = paid.then(|| self.challenge(&route, settings)).transpose()?;
-        let binding = binding(&route);
         let offer = self.offers.index((route.offer_namespace, route.offer_name))?;
         let options =
             route.options.into_iter().map(|option| self.option(option)).collect::<Result<_, _>>()?;
@@ -125,7 +127,6 @@ impl Compiler {
             options,
             public: route.public,
             challenge,
-            binding,
         })
     }
 
@@ -151,23 +152,13 @@ impl Compiler {
             route.options.iter().map(|option| PaymentOption { tuple: 0, ..option.clone() }).collect();
         let key = serde_json::to_string(&(&wire, &route.description))
             .map_err(|error| CompileError(format!("the options cannot be written as JSON: {error}")))?;
+        let has_ledger = self.has_ledger;
         let challenge = self.challenges.entry(key).or_insert_with(|| {
             let options: Vec<&PaymentOption> = route.options.iter().collect();
-            Arc::new(Challenge::prepare(&options, &route.description, settings))
+            Arc::new(Challenge::prepare(&options, &route.description, settings, has_ledger))
         });
         Ok(Arc::clone(challenge))
     }
-}
-
-/// See [`Route::binding`]. Lengths keep (`a`, `bc`) and (`ab`, `c`) apart.
-fn binding(route: &PushedRoute) -> u32 {
-    let mut text = Vec::new();
-    for part in [&route.pattern, &route.offer_namespace, &route.offer_name] {
-        text.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        text.extend_from_slice(part.as_bytes());
-    }
-    let [a, b, c, d, ..] = keccak256(&text);
-    u32::from_be_bytes([a, b, c, d])
 }
 
 fn small(position: usize) -> Result<u32, CompileError> {

@@ -158,16 +158,6 @@ fn routes_that_ask_for_the_same_share_one_challenge() {
 }
 
 #[test]
-fn the_binding_of_a_route_depends_on_its_pattern_and_offer_only() {
-    let one = binding(&route("/a", Gate::Paid, vec![option(0, 1)]));
-    assert_eq!(one, binding(&route("/a", Gate::Paid, vec![option(0, 2)])));
-    assert_ne!(one, binding(&route("/b", Gate::Paid, vec![option(0, 1)])));
-    let mut shifted = route("/a", Gate::Paid, vec![]);
-    (shifted.offer_namespace, shifted.offer_name) = ("nso".into(), String::new());
-    assert_ne!(one, binding(&shifted));
-}
-
-#[test]
 fn ten_thousand_routes_compile_and_share_their_challenge() {
     let routes =
         (0..10_000).map(|index| route(&format!("/s/{index}/*"), Gate::Paid, vec![option(0, 1000)])).collect();

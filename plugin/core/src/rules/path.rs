@@ -141,7 +141,7 @@ pub(super) fn without_parameters(segment: &str) -> &str {
 
 /// Makes every run of slashes one slash.
 pub(super) fn collapse(path: Cow<'_, str>) -> Cow<'_, str> {
-    if !path.contains("//") {
+    if !path.as_bytes().windows(2).any(|pair| pair == b"//") {
         return path;
     }
     let mut out = String::with_capacity(path.len());

@@ -160,7 +160,7 @@ pub enum Gate {
 }
 
 /// When settlement happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flow {
     /// verify → upstream → settle.
@@ -261,7 +261,9 @@ impl PushedRules {
 /// Whether a text can be the value of a metric label: short, printable, and readable back from a host
 /// counter name, where `;.;` ends a value.
 pub(super) fn is_label(text: &str) -> bool {
+    const END: &[u8] = b";.;";
     text.len() <= 253
         && !text.contains(char::is_control)
-        && format!("{text};.;").find(";.;") == Some(text.len())
+        && [text.as_bytes(), END].concat().windows(END.len()).position(|window| window == END)
+            == Some(text.len())
 }

@@ -368,7 +368,7 @@ impl Resolver<'_> {
             return;
         }
         let options: Vec<_> = pushed.options.iter().collect();
-        let challenge = Challenge::prepare(&options, &pushed.description, &Settings::default());
+        let challenge = Challenge::prepare(&options, &pushed.description, &Settings::default(), true);
         let length = challenge.header_len(url);
         let line = self.entry.description.as_ref().map_or(self.entry.line, |text| text.line);
         if length > MAX_CHALLENGE {
@@ -396,7 +396,7 @@ fn largest_challenge(pushed: &PushedRoute, url: usize) -> usize {
             option.eip712_name.len() + option.eip712_version.len() + extra
         })
         .sum();
-    let fixed = if pushed.options.iter().any(|option| option.gas_sponsoring) { 4_000 } else { 600 };
+    let fixed = if pushed.options.iter().any(|option| option.gas_sponsoring) { 4_400 } else { 1_000 };
     let json = fixed + pushed.options.len() * 500 + ESCAPED * (pushed.description.len() + texts) + url;
     json / 3 * 4 + 8
 }
@@ -436,7 +436,7 @@ mod tests {
             let options: Vec<_> = route.options.iter().collect();
             assert!(!options.is_empty());
             let settings = Settings { public_facilitator: None, ..Settings::default() };
-            let length = Challenge::prepare(&options, &route.description, &settings).header_len(300);
+            let length = Challenge::prepare(&options, &route.description, &settings, true).header_len(300);
             let bound = largest_challenge(route, 300);
             assert!(length <= bound, "{length} > {bound} for {text}");
         }

@@ -31,9 +31,6 @@ pub struct Route {
     pub public: Option<PublicPath>,
     /// Pre-rendered challenge of a paid route, shared by routes that ask for the same.
     pub challenge: Option<Arc<Challenge>>,
-    /// Stable identity of the route for the replay binding: the first 4 bytes of the keccak of its
-    /// pattern and offer, so that it survives a reload.
-    pub binding: u32,
 }
 
 /// Compiled rules.

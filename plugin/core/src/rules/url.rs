@@ -43,7 +43,8 @@ const LOCAL_HOSTS: [&str; 5] = ["localhost", "127.0.0.1", "::1", "host.k3d.inter
 impl HttpUrl {
     /// Reads a URL.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
+        let (scheme, rest) = text.split_once(':').ok_or(UrlError::Scheme)?;
+        let rest = rest.strip_prefix("//").ok_or(UrlError::Scheme)?;
         let https = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
             "http" => false,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use farebox_core::Now;
-use farebox_core::exchange::{Next, RequestHead, Transport, begin};
+use farebox_core::exchange::{Arrival, Next, RequestHead, Transport, begin};
+use farebox_core::payment::Holder;
 use farebox_core::rules::{Gate, Lookup, RuleSet, canonicalize};
 use serde_json::{Value, json};
 
@@ -59,7 +60,8 @@ fn decide(rules: &Arc<RuleSet>, target: &[u8]) {
         ("x-request-id", b"7d9f2a51-0d5e-4f43-9c3a-1f0a3e1a2b3c"),
     ];
     let head = RequestHead { headers: &headers, transport: Transport::default() };
-    let Ok(turn) = begin(rules, &head, || Ok::<_, Infallible>(Now { unix_ms: 1_800_000_000_000 }));
+    let arrival = Arrival { now: Now { unix_ms: 1_800_000_000_000 }, holder: Holder([1; 16]) };
+    let Ok(turn) = begin(rules, &head, || Ok::<_, Infallible>(arrival));
     assert!(
         matches!(&turn.next, Next::Reply(reply) if reply.status == 402),
         "an unpaid request is challenged"

@@ -6,6 +6,8 @@ mod ledger;
 mod load;
 mod probe;
 mod proxy;
+mod purse;
+mod relay;
 mod report;
 mod traefik;
 mod workload;
@@ -28,6 +30,8 @@ enum Part {
     Gc,
     /// How many payments the ledger takes, on either database.
     Ledger,
+    /// What the ledger costs a paid request in Envoy.
+    Relay,
     /// What the plugin costs in Traefik, and where a signature is checked for less.
     Traefik,
 }
@@ -85,6 +89,7 @@ impl Part {
             Self::Filter => filter::measure(args).await,
             Self::Gc => gc::measure(args).await,
             Self::Ledger => ledger::measure(args),
+            Self::Relay => relay::measure(args).await,
             Self::Traefik => traefik::measure(args).await,
         }
     }

@@ -4,6 +4,7 @@ mod buying;
 mod failing;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reqwest::RequestBuilder;
 use serde_json::Value;
@@ -12,20 +13,25 @@ use xtask::stack::Stack;
 
 use super::shop::{BASIC_GOODS, Goods};
 use super::tally::{PREFIX, Tally, Tuple};
-use crate::common::{DevFacilitator, Settlement};
+use crate::common::{DevFacilitator, Settlement, in_ledger};
 use crate::support::{Answer, Buyer, PAYMENT, now, until};
+
+/// What has been delivered is on record when the stream is over, which the client learns a moment earlier.
+const STREAM_END: Duration = Duration::from_millis(300);
 
 /// The run.
 pub(super) struct Script<'a> {
     stack: &'a Stack,
     buyer: Buyer,
     facilitator: DevFacilitator,
-    settlement: Settlement,
+    pub(super) settlement: Settlement,
     pub(super) tally: Tally,
     /// Requests sent.
     pub(super) requests: u64,
     /// Requests the origin must have seen.
     pub(super) reached: u64,
+    /// Payments the relay knew, so that it asked nobody to verify them.
+    pub(super) looked_up: u128,
     offers: BTreeMap<&'static str, Vec<Value>>,
 }
 
@@ -41,6 +47,7 @@ impl<'a> Script<'a> {
             tally,
             requests: 0,
             reached: 0,
+            looked_up: 0,
             offers: BTreeMap::new(),
         }
     }
@@ -91,6 +98,44 @@ impl<'a> Script<'a> {
         self.tally.sold(goods.primary, goods.tuple, goods.amount, now());
     }
 
+    /// The relay answers for a payment by itself; without it there is no call.
+    fn look_up(&mut self, outcome: &str) {
+        if self.settlement == Settlement::Relay {
+            self.tally.call("verify", outcome);
+            self.looked_up += 1;
+        }
+    }
+
+    /// A payment that was used, or is in use.
+    fn note_replay(&mut self, tuple: Tuple, state: &str) {
+        self.look_up("refused");
+        self.tally.replayed(tuple, tuple, state);
+    }
+
+    /// A payment that is authentic and no good, which the relay has never seen.
+    fn note_unfit(&mut self, tuple: Tuple, reason: &str) {
+        self.look_up("refused");
+        self.tally.refused(tuple, tuple, reason);
+    }
+
+    /// An answer that was paid for and is fetched.
+    fn note_redeemed(&mut self, goods: Goods, answer: &Answer) {
+        assert_eq!((answer.whole, answer.receipt()), (true, Some(true)));
+        self.reached += 1;
+        self.look_up("success");
+        self.tally.uncharged(goods.primary, goods.tuple, "redeemed");
+    }
+
+    /// Waits until the ledger knows how the request with a payment ended. Without one, the filter knows it by then.
+    async fn is_known(&self, payment: &Value, state: &str) {
+        if self.settlement == Settlement::Relay {
+            let nonce = payment["payload"]["authorization"]["nonce"].as_str().expect("a text");
+            in_ledger(self.stack, nonce, state).await;
+        } else {
+            tokio::time::sleep(STREAM_END).await;
+        }
+    }
+
     /// A settlement nobody knows the outcome of, after these calls.
     async fn leave_open(&mut self, goods: Goods, payment: &Value, outcomes: &[&str]) {
         let answer = self.pay(goods, "open", payment, 503).await;
@@ -107,7 +152,10 @@ impl<'a> Script<'a> {
         let answer = self.pay(goods, "open", payment, 200).await;
         assert_eq!(answer.receipt(), Some(true));
         self.reached += 1;
-        self.tally.call("settle", "success");
+        match self.settlement {
+            Settlement::Relay => self.look_up("success"),
+            Settlement::Direct => self.tally.call("settle", "success"),
+        }
         if self.settlement == Settlement::Relay && self.late(goods.tuple).await > self.tally.late(goods.tuple)
         {
             self.tally.settled_late(goods.tuple, goods.amount, now());

@@ -1,7 +1,6 @@
 //! Rows 17 to 22, 29 and 30: what a facilitator says, and does not.
 
 use super::super::case::{Case, case};
-use super::super::expectations::Settled;
 use crate::accounting::shop::{BASIC_GOODS, Goods, MULTI_ON_BASE_GOODS, OBOL_GOODS, UPFRONT_GOODS};
 
 /// Rows 19 to 21.
@@ -11,20 +10,20 @@ pub(super) fn verifying() -> Vec<Case> {
         case.pays(BASIC_GOODS, "unverified")
     };
     let bad = "payment_invalid";
-    let error = "facilitator_error";
-    let broken = |row, mode, outcome| fails(row, mode).unverified(503, error, outcome);
+    let unreachable = |mode| fails("19", mode).unverified(503, "facilitator_unreachable", "unreachable");
+    // The companion's relay tells of a facilitator's reply whether it is a verdict, not what is wrong with it.
+    let broken = |mode| fails("20", mode).unverified(503, "facilitator_error", "http_error");
     vec![
-        // The companion's relay answers for a facilitator that does not.
-        broken("19", "reset", "http_error"),
-        broken("19", "truncated", "http_error"),
-        broken("19", "hang", "http_error"),
-        broken("20", "http_500", "http_error"),
-        broken("20", "http_429", "http_error"),
-        broken("20", "success_503", "http_error"),
-        broken("20", "redirect_302", "http_error"),
-        broken("20", "garbage", "bad_reply"),
-        broken("20", "wrong_types", "bad_reply"),
-        broken("20", "html_200", "bad_reply"),
+        unreachable("reset"),
+        unreachable("truncated"),
+        unreachable("hang"),
+        broken("http_500"),
+        broken("http_429"),
+        broken("success_503"),
+        broken("redirect_302"),
+        broken("garbage"),
+        broken("wrong_types"),
+        broken("html_200"),
         fails("21", "invalid").unverified(402, bad, "refused"),
         fails("21", "invalid:invalid_exact_evm_transaction_simulation_failed")
             .unverified(402, bad, "refused"),
@@ -40,7 +39,7 @@ pub(super) fn settling() -> Vec<Case> {
     let mut cases = vec![
         refused("29", "invalid:insufficient_funds", BASIC_GOODS),
         refused("29", "invalid:invalid_exact_evm_insufficient_balance", BASIC_GOODS),
-        refused("29", "invalid:invalid_transaction_state", BASIC_GOODS),
+        refused("29", "invalid:invalid_exact_evm_payload_signature", BASIC_GOODS),
         refused("22", "invalid", UPFRONT_GOODS),
         case("30", "not final at first")
             .faults(2, "settle", "pending_then_success")
@@ -56,6 +55,10 @@ pub(super) fn settling() -> Vec<Case> {
         (MULTI_ON_BASE_GOODS, "cut_after_headers"),
         (BASIC_GOODS, "success_but_hang"),
         (UPFRONT_GOODS, "http_500"),
+        // The money moved, and the facilitator calls it a refusal: its own transfer failed, or used the nonce.
+        (BASIC_GOODS, "settled_but:invalid_exact_evm_transaction_failed"),
+        (UPFRONT_GOODS, "settled_but:transaction_failed"),
+        (BASIC_GOODS, "settled_but:invalid_exact_evm_nonce_already_used"),
     ] {
         cases.extend(open_question(goods, mode));
     }
@@ -68,6 +71,6 @@ fn open_question(goods: Goods, mode: &'static str) -> [Case; 3] {
     [
         case("30", mode).fault("settle", mode).pays(goods, "open").left_open(),
         case("17", &format!("{mode}, found out")).found_settled(goods),
-        case("16", &format!("{mode}, the same payment")).again(&path).redeemed(goods, Settled::ByTheRelay),
+        case("16", &format!("{mode}, the same payment")).again(&path).redeemed(goods),
     ]
 }

@@ -2,6 +2,7 @@
 
 mod before;
 mod facilitator;
+mod life;
 mod payment;
 mod reload;
 mod trouble;
@@ -17,13 +18,18 @@ pub(super) fn shop() -> Vec<Case> {
         payment::no_payment_at_all(),
         payment::bad(),
         payment::good(),
-        payment::used(),
+        life::used(),
+        life::purchases(),
+        life::junk(),
         upstream::failing(),
+        upstream::failing_after_the_charge(),
         upstream::streaming(),
         facilitator::verifying(),
         facilitator::settling(),
+        life::open(),
         upstream::clients_that_leave(),
         reload::rules_that_change(),
+        life::late(),
     ]
     .into_iter()
     .flatten()

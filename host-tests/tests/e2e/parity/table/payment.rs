@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 use xtask::payer::Payer;
 
-use super::super::case::{Act, Case, Ledger, case};
-use super::super::expectations::Settled;
+use super::super::case::{Act, Case, case};
 use crate::accounting::shop::{
-    BASIC, BASIC_GOODS, Goods, MULTI_GOODS, MULTI_ON_BASE_GOODS, OBOL_GOODS, TWIN_GOODS, UNNAMED_GOODS,
+    BASIC_GOODS, Goods, MULTI_GOODS, MULTI_ON_BASE_GOODS, OBOL_GOODS, TWIN_GOODS, UNNAMED_GOODS,
     UPFRONT_GOODS,
 };
 use crate::support::{PAYMENT, X_PAYMENT};
@@ -45,17 +44,17 @@ pub(super) fn bad() -> Vec<Case> {
         no_match("another amount", BASIC_GOODS)
             .signed(|terms| terms["amount"] = json!("999"))
             .accepted(|terms| terms["amount"] = json!("999"))
-            .refused(BASIC_GOODS, none),
+            .refused_as_new(BASIC_GOODS, none),
         no_match("another recipient", BASIC_GOODS)
             .signed(|terms| terms["payTo"] = json!(ELSEWHERE))
             .accepted(|terms| terms["payTo"] = json!(ELSEWHERE))
-            .refused(BASIC_GOODS, none),
+            .refused_as_new(BASIC_GOODS, none),
         no_match("a chain nobody takes here", BASIC_GOODS)
             .accepted(|terms| terms["network"] = json!("eip155:1"))
             .refused(BASIC_GOODS, none),
         no_match("another flow", UPFRONT_GOODS)
             .accepted(|terms| terms["extra"]["paymentFlow"] = json!("authorization"))
-            .refused(UPFRONT_GOODS, none),
+            .refused_as_new(UPFRONT_GOODS, none),
         no_match("another token", BASIC_GOODS)
             .accepted(|terms| terms["asset"] = json!(ELSEWHERE))
             .refused(BASIC_GOODS, none),
@@ -65,10 +64,10 @@ pub(super) fn bad() -> Vec<Case> {
             .refused(BASIC_GOODS, none),
         invalid("signed for less", BASIC_GOODS)
             .signed(|terms| terms["amount"] = json!("999"))
-            .refused(BASIC_GOODS, bad),
+            .refused_as_new(BASIC_GOODS, bad),
         invalid("signed for somebody else", BASIC_GOODS)
             .signed(|terms| terms["payTo"] = json!(ELSEWHERE))
-            .refused(BASIC_GOODS, bad),
+            .refused_as_new(BASIC_GOODS, bad),
         invalid("signed by somebody else", BASIC_GOODS)
             .signed_by(1)
             .spoilt(from_the_rich)
@@ -97,10 +96,10 @@ pub(super) fn bad() -> Vec<Case> {
             .refused(BASIC_GOODS, bad),
         invalid("too late", BASIC_GOODS)
             .window(|window| window.valid_before = window.valid_after + 1)
-            .refused(BASIC_GOODS, bad),
+            .refused_as_new(BASIC_GOODS, bad),
         invalid("too early", BASIC_GOODS)
             .window(|window| window.valid_after += 400)
-            .refused(BASIC_GOODS, bad),
+            .refused_as_new(BASIC_GOODS, bad),
     ]
 }
 
@@ -146,8 +145,8 @@ pub(super) fn good() -> Vec<Case> {
             .and(|answer| {
                 !answer.json()["headers"].to_string().contains("[\"x-payment-payer\",\"0xforged\"]")
             }),
-        case("22", "upfront").pays(UPFRONT_GOODS, "1").sold_upfront(200),
-        case("22", "a WebSocket").pays(UPFRONT_GOODS, "socket").upgrade().act(Act::Talk).sold_upfront(101),
+        case("22", "upfront").pays(UPFRONT_GOODS, "1").sold(200),
+        case("22", "a WebSocket").pays(UPFRONT_GOODS, "socket").upgrade().act(Act::Talk).sold(101),
     ]
 }
 
@@ -156,45 +155,7 @@ fn posted() -> Case {
     case.and(|answer| answer.json()["bodyBytes"] == 100_000)
 }
 
-/// Rows 15 and 16.
-pub(super) fn used() -> Vec<Case> {
-    vec![
-        case("15", "in use by another request")
-            .pays(BASIC_GOODS, "slow/1200")
-            .act(Act::AskTwice)
-            .replayed(BASIC_GOODS, "in_flight")
-            .reaches(1)
-            .asks(&["verify", "settle"])
-            .ledger(Ledger::Has("settled"))
-            .and_counts(|tally, at| {
-                tally.call("verify", "success");
-                tally.call("settle", "success");
-                tally.sold(BASIC, BASIC, BASIC_GOODS.amount, at);
-            }),
-        case("15", "used").again("/basic/slow/1200").replayed(BASIC_GOODS, "settled"),
-        case("15", "used, in another spelling")
-            .again_but("/basic/x", |payment| {
-                let signature = &mut payment["payload"]["signature"];
-                *signature = json!(signature.as_str().expect("a text").to_uppercase().replace("0X", "0x"));
-                payment["added"] = json!("by the buyer");
-            })
-            .replayed(BASIC_GOODS, "settled"),
-        case("15", "used for another route").again("/twin/1").replayed(TWIN_GOODS, "other_route"),
-        case("16", "settled, and the answer broke off")
-            .pays(BASIC_GOODS, "cut")
-            .sold(200)
-            .and(|answer| !answer.complete)
-            .and_counts(|tally, _| tally.failed_after_charge(BASIC)),
-        case("16", "the answer again, for the same money")
-            .again("/basic/instead")
-            .redeemed(BASIC_GOODS, Settled::ByTheHost),
-        case("16", "and once only").again("/basic/instead").replayed(BASIC_GOODS, "settled"),
-        case("22", "upfront, once").pays(UPFRONT_GOODS, "once").sold_upfront(200),
-        case("15", "upfront, used").again("/upfront/once").replayed(UPFRONT_GOODS, "settled"),
-    ]
-}
-
-fn from_the_rich(payment: &mut Value) {
+pub(super) fn from_the_rich(payment: &mut Value) {
     let payload = &mut payment["payload"];
     let signed = if payload["authorization"].is_object() { "authorization" } else { "permit2Authorization" };
     payload[signed]["from"] = json!(Payer::development().address().to_string());

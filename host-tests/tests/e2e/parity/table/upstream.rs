@@ -1,7 +1,7 @@
 //! Rows 23 to 27 and 31 to 34: upstreams that fail or stream, and clients that leave.
 
 use super::super::case::{Act, Case, Ledger, case};
-use super::super::expectations::{Settled, Unsold};
+use super::super::expectations::Unsold;
 use super::super::form::Form;
 use crate::accounting::shop::{BASIC, BASIC_GOODS, MULTI_ON_BASE_GOODS, UPFRONT, UPFRONT_GOODS};
 use crate::common::{Answer, text};
@@ -12,12 +12,6 @@ pub(super) fn failing() -> Vec<Case> {
         |case: Case, status| case.not_charged(BASIC_GOODS, status, Form::Upstream, Unsold::UpstreamFailed);
     let redirected = |name, path, status| {
         case("27", name).again(path).not_charged(BASIC_GOODS, status, Form::Upstream, Unsold::Redirect)
-    };
-    let upfront = |name, rest, status| {
-        case("34", name)
-            .pays(UPFRONT_GOODS, rest)
-            .sold_upfront(status)
-            .and_counts(|tally, _| tally.failed_after_charge(UPFRONT))
     };
     vec![
         case("23", "the connection breaks").pays(BASIC_GOODS, "close").not_charged(
@@ -47,12 +41,34 @@ pub(super) fn failing() -> Vec<Case> {
         redirected("moved for now", "/basic/status/307", 307),
         redirected("not modified", "/basic/status/304", 304),
         case("28", "at last").again("/basic/at-last").sold_again(BASIC_GOODS, 200),
-        case("27", "settled first, and moved").pays(UPFRONT_GOODS, "redirect").sold_upfront(302),
-        upfront("settled, and not found", "status/404", 404),
-        upfront("settled, and an error", "status/500", 500),
-        upfront("settled, and switches protocols unasked", "socket", 502)
-            .form(Form::Error("upstream_unavailable")),
-        upfront("settled, and the connection breaks", "close", 502).form(Form::Error("upstream_unavailable")),
+    ]
+}
+
+/// Row 34: settled first, and not answered. The money buys an answer, which can be fetched until there is one.
+pub(super) fn failing_after_the_charge() -> Vec<Case> {
+    let failed = |name, rest, status| case("34", name).pays(UPFRONT_GOODS, rest).sold(status);
+    let fetched =
+        |name| case("16", &format!("{name}, and fetched")).again("/upfront/fetched").redeemed(UPFRONT_GOODS);
+    let used = |name| {
+        let case = case("15", &format!("{name}, and fetched once"));
+        case.again("/upfront/fetched").replayed(UPFRONT_GOODS, "settled").ledger(Ledger::Has("delivered"))
+    };
+    let lost = Form::Error("upstream_unavailable");
+    vec![
+        failed("not found", "status/404", 404).owed(UPFRONT_GOODS),
+        fetched("not found"),
+        used("not found"),
+        failed("an error", "status/503", 503).owed(UPFRONT_GOODS),
+        case("34", "an error, and another").again("/upfront/status/500").still_owed(UPFRONT_GOODS, 500),
+        fetched("an error"),
+        used("an error"),
+        failed("moved", "redirect", 302).ledger(Ledger::Has("owed")).and(tells_it_is_owed),
+        fetched("moved"),
+        failed("switches protocols unasked", "socket", 502).form(lost).owed(UPFRONT_GOODS),
+        fetched("switched protocols"),
+        failed("the connection breaks", "close", 502).form(lost).owed(UPFRONT_GOODS),
+        fetched("the connection broke"),
+        used("the connection broke"),
     ]
 }
 
@@ -60,14 +76,15 @@ pub(super) fn failing() -> Vec<Case> {
 pub(super) fn streaming() -> Vec<Case> {
     vec![
         case("33", "events").pays(BASIC_GOODS, "events/3").sold(200).and(has_three_events),
-        case("33", "events, settled first")
-            .pays(UPFRONT_GOODS, "events/3")
-            .sold_upfront(200)
-            .and(has_three_events),
+        case("33", "events, settled first").pays(UPFRONT_GOODS, "events/3").sold(200).and(has_three_events),
         case("25", "hints before the answer").pays(BASIC_GOODS, "hints").sold(200),
         case("25", "hints before what is free").get("/free/hints").passes(200),
         expecting(),
     ]
+}
+
+fn tells_it_is_owed(answer: &Answer) -> bool {
+    answer.header("x-payment-owed").is_some()
 }
 
 fn has_three_events(answer: &Answer) -> bool {
@@ -108,19 +125,22 @@ pub(super) fn clients_that_leave() -> Vec<Case> {
             .pays(UPFRONT_GOODS, "hang")
             .act(Act::LeaveAtUpstream)
             .reaches(1)
-            .ledger(Ledger::Has("settled"))
-            .asks(&["settle"])
+            .ledger(Ledger::Has("owed"))
+            .asks(&["verify", "settle"])
             .and_counts(|tally, at| {
+                tally.call("verify", "success");
                 tally.call("settle", "success");
                 tally.sold(UPFRONT, UPFRONT, UPFRONT_GOODS.amount, at);
             }),
+        case("16", "and comes back, once").again("/upfront/back").redeemed(UPFRONT_GOODS),
+        case("15", "and not twice").again("/upfront/back").replayed(UPFRONT_GOODS, "settled"),
         // The companion hears the end of it all the same.
         case("32", "while the facilitator settles")
             .fault("settle", "slow:700")
             .pays(BASIC_GOODS, "settling")
             .act(Act::LeaveAt("settle"))
             .reaches(1)
-            .ledger(Ledger::Unasked)
+            .ledger(Ledger::Has("owed"))
             .asks(&["verify", "settle"])
             .and_counts(|tally, at| {
                 tally.call("verify", "success");
@@ -129,8 +149,6 @@ pub(super) fn clients_that_leave() -> Vec<Case> {
                 tally.opened(BASIC);
                 tally.settled_late(BASIC, BASIC_GOODS.amount, at);
             }),
-        case("16", "and comes back for what it paid")
-            .again("/basic/settling")
-            .redeemed(BASIC_GOODS, Settled::ByTheRelay),
+        case("16", "and comes back for what it paid").again("/basic/settling").redeemed(BASIC_GOODS),
     ]
 }

@@ -1,6 +1,7 @@
 //! What is decided by the request alone.
 
-use super::host::{End, Host, Request, request};
+use super::host::{Host, MODES, Mode, rules_in};
+use super::script::{End, Request, ok, request, settled, valid};
 use super::world::{START, Terms, Wallet, payment, pushed, rules_with};
 use crate::exchange::Transport;
 use crate::protocol::decode_base64;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 /// Plays a request that must be answered by us, and gives status, reason and stamps.
 fn refusal(host: &mut Host, request: &Request) -> (u16, String, String) {
-    let story = host.play(request, &super::host::ok());
+    let story = host.play(request, &ok());
     assert!(story.forwarded.is_none());
     let reason = match story.status() {
         402 | 412 => story.body()["extensions"]["paymentFailure"]["reason"].clone(),
@@ -30,7 +31,7 @@ fn assert_refused(request: &Request, status: u16, reason: &str, stamps: &str) {
 fn without_rules_everything_is_refused() {
     let mut host = Host::with_rules(Arc::new(RuleSet::closed()));
     for path in ["/paid/a", "/free/a", "/", "/../x"] {
-        let story = host.play(&request(path), &super::host::ok());
+        let story = host.play(&request(path), &ok());
         assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
         assert_eq!(story.body()["reason"], "config_not_loaded");
         assert_eq!(story.body()["retriable"], true);
@@ -41,10 +42,10 @@ fn without_rules_everything_is_refused() {
 #[test]
 fn paid_routes_wait_for_the_facilitator_and_free_ones_do_not() {
     let mut host = Host::with_rules(rules_with(|p| p.facilitator.as_mut().unwrap().ready = false));
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &super::host::ok());
+    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
     assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
     assert_eq!(story.short(), "Blocked(FacilitatorNotReady)@0");
-    let story = host.play(&request("/free/a"), &super::host::ok());
+    let story = host.play(&request("/free/a"), &ok());
     assert!(matches!(story.end, End::Passed));
 }
 
@@ -70,7 +71,7 @@ fn an_unruled_path_is_not_found_or_passed_with_only_identity_stripped() {
         .paying("kept")
         .with("origin", "https://a.example")
         .with("x-obol-offer", "forged");
-    let story = host.play(&request, &super::host::ok());
+    let story = host.play(&request, &ok());
     assert!(matches!(story.end, End::Passed));
     let edits = story.forwarded.unwrap();
     assert_eq!(edits.remove, ["x-obol-offer"]);
@@ -92,7 +93,7 @@ fn a_free_route_is_forwarded_without_payment_and_payer() {
         .with("x-payment-payer", "0xforged")
         .with("origin", "https://a.example")
         .with("accept", "*/*");
-    let story = host.play(&request, &super::host::ok());
+    let story = host.play(&request, &ok());
     assert!(matches!(story.end, End::Passed));
     assert_eq!(story.short(), "");
     let edits = story.forwarded.unwrap();
@@ -113,7 +114,7 @@ fn an_upgrade_needs_an_upfront_option_and_is_refused_before_any_challenge() {
     assert_refused(&upgrade("/paid/a").paying(&payment(1)), 501, "upgrade_unsupported", stamps);
     assert_refused(&request("/paid/a").method("CONNECT"), 501, "upgrade_unsupported", stamps);
     let mut host = Host::new();
-    assert_eq!(host.play(&upgrade("/up/a"), &super::host::ok()).status(), 402);
+    assert_eq!(host.play(&upgrade("/up/a"), &ok()).status(), 402);
 }
 
 #[test]
@@ -124,13 +125,13 @@ fn a_preflight_is_forwarded_unpriced_with_its_origin() {
         .with("origin", "https://a.example")
         .with("access-control-request-method", "POST")
         .with("payment-signature", "x");
-    let story = host.play(&preflight, &super::host::ok());
+    let story = host.play(&preflight, &ok());
     assert!(matches!(story.end, End::Passed));
     assert_eq!(story.forwarded.as_ref().unwrap().remove, ["payment-signature"]);
     assert_eq!(story.short(), "");
     // Without the request method it is an ordinary OPTIONS, which is priced.
     let plain = request("/paid/a").method("OPTIONS").with("origin", "https://a.example");
-    assert_eq!(host.play(&plain, &super::host::ok()).status(), 402);
+    assert_eq!(host.play(&plain, &ok()).status(), 402);
 }
 
 #[test]
@@ -141,7 +142,7 @@ fn no_payment_is_answered_with_the_terms() {
         request("/paid/a?q=1").with("x-payment", ""),
         request("/paid/a?q=1").with("payment-signature", "  ").with("payment-signature", ""),
     ] {
-        let story = host.play(&request, &super::host::ok());
+        let story = host.play(&request, &ok());
         assert_eq!(story.status(), 402);
         assert_eq!(story.short(), "PaymentRequired@0");
         assert_eq!(story.header("content-type"), Some("application/json"));
@@ -159,16 +160,18 @@ fn no_payment_is_answered_with_the_terms() {
 }
 
 #[test]
-fn head_gets_the_terms_as_headers_and_its_payment_is_ignored() {
+fn head_gets_the_terms_as_headers_and_buys_nothing() {
     let mut host = Host::new();
-    let get = host.play(&request("/paid/a"), &super::host::ok());
-    for head in
-        [request("/paid/a"), request("/paid/a").paying(&payment(1)), request("/paid/a").paying("junk")]
-    {
-        let story = host.play(&head.method("HEAD"), &super::host::ok());
-        assert_eq!(story.short(), "PaymentRequired@0");
-        assert!(story.reply().body.is_empty());
-        assert_eq!(story.reply().headers, get.reply().headers);
+    let get = host.play(&request("/paid/a"), &ok());
+    let story = host.play(&request("/paid/a").method("HEAD"), &ok());
+    assert_eq!(story.short(), "PaymentRequired@0");
+    assert!(story.reply().body.is_empty());
+    assert_eq!(story.reply().headers, get.reply().headers);
+    // What is paid already must not be priced again, so nothing with a payment is.
+    for payment in [payment(1), "junk".to_owned()] {
+        let story = host.play(&request("/paid/a").method("HEAD").paying(&payment), &ok());
+        assert_eq!((story.status(), story.is_priced()), (400, false));
+        assert!(story.reply().body.is_empty() && story.calls.is_empty());
     }
 }
 
@@ -181,7 +184,7 @@ fn a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
             p.settings.trust_forwarded = trust;
         }));
         let request = Request { transport, ..request("/paid/a") };
-        host.play(&request.paying("junk").with("x-forwarded-proto", proto), &super::host::ok())
+        host.play(&request.paying("junk").with("x-forwarded-proto", proto), &ok())
     };
     let insecure = [
         stage(peer("203.0.113.7"), "http", true),
@@ -209,7 +212,7 @@ fn a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
     }
     // Without a payment there is nothing to protect: the terms are public.
     let mut host = Host::with_rules(rules_with(|p| p.settings.require_secure_transport = true));
-    assert_eq!(host.play(&request("/paid/a"), &super::host::ok()).status(), 402);
+    assert_eq!(host.play(&request("/paid/a"), &ok()).status(), 402);
 }
 
 #[test]
@@ -227,7 +230,7 @@ fn a_header_that_is_no_payment_is_a_bad_request() {
         request("/paid/a").paying(&"A".repeat(48 * 1024 + 1)),
     ];
     for case in cases {
-        let story = Host::new().play(&case, &super::host::ok());
+        let story = Host::new().play(&case, &ok());
         assert_eq!(story.status(), 400);
         let body = story.body();
         assert_eq!((&body["reason"], &body["retriable"]), (&"invalid_payment_header".into(), &false.into()));
@@ -240,12 +243,11 @@ fn a_header_that_is_no_payment_is_a_bad_request() {
 #[test]
 fn with_both_headers_payment_signature_counts_alone() {
     let mut host = Host::new();
-    let story =
-        host.play(&request("/paid/a").with("x-payment", payment(1)).paying("junk"), &super::host::ok());
+    let story = host.play(&request("/paid/a").with("x-payment", payment(1)).paying("junk"), &ok());
     assert_eq!(story.status(), 400);
-    host.script([super::host::valid(), super::host::settled(84532, "0xabc")]);
+    host.script([valid(), settled(84532, "0xabc")]);
     let both = request("/paid/a").with("x-payment", "junk").with("x-payment", "junk").paying(&payment(1));
-    assert_eq!(host.play(&both, &super::host::ok()).status(), 200);
+    assert_eq!(host.play(&both, &ok()).status(), 200);
 }
 
 #[test]
@@ -259,12 +261,14 @@ fn a_payment_for_other_terms_finds_no_option() {
         |t| t.option.network = super::world::network(1),
         |t| t.option.flow = crate::rules::Flow::Upfront,
     ];
-    for change in changes {
+    for (change, mode) in changes.into_iter().flat_map(|change| MODES.map(|mode| (change, mode))) {
         let mut terms = base.clone();
         change(&mut terms);
-        let story = Host::new().play(&request("/paid/a").paying(&buyer.pay(&terms)), &super::host::ok());
+        let mut host = Host::of(mode);
+        let story = host.play(&request("/paid/a").paying(&buyer.pay(&terms)), &ok());
         assert_eq!(story.status(), 402);
-        assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(NoMatchingRequirement)@0");
+        host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(NoMatchingRequirement)@0");
+        assert!(host.records().is_empty() && story.calls.is_empty());
         let body = story.body();
         assert_eq!(body["extensions"]["paymentFailure"]["reason"], "no_matching_requirement");
         assert!(body["error"].as_str().unwrap().starts_with("Payment verification failed"));
@@ -284,12 +288,12 @@ fn an_upgrade_can_only_be_paid_upfront() {
     let paid = Wallet::new(1).pay(&terms);
     let mut host = Host::with_rules(rules);
     let upgrade = request("/up/a").with("upgrade", "websocket").paying(&paid);
-    let story = host.play(&upgrade, &super::host::ok());
+    let story = host.play(&upgrade, &ok());
     assert_eq!(story.short(), "PaymentPresented@3 PaymentFailed(NoMatchingRequirement)@3");
 }
 
 #[test]
-fn a_payment_that_fails_a_local_check_never_leaves_the_proxy() {
+fn a_payment_that_fails_a_local_check_never_reaches_a_facilitator() {
     let buyer = Wallet::new(1);
     let base = Terms::of(0, 0, 1);
     let forged = {
@@ -305,14 +309,16 @@ fn a_payment_that_fails_a_local_check_never_leaves_the_proxy() {
         (expired, "invalid_exact_evm_payload_authorization_valid_before"),
         (short, "invalid_exact_evm_payload_authorization_value_mismatch"),
     ];
-    for (header, code) in cases {
-        let story = Host::new().play(&request("/paid/a").paying(&header), &super::host::ok());
+    for ((header, code), mode) in cases.iter().flat_map(|case| MODES.map(|mode| (case, mode))) {
+        let mut host = Host::of(mode);
+        let story = host.play(&request("/paid/a").paying(header), &ok());
         assert_eq!(story.status(), 402, "{code}");
-        assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(PaymentInvalid)@0");
+        host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(PaymentInvalid)@0");
+        assert!(host.records().is_empty() && story.calls.is_empty());
         let body = story.body();
         assert_eq!(body["error"], format!("Payment verification failed: {code}"));
         assert_eq!(body["extensions"]["paymentFailure"]["reason"], "payment_invalid");
-        assert_eq!(body["extensions"]["paymentFailure"]["detail"], code);
+        assert_eq!(body["extensions"]["paymentFailure"]["detail"], *code);
     }
 }
 
@@ -320,19 +326,65 @@ fn a_payment_that_fails_a_local_check_never_leaves_the_proxy() {
 fn upfront_refuses_an_authorization_that_outlives_the_replay_memory() {
     let horizon = pushed().settings.replay_horizon_seconds;
     let pay = |ends| Wallet::new(1).pay(&Terms { valid_before: ends, ..Terms::of(3, 0, 1) });
-    let story = Host::new().play(&request("/up/a").paying(&pay(START + horizon + 1)), &super::host::ok());
+    let story = Host::new().play(&request("/up/a").paying(&pay(START + horizon + 1)), &ok());
     assert_eq!(story.short(), "PaymentPresented@3 PaymentFailed(PaymentInvalid)@3");
     assert_eq!(story.status(), 402);
     let mut host = Host::new();
-    host.script([super::host::settled(84532, "0xabc")]);
-    assert_eq!(host.play(&request("/up/a").paying(&pay(START + horizon)), &super::host::ok()).status(), 200);
+    host.script([valid(), settled(84532, "0xabc")]);
+    assert_eq!(host.play(&request("/up/a").paying(&pay(START + horizon)), &ok()).status(), 200);
 }
 
 #[test]
 fn failures_before_the_match_count_on_the_primary_option_and_later_ones_on_the_matched() {
     let mut host = Host::new();
-    assert_eq!(host.play(&request("/two"), &super::host::ok()).short(), "PaymentRequired@1");
+    assert_eq!(host.play(&request("/two"), &ok()).short(), "PaymentRequired@1");
     let terms = Terms { valid_before: START, ..Terms::of(2, 1, 1) };
-    let late = host.play(&request("/two").paying(&Wallet::new(1).pay(&terms)), &super::host::ok());
+    let late = host.play(&request("/two").paying(&Wallet::new(1).pay(&terms)), &ok());
     assert_eq!(late.short(), "PaymentPresented@1 PaymentFailed(PaymentInvalid)@2");
+}
+
+#[test]
+fn whoever_cannot_sign_costs_no_look_at_any_payment() {
+    let junk = |terms: &Terms| {
+        let text = String::from_utf8(decode_base64(Wallet::new(1).pay(terms).as_bytes()).unwrap()).unwrap();
+        let other = Wallet::new(2).address.checksummed();
+        let forged = text.replace(&Wallet::new(1).address.checksummed(), &other);
+        crate::protocol::encode_base64(forged.as_bytes())
+    };
+    let good = Terms::of(0, 0, 1);
+    let mut dearer = good.clone();
+    dearer.option.amount = crate::evm::Amount::from_u64(2000);
+    for forged in [
+        junk(&good),
+        junk(&Terms { valid_before: START - 10, ..good.clone() }),
+        junk(&Terms { value: 1, ..good.clone() }),
+        junk(&Terms { v1: true, value: 1, ..good }),
+        junk(&dearer),
+    ] {
+        for mode in MODES {
+            let story = Host::of(mode).play(&request("/paid/a").paying(&forged), &ok());
+            let v1 = Host::of(mode).play(&request("/paid/a").with("x-payment", &forged), &ok());
+            assert_eq!((story.asked, v1.asked), (0, 0));
+            assert!(matches!(story.status(), 400 | 402));
+            assert_eq!(v1.status(), 402);
+        }
+    }
+}
+
+#[test]
+fn where_a_shell_keeps_nothing_the_relay_is_told_who_asks_and_what_is_bought() {
+    let mut host = Host::with_rules(rules_in(Mode::Relay, |p| p.routes[0].pattern = "/paid/\u{e9}/*".into()));
+    let turn = host.begin(&request("/paid/%C3%A9/a").paying(&payment(1)));
+    let crate::exchange::Next::Call(state) = turn.next else { panic!("no call") };
+    let headers: Vec<_> = state.call().headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let holder = format!("0x{:032x}", (1_u128 << 64) + 1);
+    let offer = crate::metrics::tuple_text(&host.rules.tuples[0]);
+    let expected = [
+        ("x-farebox-holder", holder.as_str()),
+        ("x-farebox-offer", &offer),
+        ("x-farebox-route", "/paid/%C3%A9/*"),
+        ("x-farebox-generation", "7"),
+        ("x-farebox-proven", "1"),
+    ];
+    assert_eq!(headers, expected);
 }

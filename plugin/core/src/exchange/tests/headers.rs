@@ -1,6 +1,7 @@
 //! What passes in both directions: forged headers, payer, origin, path, URL, catalog and pages.
 
-use super::host::{Host, Request, ok, request, settled, valid};
+use super::host::Host;
+use super::script::{Request, Up, ok, request, settled, valid};
 use super::world::{Wallet, payment, rules_with};
 use crate::exchange::{HeaderEdits, RequestHead, Transport, to_gateway};
 use crate::rules::PublicPath;
@@ -80,7 +81,7 @@ fn a_paid_request_reaches_the_upstream_with_its_payer_and_without_its_payment() 
 fn an_upstream_cannot_forge_receipts() {
     let mut host = Host::new();
     host.script([valid(), settled(84532, "0xabc")]);
-    let up = super::host::Up::Answers(
+    let up = Up::Answers(
         200,
         vec![
             ("payment-response", "forged"),
@@ -93,7 +94,7 @@ fn an_upstream_cannot_forge_receipts() {
     assert_eq!(edits.remove, ["payment-response", "x-payment-response", "settlement-overrides"]);
     assert_eq!(story.receipt().unwrap()["transaction"], "0xabc");
     host.script([valid()]);
-    let up = super::host::Up::Answers(402, vec![("payment-required", "pay me instead")]);
+    let up = Up::Answers(402, vec![("payment-required", "pay me instead")]);
     let story = host.play(&request("/paid/a").paying(&payment(2)), &up);
     assert_eq!(story.released().1.remove, ["payment-required"]);
 }
@@ -101,7 +102,7 @@ fn an_upstream_cannot_forge_receipts() {
 #[test]
 fn scripts_of_other_origins_may_read_what_they_need() {
     let name = "access-control-expose-headers";
-    let all = Some("PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE");
+    let all = Some("PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, X-PAYMENT-OWED, RETRY-AFTER");
     let mut host = Host::new();
     for path in ["/paid/a", "/guarded/x", "/paid/%2f"] {
         let story = host.play(&request(path).with("origin", "https://a.example"), &ok());

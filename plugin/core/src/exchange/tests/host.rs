@@ -1,122 +1,52 @@
-//! A host that keeps every promise a shell makes, and checks every promise of the core.
+//! A host that keeps every promise a shell makes, and checks every promise of the core. It keeps the payments
+//! itself, or has a relay.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::super::{
-    Abandoned, Answer, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead, ResponseOrigin,
-    Transport, Turn, begin,
+    Abandoned, Arrival, Calling, Delivering, Next, Note, Reply, RequestHead, ResponseHead, ResponseOrigin,
+    Turn, Upstream, begin,
 };
+use super::relay::{Line, Relay};
+use super::script::{Does, End, Request, Story, Up};
 use super::world::{START, rules_with};
 use crate::Now;
 use crate::metrics::{Stamp, TupleCounter};
-use crate::protocol::Operation;
-use crate::replay::{KeyChange, Limits, ReplayKey, apply, expired_stamps, reserve};
-use crate::rules::RuleSet;
+use crate::payment::{
+    Answer, Effect, Event, Expired, Holder, KeyDigest, Limits, Record, State, expired_stamps, records,
+    step_in, sweep,
+};
+use crate::protocol::{CallEnd, Operation};
+use crate::rules::{PushedRules, RuleSet};
 
-/// How long a facilitator call takes here.
+/// How long a call takes here.
 pub(super) const CALL_MS: u64 = 7;
 
-/// What the facilitator does with the next call.
-#[derive(Debug, Clone)]
-pub(super) enum Does {
-    Says(u16, String),
-    TimesOut,
-    Unreachable,
-    Cuts,
-    NotSent,
-    /// The client goes away while the call is out.
-    ClientGone,
+/// Who keeps the payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Direct,
+    Relay,
 }
 
-/// What the upstream does.
-#[derive(Debug, Clone)]
-pub(super) enum Up {
-    Answers(u16, Vec<(&'static str, &'static str)>),
-    /// Answers, and breaks off in the body.
-    Breaks(u16),
-    Unreachable,
-    TimesOut,
-    ClientGone,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) method: &'static str,
-    pub(super) path: String,
-    pub(super) headers: Vec<(String, Vec<u8>)>,
-    pub(super) transport: Transport,
-}
-
-/// What became of one request.
-#[derive(Debug)]
-pub(super) struct Story {
-    pub(super) stamps: Vec<Stamp>,
-    pub(super) keys: Vec<KeyChange>,
-    pub(super) calls: Vec<(Operation, Vec<u8>)>,
-    /// Edits of the forwarded request, if it was.
-    pub(super) forwarded: Option<HeaderEdits>,
-    pub(super) end: End,
-}
-
-#[derive(Debug)]
-pub(super) enum End {
-    Reply(Reply),
-    /// Edits of the released response and its status.
-    Released(u16, HeaderEdits),
-    /// A free request.
-    Passed,
-    ClientGone,
-}
+pub(super) const MODES: [Mode; 2] = [Mode::Direct, Mode::Relay];
 
 pub(super) struct Host {
     pub(super) rules: Arc<RuleSet>,
     pub(super) now_ms: u64,
     pub(super) limits: Limits,
     pub(super) table: BTreeMap<u32, Vec<u8>>,
+    pub(super) relay: Relay,
     pub(super) facilitator: VecDeque<Does>,
     /// Every stamp since the start.
     pub(super) counted: Vec<Stamp>,
-    /// The replay store is away.
+    /// Effects of the shell's own store.
+    pub(super) effects: Vec<Effect>,
+    /// The store of payments is away.
     pub(super) store_down: bool,
-}
-
-pub(super) fn request(path: &str) -> Request {
-    Request { method: "GET", path: path.into(), headers: Vec::new(), transport: Transport::default() }
-}
-
-/// Stamps in short: `PaymentPresented@0 PaymentFailed(PaymentInvalid)@0`.
-pub(super) fn short(stamps: &[Stamp]) -> String {
-    let text = |stamp: &Stamp| match stamp {
-        Stamp::Tuple(tuple, counter) => format!("{counter:?}@{}", tuple.0),
-        Stamp::Charged(charge) => format!("Charged@{}", charge.0),
-        Stamp::LastSuccess(tuple, _) => format!("LastSuccess@{}", tuple.0),
-        Stamp::Blocked(None, reason) => format!("Blocked({reason:?})"),
-        Stamp::Blocked(Some(offer), reason) => format!("Blocked({reason:?})@{}", offer.0),
-        Stamp::Call(operation, outcome, millis) => format!("{operation:?}({outcome:?},{millis})"),
-    };
-    stamps.iter().map(text).collect::<Vec<_>>().join(" ")
-}
-
-// === impl Request ===
-
-impl Request {
-    pub(super) fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers.push((name.into(), value.as_ref().to_vec()));
-        self
-    }
-    pub(super) fn method(self, method: &'static str) -> Self {
-        Self { method, ..self }
-    }
-    pub(super) fn paying(self, payment: &str) -> Self {
-        self.with("payment-signature", payment)
-    }
-    fn lines(&self) -> Vec<(String, Vec<u8>)> {
-        let pseudo = [(":method", self.method), (":path", &self.path), (":authority", "api.example")];
-        let pseudo = pseudo.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-        pseudo.into_iter().chain(self.headers.iter().cloned()).collect()
-    }
+    pub(super) requests: u64,
 }
 
 // === impl Host ===
@@ -125,16 +55,30 @@ impl Host {
     pub(super) fn new() -> Self {
         Self::with_rules(rules_with(|_| {}))
     }
+    pub(super) fn of(mode: Mode) -> Self {
+        Self::with_rules(rules_in(mode, |_| {}))
+    }
     pub(super) fn with_rules(rules: Arc<RuleSet>) -> Self {
         Self {
+            limits: Limits::of(&rules),
             rules,
             now_ms: START * 1000,
-            limits: Limits { records: 64, settling_ms: 150_000 },
             table: BTreeMap::new(),
+            relay: Relay::new(),
             facilitator: VecDeque::new(),
             counted: Vec::new(),
+            effects: Vec::new(),
             store_down: false,
+            requests: 0,
         }
+    }
+    pub(super) fn mode(&self) -> Mode {
+        if self.rules.has_relay() { Mode::Relay } else { Mode::Direct }
+    }
+    /// From here on, other rules.
+    pub(super) fn reload(&mut self, change: impl FnOnce(&mut PushedRules)) {
+        self.rules = rules_in(self.mode(), change);
+        self.limits = Limits::of(&self.rules);
     }
     pub(super) fn now(&self) -> Now {
         Now { unix_ms: self.now_ms }
@@ -143,135 +87,300 @@ impl Host {
         self.facilitator = does.into_iter().collect();
         self
     }
-    pub(super) fn begin(&self, request: &Request) -> Turn {
+    pub(super) fn begin(&mut self, request: &Request) -> Turn {
         let lines = request.lines();
         let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
         let head = RequestHead { headers: &lines, transport: request.transport };
-        let Ok(turn) = begin(&self.rules, &head, || Ok::<_, Infallible>(self.now()));
+        self.requests += 1;
+        let arrival = Arrival { now: self.now(), holder: Holder::from_halves(1, self.requests) };
+        let Ok(turn) = begin(&self.rules, &head, || Ok::<_, Infallible>(arrival));
         turn
     }
     /// Plays a request to its end.
     pub(super) fn play(&mut self, request: &Request, upstream: &Up) -> Story {
-        let mut story = Story {
-            stamps: Vec::new(),
-            keys: Vec::new(),
-            calls: Vec::new(),
-            forwarded: None,
-            end: End::ClientGone,
-        };
+        let mut story = Story::new();
         let turn = self.begin(request);
-        self.carry_out(turn, upstream, &mut story);
+        match self.advance(turn, &mut story) {
+            Some(Next::Serve(_, state)) => self.respond(*state, upstream, &mut story),
+            next => self.end(next, false, &mut story),
+        }
         story
+    }
+    /// Plays a request until it is at the upstream, with a facilitator that vouches for it.
+    pub(super) fn until_upstream(&mut self, request: &Request) -> Box<Upstream> {
+        let turn = self.begin(request);
+        match self.advance(turn, &mut Story::new()) {
+            Some(Next::Serve(_, state)) => state,
+            other => panic!("not served: {other:?}"),
+        }
+    }
+    /// The upstream does something, and the request ends.
+    pub(super) fn respond(&mut self, state: Upstream, upstream: &Up, story: &mut Story) {
+        let (status, headers, origin) = match upstream {
+            Up::Answers(status, headers) => (*status, headers.clone(), ResponseOrigin::Upstream),
+            Up::Breaks(status) => (*status, Vec::new(), ResponseOrigin::Upstream),
+            Up::Unreachable => (503, Vec::new(), ResponseOrigin::ProxyUnavailable),
+            Up::TimesOut => (504, Vec::new(), ResponseOrigin::ProxyTimeout),
+            Up::ClientGone => return self.abandon(&state.abandoned(self.now()), story),
+        };
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
+        let turn = state.response(&ResponseHead { status, headers: &headers, origin }, self.now());
+        story.upstream_status = status;
+        let next = self.advance(turn, story);
+        self.end(next, matches!(upstream, Up::Breaks(_)), story);
+    }
+    /// Goes on until a call is to be made, which is for the story to make.
+    pub(super) fn until_call(&mut self, mut turn: Turn) -> Box<Calling> {
+        loop {
+            self.note(&turn.notes, &mut Story::new());
+            turn = match turn.next {
+                Next::Call(state) => return state,
+                Next::Step(state) => {
+                    let event = state.event().clone();
+                    let (answer, effects, stamps) = self.step(state.key(), state.tuple(), event);
+                    self.counted.extend(stamps);
+                    state.stepped(answer, &effects, self.now())
+                }
+                next => panic!("no call: {next:?}"),
+            }
+        }
+    }
+    /// The upstream answers well, so the request settles: until the call is to be made.
+    pub(super) fn until_settling(&mut self, state: Upstream) -> Box<Calling> {
+        let head = ResponseHead { status: 200, headers: &[], origin: ResponseOrigin::Upstream };
+        let turn = state.response(&head, self.now());
+        self.until_call(turn)
+    }
+    /// A call the story holds is over.
+    pub(super) fn answer(&mut self, state: Calling, does: &Does) -> Story {
+        let mut story = Story::new();
+        story.upstream_status = 200;
+        let turn = state.answered(does.end(), self.now());
+        match self.advance(turn, &mut story) {
+            Some(Next::Serve(_, state)) => self.respond(*state, &super::script::ok(), &mut story),
+            next => self.end(next, false, &mut story),
+        }
+        story
+    }
+    fn end(&mut self, next: Option<Next>, breaks: bool, story: &mut Story) {
+        match next {
+            None => {}
+            Some(Next::Reply(reply)) => {
+                check_own_reply(&reply);
+                story.end = End::Reply(reply);
+            }
+            Some(Next::Forward(_, _passing)) => story.end = End::Passed,
+            Some(Next::Release(edits, delivering)) => {
+                story.end = End::Released(story.upstream_status, edits);
+                if let Some(delivering) = delivering {
+                    self.deliver(delivering, breaks, story);
+                }
+            }
+            Some(next) => panic!("the upstream is asked twice, or nobody carried out {next:?}"),
+        }
     }
     fn count(&mut self, stamps: &[Stamp], story: &mut Story) {
         self.counted.extend_from_slice(stamps);
         story.stamps.extend_from_slice(stamps);
     }
-    pub(super) fn change(&mut self, keys: &[(ReplayKey, KeyChange)], story: &mut Story) {
-        for (key, change) in keys {
-            story.keys.push(change.clone());
-            let bucket = self.table.entry(key.bucket()).or_default();
-            if let Some((bytes, expired)) = apply(bucket, key, change, Now { unix_ms: self.now_ms }) {
-                *bucket = bytes;
-                self.counted.extend(expired_stamps(&expired, &self.rules));
+    /// A step in the shell's own store.
+    pub(super) fn step(
+        &mut self,
+        key: KeyDigest,
+        tuple: u32,
+        event: Event,
+    ) -> (Option<Answer>, Vec<Expired>, Vec<Stamp>) {
+        assert_eq!(self.mode(), Mode::Direct, "a shell with a relay keeps nothing");
+        let bucket = self.table.entry(key.bucket()).or_default();
+        let bytes: &[u8] = if self.store_down { b"away" } else { bucket };
+        let stepped = step_in(bytes, key, tuple, event, &self.limits, Now { unix_ms: self.now_ms });
+        if let Some(write) = stepped.write {
+            *bucket = write;
+        }
+        let stamps = self.expired(&stepped.effects);
+        (stepped.answer, stepped.effects, stamps)
+    }
+    fn expired(&mut self, expired: &[Expired]) -> Vec<Stamp> {
+        self.effects.extend(expired.iter().map(|expired| expired.effect.clone()));
+        expired_stamps(expired, &self.rules)
+    }
+    /// What a shell, or a relay, does now and then.
+    pub(super) fn sweep(&mut self) {
+        let now = self.now();
+        self.relay.sweep(self.limits.retention, now);
+        for bucket in self.table.keys().copied().collect::<Vec<_>>() {
+            if let Some((bytes, expired)) = sweep(&self.table[&bucket], &self.limits, now) {
+                self.table.insert(bucket, bytes);
+                let stamps = self.expired(&expired);
+                self.counted.extend(stamps);
             }
         }
     }
+    pub(super) fn tell(&mut self, notes: &[Note]) -> Vec<Stamp> {
+        let mut stamps = Vec::new();
+        for note in notes {
+            if self.mode() == Mode::Relay {
+                self.relay.over(note, Now { unix_ms: self.now_ms });
+            } else {
+                stamps.extend(self.step(note.key.digest(), note.tuple, note.event.clone()).2);
+            }
+        }
+        stamps
+    }
+    fn note(&mut self, notes: &[Note], story: &mut Story) {
+        let stamps = self.tell(notes);
+        self.count(&stamps, story);
+    }
     fn abandon(&mut self, abandoned: &Abandoned, story: &mut Story) {
         self.count(&abandoned.stamps, story);
-        self.change(&abandoned.keys, story);
+        self.note(&abandoned.notes, story);
         story.end = End::ClientGone;
     }
-    fn carry_out(&mut self, mut turn: Turn, upstream: &Up, story: &mut Story) {
+    /// Carries out effects until the request waits for its upstream or is over. `None` if its client is gone.
+    fn advance(&mut self, mut turn: Turn, story: &mut Story) -> Option<Next> {
         loop {
             self.count(&turn.stamps, story);
-            self.change(&turn.keys, story);
+            self.note(&turn.notes, story);
             turn = match turn.next {
-                Next::Reply(reply) => {
-                    check_own_reply(&reply);
-                    story.end = End::Reply(reply);
-                    return;
-                }
-                Next::Forward(edits, _passing) => {
-                    story.forwarded = Some(edits);
-                    story.end = End::Passed;
-                    return;
-                }
-                Next::Reserve(state) => {
-                    let request = state.request();
-                    let bucket = self.table.entry(request.key.bucket()).or_default();
-                    let now = Now { unix_ms: self.now_ms };
-                    let bytes: &[u8] = if self.store_down { b"away" } else { bucket };
-                    let claim = reserve(bytes, &request, &self.limits, now);
-                    if let Some(write) = claim.write {
-                        *bucket = write;
-                        self.counted.extend(expired_stamps(&claim.expired, &self.rules));
-                    }
-                    state.reserved(claim.reservation, now)
+                Next::Step(state) => {
+                    story.asked += 1;
+                    let event = state.event().clone();
+                    let (answer, effects, stamps) = self.step(state.key(), state.tuple(), event);
+                    self.count(&stamps, story);
+                    state.stepped(answer, &effects, self.now())
                 }
                 Next::Call(state) => {
-                    let call = state.call();
-                    let limit = if call.operation == Operation::Verify { 5_000 } else { 60_000 };
-                    assert_eq!(call.timeout_ms, limit);
-                    story.calls.push((call.operation, call.body.clone()));
-                    let does =
-                        self.facilitator.pop_front().expect("the facilitator is called once too often");
-                    self.now_ms += CALL_MS;
-                    match does {
-                        Does::Says(status, body) => {
-                            state.answered(Answer::Reply { status, body: body.as_bytes() }, self.now())
-                        }
-                        Does::TimesOut => state.answered(Answer::TimedOut, self.now()),
-                        Does::Unreachable => state.answered(Answer::Unreachable, self.now()),
-                        Does::Cuts => state.answered(Answer::Cut, self.now()),
-                        Does::NotSent => state.answered(Answer::NotSent, self.now()),
-                        Does::ClientGone => {
-                            let (abandoned, _) = state.abandoned(self.now());
-                            return self.abandon(&abandoned, story);
+                    let limit = if state.call().operation == Operation::Verify { 5_000 } else { 60_000 };
+                    assert_eq!(state.call().timeout_ms, limit);
+                    match self.call(*state, story) {
+                        Ok(turn) => turn,
+                        Err(abandoned) => {
+                            self.abandon(&abandoned, story);
+                            return None;
                         }
                     }
                 }
-                Next::Serve(edits, state) => {
-                    assert!(story.forwarded.is_none(), "the upstream is asked twice");
-                    story.forwarded = Some(edits);
-                    let (status, headers, origin) = match upstream {
-                        Up::Answers(status, headers) => (*status, headers.clone(), ResponseOrigin::Upstream),
-                        Up::Breaks(status) => (*status, Vec::new(), ResponseOrigin::Upstream),
-                        Up::Unreachable => (503, Vec::new(), ResponseOrigin::ProxyUnavailable),
-                        Up::TimesOut => (504, Vec::new(), ResponseOrigin::ProxyTimeout),
-                        Up::ClientGone => {
-                            let (abandoned, _) = state.abandoned(self.now());
-                            return self.abandon(&abandoned, story);
-                        }
-                    };
-                    let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
-                    state.response(&ResponseHead { status, headers: &headers, origin }, self.now()).0
-                }
-                Next::Release(edits, delivering) => {
-                    let status = match upstream {
-                        Up::Answers(status, _) | Up::Breaks(status) => *status,
-                        Up::Unreachable | Up::TimesOut | Up::ClientGone => panic!("released nothing"),
-                    };
-                    story.end = End::Released(status, edits);
-                    if let Some(delivering) = delivering {
-                        self.deliver(delivering, matches!(upstream, Up::Breaks(_)), story);
+                next => {
+                    if let Next::Serve(edits, _) | Next::Forward(edits, _) = &next {
+                        assert!(story.forwarded.is_none(), "the upstream is asked twice");
+                        story.forwarded = Some(edits.clone());
                     }
-                    return;
+                    return Some(next);
                 }
             };
+        }
+    }
+    fn call(&mut self, state: Calling, story: &mut Story) -> Result<Turn, Abandoned> {
+        self.now_ms += CALL_MS;
+        let now = self.now();
+        let mut is_gone = false;
+        let script = &mut self.facilitator;
+        let mut facilitator = |operation: Operation, body: &[u8]| {
+            story.calls.push((operation, body.to_vec()));
+            let does = script.pop_front().expect("the facilitator is called once too often");
+            is_gone |= matches!(does, Does::AsClientLeaves(_));
+            does
+        };
+        if !self.rules.has_relay() {
+            assert!(state.call().headers.is_empty(), "a facilitator is told nothing of us");
+            let does = facilitator(state.call().operation, &state.call().body);
+            return if is_gone { Err(state.abandoned(now)) } else { Ok(state.answered(does.end(), now)) };
+        }
+        let line = self.relay.line.pop_front();
+        story.asked += 1;
+        let word = match line {
+            Some(Line::NotSent) => return Ok(state.answered(CallEnd::NotSent, now)),
+            Some(Line::LosesCall) => return Ok(state.answered(CallEnd::Unreachable, now)),
+            Some(Line::Says(status, body)) => {
+                return Ok(state.answered(CallEnd::Reply { status, body: body.as_bytes() }, now));
+            }
+            None | Some(Line::LosesReply) => {
+                self.relay.down = self.store_down;
+                self.relay.reply(state.call(), &state.claim().1, &mut facilitator, now)
+            }
+        };
+        match line {
+            _ if is_gone => Err(state.abandoned(now)),
+            Some(_) => Ok(state.answered(CallEnd::TimedOut, now)),
+            None => {
+                let (status, body) = (word.status(), word.body());
+                Ok(state.answered(CallEnd::Reply { status, body: &body }, now))
+            }
         }
     }
     fn deliver(&mut self, delivering: Delivering, broken: bool, story: &mut Story) {
         let ended = delivering.ended(broken, self.now());
         self.count(&ended.stamps, story);
-        self.change(&ended.keys, story);
+        self.note(&ended.notes, story);
     }
     /// How often a counter of any tuple was stamped.
     pub(super) fn total(&self, wanted: impl Fn(TupleCounter) -> bool) -> usize {
         self.counted.iter().filter(|s| matches!(s, Stamp::Tuple(_, counter) if wanted(*counter))).count()
     }
+    /// Charges that were counted.
     pub(super) fn charges(&self) -> usize {
         self.counted.iter().filter(|s| matches!(s, Stamp::Charged(_))).count()
+    }
+    /// Effects of whoever keeps the payments.
+    pub(super) fn effects(&self) -> &[Effect] {
+        if self.mode() == Mode::Relay { &self.relay.effects } else { &self.effects }
+    }
+    /// Settlements whose outcome nobody knows.
+    pub(super) fn open(&self) -> usize {
+        let count = |wanted: Effect| self.effects().iter().filter(|effect| **effect == wanted).count();
+        let open = count(Effect::Opened) - count(Effect::Closed);
+        if self.mode() == Mode::Direct {
+            let total = |wanted| self.total(|counter| counter == wanted);
+            let gauge = total(TupleCounter::UnresolvedOpened) - total(TupleCounter::UnresolvedClosed);
+            assert_eq!(gauge, open);
+        }
+        open
+    }
+    /// Every record there is.
+    pub(super) fn records(&self) -> Vec<Record> {
+        match self.mode() {
+            Mode::Direct => {
+                let buckets = self.table.values().flat_map(|bucket| records(bucket).unwrap());
+                buckets.map(|(_, record)| record).collect()
+            }
+            Mode::Relay => self.relay.records.values().cloned().collect(),
+        }
+    }
+    /// Where in their lives the payments are.
+    pub(super) fn lives(&self) -> Vec<&'static str> {
+        self.records().iter().map(life).collect()
+    }
+    /// What a story counted. With a relay the calls are to it, and it counts what is open.
+    #[track_caller]
+    pub(super) fn assert_counted(&self, story: &Story, expected: &str) {
+        let direct = self.mode() == Mode::Direct;
+        let others = ["Verify(", "Settle(", "Unresolved", "ResolvedLate"];
+        let ours = |text: &str| {
+            let words = text.split_whitespace();
+            let ours = words.filter(|word| direct || !others.iter().any(|other| word.starts_with(other)));
+            ours.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(ours(&story.short()), ours(expected));
+    }
+}
+
+/// The rules, changed, for a host of this mode.
+pub(super) fn rules_in(mode: Mode, change: impl FnOnce(&mut PushedRules)) -> Arc<RuleSet> {
+    rules_with(|pushed| {
+        pushed.facilitator.as_mut().unwrap().relay = mode == Mode::Relay;
+        change(pushed);
+    })
+}
+
+/// Where in its life a payment is.
+pub(super) fn life(record: &Record) -> &'static str {
+    match record.state {
+        State::Reserved { .. } => "reserved",
+        State::Settling { .. } => "settling",
+        State::Unknown => "unknown",
+        State::Owed { hold: None } => "owed",
+        State::Owed { hold: Some(_) } => "under way",
+        State::Delivered => "delivered",
     }
 }
 
@@ -290,80 +399,4 @@ fn check_own_reply(reply: &Reply) {
     if !matches!(reply.status, 402 | 412) {
         assert!(!String::from_utf8_lossy(&reply.body).contains("accepts"));
     }
-}
-
-// === impl Story ===
-
-impl Story {
-    pub(super) fn short(&self) -> String {
-        short(&self.stamps)
-    }
-    pub(super) fn reply(&self) -> &Reply {
-        match &self.end {
-            End::Reply(reply) => reply,
-            other => panic!("not a reply of ours: {other:?}"),
-        }
-    }
-    pub(super) fn released(&self) -> (u16, &HeaderEdits) {
-        match &self.end {
-            End::Released(status, edits) => (*status, edits),
-            other => panic!("nothing was released: {other:?}"),
-        }
-    }
-    pub(super) fn status(&self) -> u16 {
-        match &self.end {
-            End::Reply(reply) => reply.status,
-            End::Released(status, _) => *status,
-            other => panic!("no response: {other:?}"),
-        }
-    }
-    /// A header of the response, as we set it.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let set = match &self.end {
-            End::Reply(reply) => &reply.headers,
-            End::Released(_, edits) => &edits.set,
-            End::Passed | End::ClientGone => return None,
-        };
-        set.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
-    pub(super) fn body(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.reply().body).unwrap()
-    }
-    /// The receipt, which both headers carry alike.
-    pub(super) fn receipt(&self) -> Option<serde_json::Value> {
-        let value = self.header("payment-response");
-        assert_eq!(value, self.header("x-payment-response"));
-        let bytes = crate::protocol::decode_base64(value?.as_bytes()).unwrap();
-        Some(serde_json::from_slice(&bytes).unwrap())
-    }
-    pub(super) fn operations(&self) -> Vec<Operation> {
-        self.calls.iter().map(|(operation, _)| *operation).collect()
-    }
-}
-
-/// Usual answers of a facilitator.
-pub(super) fn valid() -> Does {
-    Does::Says(200, r#"{"isValid":true,"payer":"0x0"}"#.into())
-}
-pub(super) fn settled(chain: u64, transaction: &str) -> Does {
-    Does::Says(
-        200,
-        format!(
-            r#"{{"success":true,"transaction":"{transaction}","network":"eip155:{chain}","payer":"0x0"}}"#
-        ),
-    )
-}
-pub(super) fn refuses(reason: &str) -> Does {
-    Does::Says(200, format!(r#"{{"success":false,"errorReason":"{reason}","transaction":"","network":""}}"#))
-}
-pub(super) fn pending(transaction: &str) -> Does {
-    Does::Says(
-        200,
-        format!(
-            r#"{{"success":false,"errorReason":"settlement_pending","transaction":"{transaction}","network":""}}"#
-        ),
-    )
-}
-pub(super) fn ok() -> Up {
-    Up::Answers(200, vec![("content-type", "application/json")])
 }

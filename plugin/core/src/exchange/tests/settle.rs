@@ -1,12 +1,14 @@
 //! The three outcomes of a settlement, and what an unknown one leads to.
 
-use super::host::{Does, Host, Story, Up, ok, pending, refuses, request, settled, valid};
+use super::host::{CALL_MS, Host, MODES, Mode};
+use super::relay::Line;
+use super::script::{Does, Story, Up, ok, pending, refuses, request, settled, short, valid};
 use super::world::{Wallet, payment, upfront_payment};
-use crate::metrics::TupleCounter;
+use crate::payment::{Effect, Event};
 use crate::protocol::Operation::{Settle, Verify};
-use crate::replay::KeyChange::{Delivered, Delivering, Free, Owed, Settling, Unknown};
 
 const TX: &str = "0xabc";
+const MALFORMED: &str = r#"{"errorType":"invalid_request","errorMessage":"schema","correlationId":"c-1"}"#;
 
 fn leaky() -> Up {
     Up::Answers(
@@ -14,13 +16,13 @@ fn leaky() -> Up {
         vec![("content-length", "9"), ("content-encoding", "gzip"), ("etag", "\"1\""), ("set-cookie", "a=b")],
     )
 }
-fn unresolved(host: &Host) -> usize {
-    let count = |wanted| host.total(|counter| counter == wanted);
-    count(TupleCounter::UnresolvedOpened) - count(TupleCounter::UnresolvedClosed)
+/// A request for `/paid/a`.
+fn paid(host: &mut Host) -> Story {
+    host.play(&request("/paid/a").paying(&payment(1)), &ok())
 }
 /// An unknown outcome as the client sees it.
 #[track_caller]
-fn assert_unknown(story: &Story, transaction: Option<&str>) {
+pub(super) fn assert_unknown(story: &Story, transaction: Option<&str>) {
     assert_eq!((story.status(), story.header("retry-after")), (503, Some("5")));
     assert_eq!(story.header("payment-required"), None);
     let body = story.body();
@@ -38,207 +40,271 @@ fn assert_unknown(story: &Story, transaction: Option<&str>) {
     assert_eq!(receipt["errorReason"], reason);
     assert_eq!(receipt["transaction"], transaction.unwrap_or_default());
 }
+/// Cases, each in both modes.
+fn each<T: Clone>(cases: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, Mode)> {
+    cases.into_iter().flat_map(|case| MODES.map(|mode| (case.clone(), mode)))
+}
 
 #[test]
 fn a_refused_settlement_discards_the_response_and_frees_the_payment() {
-    let mut host = Host::new();
-    host.script([valid(), refuses("insufficient_funds")]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &leaky());
-    assert_eq!(story.status(), 402);
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@0 Verify(Success,7) Settle(Refused,7) PaymentFailed(SettlementRejected)@0"
-    );
-    assert_eq!(story.keys, [Settling, Free]);
-    let body = story.body();
-    assert_eq!(body["error"], "Payment settlement failed: insufficient_funds");
-    assert_eq!(body["extensions"]["paymentFailure"]["reason"], "settlement_rejected");
-    assert_eq!(body["extensions"]["paymentFailure"]["detail"], "insufficient_funds");
-    let receipt = story.receipt().unwrap();
-    assert_eq!((&receipt["success"], &receipt["errorReason"]), (&false.into(), &"insufficient_funds".into()));
-    for name in ["content-length", "content-encoding", "etag", "set-cookie"] {
-        assert_eq!(story.header(name), None);
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), refuses("insufficient_funds")]);
+        let story = host.play(&request("/paid/a").paying(&payment(1)), &leaky());
+        assert_eq!(story.status(), 402);
+        let counted =
+            "PaymentPresented@0 Verify(Success,7) Settle(Refused,7) PaymentFailed(SettlementRejected)@0";
+        host.assert_counted(&story, counted);
+        assert!(host.lives().is_empty());
+        let body = story.body();
+        assert_eq!(body["error"], "Payment settlement failed: insufficient_funds");
+        assert_eq!(body["extensions"]["paymentFailure"]["reason"], "settlement_rejected");
+        assert_eq!(body["extensions"]["paymentFailure"]["detail"], "insufficient_funds");
+        let receipt = story.receipt().unwrap();
+        let told = (&receipt["success"], &receipt["errorReason"]);
+        assert_eq!(told, (&false.into(), &"insufficient_funds".into()));
+        for name in ["content-length", "content-encoding", "etag", "set-cookie"] {
+            assert_eq!(story.header(name), None);
+        }
+        host.script([valid(), settled(84532, TX)]);
+        assert_eq!(paid(&mut host).status(), 200);
     }
-    host.script([valid(), settled(84532, TX)]);
-    assert_eq!(host.play(&request("/paid/a").paying(&payment(1)), &ok()).status(), 200);
 }
 
 #[test]
 fn upfront_refused_never_reaches_the_upstream() {
-    let mut host = Host::new();
-    host.script([refuses("insufficient_funds")]);
-    let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
-    assert_eq!(story.short(), "PaymentPresented@3 Settle(Refused,7) PaymentFailed(SettlementRejected)@3");
-    assert_eq!(story.keys, [Settling, Free]);
-    assert!(story.forwarded.is_none());
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), refuses("insufficient_funds")]);
+        let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
+        let counted =
+            "PaymentPresented@3 Verify(Success,7) Settle(Refused,7) PaymentFailed(SettlementRejected)@3";
+        host.assert_counted(&story, counted);
+        assert!(host.lives().is_empty() && story.forwarded.is_none());
+    }
 }
 
 #[test]
 fn every_unclear_answer_keeps_the_payment_and_asks_for_no_other() {
     let tx = format!(r#"{{"success":true,"transaction":"{TX}","network":"eip155:84532"}}"#);
+    let moved = format!(
+        r#"{{"success":false,"errorReason":"invalid_exact_evm_transaction_failed","errorMessage":"settlement_pending, but failed to persist for retry","transaction":"{TX}"}}"#
+    );
     let cases = [
         (Does::TimesOut, None, "Timeout"),
         (Does::Unreachable, None, "Unreachable"),
         (Does::Cuts, None, "Unreachable"),
         (Does::Says(500, "oops".into()), None, "HttpError"),
         (Does::Says(200, "<html>".into()), None, "BadReply"),
-        (Does::Says(200, "".into()), None, "BadReply"),
+        (Does::Says(200, String::new()), None, "BadReply"),
         (Does::Says(502, tx), Some(TX), "HttpError"),
-        (Does::Says(429, "".into()), None, "HttpError"),
-        (Does::Says(308, "".into()), None, "HttpError"),
+        (Does::Says(429, String::new()), None, "HttpError"),
+        (Does::Says(308, String::new()), None, "HttpError"),
+        (Does::Says(200, moved), Some(TX), "BadReply"),
         (settled(1, TX), Some(TX), "BadReply"),
         (refuses("a_new_code"), None, "BadReply"),
+        (refuses("invalid_exact_evm_nonce_already_used"), None, "BadReply"),
+        (refuses("invalid_exact_evm_transaction_failed"), None, "BadReply"),
+        (refuses("transaction_failed"), None, "BadReply"),
+        (refuses("invalid_transaction_state"), None, "BadReply"),
         (refuses("unexpected_settle_error"), None, "BadReply"),
     ];
-    for (does, transaction, outcome) in cases {
-        let mut host = Host::new();
+    for ((does, transaction, outcome), mode) in each(cases) {
+        let mut host = Host::of(mode);
         host.script([valid(), does.clone()]);
         let story = host.play(&request("/paid/a").paying(&payment(1)), &leaky());
         assert_unknown(&story, transaction);
-        assert_eq!(
-            story.short(),
-            format!(
-                "PaymentPresented@0 Verify(Success,7) Settle({outcome},7) UnresolvedOpened@0 \
-                 PaymentFailed(SettlementFailed)@0"
-            ),
-            "{does:?}"
+        let counted = format!(
+            "PaymentPresented@0 Verify(Success,7) Settle({outcome},7) UnresolvedOpened@0 \
+             PaymentFailed(SettlementFailed)@0"
         );
-        assert_eq!(story.keys, [Settling, Unknown { transaction: transaction.map(Into::into) }]);
+        host.assert_counted(&story, &counted);
+        assert_eq!((host.lives(), host.open()), (vec!["unknown"], 1), "{does:?}");
     }
 }
 
 #[test]
 fn a_pending_settlement_is_repeated_exactly_once_with_the_same_bytes() {
-    let mut host = Host::new();
-    host.script([valid(), pending(TX), settled(84532, TX)]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(story.operations(), [Verify, Settle, Settle]);
-    assert!(story.calls.iter().all(|(_, body)| *body == story.calls[0].1));
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@0 Verify(Success,7) Settle(Refused,7) Settle(Success,7) PaymentVerified@0 Charged@0 \
-         LastSuccess@0"
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), pending(TX), settled(84532, TX)]);
+        let story = paid(&mut host);
+        assert_eq!(story.operations(), [Verify, Settle, Settle]);
+        assert!(story.calls.iter().all(|(_, body)| *body == story.calls[0].1));
+        let counted = "PaymentPresented@0 Verify(Success,7) Settle(BadReply,7) Settle(Success,7) \
+                       PaymentVerified@0 Charged@0 LastSuccess@0";
+        host.assert_counted(&story, counted);
+        assert_eq!(host.lives(), ["delivered"]);
+    }
+    let accepted = |body: &str| Does::Says(202, body.into());
+    let under_way = Does::Says(200, r#"{"success":false,"status":"processing"}"#.into());
+    // CDP says it in a 500.
+    let slow = Does::Says(
+        500,
+        r#"{"success":false,"errorReason":"settle_exact_evm_transaction_confirmation_timed_out"}"#.into(),
     );
-    assert_eq!(story.keys, [Settling, Settling, Delivering { transaction: TX.into() }, Delivered]);
-
-    for second in
-        [pending(TX), Does::TimesOut, refuses("invalid_exact_evm_nonce_already_used"), Does::NotSent]
-    {
-        let mut host = Host::new();
-        host.script([valid(), pending(TX), second.clone()]);
-        let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-        assert_eq!(story.operations(), [Verify, Settle, Settle], "{second:?}");
-        assert_unknown(&story, Some(TX));
-        assert_eq!(unresolved(&host), 1);
+    let first = [
+        (pending(TX), Some(TX)),
+        (refuses("settlement_pending"), None),
+        (accepted(r#"{"jobId":"7"}"#), None),
+        (accepted(""), None),
+        (under_way, None),
+        (slow, None),
+    ];
+    let second = [
+        pending(""),
+        Does::TimesOut,
+        refuses("invalid_exact_evm_nonce_already_used"),
+        refuses("insufficient_funds"),
+        Does::Says(400, MALFORMED.into()),
+        Does::NotSent,
+    ];
+    for ((first, transaction), mode) in each(first) {
+        for second in &second {
+            let mut host = Host::of(mode);
+            host.script([valid(), first.clone(), second.clone()]);
+            let story = paid(&mut host);
+            assert_eq!(story.operations(), [Verify, Settle, Settle], "{first:?} {second:?}");
+            assert_unknown(&story, transaction);
+            assert_eq!((host.lives(), host.open()), (vec!["unknown"], 1));
+        }
     }
 }
 
 #[test]
 fn a_call_that_never_left_frees_the_payment() {
-    let mut host = Host::new();
-    host.script([valid(), Does::NotSent]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!((story.status(), story.header("retry-after")), (503, Some("2")));
-    assert_eq!(story.body()["retriable"], true);
-    assert_eq!(story.keys, [Settling, Free]);
-    assert_eq!(unresolved(&host), 0);
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@0 Verify(Success,7) Settle(Unreachable,7) PaymentFailed(SettlementFailed)@0"
-    );
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), Does::NotSent]);
+        let story = paid(&mut host);
+        assert_eq!((story.status(), story.header("retry-after")), (503, Some("2")));
+        assert_eq!(story.body()["retriable"], true);
+        assert!(story.body()["error"].as_str().unwrap().contains("nothing was charged"));
+        assert_eq!((host.lives().len(), host.open()), (0, 0));
+        let counted =
+            "PaymentPresented@0 Verify(Success,7) Settle(Unreachable,7) PaymentFailed(SettlementFailed)@0";
+        host.assert_counted(&story, counted);
+    }
 }
 
 #[test]
 fn upfront_unknown_never_reaches_the_upstream() {
-    let mut host = Host::new();
-    host.script([Does::TimesOut]);
-    let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
-    assert_unknown(&story, None);
-    assert!(story.forwarded.is_none());
-    assert_eq!(unresolved(&host), 1);
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), Does::TimesOut]);
+        let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
+        assert_unknown(&story, None);
+        assert!(story.forwarded.is_none());
+        assert_eq!(host.open(), 1);
+    }
 }
 
 /// A host on which the outcome of payment 1 for `path` is unknown.
-fn host_with_an_open_question(path: &str, payment: &str) -> Host {
-    let mut host = Host::new();
-    let upfront = path.starts_with("/up");
-    host.script((!upfront).then(valid).into_iter().chain([Does::TimesOut]));
+pub(super) fn host_with_an_open_question(mode: Mode, path: &str, payment: &str) -> Host {
+    let mut host = Host::of(mode);
+    host.script([valid(), Does::TimesOut]);
     assert_eq!(host.play(&request(path).paying(payment), &ok()).status(), 503);
-    assert_eq!(unresolved(&host), 1);
+    assert_eq!((host.lives(), host.open()), (vec!["unknown"], 1));
     host
 }
 
 #[test]
 fn a_resend_repeats_the_settlement_and_is_served_when_it_turns_out_settled() {
-    let mut host = host_with_an_open_question("/paid/a", &payment(1));
-    host.script([settled(84532, TX)]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 UnresolvedClosed@0"
-    );
-    assert_eq!(story.keys, [Delivering { transaction: TX.into() }, Delivered]);
-    assert_eq!(story.receipt().unwrap()["transaction"], TX);
-    assert_eq!(unresolved(&host), 0);
-    assert_eq!(host.play(&request("/paid/a").paying(&payment(1)), &ok()).status(), 402);
-    assert_eq!(host.charges(), 1);
-}
-
-#[test]
-fn a_resend_that_turns_out_refused_closes_the_question() {
-    let mut host = host_with_an_open_question("/paid/a", &payment(1));
-    host.script([refuses("invalid_exact_evm_payload_signature")]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(story.status(), 402);
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@0 Settle(Refused,7) UnresolvedClosed@0 PaymentFailed(SettlementRejected)@0"
-    );
-    assert_eq!(story.keys, [Free]);
-    assert!(story.forwarded.is_none());
-    assert_eq!(unresolved(&host), 0);
-}
-
-#[test]
-fn what_an_earlier_success_would_explain_leaves_the_question_open_and_counts_it_once() {
-    let mut host = host_with_an_open_question("/paid/a", &payment(1));
-    let used = refuses("invalid_exact_evm_nonce_already_used");
-    // The first attempt may be where the money went.
-    let broke = refuses("insufficient_funds");
-    for does in [used, broke, Does::TimesOut, Does::NotSent, Does::Cuts] {
-        host.script([does.clone()]);
-        let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-        assert_unknown(&story, None);
-        assert_eq!(story.keys, [Unknown { transaction: None }], "{does:?}");
-        assert_eq!(unresolved(&host), 1);
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), Does::TimesOut]);
+        let first = paid(&mut host);
+        host.script([settled(84532, TX)]);
+        let story = paid(&mut host);
+        let counted = "PaymentPresented@0 Settle(Success,7) UnresolvedClosed@0 PaymentVerified@0 Charged@0 \
+                       LastSuccess@0";
+        host.assert_counted(&story, counted);
+        assert_eq!(story.operations(), [Settle], "it was verified before");
+        assert_eq!(story.calls[0].1, first.calls[1].1, "the identical call");
+        assert_eq!((host.lives(), host.open()), (vec!["delivered"], 0));
+        assert_eq!(story.receipt().unwrap()["transaction"], TX);
+        assert_eq!(paid(&mut host).status(), 402);
+        assert_eq!(host.charges(), 1);
     }
 }
 
 #[test]
-fn a_nonce_used_elsewhere_is_a_refusal_when_we_never_asked_before() {
-    let mut host = Host::new();
-    host.script([valid(), refuses("invalid_exact_evm_nonce_already_used")]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(story.status(), 402);
-    assert_eq!(story.keys, [Settling, Free]);
+fn a_resend_that_is_spelled_otherwise_repeats_the_call_on_record() {
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), Does::TimesOut]);
+        let first = paid(&mut host);
+        let v1 = Wallet::new(1).pay(&super::world::Terms { v1: true, ..super::world::Terms::of(0, 0, 1) });
+        host.script([settled(84532, TX)]);
+        let story = host.play(&request("/paid/a").with("x-payment", &v1), &ok());
+        assert_eq!((story.status(), story.operations()), (200, vec![Settle]));
+        assert_eq!(story.calls[0].1, first.calls[1].1);
+    }
+}
+
+#[test]
+fn what_an_earlier_success_would_explain_leaves_the_question_open_and_counts_it_once() {
+    for mode in MODES {
+        let mut host = host_with_an_open_question(mode, "/paid/a", &payment(1));
+        // The first attempt may be where the money went, whatever is said of this one.
+        for does in [
+            refuses("invalid_exact_evm_nonce_already_used"),
+            refuses("insufficient_funds"),
+            refuses("invalid_exact_evm_payload_signature"),
+            refuses("invalid_exact_evm_signature"),
+            refuses("invalid_payload"),
+            refuses("invalid_payment_requirements"),
+            refuses("invalid_network"),
+            Does::Says(400, MALFORMED.into()),
+            Does::TimesOut,
+            Does::NotSent,
+            Does::Cuts,
+        ] {
+            host.script([does.clone()]);
+            let story = paid(&mut host);
+            assert_unknown(&story, None);
+            assert_eq!((host.lives(), host.open()), (vec!["unknown"], 1), "{does:?}");
+            host.now_ms += 1_000;
+        }
+        host.script([settled(84532, TX)]);
+        assert_eq!((paid(&mut host).status(), host.open(), host.charges()), (200, 0, 1));
+    }
+}
+
+#[test]
+fn a_request_that_the_facilitator_cannot_read_frees_the_payment_and_blames_no_buyer() {
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), Does::Says(400, MALFORMED.into())]);
+        let story = paid(&mut host);
+        assert_eq!((story.status(), story.header("payment-required")), (503, None));
+        let error = story.body()["error"].clone();
+        let expected =
+            "Payment settlement failed: the facilitator calls our request malformed; nothing was charged";
+        assert_eq!((error.as_str(), story.body()["retriable"].clone()), (Some(expected), false.into()));
+        assert!(host.lives().is_empty());
+        assert_eq!(host.open(), 0);
+    }
 }
 
 #[test]
 fn the_transaction_of_the_first_attempt_is_not_forgotten() {
-    let mut host = Host::new();
-    host.script([valid(), pending(TX), Does::TimesOut]);
-    host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    host.script([Does::TimesOut]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_unknown(&story, Some(TX));
-    assert_eq!(unresolved(&host), 1);
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid(), pending(TX), Does::TimesOut]);
+        paid(&mut host);
+        for does in [Does::TimesOut, refuses("insufficient_funds"), refuses("a_new_code")] {
+            host.script([does]);
+            assert_unknown(&paid(&mut host), Some(TX));
+            assert_eq!(host.open(), 1);
+        }
+    }
 }
 
 #[test]
 fn what_was_paid_late_and_not_served_stays_owed() {
-    let charged =
-        "PaymentPresented@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 UnresolvedClosed@0";
-    let owed = Owed { transaction: TX.into() };
+    let charged = "PaymentPresented@0 Settle(Success,7) UnresolvedClosed@0 PaymentVerified@0 Charged@0 \
+                   LastSuccess@0";
     let cases = [
         (Up::Answers(500, vec![]), " UpstreamFailedAfterCharge@0"),
         (Up::Unreachable, " UpstreamFailedAfterCharge@0"),
@@ -248,79 +314,241 @@ fn what_was_paid_late_and_not_served_stays_owed() {
         (Up::Answers(304, vec![]), ""),
         (Up::ClientGone, ""),
     ];
-    for (up, more) in cases {
-        let mut host = host_with_an_open_question("/paid/a", &payment(1));
+    for ((up, more), mode) in each(cases) {
+        let mut host = host_with_an_open_question(mode, "/paid/a", &payment(1));
         host.script([settled(84532, TX)]);
         let story = host.play(&request("/paid/a").paying(&payment(1)), &up);
-        assert_eq!(story.short(), format!("{charged}{more}"), "{up:?}");
-        assert_eq!(story.keys, [Delivering { transaction: TX.into() }, owed.clone()]);
+        host.assert_counted(&story, &format!("{charged}{more}"));
+        assert_eq!(host.lives(), ["owed"], "{up:?}");
         host.script([]);
-        assert_eq!(host.play(&request("/paid/a").paying(&payment(1)), &ok()).status(), 200);
-        assert_eq!(host.charges(), 1);
+        assert_eq!(paid(&mut host).status(), 200);
+        assert_eq!((host.charges(), host.lives()), (1, vec!["delivered"]));
     }
 }
 
 #[test]
 fn works_upfront_too() {
-    let mut host = host_with_an_open_question("/up/a", &upfront_payment(1));
-    host.script([settled(84532, TX)]);
-    let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@3 Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3 UnresolvedClosed@3"
-    );
-    assert_eq!(story.keys, [Delivered]);
+    for mode in MODES {
+        let mut host = host_with_an_open_question(mode, "/up/a", &upfront_payment(1));
+        host.script([settled(84532, TX)]);
+        let story = host.play(&request("/up/a").paying(&upfront_payment(1)), &ok());
+        let counted = "PaymentPresented@3 Settle(Success,7) UnresolvedClosed@3 PaymentVerified@3 Charged@3 \
+                       LastSuccess@3";
+        host.assert_counted(&story, counted);
+        assert_eq!(host.lives(), ["delivered"]);
+    }
 }
 
 #[test]
 fn a_client_that_leaves_during_the_settlement_leaves_a_question() {
     let mut host = Host::new();
-    host.script([valid(), Does::ClientGone]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@0 Verify(Success,7) Settle(Unreachable,7) UnresolvedOpened@0 \
-         PaymentFailed(SettlementFailed)@0"
-    );
-    assert_eq!(story.keys, [Settling, Unknown { transaction: None }]);
+    host.script([valid(), settled(84532, TX).while_client_leaves()]);
+    let story = paid(&mut host);
+    let counted = "PaymentPresented@0 Verify(Success,7) Settle(Unreachable,7) PaymentFailed(SettlementFailed)@0 \
+                   UnresolvedOpened@0";
+    host.assert_counted(&story, counted);
+    assert_eq!((host.lives(), host.open()), (vec!["unknown"], 1));
     // The settlement went through meanwhile: a resend is served without a second charge.
     host.script([settled(84532, TX)]);
-    assert_eq!(host.play(&request("/paid/a").paying(&payment(1)), &ok()).status(), 200);
-    assert_eq!((host.charges(), unresolved(&host)), (1, 0));
+    assert_eq!(paid(&mut host).status(), 200);
+    assert_eq!((host.charges(), host.open()), (1, 0));
+}
+
+#[test]
+fn a_client_that_leaves_during_the_settlement_of_a_relay_is_owed_its_answer() {
+    let mut host = Host::of(Mode::Relay);
+    host.script([valid(), settled(84532, TX).while_client_leaves()]);
+    let story = paid(&mut host);
+    host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(SettlementFailed)@0");
+    assert_eq!((host.lives(), host.open()), (vec!["owed"], 0));
+    assert_eq!(host.effects(), [Effect::Charged, Effect::SettledLate]);
+    let story = paid(&mut host);
+    assert_eq!((story.status(), story.calls.len()), (200, 0));
+    assert_eq!(host.lives(), ["delivered"]);
 }
 
 #[test]
 fn a_worker_that_died_while_settling_leaves_a_question_that_is_counted_when_it_is_found() {
-    let mut host = Host::new();
-    host.script([valid(), Does::ClientGone]);
-    host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    // Rewind: as if nobody had been left to record the unknown outcome.
-    host.counted.clear();
-    host.table.clear();
-    let turn = host.begin(&request("/paid/a").paying(&payment(1)));
-    let crate::exchange::Next::Reserve(state) = turn.next else { panic!("no reservation") };
-    let ask = state.request();
-    let claim = crate::replay::reserve(&[], &ask, &host.limits, host.now());
-    let (bytes, _) = crate::replay::apply(&claim.write.unwrap(), &ask.key, &Settling, host.now()).unwrap();
-    host.table.insert(ask.key.bucket(), bytes);
-    host.now_ms += 10_000;
-    assert_eq!(host.play(&request("/paid/a").paying(&payment(1)), &ok()).status(), 409);
-    host.now_ms += 150_000;
-    host.script([settled(84532, TX)]);
-    let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
-    assert_eq!(
-        story.short(),
-        "PaymentPresented@0 UnresolvedOpened@0 Settle(Success,7) PaymentVerified@0 Charged@0 LastSuccess@0 \
-         UnresolvedClosed@0"
-    );
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        host.script([valid()]);
+        let state = host.until_upstream(&request("/paid/a").paying(&payment(1)));
+        // It begins to settle, and nobody is left to hear the answer.
+        let state = host.until_settling(*state);
+        if mode == Mode::Relay {
+            let (begin, key) =
+                (Event::Begin(state.claim().1.holder), host.relay.records.keys().next().cloned());
+            host.relay.step(&key.unwrap(), begin, crate::Now { unix_ms: host.now_ms });
+        }
+        drop(state);
+        assert_eq!((host.lives(), host.open()), (vec!["settling"], 0));
+        host.now_ms += 10_000;
+        assert_eq!(paid(&mut host).status(), 409);
+        host.now_ms += 150_000;
+        host.script([settled(84532, TX)]);
+        let story = paid(&mut host);
+        let counted = "PaymentPresented@0 UnresolvedOpened@0 Settle(Success,7) UnresolvedClosed@0 \
+                       PaymentVerified@0 Charged@0 LastSuccess@0";
+        host.assert_counted(&story, counted);
+        assert_eq!((host.lives(), host.open()), (vec!["delivered"], 0));
+    }
 }
 
 #[test]
-fn an_unknown_settlement_that_nobody_asks_for_again_expires_and_is_counted() {
-    let mut host = host_with_an_open_question("/paid/a", &payment(1));
-    host.now_ms += 700_000;
-    let bytes: Vec<_> = host.table.values().cloned().collect();
-    let (_, expired) = crate::replay::sweep(&bytes[0], host.now()).unwrap();
-    let stamps = crate::replay::expired_stamps(&expired, &host.rules);
-    assert_eq!(super::host::short(&stamps), "UnresolvedClosed@0 ResolvedLate(Expired)@0");
+fn an_unknown_settlement_that_nobody_asks_for_again_is_never_known_after_the_retention() {
+    for mode in MODES {
+        let mut host = host_with_an_open_question(mode, "/paid/a", &payment(1));
+        host.now_ms += 10_000_000;
+        host.sweep();
+        assert_eq!(host.lives(), ["unknown"], "its window is over, and money may have moved");
+        host.now_ms += host.limits.retention * 1_000;
+        host.sweep();
+        assert_eq!((host.lives().len(), host.open()), (0, 0));
+        assert!(host.effects().contains(&Effect::NeverKnown));
+        if mode == Mode::Direct {
+            let counted = super::script::short(&host.counted);
+            assert!(counted.ends_with("UnresolvedClosed@0 ResolvedLate(Expired)@0"), "{counted}");
+        }
+    }
+}
+
+#[test]
+fn a_relay_that_is_silent_is_no_refusal_and_holds_no_payment() {
+    let lines = [
+        Line::NotSent,
+        Line::LosesCall,
+        Line::LosesReply,
+        Line::Says(200, r#"{"isValid":true}"#.into()),
+        Line::Says(200, r#"{"success":true,"transaction":"0x1","network":"eip155:84532"}"#.into()),
+        Line::Says(502, "<html>".into()),
+    ];
+    for line in lines {
+        let mut host = Host::of(Mode::Relay);
+        host.relay.line = [line.clone()].into();
+        host.script([valid()]);
+        let story = paid(&mut host);
+        assert_eq!((story.status(), story.header("retry-after")), (503, Some("2")), "{line:?}");
+        // For all it knows, an earlier request was charged with this payment.
+        assert_eq!(story.body()["retriable"], false);
+        assert!(story.body()["hint"].as_str().unwrap().contains("same payment"));
+        host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(FacilitatorUnreachable)@0");
+        assert!(host.lives().is_empty() && story.forwarded.is_none());
+        host.script([valid(), settled(84532, TX)]);
+        assert_eq!(paid(&mut host).status(), 200);
+    }
+}
+
+#[test]
+fn a_settlement_a_relay_does_not_answer_for_can_be_fetched_at_once() {
+    let mut host = Host::of(Mode::Relay);
+    host.script([valid(), settled(84532, TX)]);
+    let state = host.until_upstream(&request("/paid/a").paying(&payment(1)));
+    host.relay.line = [Line::LosesReply].into();
+    let mut story = Story::new();
+    host.respond(*state, &ok(), &mut story);
+    assert_unknown(&story, None);
+    assert_eq!(host.lives(), ["owed"], "nobody holds it any more");
+    assert_eq!((paid(&mut host).status(), host.lives()), (200, vec!["delivered"]));
+
+    for line in [Line::NotSent, Line::LosesCall] {
+        let mut host = Host::of(Mode::Relay);
+        host.script([valid()]);
+        let state = host.until_upstream(&request("/paid/a").paying(&payment(1)));
+        host.relay.line = [line].into();
+        let mut story = Story::new();
+        host.respond(*state, &ok(), &mut story);
+        assert_eq!((story.status(), story.is_priced()), (503, false));
+        assert!(host.lives().is_empty(), "it is free again");
+    }
+}
+
+#[test]
+fn a_settlement_that_outlasts_its_lease_is_served_to_the_request_that_took_it_over() {
+    let cases = [
+        (settled(84532, TX), settled(84532, TX), (409, 200)),
+        (settled(84532, TX), refuses("invalid_exact_evm_nonce_already_used"), (409, 200)),
+        (settled(84532, TX), refuses("insufficient_funds"), (409, 200)),
+        (settled(84532, TX), Does::TimesOut, (409, 200)),
+        (refuses("insufficient_funds"), settled(84532, TX), (503, 200)),
+        (Does::Says(400, MALFORMED.into()), settled(84532, TX), (503, 200)),
+        (Does::TimesOut, settled(84532, TX), (503, 200)),
+        (refuses("insufficient_funds"), refuses("insufficient_funds"), (503, 503)),
+    ];
+    for (late, second, statuses) in cases {
+        for second_first in [false, true] {
+            let mut host = Host::new();
+            host.script([valid()]);
+            let first = host.until_upstream(&request("/paid/a").paying(&payment(1)));
+            let first = host.until_settling(*first);
+            host.now_ms += 140_000;
+            let turn = host.begin(&request("/paid/a").paying(&payment(1)));
+            let again = host.until_call(turn);
+            assert_eq!(again.call(), first.call(), "the identical call");
+            if second_first {
+                let second = host.answer(*again, &second);
+                let late = host.answer(*first, &late);
+                assert!(late.status() != 200 || second.status() != 200, "served twice");
+            } else {
+                let late = host.answer(*first, &late);
+                let second = host.answer(*again, &second);
+                assert_eq!((late.status(), second.status()), statuses);
+                assert!(!late.is_priced() && !second.is_priced());
+            }
+            assert_eq!(host.charges(), usize::from(statuses.1 == 200));
+        }
+    }
+}
+
+#[test]
+fn a_settle_call_that_outlives_its_client_ends_in_the_store() {
+    let late = |says: Does| {
+        let mut host = Host::of(Mode::Direct);
+        let paying = request("/paid/a").paying(&payment(1));
+        host.script([valid()]);
+        let upstream = host.until_upstream(&paying);
+        let (abandoned, orphan) = host.until_settling(*upstream).orphaned().expect("a settle call");
+        assert_eq!(short(&abandoned.stamps), "PaymentFailed(SettlementFailed)@0");
+        let _ = host.tell(&abandoned.notes);
+        assert_eq!(host.lives(), ["settling"]);
+        // No second call while it runs.
+        let resend = host.play(&paying, &ok());
+        assert_eq!((resend.status(), resend.calls.len()), (409, 0));
+        host.now_ms += CALL_MS;
+        let late = orphan.answered(says.end(), host.now());
+        let [ended, over] = &late.notes[..] else { panic!("two notes") };
+        let (_, effects, stamps) = host.step(ended.key.digest(), ended.tuple, ended.event.clone());
+        let _ = host.tell(std::slice::from_ref(over));
+        let charged = effects.iter().any(|effect| effect.effect == Effect::Charged);
+        let counted =
+            [late.stamps, stamps, if charged { late.charged.to_vec() } else { Vec::new() }].concat();
+        (short(&counted), host.lives())
+    };
+    let (counted, lives) = late(settled(84532, TX));
+    assert_eq!(counted, "Settle(Success,7) ResolvedLate(Settled)@0 Charged@0 LastSuccess@0");
+    assert_eq!(lives, ["owed"]);
+    assert_eq!(
+        late(refuses("insufficient_funds")),
+        ("Settle(Refused,7)".to_owned(), Vec::new()),
+        "nothing moved, so it is free"
+    );
+    for (says, outcome) in
+        [(Does::TimesOut, "Timeout"), (Does::Cuts, "Unreachable"), (pending(TX), "BadReply")]
+    {
+        let (counted, lives) = late(says);
+        assert_eq!(counted, format!("Settle({outcome},7) UnresolvedOpened@0"));
+        assert_eq!(lives, ["unknown"]);
+    }
+}
+
+#[test]
+fn a_call_to_a_relay_and_a_verification_have_no_life_without_their_client() {
+    let mut host = Host::of(Mode::Relay);
+    host.script([valid()]);
+    let upstream = host.until_upstream(&request("/paid/a").paying(&payment(1)));
+    assert!(host.until_settling(*upstream).orphaned().is_err());
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        let turn = host.begin(&request("/paid/a").paying(&payment(1)));
+        assert!(host.until_call(turn).orphaned().is_err());
+    }
 }

@@ -8,7 +8,7 @@ use crate::evm::{
     Address, Amount, Authorization, B256, Domain, Network, TransferMethod, domain_separator, keccak256,
     transfer_with_authorization_hash, typed_data_digest,
 };
-use crate::protocol::encode_base64;
+use crate::protocol::{decode_base64, encode_base64};
 use crate::rules::{
     Extra, FORMAT, Facilitator, Flow, Gate, PaymentOption, PushedRoute, PushedRules, RuleSet, Settings, Tuple,
 };
@@ -212,6 +212,17 @@ impl Terms {
 /// The usual payment for `/paid/*`.
 pub(super) fn payment(nonce: u8) -> String {
     Wallet::new(1).pay(&Terms::of(0, 0, nonce))
+}
+/// Another authorization of the same nonce.
+pub(super) fn other_payment(nonce: u8) -> String {
+    Wallet::new(1).pay(&Terms { valid_before: START + 599, ..Terms::of(0, 0, nonce) })
+}
+/// A payment in the name of somebody, with a signature that only a chain could judge, and that is nobody's.
+pub(super) fn junk_signed(payment: &str) -> String {
+    let text = String::from_utf8(decode_base64(payment.as_bytes()).unwrap()).unwrap();
+    let mut payment: serde_json::Value = serde_json::from_str(&text).unwrap();
+    payment["payload"]["signature"] = hex(&[0xab; 70]).into();
+    encode_base64(payment.to_string().as_bytes())
 }
 /// The usual payment for `/up/*`.
 pub(super) fn upfront_payment(nonce: u8) -> String {

@@ -9,7 +9,6 @@
 //! somebody else's, and of one that fails the last check before the signature.
 
 mod bare;
-mod purse;
 mod report;
 
 use std::net::SocketAddr;
@@ -21,13 +20,13 @@ use serde_json::{Map, Value, json};
 
 use super::load::{self, Load, Sample};
 use super::proxy::{Proxy, Shape};
+use super::purse::Purse;
 use super::report::{Measured, tell_round};
 use super::{Args, workload};
 use crate::stack::{Options, Part, Process, Shell, Stack};
 use crate::{build, shell, tools};
 
 use bare::Bare;
-use purse::Purse;
 
 /// Connections at once where the rate is measured.
 const MANY: u32 = 32;

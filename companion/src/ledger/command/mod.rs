@@ -1,0 +1,219 @@
+//! `farebox ledger`: the books, for people and their programs. Only `resolve` and `export --delete` write.
+
+mod export;
+mod resolve;
+mod show;
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::place::file_of;
+use super::{Books, Filter};
+use export::Format;
+
+/// Arguments of `farebox ledger`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// The database: sqlite:FILE or postgres://…
+    #[arg(long, global = true, default_value = "sqlite:farebox.db", value_name = "URL")]
+    ledger: String,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// The latest payments, and what was settled, by chain and asset.
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Everything about the payments with this nonce.
+    Show {
+        /// 0x and 64 hex digits.
+        nonce: String,
+    },
+    /// Every payment, the oldest first, for other programs.
+    Export {
+        #[command(flatten)]
+        which: Which,
+        /// Only what was reserved before this day in UTC, as YYYY-MM-DD.
+        #[arg(long, value_name = "DATE")]
+        before: Option<Date>,
+        /// Only what is over (delivered, or refused, and its authorization ended), and take it out of the ledger once
+        /// it is written. Open and owed payments stay.
+        #[arg(long, requires = "before")]
+        delete: bool,
+        /// How it is written.
+        #[arg(long, value_enum, default_value_t = Format::Csv)]
+        format: Format,
+    },
+    /// Ends a payment whose outcome nobody could find out, by what the chain says.
+    Resolve(resolve::Args),
+}
+
+/// Which payments; all that is given must hold.
+#[derive(Debug, Default, clap::Args)]
+struct Which {
+    /// NAMESPACE/NAME, or NAME alone.
+    #[arg(long)]
+    offer: Option<String>,
+    /// Address of the buyer.
+    #[arg(long)]
+    payer: Option<String>,
+    /// Day of the reservation in UTC, as YYYY-MM-DD.
+    #[arg(long)]
+    day: Option<Date>,
+    /// claimed (reserved, its signature not checked yet), reserved, verified, settling, unknown, owed (charged, and not answered), delivered or refused; settled for those
+    /// that are owed or delivered.
+    #[arg(long, value_parser = ["claimed", "reserved", "verified", "settling", "unknown", "owed", "delivered", "settled", "refused"])]
+    state: Option<String>,
+}
+
+/// Runs the command. Never creates or migrates a database.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if file_of(&args.ledger).is_some_and(|file| !file.is_file()) {
+        anyhow::bail!("there is no ledger {}; name it with --ledger", args.ledger);
+    }
+    let mut out = io::stdout().lock();
+    let written = match args.command {
+        Command::List { which, limit } => {
+            let (mut books, filter) = (Books::read(&args.ledger).await?, which.filter()?);
+            let (entries, totals) = (books.list(&filter, limit).await?, books.totals(&filter).await?);
+            show::list(&mut out, &entries, &totals)
+        }
+        Command::Show { nonce } => {
+            let mut books = Books::read(&args.ledger).await?;
+            let entries =
+                books.list(&Filter { nonce: Some(nonce), ..Filter::default() }, u32::MAX >> 1).await?;
+            if entries.is_empty() {
+                anyhow::bail!("no payment with this nonce is in {}", books.url());
+            }
+            entries.iter().try_for_each(|entry| show::everything(&mut out, entry))
+        }
+        Command::Export { which, before, delete, format } => {
+            let mut filter = which.filter()?;
+            if let Some(before) = before {
+                let (from, to) = filter.between.unwrap_or((0, u64::MAX));
+                filter.between = Some((from, to.min(start_of(before)?)));
+            }
+            let books =
+                if delete { Books::clear(&args.ledger).await? } else { Books::read(&args.ledger).await? };
+            return export::run(books, filter, format, delete, out).await;
+        }
+        Command::Resolve(how) => return resolve::run(&args.ledger, how).await,
+    };
+    finished(written)
+}
+
+/// Whoever reads it may have read enough.
+fn finished(written: io::Result<()>) -> anyhow::Result<ExitCode> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => written.context("cannot write").map(|()| ExitCode::SUCCESS),
+    }
+}
+
+// === impl Which ===
+
+impl Which {
+    fn filter(self) -> anyhow::Result<Filter> {
+        let between = match self.day {
+            Some(day) => Some((start_of(day)?, start_of(day.tomorrow()?)?)),
+            None => None,
+        };
+        let Self { offer, payer, state, day: _ } = self;
+        Ok(Filter { offer, payer, state, between, ..Filter::default() })
+    }
+}
+
+/// Midnight in UTC, Unix milliseconds.
+fn start_of(day: Date) -> anyhow::Result<u64> {
+    Ok(u64::try_from(day.to_zoned(TimeZone::UTC)?.timestamp().as_millisecond())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::ledger::tests::{Book, unknown};
+    use crate::testing::Database;
+
+    /// As on a command line.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    async fn says(url: &str, words: &[&str]) -> anyhow::Result<ExitCode> {
+        let line = ["ledger", "--ledger", url].into_iter().chain(words.iter().copied());
+        run(Line::try_parse_from(line)?.args).await
+    }
+
+    #[test]
+    fn a_day_is_that_day_in_utc() {
+        let which = Which { day: Some("2027-01-15".parse().unwrap()), ..Which::default() };
+        assert_eq!(which.filter().unwrap().between, Some((1_799_971_200_000, 1_800_057_600_000)));
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_is_not_there_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("none.db");
+        for url in [format!("sqlite:{}", file.display()), format!("sqlite://{}", file.display())] {
+            assert!(
+                says(&url, &["show", "0x01"]).await.unwrap_err().to_string().contains("there is no ledger")
+            );
+            assert!(!file.exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_found_out_is_counted_by_the_companion_that_sold_it() {
+        let book = Book::open(Database::sqlite().await).await;
+        book.begins(1).await;
+        book.ends(1, 1, unknown()).await;
+        let url = book.database.url.clone();
+        let nonce = crate::ledger::tests::key(1).nonce.to_string();
+        let transaction = format!("0x{:064x}", 7);
+        for wrong in [
+            vec!["resolve", &nonce],
+            vec!["resolve", &nonce, "--settled", "0x1"],
+            vec!["resolve", "0x1", "--refused"],
+        ] {
+            says(&url, &wrong).await.unwrap_err();
+        }
+        says(&url, &["resolve", &nonce, "--settled", &transaction]).await.unwrap();
+        let text = says(&url, &["resolve", &nonce, "--refused"]).await.unwrap_err().to_string();
+        assert_eq!(text, format!("it is settled already, in {transaction}: what is proven stays"));
+        assert_eq!(book.counted().await[0], ("Charged 1000".to_owned(), 1));
+        let entry = book.entry(1).await.unwrap();
+        assert_eq!((entry.state.as_str(), entry.transaction), ("owed", Some(transaction)));
+    }
+
+    #[tokio::test]
+    async fn only_what_is_over_is_exported_to_be_taken_out() {
+        let book = Book::open(Database::sqlite().await).await;
+        book.sells(1).await;
+        book.begins(2).await;
+        let url = book.database.url.clone();
+        assert!(says(&url, &["export", "--delete"]).await.is_err(), "everything is no date");
+        says(&url, &["export", "--before", "2027-01-16", "--delete"]).await.unwrap();
+        assert_eq!(book.state(1).await.as_deref(), Some("delivered"), "its window is open");
+        let sql = "UPDATE payments SET ends_s = 1";
+        sqlx::query(sql).execute(&mut *book.connection().await.unwrap()).await.unwrap();
+        says(&url, &["export", "--before", "2027-01-15", "--delete"]).await.unwrap();
+        assert_eq!(book.state(1).await.as_deref(), Some("delivered"), "it is of that day");
+        says(&url, &["export", "--before", "2027-01-16", "--delete", "--format", "jsonl"]).await.unwrap();
+        assert_eq!((book.state(1).await, book.state(2).await.as_deref()), (None, Some("settling")));
+    }
+}

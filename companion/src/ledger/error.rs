@@ -1,0 +1,96 @@
+//! Why the ledger cannot do what it was asked to.
+
+use std::sync::Arc;
+
+/// Why the ledger cannot do what it was asked to. The text names the database and, where there is one, the fix.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// It cannot be opened.
+    #[error("the ledger {url} cannot be opened: {cause}")]
+    Open {
+        /// Without a password.
+        url: String,
+        /// What the database says.
+        cause: String,
+    },
+    /// Its schema is not one this version knows.
+    #[error(
+        "the ledger {url} has a schema this version does not know ({cause}); use the version of farebox that wrote it, or a newer one"
+    )]
+    Schema {
+        /// Without a password.
+        url: String,
+        /// What does not fit.
+        cause: String,
+    },
+    /// Its schema is that of an earlier version, and it was opened to be read.
+    #[error(
+        "the ledger {url} has the schema {found} of an earlier version, this one reads {known}; `farebox run` of this version brings it up to date"
+    )]
+    Older {
+        /// Without a password.
+        url: String,
+        /// Its schema.
+        found: i64,
+        /// That of this version.
+        known: i64,
+    },
+    /// It was there when it was opened, and is not now.
+    #[error("the ledger {url} cannot be reached: {cause}")]
+    Unreachable {
+        /// Without a password.
+        url: String,
+        /// What the database says.
+        cause: String,
+    },
+    /// The saved totals cannot be taken up. Nothing is overwritten.
+    #[error(
+        "the ledger {url} holds totals of the companion `{companion}` that cannot be taken up: {cause}; use the version of farebox that wrote them, or begin new totals with DELETE FROM totals WHERE companion = '{companion}'"
+    )]
+    Totals {
+        /// Without a password.
+        url: String,
+        /// See [`crate::settings::RelaySettings::companion`].
+        companion: String,
+        /// What does not fit.
+        cause: String,
+    },
+    /// Another run of the companion has begun, and saves the totals.
+    #[error(
+        "another companion of the name `{companion}` has taken over this ledger; stop one of them, or give them different names (relay.companion)"
+    )]
+    Superseded {
+        /// See [`crate::settings::RelaySettings::companion`].
+        companion: String,
+    },
+    /// Another file, or none, is in its place.
+    #[error(
+        "the ledger {url} was replaced while it was open: stop the companion, put the file in its place (without the -wal and -shm files of another), and start it again"
+    )]
+    Replaced {
+        /// Its URL.
+        url: String,
+    },
+    /// A row holds what this version cannot read. Nothing is done with it.
+    #[error("the ledger {url} holds a payment that cannot be read: {cause}")]
+    Unreadable {
+        /// Without a password.
+        url: String,
+        /// What does not fit.
+        cause: String,
+    },
+    /// A statement failed: disk full, connection lost, file damaged.
+    #[error("the ledger failed: {0}")]
+    Failed(Arc<sqlx::Error>),
+    /// It was closed.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+// === impl LedgerError ===
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Failed(Arc::new(error))
+    }
+}

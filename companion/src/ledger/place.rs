@@ -1,0 +1,56 @@
+//! Where a ledger is: its URL, and what can be said about it without opening it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::{AnyConnection, Connection};
+use tokio::time::timeout;
+
+/// A SQLite file that is missing is made, unless the URL says otherwise.
+pub(super) fn creating(url: &str) -> String {
+    let says_how = !url.starts_with("sqlite:") || url.contains('?');
+    if says_how { url.to_owned() } else { format!("{url}?mode=rwc") }
+}
+
+/// Tries once.
+pub(super) async fn connect(url: &str, patience: Duration) -> Result<AnyConnection, String> {
+    match timeout(patience, AnyConnection::connect(url)).await {
+        Ok(connected) => connected.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("it does not answer within {patience:?}")),
+    }
+}
+
+/// The file of a SQLite URL.
+pub(crate) fn file_of(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
+}
+
+/// Says what SQLite does not: what is wrong with a path.
+pub(super) fn look_at(path: &Path) -> Result<(), String> {
+    if path.is_dir() {
+        return Err("it is a folder; name a file in it".to_owned());
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(format!("there is no folder {}; make it", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `scheme://user:password@host/database?password=…` without password and parameters.
+pub(super) fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    // A password may hold a question mark, but then the host is after it.
+    let place = if parameters.contains('@') { rest } else { place };
+    match place.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split_once(':').map_or(user, |(user, _)| user);
+            format!("{scheme}://{user}@{}", host.split('?').next().unwrap_or(host))
+        }
+        None => format!("{scheme}://{place}"),
+    }
+}

@@ -1,0 +1,54 @@
+//! Replies of facilitators that are no verdict: kept for `/status`, and told in the log now and then.
+
+use farebox_core::protocol::{Complaint, Operation, complaint};
+use reqwest::StatusCode;
+use tracing::warn;
+
+use super::Relay;
+use crate::facilitator::Replied;
+use crate::state::{BadReply, unix_seconds};
+
+/// Seconds between two log lines about one facilitator: every buyer may run into the same fault.
+const LOG_AGAIN: u64 = 60;
+
+// === impl Relay ===
+
+impl Relay {
+    /// Notes a reply of the facilitator at `url` if it is no verdict.
+    pub(super) fn note_reply(&self, url: &str, operation: Operation, reply: &Replied) {
+        let Some(complaint) = complaint(operation, reply.status, &reply.body) else { return };
+        let Complaint { malformed, words, correlation } = complaint;
+        let now = unix_seconds();
+        let mut state = self.state.lock();
+        let logged_at = state.bad_replies.get(url).map_or(0, |last| last.logged_at);
+        let mut bad = BadReply {
+            operation: operation.name(),
+            status: reply.status,
+            malformed,
+            words,
+            correlation: correlation.or_else(|| reply.correlation.clone()),
+            at: now,
+            logged_at,
+        };
+        // A refused credential has a line of its own, which says what to do.
+        let is_told = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].iter().any(|it| *it == bad.status);
+        if !is_told && logged_at.saturating_add(LOG_AGAIN) <= now {
+            bad.logged_at = now;
+            log(url, &bad);
+        }
+        state.bad_replies.insert(url.to_owned(), bad);
+    }
+}
+
+fn log(url: &str, bad: &BadReply) {
+    let BadReply { operation, status, words, .. } = bad;
+    let id = bad.correlation.as_deref().unwrap_or("none");
+    if bad.malformed {
+        warn!(
+            "{url}/{operation} calls our request malformed (status {status}, correlation id {id}): {words}; \
+             nothing was charged, but no payment of that kind succeeds until the rules or the facilitator change"
+        );
+    } else {
+        warn!("{url}/{operation} gave no verdict (status {status}, correlation id {id}): {words}");
+    }
+}

@@ -1,0 +1,181 @@
+//! One bucket of the table in shared data: slots under one compare-and-swap.
+//!
+//! A shell holds a fixed number of buckets, because shared data cannot be deleted. Every change is a pure function
+//! from old bytes to new bytes, so the shell only loops on compare-and-swap.
+
+use super::codec::{decode, encode};
+use super::{Answer, Effect, Event, KeyDigest, Leases, Record, step};
+use crate::Now;
+use crate::metrics::{LateResult, Stamp, TupleCounter};
+use crate::rules::{RuleSet, Tuple, TupleIndex};
+
+/// How many buckets a shell keeps.
+pub const BUCKETS: u32 = 4096;
+
+/// A payment in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Its key.
+    pub(super) key: KeyDigest,
+    /// [`super::tuple_hash`] of the metric tuple it is counted under.
+    pub(super) tuple: u32,
+    /// What is known of it.
+    pub(super) record: Record,
+}
+
+/// Bounds of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long requests may hold payments.
+    pub leases: Leases,
+    /// How long what is over is kept, seconds.
+    pub retention: u64,
+    /// Most payments of one bucket.
+    pub records: usize,
+    /// Most bytes of one bucket.
+    pub bytes: usize,
+}
+
+/// A step in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stepped {
+    /// `None` if the bucket cannot be read or has no room: nothing was done.
+    pub answer: Option<Answer>,
+    /// What to write under compare-and-swap; the answer holds only if that succeeds.
+    pub write: Option<Vec<u8>>,
+    /// What else follows, with the tuple hash it is counted under.
+    pub effects: Vec<Expired>,
+}
+
+/// An effect of a payment nobody at work on a request counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// Tuple hash of the payment.
+    pub tuple: u32,
+    /// What to count.
+    pub effect: Effect,
+}
+
+/// Most payments of a bucket. Delivered ones are small, so the whole table stays below 64 MB with room for a
+/// million of them.
+const RECORDS_PER_BUCKET: usize = 256;
+const BYTES_PER_BUCKET: usize = 256 * 1024;
+/// How long what is over is kept at least: longer than authorizations are usually signed for.
+const RETENTION_SECONDS: u64 = 90_000;
+
+/// Steps a payment in a bucket. `bucket` is empty for one never written.
+pub fn step_in(
+    bucket: &[u8],
+    key: KeyDigest,
+    tuple: u32,
+    event: Event,
+    limits: &Limits,
+    now: Now,
+) -> Stepped {
+    let refused = Stepped { answer: None, write: None, effects: Vec::new() };
+    let Some(mut slots) = decode(bucket) else { return refused };
+    let mut effects = sweep_all(&mut slots, limits, now);
+    let place = slots.iter().position(|slot| slot.key == key);
+    let (tuple, record) = match place.map(|place| slots.swap_remove(place)) {
+        Some(slot) => (slot.tuple, Some(slot.record)),
+        None => (tuple, None),
+    };
+    let stepped = step(record, event, &limits.leases, now);
+    let own = stepped.effects.into_iter().map(|effect| Expired { tuple, effect });
+    if !stepped.changed {
+        return Stepped { answer: Some(stepped.answer), write: None, effects: own.collect() };
+    }
+    effects.extend(own);
+    // What is charged finds room in any bucket.
+    let needs_room = place.is_none() && stepped.record.as_ref().is_some_and(|record| !record.is_charged());
+    if needs_room && slots.len() >= limits.records {
+        return refused;
+    }
+    slots.extend(stepped.record.map(|record| Slot { key, tuple, record }));
+    let bytes = encode(&slots);
+    if needs_room && bytes.len() > limits.bytes {
+        return refused;
+    }
+    Stepped { answer: Some(stepped.answer), write: Some(bytes), effects }
+}
+
+/// What a bucket holds, for whoever compares. `None` if it cannot be read.
+pub fn records(bucket: &[u8]) -> Option<Vec<(KeyDigest, Record)>> {
+    Some(decode(bucket)?.into_iter().map(|slot| (slot.key, slot.record)).collect())
+}
+
+/// Drops what is over. `None` if there is nothing.
+pub fn sweep(bucket: &[u8], limits: &Limits, now: Now) -> Option<(Vec<u8>, Vec<Expired>)> {
+    let mut slots = decode(bucket)?;
+    let before = slots.len();
+    let effects = sweep_all(&mut slots, limits, now);
+    (slots.len() < before).then(|| (encode(&slots), effects))
+}
+
+fn sweep_all(slots: &mut Vec<Slot>, limits: &Limits, now: Now) -> Vec<Expired> {
+    let mut effects = Vec::new();
+    slots.retain(|slot| {
+        let event = Event::Sweep { retention: limits.retention };
+        let swept = step(Some(slot.record.clone()), event, &limits.leases, now);
+        effects.extend(swept.effects.into_iter().map(|effect| Expired { tuple: slot.tuple, effect }));
+        swept.record.is_some()
+    });
+    effects
+}
+
+/// Stable hash of a tuple's labels (FNV-1a, 32 bit). `born` is left out: a companion that restarts sets
+/// it back to 0 although the series lives on.
+pub fn tuple_hash(tuple: &Tuple) -> u32 {
+    let labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
+    labels
+        .into_iter()
+        .flat_map(|label| label.bytes().chain([0xff]))
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// What to count for payments that ended with nobody at work on them. Those of offers that are gone count nowhere:
+/// their series are gone too.
+pub fn expired_stamps(expired: &[Expired], rules: &RuleSet) -> Vec<Stamp> {
+    let mut stamps = Vec::new();
+    for Expired { tuple, effect } in expired {
+        let place = rules.tuples.iter().position(|known| tuple_hash(known) == *tuple);
+        let Some(tuple) = place.and_then(|place| u32::try_from(place).ok()).map(TupleIndex) else {
+            continue;
+        };
+        let counter = match effect {
+            Effect::Opened => TupleCounter::UnresolvedOpened,
+            Effect::Closed => TupleCounter::UnresolvedClosed,
+            Effect::SettledLate => TupleCounter::ResolvedLate(LateResult::Settled),
+            Effect::RefusedLate => TupleCounter::ResolvedLate(LateResult::Refused),
+            Effect::NeverKnown => TupleCounter::ResolvedLate(LateResult::Expired),
+            // The request that is answered for it counts these.
+            Effect::Charged | Effect::Redeemed | Effect::Refused(_) | Effect::Contradicted(_) => continue,
+        };
+        stamps.push(Stamp::Tuple(tuple, counter));
+    }
+    stamps
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// Those of a shell that enforces these rules.
+    pub fn of(rules: &RuleSet) -> Self {
+        let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
+        Self {
+            leases: Leases::of_timeout(settle_ms),
+            // As long as one could be accepted that ends at the horizon.
+            retention: rules
+                .settings
+                .replay_horizon_seconds
+                .max(RETENTION_SECONDS)
+                .saturating_add(rules.settings.clock_skew_seconds),
+            records: RECORDS_PER_BUCKET,
+            bytes: BYTES_PER_BUCKET,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "bucket_tests.rs"]
+mod tests;

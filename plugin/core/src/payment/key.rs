@@ -1,0 +1,145 @@
+//! What a chain lets be used once: (chain, contract, payer, nonce), never header bytes or the signature.
+
+use serde::Serialize;
+
+use super::bucket::BUCKETS;
+use crate::evm::{Address, B256, Network, PERMIT2, TransferMethod, keccak256, to_hex};
+use crate::members::Members;
+use crate::protocol::Payment;
+use crate::rules::PaymentOption;
+
+/// The key of a payment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PaymentKey {
+    /// The chain.
+    pub network: Network,
+    /// The token (EIP-3009) or the Permit2 contract.
+    pub contract: Address,
+    /// Who pays.
+    pub payer: Address,
+    /// EIP-3009's nonce, or that of Permit2 as a big-endian word.
+    pub nonce: B256,
+}
+
+/// The first half of a key's hash: what a table in shared data has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyDigest(pub [u8; 16]);
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    network: &'a str,
+    contract: String,
+    payer: String,
+    nonce: String,
+}
+
+// === impl PaymentKey ===
+
+impl PaymentKey {
+    /// That of a payment for this option. `None` for a proof that cannot be read.
+    pub fn of(payment: &Payment, option: &PaymentOption) -> Option<Self> {
+        let contract = match option.transfer_method {
+            TransferMethod::Eip3009 => option.asset,
+            TransferMethod::Permit2 => PERMIT2,
+        };
+        let (payer, nonce) = (payment.payer()?, payment.nonce()?);
+        Some(Self { network: option.network.clone(), contract, payer, nonce })
+    }
+
+    /// The body of the relay's `/over`: `{"network","contract","payer","nonce"}`, as CAIP-2 and lower-case 0x-hex.
+    pub fn to_json(&self) -> Vec<u8> {
+        let Self { network, contract, payer, nonce } = self;
+        let [contract, payer, nonce] = [&contract.0[..], &payer.0, &nonce.0].map(to_hex);
+        serde_json::to_vec(&Wire { network: network.as_str(), contract, payer, nonce }).unwrap_or_default()
+    }
+
+    /// Reads what [`Self::to_json`] wrote.
+    pub fn from_json(text: &[u8]) -> Option<Self> {
+        let members = Members::read(core::str::from_utf8(text).ok()?).ok()?;
+        let text = |name| members.text(name).ok();
+        Some(Self {
+            network: Network::from_caip2(&text("network")?)?,
+            contract: Address::parse(&text("contract")?).ok()?,
+            payer: Address::parse(&text("payer")?).ok()?,
+            nonce: B256::parse(&text("nonce")?).ok()?,
+        })
+    }
+
+    /// Its digest.
+    pub fn digest(&self) -> KeyDigest {
+        let chain = self.network.chain_id().to_be_bytes();
+        let mut words = Vec::with_capacity(80);
+        for field in [&chain[..], &self.contract.0, &self.payer.0, &self.nonce.0] {
+            words.extend_from_slice(field);
+        }
+        let mut digest = [0; 16];
+        for (slot, byte) in digest.iter_mut().zip(keccak256(&words)) {
+            *slot = byte;
+        }
+        KeyDigest(digest)
+    }
+}
+
+// === impl KeyDigest ===
+
+impl KeyDigest {
+    /// The bucket it lives in, below [`BUCKETS`].
+    pub fn bucket(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d]) % BUCKETS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(chain: &str, contract: u8, payer: u8, nonce: u8) -> KeyDigest {
+        let network = Network::from_caip2(chain).unwrap();
+        let (contract, payer, nonce) = (Address([contract; 20]), Address([payer; 20]), B256([nonce; 32]));
+        PaymentKey { network, contract, payer, nonce }.digest()
+    }
+
+    #[test]
+    fn every_part_of_the_key_matters() {
+        let keys = [
+            key("eip155:8453", 1, 2, 3),
+            key("eip155:84532", 1, 2, 3),
+            key("eip155:8453", 9, 2, 3),
+            key("eip155:8453", 1, 9, 3),
+            key("eip155:8453", 1, 2, 9),
+            key("eip155:8453", 2, 1, 3),
+        ];
+        let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+        assert_eq!(keys[0], key("eip155:8453", 1, 2, 3));
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_was_written() {
+        let network = Network::from_caip2("eip155:8453").unwrap();
+        let key = PaymentKey {
+            network,
+            contract: Address([0xab; 20]),
+            payer: Address([2; 20]),
+            nonce: B256([3; 32]),
+        };
+        let text = String::from_utf8(key.to_json()).unwrap();
+        assert!(text.starts_with(r#"{"network":"eip155:8453","contract":"0xabab"#), "{text}");
+        assert_eq!(PaymentKey::from_json(text.as_bytes()), Some(key));
+        for broken in ["", "[]", "{}", &text.replace("0303\"", "03\""), &text.replace("eip155", "solana")] {
+            assert_eq!(PaymentKey::from_json(broken.as_bytes()), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_used_evenly() {
+        let mut used = std::collections::BTreeSet::new();
+        for nonce in 0..=255 {
+            let bucket = key("eip155:1", 1, 2, nonce).bucket();
+            assert!(bucket < BUCKETS);
+            used.insert(bucket);
+        }
+        assert!(used.len() > 240, "{} of 256 keys in buckets of their own", used.len());
+    }
+}

@@ -1,0 +1,179 @@
+//! What is known of a payment.
+
+use std::sync::Arc;
+
+use crate::evm::{Address, Amount, B256, from_hex, keccak256, to_hex};
+use crate::protocol::{Payment, Proof, signed_digest};
+use crate::rules::{Flow, PaymentOption};
+
+/// What was signed: a hash of the EIP-712 digest and of the signature in its canonical form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// What a payment was taken for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Terms {
+    /// `offer_namespace/offer_name`.
+    pub offer: String,
+    /// The route's pattern.
+    pub route: String,
+    /// Token.
+    pub asset: Address,
+    /// Atomic units.
+    pub amount: Amount,
+    /// Who is paid.
+    pub pay_to: Address,
+    /// When it is settled.
+    pub flow: Flow,
+}
+
+/// One request with a payment. Nobody else can guess it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holder(pub [u8; 16]);
+
+/// The right of one request to go on with a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hold {
+    /// Whose it is.
+    pub holder: Holder,
+    /// When its lease ends, Unix milliseconds.
+    pub until_ms: u64,
+}
+
+/// What is known of the signature of a reserved payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trust {
+    /// Nothing: whoever knows a nonce can claim it with bytes that nobody can check here.
+    Claimed,
+    /// Its signer was recovered.
+    Proven,
+    /// The facilitator vouched for it.
+    Vouched,
+}
+
+/// Where in its life a payment is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum State {
+    /// A request has it, and nothing was settled.
+    Reserved {
+        /// That request.
+        hold: Hold,
+        /// What is known of its signature.
+        trust: Trust,
+    },
+    /// A settle call is out, or may be: the one of [`Record::epoch`].
+    Settling {
+        /// Who makes it. After the lease nobody waits for its outcome.
+        hold: Hold,
+        /// Whether a buyer waits for it.
+        waits: bool,
+    },
+    /// No call is out, and money may have moved.
+    Unknown,
+    /// Charged, and not answered. With a hold, an answer is under way.
+    Owed {
+        /// Who is being answered.
+        hold: Option<Hold>,
+    },
+    /// Charged, and answered.
+    Delivered,
+}
+
+/// One payment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// What was signed. `None` in a record of a ledger that did not know it.
+    pub fingerprint: Option<Fingerprint>,
+    /// What it was taken for.
+    pub terms: Terms,
+    /// The body of every settle call of this payment.
+    pub call: Arc<[u8]>,
+    /// When the authorization ends, Unix seconds.
+    pub ends: u64,
+    /// How many settle calls were begun, this one included.
+    pub epoch: u32,
+    /// Whether an owed answer was fetched, or is being fetched: it can be once.
+    pub redeemed: bool,
+    /// Transaction of the settlement, as far as it is known.
+    pub transaction: Option<String>,
+    /// When it last changed, Unix milliseconds.
+    pub since_ms: u64,
+    /// Where in its life it is.
+    pub state: State,
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    /// That of a digest and the signature's canonical bytes: what is sent to the facilitator.
+    pub fn new(digest: &B256, signature: &[u8]) -> Self {
+        Self(keccak256(&[&digest.0[..], signature].concat()))
+    }
+
+    /// That of a payment whose signature is in its canonical form already, as in the body of a facilitator call.
+    /// `None` for a proof that cannot be read.
+    pub fn of_canonical(payment: &Payment, option: &PaymentOption) -> Option<Self> {
+        Some(Self::new(&signed_digest(payment, option)?, payment.proof.signature()?))
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// What a payment was signed for, taken for this offer on this route. Asset, amount and payTo are those of the
+    /// signature, whatever the option says. `None` for a proof that cannot be read.
+    pub fn signed(payment: &Payment, option: &PaymentOption, offer: String, route: String) -> Option<Self> {
+        let (asset, amount, pay_to) = match &payment.proof {
+            Proof::Eip3009 { authorization, .. } => (option.asset, authorization.value, authorization.to),
+            Proof::Permit2 { permit, .. } => (permit.token, permit.amount, permit.witness_to),
+            Proof::Unusable(_) => return None,
+        };
+        let flow = payment.flow().unwrap_or(option.flow);
+        Some(Self { offer, route, asset, amount, pay_to, flow })
+    }
+}
+
+// === impl Holder ===
+
+impl Holder {
+    /// From two random numbers.
+    pub fn from_halves(high: u64, low: u64) -> Self {
+        Self(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+    }
+    /// From its text.
+    pub fn parse(text: &str) -> Option<Self> {
+        from_hex(text).filter(|_| text.len() == 34)?.try_into().ok().map(Self)
+    }
+}
+
+impl core::fmt::Display for Holder {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&to_hex(&self.0))
+    }
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// Whether its lease runs.
+    pub const fn runs(&self, now_ms: u64) -> bool {
+        now_ms < self.until_ms
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Whether nobody knows if money moved: it is counted as unresolved.
+    pub const fn is_open(&self) -> bool {
+        match self.state {
+            State::Unknown => true,
+            State::Settling { .. } => self.epoch > 1,
+            State::Reserved { .. } | State::Owed { .. } | State::Delivered => false,
+        }
+    }
+    /// Whether money moved.
+    pub const fn is_charged(&self) -> bool {
+        matches!(self.state, State::Owed { .. } | State::Delivered)
+    }
+}

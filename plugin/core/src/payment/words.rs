@@ -1,0 +1,27 @@
+//! The machine's answers in the words of a relay: what a proxy that keeps payments itself goes by too.
+
+use super::Answer;
+use crate::protocol::RelayReply;
+
+impl From<Answer> for RelayReply {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Redeem { transaction } => Self::Redeem { transaction },
+            Answer::InFlight | Answer::Begun => Self::InFlight,
+            Answer::OtherTerms => Self::OtherTerms,
+            Answer::OtherPayment => Self::OtherPayment,
+            Answer::Open { transaction } => Self::Open { transaction },
+            Answer::PaidFor { terms, transaction } => {
+                Self::PaidFor { offer: terms.offer, route: terms.route, transaction }
+            }
+            Answer::Used => Self::Used,
+            Answer::Twin { transaction } => Self::Twin { transaction },
+            Answer::New => Self::New,
+            Answer::Settled { transaction } => Self::Settled { transaction },
+            Answer::NotHeld => Self::NotBegun,
+            // Whoever gets these goes on.
+            Answer::Reserved | Answer::Noted => Self::Valid,
+            Answer::Call { transaction, .. } => Self::Open { transaction },
+        }
+    }
+}
