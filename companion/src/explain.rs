@@ -204,9 +204,7 @@ fn explain_paid(
         "CONNECT" if !upfront => {
             "501 upgrade_unsupported, because no payment of the route settles first (paymentFlow: upfront)"
         }
-        "OPTIONS" => {
-            "forwarded unpriced if it is a CORS preflight (Origin and Access-Control-Request-Method), else 402"
-        }
+        "OPTIONS" => "204 if it is a preflight of a browser, which the setting `cors` answers, else 402",
         _ => "402 with the challenge",
     };
     line(out, format_args!("answer without payment: {unpaid}"));

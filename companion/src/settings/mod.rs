@@ -173,7 +173,36 @@ fn check_filter(filter: rules::Settings) -> Result<rules::Settings, SettingsErro
             "filter.publicFacilitator: remove it; challenges name the facilitator in use, if its host is public".into(),
         ));
     }
+    if let Some(cors) = &filter.cors {
+        check_cors(cors)?;
+    }
     Ok(filter)
+}
+
+fn check_cors(cors: &rules::Cors) -> Result<(), SettingsError> {
+    if cors.origins.is_empty() {
+        return Err(SettingsError(
+            "filter.cors.origins: is empty; name the pages that may buy, or `*`".into(),
+        ));
+    }
+    for origin in &cors.origins {
+        let all = origin == "*";
+        if all && cors.credentials {
+            return Err(SettingsError(
+                "filter.cors.credentials: not for every page (`*`); name the origins that may send cookies"
+                    .into(),
+            ));
+        }
+        let plain =
+            rules::HttpUrl::parse(origin).is_ok_and(|url| url.to_string() == *origin && url.path.is_empty());
+        if !all && !plain {
+            return Err(SettingsError(format!(
+                "filter.cors.origins: `{origin}` is not an origin as browsers send it, such as https://app.example: \
+                 scheme and host in lower case, a port if it is not the usual one, no path"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn resolve_envoy(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::attempt::{Attempt, Refusal};
+use super::cors::{grant_reply, preflight};
 use super::paying::claim;
 use super::refusal::{Cause, Counted};
 use super::reply::{Asker, Terms, Told, payment_required, refuse};
@@ -42,7 +43,21 @@ pub fn begin<E>(
     arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
     let seen = Seen::scan(head);
-    let asker = Asker::of(&seen);
+    let asker = Asker::of(&seen, &rules.settings);
+    let mut turn = decide(rules, head, &seen, asker, arrival)?;
+    if let Next::Reply(reply) = &mut turn.next {
+        grant_reply(reply, &rules.settings, asker);
+    }
+    Ok(turn)
+}
+
+fn decide<E>(
+    rules: &Arc<RuleSet>,
+    head: &RequestHead<'_>,
+    seen: &Seen<'_>,
+    asker: Asker,
+    arrival: impl FnOnce() -> Result<Arrival, E>,
+) -> Result<Turn, E> {
     if !rules.is_loaded() {
         return Ok(block(Cause::ConfigNotLoaded, None, asker));
     }
@@ -71,7 +86,11 @@ pub fn begin<E>(
         Gate::Free => forward(head, Strip::Payments, path.rewritten.as_deref()),
         Gate::Blocked => block(Cause::RouteMisconfigured, Some(route.offer), asker),
         Gate::Auth => block(Cause::AuthUnsupported, Some(route.offer), asker),
-        Gate::Paid => return priced(rules, index, route, &path, &seen, head, arrival),
+        Gate::Paid if seen.is_preflight() => {
+            let next = Next::Reply(preflight(seen, &rules.settings, asker));
+            Turn { stamps: Vec::new(), notes: Vec::new(), next }
+        }
+        Gate::Paid => return priced(rules, index, route, &path, seen, head, arrival),
     })
 }
 
@@ -79,7 +98,12 @@ pub fn begin<E>(
 /// and knows no upstream for this one. `route` is the one that matched, if any did.
 pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIndex>) -> Turn {
     let offer = route.and_then(|index| rules.routes.get(index.0 as usize)).map(|route| route.offer);
-    block(Cause::UpstreamMissing, offer, Asker::of(&Seen::scan(head)))
+    let asker = Asker::of(&Seen::scan(head), &rules.settings);
+    let mut turn = block(Cause::UpstreamMissing, offer, asker);
+    if let Next::Reply(reply) = &mut turn.next {
+        grant_reply(reply, &rules.settings, asker);
+    }
+    turn
 }
 
 /// A priced route, before its payment stage.
@@ -92,16 +116,13 @@ fn priced<E>(
     head: &RequestHead<'_>,
     arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
-    let asker = Asker::of(seen);
+    let asker = Asker::of(seen, &rules.settings);
     if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) {
         return Ok(block(Cause::FacilitatorNotReady, Some(route.offer), asker));
     }
     let upgrade = seen.wants_upgrade();
     if upgrade && !route.options.iter().any(|(option, _)| option.flow == Flow::Upfront) {
         return Ok(block(Cause::UpgradeUnsupported, Some(route.offer), asker));
-    }
-    if seen.is_preflight() {
-        return Ok(forward(head, Strip::Payments, path.rewritten.as_deref()));
     }
     let (Some((primary, _)), Some(challenge)) = (route.options.first(), route.challenge.as_ref()) else {
         return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
@@ -110,7 +131,7 @@ fn priced<E>(
         return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
     };
     let url = resource_url(seen, head.transport, path, route.public.as_ref(), &rules.settings);
-    let stage = Stage { rules, index, route, path, seen, head, upgrade, primary };
+    let stage = Stage { rules, index, route, path, seen, asker, head, upgrade, primary };
     let (line, in_signature) = seen.payment();
     let terms = Terms { challenge, url: &url, settings: &rules.settings };
     let value = match line {
@@ -143,6 +164,7 @@ struct Stage<'a> {
     route: &'a Route,
     path: &'a CanonicalPath<'a>,
     seen: &'a Seen<'a>,
+    asker: Asker,
     head: &'a RequestHead<'a>,
     upgrade: bool,
     primary: TupleIndex,
@@ -158,7 +180,7 @@ impl Stage<'_> {
         Turn {
             stamps: vec![Stamp::Tuple(self.primary, TupleCounter::PaymentRequired)],
             notes: Vec::new(),
-            next: Next::Reply(payment_required(terms, Asker::of(self.seen))),
+            next: Next::Reply(payment_required(terms, self.asker)),
         }
     }
     fn refuse(&self, tuple: TupleIndex, terms: Terms<'_>, cause: Cause, told: &Told) -> Turn {
@@ -169,7 +191,7 @@ impl Stage<'_> {
         Turn {
             stamps: vec![self.presented(), Stamp::Tuple(tuple, TupleCounter::PaymentFailed(reason))],
             notes: Vec::new(),
-            next: Next::Reply(refuse(cause, told, Some(terms), Asker::of(self.seen))),
+            next: Next::Reply(refuse(cause, told, Some(terms), self.asker)),
         }
     }
     /// Whether nobody on the open network could have read the payment on its way.
@@ -229,7 +251,7 @@ impl Stage<'_> {
             route: self.index,
             tuple,
             charge,
-            asker: Asker::of(self.seen),
+            asker: self.asker,
             url: url.to_owned(),
             version: payment.version,
             key: PaymentKey::of(&payment, &option).ok_or_else(internal)?,

@@ -19,9 +19,13 @@ pub(super) struct Seen<'a> {
     pub(super) forwarded_proto: &'a [u8],
     pub(super) forwarded_host: &'a [u8],
     pub(super) upgrade: bool,
-    pub(super) origin: bool,
+    pub(super) origin: &'a [u8],
     /// `Access-Control-Request-Method` is there.
     pub(super) preflight: bool,
+    /// `Access-Control-Request-Headers`.
+    pub(super) asked_headers: &'a [u8],
+    /// A body may follow.
+    pub(super) body: bool,
     pub(super) accepts_html: bool,
     pub(super) mozilla: bool,
     pub(super) payment_signature: PaymentLine<'a>,
@@ -37,8 +41,10 @@ impl<'a> Seen<'a> {
             forwarded_proto: b"",
             forwarded_host: b"",
             upgrade: false,
-            origin: false,
+            origin: b"",
             preflight: false,
+            asked_headers: b"",
+            body: false,
             accepts_html: false,
             mozilla: false,
             payment_signature: PaymentLine::Absent,
@@ -54,8 +60,11 @@ impl<'a> Seen<'a> {
                 "x-forwarded-proto" if seen.forwarded_proto.is_empty() => seen.forwarded_proto = value,
                 "x-forwarded-host" if seen.forwarded_host.is_empty() => seen.forwarded_host = value,
                 "upgrade" => seen.upgrade |= !value.is_empty(),
-                "origin" => seen.origin |= !value.is_empty(),
+                "origin" => seen.origin = value,
                 "access-control-request-method" => seen.preflight |= !value.is_empty(),
+                "access-control-request-headers" => seen.asked_headers = value,
+                "content-length" => seen.body |= value != b"0",
+                "transfer-encoding" => seen.body = true,
                 "accept" => {
                     seen.accepts_html |=
                         contains(value, b"text/html") || contains(value, b"application/xhtml+xml");
@@ -75,8 +84,10 @@ impl<'a> Seen<'a> {
     pub(super) fn wants_upgrade(&self) -> bool {
         self.upgrade || self.method == b"CONNECT"
     }
+    /// A request of a browser that asks whether a page may send another one. Whoever sends a body with it, or asks to
+    /// switch protocols, is no browser.
     pub(super) fn is_preflight(&self) -> bool {
-        self.method == b"OPTIONS" && self.origin && self.preflight
+        self.method == b"OPTIONS" && !self.origin.is_empty() && self.preflight && !self.body && !self.upgrade
     }
     /// The payment that counts, and whether it came in `PAYMENT-SIGNATURE`, which wins over `X-PAYMENT`.
     pub(super) fn payment(&self) -> (PaymentLine<'a>, bool) {

@@ -37,7 +37,7 @@ pub use extra::Extra;
 pub use matcher::{Lookup, RouteIndex};
 pub use path::{AmbiguousPath, CanonicalPath, canonicalize};
 pub use pushed::{
-    BodyVersion, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
+    BodyVersion, Cors, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
     Settings, Tuple, Unmatched,
 };
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};

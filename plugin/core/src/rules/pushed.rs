@@ -65,6 +65,28 @@ pub struct Settings {
     pub public_facilitator: Option<String>,
     /// Target of the `Link: <…>; rel="catalog"` header.
     pub catalog: Option<String>,
+    /// Pages of other origins that may buy. Without it nothing is allowed to a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+}
+
+/// See [`Settings::cors`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Cors {
+    /// `https://app.example` each, as browsers send it, or `*` for all.
+    pub origins: Vec<String>,
+    /// Pages may send cookies and read what came of them. Not with `*`.
+    #[serde(default)]
+    pub credentials: bool,
+    /// How long a browser may remember the answer to a preflight, seconds.
+    #[serde(default = "default_max_age")]
+    pub max_age: u32,
+}
+
+/// What all browsers keep to.
+pub(super) const fn default_max_age() -> u32 {
+    600
 }
 
 impl Default for Settings {
@@ -84,6 +106,7 @@ impl Default for Settings {
             minimal_payload: false,
             public_facilitator: None,
             catalog: None,
+            cors: None,
         }
     }
 }

@@ -23,6 +23,7 @@ fn full() -> Value {
             "minimalPayload": true,
             "publicFacilitator": "https://facilitator.example",
             "catalog": "/api/services.json",
+            "cors": { "origins": ["https://app.example"], "credentials": true, "maxAge": 60 },
         },
         "facilitator": {
             "cluster": "facilitator",
@@ -78,8 +79,16 @@ fn at<'a>(push: &'a mut Value, pointer: &str) -> &'a mut Value {
     push.pointer_mut(pointer).unwrap()
 }
 
-const OBJECTS: [&str; 7] =
-    ["", "/settings", "/facilitator", "/tuples/0", "/routes/0", "/routes/0/public", "/routes/0/options/0"];
+const OBJECTS: [&str; 8] = [
+    "",
+    "/settings",
+    "/settings/cors",
+    "/facilitator",
+    "/tuples/0",
+    "/routes/0",
+    "/routes/0/public",
+    "/routes/0/options/0",
+];
 
 #[test]
 fn what_is_written_is_what_was_read() {
@@ -135,6 +144,8 @@ fn unknown_members_are_refused_everywhere() {
 #[test]
 fn only_the_members_with_a_default_may_be_absent() {
     let optional = [
+        "/settings/cors/credentials",
+        "/settings/cors/maxAge",
         "/facilitator",
         "/routes/0/offerNamespace",
         "/routes/0/offerName",

@@ -118,23 +118,6 @@ fn an_upgrade_needs_an_upfront_option_and_is_refused_before_any_challenge() {
 }
 
 #[test]
-fn a_preflight_is_forwarded_unpriced_with_its_origin() {
-    let mut host = Host::new();
-    let preflight = request("/paid/a")
-        .method("OPTIONS")
-        .with("origin", "https://a.example")
-        .with("access-control-request-method", "POST")
-        .with("payment-signature", "x");
-    let story = host.play(&preflight, &ok());
-    assert!(matches!(story.end, End::Passed));
-    assert_eq!(story.forwarded.as_ref().unwrap().remove, ["payment-signature"]);
-    assert_eq!(story.short(), "");
-    // Without the request method it is an ordinary OPTIONS, which is priced.
-    let plain = request("/paid/a").method("OPTIONS").with("origin", "https://a.example");
-    assert_eq!(host.play(&plain, &ok()).status(), 402);
-}
-
-#[test]
 fn no_payment_is_answered_with_the_terms() {
     let mut host = Host::new();
     for request in [
