@@ -86,7 +86,12 @@ fn explain(file: &Path, snapshot: &Snapshot, method: &str, target: &str) -> anyh
             );
         }
         Lookup::Ambiguous => {
-            line(&mut out, format_args!("rule: another one with and without the ;parameters of the path"));
+            line(
+                &mut out,
+                format_args!(
+                    "rule: another one, on other terms, without letter case, ;parameters, or dots and spaces at the end of a segment"
+                ),
+            );
             line(&mut out, format_args!("answer: 400 ambiguous_path"));
         }
     }

@@ -82,6 +82,11 @@ const PATHS: &[(&[u8], u16)] = &[
     (b"/;/paid/a", 400),
     (b"/paid/a;x=1", 402),
     (b"/paid/;a", 402),
+    // Dots and spaces that some servers drop.
+    (b"/paid./a", 400),
+    (b"/paid%20/a", 400),
+    (b"/paid/a.", 402),
+    (b"/free/..%20/paid/a", 400),
     // NUL.
     (b"/paid/%00", 400),
     (b"/paid%00/a", 400),
@@ -91,10 +96,10 @@ const PATHS: &[(&[u8], u16)] = &[
     (b"/paid/a?x=/free/a", 402),
     (b"/paid/a?", 402),
     (b"/paid?/free/", 402),
-    (b"/paid/a%3f/free", 402),
+    (b"/paid/a%3f/free", 400),
     (b"/paid/a#/free/a", 400),
     (b"/paid#", 400),
-    (b"/paid/a%23", 402),
+    (b"/paid/a%23", 400),
     (b"/paid/a?%", 402),
     (b"/paid/a?a=%00", 402),
     // Absolute form.

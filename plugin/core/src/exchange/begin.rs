@@ -69,7 +69,9 @@ fn decide<E>(
         Lookup::Route(index) => index,
         Lookup::Protected => return Ok(block(Cause::ProtectedPrefix, None, asker)),
         Lookup::Ambiguous => {
-            let told = Told::message("it means different routes with and without its parameters");
+            let told = Told::message(
+                "it leads to other terms without letter case, ;parameters, or dots and spaces at the end of a segment",
+            );
             return Ok(block_saying(Cause::AmbiguousPath, None, asker, &told));
         }
         Lookup::Unmatched => {

@@ -1,6 +1,7 @@
 //! Loading a pricing file: the one function for every reload path.
 
 use super::coverage::Coverage;
+use super::mixed;
 use super::option::{CHECKSUM_FAILS, Defaults, read_address};
 use super::path::canonical_text;
 use super::pattern::Pattern;
@@ -284,6 +285,22 @@ impl Loader {
                 self.hidden(earlier, route);
             }
             coverage.add(index, route.pattern.clone());
+        }
+        for (route, earlier) in mixed::by_case(routes) {
+            let message = format!(
+                "is on other terms than {} on line {}, which takes its paths once letter case is ignored, as some upstreams \
+                 do: requests that fit both are refused (400); write both in one case",
+                earlier.pushed.pattern, earlier.line
+            );
+            self.find(Severity::Warning, route.line, &route.key, message);
+        }
+        for (route, sold) in mixed::by_prefix(routes) {
+            let message = format!(
+                "leads free to what {} on line {} sells: they have one upstream, and stripPrefix makes their paths the \
+                 same there; give the paid route an upstream of its own, or the free one a narrower pattern",
+                sold.pushed.pattern, sold.line
+            );
+            self.find(Severity::Warning, route.line, &route.key, message);
         }
     }
 

@@ -72,6 +72,50 @@ fn skip_reason(route: &str) -> &'static str {
 // --- the file as a whole ---
 
 #[test]
+fn routes_that_only_letter_case_tells_apart_are_named_unless_they_are_on_the_same_terms() {
+    let warned = |routes: &str| -> Option<usize> {
+        let loaded = load(&format!("wallet: \"{WALLET}\"\nroutes:\n{routes}"));
+        let about = |finding: &&Finding| finding.message.contains("letter case");
+        loaded.findings.iter().find(about).map(|finding| finding.line)
+    };
+    let (paid, free) = ("price: \"0.1\"", "gate: free");
+    let two = |first: &str, terms: &str, second: &str, others: &str| {
+        warned(&format!("- {{pattern: {first}, {terms}}}\n- {{pattern: {second}, {others}}}\n"))
+    };
+    assert_eq!(two("/V1/*", free, "/v1/chat", paid), Some(4));
+    assert_eq!(two("/v1/*", paid, "/V1/public", free), Some(4));
+    assert_eq!(two("/v1/Docs/*", free, "/v1/*", paid), None);
+    assert_eq!(two("/v1/*", paid, "/*", free), None);
+    assert_eq!(two("/V1/*", free, "/v1/*", free), None);
+    assert_eq!(two("/V1/*", paid, "/v1/*", paid), None);
+}
+
+#[test]
+fn a_free_route_that_leads_to_what_a_paid_one_sells_is_named() {
+    let warned = |routes: &str| -> Option<usize> {
+        let loaded = load(&format!("wallet: \"{WALLET}\"\nroutes:\n{routes}"));
+        let about = |finding: &&Finding| finding.message.contains("leads free");
+        loaded.findings.iter().find(about).map(|finding| finding.line)
+    };
+    let sold =
+        "- {pattern: /svc/llm/*, price: \"0.1\", stripPrefix: /svc/llm, upstreamURL: \"http://u.example\"}\n";
+    let free = |route: &str| warned(&format!("{sold}- {{{route}, gate: free}}\n"));
+    assert_eq!(free("pattern: /*, upstreamURL: \"http://u.example\""), Some(4));
+    assert_eq!(free("pattern: /v1/*, upstreamURL: \"http://u.example\""), Some(4));
+    assert_eq!(free("pattern: /*, upstreamURL: \"http://other.example\""), None);
+    assert_eq!(free("pattern: /health, upstreamURL: \"http://u.example\""), None);
+    assert_eq!(
+        free("pattern: /svc/llm/docs/*, stripPrefix: /svc/llm, upstreamURL: \"http://u.example\""),
+        None
+    );
+    let plain = "- {pattern: /v1/*, price: \"0.1\"}\n";
+    let free = |route: &str| warned(&format!("{plain}- {{{route}, gate: free}}\n"));
+    assert_eq!(free("pattern: /open/*, stripPrefix: /open"), Some(4));
+    assert_eq!(free("pattern: /open/v2/*, stripPrefix: /open"), None);
+    assert_eq!(free("pattern: /*"), None);
+}
+
+#[test]
 fn a_minimal_file_has_the_defaults_of_the_contract() {
     let loaded = load(&format!("wallet: {WALLET}\nroutes: []\n"));
     assert!(loaded.findings.is_empty());

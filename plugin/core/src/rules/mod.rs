@@ -18,6 +18,8 @@ mod expression;
 #[cfg(feature = "pricing-file")]
 mod load;
 #[cfg(feature = "pricing-file")]
+mod mixed;
+#[cfg(feature = "pricing-file")]
 mod option;
 #[cfg(feature = "pricing-file")]
 mod pricing_file;

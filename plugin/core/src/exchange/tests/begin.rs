@@ -5,7 +5,7 @@ use super::script::{End, Request, ok, request, settled, valid};
 use super::world::{START, Terms, Wallet, payment, pushed, rules_with};
 use crate::exchange::Transport;
 use crate::protocol::decode_base64;
-use crate::rules::{RuleSet, Unmatched};
+use crate::rules::{Gate, PushedRoute, RuleSet, Unmatched};
 use std::sync::Arc;
 
 /// Plays a request that must be answered by us, and gives status, reason and stamps.
@@ -54,6 +54,55 @@ fn an_ambiguous_path_is_refused() {
     for path in ["/paid%2Fa", "/paid/%00", "paid", "", "/free/%2e%2e/paid/a", "/a\\b", "/%zz"] {
         assert_refused(&request(path), 400, "ambiguous_path", "Blocked(AmbiguousPath)");
     }
+}
+
+/// Plays paths under rules of these patterns and gates, and gives the statuses; 0 is passed on.
+fn statuses(routes: &[(&str, Gate)], paths: &[&str]) -> Vec<u16> {
+    let mut host = Host::with_rules(rules_with(|pushed| {
+        let paid = pushed.routes.remove(0);
+        let options = |gate| if gate == Gate::Paid { paid.options.clone() } else { Vec::new() };
+        pushed.protected.clear();
+        pushed.routes = routes
+            .iter()
+            .map(|&(pattern, gate)| PushedRoute {
+                pattern: pattern.into(),
+                gate,
+                options: options(gate),
+                ..paid.clone()
+            })
+            .collect();
+    }));
+    let mut status = |path: &&str| match host.play(&request(path), &ok()).end {
+        End::Reply(reply) => reply.status,
+        _ => 0,
+    };
+    paths.iter().map(&mut status).collect()
+}
+
+#[test]
+fn a_path_that_an_upstream_without_letter_case_serves_on_other_terms_is_ambiguous() {
+    let all = [("/v1/*", Gate::Paid), ("/*", Gate::Free)];
+    let paths =
+        ["/v1/chat", "/v1/CHAT", "/V1/chat", "/%561/chat", "/V1./chat", "/v1%20/chat", "/V1;x", "/Img/A.PNG"];
+    assert_eq!(statuses(&all, &paths), [402, 402, 400, 400, 400, 400, 400, 0]);
+    let upper = [("/V1/Chat", Gate::Paid), ("/*", Gate::Free)];
+    assert_eq!(statuses(&upper, &["/V1/Chat", "/v1/chat", "/V1/chat", "/v1/other"]), [402, 400, 400, 0]);
+    let listed = [("/v1/Docs/*", Gate::Free), ("/v1/*", Gate::Paid)];
+    assert_eq!(statuses(&listed, &["/v1/Docs/a", "/v1/docs/a", "/v1/chat"]), [0, 400, 402]);
+}
+
+#[test]
+fn of_patterns_that_only_case_tells_apart_the_free_one_is_closed() {
+    for routes in
+        [[("/V1/*", Gate::Free), ("/v1/*", Gate::Paid)], [("/v1/*", Gate::Paid), ("/V1/*", Gate::Free)]]
+    {
+        assert_eq!(statuses(&routes, &["/V1/a", "/v1/a"]), [400, 402]);
+    }
+    let both_free = [("/V1/*", Gate::Free), ("/v1/*", Gate::Free)];
+    assert_eq!(statuses(&both_free, &["/V1/a", "/v1/a"]), [0, 0]);
+    // Without case its range is empty.
+    let odd = [("/x/[Z-a]*/y", Gate::Paid), ("/*", Gate::Free)];
+    assert_eq!(statuses(&odd, &["/x/_z/y", "/a"]), [402, 0]);
 }
 
 #[test]
