@@ -30,7 +30,10 @@ fn an_unpaid_request_is_challenged_and_goes_nowhere() {
             "extra": { "name": "USDC", "version": "2", "assetTransferMethod": "eip3009" },
         }])
     );
-    assert_eq!(body(&response)["accepts"][0], challenge["accepts"][0]);
+    assert_eq!(
+        (&body(&response)["x402Version"], &body(&response)["resource"]),
+        (&json!(1), &challenge["resource"])
+    );
     assert_eq!(shop.counted("paid"), counters(&[("PaymentRequired", 1)]));
 }
 

@@ -25,7 +25,7 @@ async fn a_request_without_payment_is_challenged_and_goes_nowhere() {
     let got = world.get("/paid/x").await;
     assert_eq!((got.status, got.header("cache-control")), (402, Some("no-store")));
     assert!(got.header("payment-required").is_some());
-    assert_eq!(got.json()["accepts"][0]["amount"], "1000");
+    assert_eq!(got.json()["accepts"][0]["maxAmountRequired"], "1000");
     let head = world.client.head(world.url("/paid/x")).send().await.unwrap();
     assert_eq!(head.status(), 402);
     assert!(world.upstream.seen().is_empty());
@@ -90,6 +90,19 @@ async fn a_page_is_told_that_it_may_buy_and_reads_what_it_bought() {
     let got = Got::of(preflight(&closed, "").await.unwrap()).await;
     assert_eq!((got.status, got.header("access-control-allow-origin")), (204, None));
     assert!(closed.upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_said_of_proxies_in_front_is_believed_only_where_they_are_trusted() {
+    for (trust_forwarded, url) in
+        [(false, "http://10.0.0.5:8080/paid/x"), (true, "https://shop.example/store/paid/x")]
+    {
+        let world = World::with(settings(), Filter { trust_forwarded, ..Filter::default() }).await;
+        let asked = world.client.get(world.url("/paid/x")).header("host", "10.0.0.5:8080");
+        let asked = asked.header("x-forwarded-proto", "https").header("x-forwarded-host", "shop.example");
+        let got = Got::of(asked.header("x-forwarded-prefix", "/store/").send().await.unwrap()).await;
+        assert_eq!(got.json()["resource"]["url"], url);
+    }
 }
 
 #[tokio::test]

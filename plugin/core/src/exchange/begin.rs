@@ -77,7 +77,7 @@ fn decide<E>(
         Lookup::Unmatched => {
             return Ok(match rules.settings.unmatched {
                 Unmatched::Deny => block(Cause::Unmatched, None, asker),
-                Unmatched::Pass => forward(head, Strip::Identity, None),
+                Unmatched::Pass => forward(head, Strip::Identity, path.rewritten.as_deref()),
             });
         }
     };
@@ -220,7 +220,9 @@ impl Stage<'_> {
         })?;
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
         let leave_signature = self.rules.leaves_signatures;
-        let policy = CheckPolicy { leave_signature, ..CheckPolicy::from_settings(settings) };
+        let min_remaining_seconds = self.route.min_remaining_seconds;
+        let policy =
+            CheckPolicy { leave_signature, min_remaining_seconds, ..CheckPolicy::from_settings(settings) };
         let ways =
             Ways { rules: self.rules, route: self.route, primary: self.primary, upgrade: self.upgrade };
         let (authentic, refusal) = match ways.find(&payment) {
@@ -262,7 +264,7 @@ impl Stage<'_> {
             holder,
             call: CallBody::new(&payment, &signed, &option, url, settings.minimal_payload).0.into(),
             ends,
-            edits: to_upstream(self.head, Strip::Browser, self.path.rewritten.as_deref()),
+            edits: to_upstream(self.head, Strip::Priced, self.path.rewritten.as_deref()),
             can_settle,
             refusal,
             option,
@@ -277,7 +279,13 @@ impl Stage<'_> {
         now: Now,
     ) -> Result<(), Box<Told>> {
         let now_seconds = now.unix_seconds();
-        judge(payment, option, policy, now_seconds).map_err(|refused| Box::new(Told::code(refused.code)))?;
+        judge(payment, option, policy, now_seconds).map_err(|refused| {
+            let is_short = matches!(
+                refused.code,
+                "invalid_exact_evm_payload_authorization_valid_before" | "permit2_deadline_expired"
+            );
+            Box::new(Told { hint: is_short.then_some(TOO_SHORT), ..Told::code(refused.code) })
+        })?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
         let seconds = self.rules.settings.replay_horizon_seconds;
         if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
@@ -293,6 +301,9 @@ impl Stage<'_> {
         Bought::signed(payment, option, offer, route_text(&self.route.pattern))
     }
 }
+
+/// What a buyer can do about an authorization that may end before it is settled.
+const TOO_SHORT: &str = "sign an authorization that lives for the maxTimeoutSeconds of the terms";
 
 fn forward(head: &RequestHead<'_>, strip: Strip, path: Option<&str>) -> Turn {
     let edits = to_upstream(head, strip, path);

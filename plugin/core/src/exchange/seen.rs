@@ -18,6 +18,8 @@ pub(super) struct Seen<'a> {
     pub(super) authority: &'a [u8],
     pub(super) forwarded_proto: &'a [u8],
     pub(super) forwarded_host: &'a [u8],
+    pub(super) forwarded_prefix: &'a [u8],
+    /// To WebSocket. Whoever offers other protocols is answered as if it did not (RFC 9110, section 7.8).
     pub(super) upgrade: bool,
     pub(super) origin: &'a [u8],
     /// `Access-Control-Request-Method` is there.
@@ -40,6 +42,7 @@ impl<'a> Seen<'a> {
             authority: b"",
             forwarded_proto: b"",
             forwarded_host: b"",
+            forwarded_prefix: b"",
             upgrade: false,
             origin: b"",
             preflight: false,
@@ -59,7 +62,8 @@ impl<'a> Seen<'a> {
                 "host" if seen.authority.is_empty() => seen.authority = value,
                 "x-forwarded-proto" if seen.forwarded_proto.is_empty() => seen.forwarded_proto = value,
                 "x-forwarded-host" if seen.forwarded_host.is_empty() => seen.forwarded_host = value,
-                "upgrade" => seen.upgrade |= !value.is_empty(),
+                "x-forwarded-prefix" if seen.forwarded_prefix.is_empty() => seen.forwarded_prefix = value,
+                "upgrade" => seen.upgrade |= is_websocket(value),
                 "origin" => seen.origin = value,
                 "access-control-request-method" => seen.preflight |= !value.is_empty(),
                 "access-control-request-headers" => seen.asked_headers = value,
@@ -98,7 +102,8 @@ impl<'a> Seen<'a> {
     }
     /// Whether the outermost trusted proxy got the request over https.
     pub(super) fn forwarded_https(&self) -> bool {
-        first_element(self.forwarded_proto).eq_ignore_ascii_case(b"https")
+        let proto = first_element(self.forwarded_proto);
+        proto.eq_ignore_ascii_case(b"https") || proto.eq_ignore_ascii_case(b"wss")
     }
 }
 
@@ -108,6 +113,16 @@ impl<'a> PaymentLine<'a> {
             *self = if *self == Self::Absent { Self::One(value) } else { Self::Repeated };
         }
     }
+}
+
+/// The one protocol to switch to.
+pub(super) const WEBSOCKET: &[u8] = b"websocket";
+
+/// Whether a list of protocols holds it.
+pub(super) fn is_websocket(protocols: &[u8]) -> bool {
+    protocols
+        .split(|byte| *byte == b',')
+        .any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(WEBSOCKET))
 }
 
 /// The first element of a comma-separated list.

@@ -47,10 +47,21 @@ pub struct Loaded {
 }
 
 /// What a load takes from outside the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Replaces `facilitatorURL`. Held to the same rules.
     pub facilitator_url: Option<String>,
+    /// How long a settlement may take, seconds.
+    pub settle_timeout: u64,
+    /// See [`super::Settings::replay_horizon_seconds`].
+    pub replay_horizon: u64,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        let replay_horizon = super::Settings::default().replay_horizon_seconds;
+        Self { facilitator_url: None, settle_timeout: 60, replay_horizon }
+    }
 }
 
 /// The facilitator of a file that names none.
@@ -120,7 +131,13 @@ impl Loader {
     fn snapshot(&mut self, text: &str, options: &LoadOptions) -> Option<Snapshot> {
         let file = self.file(text)?;
         let facilitator_url = self.facilitator_url(file.facilitator_url.as_ref(), options);
-        let defaults = Defaults { wallet: self.wallet(&file), chain: self.chain(&file)? };
+        let LoadOptions { settle_timeout, replay_horizon, .. } = *options;
+        let defaults = Defaults {
+            wallet: self.wallet(&file),
+            chain: self.chain(&file)?,
+            settle_timeout,
+            replay_horizon,
+        };
         if let Some(typed) = file.verify_only.as_ref().filter(|typed| typed.value) {
             let message = "has no effect: a verified payment is always settled";
             self.find(Severity::Warning, typed.line, "verifyOnly", message);
@@ -259,6 +276,7 @@ impl Loader {
                 offer_namespace: String::new(),
                 offer_name: String::new(),
                 options: Vec::new(),
+                min_remaining: None,
                 description: String::new(),
                 public: None,
             },

@@ -255,8 +255,8 @@ impl Protected {
     }
 }
 
-/// A text without letter case.
-pub(super) fn without_case(text: &str) -> String {
+/// A text without letter case, as a reader sees it that takes no notice of case.
+pub fn without_case(text: &str) -> String {
     text.chars().map(folded).collect()
 }
 

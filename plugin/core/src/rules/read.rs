@@ -93,6 +93,7 @@ fn read_settings(raw: &RawValue) -> Result<Settings, Reason> {
         minimal_payload: wire.flag("minimalPayload", base.minimal_payload)?,
         public_facilitator: wire.optional_text("publicFacilitator")?,
         catalog: wire.optional_text("catalog")?,
+        upstream_timeout_seconds: None,
         cors: nested(&wire, "cors", read_cors)?,
     })
 }
@@ -146,7 +147,16 @@ fn read_tuple(raw: &RawValue) -> Result<Tuple, Reason> {
 fn read_route(raw: &RawValue) -> Result<PushedRoute, Reason> {
     let wire = object(
         raw.get(),
-        &["pattern", "gate", "offerNamespace", "offerName", "options", "description", "public"],
+        &[
+            "pattern",
+            "gate",
+            "offerNamespace",
+            "offerName",
+            "options",
+            "minRemaining",
+            "description",
+            "public",
+        ],
     )?;
     Ok(PushedRoute {
         pattern: wire.text("pattern")?,
@@ -154,6 +164,7 @@ fn read_route(raw: &RawValue) -> Result<PushedRoute, Reason> {
         offer_namespace: wire.optional_text("offerNamespace")?.unwrap_or_default(),
         offer_name: wire.optional_text("offerName")?.unwrap_or_default(),
         options: each(&wire, "options", read_option)?,
+        min_remaining: wire.optional_number("minRemaining")?,
         description: wire.optional_text("description")?.unwrap_or_default(),
         public: nested(&wire, "public", read_public)?,
     })

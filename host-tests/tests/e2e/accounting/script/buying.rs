@@ -35,7 +35,7 @@ impl Script<'_> {
         for number in 0..30 {
             let request = self.buyer.get(&format!("/basic/{number}?n={number}"));
             let answer = self.send(request, 402).await;
-            assert_eq!(answer.json()["accepts"][0]["amount"], "1000");
+            assert_eq!(answer.json()["accepts"][0]["maxAmountRequired"], "1000");
             self.tally.challenged(BASIC);
         }
         for goods in [TWIN_GOODS, MULTI_GOODS, UPFRONT_GOODS, OBOL_GOODS, UNNAMED_GOODS] {
