@@ -14,7 +14,7 @@ pub const ENVOY: Guest = Guest {
 /// What Envoy calls: without these it finds no filter or never asks it. The handlers of bodies are not among
 /// them, so no body ever enters the VM, nor is that of a stream that is done, which asks whether it may go:
 /// a call into the VM for each request, always answered with yes.
-const EXPORTS: [&str; 13] = [
+const EXPORTS: [&str; 15] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
