@@ -46,10 +46,7 @@ impl RuleSet {
                 .map_err(|CompileError(why)| CompileError(format!("routes[{position}]: {why}")))?;
             routes.push(route);
         }
-        compiler
-            .matcher
-            .fold(routes.iter().map(|route| (&*route.pattern, route.gate)))
-            .map_err(|error| CompileError(error.to_string()))?;
+        compiler.matcher.fold(&routes).map_err(|error| CompileError(error.to_string()))?;
         for (position, place) in pushed.protected.iter().enumerate() {
             compiler
                 .matcher

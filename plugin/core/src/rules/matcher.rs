@@ -5,9 +5,9 @@
 //! path's own first segment or with a wildcard. The lowest route index of the three wins, which is
 //! exactly "the first in list order".
 
-use super::Gate;
 use super::path::{bare, collapse, folded};
 use super::pattern::{Glob, Pattern, PatternError, segments};
+use super::{Gate, Route};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -132,20 +132,20 @@ impl Matcher {
 
     /// Makes ready for paths and patterns that differ by letter case alone. Of patterns that are the same without
     /// case one that is not free wins.
-    pub(super) fn fold<'a>(
-        &mut self,
-        routes: impl Iterator<Item = (&'a str, Gate)> + Clone,
-    ) -> Result<(), PatternError> {
-        if routes.clone().all(|(pattern, _)| pattern.chars().all(|letter| folded(letter) == letter)) {
+    pub(super) fn fold(&mut self, routes: &[Route]) -> Result<(), PatternError> {
+        if routes.iter().all(|route| is_folded(&route.pattern)) {
             return Ok(());
         }
         let mut other = Self::default();
-        let all = || (0..).map(RouteIndex).zip(routes.clone());
-        let closed = all().filter(|(_, (_, gate))| *gate != Gate::Free);
-        for (index, (pattern, _)) in closed.chain(all().filter(|(_, (_, gate))| *gate == Gate::Free)) {
-            // Without case a range of letters can be empty.
-            if other.add(index, &without_case(pattern)).is_err() {
-                other.add(index, pattern)?;
+        for is_free in [false, true] {
+            for (index, route) in (0..).map(RouteIndex).zip(routes) {
+                if (route.gate == Gate::Free) != is_free {
+                    continue;
+                }
+                // Without case a range of letters can be empty.
+                if other.add(index, &without_case(&route.pattern)).is_err() {
+                    other.add(index, &route.pattern)?;
+                }
             }
         }
         self.folded = Some(Box::new(other));
@@ -163,7 +163,7 @@ impl Matcher {
     /// What a reader without letter case finds; `None` if case can make no difference.
     fn found_without_case(&self, path: &str) -> Option<Lookup> {
         let table = match &self.folded {
-            None if path.chars().all(|letter| folded(letter) == letter) => return None,
+            None if is_folded(path) => return None,
             None => self,
             Some(table) => table,
         };
@@ -258,6 +258,10 @@ impl Protected {
 /// A text without letter case, as a reader sees it that takes no notice of case.
 pub fn without_case(text: &str) -> String {
     text.chars().map(folded).collect()
+}
+
+fn is_folded(text: &str) -> bool {
+    text.chars().all(|letter| folded(letter) == letter)
 }
 
 /// A path as the barest reader has it.
