@@ -86,7 +86,12 @@ fn explain(file: &Path, snapshot: &Snapshot, method: &str, target: &str) -> anyh
             );
         }
         Lookup::Ambiguous => {
-            line(&mut out, format_args!("rule: another one with and without the ;parameters of the path"));
+            line(
+                &mut out,
+                format_args!(
+                    "rule: another one, on other terms, without letter case, ;parameters, or dots and spaces at the end of a segment"
+                ),
+            );
             line(&mut out, format_args!("answer: 400 ambiguous_path"));
         }
     }
@@ -204,9 +209,7 @@ fn explain_paid(
         "CONNECT" if !upfront => {
             "501 upgrade_unsupported, because no payment of the route settles first (paymentFlow: upfront)"
         }
-        "OPTIONS" => {
-            "forwarded unpriced if it is a CORS preflight (Origin and Access-Control-Request-Method), else 402"
-        }
+        "OPTIONS" => "204 if it is a preflight of a browser, which the setting `cors` answers, else 402",
         _ => "402 with the challenge",
     };
     line(out, format_args!("answer without payment: {unpaid}"));

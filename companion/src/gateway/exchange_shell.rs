@@ -18,6 +18,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use serde_json::json;
@@ -96,7 +97,7 @@ pub(super) async fn handle(
     }
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned();
     let current = shared.deployments.current();
-    let lines = headers::lines(&parts, &path, host.as_ref());
+    let lines = headers::lines(&parts, &path, host.as_ref(), current.rules.settings.trust_forwarded);
     let head = RequestHead { headers: &lines, transport: Transport { tls: false, peer: Some(peer.ip()) } };
     let arrival = Arrival { now: now(), holder: shared.relayed.holder() };
     let (target, turn) = decide(&current, &head, &path, arrival).await;
@@ -229,6 +230,10 @@ async fn send(
     }
     if upgrade.is_some() {
         upgrade::restore(&mut headers);
+    }
+    // The client of this protocol takes a GET without a length for one without a body.
+    if !is_http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;

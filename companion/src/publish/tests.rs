@@ -181,11 +181,11 @@ fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
     assert_eq!(loaded.findings, []);
     let snapshot = loaded.snapshot.unwrap();
     let flags = Flags { route_source: "file".into(), ..Flags::default() };
-    let facilitator = Settings::resolve(SettingsFile::default(), flags).unwrap().facilitator;
-    let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let settings = Settings::resolve(SettingsFile::default(), flags).unwrap();
+    let endpoint = settings.facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
     let births = snapshot.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect();
     let v1_kinds = BTreeSet::from(["eip155:84532".to_owned()]);
-    let rules = snapshot.push(1, &rules::Settings::default(), &endpoint, &births, &v1_kinds);
+    let rules = snapshot.push(1, &settings.pushed_filter(), &endpoint, &births, &v1_kinds);
     let publication = Publication { rules: Arc::new(rules), upstreams: Arc::default(), swept: 0 };
     let rendered = Filter::new("/usr/share/farebox/farebox-envoy.wasm", &publication).file();
     assert_eq!(std::fs::read_to_string(folder.join("filter.yaml")).unwrap(), rendered);

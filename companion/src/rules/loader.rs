@@ -125,7 +125,11 @@ impl Loader {
         let outcome = match &candidate {
             Err(error) => Err(Some(error.clone())),
             Ok(text) => {
-                let options = LoadOptions { facilitator_url: self.settings.facilitator.url.clone() };
+                let options = LoadOptions {
+                    facilitator_url: self.settings.facilitator.url.clone(),
+                    settle_timeout: self.settings.facilitator.settle_timeout.as_secs(),
+                    replay_horizon: self.settings.filter.replay_horizon_seconds,
+                };
                 let loaded = load_with(text, &options);
                 findings = loaded.findings;
                 match loaded.snapshot {
@@ -209,7 +213,7 @@ impl Loader {
             .endpoint(&snapshot.facilitator_url, ready)
             .map_err(|error| Refusal::Unusable(format!("facilitatorURL {error}")))?;
         let v1_networks = in_use.v1_networks(&known);
-        let draft = snapshot.draft(&self.settings.filter, &endpoint, &v1_networks);
+        let draft = snapshot.draft(&self.settings.pushed_filter(), &endpoint, &v1_networks);
         let hash = draft.hash.clone();
 
         // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a

@@ -123,6 +123,13 @@ impl Settings {
         })
     }
 
+    /// [`Self::filter`] as it is pushed: with how long an upstream may take, as far as it is known here. In front of an
+    /// upstream of Envoy's own it is not.
+    pub fn pushed_filter(&self) -> rules::Settings {
+        let upstream = self.gateway.as_ref().map_or(0, |gateway| gateway.response_timeout.as_secs());
+        rules::Settings { upstream_timeout_seconds: Some(upstream), ..self.filter.clone() }
+    }
+
     /// Reads the settings file the flags name, or `farebox.yaml` in the working directory if there is one.
     pub fn load(flags: Flags) -> Result<Self, SettingsError> {
         let default = PathBuf::from("farebox.yaml");
@@ -161,7 +168,7 @@ fn parse_listen(key: &str, text: &str) -> Result<SocketAddr, SettingsError> {
     })
 }
 
-fn check_filter(filter: rules::Settings) -> Result<rules::Settings, SettingsError> {
+fn check_filter(mut filter: rules::Settings) -> Result<rules::Settings, SettingsError> {
     if !(1024..=1024 * 1024).contains(&filter.max_payment_bytes) {
         return Err(SettingsError(format!(
             "filter.maxPaymentBytes: {} is outside 1024 to 1048576",
@@ -173,7 +180,52 @@ fn check_filter(filter: rules::Settings) -> Result<rules::Settings, SettingsErro
             "filter.publicFacilitator: remove it; challenges name the facilitator in use, if its host is public".into(),
         ));
     }
+    if let Some(catalog) = &mut filter.catalog {
+        *catalog = percent_encoded(catalog)?;
+    }
+    if let Some(cors) = &filter.cors {
+        check_cors(cors)?;
+    }
     Ok(filter)
+}
+
+/// The target of a `Link` header as it may stand there: everything but what a URL is made of is encoded.
+fn percent_encoded(catalog: &str) -> Result<String, SettingsError> {
+    if catalog.chars().any(char::is_control) {
+        return Err(SettingsError("filter.catalog: must be a URL or a path on one line".into()));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
+    let encoded = catalog.bytes().map(|byte| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    Ok(encoded.collect())
+}
+
+fn check_cors(cors: &rules::Cors) -> Result<(), SettingsError> {
+    if cors.origins.is_empty() {
+        return Err(SettingsError(
+            "filter.cors.origins: is empty; name the pages that may buy, or `*`".into(),
+        ));
+    }
+    for origin in &cors.origins {
+        let all = origin == "*";
+        if all && cors.credentials {
+            return Err(SettingsError(
+                "filter.cors.credentials: not for every page (`*`); name the origins that may send cookies"
+                    .into(),
+            ));
+        }
+        let plain =
+            rules::HttpUrl::parse(origin).is_ok_and(|url| url.to_string() == *origin && url.path.is_empty());
+        if !all && !plain {
+            return Err(SettingsError(format!(
+                "filter.cors.origins: `{origin}` is not an origin as browsers send it, such as https://app.example: \
+                 scheme and host in lower case, a port if it is not the usual one, no path"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn resolve_envoy(

@@ -275,6 +275,31 @@ fn a_facilitator_address_must_be_safe() {
 }
 
 #[test]
+fn the_catalog_is_linked_as_a_header_can_hold_it() {
+    let catalog =
+        |text: &str| resolve(&format!("filter: {{catalog: {text}}}")).map(|it| it.filter.catalog.unwrap());
+    assert_eq!(catalog("'/caté/s.json?a=\"b\"'").unwrap(), "/cat%C3%A9/s.json?a=%22b%22");
+    assert_eq!(catalog("https://shop.example/a%20b>").unwrap(), "https://shop.example/a%20b%3E");
+    assert!(catalog("\"/a\\nb\"").unwrap_err().starts_with("filter.catalog: "));
+}
+
+#[test]
+fn pages_that_may_buy_are_named_by_their_origin_and_cookies_are_not_for_all_of_them() {
+    let cors = |text: &str| resolve(&format!("filter: {{cors: {{{text}}}}}"));
+    let filter =
+        cors("origins: ['https://app.example', 'http://localhost:3000'], credentials: true").unwrap().filter;
+    assert_eq!(filter.cors.unwrap().max_age, 600);
+    assert!(cors("origins: ['*']").is_ok());
+    for bad in ["https://App.example", "https://app.example/", "app.example", "https://*.example", "null", ""]
+    {
+        let error = cors(&format!("origins: ['{bad}']")).unwrap_err();
+        assert!(error.starts_with("filter.cors.origins: "), "{bad}: {error}");
+    }
+    assert!(cors("origins: []").unwrap_err().starts_with("filter.cors.origins: "));
+    assert!(cors("origins: ['*'], credentials: true").unwrap_err().starts_with("filter.cors.credentials: "));
+}
+
+#[test]
 fn the_facilitator_named_to_buyers_is_not_a_setting() {
     let error = resolve("filter: {publicFacilitator: 'https://x'}").unwrap_err();
     assert!(error.starts_with("filter.publicFacilitator: "), "{error}");

@@ -215,6 +215,13 @@ impl HttpContext for Stream {
         self.request_head().unwrap_or_else(|status| self.fail_closed(status))
     }
 
+    fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
+        match clean(MapType::HttpRequestTrailers) {
+            Ok(()) => Action::Continue,
+            Err(status) => self.fail_closed(status),
+        }
+    }
+
     fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
         match std::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::Response(state) => {
@@ -234,6 +241,14 @@ impl HttpContext for Stream {
                 Action::Continue
             }
         }
+    }
+
+    /// The head is with the client, so nothing could be answered in its place.
+    fn on_http_response_trailers(&mut self, _num_trailers: usize) -> Action {
+        if let Err(status) = clean(MapType::HttpResponseTrailers) {
+            let _ = hostcalls::log(LogLevel::Error, &format!("farebox: cannot clean trailers: {status:?}"));
+        }
+        Action::Continue
     }
 
     /// The one callback every stream gets, whoever ended it.
@@ -270,6 +285,15 @@ fn edit(map: MapType, edits: &HeaderEdits) -> Result<(), Status> {
     }
     for (name, value) in &edits.set {
         hostcalls::set_map_value_bytes(map, name, Some(value.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Takes away from trailers what only Farebox says.
+fn clean(trailers: MapType) -> Result<(), Status> {
+    let map = HeaderMap::read(trailers)?;
+    for name in exchange::forged_names(&map.lines()?) {
+        hostcalls::remove_map_value(trailers, &name)?;
     }
     Ok(())
 }

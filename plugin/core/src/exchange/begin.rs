@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::attempt::{Attempt, Refusal};
+use super::cors::{grant_reply, preflight};
 use super::paying::claim;
 use super::refusal::{Cause, Counted};
 use super::reply::{Asker, Terms, Told, payment_required, refuse};
@@ -42,7 +43,21 @@ pub fn begin<E>(
     arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
     let seen = Seen::scan(head);
-    let asker = Asker::of(&seen);
+    let asker = Asker::of(&seen, &rules.settings);
+    let mut turn = decide(rules, head, &seen, asker, arrival)?;
+    if let Next::Reply(reply) = &mut turn.next {
+        grant_reply(reply, &rules.settings, asker);
+    }
+    Ok(turn)
+}
+
+fn decide<E>(
+    rules: &Arc<RuleSet>,
+    head: &RequestHead<'_>,
+    seen: &Seen<'_>,
+    asker: Asker,
+    arrival: impl FnOnce() -> Result<Arrival, E>,
+) -> Result<Turn, E> {
     if !rules.is_loaded() {
         return Ok(block(Cause::ConfigNotLoaded, None, asker));
     }
@@ -54,13 +69,15 @@ pub fn begin<E>(
         Lookup::Route(index) => index,
         Lookup::Protected => return Ok(block(Cause::ProtectedPrefix, None, asker)),
         Lookup::Ambiguous => {
-            let told = Told::message("it means different routes with and without its parameters");
+            let told = Told::message(
+                "it leads to other terms without letter case, ;parameters, or dots and spaces at the end of a segment",
+            );
             return Ok(block_saying(Cause::AmbiguousPath, None, asker, &told));
         }
         Lookup::Unmatched => {
             return Ok(match rules.settings.unmatched {
                 Unmatched::Deny => block(Cause::Unmatched, None, asker),
-                Unmatched::Pass => forward(head, Strip::Identity, None),
+                Unmatched::Pass => forward(head, Strip::Identity, path.rewritten.as_deref()),
             });
         }
     };
@@ -71,7 +88,11 @@ pub fn begin<E>(
         Gate::Free => forward(head, Strip::Payments, path.rewritten.as_deref()),
         Gate::Blocked => block(Cause::RouteMisconfigured, Some(route.offer), asker),
         Gate::Auth => block(Cause::AuthUnsupported, Some(route.offer), asker),
-        Gate::Paid => return priced(rules, index, route, &path, &seen, head, arrival),
+        Gate::Paid if seen.is_preflight() => {
+            let next = Next::Reply(preflight(seen, &rules.settings, asker));
+            Turn { stamps: Vec::new(), notes: Vec::new(), next }
+        }
+        Gate::Paid => return priced(rules, index, route, &path, seen, head, arrival),
     })
 }
 
@@ -79,7 +100,12 @@ pub fn begin<E>(
 /// and knows no upstream for this one. `route` is the one that matched, if any did.
 pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIndex>) -> Turn {
     let offer = route.and_then(|index| rules.routes.get(index.0 as usize)).map(|route| route.offer);
-    block(Cause::UpstreamMissing, offer, Asker::of(&Seen::scan(head)))
+    let asker = Asker::of(&Seen::scan(head), &rules.settings);
+    let mut turn = block(Cause::UpstreamMissing, offer, asker);
+    if let Next::Reply(reply) = &mut turn.next {
+        grant_reply(reply, &rules.settings, asker);
+    }
+    turn
 }
 
 /// A priced route, before its payment stage.
@@ -92,16 +118,13 @@ fn priced<E>(
     head: &RequestHead<'_>,
     arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
-    let asker = Asker::of(seen);
+    let asker = Asker::of(seen, &rules.settings);
     if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) {
         return Ok(block(Cause::FacilitatorNotReady, Some(route.offer), asker));
     }
     let upgrade = seen.wants_upgrade();
     if upgrade && !route.options.iter().any(|(option, _)| option.flow == Flow::Upfront) {
         return Ok(block(Cause::UpgradeUnsupported, Some(route.offer), asker));
-    }
-    if seen.is_preflight() {
-        return Ok(forward(head, Strip::Payments, path.rewritten.as_deref()));
     }
     let (Some((primary, _)), Some(challenge)) = (route.options.first(), route.challenge.as_ref()) else {
         return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
@@ -110,7 +133,7 @@ fn priced<E>(
         return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
     };
     let url = resource_url(seen, head.transport, path, route.public.as_ref(), &rules.settings);
-    let stage = Stage { rules, index, route, path, seen, head, upgrade, primary };
+    let stage = Stage { rules, index, route, path, seen, asker, head, upgrade, primary };
     let (line, in_signature) = seen.payment();
     let terms = Terms { challenge, url: &url, settings: &rules.settings };
     let value = match line {
@@ -148,6 +171,7 @@ struct Stage<'a> {
     route: &'a Route,
     path: &'a CanonicalPath<'a>,
     seen: &'a Seen<'a>,
+    asker: Asker,
     head: &'a RequestHead<'a>,
     upgrade: bool,
     primary: TupleIndex,
@@ -163,7 +187,7 @@ impl Stage<'_> {
         Turn {
             stamps: vec![Stamp::Tuple(self.primary, TupleCounter::PaymentRequired)],
             notes: Vec::new(),
-            next: Next::Reply(payment_required(terms, Asker::of(self.seen))),
+            next: Next::Reply(payment_required(terms, self.asker)),
         }
     }
     fn refuse(&self, tuple: TupleIndex, terms: Terms<'_>, cause: Cause, told: &Told) -> Turn {
@@ -174,7 +198,7 @@ impl Stage<'_> {
         Turn {
             stamps: vec![self.presented(), Stamp::Tuple(tuple, TupleCounter::PaymentFailed(reason))],
             notes: Vec::new(),
-            next: Next::Reply(refuse(cause, told, Some(terms), Asker::of(self.seen))),
+            next: Next::Reply(refuse(cause, told, Some(terms), self.asker)),
         }
     }
     /// Whether nobody on the open network could have read the payment on its way.
@@ -201,7 +225,9 @@ impl Stage<'_> {
         })?;
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
         let leave_signature = self.rules.leaves_signatures;
-        let policy = CheckPolicy { leave_signature, ..CheckPolicy::from_settings(settings) };
+        let min_remaining_seconds = self.route.min_remaining_seconds;
+        let policy =
+            CheckPolicy { leave_signature, min_remaining_seconds, ..CheckPolicy::from_settings(settings) };
         let ways =
             Ways { rules: self.rules, route: self.route, primary: self.primary, upgrade: self.upgrade };
         let (authentic, refusal) = match ways.find(&payment) {
@@ -234,7 +260,7 @@ impl Stage<'_> {
             route: self.index,
             tuple,
             charge,
-            asker: Asker::of(self.seen),
+            asker: self.asker,
             url: url.to_owned(),
             version: payment.version,
             key: PaymentKey::of(&payment, &option).ok_or_else(internal)?,
@@ -244,7 +270,7 @@ impl Stage<'_> {
             call: CallBody::new(&payment, &signed, &option, url, settings.minimal_payload).0.into(),
             ends,
             proven: signed.trust == SignatureTrust::Recovered,
-            edits: to_upstream(self.head, Strip::Browser, self.path.rewritten.as_deref()),
+            edits: to_upstream(self.head, Strip::Priced, self.path.rewritten.as_deref()),
             can_settle,
             refusal,
             option,
@@ -259,7 +285,13 @@ impl Stage<'_> {
         now: Now,
     ) -> Result<(), Box<Told>> {
         let now_seconds = now.unix_seconds();
-        judge(payment, option, policy, now_seconds).map_err(|refused| Box::new(Told::code(refused.code)))?;
+        judge(payment, option, policy, now_seconds).map_err(|refused| {
+            let is_short = matches!(
+                refused.code,
+                "invalid_exact_evm_payload_authorization_valid_before" | "permit2_deadline_expired"
+            );
+            Box::new(Told { hint: is_short.then_some(TOO_SHORT), ..Told::code(refused.code) })
+        })?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
         let seconds = self.rules.settings.replay_horizon_seconds;
         if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
@@ -275,6 +307,9 @@ impl Stage<'_> {
         Bought::signed(payment, option, offer, route_text(&self.route.pattern))
     }
 }
+
+/// What a buyer can do about an authorization that may end before it is settled.
+const TOO_SHORT: &str = "sign an authorization that lives for the maxTimeoutSeconds of the terms";
 
 fn forward(head: &RequestHead<'_>, strip: Strip, path: Option<&str>) -> Turn {
     let edits = to_upstream(head, strip, path);

@@ -24,6 +24,8 @@ pub(super) struct Asker {
     pub(super) browser: bool,
     /// A script on a page of another origin: the payment headers have to be exposed.
     pub(super) cors: bool,
+    /// The place of its origin among those whose pages may buy.
+    pub(super) page: Option<u16>,
     /// Somebody who asks to switch protocols.
     pub(super) upgrade: bool,
 }
@@ -190,11 +192,16 @@ const fn optional(text: &str) -> Option<&str> {
 // === impl Asker ===
 
 impl Asker {
-    pub(super) fn of(seen: &Seen<'_>) -> Self {
+    pub(super) fn of(seen: &Seen<'_>, settings: &Settings) -> Self {
+        let allowed = |origin: &String| origin == "*" || origin.as_bytes() == seen.origin;
+        let cors = !seen.origin.is_empty();
+        let place =
+            settings.cors.as_ref().filter(|_| cors).and_then(|cors| cors.origins.iter().position(allowed));
         Self {
             head: seen.is_head(),
             browser: seen.accepts_html && seen.mozilla,
-            cors: seen.origin,
+            cors,
+            page: place.and_then(|place| u16::try_from(place).ok()),
             upgrade: seen.wants_upgrade(),
         }
     }

@@ -9,15 +9,17 @@ use crate::evm::{
 };
 use crate::rules::PaymentOption;
 
-/// An authorization has to live at least this many seconds more, or it may expire before the
-/// facilitator broadcasts it: the margin every reference facilitator uses.
-const MIN_REMAINING_SECONDS: u64 = 6;
+/// How long an authorization has to live on at least, or it may expire before the facilitator broadcasts it: the
+/// margin every reference facilitator uses. Seconds.
+pub const MIN_REMAINING_SECONDS: u64 = 6;
 
 /// How strictly signatures and times are judged. From the pushed settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckPolicy {
     /// Tolerance for clocks, seconds.
     pub clock_skew_seconds: u64,
+    /// How long an authorization has to live on, seconds.
+    pub min_remaining_seconds: u64,
     /// Defer a 65-byte signature that does not recover the payer (contract wallets) instead of refusing it.
     pub defer_mismatch: bool,
     /// Defer signatures that need a chain; when false they are refused.
@@ -146,7 +148,7 @@ fn check_permit(
 
 fn lives_on(end: Amount, policy: &CheckPolicy, now: u64) -> bool {
     let end = end.0.saturating_add(Amount::from_u64(policy.clock_skew_seconds).0);
-    end >= Amount::from_u64(now.saturating_add(MIN_REMAINING_SECONDS)).0
+    end >= Amount::from_u64(now.saturating_add(policy.min_remaining_seconds)).0
 }
 
 fn has_begun(begin: Amount, policy: &CheckPolicy, now: u64) -> bool {
@@ -205,9 +207,10 @@ fn refuse<T>(code: &'static str) -> Result<T, Refused> {
 // === impl CheckPolicy ===
 
 impl CheckPolicy {
-    /// The policy an operator's settings ask for, in a shell that decides.
+    /// The policy an operator's settings ask for, in a shell that decides, on a route that asks for nothing more.
     pub fn from_settings(settings: &crate::rules::Settings) -> Self {
         Self {
+            min_remaining_seconds: MIN_REMAINING_SECONDS,
             leave_signature: false,
             clock_skew_seconds: settings.clock_skew_seconds,
             defer_mismatch: settings.defer_mismatching_signature,

@@ -18,7 +18,9 @@ mod reply;
 mod requirement;
 
 pub use challenge::{Challenge, PaymentFailure};
-pub use check::{CheckPolicy, Refused, SignatureTrust, Signed, authenticate, judge, signed_digest};
+pub use check::{
+    CheckPolicy, MIN_REMAINING_SECONDS, Refused, SignatureTrust, Signed, authenticate, judge, signed_digest,
+};
 pub use facilitator::{CallBody, CallEnd, Complaint, Operation, SettleReply, VerifyOutcome};
 pub use header::{DecodeError, decode_base64, encode_base64};
 pub use json::printable;

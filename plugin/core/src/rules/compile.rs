@@ -5,7 +5,7 @@ use super::pushed::is_label;
 use super::ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules, Settings};
 use crate::evm::Amount;
-use crate::protocol::Challenge;
+use crate::protocol::{Challenge, MIN_REMAINING_SECONDS};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
@@ -46,6 +46,7 @@ impl RuleSet {
                 .map_err(|CompileError(why)| CompileError(format!("routes[{position}]: {why}")))?;
             routes.push(route);
         }
+        compiler.matcher.fold(&routes).map_err(|error| CompileError(error.to_string()))?;
         for (position, place) in pushed.protected.iter().enumerate() {
             compiler
                 .matcher
@@ -125,6 +126,7 @@ impl Compiler {
             gate: route.gate,
             offer: OfferIndex(offer),
             options,
+            min_remaining_seconds: route.min_remaining.unwrap_or(MIN_REMAINING_SECONDS),
             public: route.public,
             challenge,
         })

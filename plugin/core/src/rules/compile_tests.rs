@@ -30,6 +30,7 @@ fn route(pattern: &str, gate: Gate, options: Vec<PaymentOption>) -> PushedRoute 
         offer_namespace: "ns".into(),
         offer_name: "o".into(),
         options,
+        min_remaining: None,
         description: String::new(),
         public: None,
     }

@@ -1,6 +1,7 @@
 //! Loading a pricing file: the one function for every reload path.
 
 use super::coverage::Coverage;
+use super::mixed;
 use super::option::{CHECKSUM_FAILS, Defaults, read_address};
 use super::path::canonical_text;
 use super::pattern::Pattern;
@@ -46,10 +47,21 @@ pub struct Loaded {
 }
 
 /// What a load takes from outside the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Replaces `facilitatorURL`. Held to the same rules.
     pub facilitator_url: Option<String>,
+    /// How long a settlement may take, seconds.
+    pub settle_timeout: u64,
+    /// See [`super::Settings::replay_horizon_seconds`].
+    pub replay_horizon: u64,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        let replay_horizon = super::Settings::default().replay_horizon_seconds;
+        Self { facilitator_url: None, settle_timeout: 60, replay_horizon }
+    }
 }
 
 /// The facilitator of a file that names none.
@@ -119,7 +131,13 @@ impl Loader {
     fn snapshot(&mut self, text: &str, options: &LoadOptions) -> Option<Snapshot> {
         let file = self.file(text)?;
         let facilitator_url = self.facilitator_url(file.facilitator_url.as_ref(), options);
-        let defaults = Defaults { wallet: self.wallet(&file), chain: self.chain(&file)? };
+        let LoadOptions { settle_timeout, replay_horizon, .. } = *options;
+        let defaults = Defaults {
+            wallet: self.wallet(&file),
+            chain: self.chain(&file)?,
+            settle_timeout,
+            replay_horizon,
+        };
         if let Some(typed) = file.verify_only.as_ref().filter(|typed| typed.value) {
             let message = "has no effect: a verified payment is always settled";
             self.find(Severity::Warning, typed.line, "verifyOnly", message);
@@ -258,6 +276,7 @@ impl Loader {
                 offer_namespace: String::new(),
                 offer_name: String::new(),
                 options: Vec::new(),
+                min_remaining: None,
                 description: String::new(),
                 public: None,
             },
@@ -284,6 +303,22 @@ impl Loader {
                 self.hidden(earlier, route);
             }
             coverage.add(index, route.pattern.clone());
+        }
+        for (route, earlier) in mixed::by_case(routes) {
+            let message = format!(
+                "is on other terms than {} on line {}, which takes its paths once letter case is ignored, as some upstreams \
+                 do: requests that fit both are refused (400); write both in one case",
+                earlier.pushed.pattern, earlier.line
+            );
+            self.find(Severity::Warning, route.line, &route.key, message);
+        }
+        for (route, sold) in mixed::by_prefix(routes) {
+            let message = format!(
+                "leads free to what {} on line {} sells: they have one upstream, and stripPrefix makes their paths the \
+                 same there; give the paid route an upstream of its own, or the free one a narrower pattern",
+                sold.pushed.pattern, sold.line
+            );
+            self.find(Severity::Warning, route.line, &route.key, message);
         }
     }
 

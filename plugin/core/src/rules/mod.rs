@@ -18,6 +18,8 @@ mod expression;
 #[cfg(feature = "pricing-file")]
 mod load;
 #[cfg(feature = "pricing-file")]
+mod mixed;
+#[cfg(feature = "pricing-file")]
 mod option;
 #[cfg(feature = "pricing-file")]
 mod pricing_file;
@@ -37,7 +39,7 @@ pub use extra::Extra;
 pub use matcher::{Lookup, RouteIndex};
 pub use path::{AmbiguousPath, CanonicalPath, canonicalize};
 pub use pushed::{
-    BodyVersion, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
+    BodyVersion, Cors, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
     Settings, Tuple, Unmatched,
 };
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
@@ -46,6 +48,8 @@ pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 pub use expression::{Shape, Take, covering, plain};
 #[cfg(feature = "pricing-file")]
 pub use load::{Finding, LoadOptions, Loaded, Severity, load, load_with};
+#[cfg(feature = "pricing-file")]
+pub use matcher::without_case;
 #[cfg(feature = "pricing-file")]
 pub use snapshot::{HostSetting, NotPushed, SkipReason, SkipScope, Skipped, Snapshot};
 #[cfg(feature = "pricing-file")]

@@ -17,6 +17,10 @@ pub(super) struct Defaults {
     pub(super) wallet: Option<Address>,
     /// `chain`.
     pub(super) chain: Network,
+    /// How long a settlement may take, seconds.
+    pub(super) settle_timeout: u64,
+    /// How long an authorization may live that is settled first, seconds.
+    pub(super) replay_horizon: u64,
 }
 
 /// A resolved option and the symbol of its asset, which becomes a label.
@@ -59,6 +63,8 @@ pub(super) fn resolve(
     let pay_to = at.pay_to(defaults)?;
     let max_timeout_seconds = at.timeout()?;
     let flow = at.flow(flow)?;
+    at.dear(&token, amount);
+    at.short(max_timeout_seconds, flow, defaults);
     // Protocol version 1 knows no Permit2.
     let v1 = (token.method == TransferMethod::Eip3009).then(|| v1_name(&network)).flatten();
     let option = PaymentOption {
@@ -361,6 +367,39 @@ impl Resolver<'_> {
                 self.warn(typed.line, "maxTimeoutSeconds", message);
                 Ok(MAX_TIMEOUT.unsigned_abs())
             }
+        }
+    }
+
+    /// Buyers of the reference libraries refuse to pay more than a dollar unless they are told to.
+    fn dear(&mut self, token: &Token, amount: Amount) {
+        let is_dear = Amount::from_price("1", token.decimals).is_ok_and(|dollar| amount.0 > dollar.0);
+        if is_dear && token.symbol.to_ascii_uppercase().contains("USD") {
+            let (key, line) = match (&self.money.price, &self.money.per_mtok) {
+                (Some(price), _) => ("price", price.line),
+                (None, Some(price)) => ("perMTok", price.line),
+                (None, None) => ("price", self.money.line),
+            };
+            let message = "is more than 1 USD, which stock buyers refuse by default (spendControls)".into();
+            self.warn(line, key, message);
+        }
+    }
+
+    /// Times that a payment cannot keep to.
+    fn short(&mut self, max_timeout: u64, flow: Flow, defaults: &Defaults) {
+        let line = self.money.max_timeout.as_ref().map_or(self.money.line, |typed| typed.line);
+        let settle = defaults.settle_timeout;
+        if max_timeout < settle {
+            let message = format!(
+                "{max_timeout} is below the {settle} s a settlement may take: a payment can end while it is settled"
+            );
+            self.warn(line, "maxTimeoutSeconds", message);
+        }
+        let horizon = defaults.replay_horizon;
+        if flow == Flow::Upfront && max_timeout > horizon {
+            let message = format!(
+                "{max_timeout} is above filter.replayHorizonSeconds, and this option is settled first: {horizon} is offered"
+            );
+            self.warn(line, "maxTimeoutSeconds", message);
         }
     }
 

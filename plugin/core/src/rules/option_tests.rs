@@ -17,7 +17,12 @@ fn money(price: &str) -> Money {
 }
 
 fn defaults() -> Defaults {
-    Defaults { wallet: Some(Address([0x22; 20])), chain: chain_by_name("base-sepolia").unwrap() }
+    Defaults {
+        wallet: Some(Address([0x22; 20])),
+        chain: chain_by_name("base-sepolia").unwrap(),
+        settle_timeout: 60,
+        replay_horizon: 90_000,
+    }
 }
 
 fn resolved(money: &Money) -> (Resolved, Vec<String>) {

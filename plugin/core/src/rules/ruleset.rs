@@ -27,6 +27,8 @@ pub struct Route {
     pub offer: OfferIndex,
     /// Ways to pay with the charge series of each, the primary first.
     pub options: Vec<(PaymentOption, ChargeIndex)>,
+    /// How long a payment has to live on, seconds: as long as upstream and settlement may take.
+    pub min_remaining_seconds: u64,
     /// Public host and prefix, if they differ from the proxy's view.
     pub public: Option<PublicPath>,
     /// Pre-rendered challenge of a paid route, shared by routes that ask for the same.
