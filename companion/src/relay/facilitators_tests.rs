@@ -95,6 +95,24 @@ impl Pair {
 }
 
 #[tokio::test]
+async fn a_chain_whose_facilitators_are_not_known_yet_is_closed_until_one_is() {
+    let Pair { relay, first, second, .. } = &Pair::open(PATIENT).await;
+    let known = |dev: &Dev, kinds: Option<&str>| FacilitatorState {
+        url: url(dev),
+        networks: vec!["eip155:84532".into()],
+        kinds: kinds.map(|kind| vec![kind.to_owned()]),
+        ..FacilitatorState::default()
+    };
+    let all = vec![known(first, None), known(second, None)];
+    relay.state.lock().facilitators_are(all, Vec::new());
+    assert_eq!(ask(relay, "/verify", &payment(1)).await, RelayReply::Unreachable);
+    assert!(operations(first).await.is_empty() && operations(second).await.is_empty());
+    let all = vec![known(first, None), known(second, Some("v2 exact eip155:84532"))];
+    relay.state.lock().facilitators_are(all, Vec::new());
+    assert_eq!(ask(relay, "/verify", &payment(1)).await, RelayReply::Valid);
+}
+
+#[tokio::test]
 async fn where_the_first_gives_no_verdict_the_next_is_asked_and_settles_what_it_vouched_for() {
     let modes = [
         "http_500",

@@ -14,6 +14,7 @@
 mod bad_replies;
 mod books;
 mod credentials;
+mod door;
 mod facilitators;
 #[cfg(test)]
 mod facilitators_tests;
@@ -51,6 +52,7 @@ use order::{Order, not_taken};
 use under_way::UnderWay;
 
 pub use credentials::watch_credentials;
+pub use door::{RELAY_SECRET, Secret, at_the_door, limits};
 pub use reconcile::reconcile;
 
 /// Deadlines of the facilitator.

@@ -230,7 +230,7 @@ impl Loader {
         };
         let Numbers { generation, swept, births } = {
             let mut state = self.state.lock();
-            state.facilitators_are(ready, in_use.states(&known), in_use.unlisted(&known));
+            state.facilitators_are(in_use.states(&known), in_use.unlisted(&known));
             let agreed_generation = agreed.as_ref().map(|numbers| numbers.generation);
             if let Some(active) = state.active.as_mut().filter(|active| {
                 active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)

@@ -17,7 +17,7 @@ use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Deployments;
 use crate::publish::{Publication, Published};
 use crate::serve;
-use crate::settings::{Facilitators, RelaySettings, Settings, Settlement};
+use crate::settings::{Facilitators, Listen, RelaySettings, Settings, Settlement};
 use crate::state::{ReloadResult, Shared, State};
 use crate::testing::{fake_facilitator, pricing, settings, tuple};
 
@@ -267,7 +267,9 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
 async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away() {
     let fallbacks = vec![fake_facilitator().await];
     let relay = RelaySettings {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+        tls: None,
+        secret: None,
         ledger: String::new(),
         retention: Duration::from_secs(1),
         companion: "c1".into(),
@@ -279,6 +281,30 @@ async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away(
     let state = stage.state.lock();
     let ready: Vec<_> = state.facilitators.iter().map(|of| (of.url.as_str(), of.kinds.is_some())).collect();
     assert_eq!(ready, [("http://127.0.0.1:1", false), (fallbacks[0].as_str(), true)]);
+}
+
+#[tokio::test]
+async fn a_file_that_adds_a_chain_with_a_dead_facilitator_closes_that_chain_alone() {
+    let base = farebox_core::evm::chain_by_name("base").unwrap();
+    let chains = [(base, vec!["http://127.0.0.1:1".to_owned()])].into();
+    let relay = RelaySettings {
+        listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+        tls: None,
+        secret: None,
+        ledger: String::new(),
+        retention: Duration::from_secs(1),
+        companion: "c1".into(),
+        facilitators: Facilitators { chains, ..Facilitators::default() },
+    };
+    let mut stage = stage_with(None, Some(relay)).await;
+    let text = pricing(&fake_facilitator().await, &["a"]);
+    stage.load_text(&text).await;
+    assert_eq!(stage.state.lock().closed(), []);
+    let more = "- {pattern: /b/*, price: '1', network: base, offerNamespace: ns, offerName: b}\n";
+    assert_eq!(stage.load_text(&(text + more)).await, ReloadResult::Applied);
+    let closed = stage.state.lock().closed();
+    let closed: Vec<_> = closed.iter().map(|chain| (chain.network.as_str(), &*chain.offers)).collect();
+    assert_eq!(closed, [("eip155:8453", &["ns/b".to_owned()][..])]);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::collect::{GATEWAY_SPOOL, SpoolState};
 use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
 use crate::publish::{ProxyState, TraefikState};
-use crate::settings::Proxy;
+use crate::settings::{Listen, Proxy};
 use crate::state::{
     Active, Attempt, BadReply, CredentialState, FacilitatorState, GatewayState, ReloadResult,
     State as Companion,
@@ -65,7 +65,6 @@ fn companion() -> Companion {
         error: None,
         findings: loaded.findings,
     });
-    state.facilitators_ready = true;
     state.facilitators = vec![FacilitatorState {
         url: "https://pay.example.com".into(),
         networks: vec!["eip155:84532".into()],
@@ -336,10 +335,12 @@ async fn endpoints_answer_get_and_nothing_else() {
     let state = Shared::new(companion());
     for path in ["/metrics", "/healthz", "/readyz", "/status"] {
         assert_eq!(ask(&state, "GET", path, "").await.0, 200, "{path}");
-        for method in ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
+        let (status, _, body) = ask(&state, "HEAD", path, "").await;
+        assert_eq!((status, body.as_str()), (200, ""), "HEAD {path}");
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let (status, headers, body) = ask(&state, method, path, "").await;
             assert_eq!((status, body.as_str()), (405, ""), "{method} {path}");
-            assert_eq!(headers["allow"], "GET");
+            assert_eq!(headers["allow"], "GET, HEAD");
         }
     }
     assert_eq!(ask(&state, "GET", "/", "").await.0, 404);
@@ -416,6 +417,47 @@ async fn reading_the_metrics_reads_the_proxies_first() {
 }
 
 #[tokio::test]
+async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_once() {
+    let state = Shared::new(companion());
+    let known = |kinds: Option<&str>, error: Option<&str>| FacilitatorState {
+        url: "https://down.example.com".into(),
+        networks: vec!["eip155:84532".into()],
+        kinds: kinds.map(|kind| vec![kind.to_owned()]),
+        loaded_at: None,
+        last_error: error.map(str::to_owned),
+    };
+    let cause = "no payment on eip155:84532 is taken: no facilitator has said what it supports: \
+                 https://down.example.com (answered 500)";
+    let closed = vec![known(None, Some("answered 500"))];
+    state.lock().facilitators_are(closed.clone(), Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body), (503, format!("{cause}\n")));
+    let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(status["ready"], false);
+    assert_eq!(status["facilitator"]["ready"], false);
+    let chain = serde_json::json!([{ "network": "eip155:84532", "cause": cause, "offers": ["ns/a"] }]);
+    assert_eq!(status["facilitator"]["closed"], chain);
+
+    state.lock().facilitators_are(vec![known(Some("v2 exact eip155:84532"), None)], Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"ready"}"#));
+    // Whoever sells already goes on, whatever a changed file adds.
+    state.lock().facilitators_are(closed, Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!(status, 200);
+    assert!(body.contains(cause), "{body}");
+}
+
+#[tokio::test]
+async fn a_companion_that_stops_says_so_before_it_does() {
+    let state = Shared::new(companion());
+    state.lock().is_stopping = true;
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "the companion is stopping\n"));
+    assert_eq!(ask(&state, "GET", "/healthz", "").await.0, 200);
+}
+
+#[tokio::test]
 async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
     let state = Shared::new(companion());
     let (_, headers, body) = ask(&state, "GET", "/status", "").await;
@@ -432,6 +474,7 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
         status["facilitator"],
         serde_json::json!({
             "ready": true,
+            "closed": [],
             "unlisted_networks": [],
             "used": [{
                 "url": "https://pay.example.com",
@@ -483,7 +526,7 @@ async fn what_traefik_took_and_what_spools_lost_is_told() {
             last_error: None,
         };
         state.spools = vec![spool(GATEWAY_SPOOL, None, 3), spool("t0/farebox", Some(9), 4)];
-        let address = "127.0.0.1:1".parse().unwrap();
+        let address = Listen::Tcp(([127, 0, 0, 1], 1).into());
         state.gateway =
             Some(GatewayState { address, deployments: Arc::new(Deployments::new(None, Duration::ZERO)) });
     }

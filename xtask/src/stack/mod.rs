@@ -489,6 +489,10 @@ impl Stack {
     /// `farebox.yaml`: the options' own settings, with the addresses of what the shell needs.
     fn settings(&self) -> Value {
         let mut settings = self.options.settings.clone();
+        if settings["shutdown"].is_null() {
+            // No load balancer stands before a stack.
+            settings["shutdown"] = json!({ "delay": "0s" });
+        }
         let mut fill = |section: &str, members: Value| {
             let members = members.as_object().cloned().unwrap_or_default();
             if let Some(section) = settings[section].as_object_mut() {

@@ -1,0 +1,182 @@
+//! A running companion with its gateway, a development facilitator and an upstream.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use farebox_core::protocol::decode_base64;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use xtask::payer::{Payer, Window, header_value};
+
+/// Everything that runs. Programs end with their test.
+pub(crate) struct Shop {
+    pub(crate) client: reqwest::Client,
+    pub(crate) ports: Ports,
+    pub(crate) companion: Program,
+    pub(crate) facilitator: Program,
+    folder: tempfile::TempDir,
+    offer: Value,
+    sold: u64,
+}
+
+/// Where everything is.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) metrics: SocketAddr,
+    pub(crate) relay: SocketAddr,
+    pub(crate) gateway: SocketAddr,
+    pub(crate) discovery: SocketAddr,
+    pub(crate) facilitator: SocketAddr,
+}
+
+/// A program that ends with its test.
+pub(crate) struct Program(Child);
+
+/// What the gateway answered.
+pub(crate) type Got = Result<(u16, String), reqwest::Error>;
+
+/// Files a program may open.
+const FILES: u32 = 1_024;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+// === impl Program ===
+
+impl Program {
+    fn farebox(arguments: &[&str], folder: &Path) -> Self {
+        let script = format!("ulimit -n {FILES} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_farebox")]).args(arguments).current_dir(folder);
+        Self(command.stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// How it ends.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+// === impl Shop ===
+
+impl Shop {
+    /// Starts everything. `settings` are added to those of the shop.
+    pub(crate) async fn start(settings: Value) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let [metrics, relay, gateway, discovery, facilitator] = std::array::from_fn(|_| free_port());
+        let ports = Ports { metrics, relay, gateway, discovery, facilitator };
+        let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream_url = format!("http://{}", upstream.local_addr().unwrap());
+        let router = Router::new()
+            .route("/paid", get(async || "sold"))
+            .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(3_600)).await))
+            .route("/free", get(async || Body::from(vec![b'x'; 4 << 20])));
+        tokio::spawn(async move { axum::serve(upstream, router).await });
+        let mut all = json!({
+            "listen": metrics, "pricing": "pricing.yaml",
+            "relay": { "listen": relay },
+            "gateway": { "listen": gateway, "upstream": upstream_url, "grace": "2s" },
+            "facilitator": { "settleTimeout": "2s" },
+            "envoy": { "wasm": "filter.wasm", "publish": "filter.yaml", "discovery": { "listen": discovery } },
+        });
+        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        std::fs::write(folder.path().join("farebox.yaml"), all.to_string()).unwrap();
+        let programs = [
+            Program::farebox(&["facilitator", "--listen", &facilitator.to_string()], folder.path()),
+            Program::farebox(&["run", "--settings", "farebox.yaml"], folder.path()),
+        ];
+        let [facilitator, companion] = programs;
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        let client = client.timeout(Duration::from_secs(20)).build().unwrap();
+        let mut shop = Self { client, ports, companion, facilitator, folder, offer: Value::Null, sold: 0 };
+        shop.price("0.001");
+        shop.until("it is ready", async |shop| shop.readyz().await.is_ok_and(|(status, _)| status == 200))
+            .await;
+        shop.offer = shop.terms().await;
+        shop
+    }
+
+    /// The pricing file.
+    pub(crate) fn pricing(&self) -> PathBuf {
+        self.folder.path().join("pricing.yaml")
+    }
+
+    /// Saves the pricing file, in one step.
+    pub(crate) fn price(&self, price: &str) {
+        let text = format!(
+            "wallet: '0x1111111111111111111111111111111111111111'\nchain: base-sepolia\n\
+             facilitatorURL: http://{}\nroutes:\n\
+             - {{pattern: /paid, price: '{price}', offerNamespace: ns, offerName: a}}\n\
+             - {{pattern: /slow, gate: free}}\n- {{pattern: /free, gate: free}}\n",
+            self.ports.facilitator
+        );
+        let next = self.folder.path().join("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, self.pricing()).unwrap();
+    }
+
+    pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self).await {
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What is asked of a buyer now.
+    pub(crate) async fn terms(&self) -> Value {
+        let response = self.client.get(format!("http://{}/paid", self.ports.gateway)).send().await.unwrap();
+        assert_eq!(response.status(), 402);
+        let terms = decode_base64(response.headers()["payment-required"].as_bytes()).unwrap();
+        serde_json::from_slice::<Value>(&terms).unwrap()["accepts"][0].clone()
+    }
+
+    /// Buys once, over a connection of its own.
+    pub(crate) async fn buy(&mut self) -> Got {
+        self.sold += 1;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let window = Window::numbered(self.sold, now, 300);
+        let payment = header_value(&Payer::development().pay_v2(&self.offer, window).unwrap());
+        let request = self.client.get(format!("http://{}/paid", self.ports.gateway));
+        read(request.header("payment-signature", payment)).await
+    }
+
+    pub(crate) async fn readyz(&self) -> Got {
+        read(self.client.get(format!("http://{}/readyz", self.ports.metrics))).await
+    }
+
+    pub(crate) async fn metrics(&self) -> Got {
+        read(self.client.get(format!("http://{}/metrics", self.ports.metrics))).await
+    }
+}
+
+async fn read(request: reqwest::RequestBuilder) -> Got {
+    let response = request.send().await?;
+    Ok((response.status().as_u16(), response.text().await?))
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
