@@ -31,6 +31,7 @@ pub mod run;
 pub mod serve;
 pub mod settings;
 pub mod state;
+mod waiting;
 
 #[cfg(test)]
 mod testing;

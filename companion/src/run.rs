@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -15,7 +15,7 @@ use crate::aggregate::Aggregate;
 use crate::collect::{Collector, Spools};
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Gateway;
-use crate::ledger::{Ledger, LedgerOptions};
+use crate::ledger::Ledger;
 use crate::port::{Descriptors, Port};
 use crate::publish::{self, ProxyState, Publication, Publisher, TraefikPublisher, discovery};
 use crate::relay::{self, Deadlines, Relay, Secret};
@@ -23,6 +23,7 @@ use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::serve;
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings, Settlement};
 use crate::state::{GatewayState, Shared, State};
+use crate::waiting::open_ledger;
 
 /// What requests under way may take after a signal to stop, beside their settlements and what the gateway grants them.
 const GRACE: Duration = Duration::from_secs(4);
@@ -46,19 +47,26 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let settings = Arc::new(settings);
     let port = Port::bind("listen", &settings.listen.into(), None, serve::limits(descriptors)).await?;
     let address = port.address()?;
+    let state = first_state(&settings);
+    let alone = Collector::new(Vec::new(), state.clone())?;
+    let (pages, current_pages) = watch::channel(serve::router(state.clone(), Arc::new(alone), None));
+    let (close, closed) = watch::channel(());
+    let serving = tokio::spawn(port.serve_router(current_pages, closed, LAST_READERS));
+    info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
 
     let mut tasks = JoinSet::new();
     let (finish, finished) = watch::channel(());
-    let reloads = signals.reloads()?;
-    let started = start(&settings, descriptors, reloads, &finished, &mut tasks).await?;
-    let Started { state, collector, relay, gateway, endpoint } = started;
+    let started = tokio::select! {
+        started = start(&settings, descriptors, &state, &finished, &mut tasks) => started?,
+        _ = signals.stop() => {
+            info!("stopping before the start is over");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let Started { collector, gating, relay, endpoint } = started;
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
-    let gating = gateway.map(|gateway| tokio::spawn(gateway.serve(finished.clone())));
     let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished)));
-    let (close, closed) = watch::channel(());
-    let router = serve::router(state.clone(), collector.clone(), endpoint);
-    let serving = tokio::spawn(port.serve_router(router, closed, LAST_READERS));
-    info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
+    let _ = pages.send_replace(serve::router(state.clone(), collector.clone(), endpoint));
 
     let delay = match signals.stop().await {
         Stop::Interrupted => Duration::ZERO,
@@ -135,42 +143,61 @@ impl Relaying {
     /// Serves until `finished`, then until every settlement under way is over.
     async fn serve(self, finished: watch::Receiver<()>) {
         let Self { relay, mut over, port, secret, grace, .. } = self;
-        port.serve_router(relay::at_the_door(relay.router(), secret), finished, grace).await;
+        let (_, router) = watch::channel(relay::at_the_door(relay.router(), secret));
+        port.serve_router(router, finished, grace).await;
         over.recv().await;
     }
 }
 
-/// What the servers need.
+/// What is needed until the end.
 struct Started {
-    state: Shared,
     collector: Arc<Collector>,
+    /// The gateway, which serves already.
+    gating: Option<JoinHandle<()>>,
     relay: Option<Relaying>,
-    gateway: Option<Gateway>,
     endpoint: Option<publish::Endpoint>,
 }
 
-/// Starts everything but the servers.
+/// What is known before anything has started.
+fn first_state(settings: &Settings) -> Shared {
+    let listed = settings.envoy.iter().flat_map(|envoy| &envoy.proxies);
+    let proxies = listed.map(|proxy| ProxyState::new(proxy.name.clone(), proxy.stats.clone())).collect();
+    let mut state = State::new(settings.pricing.display().to_string(), proxies, Aggregate::default());
+    state.settles_direct = settings.facilitator.settlement == Settlement::Direct;
+    state.log_settlement_error();
+    Shared::new(state)
+}
+
+/// Starts everything but the pages. Waits for the ledger; the gateway serves meanwhile.
 async fn start(
     settings: &Arc<Settings>,
     descriptors: Descriptors,
-    reloads: Signal,
+    state: &Shared,
     finished: &watch::Receiver<()>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Started> {
     let envoy = settings.envoy.as_ref();
     let last_published = publish::last_published(settings);
     let listed = envoy.map(|envoy| envoy.proxies.clone()).unwrap_or_default();
-    let proxies =
-        listed.iter().map(|proxy| ProxyState::new(proxy.name.clone(), proxy.stats.clone())).collect();
     let births = last_published.as_ref().map(|last| last.births.clone());
-    let pricing = settings.pricing.display().to_string();
+    let credentials = settings.relay.as_ref().map(|relay| relay.facilitators.credentials.clone());
+    let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
+
+    let (relays, current_relay) = watch::channel(relay::closed());
+    let mut gating = None;
+    let mut deployments = None;
+    if let (Some(gateway), Some(own)) = (&settings.gateway, &settings.relay) {
+        let gateway = Gateway::bind(gateway.clone(), current_relay, &own.companion, descriptors).await?;
+        let address = gateway.address()?;
+        info!(%address, "the gateway is listening");
+        let rules = gateway.deployments();
+        state.lock().gateway = Some(GatewayState { address, deployments: rules.clone() });
+        deployments = Some(rules);
+        gating = Some(tokio::spawn(gateway.serve(finished.clone())));
+    }
     let (aggregate, saved) = match &settings.relay {
         Some(relay) => {
-            let options = LedgerOptions {
-                retention: relay.retention,
-                ..LedgerOptions::settling(settings.facilitator.settle_timeout)
-            };
-            let ledger = Ledger::open(&relay.ledger, &relay.companion, options).await?;
+            let ledger = open_ledger(settings, relay, &client, deployments.clone(), state).await?;
             // Before the totals are taken from whoever runs already: it would have this address.
             let limits = relay::limits(descriptors);
             let port = Port::bind("relay.listen", &relay.listen, relay.tls.as_ref(), limits).await?;
@@ -180,12 +207,7 @@ async fn start(
         }
         None => (Aggregate::default(), None),
     };
-    let mut state = State::new(pricing, proxies, aggregate.published(births));
-    state.settles_direct = settings.facilitator.settlement == Settlement::Direct;
-    state.log_settlement_error();
-    let state = Shared::new(state);
-    let credentials = settings.relay.as_ref().map(|relay| relay.facilitators.credentials.clone());
-    let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
+    *state.counted() = aggregate.published(births);
 
     let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
     let announced = envoy.and_then(|envoy| envoy.announced);
@@ -199,22 +221,12 @@ async fn start(
             collector = collector.with_spools(spools);
         }
         collector = collector.with_ledger(ledger.clone(), totals);
-        relay = Some(Relaying::new(settings, relaying, client.clone(), port, ledger, &state)?);
+        relay = Some(Relaying::new(settings, relaying, client.clone(), port, ledger, state)?);
     }
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
-    let gateway = match (&settings.gateway, &settings.relay, &relay) {
-        (Some(gateway), Some(own), Some(relay)) => {
-            let router = relay.relay.clone().router();
-            Some(Gateway::bind(gateway.clone(), router, &own.companion, descriptors).await?)
-        }
-        _ => None,
-    };
-    if let Some(gateway) = &gateway {
-        let (address, deployments) = (gateway.address()?, gateway.deployments());
-        info!(%address, "the gateway is listening");
-        state.lock().gateway = Some(GatewayState { address, deployments });
+    if let Some(relay) = &relay {
+        let _ = relays.send_replace(relay.relay.clone().router());
     }
-    let deployments = gateway.as_ref().map(Gateway::deployments);
     let collector = Arc::new(collector.with_gateway(deployments.clone()));
     if let Some(relay) = &relay {
         info!(address = %relay.port.address()?, "relaying to the facilitator");
@@ -255,8 +267,9 @@ async fn start(
     let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published)
         .sharing(ledger)
         .with_gateway(deployments);
+    let reloads = signal(SignalKind::hangup())?;
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch, reloads));
-    Ok(Started { state, collector, relay, gateway, endpoint })
+    Ok(Started { collector, gating, relay, endpoint })
 }
 
 /// Loads the file, then follows its changes, the facilitator's, and the other companions of the ledger. SIGHUP loads
@@ -303,11 +316,6 @@ enum Stop {
 impl Signals {
     fn listen() -> anyhow::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// SIGHUP.
-    fn reloads(&self) -> anyhow::Result<Signal> {
-        Ok(signal(SignalKind::hangup())?)
     }
 
     async fn stop(&mut self) -> Stop {

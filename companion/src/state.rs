@@ -1,5 +1,4 @@
-//! Everything `/metrics`, `/readyz` and `/status` tell, behind one lock: a reader sees the state before or
-//! after a load, never a mix.
+//! Everything `/metrics`, `/readyz` and `/status` tell: a reader sees the state before or after a load, never a mix.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +16,18 @@ use crate::rules::Offered;
 use crate::settings::Listen;
 
 /// Shared by the loader, the collector, the publisher and the server.
+///
+/// Payments ask the state, and for a moment only. What is counted has a lock of its own, which adding up and pages of
+/// metrics hold for long. Who needs both takes that first.
 #[derive(Debug, Clone)]
-pub struct Shared(Arc<Mutex<State>>);
+pub struct Shared {
+    state: Arc<Mutex<State>>,
+    counted: Counted,
+}
+
+/// The proxies' counters, behind their own lock.
+#[derive(Debug, Clone, Default)]
+pub struct Counted(Arc<Mutex<Aggregate>>);
 
 /// What the companion knows.
 #[derive(Debug)]
@@ -75,7 +84,7 @@ pub struct State {
     /// Why none can be found; `None` while they can, or if there are none.
     pub spool_error: Option<String>,
     /// The proxies' counters.
-    pub aggregate: Aggregate,
+    pub counted: Counted,
 }
 
 /// The rules in force.
@@ -191,11 +200,25 @@ pub struct BadReply {
 impl Shared {
     /// Shares a state.
     pub fn new(state: State) -> Self {
-        Self(Arc::new(Mutex::new(state)))
+        Self { counted: state.counted.clone(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Locks what is counted; see [`Shared`] for the order. Never held across an await or a write to a file.
+    pub fn counted(&self) -> MutexGuard<'_, Aggregate> {
+        self.counted.lock()
     }
 
     /// Locks it. Never held across an await or a write to a file.
     pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Counted ===
+
+impl Counted {
+    /// Locks it.
+    pub fn lock(&self) -> MutexGuard<'_, Aggregate> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -231,7 +254,7 @@ impl State {
             traefik: None,
             spools: Vec::new(),
             spool_error: None,
-            aggregate,
+            counted: Counted(Arc::new(Mutex::new(aggregate))),
         }
     }
 

@@ -74,11 +74,11 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0
 // === impl Gateway ===
 
 impl Gateway {
-    /// Binds a gateway that settles through `relay`. `companion` names it in the
+    /// Binds a gateway that settles through what `relay` is at the time. `companion` names it in the
     /// books. It answers 503 until [`Deployments::apply`].
     pub async fn bind(
         settings: GatewaySettings,
-        relay: Router,
+        relay: watch::Receiver<Router>,
         companion: &str,
         descriptors: Descriptors,
     ) -> anyhow::Result<Self> {

@@ -139,16 +139,16 @@ impl Port {
         self.tls.is_some()
     }
 
-    /// See [`Self::serve`].
+    /// See [`Self::serve`]. Each request is for the router that is current when it comes.
     pub async fn serve_router(
         self,
-        router: Router,
+        router: watch::Receiver<Router>,
         finished: watch::Receiver<()>,
         grace: Duration,
     ) -> Instant {
         self.serve(
             move |request: Request<Incoming>| {
-                let router = router.clone();
+                let router = router.borrow().clone();
                 async move {
                     let Ok(response) = router.oneshot(request).await;
                     response

@@ -126,6 +126,11 @@ impl Relay {
     }
 }
 
+/// A relay without a ledger: nothing is done, and it says so.
+pub fn closed() -> Router {
+    Router::new().fallback(async || respond(&RelayReply::Unavailable))
+}
+
 /// A holder nobody can guess. `None` if this machine gives no random bytes.
 pub fn fresh_holder() -> Option<Holder> {
     let mut bytes = [0; 16];

@@ -112,7 +112,7 @@ impl Context {
                 let state = self.state.clone();
                 // Thousands of offers take tens of milliseconds, in which others want to be served.
                 let page = tokio::task::spawn_blocking(move || {
-                    let families = Families::of(&state.lock(), unix_seconds());
+                    let families = Families::of(&state, unix_seconds());
                     families.page(format)
                 });
                 page.await.map(Bytes::from)

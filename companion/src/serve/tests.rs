@@ -89,10 +89,15 @@ fn companion() -> Companion {
     state
 }
 
+fn families(state: &Companion, now: u64) -> Families {
+    let totals = state.counted.lock().shown().into_owned();
+    Families::new(totals, state, now)
+}
+
 fn exposed(format: Format) -> BTreeMap<String, Read> {
     let state = companion();
     let now = unix_seconds();
-    parse(&Families::of(&state, now).page(format), format)
+    parse(&families(&state, now).page(format), format)
 }
 
 /// Values of a family by the labels named, joined with `,`.
@@ -184,7 +189,7 @@ fn values_are_exact() {
 
 #[test]
 fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
-    let text = Families::of(&companion(), unix_seconds()).page(Format::Prometheus);
+    let text = families(&companion(), unix_seconds()).page(Format::Prometheus);
     let of = |rest: &str| {
         let line = format!("obol_x402_verifier_facilitator_request_duration_seconds{rest} ");
         text.lines()
@@ -205,7 +210,7 @@ fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
 #[test]
 fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
     let state = companion();
-    let text = Families::of(&state, unix_seconds()).page(Format::OpenMetrics);
+    let text = families(&state, unix_seconds()).page(Format::OpenMetrics);
     let read = parse(&text, Format::OpenMetrics);
     assert_eq!(read.len(), Family::ALL.len());
     assert!(text.contains("# TYPE obol_x402_verifier_requests counter\n"));
@@ -219,10 +224,10 @@ fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
 #[test]
 fn label_values_are_escaped() {
     let odd = "a\"b\\c\nd é";
-    let mut state = companion();
-    state.aggregate.apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
+    let state = companion();
+    state.counted.lock().apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
     for format in [Format::Prometheus, Format::OpenMetrics] {
-        let read = parse(&Families::of(&state, 0).page(format), format);
+        let read = parse(&families(&state, 0).page(format), format);
         let name = if format == Format::OpenMetrics { "requests" } else { "requests_total" };
         let family = &read[&format!("obol_x402_verifier_{name}")];
         assert_eq!(family.samples[0].1[0], ("offer_namespace".to_owned(), odd.to_owned()));
@@ -232,7 +237,7 @@ fn label_values_are_escaped() {
 #[test]
 fn before_the_first_load_only_what_is_known_is_exposed() {
     let state = Companion::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
-    let read = parse(&Families::of(&state, 0).page(Format::Prometheus), Format::Prometheus);
+    let read = parse(&families(&state, 0).page(Format::Prometheus), Format::Prometheus);
     assert!(!read.contains_key("obol_x402_verifier_config_generation"));
     assert!(!read.contains_key("obol_x402_verifier_requests_total"));
     assert!(read.contains_key("obol_x402_verifier_config_reloads_total"));
@@ -242,10 +247,8 @@ fn before_the_first_load_only_what_is_known_is_exposed() {
 fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten() {
     let state = companion();
     let at = |seconds| {
-        let read = parse(
-            &Families::of(&state, unix_seconds() + seconds).page(Format::Prometheus),
-            Format::Prometheus,
-        );
+        let read =
+            parse(&families(&state, unix_seconds() + seconds).page(Format::Prometheus), Format::Prometheus);
         let connected = values(&read["obol_x402_verifier_proxies_connected"], &["proxy"])["envoy"].clone();
         (connected, read.contains_key("obol_x402_verifier_proxy_config_generation"))
     };
@@ -258,7 +261,7 @@ fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten(
 fn a_proxy_that_cannot_be_read_is_down_until_it_is_forgotten() {
     let mut state = companion();
     let up = |state: &Companion, seconds: u64| -> BTreeMap<String, String> {
-        let page = Families::of(state, unix_seconds() + seconds).page(Format::Prometheus);
+        let page = families(state, unix_seconds() + seconds).page(Format::Prometheus);
         let read = parse(&page, Format::Prometheus);
         read.get("obol_x402_verifier_proxy_up")
             .map_or_else(BTreeMap::new, |up| values(up, &["proxy_instance"]))
@@ -285,7 +288,7 @@ fn instances_beyond_the_cap_share_one_series_with_the_lowest_generation() {
             proxy
         })
         .collect();
-    let read = parse(&Families::of(&state, unix_seconds()).page(Format::Prometheus), Format::Prometheus);
+    let read = parse(&families(&state, unix_seconds()).page(Format::Prometheus), Format::Prometheus);
     let generations = values(&read["obol_x402_verifier_proxy_config_generation"], &["proxy_instance"]);
     assert_eq!(generations.len(), 501);
     assert_eq!((&*generations["e499"], &*generations["other"]), ("1501", "1499"));

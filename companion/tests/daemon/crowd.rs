@@ -16,6 +16,8 @@ use crate::shop::Shop;
 /// Clients of each port.
 const CROWD: usize = 2_000;
 const SALES: usize = 100;
+/// After how long a client that was closed comes again.
+const COME_AGAIN: Duration = Duration::from_secs(1);
 /// What the machine may do to a single sale: the crowd needs the same processors.
 const JITTER: Duration = Duration::from_millis(150);
 
@@ -34,7 +36,7 @@ async fn sit(address: SocketAddr, sitter: Sitter, path: &'static str, over: Arc<
         if let Ok(stream) = TcpStream::connect(address).await {
             let _ = annoy(stream, sitter, path, &over).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(COME_AGAIN).await;
     }
 }
 

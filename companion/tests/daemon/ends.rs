@@ -53,3 +53,29 @@ async fn a_hangup_loads_the_pricing_file_also_where_it_is_not_watched() {
     shop.companion.signal(Signal::HUP);
     shop.until("the new price is asked", async |shop| shop.terms().await["amount"] == "2000").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_cannot_be_opened_closes_payments_and_nothing_else_until_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    // A folder stands where the file belongs.
+    let place = folder.path().join("ledger.db");
+    std::fs::create_dir(&place).unwrap();
+    let ledger = format!("sqlite:{}", place.display());
+    let mut shop = Shop::begin(json!({}), Some(&ledger)).await;
+    shop.until("the terms are told", async |shop| shop.status("/paid").await == Some(402)).await;
+    assert_eq!(shop.status("/free").await, Some(200));
+    shop.learn_terms().await;
+    let (status, _) = shop.buy().await.unwrap();
+    assert_eq!(status, 503);
+    let (status, cause) = shop.readyz().await.unwrap();
+    assert!(status == 503 && cause.contains("cannot be opened"), "{status} {cause}");
+
+    std::fs::remove_dir(&place).unwrap();
+    shop.until("it is ready", async |shop| shop.readyz().await.is_ok_and(|(status, _)| status == 200)).await;
+    assert_eq!(shop.buy().await.unwrap(), (200, "sold".to_owned()));
+    shop.until("the sale is counted", async |shop| {
+        let (_, page) = shop.metrics().await.unwrap();
+        page.lines().any(|line| line.contains("charged_requests_total{") && line.ends_with(" 1"))
+    })
+    .await;
+}

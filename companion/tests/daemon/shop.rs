@@ -18,7 +18,7 @@ pub(crate) struct Shop {
     pub(crate) client: reqwest::Client,
     pub(crate) ports: Ports,
     pub(crate) companion: Program,
-    pub(crate) facilitator: Program,
+    _facilitator: Program,
     folder: tempfile::TempDir,
     offer: Value,
     sold: u64,
@@ -81,8 +81,17 @@ impl Drop for Program {
 // === impl Shop ===
 
 impl Shop {
-    /// Starts everything. `settings` are added to those of the shop.
+    /// Starts everything and waits until it sells. `settings` are added to those of the shop.
     pub(crate) async fn start(settings: Value) -> Self {
+        let mut shop = Self::begin(settings, None).await;
+        shop.until("it is ready", async |shop| shop.readyz().await.is_ok_and(|(status, _)| status == 200))
+            .await;
+        shop.learn_terms().await;
+        shop
+    }
+
+    /// Starts everything, with a ledger of its own or this one.
+    pub(crate) async fn begin(settings: Value, ledger: Option<&str>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let [metrics, relay, gateway, discovery, facilitator] = std::array::from_fn(|_| free_port());
@@ -96,7 +105,7 @@ impl Shop {
         tokio::spawn(async move { axum::serve(upstream, router).await });
         let mut all = json!({
             "listen": metrics, "pricing": "pricing.yaml",
-            "relay": { "listen": relay },
+            "relay": { "listen": relay, "ledger": ledger },
             "gateway": { "listen": gateway, "upstream": upstream_url, "grace": "2s" },
             "facilitator": { "settleTimeout": "2s" },
             "envoy": { "wasm": "filter.wasm", "publish": "filter.yaml", "discovery": { "listen": discovery } },
@@ -110,12 +119,21 @@ impl Shop {
         let [facilitator, companion] = programs;
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
         let client = client.timeout(Duration::from_secs(20)).build().unwrap();
-        let mut shop = Self { client, ports, companion, facilitator, folder, offer: Value::Null, sold: 0 };
+        let _facilitator = facilitator;
+        let shop = Self { client, ports, companion, _facilitator, folder, offer: Value::Null, sold: 0 };
         shop.price("0.001");
-        shop.until("it is ready", async |shop| shop.readyz().await.is_ok_and(|(status, _)| status == 200))
-            .await;
-        shop.offer = shop.terms().await;
         shop
+    }
+
+    /// What is asked now is what is paid from now on.
+    pub(crate) async fn learn_terms(&mut self) {
+        self.offer = self.terms().await;
+    }
+
+    /// How the gateway answers without a payment; `None` if it does not.
+    pub(crate) async fn status(&self, path: &str) -> Option<u16> {
+        let response = self.client.get(format!("http://{}{path}", self.ports.gateway)).send().await.ok()?;
+        Some(response.status().as_u16())
     }
 
     /// The pricing file.

@@ -13,6 +13,7 @@ mod postgres;
 mod process;
 mod reference;
 mod scrape;
+mod secret;
 mod traefik;
 
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub use postgres::{Durability, Postgres};
 pub use process::Process;
 pub use reference::{Implementation, Reference};
 pub use scrape::{Scrape, Series};
+pub use secret::install_relay_secret;
 
 /// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
 const READY: Duration = Duration::from_secs(60);

@@ -137,7 +137,9 @@ impl World {
         let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
         let spool = folder.path().join("gateway.spool");
         let settings = GatewaySettings { spool: spool.clone(), ..settings };
-        let gateway = Gateway::bind(settings, relay.router(), "c1", Descriptors::raise()).await.unwrap();
+        let gateway = Gateway::bind(settings, watch::channel(relay.router()).1, "c1", Descriptors::raise())
+            .await
+            .unwrap();
         let (stop, finished) = watch::channel(());
         let (address, deployments) = (tcp(&gateway.address().unwrap()), gateway.deployments());
         let shared = Arc::downgrade(&gateway.shared);

@@ -100,6 +100,7 @@ impl Server {
     /// Serves what is current until `finished`. Streams have no end of their own, so none is waited for.
     pub(super) async fn run(self, current: Current, finished: watch::Receiver<()>) {
         let routes = Routes::new(service::new(current, self.state));
-        self.port.serve_router(routes.into_axum_router(), finished, Duration::ZERO).await;
+        let (_, router) = watch::channel(routes.into_axum_router());
+        self.port.serve_router(router, finished, Duration::ZERO).await;
     }
 }
