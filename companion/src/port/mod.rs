@@ -5,8 +5,9 @@
 //!   that is silent for too long between requests. [`stream`] holds these deadlines, and drops a client that stops
 //!   reading.
 //! * A port has a number of connections, a share of the descriptors of the process ([`files`]). If all are taken, the
-//!   one that is closed for a new one is the one that has waited longest for its first request, else for its next, else
-//!   for its client to read. A connection with a request under way is never closed for another. [`connections`] decides.
+//!   one that is closed for a new one is the one that has waited longest for its first request, else for its client to
+//!   read, else for its next request. A connection with a request under way whose client reads is never closed for
+//!   another. [`connections`] decides.
 //! * A port has a number of requests under way. One more is answered 503.
 //! * Where TLS is set, the handshake is part of the wait for the first request.
 //! * At the end a port closes, lets requests under way finish, and drops what is left when its time is over.
@@ -43,7 +44,7 @@ use tracing::{debug, warn};
 use crate::settings::{Listen, TlsSettings};
 
 use body::Watched;
-use connections::{Connections, Slot};
+use connections::{Admission, Connections, Slot};
 use socket::{Raw, Socket};
 use stream::Guarded;
 use tls::Tls;
@@ -108,8 +109,8 @@ const STREAMS: u32 = 128;
 const MAX_HEADERS: usize = 256;
 /// Pause after an accept that failed, which is for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// How long a connection may take to be gone that was closed for another.
-const CLOSING: Duration = Duration::from_millis(2);
+/// Pause before it is looked again whether there is room.
+const MOMENT: Duration = Duration::from_millis(2);
 /// Between two log lines about a port that is full.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
@@ -191,11 +192,8 @@ impl Port {
                     continue;
                 }
             };
-            // Those that were closed for others leave their descriptors before more are taken.
-            while connections.are_too_many() {
-                tokio::time::sleep(CLOSING).await;
-            }
-            let Some(slot) = connections.admit() else {
+            raw.prepare();
+            let Some(slot) = room(&connections, &Arc::new(raw)).await else {
                 told.now_and_then(|| {
                     warn!(
                         "{name}: a client is turned away: each of {} connections has a request under way",
@@ -210,7 +208,7 @@ impl Port {
                 requests: requests.clone(),
                 service: service.clone(),
             };
-            open.spawn(connection.serve(raw, peer, slot, finished.clone()));
+            open.spawn(connection.serve(peer, slot, finished.clone()));
         }
         drop(socket);
         let end = Instant::now() + grace;
@@ -222,6 +220,21 @@ impl Port {
             open.shutdown().await;
         }
         end
+    }
+}
+
+/// A place for a connection. `None` if each has a request under way.
+async fn room(connections: &Connections, raw: &Arc<Raw>) -> Option<Slot> {
+    loop {
+        // Those that were closed for others leave their descriptors before more are taken.
+        if !connections.are_too_many() {
+            match connections.admit(raw) {
+                Admission::Now(slot) => return Some(slot),
+                Admission::Soon => {}
+                Admission::Never => return None,
+            }
+        }
+        tokio::time::sleep(MOMENT).await;
     }
 }
 
@@ -249,15 +262,14 @@ pub(crate) struct Connection<S> {
 // === impl Connection ===
 
 impl<S> Connection<S> {
-    async fn serve<F, B>(self, raw: Raw, peer: Peer, slot: Slot, finished: watch::Receiver<()>)
+    async fn serve<F, B>(self, peer: Peer, slot: Slot, finished: watch::Receiver<()>)
     where
         S: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
     {
-        raw.prepare();
         let slot = Arc::new(slot);
-        let stream = Guarded::new(raw, slot.clone(), self.limits);
+        let stream = Guarded::new(slot.clone(), self.limits);
         let Some(config) = self.tls.clone() else {
             return self.converse(stream, peer, slot, finished).await;
         };

@@ -1,14 +1,15 @@
 //! Sockets: TCP, or Unix where only processes of this machine may connect that the folder and the mode let in.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::Peer;
@@ -94,53 +95,66 @@ impl Raw {
     }
 }
 
-impl AsyncRead for Raw {
-    fn poll_read(
-        self: Pin<&mut Self>,
+/// One call on whichever socket it is.
+macro_rules! on {
+    ($raw:expr, $stream:ident => $call:expr) => {
+        match $raw {
+            Raw::Tcp($stream) => $call,
+            Raw::Unix($stream) => $call,
+        }
+    };
+}
+
+/// The operations of a socket that is shared: its own connection reads and writes, and the table of the port looks.
+impl Raw {
+    /// Whether something has come that was not read yet.
+    pub(super) fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        on!(self, stream => SockRef::from(stream).peek(&mut byte)).is_ok_and(|bytes| bytes > 0)
+    }
+
+    pub(super) fn poll_read(
+        &self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Raw {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        loop {
+            ready!(on!(self, stream => stream.poll_read_ready(context)))?;
+            match on!(self, stream => stream.try_read(buffer.initialize_unfilled())) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|bytes| buffer.advance(bytes))),
+            }
         }
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
+    pub(super) fn poll_write(
+        &self,
         context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
+        parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+        loop {
+            ready!(on!(self, stream => stream.poll_write_ready(context)))?;
+            match on!(self, stream => stream.try_write_vectored(parts)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                wrote => return Poll::Ready(wrote),
+            }
         }
     }
 
-    fn is_write_vectored(&self) -> bool {
-        true
+    /// Tells the other side that nothing more is sent.
+    pub(super) fn shut_down(&self) -> io::Result<()> {
+        on!(self, stream => SockRef::from(stream).shutdown(Shutdown::Write))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+    /// Reads until the other side sends nothing more, and forgets it.
+    pub(super) async fn drain(&self) {
+        let mut nothing = [0; 4_096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut nothing);
+            let read = std::future::poll_fn(|context| self.poll_read(context, &mut buffer)).await;
+            if read.is_err() || buffer.filled().is_empty() {
+                return;
+            }
         }
     }
 }

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, timeout};
 
 use super::Limits;
 use super::connections::Slot;
-use super::socket::Raw;
 
 /// How long a client may take to notice that it was answered.
 const LINGER: Duration = Duration::from_secs(5);
@@ -25,8 +24,6 @@ const LINGER: Duration = Duration::from_secs(5);
 /// A connection that ends by itself when its client does nothing.
 #[derive(Debug)]
 pub(super) struct Guarded {
-    /// `None` once dropped.
-    raw: Option<Raw>,
     slot: Arc<Slot>,
     limits: Limits,
     /// Runs while the client is to say something.
@@ -42,13 +39,8 @@ pub(super) struct Guarded {
 // === impl Guarded ===
 
 impl Guarded {
-    pub(super) const fn new(raw: Raw, slot: Arc<Slot>, limits: Limits) -> Self {
-        let (silence, stall) = (None, None);
-        Self { raw: Some(raw), slot, limits, silence, stall, has_written: false, is_over: false }
-    }
-
-    fn raw(&mut self) -> io::Result<Pin<&mut Raw>> {
-        self.raw.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    pub(super) const fn new(slot: Arc<Slot>, limits: Limits) -> Self {
+        Self { slot, limits, silence: None, stall: None, has_written: false, is_over: false }
     }
 
     /// Fails if the connection was closed for another.
@@ -66,6 +58,7 @@ impl Guarded {
 
     /// Waits for the client to speak, but not for ever.
     fn await_word<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.slot.is_empty();
         loop {
             let Some(patience) = self.slot.patience(&self.limits) else {
                 self.silence = None;
@@ -107,7 +100,7 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         let is_over = self.is_over || !self.has_written;
-        if let (Some(raw), false, Ok(runtime)) = (self.raw.take(), is_over, Handle::try_current()) {
+        if let (false, Ok(runtime)) = (is_over, Handle::try_current()) {
             let slot = self.slot.clone();
             slot.lingers();
             // A drain does not wait for it: all of its answer is in the system's hands.
@@ -116,18 +109,14 @@ impl Drop for Guarded {
                     true => Poll::Ready(()),
                     false => Poll::Pending,
                 });
-                tokio::select! {
-                    _ = timeout(LINGER, linger(raw)) => {}
-                    () = closed => {}
+                if slot.raw().shut_down().is_ok() {
+                    tokio::select! {
+                        _ = timeout(LINGER, slot.raw().drain()) => {}
+                        () = closed => {}
+                    }
                 }
             });
         }
-    }
-}
-
-async fn linger(mut raw: Raw) {
-    if raw.shutdown().await.is_ok() {
-        let _ = tokio::io::copy(&mut raw, &mut tokio::io::sink()).await;
     }
 }
 
@@ -139,7 +128,7 @@ impl AsyncRead for Guarded {
     ) -> Poll<io::Result<()>> {
         self.check(context)?;
         let (before, room) = (buffer.filled().len(), buffer.remaining());
-        match self.raw()?.poll_read(context, buffer) {
+        match self.slot.raw().poll_read(context, buffer) {
             Poll::Ready(Ok(())) => {
                 self.is_over |= buffer.filled().len() == before && room > 0;
                 self.slot.heard();
@@ -155,14 +144,8 @@ impl AsyncRead for Guarded {
 }
 
 impl AsyncWrite for Guarded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
-        let wrote = self.raw()?.poll_write(context, bytes);
-        self.wrote(wrote, context)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -171,20 +154,20 @@ impl AsyncWrite for Guarded {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(context)?;
-        let wrote = self.raw()?.poll_write_vectored(context, bytes);
+        let wrote = self.slot.raw().poll_write(context, bytes);
         self.wrote(wrote, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.raw.as_ref().is_some_and(Raw::is_write_vectored)
+        true
     }
 
     /// Nothing is kept back here.
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.raw()?.poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.raw()?.poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.slot.raw().shut_down())
     }
 }

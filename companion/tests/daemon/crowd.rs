@@ -17,7 +17,7 @@ use crate::shop::Shop;
 const CROWD: usize = 2_000;
 const SALES: usize = 100;
 /// After how long a client that was closed comes again.
-const COME_AGAIN: Duration = Duration::from_secs(1);
+const COME_AGAIN: Duration = Duration::from_secs(10);
 /// What the machine may do to a single sale: the crowd needs the same processors.
 const JITTER: Duration = Duration::from_millis(150);
 

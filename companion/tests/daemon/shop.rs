@@ -101,7 +101,7 @@ impl Shop {
         let router = Router::new()
             .route("/paid", get(async || "sold"))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(3_600)).await))
-            .route("/free", get(async || Body::from(vec![b'x'; 4 << 20])));
+            .route("/free", get(async || Body::from(vec![b'x'; 1 << 20])));
         tokio::spawn(async move { axum::serve(upstream, router).await });
         let mut all = json!({
             "listen": metrics, "pricing": "pricing.yaml",
