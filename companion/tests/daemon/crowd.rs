@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::shop::Shop;
@@ -19,7 +19,7 @@ const SALES: usize = 100;
 /// After how long a client that was closed comes again.
 const COME_AGAIN: Duration = Duration::from_secs(10);
 /// What the machine may do to a single sale: the crowd needs the same processors.
-const JITTER: Duration = Duration::from_millis(150);
+const JITTER: Duration = Duration::from_millis(300);
 
 /// What a client does that only sits there.
 #[derive(Clone, Copy)]
@@ -33,7 +33,10 @@ enum Sitter {
 /// Comes again whenever it is closed.
 async fn sit(address: SocketAddr, sitter: Sitter, path: &'static str, over: Arc<AtomicBool>) {
     while !over.load(Ordering::Relaxed) {
-        if let Ok(stream) = TcpStream::connect(address).await {
+        let socket = TcpSocket::new_v4().unwrap();
+        // One that does not read leaves no room for what it is sent.
+        socket.set_recv_buffer_size(4_096).unwrap();
+        if let Ok(stream) = socket.connect(address).await {
             let _ = annoy(stream, sitter, path, &over).await;
         }
         tokio::time::sleep(COME_AGAIN).await;
