@@ -25,6 +25,7 @@ fn the_shipped_example_is_valid_and_states_the_defaults() {
     let bare = resolve("envoy: {wasm: w, publish: p}").unwrap();
     assert_eq!(settings.facilitator.cluster, bare.facilitator.cluster);
     assert_eq!(settings.relay, bare.relay);
+    assert_eq!(settings.shutdown_delay, bare.shutdown_delay);
 }
 
 #[test]

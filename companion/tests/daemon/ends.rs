@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::shop::Shop;
+use crate::shop::{Program, Shop, free_port};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_is_told_before_it_comes_and_no_slow_client_holds_it_up() {
@@ -61,7 +61,7 @@ async fn a_ledger_that_cannot_be_opened_closes_payments_and_nothing_else_until_i
     let place = folder.path().join("ledger.db");
     std::fs::create_dir(&place).unwrap();
     let ledger = format!("sqlite:{}", place.display());
-    let mut shop = Shop::begin(json!({}), Some(&ledger)).await;
+    let mut shop = Shop::begin(json!({}), Some(&ledger), "").await;
     shop.until("the terms are told", async |shop| shop.status("/paid").await == Some(402)).await;
     assert_eq!(shop.status("/free").await, Some(200));
     shop.learn_terms().await;
@@ -78,4 +78,40 @@ async fn a_ledger_that_cannot_be_opened_closes_payments_and_nothing_else_until_i
         page.lines().any(|line| line.contains("charged_requests_total{") && line.ends_with(" 1"))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_whose_facilitator_fails_from_the_first_second_is_closed_alone_and_opens_when_it_returns() {
+    let failing = free_port();
+    let _failing = Program::facilitator_that_fails(failing);
+    let settings = json!({ "facilitator": {
+        "settleTimeout": "2s", "chains": { "base": { "urls": [format!("http://{failing}")] } },
+    } });
+    let route = "- {pattern: /base, price: '0.001', network: base, offerNamespace: ns, offerName: b}\n";
+    let mut shop = Shop::begin(settings, None, route).await;
+    shop.until("the other chain sells", async |shop| shop.status("/paid").await == Some(402)).await;
+    shop.learn_terms().await;
+    shop.until("its facilitator is known", async |shop| {
+        let closed = shop.page_of_status().await["facilitator"]["closed"].clone();
+        closed.as_array().is_some_and(|closed| closed.len() == 1)
+    })
+    .await;
+    assert_eq!(shop.buy().await.unwrap(), (200, "sold".to_owned()));
+    // Terms are told, and a payment by them is not taken and not asked for anew.
+    let terms = shop.terms_of("/base").await;
+    let (status, body) = shop.buy_at("/base", &terms).await.unwrap();
+    assert!(status == 503 && body.contains("facilitator_unreachable"), "{status} {body}");
+    let (status, cause) = shop.readyz().await.unwrap();
+    assert!(
+        status == 503 && cause.contains("eip155:8453") && cause.contains(&failing.to_string()),
+        "{cause}"
+    );
+    assert_eq!(shop.page_of_status().await["facilitator"]["closed"][0]["offers"], json!(["ns/b"]));
+
+    let returned = Instant::now();
+    let works = shop.client.post(format!("http://{failing}/dev/fail")).body(r#"{"supported":"none"}"#);
+    works.send().await.unwrap().error_for_status().unwrap();
+    shop.until("it is ready", async |shop| shop.readyz().await.unwrap().0 == 200).await;
+    assert!(returned.elapsed() < Duration::from_millis(1_500), "{:?}", returned.elapsed());
+    assert_eq!(shop.buy_at("/base", &terms).await.unwrap(), (200, "sold".to_owned()));
 }

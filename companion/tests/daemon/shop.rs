@@ -1,7 +1,7 @@
 //! A running companion with its gateway, a development facilitator and an upstream.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +47,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 // === impl Program ===
 
 impl Program {
+    /// A further facilitator, whose list of what it supports cannot be had.
+    pub(crate) fn facilitator_that_fails(address: SocketAddr) -> Self {
+        let arguments = ["facilitator", "--fail", "supported=http_500", "--listen", &address.to_string()];
+        Self::farebox(&arguments, Path::new("."))
+    }
+
     fn farebox(arguments: &[&str], folder: &Path) -> Self {
         let script = format!("ulimit -n {FILES} && exec \"$0\" \"$@\"");
         let mut command = Command::new("sh");
@@ -83,15 +89,15 @@ impl Drop for Program {
 impl Shop {
     /// Starts everything and waits until it sells. `settings` are added to those of the shop.
     pub(crate) async fn start(settings: Value) -> Self {
-        let mut shop = Self::begin(settings, None).await;
+        let mut shop = Self::begin(settings, None, "").await;
         shop.until("it is ready", async |shop| shop.readyz().await.is_ok_and(|(status, _)| status == 200))
             .await;
         shop.learn_terms().await;
         shop
     }
 
-    /// Starts everything, with a ledger of its own or this one.
-    pub(crate) async fn begin(settings: Value, ledger: Option<&str>) -> Self {
+    /// Starts everything, with a ledger of its own or this one, and sells by these routes too.
+    pub(crate) async fn begin(settings: Value, ledger: Option<&str>, routes: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let [metrics, relay, gateway, discovery, facilitator] = std::array::from_fn(|_| free_port());
@@ -100,6 +106,7 @@ impl Shop {
         let upstream_url = format!("http://{}", upstream.local_addr().unwrap());
         let router = Router::new()
             .route("/paid", get(async || "sold"))
+            .route("/base", get(async || "sold"))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(3_600)).await))
             .route("/free", get(async || Body::from(vec![b'x'; 1 << 20])));
         tokio::spawn(async move { axum::serve(upstream, router).await });
@@ -112,17 +119,14 @@ impl Shop {
         });
         all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         std::fs::write(folder.path().join("farebox.yaml"), all.to_string()).unwrap();
-        let programs = [
-            Program::farebox(&["facilitator", "--listen", &facilitator.to_string()], folder.path()),
-            Program::farebox(&["run", "--settings", "farebox.yaml"], folder.path()),
-        ];
-        let [facilitator, companion] = programs;
+        let text = pricing("0.001", facilitator) + routes;
+        std::fs::write(folder.path().join("pricing.yaml"), text).unwrap();
+        let _facilitator =
+            Program::farebox(&["facilitator", "--listen", &facilitator.to_string()], folder.path());
+        let companion = Program::farebox(&["run", "--settings", "farebox.yaml"], folder.path());
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
         let client = client.timeout(Duration::from_secs(20)).build().unwrap();
-        let _facilitator = facilitator;
-        let shop = Self { client, ports, companion, _facilitator, folder, offer: Value::Null, sold: 0 };
-        shop.price("0.001");
-        shop
+        Self { client, ports, companion, _facilitator, folder, offer: Value::Null, sold: 0 }
     }
 
     /// What is asked now is what is paid from now on.
@@ -136,23 +140,11 @@ impl Shop {
         Some(response.status().as_u16())
     }
 
-    /// The pricing file.
-    pub(crate) fn pricing(&self) -> PathBuf {
-        self.folder.path().join("pricing.yaml")
-    }
-
     /// Saves the pricing file, in one step.
     pub(crate) fn price(&self, price: &str) {
-        let text = format!(
-            "wallet: '0x1111111111111111111111111111111111111111'\nchain: base-sepolia\n\
-             facilitatorURL: http://{}\nroutes:\n\
-             - {{pattern: /paid, price: '{price}', offerNamespace: ns, offerName: a}}\n\
-             - {{pattern: /slow, gate: free}}\n- {{pattern: /free, gate: free}}\n",
-            self.ports.facilitator
-        );
         let next = self.folder.path().join("next");
-        std::fs::write(&next, text).unwrap();
-        std::fs::rename(next, self.pricing()).unwrap();
+        std::fs::write(&next, pricing(price, self.ports.facilitator)).unwrap();
+        std::fs::rename(next, self.folder.path().join("pricing.yaml")).unwrap();
     }
 
     pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
@@ -165,7 +157,11 @@ impl Shop {
 
     /// What is asked of a buyer now.
     pub(crate) async fn terms(&self) -> Value {
-        let response = self.client.get(format!("http://{}/paid", self.ports.gateway)).send().await.unwrap();
+        self.terms_of("/paid").await
+    }
+
+    pub(crate) async fn terms_of(&self, path: &str) -> Value {
+        let response = self.client.get(format!("http://{}{path}", self.ports.gateway)).send().await.unwrap();
         assert_eq!(response.status(), 402);
         let terms = decode_base64(response.headers()["payment-required"].as_bytes()).unwrap();
         serde_json::from_slice::<Value>(&terms).unwrap()["accepts"][0].clone()
@@ -173,16 +169,26 @@ impl Shop {
 
     /// Buys once, over a connection of its own.
     pub(crate) async fn buy(&mut self) -> Got {
+        let offer = self.offer.clone();
+        self.buy_at("/paid", &offer).await
+    }
+
+    pub(crate) async fn buy_at(&mut self, path: &str, offer: &Value) -> Got {
         self.sold += 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let window = Window::numbered(self.sold, now, 300);
-        let payment = header_value(&Payer::development().pay_v2(&self.offer, window).unwrap());
-        let request = self.client.get(format!("http://{}/paid", self.ports.gateway));
+        let payment = header_value(&Payer::development().pay_v2(offer, window).unwrap());
+        let request = self.client.get(format!("http://{}{path}", self.ports.gateway));
         read(request.header("payment-signature", payment)).await
     }
 
     pub(crate) async fn readyz(&self) -> Got {
         read(self.client.get(format!("http://{}/readyz", self.ports.metrics))).await
+    }
+
+    pub(crate) async fn page_of_status(&self) -> Value {
+        let (_, text) = read(self.client.get(format!("http://{}/status", self.ports.metrics))).await.unwrap();
+        serde_json::from_str(&text).unwrap()
     }
 
     pub(crate) async fn metrics(&self) -> Got {
@@ -195,6 +201,15 @@ async fn read(request: reqwest::RequestBuilder) -> Got {
     Ok((response.status().as_u16(), response.text().await?))
 }
 
-fn free_port() -> SocketAddr {
+fn pricing(price: &str, facilitator: SocketAddr) -> String {
+    format!(
+        "wallet: '0x1111111111111111111111111111111111111111'\nchain: base-sepolia\n\
+         facilitatorURL: http://{facilitator}\nroutes:\n\
+         - {{pattern: /paid, price: '{price}', offerNamespace: ns, offerName: a}}\n\
+         - {{pattern: /slow, gate: free}}\n- {{pattern: /free, gate: free}}\n"
+    )
+}
+
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
