@@ -30,7 +30,7 @@ fn requests() -> HostSeries {
 }
 
 fn total(state: &Shared) -> u128 {
-    state.lock().aggregate.totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
+    state.counted().totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn names_of_other_filters_are_left_alone_and_broken_ones_of_ours_counted()
     let (collector, state) = collector(&[&envoy]);
     collector.collect().await;
     collector.collect().await;
-    assert_eq!(state.lock().aggregate.totals().dropped(DropReason::Malformed), 1);
+    assert_eq!(state.counted().totals().dropped(DropReason::Malformed), 1);
 }
 
 #[tokio::test]

@@ -13,12 +13,13 @@ use farebox_core::payment::{End, Event, Holder};
 use farebox_core::protocol::{CallEnd, RELAY_END, RELAY_HOLDER, RELAY_PROXY};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// Calls the relay.
 #[derive(Debug)]
 pub(super) struct Relayed {
-    relay: Router,
+    relay: watch::Receiver<Router>,
     /// Names this gateway in the books.
     proxy: String,
     requests: AtomicU64,
@@ -42,7 +43,7 @@ const TELL_AGAIN: Duration = Duration::from_millis(500);
 // === impl Relayed ===
 
 impl Relayed {
-    pub(super) fn new(relay: Router, proxy: String) -> Self {
+    pub(super) fn new(relay: watch::Receiver<Router>, proxy: String) -> Self {
         Self { relay, proxy, requests: AtomicU64::new(0), keys: RandomState::new() }
     }
 
@@ -58,12 +59,16 @@ impl Relayed {
         let Event::Over(_, end) = note.event else { return };
         let headers = [(RELAY_HOLDER, note.holder.to_string()), (RELAY_END, end.as_str().to_owned())];
         while let Some(request) = self.request("/over", note.key.to_json(), &headers) {
-            let Ok(told) = self.relay.clone().oneshot(request).await;
+            let Ok(told) = self.relay().oneshot(request).await;
             if told.status() != StatusCode::SERVICE_UNAVAILABLE || end == End::NotYet {
                 return;
             }
             tokio::time::sleep(TELL_AGAIN).await;
         }
+    }
+
+    fn relay(&self) -> Router {
+        self.relay.borrow().clone()
     }
 
     fn request(
@@ -89,7 +94,7 @@ impl Relayed {
         };
         let limit = Duration::from_millis(u64::from(call.timeout_ms));
         let reply = async {
-            let Ok(response) = self.relay.clone().oneshot(request).await;
+            let Ok(response) = self.relay().oneshot(request).await;
             let status = response.status().as_u16();
             match Limited::new(response.into_body(), MAX_REPLY).collect().await {
                 Ok(body) => Captured::Reply { status, body: body.to_bytes() },

@@ -83,8 +83,12 @@ impl Publisher {
     }
 
     /// Serves what this publisher publishes, for ever.
-    pub fn serve(&self, server: discovery::Server) -> impl Future<Output = ()> + use<> {
-        server.run(self.resource.subscribe())
+    pub fn serve(
+        &self,
+        server: discovery::Server,
+        finished: watch::Receiver<()>,
+    ) -> impl Future<Output = ()> + use<> {
+        server.run(self.resource.subscribe(), finished)
     }
 
     /// Envoy refuses to start without its file, so a filter that refuses everything stands in until the first

@@ -286,12 +286,12 @@ async fn the_proxies_are_read_before_a_push_that_drops_their_metrics() {
         tuples: BTreeSet::from([tuple("ns", "a", 0)]),
         offers: BTreeSet::from([("ns".to_owned(), "a".to_owned())]),
     };
-    stage.state.lock().aggregate.apply(9, keys);
+    stage.state.counted().apply(9, keys);
     stage.envoy.count(&HostSeries::LastSuccess(tuple("ns", "a", 9)), 1_700_000_000);
     stage.envoy.set(|answers| answers.delay = Duration::from_millis(100));
     stage.publications.send_replace(Some(Publication { swept: 9, ..sweeping }));
     eventually("published", || !configuration(&stage.path).1.is_empty()).await;
-    let totals = stage.state.lock().aggregate.totals();
+    let totals = stage.state.counted().totals();
     assert_eq!(totals.tuples[&tuple("ns", "a", 0)].last_success, Some(1_700_000_000));
 }
 

@@ -46,6 +46,11 @@ impl Relay {
     /// Asks the facilitators of a payment in turn, all of them within the deadline of `/verify`: each has an equal
     /// share of what is left of it, so that one that hangs leaves time for the next.
     pub(super) async fn ask_to_verify(&self, call: &PaymentCall, body: &[u8]) -> Verdict {
+        let closed = self.state.lock().closed_for(call.option.network.as_str());
+        if let Some(cause) = closed {
+            self.quietly(call.option.network.as_str(), |more| warn!("{cause}{more}"));
+            return Verdict::None(NoVerdict::Unreachable);
+        }
         let asked = self.candidates(call);
         let end = Instant::now() + self.deadlines.verify;
         let mut last = NoVerdict::Unreachable;

@@ -14,6 +14,7 @@
 mod bad_replies;
 mod books;
 mod credentials;
+mod door;
 mod facilitators;
 #[cfg(test)]
 mod facilitators_tests;
@@ -51,6 +52,7 @@ use order::{Order, not_taken};
 use under_way::UnderWay;
 
 pub use credentials::watch_credentials;
+pub use door::{RELAY_SECRET, Secret, at_the_door, limits};
 pub use reconcile::reconcile;
 
 /// Deadlines of the facilitator.
@@ -122,6 +124,11 @@ impl Relay {
             info!("the ledger works again");
         }
     }
+}
+
+/// A relay without a ledger: nothing is done, and it says so.
+pub fn closed() -> Router {
+    Router::new().fallback(async || respond(&RelayReply::Unavailable))
 }
 
 /// A holder nobody can guess. `None` if this machine gives no random bytes.

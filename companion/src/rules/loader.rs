@@ -233,8 +233,9 @@ impl Loader {
             None => None,
         };
         let Numbers { generation, swept, births } = {
+            let counted = self.state.counted();
             let mut state = self.state.lock();
-            state.facilitators_are(ready, in_use.states(&known), in_use.unlisted(&known));
+            state.facilitators_are(in_use.states(&known), in_use.unlisted(&known));
             let agreed_generation = agreed.as_ref().map(|numbers| numbers.generation);
             if let Some(active) = state.active.as_mut().filter(|active| {
                 active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)
@@ -246,7 +247,7 @@ impl Loader {
             }
             agreed.unwrap_or_else(|| {
                 let (generation, swept) = self.next_generation(state.active.as_ref());
-                Numbers { generation, swept, births: state.aggregate.births(generation, &keys) }
+                Numbers { generation, swept, births: counted.births(generation, &keys) }
             })
         };
         let pushed = draft.numbered(generation, &births);
@@ -255,15 +256,16 @@ impl Loader {
             None => compile(pushed.clone())?,
         };
 
+        let mut counted = self.state.counted();
         let mut state = self.state.lock();
         if self.ledger.is_some() {
             // What was agreed upon holds here too, and what lives here and not there ends.
             let mut lives = births.clone();
             let here = state.active.as_ref().map(|active| active.snapshot.keep_set()).unwrap_or_default();
             here.into_iter().for_each(|tuple| _ = lives.entry(tuple).or_insert(generation));
-            state.aggregate = std::mem::take(&mut state.aggregate).published(Some(lives));
+            *counted = std::mem::take(&mut *counted).published(Some(lives));
         }
-        let removed = state.aggregate.apply(generation, keys);
+        let removed = counted.apply(generation, keys);
         let swept = if removed > 0 && self.ledger.is_none() { generation } else { swept };
         if let Some(gateway) = &self.gateway {
             gateway.apply(Arc::new(rules), &snapshot);
@@ -271,7 +273,7 @@ impl Loader {
         let upstreams = snapshot.upstreams.as_slice().into();
         let active = Active { generation, hash, snapshot, applied_at: unix_seconds(), swept };
         state.publish(active, &pushed.tuples);
-        drop(state);
+        drop((state, counted));
         if self.ledger.is_some() {
             self.last_published = Some(Published { generation, births, swept });
         }
@@ -339,7 +341,7 @@ impl Loader {
                     Numbers { generation, swept: if gone { generation } else { swept }, births }
                 }
                 None => {
-                    let births = self.state.lock().aggregate.births(generation, keys);
+                    let births = self.state.counted().births(generation, keys);
                     Numbers { generation, swept: 0, births }
                 }
             };

@@ -1,5 +1,6 @@
-//! Whether the facilitators' kinds are known. Paid routes answer 503 until they are; once loaded they stay,
-//! as a facilitator that is away for a while is no reason to refuse what it supported a minute ago.
+//! Whether the facilitators' kinds are known. Until those of one facilitator of a chain are, payments on it are answered
+//! 503, and no others. Once loaded they stay, as a facilitator that is away for a while is no reason to refuse what it
+//! supported a minute ago.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,9 +36,11 @@ pub struct Readiness {
 /// By address. Pricing files name few facilitators over a companion's life.
 pub type AllKnown = BTreeMap<String, Known>;
 
-/// Pause after a failure, doubled up to the maximum.
+/// Pause after a failure, doubled up to a maximum: nothing is sold by a facilitator that was never known, so its return
+/// is noticed within a second; one that is known already is only asked for news.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
-const MAX_RETRY: Duration = Duration::from_secs(5);
+const MAX_RETRY_UNKNOWN: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(30);
 /// Pause after a success.
 const REFRESH: Duration = Duration::from_secs(300);
 
@@ -126,12 +129,14 @@ async fn keep_asking_all(
 }
 
 async fn keep_asking(client: &FacilitatorClient, url: &str, publish: &watch::Sender<AllKnown>) {
-    let mut retry = FIRST_RETRY;
+    let (mut retry, mut is_known) = (FIRST_RETRY, false);
     loop {
         // Bounded in time by the client of the facilitator.
         let outcome = fetch(client, url).await.map_err(|error| error.to_string());
+        is_known |= outcome.is_ok();
         let pause = if outcome.is_ok() { REFRESH } else { retry };
-        retry = if outcome.is_ok() { FIRST_RETRY } else { (retry * 2).min(MAX_RETRY) };
+        let most = if is_known { MAX_RETRY } else { MAX_RETRY_UNKNOWN };
+        retry = if outcome.is_ok() { FIRST_RETRY } else { (retry * 2).min(most) };
         publish.send_if_modified(|all| {
             note(all.entry(url.to_owned()).or_insert_with(|| Known::nothing(url)), outcome)
         });

@@ -14,10 +14,9 @@ use super::exposition::{Format, Labels, Page};
 use crate::aggregate::{DropReason, Totals, TupleTotals};
 use crate::publish::ProxyState;
 use crate::publish::discovery::Node;
-use crate::state::{ReloadResult, State};
+use crate::state::{ReloadResult, Shared, State};
 
-/// What a state exposes. It is taken under the state's lock and written without it: a page about ten thousand
-/// offers has 50 MB.
+/// What a state exposes. It is written without a lock: a page about ten thousand offers has 50 MB.
 #[derive(Debug)]
 pub(super) struct Families {
     totals: Totals,
@@ -43,8 +42,14 @@ const SOURCE: (&str, Cow<'static, str>) = ("source", Cow::Borrowed("file"));
 // === impl Families ===
 
 impl Families {
-    pub(super) fn of(state: &State, now: u64) -> Self {
-        let totals = state.aggregate.shown().into_owned();
+    /// Copies what is shown before it asks the state, which payments wait for.
+    pub(super) fn of(shared: &Shared, now: u64) -> Self {
+        let counted = shared.counted();
+        let totals = counted.shown().into_owned();
+        Self::new(totals, &shared.lock(), now)
+    }
+
+    pub(super) fn new(totals: Totals, state: &State, now: u64) -> Self {
         let own = Family::ALL.into_iter().map(|family| (family, own(family, state, &totals, now))).collect();
         Self { totals, own }
     }

@@ -11,7 +11,7 @@ use crate::state::{Attempt, FacilitatorState, State};
 /// The document of a state.
 pub(super) fn of(state: &State, now: u64) -> Value {
     let active = state.active.as_ref();
-    let not_ready = state.not_ready();
+    let (not_ready, closed) = (state.not_ready(), state.closed());
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": state.started_at,
@@ -35,13 +35,18 @@ pub(super) fn of(state: &State, now: u64) -> Value {
             active.snapshot.skipped.iter().map(|skipped| skip(skipped, &state.pricing)).collect::<Vec<_>>()
         }),
         "facilitator": {
-            "ready": state.facilitators_ready,
+            "ready": active.is_some() && closed.is_empty(),
+            "closed": closed.iter().map(|chain| json!({
+                "network": chain.network,
+                "cause": chain.cause,
+                "offers": chain.offers,
+            })).collect::<Vec<_>>(),
             "unlisted_networks": state.unlisted_networks,
             "used": state.facilitators.iter().map(|used| facilitator(used, state)).collect::<Vec<_>>(),
         },
         "proxies": state.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
         "gateway": state.gateway.as_ref().map(|gateway| json!({
-            "listen": gateway.address,
+            "listen": gateway.address.to_string(),
             "config_generation": gateway.deployments.generation(),
             "oldest_generation_in_use": gateway.deployments.oldest_generation(),
             "routes_without_upstream": gateway.deployments.without_upstream(),
@@ -51,8 +56,8 @@ pub(super) fn of(state: &State, now: u64) -> Value {
                 "last_error": spool.last_error,
             })),
         })),
-        "discovery": state.discovery.address.map(|address| json!({
-            "listen": address,
+        "discovery": state.discovery.address.as_ref().map(|address| json!({
+            "listen": address.to_string(),
             "proxies": state.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),
         })),
         "traefik": state.traefik.as_ref().map(|known| traefik(known, state)),

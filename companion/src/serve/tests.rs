@@ -18,7 +18,7 @@ use crate::collect::{GATEWAY_SPOOL, SpoolState};
 use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
 use crate::publish::{ProxyState, TraefikState};
-use crate::settings::Proxy;
+use crate::settings::{Listen, Proxy};
 use crate::state::{
     Active, Attempt, BadReply, CredentialState, FacilitatorState, GatewayState, ReloadResult,
     State as Companion,
@@ -65,7 +65,6 @@ fn companion() -> Companion {
         error: None,
         findings: loaded.findings,
     });
-    state.facilitators_ready = true;
     state.facilitators = vec![FacilitatorState {
         url: "https://pay.example.com".into(),
         networks: vec!["eip155:84532".into()],
@@ -90,10 +89,15 @@ fn companion() -> Companion {
     state
 }
 
+fn families(state: &Companion, now: u64) -> Families {
+    let totals = state.counted.lock().shown().into_owned();
+    Families::new(totals, state, now)
+}
+
 fn exposed(format: Format) -> BTreeMap<String, Read> {
     let state = companion();
     let now = unix_seconds();
-    parse(&Families::of(&state, now).page(format), format)
+    parse(&families(&state, now).page(format), format)
 }
 
 /// Values of a family by the labels named, joined with `,`.
@@ -185,7 +189,7 @@ fn values_are_exact() {
 
 #[test]
 fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
-    let text = Families::of(&companion(), unix_seconds()).page(Format::Prometheus);
+    let text = families(&companion(), unix_seconds()).page(Format::Prometheus);
     let of = |rest: &str| {
         let line = format!("obol_x402_verifier_facilitator_request_duration_seconds{rest} ");
         text.lines()
@@ -206,7 +210,7 @@ fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
 #[test]
 fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
     let state = companion();
-    let text = Families::of(&state, unix_seconds()).page(Format::OpenMetrics);
+    let text = families(&state, unix_seconds()).page(Format::OpenMetrics);
     let read = parse(&text, Format::OpenMetrics);
     assert_eq!(read.len(), Family::ALL.len());
     assert!(text.contains("# TYPE obol_x402_verifier_requests counter\n"));
@@ -220,10 +224,10 @@ fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
 #[test]
 fn label_values_are_escaped() {
     let odd = "a\"b\\c\nd é";
-    let mut state = companion();
-    state.aggregate.apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
+    let state = companion();
+    state.counted.lock().apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
     for format in [Format::Prometheus, Format::OpenMetrics] {
-        let read = parse(&Families::of(&state, 0).page(format), format);
+        let read = parse(&families(&state, 0).page(format), format);
         let name = if format == Format::OpenMetrics { "requests" } else { "requests_total" };
         let family = &read[&format!("obol_x402_verifier_{name}")];
         assert_eq!(family.samples[0].1[0], ("offer_namespace".to_owned(), odd.to_owned()));
@@ -233,7 +237,7 @@ fn label_values_are_escaped() {
 #[test]
 fn before_the_first_load_only_what_is_known_is_exposed() {
     let state = Companion::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
-    let read = parse(&Families::of(&state, 0).page(Format::Prometheus), Format::Prometheus);
+    let read = parse(&families(&state, 0).page(Format::Prometheus), Format::Prometheus);
     assert!(!read.contains_key("obol_x402_verifier_config_generation"));
     assert!(!read.contains_key("obol_x402_verifier_requests_total"));
     assert!(read.contains_key("obol_x402_verifier_config_reloads_total"));
@@ -243,10 +247,8 @@ fn before_the_first_load_only_what_is_known_is_exposed() {
 fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten() {
     let state = companion();
     let at = |seconds| {
-        let read = parse(
-            &Families::of(&state, unix_seconds() + seconds).page(Format::Prometheus),
-            Format::Prometheus,
-        );
+        let read =
+            parse(&families(&state, unix_seconds() + seconds).page(Format::Prometheus), Format::Prometheus);
         let connected = values(&read["obol_x402_verifier_proxies_connected"], &["proxy"])["envoy"].clone();
         (connected, read.contains_key("obol_x402_verifier_proxy_config_generation"))
     };
@@ -259,7 +261,7 @@ fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten(
 fn a_proxy_that_cannot_be_read_is_down_until_it_is_forgotten() {
     let mut state = companion();
     let up = |state: &Companion, seconds: u64| -> BTreeMap<String, String> {
-        let page = Families::of(state, unix_seconds() + seconds).page(Format::Prometheus);
+        let page = families(state, unix_seconds() + seconds).page(Format::Prometheus);
         let read = parse(&page, Format::Prometheus);
         read.get("obol_x402_verifier_proxy_up")
             .map_or_else(BTreeMap::new, |up| values(up, &["proxy_instance"]))
@@ -286,7 +288,7 @@ fn instances_beyond_the_cap_share_one_series_with_the_lowest_generation() {
             proxy
         })
         .collect();
-    let read = parse(&Families::of(&state, unix_seconds()).page(Format::Prometheus), Format::Prometheus);
+    let read = parse(&families(&state, unix_seconds()).page(Format::Prometheus), Format::Prometheus);
     let generations = values(&read["obol_x402_verifier_proxy_config_generation"], &["proxy_instance"]);
     assert_eq!(generations.len(), 501);
     assert_eq!((&*generations["e499"], &*generations["other"]), ("1501", "1499"));
@@ -336,10 +338,12 @@ async fn endpoints_answer_get_and_nothing_else() {
     let state = Shared::new(companion());
     for path in ["/metrics", "/healthz", "/readyz", "/status"] {
         assert_eq!(ask(&state, "GET", path, "").await.0, 200, "{path}");
-        for method in ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
+        let (status, _, body) = ask(&state, "HEAD", path, "").await;
+        assert_eq!((status, body.as_str()), (200, ""), "HEAD {path}");
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let (status, headers, body) = ask(&state, method, path, "").await;
             assert_eq!((status, body.as_str()), (405, ""), "{method} {path}");
-            assert_eq!(headers["allow"], "GET");
+            assert_eq!(headers["allow"], "GET, HEAD");
         }
     }
     assert_eq!(ask(&state, "GET", "/", "").await.0, 404);
@@ -416,6 +420,47 @@ async fn reading_the_metrics_reads_the_proxies_first() {
 }
 
 #[tokio::test]
+async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_once() {
+    let state = Shared::new(companion());
+    let known = |kinds: Option<&str>, error: Option<&str>| FacilitatorState {
+        url: "https://down.example.com".into(),
+        networks: vec!["eip155:84532".into()],
+        kinds: kinds.map(|kind| vec![kind.to_owned()]),
+        loaded_at: None,
+        last_error: error.map(str::to_owned),
+    };
+    let cause = "no payment on eip155:84532 is taken: no facilitator has said what it supports: \
+                 https://down.example.com (answered 500)";
+    let closed = vec![known(None, Some("answered 500"))];
+    state.lock().facilitators_are(closed.clone(), Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body), (503, format!("{cause}\n")));
+    let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(status["ready"], false);
+    assert_eq!(status["facilitator"]["ready"], false);
+    let chain = serde_json::json!([{ "network": "eip155:84532", "cause": cause, "offers": ["ns/a"] }]);
+    assert_eq!(status["facilitator"]["closed"], chain);
+
+    state.lock().facilitators_are(vec![known(Some("v2 exact eip155:84532"), None)], Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"ready"}"#));
+    // Whoever sells already goes on, whatever a changed file adds.
+    state.lock().facilitators_are(closed, Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!(status, 200);
+    assert!(body.contains(cause), "{body}");
+}
+
+#[tokio::test]
+async fn a_companion_that_stops_says_so_before_it_does() {
+    let state = Shared::new(companion());
+    state.lock().is_stopping = true;
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "the companion is stopping\n"));
+    assert_eq!(ask(&state, "GET", "/healthz", "").await.0, 200);
+}
+
+#[tokio::test]
 async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
     let state = Shared::new(companion());
     let (_, headers, body) = ask(&state, "GET", "/status", "").await;
@@ -432,6 +477,7 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
         status["facilitator"],
         serde_json::json!({
             "ready": true,
+            "closed": [],
             "unlisted_networks": [],
             "used": [{
                 "url": "https://pay.example.com",
@@ -483,7 +529,7 @@ async fn what_traefik_took_and_what_spools_lost_is_told() {
             last_error: None,
         };
         state.spools = vec![spool(GATEWAY_SPOOL, None, 3), spool("t0/farebox", Some(9), 4)];
-        let address = "127.0.0.1:1".parse().unwrap();
+        let address = Listen::Tcp(([127, 0, 0, 1], 1).into());
         state.gateway =
             Some(GatewayState { address, deployments: Arc::new(Deployments::new(None, Duration::ZERO)) });
     }

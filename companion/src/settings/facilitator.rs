@@ -60,8 +60,8 @@ impl FacilitatorSettings {
         Ok(settings)
     }
 
-    /// What a proxy needs to call the facilitator at `url`. The error completes a sentence whose subject is
-    /// the address.
+    /// What a proxy needs to call the facilitator at `url`. `ready` tells a proxy that calls it itself whether payments
+    /// can be judged. The error completes a sentence whose subject is the address.
     pub fn endpoint(&self, url: &str, ready: bool) -> Result<Facilitator, String> {
         let url = checked(url)?;
         if self.settlement == Settlement::Relay {
@@ -71,7 +71,8 @@ impl FacilitatorSettings {
                 path_prefix: String::new(),
                 verify_timeout_ms: millis(self.verify_timeout + RELAY_SLACK),
                 settle_timeout_ms: millis(self.settle_timeout + RELAY_SLACK),
-                ready,
+                // It decides for each chain when a payment comes.
+                ready: true,
                 relay: true,
             });
         }

@@ -7,33 +7,41 @@ mod facilitators;
 mod file;
 mod flags;
 mod gateway;
+mod listen;
 mod proxies;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod traefik;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use farebox_core::rules;
 
-pub use discovery::{DiscoverySettings, TlsSettings};
+pub use discovery::DiscoverySettings;
 pub use facilitator::FacilitatorSettings;
 pub use facilitators::{Credential, Facilitators};
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
 pub use gateway::GatewaySettings;
+pub use listen::Listen;
 pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
+pub use tls::TlsSettings;
 pub use traefik::{Signature, SpoolSettings, TraefikSettings};
+
+use listen::parse_address;
 
 /// Everything `farebox run` needs to know, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Where `/metrics`, `/healthz`, `/readyz` and `/status` are served.
     pub listen: SocketAddr,
+    /// How long the companion goes on after a signal to stop, while `/readyz` says so already.
+    pub shutdown_delay: Duration,
     /// The pricing file.
     pub pricing: PathBuf,
     /// Whether the pricing file is reloaded when it changes.
@@ -78,8 +86,12 @@ pub struct SettingsError(pub String);
 
 /// Default pricing file, where Kubernetes mounts it.
 const DEFAULT_PRICING: &str = "/config/pricing.yaml";
-/// Default address, all interfaces as the original does.
-const DEFAULT_LISTEN: &str = ":8080";
+/// Whoever reaches it reads what is sold, and to how many.
+const DEFAULT_LISTEN: &str = "127.0.0.1:9402";
+/// Load balancers and proxies notice within it that the companion is to get nothing new.
+const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
+/// Longest of it.
+const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(600);
 /// Values in `/metrics` are at most this old.
 const MAX_SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -111,7 +123,8 @@ impl Settings {
         let proxies = envoy.is_some() || gateway.is_some() || traefik.is_some();
         let relays = facilitator.settlement == Settlement::Relay && proxies;
         Ok(Self {
-            listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            listen: parse_address("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            shutdown_delay: shutdown_delay(&file.shutdown)?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
             traefik,
@@ -160,12 +173,12 @@ fn check_name(what: &str, name: &str) -> Result<(), SettingsError> {
     Err(SettingsError(format!("{what} `{name}` is not 1 to {MAX_NAME} printable characters")))
 }
 
-/// `:8080` listens on all interfaces.
-fn parse_listen(key: &str, text: &str) -> Result<SocketAddr, SettingsError> {
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    full.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        SettingsError(format!("{key}: `{text}` is not an address such as 127.0.0.1:9402 or :8080"))
-    })
+fn shutdown_delay(file: &file::Shutdown) -> Result<Duration, SettingsError> {
+    let delay = file.delay.map_or(DEFAULT_SHUTDOWN_DELAY, |span| span.0);
+    if delay > MAX_SHUTDOWN_DELAY {
+        return Err(SettingsError("shutdown.delay: must be at most 10m".into()));
+    }
+    Ok(delay)
 }
 
 fn check_filter(mut filter: rules::Settings) -> Result<rules::Settings, SettingsError> {

@@ -5,6 +5,7 @@ mod dev;
 mod gate;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::aggregate::{Interval, Process, Report};
 use crate::collect::Reading;
-use crate::settings::{FacilitatorSettings, Settings, Settlement};
+use crate::settings::{FacilitatorSettings, Listen, Settings, Settlement};
 
 pub(crate) use database::{Database, on_every_database};
 pub(crate) use dev::{Dev, payment_call, upfront_call};
@@ -29,6 +30,7 @@ pub(crate) use gate::{Gate, Lost};
 pub(crate) fn settings(settlement: Settlement) -> Settings {
     Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
+        shutdown_delay: Duration::ZERO,
         pricing: "pricing.yaml".into(),
         watch: true,
         facilitator: FacilitatorSettings {
@@ -43,6 +45,14 @@ pub(crate) fn settings(settlement: Settlement) -> Settings {
         filter: farebox_core::rules::Settings::default(),
         envoy: None,
         traefik: None,
+    }
+}
+
+/// The address of a port that is no Unix socket.
+pub(crate) fn tcp(listen: &Listen) -> SocketAddr {
+    match listen {
+        Listen::Tcp(address) => *address,
+        Listen::Unix(path) => panic!("{}", path.display()),
     }
 }
 

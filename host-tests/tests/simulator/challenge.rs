@@ -103,11 +103,12 @@ fn what_no_rule_allows_is_refused() {
 }
 
 #[test]
-fn nobody_is_asked_to_pay_while_the_facilitator_is_not_ready() {
+fn no_payment_is_taken_while_the_facilitator_is_not_ready() {
     let mut rules = rules(GENERATION);
     rules["facilitator"]["ready"] = json!(false);
     let shop = Shop::with_rules(&rules, 1);
-    let stream = shop.envoy.send(0, Request::get("/paid/x"));
+    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
+    let stream = shop.envoy.send(0, Request::get("/paid/x").header("payment-signature", "e30="));
     let response = stream.expect_response(503);
     assert_eq!(response.headers.get("retry-after").as_deref(), Some("1"));
     assert_eq!(response.headers.get("payment-required"), None);

@@ -13,6 +13,7 @@ mod postgres;
 mod process;
 mod reference;
 mod scrape;
+mod secret;
 mod traefik;
 
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub use postgres::{Durability, Postgres};
 pub use process::Process;
 pub use reference::{Implementation, Reference};
 pub use scrape::{Scrape, Series};
+pub use secret::install_relay_secret;
 
 /// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
 const READY: Duration = Duration::from_secs(60);
@@ -489,6 +491,10 @@ impl Stack {
     /// `farebox.yaml`: the options' own settings, with the addresses of what the shell needs.
     fn settings(&self) -> Value {
         let mut settings = self.options.settings.clone();
+        if settings["shutdown"].is_null() {
+            // No load balancer stands before a stack.
+            settings["shutdown"] = json!({ "delay": "0s" });
+        }
         let mut fill = |section: &str, members: Value| {
             let members = members.as_object().cloned().unwrap_or_default();
             if let Some(section) = settings[section].as_object_mut() {

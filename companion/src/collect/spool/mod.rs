@@ -141,14 +141,14 @@ impl Spools {
     /// refused, and no total misses it.
     async fn tidy(&self, readers: &mut Readers) {
         let (generation, gone) = {
-            let state = self.state.lock();
-            let generation = state.active.as_ref().map(|active| active.generation);
+            let counted = self.state.counted();
+            let generation = self.state.lock().active.as_ref().map(|active| active.generation);
             if generation.is_none() || readers.tidied == generation {
                 return;
             }
             let gone = |(name, (reader, _)): (&String, &(Reader, Option<String>))| {
                 let counters = reader.known().counters.keys();
-                let gone = counters.filter(|series| !state.aggregate.keeps(series)).cloned();
+                let gone = counters.filter(|series| !counted.keeps(series)).cloned();
                 (name.clone(), gone.collect::<BTreeSet<_>>())
             };
             (generation, readers.by_name.iter().map(gone).collect::<Vec<_>>())
@@ -168,6 +168,7 @@ impl Spools {
         readers: &BTreeMap<String, (Reader, Option<String>)>,
         folder_error: Option<String>,
     ) -> Vec<(String, Vec<Refused>)> {
+        let mut counted = self.state.counted();
         let mut state = self.state.lock();
         state.spool_error = folder_error;
         state.spools = readers
@@ -183,6 +184,7 @@ impl Spools {
                 }
             })
             .collect();
+        drop(state);
         let ingest = |(name, (reader, _)): (&String, &(Reader, Option<String>))| {
             let counters = &reader.known().counters;
             // Cumulative over every file and every companion: one life of one source.
@@ -194,7 +196,7 @@ impl Spools {
             };
             // No proxy can have this name, as theirs are printable.
             let source = format!("the spool {name}");
-            let refused = state.aggregate.ingest(&source, report);
+            let refused = counted.ingest(&source, report);
             (source, refused)
         };
         readers.iter().map(ingest).collect()

@@ -34,8 +34,8 @@ fn line(generation: u64, lost: u64, by: u64) -> String {
 }
 
 fn dropped(state: &Shared, reason: DropReason) -> u64 {
-    let state = state.lock();
-    state.dropped(&state.aggregate.totals(), reason)
+    let totals = state.counted().totals();
+    state.lock().dropped(&totals, reason)
 }
 
 impl Stage {
@@ -304,7 +304,7 @@ fn active(generation: u64) -> Active {
 }
 
 fn total(state: &Shared) -> u128 {
-    let totals = state.lock().aggregate.totals();
+    let totals = state.counted().totals();
     totals.tuples.values().map(|of| of.get(TupleCounter::PaymentRequired)).sum()
 }
 
@@ -408,9 +408,8 @@ async fn counters_of_an_offer_that_is_gone_leave_the_ledger_and_late_ones_are_to
     let spools = stage.spools(stage.settings(), &state).await;
     let other = HostSeries::Tuple(tuple("ns", "b", 0), TupleCounter::PaymentRequired);
     let reload = |generation, names: &[&str]| {
-        let mut state = state.lock();
-        state.aggregate.apply(generation, keys(names));
-        state.active = Some(active(generation));
+        state.counted().apply(generation, keys(names));
+        state.lock().active = Some(active(generation));
     };
     reload(1, &["a", "b"]);
     writer.write(1, &[counted(1), (other.clone(), 7)]);

@@ -119,9 +119,6 @@ fn priced<E>(
     arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
     let asker = Asker::of(seen, &rules.settings);
-    if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) {
-        return Ok(block(Cause::FacilitatorNotReady, Some(route.offer), asker));
-    }
     let upgrade = seen.wants_upgrade();
     if upgrade && !route.options.iter().any(|(option, _)| option.flow == Flow::Upfront) {
         return Ok(block(Cause::UpgradeUnsupported, Some(route.offer), asker));
@@ -143,6 +140,10 @@ fn priced<E>(
             let told =
                 Told::message("a HEAD request buys nothing; send the payment with the request it is for");
             return Ok(stage.refuse(primary, terms, Cause::InvalidPaymentHeader, &told));
+        }
+        // Terms need nothing of a facilitator; whoever pays does.
+        _ if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) => {
+            return Ok(block(Cause::FacilitatorNotReady, Some(route.offer), asker));
         }
         _ if !stage.is_secure() => {
             return Ok(stage.refuse(primary, terms, Cause::InsecureTransport, &Told::default()));

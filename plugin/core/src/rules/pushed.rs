@@ -149,7 +149,8 @@ pub struct Facilitator {
     pub verify_timeout_ms: u32,
     /// Deadline of `/settle`, milliseconds.
     pub settle_timeout_ms: u32,
-    /// Whether its `/supported` kinds were loaded. While false every paid route answers 503.
+    /// Whether its `/supported` kinds were loaded. While false every payment is answered 503. A relay knows that better,
+    /// chain by chain, and is always ready.
     pub ready: bool,
     /// Whether it is the companion's relay, which keeps a ledger: it is told what is bought by whom, it may
     /// know of uses elsewhere, and it counts the money.

@@ -10,15 +10,12 @@ use crate::support::{PAYMENT, X_PAYMENT};
 
 /// Row 1, and row 4 where what nobody sells passes.
 pub(in super::super) fn facilitator_not_ready() -> Vec<Case> {
-    let unready = |row, name, path| {
-        case(row, name)
-            .get(path)
-            .blocked(503, "facilitator_not_ready", "basic")
-            .and(|answer| answer.header("retry-after").as_deref() == Some("1"))
-    };
     vec![
-        unready("1", "nobody knows yet what the facilitator supports", "/basic/1"),
-        unready("1", "nor with a payment", "/basic/1").header(PAYMENT, "e30="),
+        case("1", "terms need nothing of a facilitator").get("/basic/1").challenged(BASIC, Form::Terms),
+        case("1", "a payment does, and no other is asked for")
+            .pays(BASIC_GOODS, "unknown")
+            .unverified(503, "facilitator_unreachable", "unreachable")
+            .asks(&[]),
         case("6", "what is free is served all the same").get("/free/sample").passes(200),
         // Of such paths Farebox tells Traefik nothing: it needs a router of the operator's own for them.
         case("4", "what nobody sells passes, where it may")

@@ -40,11 +40,12 @@ fn without_rules_everything_is_refused() {
 }
 
 #[test]
-fn paid_routes_wait_for_the_facilitator_and_free_ones_do_not() {
+fn payments_wait_for_the_facilitator_and_terms_and_free_routes_do_not() {
     let mut host = Host::with_rules(rules_with(|p| p.facilitator.as_mut().unwrap().ready = false));
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
     assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
     assert_eq!(story.short(), "Blocked(FacilitatorNotReady)@0");
+    assert_eq!(host.play(&request("/paid/a"), &ok()).status(), 402);
     let story = host.play(&request("/free/a"), &ok());
     assert!(matches!(story.end, End::Passed));
 }
