@@ -30,6 +30,7 @@ pub(crate) mod tests;
 mod totals;
 #[cfg(test)]
 mod totals_tests;
+mod witness;
 mod writer;
 
 use farebox_core::payment::{Answer, Claim};

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
@@ -17,6 +18,7 @@ use tracing::error;
 use super::commit::{Committer, Recent};
 use super::place::{connect, creating, file_of, look_at, without_password};
 use super::sql::MARK;
+use super::witness::Witness;
 use super::writer::{Message, Writer};
 use super::{LedgerError, LedgerOptions};
 
@@ -29,6 +31,7 @@ pub struct Ledger {
     /// Where steps wait.
     queue: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
+    witness: Arc<Witness>,
     /// Names this companion's counters and totals.
     companion: String,
     options: LedgerOptions,
@@ -52,6 +55,8 @@ pub(super) struct Shared {
     /// The turns of those who write to a file.
     pub(super) turns: Arc<tokio::sync::Mutex<()>>,
     went_back: Mutex<Option<String>>,
+    /// When another file was found in the place of the one that was open.
+    pub(super) replaced: Mutex<Option<Instant>>,
 }
 
 /// A connection with a transaction that may be open. It is closed and not given back to the pool: who waits for a
@@ -98,7 +103,9 @@ impl Ledger {
             error => LedgerError::Schema { url: place.shown(), cause: error.to_string() },
         })?;
         first.close().await?;
-        let preparing = place.clone();
+        let witness = Arc::new(Witness::of(file_of(&place.url).as_deref(), companion));
+        let shared = Arc::new(Shared { seen: AtomicU64::new(witness.mark()), ..Shared::default() });
+        let (preparing, noticing) = (place.clone(), Arc::clone(&shared));
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
@@ -106,10 +113,15 @@ impl Ledger {
                 let place = preparing.clone();
                 Box::pin(async move { place.prepare(connection).await })
             })
+            .before_acquire(move |_, opened| {
+                // Not one that reads a file that is gone.
+                let replaced = *noticing.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_of_it = replaced.is_none_or(|replaced| opened.age < replaced.elapsed());
+                Box::pin(async move { Ok(is_of_it) })
+            })
             .connect_lazy(&place.url)
             .map_err(|error| failed(&error))?;
         let (queue, waiting) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::default());
         let committer = Committer {
             place: place.clone(),
             companion: companion.to_owned(),
@@ -117,11 +129,12 @@ impl Ledger {
             clock: options.clock.clone(),
             shared: Arc::clone(&shared),
             connection: None,
+            file: None,
             in_doubt: None,
             recent: Recent::default(),
         };
         tokio::spawn(Writer::new(waiting, committer).run());
-        Ok(Self { place, pool, queue, shared, companion: companion.to_owned(), options })
+        Ok(Self { place, pool, queue, shared, witness, companion: companion.to_owned(), options })
     }
 
     /// The URL of a SQLite file.
@@ -135,6 +148,7 @@ impl Ledger {
         if self.send(Message::Close(closed)).is_ok() {
             let _ = closing.await;
         }
+        self.witness.remember(self.shared.seen.load(Ordering::Acquire));
         self.pool.close().await;
     }
 
@@ -152,6 +166,7 @@ impl Ledger {
     /// Whether the database can be used: what readiness asks. Writes only if the last write failed,
     /// or there was none yet.
     pub async fn check(&self) -> Result<(), LedgerError> {
+        self.witness.remember(self.shared.seen.load(Ordering::Acquire));
         if self.shared.works.load(Ordering::Acquire) {
             sqlx::query("SELECT 1").execute(&mut *self.connection().await?).await?;
             return Ok(());
@@ -298,6 +313,12 @@ impl Place {
 
     pub(super) fn unreachable(&self, cause: String) -> LedgerError {
         LedgerError::Unreachable { url: self.shown(), cause }
+    }
+
+    /// Which file there is, by its device and number. `None` for a server.
+    pub(super) fn file(&self) -> Option<(u64, u64)> {
+        let file = std::fs::metadata(file_of(&self.url)?).ok()?;
+        Some((file.dev(), file.ino()))
     }
 
     /// A connection that is ready to be used.

@@ -298,3 +298,56 @@ async fn a_transaction_that_is_given_up_in_the_middle_holds_nobody_up(database: 
     assert!(matches!(settled.await.unwrap(), Answer::Settled { .. }));
     assert!(!book.record(&key(1)).await.unwrap().unwrap().redeemed);
 }
+
+/// A backup, put in the place of the file.
+async fn back_up(book: &Book, copy: &std::path::Path) {
+    let sql = format!("VACUUM INTO '{}'", copy.display());
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *book.connection().await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_that_is_put_in_the_place_of_the_file_is_named_and_used_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("l.db");
+    let mut database = Database::sqlite().await;
+    database.url = Ledger::file_url(&file);
+    let book = Book::open(database).await;
+    book.sells(1).await;
+    back_up(&book, &folder.path().join("copy.db")).await;
+    book.sells(2).await;
+    std::fs::rename(folder.path().join("copy.db"), &file).unwrap();
+    book.sells(3).await;
+    assert!(book.went_back().is_some_and(|text| text.contains("went back")), "{:?}", book.went_back());
+    assert_eq!([book.state(1).await.is_some(), book.state(2).await.is_some()], [true, false]);
+    // What is sold from here on is in the file that is there.
+    let book = book.reopen().await;
+    assert_eq!(book.state(3).await.as_deref(), Some("delivered"));
+}
+
+#[tokio::test]
+async fn a_backup_that_is_put_back_while_the_companion_is_down_is_named_when_it_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("l.db");
+    let mut database = Database::sqlite().await;
+    database.url = Ledger::file_url(&file);
+    let book = Book::open(database).await;
+    book.sells(1).await;
+    back_up(&book, &folder.path().join("copy.db")).await;
+    book.sells(2).await;
+    book.check().await.unwrap();
+    // Killed, not closed.
+    let Book { ledger, database, clock } = book;
+    ledger.close().await;
+    for left in ["l.db", "l.db-wal", "l.db-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(left));
+    }
+    std::fs::rename(folder.path().join("copy.db"), &file).unwrap();
+    let book = Book {
+        ledger: Ledger::open(&database.url, "c1", LedgerOptions::default()).await.unwrap(),
+        database,
+        clock,
+    };
+    book.ledger.counters().await.unwrap();
+    assert!(book.went_back().is_some_and(|text| text.contains("went back")), "{:?}", book.went_back());
+    assert_eq!(book.counted().await[0], ("Charged 1000".to_owned(), 1));
+}

@@ -47,7 +47,7 @@ const DEADLINES: Deadlines =
 /// What the buyer of a payment got.
 #[derive(Debug, Default, Clone)]
 struct Buyer {
-    /// Requests that were served.
+    /// Requests that were served, or were begun by a proxy that died.
     services: u32,
     /// A proxy hung up that may have been given it.
     may_have_had: bool,
@@ -176,7 +176,11 @@ impl World {
                 self.end(holder, nonce, End::Whole).await;
             }
             3 => self.end(holder, nonce, End::Broken).await,
-            4 => self.end(holder, nonce, End::Unsent).await,
+            4 => {
+                // No byte went out.
+                buyer.services -= 1;
+                self.end(holder, nonce, End::Unsent).await;
+            }
             _ => {}
         }
     }
