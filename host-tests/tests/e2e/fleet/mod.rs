@@ -28,7 +28,8 @@ const KILLED: usize = 2;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
     let settings = json!({
-        "facilitator": { "settlement": "relay" },
+        // A settlement that was under way when the companion died is asked about once its lease is over.
+        "facilitator": { "settlement": "relay", "settleTimeout": "5s" },
         "envoy": { "scrapeInterval": "500ms" },
     });
     let mut stack =
