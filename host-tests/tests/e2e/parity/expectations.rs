@@ -196,11 +196,11 @@ impl Case {
             .and(tells_it_is_owed)
     }
 
-    /// The answer that is fetched is no better, and there is no other.
-    pub(super) fn wasted(mut self, goods: Goods, status: u16) -> Self {
+    /// The upstream fails once more, and the answer is owed as before.
+    pub(super) fn still_owed(mut self, goods: Goods, status: u16) -> Self {
         self.expected.receipt = Some(true);
-        let this = self.expects(status, Form::Upstream).reaches(1).ledger(Ledger::Has("delivered"));
-        this.and(|answer| !tells_it_is_owed(answer)).counts(move |tally, _| {
+        let this = self.expects(status, Form::Upstream).reaches(1).ledger(Ledger::Has("owed"));
+        this.and(tells_it_is_owed).counts(move |tally, _| {
             tally.call("verify", "success");
             tally.upstream_failed(goods.primary, goods.tuple);
         })

@@ -46,7 +46,7 @@ pub(super) struct Matcher {
     globs: Globs<(RouteIndex, Glob)>,
     protected: Protected,
     /// The same without letter case, where a pattern has a letter whose case could matter.
-    folded: Option<Box<Matcher>>,
+    folded: Option<Box<Self>>,
 }
 
 /// Globs by their first segment where that is literal. Each list is in route order.

@@ -44,7 +44,7 @@ pub(super) fn failing() -> Vec<Case> {
     ]
 }
 
-/// Row 34: settled first, and not answered. The money buys an answer, which can be fetched once.
+/// Row 34: settled first, and not answered. The money buys an answer, which can be fetched until there is one.
 pub(super) fn failing_after_the_charge() -> Vec<Case> {
     let failed = |name, rest, status| case("34", name).pays(UPFRONT_GOODS, rest).sold(status);
     let fetched =
@@ -59,7 +59,8 @@ pub(super) fn failing_after_the_charge() -> Vec<Case> {
         fetched("not found"),
         used("not found"),
         failed("an error", "status/503", 503).owed(UPFRONT_GOODS),
-        case("34", "an error, and another").again("/upfront/status/500").wasted(UPFRONT_GOODS, 500),
+        case("34", "an error, and another").again("/upfront/status/500").still_owed(UPFRONT_GOODS, 500),
+        fetched("an error"),
         used("an error"),
         failed("moved", "redirect", 302).ledger(Ledger::Has("owed")).and(tells_it_is_owed),
         fetched("moved"),

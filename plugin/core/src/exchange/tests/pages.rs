@@ -141,7 +141,7 @@ fn an_allowed_page_reads_what_it_paid_for_unless_the_upstream_decides_itself() {
     };
     let vary = |text: &str| Some(text.to_owned());
     let (page, yes) = (Some(PAGE.to_owned()), Some("true".to_owned()));
-    assert_eq!(answers(&[]), [page.clone(), yes, vary("PAYMENT-SIGNATURE, X-PAYMENT, Origin")]);
+    assert_eq!(answers(&[]), [page, yes, vary("PAYMENT-SIGNATURE, X-PAYMENT, Origin")]);
     let own = answers(&[(ORIGIN, "https://its.example"), ("vary", "origin, accept")]);
     assert_eq!(own, [None, None, vary("origin, accept, PAYMENT-SIGNATURE, X-PAYMENT")]);
     // An error of the upstream, which is not charged, is read as well.
