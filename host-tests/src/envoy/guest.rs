@@ -27,10 +27,12 @@ pub(crate) struct Guest {
     /// Context of the running call, and the one the guest switched to.
     pub(crate) current: u32,
     pub(crate) effective: u32,
+    /// The stream the running call is about, by what Envoy called or the guest switched to; 0 for none.
+    pub(crate) about: u32,
     /// Resumes and local replies, carried out when the guest's call has returned.
     pub(crate) after: VecDeque<After>,
     pub(crate) calls: BTreeMap<u32, Call>,
-    /// Callouts of root contexts, which nothing waits for.
+    /// Callouts of root contexts that no stream waits for.
     pub(crate) root_calls: Vec<(u32, Call)>,
     /// The callout reply being delivered; absent for one that broke off.
     pub(crate) reply: Option<CallReply>,
@@ -76,7 +78,10 @@ pub(crate) struct LocalReply {
 /// A dispatched callout.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
+    /// Who hears of the reply.
     pub(crate) context: u32,
+    /// The stream it is about, which may be gone by then.
+    pub(crate) about: u32,
     pub(crate) cluster: String,
     pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,
@@ -192,6 +197,7 @@ impl Guest {
             contexts: BTreeMap::new(),
             current: 0,
             effective: 0,
+            about: 0,
             after: VecDeque::new(),
             calls: BTreeMap::new(),
             root_calls: Vec::new(),

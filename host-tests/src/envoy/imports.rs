@@ -1,7 +1,7 @@
 //! The `env` imports: every host call the filter may make, with the statuses Envoy answers.
 
 use super::abi::{Headers, MapType, Status};
-use super::guest::{After, Call, ContextData, Guest, LocalReply, Phase, lock};
+use super::guest::{After, Call, Guest, LocalReply, Phase, lock};
 use super::host::{LogLine, MetricKind};
 use super::memory::{enter, enter_unrestricted, give, read, write_u32, write_u64};
 use std::time::Duration;
@@ -75,6 +75,9 @@ fn set_effective_context(mut env: Env<'_>, context: u32) -> Result<u32> {
         return answer(Status::BadArgument);
     }
     env.data_mut().effective = context;
+    if env.data().stream().is_some() {
+        env.data_mut().about = context;
+    }
     answer(Status::Ok)
 }
 
@@ -286,15 +289,15 @@ fn http_call(
     let guest = env.data_mut();
     guest.last_token += 1;
     let (id, context) = (guest.last_token, guest.active());
-    let call = Call { context, cluster, headers, body, timeout, deadline };
-    if matches!(guest.contexts.get(&context), Some(ContextData::Stream { .. })) {
-        guest.calls.insert(id, call);
+    let about = guest.about;
+    let call = Call { context, about, cluster, headers, body, timeout, deadline };
+    if call.headers.get(":path").is_some_and(|path| path.ends_with("/over")) {
+        guest.root_calls.push((id, call));
     } else {
-        // No stream hears of its reply, so it must be one nothing waits for.
-        if !call.headers.get(":path").is_some_and(|path| path.ends_with("/over")) {
+        if about == 0 {
             guest.violate("dispatched a callout outside a stream");
         }
-        guest.root_calls.push((id, call));
+        guest.calls.insert(id, call);
     }
     write_u32(&mut env, token, id)?;
     answer(Status::Ok)

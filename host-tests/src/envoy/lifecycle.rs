@@ -109,7 +109,7 @@ impl Vm {
     /// A paused stream needs a callout of its own, or nothing will ever resume it.
     fn assert_somebody_will_wake(&self, stream: &SharedStream) {
         let context = lock(stream).context;
-        if !self.guest(|guest| guest.calls.values().any(|c| c.context == context)) {
+        if !self.guest(|guest| guest.calls.values().any(|c| c.about == context)) {
             self.violate("paused a stream without a callout that could resume it");
         }
     }
@@ -216,7 +216,7 @@ impl Vm {
         lock(stream).trailers.take().map(|(_, trailers)| trailers).unwrap_or_default()
     }
 
-    /// The stream is over, for whatever reason: log, done, delete; its callouts have nobody to call back.
+    /// The stream is over, for whatever reason: log, done, delete; the callouts of its context have nobody to call back.
     pub(crate) fn end(&self, stream: &SharedStream) {
         let mut data = lock(stream);
         if data.phase == Phase::Ended {
@@ -247,13 +247,21 @@ impl Vm {
         }
     }
 
-    /// Answers every callout of a root context, which goes on when the stream it is about is over.
-    pub(crate) fn answer_root_calls(&self) -> Vec<Call> {
+    /// Answers every callout of a root context that no stream waits for: with a status of the relay, or with Envoy's own
+    /// page if there is none. What the guest calls meanwhile is for the next time.
+    pub(crate) fn answer_root_calls(&self, status: Option<u16>) -> Vec<Call> {
         let calls = self.guest(|guest| std::mem::take(&mut guest.root_calls));
+        let headers = match status {
+            Some(status) => Headers::from_pairs([
+                (":status", status.to_string()),
+                ("x-envoy-upstream-service-time", "1".to_owned()),
+            ]),
+            None => Headers::from_pairs([(":status", "503")]),
+        };
         let answered = calls.into_iter().map(|(token, call)| {
-            let headers = Headers::from_pairs([(":status", "204"), ("x-envoy-upstream-service-time", "1")]);
             let args = [call.context, token, lines(&headers), 0, 0];
-            let reply = CallReply { headers, body: Vec::new(), trailers: Headers::default() };
+            let reply =
+                CallReply { headers: headers.clone(), body: Vec::new(), trailers: Headers::default() };
             self.guest(|guest| guest.reply = Some(reply));
             self.call(call.context, "proxy_on_http_call_response", &args);
             self.guest(|guest| guest.reply = None);
@@ -264,7 +272,7 @@ impl Vm {
     }
 
     /// Delivers a callout reply, or the news that it broke off. Nothing happens for a callout whose
-    /// stream is gone.
+    /// context is gone.
     pub(crate) fn call_reply(&self, token: u32, stream: &SharedStream, reply: Option<CallReply>) {
         let Some(call) = self.guest(|guest| guest.calls.remove(&token)) else { return };
         let sizes = reply.as_ref().map_or([0; 3], |r| {

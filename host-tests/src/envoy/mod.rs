@@ -7,7 +7,7 @@
 //! * resumes and local replies happen after the guest's call has returned, and a local reply of the
 //!   request side passes the guest's own response callback;
 //! * callouts need a known cluster and the three pseudo-headers; a reply that broke off has no headers;
-//!   a callout whose stream is gone never calls back;
+//!   a callout whose context, of a stream or of a filter, is gone never calls back;
 //! * shared data has compare-and-swap but no deletion; metrics are process-wide and survive a VM,
 //!   until the last VM of a VM configuration that defined them is gone;
 //! * a stream ends with `on_log`, `on_done`, `on_delete`;

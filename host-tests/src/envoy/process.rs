@@ -289,6 +289,11 @@ impl Envoy {
         self.host.borrow().clock.monotonic
     }
 
+    /// Knows this cluster from now on.
+    pub fn add_cluster(&self, name: &str) {
+        self.host.borrow_mut().clusters.insert(name.to_owned());
+    }
+
     /// Forgets every cluster.
     pub fn remove_clusters(&self) {
         self.host.borrow_mut().clusters.clear();
@@ -316,8 +321,13 @@ impl Envoy {
     /// Which requests a relay was told are over since the last look: headers and bodies of the calls, each of which
     /// is answered now.
     pub fn overs(&self) -> Vec<(Headers, Vec<u8>)> {
+        self.overs_answered(Some(204))
+    }
+
+    /// The same, with each answered by this status, or by Envoy's own page where the relay is away.
+    pub fn overs_answered(&self, status: Option<u16>) -> Vec<(Headers, Vec<u8>)> {
         let vms = self.workers.iter().map(|seat| seat.borrow().vm.clone());
-        let calls: Vec<_> = vms.flat_map(|vm| vm.answer_root_calls()).collect();
+        let calls: Vec<_> = vms.flat_map(|vm| vm.answer_root_calls(status)).collect();
         self.check();
         calls.into_iter().map(|call| (call.headers, call.body)).collect()
     }

@@ -64,7 +64,7 @@ impl Stream<'_> {
     pub fn callout(&self) -> Option<Callout<'_>> {
         let context = lock(&self.data).context;
         let mut calls: Vec<_> = self.vm.guest(|guest| {
-            guest.calls.iter().filter(|(_, c)| c.context == context).map(|(t, c)| (*t, c.clone())).collect()
+            guest.calls.iter().filter(|(_, c)| c.about == context).map(|(t, c)| (*t, c.clone())).collect()
         });
         assert!(calls.len() <= 1, "a stream has {} callouts at once", calls.len());
         calls.pop().map(|(token, call)| Callout { stream: self, token, call })

@@ -147,7 +147,11 @@ impl Vm {
             self.roots.borrow_mut().remove(&root);
             self.call(root, "proxy_on_done", &[root]);
             self.call(root, "proxy_on_delete", &[root]);
-            self.guest(|guest| guest.contexts.remove(&root));
+            self.guest(|guest| {
+                guest.contexts.remove(&root);
+                guest.calls.retain(|_, call| call.context != root);
+                guest.root_calls.retain(|(_, call)| call.context != root);
+            });
         }
     }
 
@@ -176,6 +180,8 @@ impl Vm {
         let Some(function) = instance.get_func(&mut *store, export) else { return Called::Absent };
         store.data_mut().current = context;
         store.data_mut().effective = 0;
+        let is_stream = matches!(store.data().contexts.get(&context), Some(ContextData::Stream { .. }));
+        store.data_mut().about = if is_stream { context } else { 0 };
         let args: Vec<Val> = args.iter().map(|a| Val::I32(a.cast_signed())).collect();
         let mut results = vec![Val::I32(0); function.ty(&*store).results().len()];
         match function.call(&mut *store, &args, &mut results) {

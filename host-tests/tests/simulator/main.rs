@@ -10,6 +10,7 @@ mod challenge;
 mod client_gone;
 mod crash;
 mod facilitator;
+mod holds;
 mod host_rules;
 mod hostile;
 mod over;

@@ -9,6 +9,7 @@ use farebox_core::protocol::{
 };
 use farebox_host_tests::envoy::{Callout, Stream};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use xtask::payer::{Window, header_value};
 
 fn shop(relay: bool) -> Shop {
@@ -49,7 +50,12 @@ fn served<'a>(shop: &'a Shop, number: u64) -> (Stream<'a>, String) {
 
 /// The ends told since the last look: the name of each request, and how it ended.
 fn ends(shop: &Shop) -> Vec<(String, String)> {
-    let overs = shop.envoy.overs();
+    ends_answered(shop, Some(204))
+}
+
+/// The same, where the relay answers so, or is away.
+fn ends_answered(shop: &Shop, status: Option<u16>) -> Vec<(String, String)> {
+    let overs = shop.envoy.overs_answered(status);
     let line = |headers: &farebox_host_tests::envoy::Headers, name| headers.get(name).unwrap_or_default();
     overs.iter().map(|(headers, _)| (line(headers, RELAY_HOLDER), line(headers, RELAY_END))).collect()
 }
@@ -335,4 +341,114 @@ fn a_filter_with_a_relay_keeps_no_payment_and_one_without_tells_nobody() {
     stream.upstream_answers(500, &[]);
     assert_eq!(direct.envoy.overs(), []);
     assert_eq!(direct.envoy.shared_keys(PAYMENTS), 1);
+}
+
+#[test]
+fn an_end_is_told_until_the_relay_has_written_it_down() {
+    let shop = shop(true);
+    let (stream, holder) = served(&shop, 1);
+    let (told, away) = (one(&holder, "whole"), None);
+    stream.body_ends();
+    assert_eq!(ends_answered(&shop, away), told, "at once");
+    assert_eq!(ends(&shop), [], "not again before its time");
+    // Away, not ready, another program in its place: none of them has written it down.
+    for reply in [away, Some(503), Some(500), Some(404), Some(200)] {
+        shop.envoy.tick();
+        assert_eq!(ends_answered(&shop, reply), told, "{reply:?}");
+    }
+    shop.envoy.tick();
+    assert_eq!(ends(&shop), told);
+    shop.envoy.tick();
+    assert_eq!(ends(&shop), [], "it is written down");
+}
+
+#[test]
+fn an_end_the_relay_can_never_take_is_told_once() {
+    let shop = shop(true);
+    let (stream, holder) = served(&shop, 1);
+    stream.body_ends();
+    assert_eq!(ends_answered(&shop, Some(400)), one(&holder, "whole"));
+    shop.envoy.tick();
+    assert_eq!(ends(&shop), []);
+}
+
+#[test]
+fn an_end_that_could_not_be_sent_is_sent_when_it_can_be() {
+    let shop = shop(true);
+    let (stream, holder) = served(&shop, 1);
+    shop.envoy.remove_clusters();
+    stream.body_ends();
+    shop.envoy.tick();
+    assert_eq!(ends(&shop), []);
+    shop.envoy.add_cluster("facilitator");
+    shop.envoy.tick();
+    assert_eq!(ends(&shop), one(&holder, "whole"));
+}
+
+#[test]
+fn an_end_whose_reply_was_lost_with_its_filter_is_told_by_the_next_one() {
+    let shop = shop(true);
+    let (stream, holder) = served(&shop, 1);
+    let mut next = rules(GENERATION + 1);
+    next["facilitator"]["relay"] = true.into();
+    shop.envoy.configure(next.to_string()).expect_taken();
+    stream.body_ends();
+    assert_eq!(
+        (shop.envoy.live_roots(0), ends(&shop)),
+        (1, Vec::new()),
+        "the filter is gone, and so is the reply"
+    );
+    for _ in 0..11 {
+        assert_eq!(ends(&shop), []);
+        shop.envoy.tick();
+        shop.envoy.advance(Duration::from_secs(1));
+    }
+    assert_eq!(ends(&shop), one(&holder, "whole"));
+}
+
+#[test]
+fn a_relay_that_comes_back_is_told_every_end_and_a_few_at_a_time() {
+    let shop = shop(true);
+    let header = shop.header("/paid/x", 1);
+    let mut holders = BTreeSet::new();
+    for _ in 0..50 {
+        let (stream, holder) = verified(&shop, 0, "/paid/x", &header);
+        stream.client_leaves();
+        holders.insert(holder);
+    }
+    for _ in 0..3 {
+        let told = ends_answered(&shop, None);
+        assert_eq!(told.len(), 16);
+        shop.envoy.tick();
+    }
+    let mut told = BTreeSet::new();
+    for _ in 0..8 {
+        let now = ends(&shop);
+        assert!(now.len() <= 16, "{} at a time", now.len());
+        told.extend(now.into_iter().map(|(holder, _)| holder));
+    }
+    assert_eq!(told, holders);
+}
+
+#[test]
+fn ends_that_are_too_many_to_keep_are_dropped_the_oldest_first_and_said_once() {
+    let shop = shop(true);
+    let header = shop.header("/paid/x", 1);
+    let (first, oldest) = verified(&shop, 0, "/paid/x", &header);
+    first.client_leaves();
+    ends_answered(&shop, None);
+    for _ in 0..4_096 + 32 {
+        verified(&shop, 0, "/paid/x", &header).0.client_leaves();
+    }
+    let lines = shop.envoy.log();
+    let lines = lines.iter().filter(|line| line.text.contains("can keep no more"));
+    assert_eq!(lines.map(|line| line.level).collect::<Vec<_>>(), [4]);
+    let mut told = 0;
+    for _ in 0..300 {
+        let now = ends(&shop);
+        assert!(now.iter().all(|(holder, _)| *holder != oldest));
+        told += now.len();
+        shop.envoy.tick();
+    }
+    assert!((4_096..=4_096 + 16).contains(&told), "{told}");
 }

@@ -51,6 +51,8 @@ struct Fate {
     of: Option<Signed>,
     /// Whether money may have moved and nobody knows.
     open: bool,
+    /// Whether a settle call was forgotten with its filter, so that it is open only once it is repeated.
+    lost: bool,
     /// Success replies to /settle that reached the filter.
     settled: u32,
     /// Answers that began to go out.
@@ -241,12 +243,19 @@ impl<'a> World<'a> {
     fn client_leaves(&mut self, live: &mut Live<'_>) {
         let settling = live.stream.callout().is_some_and(|call| call.path() == "/settle");
         live.stream.client_leaves();
-        if settling {
-            // The call goes on, and nobody hears of it.
+        if settling && live.stream.callout().is_some() {
+            // The call goes on, and the filter hears of it.
+            self.reply(live);
+        } else if settling {
+            // The rules were replaced meanwhile, and the filter that called is gone.
             self.settle_ends(live, false);
+            self.fate(live).lost = true;
         } else if live.answered {
             // Who leaves in the middle of a body has had the service.
             self.fate(live).spent = true;
+        } else if live.redeems && !live.judged {
+            // Nothing of an answer went out.
+            self.fate(live).spent = false;
         }
     }
 
@@ -336,6 +345,10 @@ impl<'a> World<'a> {
             assert!(ended, "a client has a response in {:?}", live.stream.phase());
             if !live.judged {
                 live.judged = true;
+                if live.redeems && response.status >= 500 {
+                    // An upstream that failed gave no answer.
+                    self.fate(live).spent = false;
+                }
                 live.answered = content && !free;
                 self.answered(live, response.headers.get("payment-required").is_some());
             }
@@ -400,7 +413,11 @@ fn play(seed: u64) {
     let charged = shop.charged("paid", 1000) + shop.charged("other", 1000) + shop.charged("upfront", 2500);
     assert_eq!(charged, u64::from(settled), "charges are counted one for one");
     let open = all(TupleCounter::UnresolvedOpened) - all(TupleCounter::UnresolvedClosed);
-    assert_eq!(open, u64::from(sum(|f| u32::from(f.open))), "what is open is counted");
+    assert_eq!(
+        open,
+        u64::from(sum(|f| u32::from(f.open && !(f.lost && f.calls == 1)))),
+        "what is open is counted"
+    );
 }
 
 macro_rules! seeds {

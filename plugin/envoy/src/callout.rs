@@ -1,5 +1,8 @@
 //! Calls to the facilitator.
 //!
+//! Every call is made in the name of the filter, not of a stream: Envoy drops the call of a stream that is gone, and
+//! then there is no reply to be heard. See [`crate::filter_name`].
+//!
 //! Envoy answers a call that failed with a page of its own, status and body included, so a status alone
 //! says nothing. A reply that really came from the facilitator carries `x-envoy-upstream-service-time`,
 //! which Envoy's router puts on every upstream response and on none of its own pages. A reply that broke
@@ -14,6 +17,7 @@ use farebox_core::rules::Facilitator;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
 
+use crate::filter_name;
 use crate::identity::Identity;
 
 /// Most bytes of a reply the core gets to see. A longer one is cut there, hence unreadable, hence bad.
@@ -35,13 +39,14 @@ pub(crate) enum Captured {
 pub(crate) struct Caller<'a> {
     pub(crate) facilitator: &'a Facilitator,
     pub(crate) identity: &'a Identity,
-    /// Contexts of the stream and of its filter.
-    pub(crate) stream: u32,
+    /// Context of the filter.
     pub(crate) root: u32,
+    /// Context for which the call is made, which is the effective one again after it.
+    pub(crate) context: u32,
 }
 
-/// No one waits for the reply, but a connection must not be held for ever.
-const OVER_TIMEOUT_MS: u32 = 5_000;
+/// No stream waits for the reply, but a connection must not be held for ever.
+pub(crate) const OVER_TIMEOUT_MS: u32 = 5_000;
 
 // === impl Caller ===
 
@@ -56,15 +61,10 @@ impl Caller<'_> {
         self.send(endpoint, &call.body, &call.headers, call.timeout_ms)
     }
 
-    /// Tells a relay how a request ended for its payment. It is sent in the name of the filter, since the
-    /// stream will be over before the reply: the host would drop the call of a stream that is gone, and the SDK
-    /// would keep its token for ever. If it is lost, the payment stays this request's until its lease ends.
-    pub(crate) fn over(&self, note: &Note, end: End) {
+    /// Tells a relay how a request ended for its payment, or that it goes on.
+    pub(crate) fn over(&self, note: &Note, end: End) -> Result<u32, Status> {
         let headers = [(RELAY_HOLDER, note.holder.to_string()), (RELAY_END, end.as_str().to_owned())];
-        if hostcalls::set_effective_context(self.root).is_ok() {
-            let _ = self.send("/over", &note.key.to_json(), &headers, OVER_TIMEOUT_MS);
-            let _ = hostcalls::set_effective_context(self.stream);
-        }
+        self.send("/over", &note.key.to_json(), &headers, OVER_TIMEOUT_MS)
     }
 
     fn send(
@@ -88,7 +88,9 @@ impl Caller<'_> {
             headers.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
         }
         let timeout = Duration::from_millis(u64::from(timeout_ms));
-        hostcalls::dispatch_http_call(&facilitator.cluster, headers, Some(body), Vec::new(), timeout)
+        filter_name::take(self.root, self.context, || {
+            hostcalls::dispatch_http_call(&facilitator.cluster, headers, Some(body), Vec::new(), timeout)
+        })
     }
 }
 

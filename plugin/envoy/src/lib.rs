@@ -5,6 +5,9 @@
 //! * [`root`]: takes pushed rules, or refuses them so that Envoy keeps the last good filter.
 //! * [`stream`]: one request: feeds the core its events and carries out what comes back.
 //! * [`callout`]: calls to the facilitator, and which replies Envoy made up itself.
+//! * [`filter_name`]: why the filter hears of them also when their streams are gone.
+//! * [`waiting`]: streams that wait, for a reply or with a payment for their upstream, and calls without a stream.
+//! * [`ends`]: how requests ended for their payments, told to a relay until it knows.
 //! * [`origin`]: who made a response, and who ended a stream.
 //! * [`shared_data`]: what the workers of a process share, under compare-and-swap.
 //! * [`payments`]: payments, kept there by a filter without a relay.
@@ -12,7 +15,7 @@
 //! * [`counted`]: which of them the process has, for VMs that begin later.
 //! * [`succession`]: what VMs that are replaced leave to those that come after them.
 //! * [`identity`]: the name of this proxy, and those of its requests.
-//! * [`header_map`]: reading headers without a copy; the only `unsafe` code.
+//! * [`header_map`]: reading headers without a copy; the only `unsafe` code beside a declaration in [`filter_name`].
 //!
 //! Two rules hold everywhere. Only the byte forms of `proxy_wasm::hostcalls` are used (see `clippy.toml`):
 //! everything else panics on input. And a map is read only in its own phase, once, and captured.
@@ -34,6 +37,8 @@
 mod callout;
 mod clock;
 mod counted;
+mod ends;
+mod filter_name;
 mod header_map;
 mod identity;
 mod meters;
@@ -43,6 +48,7 @@ mod root;
 mod shared_data;
 mod stream;
 mod succession;
+mod waiting;
 
 #[allow(unreachable_pub, reason = "the macro exports `_initialize`, which the host calls")]
 mod start {

@@ -7,19 +7,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use farebox_core::Now;
+use farebox_core::exchange::{Note, Orphan};
 use farebox_core::metrics::Stamp;
-use farebox_core::payment::{BUCKETS, Expired, Limits, expired_stamps};
+use farebox_core::payment::{BUCKETS, Effect, End, Event, Expired, Limits, Outcome, expired_stamps};
 use farebox_core::rules::RuleSet;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType, LogLevel, Status};
 
+use crate::callout::{self, Caller, Captured};
+use crate::filter_name::Callback;
 use crate::identity::Identity;
 use crate::meters::Meters;
-use crate::stream::Stream;
-use crate::{clock, payments};
+use crate::stream::Handle;
+use crate::waiting::{self, Waiter};
+use crate::{clock, ends, payments};
 
-/// How long a count that was left by a VM may wait.
+/// How long may wait what nothing but time brings about: a count left by a VM, an end that was not acknowledged, a sign
+/// that a request goes on.
 const TICK: Duration = Duration::from_secs(1);
 /// With 4096 buckets every VM goes round in about ten minutes.
 const SWEEP_BUCKETS: u32 = 7;
@@ -83,6 +89,76 @@ impl Deployment {
         }
     }
 
+    /// For calls on behalf of a context; `None` if these rules name no facilitator.
+    pub(crate) fn caller(&self, context: u32) -> Option<Caller<'_>> {
+        let (facilitator, identity) = (self.rules.facilitator.as_ref()?, self.identity.as_ref()?);
+        Some(Caller { facilitator, identity, root: self.root, context })
+    }
+
+    /// Tells whoever keeps the payments. An end that cannot be told leaves a record as it was, which is never less
+    /// careful: a hold lasts until its lease ends. But what is not on record as verified could not be settled once
+    /// the upstream has worked for it.
+    pub(crate) fn tell(&self, context: u32, notes: &[Note]) -> Result<(), Status> {
+        for note in notes {
+            if self.rules.has_relay() {
+                match (&note.event, self.caller(context)) {
+                    // The next sign says the same.
+                    (Event::Over(_, End::NotYet), Some(caller)) => {
+                        let _ = caller.over(note, End::NotYet);
+                    }
+                    (Event::Over(..), Some(caller)) => ends::tell(&caller, note.clone()),
+                    _ => {}
+                }
+            } else if self.record(note)?.is_none() && matches!(note.event, Event::Verified(_)) {
+                return Err(Status::CasMismatch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a note down in shared data. Gives what followed; `None` if it cannot be taken down.
+    fn record(&self, note: &Note) -> Result<Option<Vec<Expired>>, Status> {
+        let now = clock::now()?;
+        let (answer, effects) = payments::step(note.key.digest(), note.tuple, &note.event, &self.limits, now);
+        self.count_expired(&effects);
+        if answer.is_none() {
+            let _ = hostcalls::log(LogLevel::Error, "farebox: cannot record what became of a payment");
+        }
+        Ok(answer.map(|_| effects))
+    }
+
+    /// A settle call is over whose stream was over before.
+    fn settled_late(&self, orphan: Orphan, reply: Result<Captured, Status>) -> Result<(), Status> {
+        // Whatever the facilitator said, it was asked.
+        let reply = reply.unwrap_or(Captured::Cut);
+        let late = orphan.answered(reply.as_end(), clock::now()?);
+        self.count(&late.stamps);
+        for note in &late.notes {
+            let effects = self.record(note)?.unwrap_or_default();
+            if effects.iter().any(|effect| effect.effect == Effect::Charged) {
+                self.count(&late.charged);
+            }
+            if let Event::Ended { outcome, .. } = &note.event {
+                let (became, why) = match outcome {
+                    Outcome::Settled { transaction } => {
+                        ("settled, and its answer is owed", transaction.as_str())
+                    }
+                    Outcome::Refused { reason, .. } => ("refused", reason.as_str()),
+                    Outcome::Malformed { words } => ("refused", words.as_str()),
+                    Outcome::NotSent => ("not settled", "the call was not sent"),
+                    Outcome::Unknown { reason, .. } => ("open", reason.as_str()),
+                };
+                let (nonce, payer) = (note.key.nonce, note.key.payer.checksummed());
+                let message = format!(
+                    "farebox: the payment of nonce {nonce} of {payer}, whose client left, is {became}: {why:?}; the \
+                     same payment may be sent again"
+                );
+                let _ = hostcalls::log(LogLevel::Warn, &message);
+            }
+        }
+        Ok(())
+    }
+
     /// See [`Meters::take_over`].
     fn take_over(&self) -> Result<(), Status> {
         self.meters.as_ref().map_or(Ok(()), |meters| meters.take_over(&self.rules))
@@ -119,16 +195,46 @@ impl Root {
         Ok(())
     }
 
-    fn sweep(&mut self) -> Result<(), Status> {
+    /// For calls to the relay, if the rules name one.
+    fn relay(&self) -> Option<Caller<'_>> {
+        self.deployment.caller(self.deployment.root).filter(|caller| caller.facilitator.relay)
+    }
+
+    fn sweep(&mut self, now: Now) -> Result<(), Status> {
         let limits = &self.deployment.limits;
-        let expired = payments::sweep(self.sweep_from, SWEEP_BUCKETS, limits, clock::now()?)?;
+        let expired = payments::sweep(self.sweep_from, SWEEP_BUCKETS, limits, now)?;
         self.deployment.count_expired(&expired);
         self.sweep_from = (self.sweep_from + SWEEP_BUCKETS) % BUCKETS;
         Ok(())
     }
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _trailers: usize) {
+        let _callback = Callback::begin(self.deployment.root);
+        let reply = callout::capture(num_headers, body_size);
+        if ends::answered(self.relay().as_ref(), token, reply.as_ref().ok()) {
+            return;
+        }
+        match waiting::take(token) {
+            Some(Waiter::Stream(stream)) => stream.answered(token, reply),
+            Some(Waiter::Orphan(orphan, deployment)) => {
+                if let Err(status) = deployment.settled_late(*orphan, reply) {
+                    let message = format!("farebox: cannot record a settlement: {status:?}");
+                    let _ = hostcalls::log(LogLevel::Error, &message);
+                }
+            }
+            // Its stream is over, or it was a sign that one goes on.
+            None => {}
+        }
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        waiting::forget(self.deployment.root);
+    }
+}
 
 impl RootContext for Root {
     fn on_vm_start(&mut self, vm_configuration_size: usize) -> bool {
@@ -150,8 +256,17 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        let _callback = Callback::begin(self.deployment.root);
         // What cannot be done now is done on the next round, or by the next write.
-        let _ = self.sweep();
+        if let Ok(now) = clock::now() {
+            let _ = self.sweep(now);
+            for stream in waiting::due(now) {
+                let _ = stream.goes_on();
+            }
+            if let Some(relay) = self.relay() {
+                ends::tick(&relay, now);
+            }
+        }
         let _ = self.deployment.take_over();
     }
 
@@ -160,7 +275,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(context_id, Rc::clone(&self.deployment))))
+        Some(Box::new(Handle::new(context_id, Rc::clone(&self.deployment))))
     }
 }
 

@@ -1,27 +1,32 @@
 //! One request: the core's events in, its effects out.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use farebox_core::exchange::{
-    self, Abandoned, Arrival, Calling, Delivering, HeaderEdits, Next, Note, Reply, RequestHead, ResponseHead,
+    self, Abandoned, Arrival, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
     Transport, Turn, Upstream,
 };
-use farebox_core::payment::Event;
 use farebox_core::protocol::CallEnd;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, LogLevel, MapType, Status};
 
+use crate::callout::Captured;
 use crate::header_map::HeaderMap;
 use crate::root::Deployment;
+use crate::waiting::{self, Waiter};
 use crate::{callout, clock, origin, payments};
 
 /// One HTTP stream.
 pub(crate) struct Stream {
     context: u32,
     deployment: Rc<Deployment>,
-    stage: Stage,
+    stage: RefCell<Stage>,
 }
+
+/// A stream in the hands of the SDK, which shows it to nobody else.
+pub(crate) struct Handle(Rc<Stream>);
 
 /// What the stream waits for.
 enum Stage {
@@ -46,14 +51,23 @@ enum Side {
     Response,
 }
 
+// === impl Handle ===
+
+impl Handle {
+    pub(crate) fn new(context: u32, deployment: Rc<Deployment>) -> Self {
+        Self(Rc::new(Stream { context, deployment, stage: RefCell::new(Stage::Request) }))
+    }
+}
+
 // === impl Stream ===
 
 impl Stream {
-    pub(crate) fn new(context: u32, deployment: Rc<Deployment>) -> Self {
-        Self { context, deployment, stage: Stage::Request }
+    /// Context of its filter.
+    pub(crate) fn root(&self) -> u32 {
+        self.deployment.root
     }
 
-    fn request_head(&mut self) -> Result<Action, Status> {
+    fn request_head(self: &Rc<Self>) -> Result<Action, Status> {
         let map = HeaderMap::read(MapType::HttpRequestHeaders)?;
         let headers = map.lines()?;
         let transport = transport(&headers, self.deployment.rules.settings.require_secure_transport)?;
@@ -66,7 +80,7 @@ impl Stream {
         self.carry_out(turn, Side::Request)
     }
 
-    fn response_head(&mut self, state: Upstream) -> Result<Action, Status> {
+    fn response_head(self: &Rc<Self>, state: Upstream) -> Result<Action, Status> {
         let map = HeaderMap::read(MapType::HttpResponseHeaders)?;
         let headers = map.lines()?;
         let status = headers.iter().find(|(name, _)| *name == ":status");
@@ -78,10 +92,10 @@ impl Stream {
 
     /// Carries out effects until the stream has to wait. The held side may go on if the answer is
     /// [`Action::Continue`].
-    fn carry_out(&mut self, mut turn: Turn, side: Side) -> Result<Action, Status> {
+    fn carry_out(self: &Rc<Self>, mut turn: Turn, side: Side) -> Result<Action, Status> {
         loop {
             self.deployment.count(&turn.stamps);
-            self.tell(&turn.notes)?;
+            self.deployment.tell(self.context, &turn.notes)?;
             turn = match turn.next {
                 Next::Step(state) => {
                     let now = clock::now()?;
@@ -93,29 +107,31 @@ impl Stream {
                 }
                 Next::Call(state) => match self.dispatch(&state) {
                     Ok(token) => {
-                        self.stage = Stage::Facilitator { state, token, held: side };
+                        self.stage.replace(Stage::Facilitator { state, token, held: side });
+                        waiting::for_reply(token, Waiter::Stream(Rc::clone(self)));
                         return Ok(Action::Pause);
                     }
                     Err(_) => state.answered(CallEnd::NotSent, clock::now()?),
                 },
                 Next::Forward(edits, _passing) => {
                     edit(MapType::HttpRequestHeaders, &edits)?;
-                    self.stage = Stage::Nothing;
+                    self.stage.replace(Stage::Nothing);
                     return Ok(Action::Continue);
                 }
                 Next::Serve(edits, upstream) => {
                     edit(MapType::HttpRequestHeaders, &edits)?;
-                    self.stage = Stage::Response(upstream);
+                    self.stage.replace(Stage::Response(upstream));
+                    waiting::for_upstream(self.context, self, clock::latest());
                     return Ok(Action::Continue);
                 }
                 Next::Release(edits, delivering) => {
                     edit(MapType::HttpResponseHeaders, &edits)?;
-                    self.stage = delivering.map_or(Stage::Nothing, Stage::Delivery);
+                    self.stage.replace(delivering.map_or(Stage::Nothing, Stage::Delivery));
                     return Ok(Action::Continue);
                 }
                 Next::Reply(reply) => {
                     // It comes by as a response head itself.
-                    self.stage = Stage::Nothing;
+                    self.stage.replace(Stage::Nothing);
                     send(&reply)?;
                     return Ok(Action::Pause);
                 }
@@ -124,77 +140,26 @@ impl Stream {
     }
 
     fn dispatch(&self, state: &Calling) -> Result<u32, Status> {
-        let caller = self.caller().ok_or(Status::NotFound)?;
+        let caller = self.deployment.caller(self.context).ok_or(Status::NotFound)?;
         caller.dispatch(state.call()).inspect_err(|status| {
             let message = format!("farebox: cannot call cluster {}: {status:?}", caller.facilitator.cluster);
             let _ = hostcalls::log(LogLevel::Error, &message);
         })
     }
 
-    fn caller(&self) -> Option<callout::Caller<'_>> {
-        let Deployment { rules, identity, root, .. } = &*self.deployment;
-        let (facilitator, identity) = (rules.facilitator.as_ref()?, identity.as_ref()?);
-        Some(callout::Caller { facilitator, identity, stream: self.context, root: *root })
-    }
-
-    /// Tells whoever keeps the payments. An end that cannot be told leaves a record as it was, which is never less
-    /// careful: a hold lasts until its lease ends. But what is not on record as verified could not be settled once
-    /// the upstream has worked for it.
-    fn tell(&self, notes: &[Note]) -> Result<(), Status> {
-        for note in notes {
-            if self.deployment.rules.has_relay() {
-                if let (Event::Over(_, end), Some(caller)) = (&note.event, self.caller()) {
-                    caller.over(note, *end);
-                }
-                continue;
-            }
-            let (key, limits) = (note.key.digest(), &self.deployment.limits);
-            let (answer, effects) = payments::step(key, note.tuple, &note.event, limits, clock::now()?);
-            self.deployment.count_expired(&effects);
-            match (answer, &note.event) {
-                (Some(_), _) => {}
-                (None, Event::Verified(_)) => return Err(Status::CasMismatch),
-                (None, _) => {
-                    let _ = hostcalls::log(LogLevel::Error, "farebox: cannot record the end of a payment");
-                }
-            }
+    /// The reply to its call came.
+    pub(crate) fn answered(self: &Rc<Self>, token: u32, reply: Result<Captured, Status>) {
+        if hostcalls::set_effective_context(self.context).is_err() {
+            return;
         }
-        Ok(())
-    }
-
-    /// The stream is over, or somebody else answered it.
-    fn end(&mut self) -> Result<(), Status> {
-        let abandoned = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Facilitator { state, .. } => state.abandoned(clock::now()?),
-            Stage::Response(state) => state.abandoned(clock::now()?),
-            Stage::Delivery(state) => state.ended(origin::upstream_broke_off()?, clock::now()?),
-            Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
-        };
-        self.deployment.count(&abandoned.stamps);
-        self.tell(&abandoned.notes)
-    }
-
-    /// A host call failed. The stream is answered and can never be served.
-    fn fail_closed(&mut self, status: Status) -> Action {
-        let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
-        let _ = send(&exchange::internal());
-        // The reply itself comes by as a response head.
-        self.stage = Stage::Nothing;
-        Action::Pause
-    }
-}
-
-impl Context for Stream {
-    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _trailers: usize) {
-        let (state, held) = match std::mem::replace(&mut self.stage, Stage::Ended) {
+        let (state, held) = match self.stage.replace(Stage::Ended) {
             Stage::Facilitator { state, token: awaited, held } if awaited == token => (state, held),
             other => {
-                self.stage = other;
+                self.stage.replace(other);
                 return;
             }
         };
-        let turn = callout::capture(num_headers, body_size)
-            .and_then(|reply| Ok(state.answered(reply.as_end(), clock::now()?)));
+        let turn = reply.and_then(|reply| Ok(state.answered(reply.as_end(), clock::now()?)));
         match turn.and_then(|turn| self.carry_out(turn, held)) {
             Ok(Action::Continue) => {
                 let _ = match held {
@@ -208,11 +173,56 @@ impl Context for Stream {
             }
         }
     }
+
+    /// Says that it goes on, to whoever keeps the payments.
+    pub(crate) fn goes_on(&self) -> Result<(), Status> {
+        let notes = match &*self.stage.borrow() {
+            Stage::Response(state) => state.goes_on(),
+            Stage::Delivery(state) => state.goes_on(),
+            Stage::Request | Stage::Facilitator { .. } | Stage::Nothing | Stage::Ended => return Ok(()),
+        };
+        self.deployment.tell(self.deployment.root, &notes)
+    }
+
+    /// The stream is over, or somebody else answered it.
+    fn end(&self) -> Result<(), Status> {
+        waiting::no_more(self.context);
+        let abandoned = match self.stage.replace(Stage::Ended) {
+            Stage::Facilitator { state, token, .. } => {
+                waiting::take(token);
+                match state.orphaned() {
+                    Ok((abandoned, orphan)) => {
+                        let deployment = Rc::clone(&self.deployment);
+                        waiting::for_reply(token, Waiter::Orphan(Box::new(orphan), deployment));
+                        abandoned
+                    }
+                    Err(state) => state.abandoned(clock::now()?),
+                }
+            }
+            Stage::Response(state) => state.abandoned(clock::now()?),
+            Stage::Delivery(state) => state.ended(origin::upstream_broke_off()?, clock::now()?),
+            Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
+        };
+        self.deployment.count(&abandoned.stamps);
+        self.deployment.tell(self.context, &abandoned.notes)
+    }
+
+    /// A host call failed. The stream is answered and can never be served.
+    fn fail_closed(&self, status: Status) -> Action {
+        let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
+        let _ = send(&exchange::internal());
+        // The reply itself comes by as a response head.
+        self.stage.replace(Stage::Nothing);
+        Action::Pause
+    }
 }
 
-impl HttpContext for Stream {
+impl Context for Handle {}
+
+impl HttpContext for Handle {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        self.request_head().unwrap_or_else(|status| self.fail_closed(status))
+        let stream = &self.0;
+        stream.request_head().unwrap_or_else(|status| stream.fail_closed(status))
     }
 
     fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
@@ -223,21 +233,22 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        match std::mem::replace(&mut self.stage, Stage::Ended) {
+        let stream = &self.0;
+        match stream.stage.replace(Stage::Ended) {
             Stage::Response(state) => {
-                self.response_head(*state).unwrap_or_else(|status| self.fail_closed(status))
+                stream.response_head(*state).unwrap_or_else(|status| stream.fail_closed(status))
             }
             // The proxy or a neighbouring filter gave up waiting and answers in our place.
             waiting @ Stage::Facilitator { .. } => {
-                self.stage = waiting;
-                match self.end() {
+                stream.stage.replace(waiting);
+                match stream.end() {
                     Ok(()) => Action::Continue,
-                    Err(status) => self.fail_closed(status),
+                    Err(status) => stream.fail_closed(status),
                 }
             }
-            Stage::Ended => self.fail_closed(Status::InternalFailure),
+            Stage::Ended => stream.fail_closed(Status::InternalFailure),
             passing @ (Stage::Request | Stage::Delivery(_) | Stage::Nothing) => {
-                self.stage = passing;
+                stream.stage.replace(passing);
                 Action::Continue
             }
         }
@@ -253,7 +264,7 @@ impl HttpContext for Stream {
 
     /// The one callback every stream gets, whoever ended it.
     fn on_log(&mut self) {
-        if let Err(status) = self.end() {
+        if let Err(status) = self.0.end() {
             let _ = hostcalls::log(LogLevel::Error, &format!("farebox: cannot end a stream: {status:?}"));
         }
     }

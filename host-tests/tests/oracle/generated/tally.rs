@@ -133,7 +133,7 @@ impl Tally {
         assert!(
             self.upfront >= 500
                 && self.unless_known >= 500
-                && self.challenged >= 500
+                && self.challenged >= 100
                 && self.preflights >= 50
                 && self.forwarded >= 100,
             "{self:#?}"

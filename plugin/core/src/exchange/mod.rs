@@ -24,6 +24,7 @@
 //!                             └─ Reply                             no usable answer
 //! Call(settle) ─ answered ─ Call(settle)            once, if the facilitator says it is pending
 //! Calling, Upstream ─ abandoned                     the client went away
+//! Call(settle) ─ orphaned ─ Orphan ─ answered       the same, where the shell hears of its call nevertheless
 //! Delivering ─ ended                                the stream is over
 //! ```
 //!
@@ -51,7 +52,7 @@ mod ways;
 pub use begin::{Arrival, begin, unroutable};
 pub use effects::{Call, HeaderEdits, Next, Note, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
-pub use paying::{Calling, Stepping};
+pub use paying::{Calling, Late, Orphan, Stepping};
 pub use reply::internal;
 pub use serving::{Abandoned, Delivering, Passing, Upstream};
 pub use strip::{forged_names, to_gateway};

@@ -44,6 +44,29 @@ pub struct Calling {
     purpose: Purpose,
 }
 
+/// A settle call of a shell without a relay whose request is over: money may move yet, and there is no client to
+/// answer.
+#[derive(Debug)]
+pub struct Orphan {
+    attempt: Box<Attempt>,
+    started: Now,
+    epoch: u32,
+    settlement: Settlement,
+}
+
+/// How the call of an [`Orphan`] ended. Count `stamps`, tell the store `notes`, and count `charged` if the store says
+/// [`Effect::Charged`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Late {
+    /// What to count.
+    pub stamps: Vec<Stamp>,
+    /// What the store of payments is told.
+    pub notes: Vec<Note>,
+    /// What to count once the store takes the money for moved.
+    pub charged: [Stamp; 2],
+}
+
 #[derive(Debug)]
 enum Purpose {
     Verify,
@@ -373,6 +396,19 @@ impl Calling {
             },
         }
     }
+    /// The client went away during a settle call whose end the shell will hear nevertheless. Its payment stays at the
+    /// call, so a resend makes no second one meanwhile. Anything else is given back, to be abandoned.
+    pub fn orphaned(self: Box<Self>) -> Result<(Abandoned, Orphan), Box<Self>> {
+        match self.purpose {
+            Purpose::Settle { epoch, settlement, .. } if !self.attempt.has_relay() => {
+                let stamps = vec![self.attempt.failed(FailureReason::SettlementFailed)];
+                let notes = self.attempt.over(End::Unsent);
+                let orphan = Orphan { attempt: self.attempt, started: self.started, epoch, settlement };
+                Ok((Abandoned { stamps, notes }, orphan))
+            }
+            _ => Err(self),
+        }
+    }
     /// The client went away and no answer can reach this state any more. A settle call goes on without us, so
     /// its outcome is unknown from here on.
     pub fn abandoned(self, now: Now) -> Abandoned {
@@ -393,6 +429,25 @@ impl Calling {
                 Abandoned { stamps, notes }
             }
         }
+    }
+}
+
+// === impl Orphan ===
+
+impl Orphan {
+    /// The call is over. A pending one is not repeated here: the next resend does that.
+    pub fn answered(self, end: CallEnd<'_>, now: Now) -> Late {
+        let Self { attempt, started, epoch, settlement } = self;
+        let outcome = match settlement.ended(end, &attempt.option) {
+            Reading::Over(outcome) => outcome,
+            Reading::Repeat(settlement) => settlement.given_up(),
+        };
+        let stamps = vec![call_stamp(Operation::Settle, call_outcome(end, &outcome), started, now)];
+        let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
+        let ended = attempt.note(Event::Ended { epoch, holder, outcome, claim });
+        // A record that was gone is back now, and this request waits no more.
+        let notes = [vec![ended], attempt.over(End::Unsent)].concat();
+        Late { stamps, notes, charged: attempt.charged(now) }
     }
 }
 

@@ -36,6 +36,12 @@ impl Settlement {
         }
     }
 
+    /// What is known if the repeat it asks for is not made.
+    pub fn given_up(self) -> Outcome {
+        let reason = "settlement_pending".to_owned();
+        Outcome::Unknown { transaction: self.pending.flatten(), reason }
+    }
+
     fn answered(self, reply: SettleReply) -> Reading {
         let outcome = match reply {
             SettleReply::Settled { transaction, .. } => Outcome::Settled { transaction },

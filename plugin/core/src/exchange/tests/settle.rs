@@ -1,8 +1,8 @@
 //! The three outcomes of a settlement, and what an unknown one leads to.
 
-use super::host::{Host, MODES, Mode};
+use super::host::{CALL_MS, Host, MODES, Mode};
 use super::relay::Line;
-use super::script::{Does, Story, Up, ok, pending, refuses, request, settled, valid};
+use super::script::{Does, Story, Up, ok, pending, refuses, request, settled, short, valid};
 use super::world::{Wallet, payment, upfront_payment};
 use crate::payment::{Effect, Event};
 use crate::protocol::Operation::{Settle, Verify};
@@ -496,5 +496,59 @@ fn a_settlement_that_outlasts_its_lease_is_served_to_the_request_that_took_it_ov
             }
             assert_eq!(host.charges(), usize::from(statuses.1 == 200));
         }
+    }
+}
+
+#[test]
+fn a_settle_call_that_outlives_its_client_ends_in_the_store() {
+    let late = |says: Does| {
+        let mut host = Host::of(Mode::Direct);
+        let paying = request("/paid/a").paying(&payment(1));
+        host.script([valid()]);
+        let upstream = host.until_upstream(&paying);
+        let (abandoned, orphan) = host.until_settling(*upstream).orphaned().expect("a settle call");
+        assert_eq!(short(&abandoned.stamps), "PaymentFailed(SettlementFailed)@0");
+        let _ = host.tell(&abandoned.notes);
+        assert_eq!(host.lives(), ["settling"]);
+        // No second call while it runs.
+        let resend = host.play(&paying, &ok());
+        assert_eq!((resend.status(), resend.calls.len()), (409, 0));
+        host.now_ms += CALL_MS;
+        let late = orphan.answered(says.end(), host.now());
+        let [ended, over] = &late.notes[..] else { panic!("two notes") };
+        let (_, effects, stamps) = host.step(ended.key.digest(), ended.tuple, ended.event.clone());
+        let _ = host.tell(std::slice::from_ref(over));
+        let charged = effects.iter().any(|effect| effect.effect == Effect::Charged);
+        let counted =
+            [late.stamps, stamps, if charged { late.charged.to_vec() } else { Vec::new() }].concat();
+        (short(&counted), host.lives())
+    };
+    let (counted, lives) = late(settled(8453, TX));
+    assert_eq!(counted, "Settle(Success,7) ResolvedLate(Settled)@0 Charged@0 LastSuccess@0");
+    assert_eq!(lives, ["owed"]);
+    assert_eq!(
+        late(refuses("insufficient_funds")),
+        ("Settle(Refused,7)".to_owned(), Vec::new()),
+        "nothing moved, so it is free"
+    );
+    for (says, outcome) in
+        [(Does::TimesOut, "Timeout"), (Does::Cuts, "Unreachable"), (pending(TX), "BadReply")]
+    {
+        let (counted, lives) = late(says);
+        assert_eq!(counted, format!("Settle({outcome},7) UnresolvedOpened@0"));
+        assert_eq!(lives, ["unknown"]);
+    }
+}
+
+#[test]
+fn a_call_to_a_relay_and_a_verification_have_no_life_without_their_client() {
+    let mut host = Host::of(Mode::Relay);
+    host.script([valid()]);
+    let upstream = host.until_upstream(&request("/paid/a").paying(&payment(1)));
+    assert!(host.until_settling(*upstream).orphaned().is_err());
+    for mode in MODES {
+        let mut host = Host::of(mode);
+        let turn = host.begin(&request("/paid/a").paying(&payment(1)));
+        assert!(host.until_call(turn).orphaned().is_err());
     }
 }
