@@ -523,7 +523,7 @@ fn a_settle_call_that_outlives_its_client_ends_in_the_store() {
             [late.stamps, stamps, if charged { late.charged.to_vec() } else { Vec::new() }].concat();
         (short(&counted), host.lives())
     };
-    let (counted, lives) = late(settled(8453, TX));
+    let (counted, lives) = late(settled(84532, TX));
     assert_eq!(counted, "Settle(Success,7) ResolvedLate(Settled)@0 Charged@0 LastSuccess@0");
     assert_eq!(lives, ["owed"]);
     assert_eq!(
