@@ -228,7 +228,7 @@ impl HttpContext for Handle {
     fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
         match clean(MapType::HttpRequestTrailers) {
             Ok(()) => Action::Continue,
-            Err(status) => self.fail_closed(status),
+            Err(status) => self.0.fail_closed(status),
         }
     }
 
