@@ -1,9 +1,9 @@
 //! One batch in one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use farebox_core::evm::{Address, keccak256, to_hex};
 use farebox_core::payment::{Event, Leases, PaymentKey, State};
@@ -27,7 +27,7 @@ pub(super) struct Committer {
     pub(super) clock: Clock,
     pub(super) shared: Arc<Shared>,
     pub(super) connection: Option<AnyConnection>,
-    /// The file it is of.
+    /// The file that was opened first, and no other.
     pub(super) file: Option<(u64, u64)>,
     /// What was being committed when the connection was lost.
     pub(super) in_doubt: Option<InDoubt>,
@@ -207,16 +207,16 @@ impl Committer {
 
     /// Begins a transaction. Tells the time, Unix milliseconds, and the version of a file.
     async fn begin(&mut self) -> Result<(u64, u64), Fault> {
-        if self.connection.is_some() && self.file != self.place.file() {
-            // A backup was put in its place. What would be written to the file that was open is in no book.
-            *self.shared.replaced.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            self.disconnect().await;
+        if self.file.is_some() && self.file != self.place.file() {
+            // A backup was put in its place: what is written to the file that is open is in no book, and what was
+            // written ahead of it would be taken for changes of the backup.
+            return Err(Fault::Failed(LedgerError::Replaced { url: self.place.shown() }));
         }
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
                 let connection = none.insert(self.place.connect().await.map_err(Fault::Lost)?);
-                self.file = self.place.file();
+                self.file = self.file.or_else(|| self.place.file());
                 connection
             }
         };

@@ -63,6 +63,14 @@ pub enum LedgerError {
         /// See [`crate::settings::RelaySettings::companion`].
         companion: String,
     },
+    /// Another file, or none, is in its place.
+    #[error(
+        "the ledger {url} was replaced while it was open: stop the companion, put the file in its place (without the -wal and -shm files of another), and start it again"
+    )]
+    Replaced {
+        /// Its URL.
+        url: String,
+    },
     /// A row holds what this version cannot read. Nothing is done with it.
     #[error("the ledger {url} holds a payment that cannot be read: {cause}")]
     Unreadable {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
@@ -55,8 +55,6 @@ pub(super) struct Shared {
     /// The turns of those who write to a file.
     pub(super) turns: Arc<tokio::sync::Mutex<()>>,
     went_back: Mutex<Option<String>>,
-    /// When another file was found in the place of the one that was open.
-    pub(super) replaced: Mutex<Option<Instant>>,
 }
 
 /// A connection with a transaction that may be open. It is closed and not given back to the pool: who waits for a
@@ -105,19 +103,13 @@ impl Ledger {
         first.close().await?;
         let witness = Arc::new(Witness::of(file_of(&place.url).as_deref(), companion));
         let shared = Arc::new(Shared { seen: AtomicU64::new(witness.mark()), ..Shared::default() });
-        let (preparing, noticing) = (place.clone(), Arc::clone(&shared));
+        let preparing = place.clone();
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
             .after_connect(move |connection, _| {
                 let place = preparing.clone();
                 Box::pin(async move { place.prepare(connection).await })
-            })
-            .before_acquire(move |_, opened| {
-                // Not one that reads a file that is gone.
-                let replaced = *noticing.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-                let is_of_it = replaced.is_none_or(|replaced| opened.age < replaced.elapsed());
-                Box::pin(async move { Ok(is_of_it) })
             })
             .connect_lazy(&place.url)
             .map_err(|error| failed(&error))?;

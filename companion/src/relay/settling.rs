@@ -84,6 +84,7 @@ const fn did_nothing(error: &LedgerError) -> bool {
         | LedgerError::Older { .. }
         | LedgerError::Totals { .. }
         | LedgerError::Superseded { .. }
+        | LedgerError::Replaced { .. }
         | LedgerError::Unreadable { .. }
         | LedgerError::Closed => true,
     }

@@ -306,22 +306,22 @@ async fn back_up(book: &Book, copy: &std::path::Path) {
 }
 
 #[tokio::test]
-async fn a_backup_that_is_put_in_the_place_of_the_file_is_named_and_used_at_once() {
+async fn a_backup_that_is_put_in_the_place_of_an_open_file_stops_sales_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("l.db");
     let mut database = Database::sqlite().await;
     database.url = Ledger::file_url(&file);
     let book = Book::open(database).await;
     book.sells(1).await;
-    back_up(&book, &folder.path().join("copy.db")).await;
-    book.sells(2).await;
-    std::fs::rename(folder.path().join("copy.db"), &file).unwrap();
-    book.sells(3).await;
-    assert!(book.went_back().is_some_and(|text| text.contains("went back")), "{:?}", book.went_back());
-    assert_eq!([book.state(1).await.is_some(), book.state(2).await.is_some()], [true, false]);
-    // What is sold from here on is in the file that is there.
-    let book = book.reopen().await;
-    assert_eq!(book.state(3).await.as_deref(), Some("delivered"));
+    std::fs::rename(&file, folder.path().join("aside.db")).unwrap();
+    std::fs::write(&file, "a backup").unwrap();
+    let claimed = async || book.step(&key(2), Event::Claim(claim(2)), Some(&sale()), None).await;
+    let text = claimed().await.unwrap_err().to_string();
+    assert!(text.contains("was replaced while it was open: stop the companion"), "{text}");
+    assert!(book.check().await.is_err());
+    // The file that was open is put back.
+    std::fs::rename(folder.path().join("aside.db"), &file).unwrap();
+    assert_eq!(claimed().await.unwrap().answer, Answer::Reserved);
 }
 
 #[tokio::test]

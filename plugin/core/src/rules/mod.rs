@@ -48,7 +48,6 @@ pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 pub use expression::{Shape, Take, covering, plain};
 #[cfg(feature = "pricing-file")]
 pub use load::{Finding, LoadOptions, Loaded, Severity, load, load_with};
-#[cfg(feature = "pricing-file")]
 pub use matcher::without_case;
 #[cfg(feature = "pricing-file")]
 pub use snapshot::{HostSetting, NotPushed, SkipReason, SkipScope, Skipped, Snapshot};
