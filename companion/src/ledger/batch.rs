@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use farebox_core::Now;
 use farebox_core::evm::Amount;
-use farebox_core::metrics::{HostSeries, LateResult, TupleCounter, host_name};
+use farebox_core::metrics::{HostSeries, host_name};
 use farebox_core::payment::{
     Answer, Claim, Effect, Event, Leases, Outcome, PaymentKey, Record, State, Step, Trust, Twin, step,
 };
@@ -207,22 +207,19 @@ impl<'a> Batch<'a> {
     }
 
     fn count(&mut self, key: &PaymentKey, effect: Effect, tuple: &Tuple, amount: Amount) {
-        let counter = match effect {
-            Effect::Opened => TupleCounter::UnresolvedOpened,
-            Effect::Closed => TupleCounter::UnresolvedClosed,
-            Effect::SettledLate => TupleCounter::ResolvedLate(LateResult::Settled),
-            Effect::RefusedLate => TupleCounter::ResolvedLate(LateResult::Refused),
-            Effect::NeverKnown => TupleCounter::ResolvedLate(LateResult::Expired),
+        if let Some(counter) = effect.counter() {
+            return self.add(&HostSeries::Tuple(tuple.clone(), counter));
+        }
+        match effect {
             Effect::Charged => {
                 let success = host_name(&HostSeries::LastSuccess(tuple.clone()));
                 self.successes.insert(success, self.now.unix_seconds());
-                return self.add(&HostSeries::Charged(tuple.clone(), amount));
+                self.add(&HostSeries::Charged(tuple.clone(), amount));
             }
+            Effect::Contradicted(text) => self.contradictions.push((key.clone(), text)),
             // What was refused is in the books, and who serves what is owed counts that.
-            Effect::Refused(_) | Effect::Redeemed => return,
-            Effect::Contradicted(text) => return self.contradictions.push((key.clone(), text)),
-        };
-        self.add(&HostSeries::Tuple(tuple.clone(), counter));
+            _ => {}
+        }
     }
 
     fn add(&mut self, series: &HostSeries) {

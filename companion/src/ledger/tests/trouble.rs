@@ -299,7 +299,16 @@ async fn a_transaction_that_is_given_up_in_the_middle_holds_nobody_up(database: 
     assert!(!book.record(&key(1)).await.unwrap().unwrap().redeemed);
 }
 
-/// A backup, put in the place of the file.
+/// A book in a file of a known place.
+async fn book_at(file: &std::path::Path) -> Book {
+    let mut database = Database::sqlite().await;
+    database.url = Ledger::file_url(file);
+    let book = Book::open(database).await;
+    book.sells(1).await;
+    book
+}
+
+/// A copy, as a backup makes one.
 async fn back_up(book: &Book, copy: &std::path::Path) {
     let sql = format!("VACUUM INTO '{}'", copy.display());
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *book.connection().await.unwrap()).await.unwrap();
@@ -309,10 +318,7 @@ async fn back_up(book: &Book, copy: &std::path::Path) {
 async fn a_backup_that_is_put_in_the_place_of_an_open_file_stops_sales_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("l.db");
-    let mut database = Database::sqlite().await;
-    database.url = Ledger::file_url(&file);
-    let book = Book::open(database).await;
-    book.sells(1).await;
+    let book = book_at(&file).await;
     std::fs::rename(&file, folder.path().join("aside.db")).unwrap();
     std::fs::write(&file, "a backup").unwrap();
     let claimed = async || book.step(&key(2), Event::Claim(claim(2)), Some(&sale()), None).await;
@@ -328,10 +334,7 @@ async fn a_backup_that_is_put_in_the_place_of_an_open_file_stops_sales_and_says_
 async fn a_backup_that_is_put_back_while_the_companion_is_down_is_named_when_it_starts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("l.db");
-    let mut database = Database::sqlite().await;
-    database.url = Ledger::file_url(&file);
-    let book = Book::open(database).await;
-    book.sells(1).await;
+    let book = book_at(&file).await;
     back_up(&book, &folder.path().join("copy.db")).await;
     book.sells(2).await;
     book.check().await.unwrap();

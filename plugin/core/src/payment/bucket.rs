@@ -6,7 +6,7 @@
 use super::codec::{decode, encode};
 use super::{Answer, Effect, Event, KeyDigest, Leases, Record, step};
 use crate::Now;
-use crate::metrics::{LateResult, Stamp, TupleCounter};
+use crate::metrics::Stamp;
 use crate::rules::{RuleSet, Tuple, TupleIndex};
 
 /// How many buckets a shell keeps.
@@ -142,16 +142,8 @@ pub fn expired_stamps(expired: &[Expired], rules: &RuleSet) -> Vec<Stamp> {
         let Some(tuple) = place.and_then(|place| u32::try_from(place).ok()).map(TupleIndex) else {
             continue;
         };
-        let counter = match effect {
-            Effect::Opened => TupleCounter::UnresolvedOpened,
-            Effect::Closed => TupleCounter::UnresolvedClosed,
-            Effect::SettledLate => TupleCounter::ResolvedLate(LateResult::Settled),
-            Effect::RefusedLate => TupleCounter::ResolvedLate(LateResult::Refused),
-            Effect::NeverKnown => TupleCounter::ResolvedLate(LateResult::Expired),
-            // The request that is answered for it counts these.
-            Effect::Charged | Effect::Redeemed | Effect::Refused(_) | Effect::Contradicted(_) => continue,
-        };
-        stamps.push(Stamp::Tuple(tuple, counter));
+        // The request that is answered for the others counts them.
+        stamps.extend(effect.counter().map(|counter| Stamp::Tuple(tuple, counter)));
     }
     stamps
 }

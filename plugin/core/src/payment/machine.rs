@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Fingerprint, Hold, Holder, Record, State, Terms, Trust};
 use crate::Now;
+use crate::metrics::{LateResult, TupleCounter};
 
 /// How long a request may hold a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,6 +285,22 @@ pub const GOES_ON_EVERY_MS: u64 = HOLD_MS / 4;
 /// A settlement repeats a pending call once, so it lasts two calls at most; then some slack to write down its end.
 const SETTLE_SLACK_MS: u64 = 10_000;
 
+// === impl Effect ===
+
+impl Effect {
+    /// The counter it adds to, if whoever keeps the record counts it whatever the request does.
+    pub const fn counter(&self) -> Option<TupleCounter> {
+        match self {
+            Self::Opened => Some(TupleCounter::UnresolvedOpened),
+            Self::Closed => Some(TupleCounter::UnresolvedClosed),
+            Self::SettledLate => Some(TupleCounter::ResolvedLate(LateResult::Settled)),
+            Self::RefusedLate => Some(TupleCounter::ResolvedLate(LateResult::Refused)),
+            Self::NeverKnown => Some(TupleCounter::ResolvedLate(LateResult::Expired)),
+            Self::Charged | Self::Redeemed | Self::Refused(_) | Self::Contradicted(_) => None,
+        }
+    }
+}
+
 // === impl Leases ===
 
 impl Leases {
@@ -363,14 +380,11 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
             let answer = Answer::Redeem { transaction: hash_of(&record) };
             kept(Some(record), answer)
         }
-        // What nobody can check keeps nobody from what is proven.
-        State::Reserved { trust: Trust::Claimed, .. } if !same && claim.proven && !claim.only_known => {
-            match claim.twin {
-                Some(Twin { transaction }) => kept(Some(record), Answer::Twin { transaction }),
-                None => first_claim(claim, leases, now_ms),
-            }
-        }
-        State::Reserved { hold, .. } if hold.runs(now_ms) || claim.only_known => {
+        State::Reserved { hold, trust }
+            if claim.only_known
+                // What nobody can check keeps nobody from what is proven.
+                || hold.runs(now_ms) && (same || *trust != Trust::Claimed || !claim.proven) =>
+        {
             let answer = in_use(same, same_terms);
             kept(Some(record), answer)
         }
@@ -607,12 +621,9 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
             became(Record { state: State::Delivered, ..record }, Answer::Noted)
         }
         State::Owed { hold: Some(hold) } if hold.holder == holder => {
-            let (state, redeemed) = match end {
-                // No byte went out, so nothing was fetched.
-                End::Unsent => (State::Owed { hold: None }, false),
-                End::Broken if !record.redeemed => (State::Owed { hold: None }, false),
-                End::Broken | End::Whole | End::NotYet => (State::Delivered, record.redeemed),
-            };
+            // Where no byte went out, nothing was fetched.
+            let redeemed = record.redeemed && end == End::Broken;
+            let state = if redeemed { State::Delivered } else { State::Owed { hold: None } };
             became(Record { state, redeemed, ..record }, Answer::Noted)
         }
         State::Reserved { .. }
