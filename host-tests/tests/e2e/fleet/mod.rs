@@ -58,8 +58,7 @@ async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
     director.reach(REQUESTS).await;
 
     let seen = load.finish().await;
-    let charged = charged_by_payer(&stack).await;
-    let page = final_page(&stack, &seen, &charged).await;
+    let (page, charged) = final_page(&stack, &seen).await;
     watcher.finish().await;
     for offer in OFFERS {
         let (seen, shown) = (&seen[offer.name], Tally::of(&page, offer.name));
@@ -91,15 +90,16 @@ async fn charged_by_payer(stack: &Stack) -> impl Fn(&Offer) -> (u128, u128) + us
     }
 }
 
-/// The metrics once nothing is on its way any more, or after a long wait.
+/// The metrics once nothing is on its way any more, or after a long wait, and what the facilitator has settled by then:
+/// a call that died with the companion is made once its lease is over.
 async fn final_page(
     stack: &Stack,
     seen: &BTreeMap<&'static str, Seen>,
-    charged: &impl Fn(&Offer) -> (u128, u128),
-) -> Scrape {
+) -> (Scrape, impl Fn(&Offer) -> (u128, u128) + use<>) {
     let deadline = Instant::now() + SETTLED;
     loop {
         stack.ready().await.unwrap();
+        let charged = charged_by_payer(stack).await;
         let page = stack.metrics().await.unwrap();
         let is_final = OFFERS.iter().all(|offer| {
             let shown = Tally::of(&page, offer.name);
@@ -107,7 +107,7 @@ async fn final_page(
             is_counted && shown.unresolved == 0 && (shown.charged, shown.amount) == charged(offer)
         });
         if is_final || Instant::now() > deadline {
-            return page;
+            return (page, charged);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
