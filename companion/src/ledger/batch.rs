@@ -107,8 +107,10 @@ impl<'a> Batch<'a> {
         let counted = before.map(|row| (row.tuple.clone(), row.record.terms.amount));
         let record = before.map(|row| row.record.clone());
         let was = record.as_ref().map(|record| record.fingerprint);
+        let was_more = record.as_ref().is_some_and(is_more_than_reserved);
         let Step { answer, record, changed, effects } = step(record, event, &leases, now);
         let freed = changed && record.is_none();
+        let lasts = was_more || record.as_ref().is_some_and(is_more_than_reserved);
         if changed {
             slot.is_touched = true;
             match record {
@@ -140,7 +142,7 @@ impl<'a> Batch<'a> {
                 self.count(key, effect, &tuple, amount);
             }
         }
-        Stepped { answer, facilitator, freed, behind }
+        Stepped { answer, facilitator, freed, lasts, behind }
     }
 
     /// The rows that are written.
@@ -311,6 +313,11 @@ impl Row {
             _ => {}
         }
     }
+}
+
+/// Whether a settle call may have been begun.
+const fn is_more_than_reserved(record: &Record) -> bool {
+    !matches!(record.state, State::Reserved { .. })
 }
 
 /// Why the outcome of a call is not known, for people.

@@ -30,7 +30,7 @@ pub(super) struct Committer {
     /// The file that was opened first, and no other.
     pub(super) file: Option<(u64, u64)>,
     /// What was being committed when the connection was lost.
-    pub(super) in_doubt: Option<InDoubt>,
+    pub(super) in_doubt: Option<Committed>,
     pub(super) recent: Recent,
 }
 
@@ -45,11 +45,13 @@ pub(super) struct Recent {
     raised: BTreeMap<String, u64>,
 }
 
-/// A commit whose answer did not arrive.
-#[derive(Debug)]
-pub(super) struct InDoubt {
-    mark: u64,
-    stepped: Vec<Result<Stepped, LedgerError>>,
+/// What was committed. Everybody can see it, and it may not be on disk yet.
+#[derive(Debug, Clone)]
+pub(super) struct Committed {
+    /// The mark of its batch, if anything changed.
+    pub(super) mark: Option<u64>,
+    /// What came of each step.
+    pub(super) stepped: Vec<Result<Stepped, LedgerError>>,
 }
 
 /// Why a batch was not committed.
@@ -75,11 +77,8 @@ const PROBE_BYTES: usize = 5_000;
 // === impl Committer ===
 
 impl Committer {
-    /// Commits all of these steps. After an error the connection may be in any state.
-    pub(super) async fn commit(
-        &mut self,
-        steps: &[Wanted],
-    ) -> Result<Vec<Result<Stepped, LedgerError>>, Fault> {
+    /// Commits all of these steps, so that everybody sees them. After an error the connection may be in any state.
+    pub(super) async fn commit(&mut self, steps: &[Wanted]) -> Result<Committed, Fault> {
         let _turn = self.turns().await;
         let (now_ms, version) = self.begin().await?;
         let (shared, place) = (Arc::clone(&self.shared), self.place.clone());
@@ -114,6 +113,7 @@ impl Committer {
         };
         let stepped: Vec<_> = steps.iter().map(step).collect();
         let changes = batch.changes();
+        let mut committed = Committed { mark: None, stepped };
         if changes.is_empty() && batch.counters().is_empty() {
             connection.execute("ROLLBACK").await?;
         } else {
@@ -123,11 +123,10 @@ impl Committer {
             sql::raise(connection, &self.companion, risen).await?;
             let mark = sql::count(connection, &self.companion, batch.counters()).await?;
             shared.look_at_mark(&place, mark.saturating_sub(1), shared.seen.load(Ordering::Acquire));
-            self.in_doubt = Some(InDoubt { mark, stepped: stepped.clone() });
+            committed.mark = Some(mark);
+            self.in_doubt = Some(committed.clone());
             connection.execute("COMMIT").await?;
             self.in_doubt = None;
-            shared.seen.store(mark, Ordering::Release);
-            shared.works.store(true, Ordering::Release);
         }
         for (key, text) in batch.contradictions() {
             let [payer, nonce] = [&key.payer.0[..], &key.nonce.0].map(to_hex);
@@ -137,12 +136,12 @@ impl Committer {
         if place.sqlite {
             self.recent.keep(batch.into_rows());
         }
-        Ok(stepped)
+        Ok(committed)
     }
 
     /// What was in doubt, if it was committed after all; nothing if it was not. An error if nobody can tell.
-    pub(super) async fn arrived(&mut self) -> Result<Option<Vec<Result<Stepped, LedgerError>>>, Fault> {
-        let Some(InDoubt { mark, stepped }) = self.in_doubt.take() else { return Ok(None) };
+    pub(super) async fn arrived(&mut self) -> Result<Option<Committed>, Fault> {
+        let Some(committed) = self.in_doubt.take() else { return Ok(None) };
         let _turn = self.turns().await;
         self.begin().await?;
         let Some(connection) = &mut self.connection else { return Err(Fault::Lost(LedgerError::Closed)) };
@@ -153,8 +152,7 @@ impl Committer {
         let row = row.fetch_optional(&mut *connection).await?;
         let found = row.map_or(Ok(0), |row| row.try_get(0)).map(unsigned)?;
         connection.execute("ROLLBACK").await?;
-        self.shared.seen.store(found, Ordering::Release);
-        Ok((found == mark).then_some(stepped))
+        Ok((Some(found) == committed.mark).then_some(committed))
     }
 
     /// Takes up room and gives it back: a full disk is noticed by nothing less.
@@ -172,7 +170,6 @@ impl Committer {
             .execute(&mut *connection)
             .await?;
         connection.execute("COMMIT").await?;
-        self.shared.works.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -215,7 +212,7 @@ impl Committer {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
-                let connection = none.insert(self.place.connect().await.map_err(Fault::Lost)?);
+                let connection = none.insert(self.place.connect_to_write().await.map_err(Fault::Lost)?);
                 self.file = self.file.or_else(|| self.place.file());
                 connection
             }

@@ -6,9 +6,12 @@
 //!
 //! ```text
 //! step, note ─► queue ─► load the keys' rows ─► step in memory ─► write rows and counters ─► commit ─► answers
+//!                                                                                        └► flush  ─► answers
 //! ```
 //!
-//! An answer is given when it is on disk. What a step counts is counted in its transaction.
+//! What moves money, and everything that is told of it, is answered when it is on disk. A reservation is answered when
+//! it is committed: a machine that loses its power forgets it, and then nobody can settle it. What a step counts is
+//! counted in its transaction.
 //!
 //! Beside the payments are each companion's totals, see [`Ledger::take_over_totals`].
 
@@ -17,6 +20,7 @@ mod books;
 pub mod command;
 mod commit;
 mod error;
+mod flush;
 mod options;
 mod place;
 mod row;
@@ -70,6 +74,8 @@ pub struct Stepped {
     pub facilitator: Option<String>,
     /// The record is gone after this step: nothing was charged.
     pub freed: bool,
+    /// The answer rests on more than a reservation, so it was not told before that was on disk.
+    pub lasts: bool,
     /// What is behind the call that is to be made: its end brings it, in case the record is gone by then.
     pub behind: Option<Box<(Claim, Sale)>>,
 }

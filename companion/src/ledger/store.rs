@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(super) struct Place {
 /// What is known of the database, whoever found it out.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// The mark after the last batch.
+    /// The mark of the last batch that is on disk.
     pub(super) seen: AtomicU64,
     /// The last write worked.
     pub(super) works: AtomicBool,
@@ -313,15 +313,33 @@ impl Place {
         Some((file.dev(), file.ino()))
     }
 
-    /// A connection that is ready to be used.
+    /// The file SQLite writes to first. `None` for a server.
+    pub(super) fn wal(&self) -> Option<PathBuf> {
+        let mut name = file_of(&self.url)?.into_os_string();
+        name.push("-wal");
+        Some(PathBuf::from(name))
+    }
+
+    /// A connection that is ready to be used, and whose commits wait for the disk.
     pub(super) async fn connect(&self) -> Result<AnyConnection, LedgerError> {
         let connected = connect(&self.url, PATIENCE).await;
         let mut connection = connected.map_err(|cause| self.unreachable(cause))?;
         self.prepare(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// A connection for batches, whose commits do not wait: see [`super::flush`].
+    pub(super) async fn connect_to_write(&self) -> Result<AnyConnection, LedgerError> {
+        let mut connection = self.connect().await?;
         if self.sqlite {
+            connection.execute("PRAGMA synchronous = NORMAL").await?;
             // A page that changes with every batch is copied into the file once for many of them.
             connection.execute("PRAGMA wal_autocheckpoint = 4000").await?;
             connection.execute("PRAGMA cache_size = -16000").await?;
+            // The rows of a statement stand in a table of its own, which would be a file.
+            connection.execute("PRAGMA temp_store = MEMORY").await?;
+        } else {
+            connection.execute("SET synchronous_commit = off").await?;
         }
         Ok(connection)
     }
@@ -334,18 +352,20 @@ impl Place {
             connection.execute("PRAGMA synchronous = FULL").await?;
         } else {
             // What a companion held that fell silent is free again.
-            connection.execute("SET idle_in_transaction_session_timeout = '10s'").await?;
+            connection
+                .execute("SET idle_in_transaction_session_timeout = '10s'; SET synchronous_commit = on")
+                .await?;
         }
         Ok(())
     }
 
-    /// Begins a transaction whose commit waits for the disk. Tells the time of a server, Unix milliseconds, and of a
+    /// Begins a transaction. Tells the time of a server, Unix milliseconds, and of a
     /// file its version: another one for this connection after another has written to it.
     pub(super) async fn begin(&self, connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
         let sql = if self.sqlite {
             "BEGIN IMMEDIATE; PRAGMA data_version"
         } else {
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED; \
              SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
         };
         let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;

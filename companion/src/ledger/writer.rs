@@ -1,16 +1,20 @@
-//! The one writer of a ledger: takes all steps that wait, commits them together, and answers.
+//! The one writer of a ledger: takes all steps that wait, commits them together, and answers those that need not be on
+//! disk. The others are answered by the [`Flusher`], while the next batch is committed.
 //!
 //! Steps of one key keep their order. A batch that fails leaves no transaction behind, since its connection is closed.
 //! Whoever waits gets the error. A step nobody waits for is kept and comes first in the next batch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, warn};
 
 use super::batch::Wanted;
-use super::commit::{Committer, Fault};
+use super::commit::{Committed, Committer, Fault};
+use super::flush::{Flusher, Pending};
 use super::sql::MOST;
 use super::{LedgerError, Stepped};
 
@@ -33,6 +37,9 @@ pub(super) enum Message {
 pub(super) struct Writer {
     queue: mpsc::UnboundedReceiver<Message>,
     committer: Committer,
+    /// What has to get to the disk.
+    flushes: mpsc::UnboundedSender<Pending>,
+    flusher: JoinHandle<()>,
     /// Notes that could not be written yet.
     kept: Vec<Wanted>,
 }
@@ -58,8 +65,12 @@ const ATTEMPTS: u32 = 8;
 // === impl Writer ===
 
 impl Writer {
-    pub(super) const fn new(queue: mpsc::UnboundedReceiver<Message>, committer: Committer) -> Self {
-        Self { queue, committer, kept: Vec::new() }
+    pub(super) fn new(queue: mpsc::UnboundedReceiver<Message>, committer: Committer) -> Self {
+        let (flushes, waiting) = mpsc::unbounded_channel();
+        let flusher =
+            Flusher::new(committer.place.clone(), &committer.companion, Arc::clone(&committer.shared));
+        let flusher = tokio::spawn(flusher.run(waiting));
+        Self { queue, committer, flushes, flusher, kept: Vec::new() }
     }
 
     /// Writes until it is closed, or until nobody is left who could ask.
@@ -72,6 +83,8 @@ impl Writer {
                 while let Some(round) = self.rest() {
                     self.act(round).await;
                 }
+                drop(self.flushes);
+                let _ = self.flusher.await;
                 self.committer.disconnect().await;
                 let _ = closed.send(());
                 break;
@@ -128,16 +141,7 @@ impl Writer {
         let Round { steps, replies, probes, close: _ } = round;
         if !steps.is_empty() {
             match self.commit(&steps).await {
-                Ok(stepped) => {
-                    for (stepped, reply) in stepped.into_iter().zip(replies) {
-                        match (stepped, reply) {
-                            // Whoever asked may have left.
-                            (stepped, Some(reply)) => drop(reply.send(stepped)),
-                            (Err(error), None) => error!("a step nobody waits for is lost: {error}"),
-                            (Ok(_), None) => {}
-                        }
-                    }
-                }
+                Ok(committed) => self.committed(committed, replies),
                 Err(error) => self.failed(steps, replies, &error),
             }
         }
@@ -146,21 +150,49 @@ impl Writer {
                 Ok(probed) => probed,
                 Err(_) => Err(self.committer.silent(PATIENCE)),
             };
-            if probed.is_err() {
-                self.committer.failed();
-                self.committer.disconnect().await;
+            match probed {
+                Ok(()) => self.flush(Pending { probes: vec![reply], ..Pending::default() }),
+                Err(error) => {
+                    self.committer.failed();
+                    self.committer.disconnect().await;
+                    let _ = reply.send(Err(error));
+                }
             }
-            let _ = reply.send(probed);
         }
     }
 
+    /// Answers what may be answered by now.
+    fn committed(&self, committed: Committed, replies: Vec<Option<Reply>>) {
+        let mut pending = Pending { mark: committed.mark, ..Pending::default() };
+        let mut is_pending = false;
+        for (stepped, reply) in committed.stepped.into_iter().zip(replies) {
+            let lasts = stepped.as_ref().is_ok_and(|stepped| stepped.lasts);
+            is_pending |= lasts;
+            match (stepped, reply) {
+                (Ok(stepped), Some(reply)) if lasts => pending.answers.push((stepped, reply)),
+                // Whoever asked may have left.
+                (stepped, Some(reply)) => drop(reply.send(stepped)),
+                (Err(error), None) => error!("a step nobody waits for is lost: {error}"),
+                (Ok(_), None) => {}
+            }
+        }
+        if is_pending {
+            self.flush(pending);
+        }
+    }
+
+    fn flush(&self, pending: Pending) {
+        // The flusher ends after this does.
+        let _ = self.flushes.send(pending);
+    }
+
     /// Commits these steps, or nothing.
-    async fn commit(&mut self, steps: &[Wanted]) -> Result<Vec<Result<Stepped, LedgerError>>, LedgerError> {
+    async fn commit(&mut self, steps: &[Wanted]) -> Result<Committed, LedgerError> {
         let end = Instant::now() + PATIENCE;
         let mut attempt = 1;
         let error = loop {
             let fault = match timeout_at(end, self.committer.commit(steps)).await {
-                Ok(Ok(stepped)) => return Ok(stepped),
+                Ok(Ok(committed)) => return Ok(committed),
                 Ok(Err(fault)) => fault,
                 Err(_) => Fault::Lost(self.committer.silent(PATIENCE)),
             };
@@ -172,7 +204,7 @@ impl Writer {
                 Fault::Failed(_) => false,
             };
             match timeout(DOUBT_PATIENCE, self.committer.arrived()).await {
-                Ok(Ok(Some(stepped))) => return Ok(stepped),
+                Ok(Ok(Some(committed))) => return Ok(committed),
                 Ok(Ok(None)) if may_try_again && Instant::now() < end => attempt += 1,
                 Ok(Ok(None)) => break fault.into_error(),
                 Ok(Err(_)) | Err(_) => {

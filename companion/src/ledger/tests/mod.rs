@@ -5,6 +5,7 @@ mod batches;
 mod book;
 mod books;
 mod crashes;
+mod flushes;
 mod histories;
 mod life;
 mod migration;
