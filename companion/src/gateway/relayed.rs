@@ -9,8 +9,8 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use farebox_core::exchange::{Call, Note};
-use farebox_core::payment::{End, Event, Holder};
-use farebox_core::protocol::{CallEnd, RELAY_END, RELAY_HOLDER, RELAY_PROXY};
+use farebox_core::payment::{End, Holder};
+use farebox_core::protocol::{CallEnd, RELAY_PROXY};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::watch;
@@ -56,11 +56,12 @@ impl Relayed {
     /// Tells how a request stands with its payment, until that is on disk. A request that ended while the ledger could
     /// not be written would be taken for one that died, and its answer be sold again.
     pub(super) async fn over(&self, note: Note) {
-        let Event::Over(_, end) = note.event else { return };
-        let headers = [(RELAY_HOLDER, note.holder.to_string()), (RELAY_END, end.as_str().to_owned())];
-        while let Some(request) = self.request("/over", note.key.to_json(), &headers) {
+        let Some(ending) = note.ending() else { return };
+        let mut body = Vec::new();
+        ending.write(&mut body);
+        while let Some(request) = self.request("/over", body.clone(), &[]) {
             let Ok(told) = self.relay().oneshot(request).await;
-            if told.status() != StatusCode::SERVICE_UNAVAILABLE || end == End::NotYet {
+            if told.status() != StatusCode::SERVICE_UNAVAILABLE || ending.end == End::NotYet {
                 return;
             }
             tokio::time::sleep(TELL_AGAIN).await;

@@ -5,7 +5,7 @@
 //!   open one is settled once more, as it is on record.
 //! * `POST /settle`: settles what was verified. A settlement once begun is finished and written down, whoever has
 //!   stopped waiting for it.
-//! * `POST /over`: how a request with a payment ended, or that it goes on. 204 once that is on disk.
+//! * `POST /over`: how requests with a payment ended, or that they go on. 204 once all of that is on disk.
 //!
 //! Bodies are those of a facilitator's calls; headers say which request asks and what it buys. A new payment is
 //! taken only by terms this companion published: whoever reaches the relay cannot use the operator's facilitator
@@ -36,8 +36,9 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::post;
-use farebox_core::payment::{End, Event, Holder, PaymentKey};
-use farebox_core::protocol::{RELAY_END, RelayReply};
+use farebox_core::payment::{Ending, Event, Holder};
+use farebox_core::protocol::RelayReply;
+use futures_util::future::join_all;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
 use tracing::{error, info};
@@ -163,15 +164,15 @@ async fn settle(State(relay): State<Relay>, headers: HeaderMap, body: Received) 
     respond(&told.reply().await.unwrap_or(RelayReply::Open { transaction: None }))
 }
 
-async fn over(State(relay): State<Relay>, headers: HeaderMap, body: Received) -> StatusCode {
-    let end = order::text(&headers, RELAY_END).and_then(End::parse);
-    let key = received(body).ok().and_then(|body| PaymentKey::from_json(&body));
-    let (Some(holder), Some(end), Some(key)) = (order::holder(&headers), end, key) else {
-        return StatusCode::BAD_REQUEST;
-    };
-    // Acknowledged once it is on disk: whoever tells it says it again until then.
-    let step = relay.ledger.step(&key, Event::Over(holder, end), None, None).await;
-    if relay.noted(step).is_ok() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+async fn over(State(relay): State<Relay>, body: Received) -> StatusCode {
+    let endings = received(body).ok().and_then(|body| Ending::read_all(&body));
+    let Some(endings) = endings else { return StatusCode::BAD_REQUEST };
+    // Acknowledged once all are on disk: whoever tells them says them again until then.
+    let steps = endings.iter().map(async |Ending { key, holder, end }| {
+        relay.noted(relay.ledger.step(key, Event::Over(*holder, *end), None, None).await).is_ok()
+    });
+    let are_written = join_all(steps).await.into_iter().all(|is_written| is_written);
+    if are_written { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 fn received(body: Received) -> Result<Bytes, RelayReply> {

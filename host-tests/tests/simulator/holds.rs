@@ -3,8 +3,10 @@
 use crate::shop::{GENERATION, Shop, TRANSACTION, rules, say, settled};
 use farebox_core::Now;
 use farebox_core::evm::{Address, Amount};
-use farebox_core::payment::{Answer, Claim, End, Event, Fingerprint, Holder, Leases, Record, Terms, step};
-use farebox_core::protocol::{RELAY_END, RELAY_HOLDER, RelayReply};
+use farebox_core::payment::{
+    Answer, Claim, End, Ending, Event, Fingerprint, Holder, Leases, Record, Terms, step,
+};
+use farebox_core::protocol::{RELAY_HOLDER, RelayReply};
 use farebox_core::rules::Flow;
 use farebox_host_tests::envoy::{Request, Stream};
 use std::sync::Arc;
@@ -131,11 +133,9 @@ impl Relay {
         shop.envoy.advance(MINUTE);
         self.now_ms += 60_000;
         shop.envoy.tick();
-        for (headers, _) in shop.envoy.overs() {
-            let holder = headers.get(RELAY_HOLDER).and_then(|text| Holder::parse(&text)).unwrap();
-            let end = headers.get(RELAY_END).and_then(|text| End::parse(&text)).unwrap();
-            assert_eq!(end, End::NotYet);
-            self.step(Event::Over(holder, end));
+        for ending in shop.envoy.overs().iter().flat_map(|(_, body)| Ending::read_all(body).unwrap()) {
+            assert_eq!(ending.end, End::NotYet);
+            self.step(Event::Over(ending.holder, ending.end));
         }
         let resend = Holder([9; 16]);
         assert_eq!(self.claim(resend), Answer::InFlight);
@@ -165,8 +165,9 @@ fn a_relay_is_told_of_each_request_that_goes_on_until_it_ends() {
         relay.minute(&shop);
     }
     stream.body_ends();
-    let ends: Vec<_> = shop.envoy.overs().iter().map(|(headers, _)| headers.get(RELAY_END)).collect();
-    assert_eq!(ends, [Some("whole".to_owned())]);
+    let told: Vec<_> =
+        shop.envoy.overs().iter().flat_map(|(_, body)| Ending::read_all(body).unwrap()).collect();
+    assert_eq!(told.iter().map(|ending| ending.end).collect::<Vec<_>>(), [End::Whole]);
     shop.envoy.advance(10 * MINUTE);
     shop.envoy.tick();
     assert_eq!(shop.envoy.overs(), [], "a request that is over does not go on");

@@ -3,9 +3,9 @@
 
 use crate::shop::{GENERATION, PAYMENTS, Shop, TRANSACTION, body, counters, decode, rules};
 use farebox_core::metrics::{FailureReason, TupleCounter, UnchargedReason};
-use farebox_core::payment::{Holder, PaymentKey};
+use farebox_core::payment::{End, Ending, Holder};
 use farebox_core::protocol::{
-    RELAY_END, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROXY, RELAY_ROUTE, RelayReply,
+    RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROXY, RELAY_ROUTE, RelayReply,
 };
 use farebox_host_tests::envoy::{Callout, Stream};
 use std::collections::BTreeSet;
@@ -56,8 +56,8 @@ fn ends(shop: &Shop) -> Vec<(String, String)> {
 /// The same, where the relay answers so, or is away.
 fn ends_answered(shop: &Shop, status: Option<u16>) -> Vec<(String, String)> {
     let overs = shop.envoy.overs_answered(status);
-    let line = |headers: &farebox_host_tests::envoy::Headers, name| headers.get(name).unwrap_or_default();
-    overs.iter().map(|(headers, _)| (line(headers, RELAY_HOLDER), line(headers, RELAY_END))).collect()
+    let endings = overs.iter().flat_map(|(_, body)| Ending::read_all(body).expect("ends"));
+    endings.map(|ending| (ending.holder.to_string(), ending.end.as_str().to_owned())).collect()
 }
 
 fn one(holder: &str, end: &str) -> Vec<(String, String)> {
@@ -101,8 +101,10 @@ fn a_payment_that_is_not_charged_is_given_back_under_the_name_of_its_request() {
         let (headers, sent) = &overs[0];
         let line = |name: &str| headers.get(name);
         assert_eq!((line(":path").as_deref(), line(":method").as_deref()), (Some("/over"), Some("POST")));
-        assert_eq!((line(RELAY_HOLDER), line(RELAY_END)), (Some(holder.clone()), Some("unsent".to_owned())));
-        let key = PaymentKey::from_json(sent).expect("the payment's key");
+        let [Ending { key, holder: told, end }] = &Ending::read_all(sent).unwrap()[..] else {
+            panic!("{sent:?}")
+        };
+        assert_eq!((told.to_string(), *end), (holder.clone(), End::Unsent));
         assert_eq!((key.payer, key.network.as_str()), (shop.buyer.address(), "eip155:84532"));
         assert_eq!(key.nonce.to_string(), payment["payload"]["authorization"]["nonce"].as_str().unwrap());
         assert!(Holder::parse(&holder).is_some(), "{holder}");
@@ -407,27 +409,44 @@ fn an_end_whose_reply_was_lost_with_its_filter_is_told_by_the_next_one() {
 }
 
 #[test]
-fn a_relay_that_comes_back_is_told_every_end_and_a_few_at_a_time() {
+fn a_relay_that_comes_back_is_told_every_end_and_so_many_at_a_time() {
     let shop = shop(true);
     let header = shop.header("/paid/x", 1);
     let mut holders = BTreeSet::new();
-    for _ in 0..50 {
+    for _ in 0..150 {
         let (stream, holder) = verified(&shop, 0, "/paid/x", &header);
         stream.client_leaves();
         holders.insert(holder);
     }
+    assert_eq!(ends_answered(&shop, None).len(), 1, "the first, at once");
     for _ in 0..3 {
-        let told = ends_answered(&shop, None);
-        assert_eq!(told.len(), 16);
         shop.envoy.tick();
+        assert_eq!(ends_answered(&shop, None).len(), 64);
     }
+    shop.envoy.tick();
     let mut told = BTreeSet::new();
-    for _ in 0..8 {
+    for many in [64, 64, 22, 0] {
         let now = ends(&shop);
-        assert!(now.len() <= 16, "{} at a time", now.len());
+        assert_eq!(now.len(), many);
         told.extend(now.into_iter().map(|(holder, _)| holder));
     }
     assert_eq!(told, holders);
+}
+
+#[test]
+fn what_ends_while_a_call_is_under_way_is_told_by_the_next() {
+    let shop = shop(true);
+    let names: Vec<_> = (1..=5)
+        .map(|number| {
+            let (stream, holder) = served(&shop, number);
+            stream.body_ends();
+            holder
+        })
+        .collect();
+    let told = |names: &[String]| names.iter().flat_map(|name| one(name, "whole")).collect::<Vec<_>>();
+    assert_eq!(ends(&shop), told(&names[..1]));
+    assert_eq!(ends(&shop), told(&names[1..]));
+    assert_eq!(ends(&shop), []);
 }
 
 #[test]
@@ -444,11 +463,11 @@ fn ends_that_are_too_many_to_keep_are_dropped_the_oldest_first_and_said_once() {
     let lines = lines.iter().filter(|line| line.text.contains("can keep no more"));
     assert_eq!(lines.map(|line| line.level).collect::<Vec<_>>(), [4]);
     let mut told = 0;
-    for _ in 0..300 {
+    for _ in 0..80 {
+        shop.envoy.tick();
         let now = ends(&shop);
         assert!(now.iter().all(|(holder, _)| *holder != oldest));
         told += now.len();
-        shop.envoy.tick();
     }
-    assert!((4_096..=4_096 + 16).contains(&told), "{told}");
+    assert_eq!(told, 4_096);
 }

@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
-use farebox_core::exchange::{Call, Note};
-use farebox_core::payment::End;
-use farebox_core::protocol::{CallEnd, Operation, RELAY_END, RELAY_HOLDER, RELAY_PROXY};
+use farebox_core::exchange::Call;
+use farebox_core::payment::Ending;
+use farebox_core::protocol::{CallEnd, Operation, RELAY_PROXY};
 use farebox_core::rules::Facilitator;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
@@ -61,10 +61,11 @@ impl Caller<'_> {
         self.send(endpoint, &call.body, &call.headers, call.timeout_ms)
     }
 
-    /// Tells a relay how a request ended for its payment, or that it goes on.
-    pub(crate) fn over(&self, note: &Note, end: End) -> Result<u32, Status> {
-        let headers = [(RELAY_HOLDER, note.holder.to_string()), (RELAY_END, end.as_str().to_owned())];
-        self.send("/over", &note.key.to_json(), &headers, OVER_TIMEOUT_MS)
+    /// Tells a relay how requests ended for their payments, or that they go on.
+    pub(crate) fn over(&self, endings: &[Ending]) -> Result<u32, Status> {
+        let mut body = Vec::new();
+        endings.iter().for_each(|ending| ending.write(&mut body));
+        self.send("/over", &body, &[], OVER_TIMEOUT_MS)
     }
 
     fn send(

@@ -101,12 +101,12 @@ impl Deployment {
     pub(crate) fn tell(&self, context: u32, notes: &[Note]) -> Result<(), Status> {
         for note in notes {
             if self.rules.has_relay() {
-                match (&note.event, self.caller(context)) {
+                match (note.ending(), self.caller(context)) {
                     // The next sign says the same.
-                    (Event::Over(_, End::NotYet), Some(caller)) => {
-                        let _ = caller.over(note, End::NotYet);
+                    (Some(ending @ Ending { end: End::NotYet, .. }), Some(caller)) => {
+                        let _ = caller.over(&[ending]);
                     }
-                    (Event::Over(..), Some(caller)) => ends::tell(&caller, note.clone()),
+                    (Some(ending), Some(caller)) => ends::tell(&caller, ending),
                     _ => {}
                 }
             } else if self.record(note)?.is_none() && matches!(note.event, Event::Verified(_)) {

@@ -70,20 +70,31 @@ async fn a_payment_one_proxy_gives_back_is_free_for_another_unless_it_is_not_its
 }
 
 #[tokio::test]
-async fn news_of_an_end_without_holder_word_or_key_is_refused() {
+async fn news_of_ends_of_which_one_cannot_be_read_is_refused_whole() {
     let stage = Stage::open().await;
-    let (holder, key) = (Holder([1; 16]).to_string(), key_of(&payment(1)).to_json());
-    for (holder, end, body) in [
-        ("", "whole", &key[..]),
-        ("0x01", "whole", &key),
-        (&holder, "", &key),
-        (&holder, "half", &key),
-        (&holder, "whole", b"{}"),
-    ] {
-        let request = Request::post("/over").header(RELAY_HOLDER, holder).header(RELAY_END, end);
-        let request = request.body(Body::from(body.to_vec())).unwrap();
-        let response = stage.relay.clone().router().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 400, "{holder} {end}");
+    assert_eq!(stage.verify(1, &payment(1)).await, RelayReply::Valid);
+    let mut body = Vec::new();
+    Ending { key: key_of(&payment(1)), holder: Holder([1; 16]), end: End::Unsent }.write(&mut body);
+    body.extend_from_slice(b"{}\n");
+    let request = Request::post("/over").body(Body::from(body)).unwrap();
+    let response = stage.relay.clone().router().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert_eq!(stage.verify(2, &payment(1)).await, RelayReply::InFlight, "the first request has it still");
+}
+
+#[tokio::test]
+async fn one_call_tells_how_many_requests_ended() {
+    let stage = Stage::open().await;
+    let mut body = Vec::new();
+    for nonce in 1..=3 {
+        assert_eq!(stage.verify(1, &payment(nonce)).await, RelayReply::Valid);
+        Ending { key: key_of(&payment(nonce)), holder: Holder([1; 16]), end: End::Unsent }.write(&mut body);
+    }
+    let request = Request::post("/over").body(Body::from(body)).unwrap();
+    let response = stage.relay.clone().router().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 204);
+    for nonce in 1..=3 {
+        assert_eq!(stage.verify(2, &payment(nonce)).await, RelayReply::Valid, "it is free");
     }
 }
 

@@ -23,6 +23,8 @@ use farebox_core::rules::Tuple;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use farebox_core::payment::PaymentKey;
+
 use super::*;
 use crate::aggregate::Aggregate;
 use crate::facilitator::{Credentials, PaymentCall};
@@ -223,11 +225,9 @@ pub(super) async fn ask(relay: &Relay, path: &str, by: &By, body: &Value) -> Rel
 
 /// The status of news about the end of a request with a payment.
 async fn over(relay: &Relay, holder: u8, end: End, body: &Value) -> u16 {
-    let request = Request::post("/over")
-        .header(RELAY_HOLDER, Holder([holder; 16]).to_string())
-        .header(RELAY_END, end.as_str())
-        .body(Body::from(key_of(body).to_json()))
-        .unwrap();
+    let mut line = Vec::new();
+    Ending { key: key_of(body), holder: Holder([holder; 16]), end }.write(&mut line);
+    let request = Request::post("/over").body(Body::from(line)).unwrap();
     relay.clone().router().oneshot(request).await.unwrap().status().as_u16()
 }
 

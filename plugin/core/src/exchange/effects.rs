@@ -2,7 +2,7 @@
 
 use super::{Calling, Delivering, Passing, Stepping, Upstream};
 use crate::metrics::Stamp;
-use crate::payment::{Event, Holder, PaymentKey};
+use crate::payment::{Ending, Event, Holder, PaymentKey};
 use crate::protocol::Operation;
 use std::borrow::Cow;
 
@@ -30,6 +30,16 @@ pub struct Note {
     pub holder: Holder,
     /// What happened.
     pub event: Event,
+}
+
+impl Note {
+    /// What a relay is told: with one, every note is an end.
+    pub fn ending(&self) -> Option<Ending> {
+        match self.event {
+            Event::Over(holder, end) => Some(Ending { key: self.key.clone(), holder, end }),
+            _ => None,
+        }
+    }
 }
 
 /// The one thing to do next.

@@ -1,10 +1,7 @@
 //! What a chain lets be used once: (chain, contract, payer, nonce), never header bytes or the signature.
 
-use serde::Serialize;
-
 use super::bucket::BUCKETS;
-use crate::evm::{Address, B256, Network, PERMIT2, TransferMethod, keccak256, to_hex};
-use crate::members::Members;
+use crate::evm::{Address, B256, Network, PERMIT2, TransferMethod, keccak256};
 use crate::protocol::Payment;
 use crate::rules::PaymentOption;
 
@@ -25,14 +22,6 @@ pub struct PaymentKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyDigest(pub [u8; 16]);
 
-#[derive(Serialize)]
-struct Wire<'a> {
-    network: &'a str,
-    contract: String,
-    payer: String,
-    nonce: String,
-}
-
 // === impl PaymentKey ===
 
 impl PaymentKey {
@@ -44,25 +33,6 @@ impl PaymentKey {
         };
         let (payer, nonce) = (payment.payer()?, payment.nonce()?);
         Some(Self { network: option.network.clone(), contract, payer, nonce })
-    }
-
-    /// The body of the relay's `/over`: `{"network","contract","payer","nonce"}`, as CAIP-2 and lower-case 0x-hex.
-    pub fn to_json(&self) -> Vec<u8> {
-        let Self { network, contract, payer, nonce } = self;
-        let [contract, payer, nonce] = [&contract.0[..], &payer.0, &nonce.0].map(to_hex);
-        serde_json::to_vec(&Wire { network: network.as_str(), contract, payer, nonce }).unwrap_or_default()
-    }
-
-    /// Reads what [`Self::to_json`] wrote.
-    pub fn from_json(text: &[u8]) -> Option<Self> {
-        let members = Members::read(core::str::from_utf8(text).ok()?).ok()?;
-        let text = |name| members.text(name).ok();
-        Some(Self {
-            network: Network::from_caip2(&text("network")?)?,
-            contract: Address::parse(&text("contract")?).ok()?,
-            payer: Address::parse(&text("payer")?).ok()?,
-            nonce: B256::parse(&text("nonce")?).ok()?,
-        })
     }
 
     /// Its digest.
@@ -113,23 +83,6 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
         assert_eq!(keys[0], key("eip155:8453", 1, 2, 3));
-    }
-
-    #[test]
-    fn a_key_is_read_as_it_was_written() {
-        let network = Network::from_caip2("eip155:8453").unwrap();
-        let key = PaymentKey {
-            network,
-            contract: Address([0xab; 20]),
-            payer: Address([2; 20]),
-            nonce: B256([3; 32]),
-        };
-        let text = String::from_utf8(key.to_json()).unwrap();
-        assert!(text.starts_with(r#"{"network":"eip155:8453","contract":"0xabab"#), "{text}");
-        assert_eq!(PaymentKey::from_json(text.as_bytes()), Some(key));
-        for broken in ["", "[]", "{}", &text.replace("0303\"", "03\""), &text.replace("eip155", "solana")] {
-            assert_eq!(PaymentKey::from_json(broken.as_bytes()), None, "{broken}");
-        }
     }
 
     #[test]

@@ -54,6 +54,7 @@
 
 mod bucket;
 mod codec;
+mod ending;
 #[cfg(test)]
 mod fixtures;
 mod key;
@@ -65,6 +66,7 @@ mod words;
 pub use bucket::{
     BUCKETS, Expired, Limits, Slot, Stepped, expired_stamps, records, step_in, sweep, tuple_hash,
 };
+pub use ending::Ending;
 pub use key::{KeyDigest, PaymentKey};
 pub use machine::{
     Answer, Claim, Effect, End, Event, GOES_ON_EVERY_MS, Leases, Outcome, Resolution, Step, Twin, due, step,

@@ -24,8 +24,6 @@ pub const RELAY_HOLDER: &str = "x-farebox-holder";
 pub const RELAY_KNOWN: &str = "x-farebox-known";
 /// Header of a call to a relay: the signer of the payment was recovered.
 pub const RELAY_PROVEN: &str = "x-farebox-proven";
-/// Header of `/over`: how the request ended, as [`crate::payment::End`] is written.
-pub const RELAY_END: &str = "x-farebox-end";
 
 /// Most characters of a text that is passed on.
 const MAX_TEXT: usize = 200;

@@ -12,8 +12,8 @@ use crate::Now;
 use crate::evm::{Address, Amount, Network, TransferMethod, chain_by_name};
 use crate::metrics::parse_tuple_text;
 use crate::payment::{
-    Answer, Claim, Effect, End, Event, Fingerprint, Holder, Leases, Outcome, PaymentKey, Reading, Record,
-    Settlement, Terms, due, step,
+    Answer, Claim, Effect, End, Ending, Event, Fingerprint, Holder, Leases, Outcome, PaymentKey, Reading,
+    Record, Settlement, Terms, due, step,
 };
 use crate::protocol::{
     CallEnd, Operation, Payment, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN,
@@ -79,9 +79,11 @@ impl Relay {
 
     /// What a proxy says of a request that is over.
     pub(super) fn over(&mut self, note: &Note, now: Now) {
-        let key = PaymentKey::from_json(&note.key.to_json()).unwrap();
-        assert!(matches!(note.event, Event::Over(holder, _) if holder == note.holder), "{note:?}");
-        self.step(&key, note.event.clone(), now);
+        let mut body = Vec::new();
+        note.ending().expect("with a relay, every note is an end").write(&mut body);
+        let [ending] = &Ending::read_all(&body).unwrap()[..] else { panic!("{note:?}") };
+        assert_eq!(ending.holder, note.holder);
+        self.step(&ending.key, Event::Over(ending.holder, ending.end), now);
     }
 
     /// The reply to a call. `meant` is the claim the proxy itself would make.
