@@ -117,11 +117,10 @@ impl Committer {
         if changes.is_empty() && batch.counters().is_empty() {
             connection.execute("ROLLBACK").await?;
         } else {
-            sql::write(connection, &changes, place.sqlite).await?;
             let risen =
                 batch.successes().iter().filter(|(name, value)| self.recent.raised.get(*name) < Some(value));
-            sql::raise(connection, &self.companion, risen).await?;
-            let mark = sql::count(connection, &self.companion, batch.counters()).await?;
+            let (companion, counters) = (&self.companion, batch.counters());
+            let mark = sql::write(connection, companion, &changes, risen, counters, place.sqlite).await?;
             shared.look_at_mark(&place, mark.saturating_sub(1), shared.seen.load(Ordering::Acquire));
             committed.mark = Some(mark);
             self.in_doubt = Some(committed.clone());

@@ -20,6 +20,7 @@ pub(super) const MARK: &str = "batches";
 
 /// Rows of one statement. Databases bound the values it may have.
 pub(super) const MOST: usize = 256;
+const MOST_COUNTERS: usize = 16;
 
 const KEY: [&str; 4] = ["network", "contract", "payer", "nonce"];
 /// What changes in a payment's life, `call_body` apart.
@@ -72,7 +73,7 @@ pub(super) async fn load(
         let sql = format!(
             "WITH wanted (place, network, contract, payer, nonce) AS (VALUES {}) \
              SELECT wanted.place, {LOADED} FROM wanted CROSS JOIN payments WHERE {} ORDER BY wanted.place{lock}",
-            places(keys.len(), 5, sqlite),
+            places(keys.len().next_power_of_two(), 5, sqlite),
             same_key("wanted"),
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
@@ -109,78 +110,32 @@ pub(super) async fn of_purchase(
     Ok(query.fetch_all(connection).await?.iter().filter_map(read).collect())
 }
 
-/// Writes rows: what is deleted first, as a key may be deleted and added.
+/// Writes a batch: rows, of which those that are deleted come first, as a key may be deleted and added; gauges that only
+/// ever rise; counters; and the companion's mark, whose new value this returns.
 pub(super) async fn write(
     connection: &mut AnyConnection,
-    changes: &Changes<'_>,
-    sqlite: bool,
-) -> Result<(), sqlx::Error> {
-    delete(&mut *connection, &changes.deleted).await?;
-    for rows in changes.added.chunks(MOST) {
-        let columns = columns([&KEY[..], &LIFE, &FIXED].concat().iter());
-        let sql = format!(
-            "WITH added ({columns}) AS (VALUES {}) \
-             INSERT INTO payments ({columns}) SELECT {columns} FROM added WHERE network IS NOT NULL",
-            places(rows.len(), KEY.len() + LIFE.len() + FIXED.len(), sqlite),
-        );
-        let query = padded(rows).fold(sqlx::query(AssertSqlSafe(sql)), |query, row| {
-            let query = bind_key(query, row.map(|(key, _)| *key));
-            bind_fixed(bind_life(query, row.map(|(_, row)| *row)), row.map(|(_, row)| *row))
-        });
-        query.execute(&mut *connection).await?;
-    }
-    for rows in changes.updated.chunks(MOST) {
-        let set = LIFE.map(|column| format!("{column} = changed.{column}")).join(", ");
-        let sql = format!(
-            "WITH changed ({}, keeps_call) AS (VALUES {}) \
-             UPDATE payments SET {set}, \
-               call_body = CASE changed.keeps_call WHEN 1 THEN payments.call_body END \
-             FROM changed WHERE {}",
-            columns([&KEY[..], &LIFE].concat().iter()),
-            places(rows.len(), KEY.len() + LIFE.len() + 1, sqlite),
-            same_key("changed"),
-        );
-        let query = padded(rows).fold(sqlx::query(AssertSqlSafe(sql)), |query, row| {
-            let query = bind_life(bind_key(query, row.map(|(key, _)| *key)), row.map(|(_, row)| *row));
-            query.bind(row.map(|(_, row)| i64::from(row.has_call())))
-        });
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// Deletes rows, whatever they are: one by one, since SQLite finds several in no index.
-async fn delete(connection: &mut AnyConnection, keys: &[&PaymentKey]) -> Result<(), sqlx::Error> {
-    for key in keys {
-        let deleted = sqlx::query(
-            "DELETE FROM payments WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4",
-        );
-        bind_key(deleted, Some(key)).execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// Adds to the counters of a companion, and to the mark, whose new value this returns.
-pub(super) async fn count(
-    connection: &mut AnyConnection,
     companion: &str,
+    changes: &Changes<'_>,
+    risen: impl Iterator<Item = (&String, &u64)>,
     counters: &BTreeMap<String, u64>,
+    sqlite: bool,
 ) -> Result<u64, sqlx::Error> {
-    const CHUNK: usize = 16;
     let counters = counters.iter().map(|(name, value)| (name.as_str(), *value));
-    let counters: Vec<(&str, u64)> = counters.chain([(MARK, 1)]).collect();
-    let mut mark = 0;
     // In one order, so that two that count at once wait for each other.
-    for some in counters.chunks(CHUNK) {
-        let rows = (0..some.len()).map(|row| format!("($1, ${}, ${})", 2 + row * 2, 3 + row * 2));
-        let sql = format!(
-            "INSERT INTO counters (companion, series, value) VALUES {} \
-             ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + excluded.value \
-             RETURNING series, value",
-            rows.collect::<Vec<_>>().join(", ")
-        );
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(companion);
-        let query = some.iter().fold(query, |query, (name, value)| query.bind(*name).bind(signed(*value)));
+    let counters: Vec<(&str, u64)> = counters.chain([(MARK, 1)]).collect();
+    let mut statements: Vec<Statement<'_>> =
+        changes.deleted.iter().map(|key| Statement::Delete(key)).collect();
+    statements.extend(changes.added.chunks(MOST).map(Statement::Add));
+    statements.extend(changes.updated.chunks(MOST).map(Statement::Update));
+    statements.extend(risen.map(|(name, value)| Statement::Raise(name, *value)));
+    statements.extend(counters.chunks(MOST_COUNTERS).map(Statement::Count));
+    // SQLite takes all of them at once, which spares the way to the thread that has its connection; a server takes one.
+    let at_once = if sqlite { statements.len() } else { 1 };
+    let mut mark = 0;
+    for statements in statements.chunks(at_once) {
+        let sql: Vec<String> = statements.iter().map(|statement| statement.sql(sqlite)).collect();
+        let query = sqlx::query(AssertSqlSafe(sql.join(";\n")));
+        let query = statements.iter().fold(query, |query, statement| statement.bind(query, companion));
         for row in query.fetch_all(&mut *connection).await? {
             if row.try_get::<&str, _>(0)? == MARK {
                 mark = super::store::unsigned(row.try_get(1)?);
@@ -190,32 +145,90 @@ pub(super) async fn count(
     Ok(mark)
 }
 
-/// Raises gauges that only ever rise.
-pub(super) async fn raise(
-    connection: &mut AnyConnection,
-    companion: &str,
-    gauges: impl Iterator<Item = (&String, &u64)>,
-) -> Result<(), sqlx::Error> {
-    for (name, value) in gauges {
-        sqlx::query(
-            "INSERT INTO counters (companion, series, value) VALUES ($1, $2, $3) \
-             ON CONFLICT (companion, series) DO UPDATE SET value = excluded.value \
-             WHERE counters.value < excluded.value",
-        )
-        .bind(companion)
-        .bind(name)
-        .bind(signed(*value))
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
+/// A statement of a batch.
+enum Statement<'a> {
+    /// Whatever the row is. One by one, since SQLite finds several in no index.
+    Delete(&'a PaymentKey),
+    Add(&'a [(&'a PaymentKey, &'a Row)]),
+    Update(&'a [(&'a PaymentKey, &'a Row)]),
+    Raise(&'a str, u64),
+    Count(&'a [(&'a str, u64)]),
 }
 
-/// `($1, $2), ($3, $4)` for rows of two values, as many as there are after padding. SQLite takes such numbers for
-/// names, which it looks through for each value: there they are `(?, ?), (?, ?)`.
+// === impl Statement ===
+
+impl<'a> Statement<'a> {
+    fn sql(&self, sqlite: bool) -> String {
+        match self {
+            Self::Delete(_) => {
+                format!("DELETE FROM payments WHERE ({}) = {}", KEY.join(", "), places(1, KEY.len(), sqlite))
+            }
+            Self::Add(rows) => {
+                let all = [&KEY[..], &LIFE, &FIXED].concat();
+                let columns = all.join(", ");
+                format!(
+                    "WITH added ({columns}) AS (VALUES {}) \
+                     INSERT INTO payments ({columns}) SELECT {columns} FROM added WHERE network IS NOT NULL",
+                    places(rows.len().next_power_of_two(), all.len(), sqlite),
+                )
+            }
+            Self::Update(rows) => {
+                let all = [&KEY[..], &LIFE].concat();
+                let set = LIFE.map(|column| format!("{column} = changed.{column}")).join(", ");
+                format!(
+                    "WITH changed ({}, keeps_call) AS (VALUES {}) \
+                     UPDATE payments SET {set}, \
+                       call_body = CASE changed.keeps_call WHEN 1 THEN payments.call_body END \
+                     FROM changed WHERE {}",
+                    all.join(", "),
+                    places(rows.len().next_power_of_two(), all.len() + 1, sqlite),
+                    same_key("changed"),
+                )
+            }
+            Self::Raise(..) => format!(
+                "INSERT INTO counters (companion, series, value) VALUES {} \
+                 ON CONFLICT (companion, series) DO UPDATE SET value = excluded.value \
+                 WHERE counters.value < excluded.value",
+                places(1, 3, sqlite),
+            ),
+            Self::Count(some) => format!(
+                "INSERT INTO counters (companion, series, value) VALUES {} \
+                 ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + excluded.value \
+                 RETURNING series, value",
+                places(some.len(), 3, sqlite),
+            ),
+        }
+    }
+
+    /// Binds what [`Self::sql`] has places for, in their order.
+    fn bind<'q>(&self, query: Query<'q>, companion: &str) -> Query<'q>
+    where
+        'a: 'q,
+    {
+        let counter = |query: Query<'q>, name: &str, value: u64| {
+            query.bind(companion.to_owned()).bind(name.to_owned()).bind(signed(value))
+        };
+        match self {
+            Self::Delete(key) => bind_key(query, Some(key)),
+            Self::Add(rows) => padded(rows).fold(query, |query, row| {
+                let query = bind_key(query, row.map(|(key, _)| *key));
+                bind_fixed(bind_life(query, row.map(|(_, row)| *row)), row.map(|(_, row)| *row))
+            }),
+            Self::Update(rows) => padded(rows).fold(query, |query, row| {
+                let query = bind_life(bind_key(query, row.map(|(key, _)| *key)), row.map(|(_, row)| *row));
+                query.bind(row.map(|(_, row)| i64::from(row.has_call())))
+            }),
+            Self::Raise(name, value) => counter(query, name, *value),
+            Self::Count(some) => some.iter().fold(query, |query, (name, value)| counter(query, name, *value)),
+        }
+    }
+}
+
+/// `($1, $2), ($3, $4)` for two rows of two values. SQLite takes such numbers for names, which it looks through for
+/// each value: there they are `(?, ?), (?, ?)`.
 fn places(rows: usize, values: usize, sqlite: bool) -> String {
-    let mut text = String::with_capacity(rows.next_power_of_two() * values * 7);
-    for row in 0..rows.next_power_of_two() {
+    let mut text = String::with_capacity(rows * values * 7);
+    for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for value in 0..values {
             text.push_str(if value == 0 { "" } else { ", " });
@@ -234,10 +247,6 @@ fn places(rows: usize, values: usize, sqlite: bool) -> String {
 fn padded<T>(rows: &[T]) -> impl Iterator<Item = Option<&T>> {
     let left_over = rows.len().next_power_of_two() - rows.len();
     rows.iter().map(Some).chain(std::iter::repeat_n(None, left_over))
-}
-
-fn columns<'a>(names: impl Iterator<Item = &'a &'a str>) -> String {
-    names.copied().collect::<Vec<_>>().join(", ")
 }
 
 fn same_key(other: &str) -> String {
