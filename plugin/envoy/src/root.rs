@@ -10,7 +10,7 @@ use std::time::Duration;
 use farebox_core::Now;
 use farebox_core::exchange::{Note, Orphan};
 use farebox_core::metrics::Stamp;
-use farebox_core::payment::{BUCKETS, Effect, End, Event, Expired, Limits, Outcome, expired_stamps};
+use farebox_core::payment::{BUCKETS, Effect, End, Ending, Event, Expired, Limits, Outcome, expired_stamps};
 use farebox_core::rules::RuleSet;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};

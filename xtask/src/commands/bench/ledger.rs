@@ -1,8 +1,10 @@
 //! How many whole payments the ledger takes a second, from reservation to delivery: on SQLite and on PostgreSQL, one
 //! at a time and many. Both wait for the disk as in production.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -36,9 +38,28 @@ pub(super) fn measure(args: &Args) -> Result<Measured> {
             }
         }
     }
-    let figures = json!({ "postgresql": tools::POSTGRES_VERSION, "payments_per_second": samples });
+    let figures = json!({
+        "postgresql": tools::POSTGRES_VERSION,
+        "payments_per_second": samples,
+        "flush_microseconds": flush_microseconds()?,
+    });
     let (goals, table) = (goals(&figures)?, table(&figures)?);
     Ok(Measured { figures, goals, table })
+}
+
+/// What the disk takes to keep a batch, the median: no payment is quicker than three of these after each other.
+fn flush_microseconds() -> Result<f64> {
+    const TIMES: usize = 50;
+    let mut file = tempfile::tempfile_in(crate::paths::target()?)?;
+    let batch = vec![b'x'; 64 << 10];
+    let mut took = Vec::with_capacity(TIMES);
+    for _ in 0..TIMES {
+        file.write_all(&batch)?;
+        let began = Instant::now();
+        file.sync_data()?;
+        took.push(began.elapsed().as_micros() as f64);
+    }
+    median(took).context("no flushes")
 }
 
 fn run(program: &Path, url: &str, in_flight: u32, millis: u32) -> Result<Value> {
@@ -72,5 +93,7 @@ fn table(figures: &Value) -> Result<String> {
             rate(figures, database, many)?
         ));
     }
+    let flush = figures["flush_microseconds"].as_f64().context("no flushes")?;
+    table.push_str(&format!("{:<34}{flush:>12.0}\n", "a flush of the disk, µs"));
     Ok(table)
 }
