@@ -2,8 +2,6 @@
 
 use core::str;
 
-use serde::Serialize;
-
 use super::{End, Holder, PaymentKey};
 use crate::evm::{Address, B256, Network, to_hex};
 use crate::members::Members;
@@ -19,16 +17,6 @@ pub struct Ending {
     pub end: End,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    network: &'a str,
-    contract: String,
-    payer: String,
-    nonce: String,
-    holder: String,
-    end: &'a str,
-}
-
 // === impl Ending ===
 
 impl Ending {
@@ -36,11 +24,24 @@ impl Ending {
     /// lower-case 0x-hex.
     pub fn write(&self, body: &mut Vec<u8>) {
         let Self { key: PaymentKey { network, contract, payer, nonce }, holder, end } = self;
-        let [contract, payer, nonce] = [&contract.0[..], &payer.0, &nonce.0].map(to_hex);
-        let (network, holder, end) = (network.as_str(), holder.to_string(), end.as_str());
-        let line = Line { network, contract, payer, nonce, holder, end };
-        body.extend(serde_json::to_vec(&line).unwrap_or_default());
-        body.push(b'\n');
+        let [contract, payer, nonce, holder] = [&contract.0[..], &payer.0, &nonce.0, &holder.0].map(to_hex);
+        // None of them has a character that JSON escapes.
+        let line = [
+            "{\"network\":\"",
+            network.as_str(),
+            "\",\"contract\":\"",
+            &contract,
+            "\",\"payer\":\"",
+            &payer,
+            "\",\"nonce\":\"",
+            &nonce,
+            "\",\"holder\":\"",
+            &holder,
+            "\",\"end\":\"",
+            end.as_str(),
+            "\"}\n",
+        ];
+        body.extend(line.concat().into_bytes());
     }
 
     /// The endings of a body. `None` if a line is none.
@@ -89,8 +90,12 @@ mod tests {
         let mut good = Vec::new();
         ending(3, End::Whole).write(&mut good);
         let good = String::from_utf8(good).unwrap();
-        let changes =
-            [("0303\"", "03\""), ("eip155", "solana"), ("\"whole\"", "\"half\""), ("0909\"}", "09\"}")];
+        let changes = [
+            ("0303\"", "03\""),
+            ("eip155", "solana"),
+            ("\"whole\"", "\"half\""),
+            ("0909\",\"end", "09\",\"end"),
+        ];
         let broken = changes.map(|(from, to)| good.replace(from, to));
         for broken in ["{}\n", "[]\n", "\n", &good.replace("holder", "h")]
             .into_iter()
