@@ -26,16 +26,16 @@ impl RuleSet {
 
     /// Compiles a push for a shell that answers many requests by it: every challenge is rendered now.
     pub fn compile(pushed: PushedRules) -> Result<Self, CompileError> {
-        Self::compiled(pushed, Some(HashMap::default()))
+        Self::compiled(pushed, AtLoad::default())
     }
 
     /// Compiles a push for a shell that reads it again for every request it has at a time: it is quick and takes little
     /// memory, and a challenge is rendered for each answer.
     pub fn compile_lean(pushed: PushedRules) -> Result<Self, CompileError> {
-        Self::compiled(pushed, None)
+        Self::compiled(pushed, WhenAsked)
     }
 
-    fn compiled(pushed: PushedRules, challenges: Option<Challenges>) -> Result<Self, CompileError> {
+    fn compiled(pushed: PushedRules, challenges: impl Challenges) -> Result<Self, CompileError> {
         if pushed.format != FORMAT {
             return Err(CompileError(format!("format is {}, this filter reads {FORMAT}", pushed.format)));
         }
@@ -78,7 +78,7 @@ impl RuleSet {
     }
 }
 
-struct Compiler {
+struct Compiler<C> {
     tuples: usize,
     has_facilitator: bool,
     /// Whoever is called for this keeps payments.
@@ -86,18 +86,31 @@ struct Compiler {
     matcher: Matcher,
     offers: Distinct<(String, String)>,
     charges: Distinct<(TupleIndex, Amount)>,
-    /// Those rendered so far; `None` where they are rendered later.
-    challenges: Option<Challenges>,
+    challenges: C,
 }
 
-/// Rendered challenges by what they ask for.
-type Challenges = HashMap<String, Arc<Challenge>, Fixed>;
+/// When challenges are rendered. A guest has the code of its own way alone.
+trait Challenges {
+    /// That of a paid route.
+    fn of(
+        &mut self,
+        route: &PushedRoute,
+        settings: &Settings,
+        has_ledger: bool,
+    ) -> Result<RouteChallenge, CompileError>;
+}
+
+/// Those rendered so far, by what they ask for.
+#[derive(Default)]
+struct AtLoad(HashMap<String, Arc<Challenge>, Fixed>);
+struct WhenAsked;
+
 type Fixed = BuildHasherDefault<DefaultHasher>;
 
 // === impl Compiler ===
 
-impl Compiler {
-    fn new(pushed: &PushedRules, challenges: Option<Challenges>) -> Self {
+impl<C: Challenges> Compiler<C> {
+    fn new(pushed: &PushedRules, challenges: C) -> Self {
         Self {
             tuples: pushed.tuples.len(),
             has_facilitator: pushed.facilitator.is_some(),
@@ -130,9 +143,7 @@ impl Compiler {
         if paid && !self.has_facilitator {
             return Err(CompileError("a paid route needs a facilitator".into()));
         }
-        let rendered = self.challenge(&route, settings)?;
-        let described = || RouteChallenge::Described(route.description.into());
-        let challenge = paid.then(|| rendered.map_or_else(described, RouteChallenge::Rendered));
+        let challenge = paid.then(|| self.challenges.of(&route, settings, self.has_ledger)).transpose()?;
         let offer = self.offers.index((route.offer_namespace, route.offer_name))?;
         let options =
             route.options.into_iter().map(|option| self.option(option)).collect::<Result<_, _>>()?;
@@ -157,27 +168,34 @@ impl Compiler {
         let charge = self.charges.index((TupleIndex(small(option.tuple)?), option.amount))?;
         Ok((option, ChargeIndex(charge)))
     }
+}
 
+// === impl Challenges ===
+
+impl Challenges for AtLoad {
     /// Routes that ask for the same money with the same words share one challenge: with thousands of
     /// routes the challenges are most of a filter's memory.
-    fn challenge(
+    fn of(
         &mut self,
         route: &PushedRoute,
         settings: &Settings,
-    ) -> Result<Option<Arc<Challenge>>, CompileError> {
-        let Some(challenges) = self.challenges.as_mut().filter(|_| route.gate == Gate::Paid) else {
-            return Ok(None);
-        };
+        has_ledger: bool,
+    ) -> Result<RouteChallenge, CompileError> {
         let wire: Vec<PaymentOption> =
             route.options.iter().map(|option| PaymentOption { tuple: 0, ..option.clone() }).collect();
         let key = serde_json::to_string(&(&wire, &route.description))
             .map_err(|error| CompileError(format!("the options cannot be written as JSON: {error}")))?;
-        let has_ledger = self.has_ledger;
-        let challenge = challenges.entry(key).or_insert_with(|| {
+        let challenge = self.0.entry(key).or_insert_with(|| {
             let options: Vec<&PaymentOption> = route.options.iter().collect();
             Arc::new(Challenge::prepare(&options, &route.description, settings, has_ledger))
         });
-        Ok(Some(Arc::clone(challenge)))
+        Ok(RouteChallenge::Rendered(Arc::clone(challenge)))
+    }
+}
+
+impl Challenges for WhenAsked {
+    fn of(&mut self, route: &PushedRoute, _: &Settings, _: bool) -> Result<RouteChallenge, CompileError> {
+        Ok(RouteChallenge::Described(route.description.as_str().into()))
     }
 }
 
