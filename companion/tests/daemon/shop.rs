@@ -112,7 +112,7 @@ impl Shop {
             .route("/paid", get(async || "sold"))
             .route("/base", get(async || "sold"))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(3_600)).await))
-            .route("/free", get(async || Body::from(vec![b'x'; 1 << 20])));
+            .route("/free", get(async || Body::from(vec![b'x'; 64 << 10])));
         tokio::spawn(async move { axum::serve(upstream, router).await });
         let mut all = json!({
             "listen": metrics, "pricing": "pricing.yaml",
