@@ -43,7 +43,7 @@ pub struct State {
     /// The terms that are and were published.
     pub offered: Offered,
     /// The last load attempt.
-    pub last_attempt: Option<Attempt>,
+    pub last_attempt: Option<Arc<Attempt>>,
     /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
     pub config_err_since: Option<u64>,
     /// When a load was last applied or found unchanged, Unix seconds.
@@ -313,7 +313,7 @@ impl State {
             self.config_err_since = None;
             self.last_success_at = Some(attempt.at);
         }
-        self.last_attempt = Some(attempt);
+        self.last_attempt = Some(Arc::new(attempt));
     }
 
     /// Values and lines that are not counted, with those of these totals.

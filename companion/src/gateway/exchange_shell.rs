@@ -29,6 +29,7 @@ use super::deployment::{Deployment, Place, Target};
 use super::going::Going;
 use super::upstream::Failure;
 use super::{Shared, headers, upgrade};
+use crate::relay::fresh_holder;
 use crate::state::unix_millis;
 
 /// A request's exchange. Dropped before its end, which is what happens when its client goes away, it is
@@ -99,7 +100,10 @@ pub(super) async fn handle(
     let current = shared.deployments.current();
     let lines = headers::lines(&parts, &path, host.as_ref(), current.rules.settings.trust_forwarded);
     let head = RequestHead { headers: &lines, transport: Transport { tls: false, peer: Some(peer.ip()) } };
-    let arrival = Arrival { now: now(), holder: shared.relayed.holder() };
+    let Some(holder) = fresh_holder() else {
+        return own(503, "This machine gives no random bytes", "internal_error", true);
+    };
+    let arrival = Arrival { now: now(), holder };
     let (target, turn) = decide(&current, &head, &path, arrival).await;
     let (deployment, turn) = as_asked_before(&shared, &head, current.clone(), turn, arrival);
     drop(lines);

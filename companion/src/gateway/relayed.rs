@@ -1,15 +1,13 @@
 //! Facilitator calls, made to the companion's own relay without a connection in between: the ledger, its
 //! reservations, its counters and its reconciliation are those of every proxy.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use farebox_core::exchange::{Call, Note};
-use farebox_core::payment::{End, Holder};
+use farebox_core::payment::End;
 use farebox_core::protocol::{CallEnd, RELAY_PROXY};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -22,9 +20,6 @@ pub(super) struct Relayed {
     relay: watch::Receiver<Router>,
     /// Names this gateway in the books.
     proxy: String,
-    requests: AtomicU64,
-    /// Keys of this life of the gateway, from the system's randomness.
-    keys: RandomState,
 }
 
 /// A reply, captured.
@@ -44,13 +39,7 @@ const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 impl Relayed {
     pub(super) fn new(relay: watch::Receiver<Router>, proxy: String) -> Self {
-        Self { relay, proxy, requests: AtomicU64::new(0), keys: RandomState::new() }
-    }
-
-    /// A name for a request that no other has and nobody can guess.
-    pub(super) fn holder(&self) -> Holder {
-        let request = self.requests.fetch_add(1, Ordering::Relaxed);
-        Holder::from_halves(self.keys.hash_one((request, 0_u8)), self.keys.hash_one((request, 1_u8)))
+        Self { relay, proxy }
     }
 
     /// Tells how a request stands with its payment, until that is on disk. A request that ended while the ledger could

@@ -93,8 +93,9 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Slot>);
 
-/// How long a client has at least for its first request, however many others come.
-const HEARING: Duration = Duration::from_millis(50);
+/// How long a client has at least for its first request, however many others come: more than a busy machine or a bad
+/// line take from the connection to the request. In 256 places two thousand clients a second can be heard.
+const HEARING: Duration = Duration::from_millis(100);
 /// How long a client may read nothing at least.
 const READING: Duration = Duration::from_millis(250);
 /// So many are looked at, the longest waiting first.

@@ -14,7 +14,7 @@ use super::exposition::{Format, Labels, Page};
 use crate::aggregate::{DropReason, Totals, TupleTotals};
 use crate::publish::ProxyState;
 use crate::publish::discovery::Node;
-use crate::state::{ReloadResult, Shared, State};
+use crate::state::{Active, ReloadResult, Shared, State};
 
 /// What a state exposes. It is written without a lock: a page about ten thousand offers has 50 MB.
 #[derive(Debug)]
@@ -42,16 +42,31 @@ const SOURCE: (&str, Cow<'static, str>) = ("source", Cow::Borrowed("file"));
 // === impl Families ===
 
 impl Families {
-    /// Copies what is shown before it asks the state, which payments wait for.
+    /// Payments wait for the state, so what is counted is copied before the state is asked, and what takes long for many
+    /// offers is made of the rules afterwards.
     pub(super) fn of(shared: &Shared, now: u64) -> Self {
-        let counted = shared.counted();
-        let totals = counted.shown().into_owned();
-        Self::new(totals, &shared.lock(), now)
+        let (mut families, active) = {
+            let counted = shared.counted();
+            let totals = counted.shown().into_owned();
+            let state = shared.lock();
+            (Self::without_rules(totals, &state, now), state.active.clone())
+        };
+        families.add_rules(active.as_ref());
+        families
     }
 
-    pub(super) fn new(totals: Totals, state: &State, now: u64) -> Self {
+    /// What does not become more with the rules.
+    pub(super) fn without_rules(totals: Totals, state: &State, now: u64) -> Self {
         let own = Family::ALL.into_iter().map(|family| (family, own(family, state, &totals, now))).collect();
         Self { totals, own }
+    }
+
+    /// What is known of the rules in force.
+    pub(super) fn add_rules(&mut self, active: Option<&Active>) {
+        let Some(active) = active else { return };
+        for (family, samples) in &mut self.own {
+            samples.extend(of_rules(*family, active));
+        }
     }
 
     /// The page, families in exposition order.
@@ -226,7 +241,10 @@ fn config(family: Family, state: &State) -> Vec<Sample> {
     if family == Family::ConfigLastReloadSuccessTimestampSeconds {
         return state.last_success_at.map(|at| Sample::new(vec![SOURCE], at)).into_iter().collect();
     }
-    let Some(active) = &state.active else { return Vec::new() };
+    Vec::new()
+}
+
+fn of_rules(family: Family, active: &Active) -> Vec<Sample> {
     match family {
         Family::OffersLoaded => vec![Sample::new(Vec::new(), active.snapshot.offers_loaded())],
         Family::RoutesLoaded => {

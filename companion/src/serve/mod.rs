@@ -141,7 +141,7 @@ async fn readyz(State(context): State<Context>) -> Response {
 }
 
 async fn status_json(State(context): State<Context>) -> Response {
-    let status = status::of(&context.state.lock(), unix_seconds());
+    let status = status::of(&context.state, unix_seconds());
     json(StatusCode::OK, format!("{status:#}\n"))
 }
 

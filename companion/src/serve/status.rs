@@ -6,10 +6,23 @@ use serde_json::{Value, json};
 use crate::collect::GATEWAY_SPOOL;
 use crate::publish::discovery::Node;
 use crate::publish::{ProxyState, TraefikState};
-use crate::state::{Attempt, FacilitatorState, State};
+use crate::state::{Attempt, FacilitatorState, Shared, State};
 
-/// The document of a state.
-pub(super) fn of(state: &State, now: u64) -> Value {
+/// The document of a state. Payments wait for the state, so the long lists are made without it.
+pub(super) fn of(shared: &Shared, now: u64) -> Value {
+    let state = shared.lock();
+    let mut document = without_lists(&state, now);
+    let (active, attempt, pricing) =
+        (state.active.clone(), state.last_attempt.clone(), state.pricing.clone());
+    drop(state);
+    document["last_reload"] = json!(attempt.map(|last| reload(&last, &pricing)));
+    document["skipped"] = json!(active.map(|active| {
+        active.snapshot.skipped.iter().map(|skipped| skip(skipped, &pricing)).collect::<Vec<_>>()
+    }));
+    document
+}
+
+fn without_lists(state: &State, now: u64) -> Value {
     let active = state.active.as_ref();
     let (not_ready, closed) = (state.not_ready(), state.closed());
     json!({
@@ -23,7 +36,6 @@ pub(super) fn of(state: &State, now: u64) -> Value {
         "config_hash": active.map(|active| &active.hash),
         "config_applied_at": active.map(|active| active.applied_at),
         "config_err_since": state.config_err_since,
-        "last_reload": state.last_attempt.as_ref().map(|last| reload(last, &state.pricing)),
         "publish_error": state.publish_error,
         "ledger_went_back": state.ledger_went_back,
         "totals_error": state.totals_error,
@@ -31,9 +43,6 @@ pub(super) fn of(state: &State, now: u64) -> Value {
             "mode": if state.settles_direct { "direct" } else { "relay" },
             "error": state.settlement_error(),
         },
-        "skipped": active.map(|active| {
-            active.snapshot.skipped.iter().map(|skipped| skip(skipped, &state.pricing)).collect::<Vec<_>>()
-        }),
         "facilitator": {
             "ready": active.is_some() && closed.is_empty(),
             "closed": closed.iter().map(|chain| json!({

@@ -91,7 +91,9 @@ fn companion() -> Companion {
 
 fn families(state: &Companion, now: u64) -> Families {
     let totals = state.counted.lock().shown().into_owned();
-    Families::new(totals, state, now)
+    let mut families = Families::without_rules(totals, state, now);
+    families.add_rules(state.active.as_ref());
+    families
 }
 
 fn exposed(format: Format) -> BTreeMap<String, Read> {

@@ -157,6 +157,7 @@ pub(super) struct Traefik {
     pub(super) publish: Option<PathBuf>,
     pub(super) http: Option<bool>,
     pub(super) signature: Signature,
+    pub(super) requests_in_flight: Option<u64>,
     pub(super) spool: Spool,
     pub(super) api: Option<String>,
 }

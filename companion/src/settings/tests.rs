@@ -488,6 +488,7 @@ fn settings_that_traefik_would_ignore_or_that_lose_counts_are_refused() {
         ("gateway: 'g:1'", "traefik.gateway must start with"),
         ("gateway: 'http://g', upstream: 'http://u/v1'", "traefik.upstream: must have no path"),
         ("gateway: 'http://g', entryPoints: []", "traefik.entryPoints: name at least one"),
+        ("gateway: 'http://g', requestsInFlight: 0", "traefik.requestsInFlight: 0 would serve nothing"),
         (
             "gateway: 'http://g', publish: /etc/traefik/farebox.json",
             "traefik.publish: /etc/traefik/farebox.json must end in .yaml",

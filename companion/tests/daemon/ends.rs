@@ -7,7 +7,9 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::shop::{Program, Shop, free_port};
+use xtask::stack::Port;
+
+use crate::shop::{Program, Shop};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_is_told_before_it_comes_and_no_slow_client_holds_it_up() {
@@ -35,6 +37,35 @@ async fn the_end_is_told_before_it_comes_and_no_slow_client_holds_it_up() {
     let took = began.elapsed();
     // The delay, what the gateway grants a request, and a little.
     assert!((Duration::from_secs(2)..Duration::from_secs(9)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settlement_of_fifteen_seconds_is_finished_answered_and_written_down_before_the_end() {
+    let settings = json!({
+        "shutdown": { "delay": "1s" }, "facilitator": { "settleTimeout": "20s" }, "gateway": { "grace": "20s" },
+    });
+    let mut shop = Shop::start(settings).await;
+    shop.tell_facilitator(json!({ "settle": "slow:15000" })).await;
+    let began = Instant::now();
+    let buying = shop.begin_to_buy();
+    shop.until("the facilitator settles", async |shop| shop.calls("settle").await == 1).await;
+    // One that never reads its answer, and one that is never answered.
+    let mut slow = Vec::new();
+    for says in ["GET /free HTTP/1.1\r\nhost: a\r\n\r\n", "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let mut stream = TcpStream::connect(shop.ports.gateway).await.unwrap();
+        stream.write_all(says.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    shop.companion.signal(Signal::TERM);
+    shop.until("it says so", async |shop| shop.readyz().await.is_ok_and(|(status, _)| status == 503)).await;
+    assert!(shop.companion.end().await.success());
+    let took = began.elapsed();
+    assert!((Duration::from_secs(15)..Duration::from_secs(27)).contains(&took), "{took:?}");
+    assert_eq!(buying.await.unwrap().unwrap(), (200, "sold".to_owned()));
+    assert!(shop.ledger_is_closed());
+    let ledger = shop.ledger();
+    assert_eq!(ledger.len(), 1, "{ledger:?}");
+    assert_eq!(ledger[0]["state"], "delivered", "{ledger:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +113,8 @@ async fn a_ledger_that_cannot_be_opened_closes_payments_and_nothing_else_until_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_whose_facilitator_fails_from_the_first_second_is_closed_alone_and_opens_when_it_returns() {
-    let failing = free_port();
+    let port = Port::take().unwrap();
+    let failing = port.address();
     let _failing = Program::facilitator_that_fails(failing);
     let settings = json!({ "facilitator": {
         "settleTimeout": "2s", "chains": { "base": { "urls": [format!("http://{failing}")] } },

@@ -1,6 +1,6 @@
 //! A running companion with its gateway, a development facilitator and an upstream.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use farebox_core::protocol::decode_base64;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use xtask::payer::{Payer, Window, header_value};
+use xtask::stack::Port;
 
 /// Everything that runs. Programs end with their test.
 pub(crate) struct Shop {
@@ -22,6 +23,7 @@ pub(crate) struct Shop {
     folder: tempfile::TempDir,
     offer: Value,
     sold: u64,
+    _ports: [Port; 5],
 }
 
 /// Where everything is.
@@ -100,7 +102,9 @@ impl Shop {
     pub(crate) async fn begin(settings: Value, ledger: Option<&str>, routes: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let [metrics, relay, gateway, discovery, facilitator] = std::array::from_fn(|_| free_port());
+        let taken: [Port; 5] = std::array::from_fn(|_| Port::take().unwrap());
+        let [metrics, relay, gateway, discovery, facilitator] =
+            [0, 1, 2, 3, 4].map(|port| taken[port].address());
         let ports = Ports { metrics, relay, gateway, discovery, facilitator };
         let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream_url = format!("http://{}", upstream.local_addr().unwrap());
@@ -108,7 +112,7 @@ impl Shop {
             .route("/paid", get(async || "sold"))
             .route("/base", get(async || "sold"))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(3_600)).await))
-            .route("/free", get(async || Body::from(vec![b'x'; 1 << 20])));
+            .route("/free", get(async || Body::from(vec![b'x'; 64 << 10])));
         tokio::spawn(async move { axum::serve(upstream, router).await });
         let mut all = json!({
             "listen": metrics, "pricing": "pricing.yaml",
@@ -117,7 +121,12 @@ impl Shop {
             "facilitator": { "settleTimeout": "2s" },
             "envoy": { "wasm": "filter.wasm", "publish": "filter.yaml", "discovery": { "listen": discovery } },
         });
-        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        for (section, own) in settings.as_object().unwrap() {
+            match (all[section].as_object_mut(), own.as_object()) {
+                (Some(known), Some(own)) => known.extend(own.clone()),
+                _ => all[section] = own.clone(),
+            }
+        }
         std::fs::write(folder.path().join("farebox.yaml"), all.to_string()).unwrap();
         let text = pricing("0.001", facilitator) + routes;
         std::fs::write(folder.path().join("pricing.yaml"), text).unwrap();
@@ -126,7 +135,7 @@ impl Shop {
         let companion = Program::farebox(&["run", "--settings", "farebox.yaml"], folder.path());
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
         let client = client.timeout(Duration::from_secs(20)).build().unwrap();
-        Self { client, ports, companion, _facilitator, folder, offer: Value::Null, sold: 0 }
+        Self { client, ports, companion, _facilitator, folder, offer: Value::Null, sold: 0, _ports: taken }
     }
 
     /// What is asked now is what is paid from now on.
@@ -174,12 +183,51 @@ impl Shop {
     }
 
     pub(crate) async fn buy_at(&mut self, path: &str, offer: &Value) -> Got {
+        read(self.purchase(path, offer)).await
+    }
+
+    /// Begins to buy, and goes on while the test does other things.
+    pub(crate) fn begin_to_buy(&mut self) -> tokio::task::JoinHandle<Got> {
+        let offer = self.offer.clone();
+        tokio::spawn(read(self.purchase("/paid", &offer).timeout(PATIENCE)))
+    }
+
+    fn purchase(&mut self, path: &str, offer: &Value) -> reqwest::RequestBuilder {
         self.sold += 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let window = Window::numbered(self.sold, now, 300);
         let payment = header_value(&Payer::development().pay_v2(offer, window).unwrap());
         let request = self.client.get(format!("http://{}{path}", self.ports.gateway));
-        read(request.header("payment-signature", payment)).await
+        request.header("payment-signature", payment)
+    }
+
+    /// What the facilitator is to do from now on.
+    pub(crate) async fn tell_facilitator(&self, order: Value) {
+        let url = format!("http://{}/dev/fail", self.ports.facilitator);
+        let told = self.client.post(url).body(order.to_string()).send().await.unwrap();
+        told.error_for_status().unwrap();
+    }
+
+    /// How often the facilitator was asked for something.
+    pub(crate) async fn calls(&self, operation: &str) -> usize {
+        let url = format!("http://{}/dev/record", self.ports.facilitator);
+        let record: Value = serde_json::from_str(&read(self.client.get(url)).await.unwrap().1).unwrap();
+        record["calls"].as_array().unwrap().iter().filter(|call| call["operation"] == operation).count()
+    }
+
+    /// Every payment in the ledger, read as an operator does while no companion runs.
+    pub(crate) fn ledger(&self) -> Vec<Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+        command.args(["ledger", "export", "--format", "jsonl"]).current_dir(self.folder.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Whether the ledger was left closed: what was written last is in the file itself.
+    pub(crate) fn ledger_is_closed(&self) -> bool {
+        self.folder.path().join("farebox.db").exists() && !self.folder.path().join("farebox.db-wal").exists()
     }
 
     pub(crate) async fn readyz(&self) -> Got {
@@ -208,8 +256,4 @@ fn pricing(price: &str, facilitator: SocketAddr) -> String {
          - {{pattern: /paid, price: '{price}', offerNamespace: ns, offerName: a}}\n\
          - {{pattern: /slow, gate: free}}\n- {{pattern: /free, gate: free}}\n"
     )
-}
-
-pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -15,6 +15,7 @@
 //! * [`parity`]: one table of cases in Envoy, in Traefik with the gateway, and on the gateway alone.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
 //! * [`reference`]: facilitators of other projects, over a chain that loses what it says.
+//! * [`relay_doors`]: whom the relay lets in: by a secret, by a certificate, over a Unix socket.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
 //! * [`traefik`]: the plugin in a real Traefik with the companion's gateway, and the gateway alone.
 //! * [`traefik_traps`]: what Traefik does otherwise than one would think.
@@ -36,6 +37,7 @@ mod parity;
 mod prometheus;
 mod reference;
 mod relay;
+mod relay_doors;
 mod reload;
 mod shared_ledger;
 mod support;

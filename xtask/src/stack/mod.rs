@@ -12,8 +12,8 @@ mod port;
 mod postgres;
 mod process;
 mod reference;
+mod relay;
 mod scrape;
-mod secret;
 mod traefik;
 
 use std::net::SocketAddr;
@@ -34,8 +34,8 @@ pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::Process;
 pub use reference::{Implementation, Reference};
+pub use relay::{install_relay_secret, install_relay_socket, install_relay_tls};
 pub use scrape::{Scrape, Series};
-pub use secret::install_relay_secret;
 
 /// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
 const READY: Duration = Duration::from_secs(60);
@@ -103,10 +103,14 @@ pub(crate) struct Folder(tempfile::TempDir);
 impl Stack {
     /// Starts everything and waits until paid requests can be answered. Needs the built artefacts.
     pub async fn start(options: Options) -> Result<Self> {
-        let mut stack = Self::prepare(options)?;
-        match stack.start_parts().await {
-            Ok(()) => Ok(stack),
-            Err(error) => Err(stack.explain(error)),
+        Self::prepare(options)?.start_all().await
+    }
+
+    /// What [`Self::start`] does with a stack that is prepared.
+    pub async fn start_all(mut self) -> Result<Self> {
+        match self.start_parts().await {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.explain(error)),
         }
     }
 
@@ -476,7 +480,9 @@ impl Stack {
         command.arg("--pricing").arg(self.pricing());
         command.arg("--listen").arg(self.addresses.companion.to_string());
         command.arg("--facilitator").arg(self.facilitator_url());
-        command.arg("--relay-listen").arg(self.addresses.relay.to_string());
+        if self.options.settings["relay"]["listen"].is_null() {
+            command.arg("--relay-listen").arg(self.addresses.relay.to_string());
+        }
         if self.options.shell == Shell::Envoy {
             command.arg("--envoy-wasm").arg(&self.programs.guest);
             command.arg("--envoy-publish").arg(self.discovery());

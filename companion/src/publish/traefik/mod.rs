@@ -34,6 +34,8 @@ pub(crate) use api::Loaded;
 
 /// Name of the plugin, of its middleware, and of the router of the table.
 const NAME: &str = "farebox";
+/// Name of the middleware that bounds the plugin's instances.
+const LIMIT: &str = "farebox-limit";
 /// Name of the gateway's service.
 const GATEWAY: &str = "farebox-gateway";
 /// Traefik puts changes off that follow sooner (`providersThrottleDuration`).

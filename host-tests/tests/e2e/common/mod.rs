@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a client that sends exactly the bytes it is told to, payments,
 //! the development facilitator's controls, the numbers of an offer, and the health of the workers.
 
+mod certificates;
 mod facilitator;
 mod health;
 mod ledger;
@@ -9,6 +10,7 @@ mod purchase;
 mod raw;
 mod settlement;
 
+pub(crate) use certificates::certificates;
 pub(crate) use facilitator::DevFacilitator;
 pub(crate) use health::assert_workers_live;
 pub(crate) use ledger::in_ledger;

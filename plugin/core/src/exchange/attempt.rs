@@ -211,8 +211,7 @@ impl Attempt {
     }
     fn terms(&self) -> Option<Terms<'_>> {
         let route = self.rules.routes.get(self.route.0 as usize)?;
-        let challenge = route.challenge.as_ref()?;
-        Some(Terms { challenge, url: &self.url, settings: &self.rules.settings })
+        Terms::of(&self.rules, route, &self.url)
     }
     /// The network as the payment's version writes it.
     fn network_name(&self) -> String {

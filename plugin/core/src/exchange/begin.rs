@@ -123,16 +123,13 @@ fn priced<E>(
     if upgrade && !route.options.iter().any(|(option, _)| option.flow == Flow::Upfront) {
         return Ok(block(Cause::UpgradeUnsupported, Some(route.offer), asker));
     }
-    let (Some((primary, _)), Some(challenge)) = (route.options.first(), route.challenge.as_ref()) else {
-        return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
-    };
-    let Some(primary) = tuple_of(primary) else {
-        return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
-    };
     let url = resource_url(seen, head.transport, path, route.public.as_ref(), &rules.settings);
+    let primary = route.options.first().and_then(|(primary, _)| tuple_of(primary));
+    let (Some(primary), Some(terms)) = (primary, Terms::of(rules, route, &url)) else {
+        return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
+    };
     let stage = Stage { rules, index, route, path, seen, asker, head, upgrade, primary };
     let (line, in_signature) = seen.payment();
-    let terms = Terms { challenge, url: &url, settings: &rules.settings };
     let value = match line {
         PaymentLine::Absent => return Ok(stage.challenge(terms)),
         // It has no answer that anybody could be charged for, and a price would be wrong for what is paid already.

@@ -9,8 +9,8 @@ use super::refusal::{Cause, Counted, Form, Row};
 use super::response::EXPOSED;
 use super::seen::Seen;
 use super::strip::OWED;
-use crate::protocol::{Challenge, PaymentFailure, Receipt, printable};
-use crate::rules::Settings;
+use crate::protocol::{PaymentFailure, Receipt, printable};
+use crate::rules::{Route, RouteChallenge, RuleSet, Settings};
 
 /// Most characters of foreign text in an answer.
 const MAX_DETAIL: usize = 200;
@@ -77,12 +77,22 @@ struct ErrorBody<'a> {
     open: Option<&'a OpenSettlement>,
 }
 
-/// A challenge to be answered with: of which route, for which URL.
+/// What a buyer may be asked to pay: for which route, under which URL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms<'a> {
-    pub(super) challenge: &'a Challenge,
-    pub(super) url: &'a str,
-    pub(super) settings: &'a Settings,
+    rules: &'a RuleSet,
+    route: &'a Route,
+    challenge: &'a RouteChallenge,
+    url: &'a str,
+}
+
+// === impl Terms ===
+
+impl<'a> Terms<'a> {
+    /// `None` if the route is not paid.
+    pub(super) fn of(rules: &'a RuleSet, route: &'a Route, url: &'a str) -> Option<Self> {
+        Some(Self { rules, route, challenge: route.challenge.as_ref()?, url })
+    }
 }
 
 /// Says `false` where trying again could mean another payment: SDKs that repeat a request around a paying client heed
@@ -139,15 +149,16 @@ pub(super) fn push_receipts(headers: &mut Vec<(Cow<'static, str>, String)>, rece
 fn challenge(status: u16, terms: Terms<'_>, failure: Option<&PaymentFailure>, asker: Asker) -> Reply {
     let kind = if asker.browser { "text/html; charset=utf-8" } else { "application/json" };
     let mut headers = own_headers(kind, asker);
-    let value = terms.challenge.header_value(terms.url, failure);
+    let rendered = terms.challenge.rendered(terms.route, terms.rules);
+    let value = rendered.header_value(terms.url, failure);
     headers.push(("payment-required".into(), value));
-    if let Some(catalog) = &terms.settings.catalog {
+    if let Some(catalog) = &terms.rules.settings.catalog {
         headers.push(("link".into(), ["<", catalog, ">; rel=\"catalog\""].concat()));
     }
     let body = match asker {
         Asker { head: true, .. } => Vec::new(),
-        Asker { browser: true, .. } => terms.challenge.html().to_vec(),
-        _ => terms.challenge.body(terms.url, failure),
+        Asker { browser: true, .. } => rendered.html().to_vec(),
+        _ => rendered.body(terms.url, failure),
     };
     Reply { status, headers, body }
 }

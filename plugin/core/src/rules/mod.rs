@@ -42,6 +42,7 @@ pub use pushed::{
     BodyVersion, Cors, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
     Settings, Tuple, Unmatched,
 };
+pub(crate) use ruleset::RouteChallenge;
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 
 #[cfg(feature = "pricing-file")]

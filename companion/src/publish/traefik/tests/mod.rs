@@ -28,6 +28,7 @@ fn settings() -> TraefikSettings {
         publish: None,
         http: true,
         signature: Signature::Guest,
+        requests_in_flight: 1_000,
         spool: SpoolSettings {
             folder: "/var/spool/farebox".into(),
             file: "/spool/farebox".into(),
@@ -99,6 +100,20 @@ fn the_plugin_reads_what_is_published() {
     assert_eq!(config.as_object().unwrap().len(), 3);
     let gateway = TraefikSettings { signature: Signature::Gateway, ..settings() };
     assert_eq!(self::config(&body::of(&pushed(7), &[], &gateway))["signature"], "gateway");
+}
+
+#[test]
+fn every_router_with_the_plugin_bounds_how_many_instances_of_it_there_are() {
+    let text = body::of(&pushed(7), &[], &TraefikSettings { requests_in_flight: 64, ..settings() });
+    let body: Value = serde_json::from_str(&text).unwrap();
+    let limit = &body["http"]["middlewares"][LIMIT]["inFlightReq"];
+    assert_eq!(limit["amount"], 64);
+    let routers = body["http"]["routers"].as_object().unwrap();
+    let with_plugin: Vec<_> = routers.iter().filter(|(name, _)| !name.ends_with("-shield")).collect();
+    assert!(!with_plugin.is_empty() && with_plugin.len() < routers.len());
+    for (name, router) in with_plugin {
+        assert_eq!(router["middlewares"], json!([LIMIT, NAME]), "{name}");
+    }
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Host {
         let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
         let head = RequestHead { headers: &lines, transport: request.transport };
         self.requests += 1;
-        let arrival = Arrival { now: self.now(), holder: Holder::from_halves(1, self.requests) };
+        let arrival = Arrival { now: self.now(), holder: Holder(u128::from(self.requests).to_be_bytes()) };
         let Ok(turn) = begin(&self.rules, &head, || Ok::<_, Infallible>(arrival));
         turn
     }
