@@ -46,7 +46,7 @@ fn pushed(generation: u64) -> PushedRules {
         settle_timeout: Duration::from_secs(60),
         settlement: Settlement::Relay,
     };
-    let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let endpoint = facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default())
 }
