@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::aggregate::Aggregate;
-use crate::settings::{FacilitatorSettings, Flags, Proxy, Settings, SettingsFile, Settlement};
+use crate::settings::{FacilitatorSettings, Proxy, Settlement};
 use crate::state::State;
 use crate::testing::{FakeEnvoy, eventually, pricing, tuple};
 

@@ -91,7 +91,7 @@ impl Order {
             twin: None,
         };
         let identifier = payment.identifier();
-        let refusal = identifier.err().map(|error| RelayReply::Invalid {
+        let refusal = identifier.as_ref().err().map(|error| RelayReply::Invalid {
             reason: "invalid_payment_identifier".to_owned(),
             detail: Some(error.to_string()),
         });

@@ -211,7 +211,7 @@ fn own(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> 
         Family::LedgerUp => vec![Sample::new(Vec::new(), u8::from(state.ledger_error.is_none()))],
         Family::FacilitatorUp => {
             let is_up = |of: &FacilitatorState| u8::from(of.kinds.is_some() && of.failing_since.is_none());
-            let sample = |of| Sample::new(vec![owned("facilitator", &of.url)], is_up(of));
+            let sample = |of: &FacilitatorState| Sample::new(vec![owned("facilitator", &of.url)], is_up(of));
             state.facilitators.iter().map(sample).collect()
         }
         Family::GatewayReachable => {

@@ -34,6 +34,7 @@ pub(crate) fn settings(settlement: Settlement) -> Settings {
         pricing: "pricing.yaml".into(),
         watch: true,
         facilitator: FacilitatorSettings {
+            allow_plain_http: false,
             url: None,
             cluster: "facilitator".into(),
             verify_timeout: Duration::from_secs(5),

@@ -40,6 +40,7 @@ fn settings() -> TraefikSettings {
 fn pushed(generation: u64) -> PushedRules {
     let snapshot = rules::load(&pricing("https://pay.example.com", &["a"])).snapshot.unwrap();
     let facilitator = FacilitatorSettings {
+        allow_plain_http: false,
         url: None,
         cluster: "facilitator".into(),
         verify_timeout: Duration::from_secs(5),
