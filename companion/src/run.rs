@@ -211,7 +211,9 @@ async fn start(
 
     let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
     let announced = envoy.and_then(|envoy| envoy.announced);
-    let mut collector = Collector::new(listed, state.clone())?.discovering(names).announced_at(announced);
+    let relays_by = settings.relay.as_ref().map(|_| settings.facilitator.cluster.as_str());
+    let collector = Collector::new(listed, state.clone())?.discovering(names).announced_at(announced);
+    let mut collector = collector.relaying_by(relays_by);
     let mut relay = None;
     if let Some((relaying, port, ledger, totals)) = saved {
         let folder = settings.traefik.as_ref().map(|traefik| traefik.spool.clone());

@@ -63,6 +63,8 @@ pub struct State {
     pub credentials: BTreeMap<String, CredentialState>,
     /// The last reply of a facilitator that was no verdict, by address.
     pub bad_replies: BTreeMap<String, BadReply>,
+    /// The last call of a facilitator if no reply came, by address.
+    pub failed_calls: BTreeMap<String, FailedCall>,
     /// Proxies call the facilitator themselves, and each keeps its payments.
     pub settles_direct: bool,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
@@ -143,6 +145,8 @@ pub struct FacilitatorState {
     pub loaded_at: Option<u64>,
     /// Why the last attempt to load them failed.
     pub last_error: Option<String>,
+    /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
+    pub failing_since: Option<u64>,
 }
 
 /// A chain on which no payment is taken.
@@ -176,6 +180,17 @@ pub struct CredentialState {
     pub logged_at: u64,
 }
 
+/// A call of a facilitator to which no reply came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedCall {
+    /// The endpoint: `verify` or `settle`.
+    pub operation: &'static str,
+    /// Why.
+    pub error: String,
+    /// When, Unix seconds.
+    pub at: u64,
+}
+
 /// A reply of a facilitator that is no verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadReply {
@@ -194,6 +209,9 @@ pub struct BadReply {
     /// When one of this facilitator was last logged, Unix seconds.
     pub logged_at: u64,
 }
+
+/// Seconds without an answer after which a facilitator is dead rather than restarting.
+const DEAD_SECONDS: u64 = 30;
 
 // === impl Shared ===
 
@@ -244,6 +262,7 @@ impl State {
             unlisted_networks: Vec::new(),
             credentials: BTreeMap::new(),
             bad_replies: BTreeMap::new(),
+            failed_calls: BTreeMap::new(),
             settles_direct: false,
             ledger_error: None,
             ledger_went_back: None,
@@ -343,7 +362,70 @@ impl State {
             return Some(format!("configuration not published: {error}"));
         }
         let error = self.ledger_error.clone().or_else(|| self.totals_error.clone());
-        error.or_else(|| self.unpayable()).or_else(|| self.not_open_yet())
+        let now = unix_seconds();
+        error
+            .or_else(|| self.unpayable())
+            .or_else(|| self.not_open_yet())
+            .or_else(|| self.all_facilitators_dead(now))
+            .or_else(|| self.nothing_enforced(now))
+            .or_else(|| self.refused_by_traefik())
+            .or_else(|| self.leads_nowhere())
+            .or_else(|| self.gateway_unreachable())
+    }
+
+    /// Why nothing at all can be sold: not one facilitator has answered for a while. One chain that is left sells.
+    fn all_facilitators_dead(&self, now: u64) -> Option<String> {
+        let is_dead = |of: &FacilitatorState| {
+            of.failing_since.is_some_and(|since| now.saturating_sub(since) >= DEAD_SECONDS)
+        };
+        let used = || self.facilitators.iter().filter(|of| !of.networks.is_empty());
+        if used().next().is_none() || !used().all(is_dead) {
+            return None;
+        }
+        let says = |of: &FacilitatorState| {
+            format!("{} ({})", of.url, of.last_error.as_deref().unwrap_or("no answer"))
+        };
+        Some(format!(
+            "no payment can be verified: no facilitator answers: {}",
+            used().map(says).collect::<Vec<_>>().join(", ")
+        ))
+    }
+
+    /// Why no proxy sells, as far as those that can be read tell. Where the companion is one itself, it does.
+    fn nothing_enforced(&self, now: u64) -> Option<String> {
+        let mut read = self.proxies.iter().filter(|proxy| proxy.is_connected(now));
+        if self.gateway.is_some() {
+            return None;
+        }
+        let first = read.next()?;
+        let trouble = first.trouble(now)?;
+        read.all(|proxy| proxy.trouble(now).is_some())
+            .then(|| format!("no proxy sells: {} {trouble}", first.name))
+    }
+
+    /// Why Traefik has none of the routers by which something is sold.
+    fn refused_by_traefik(&self) -> Option<String> {
+        let loaded = self.traefik.as_ref()?.api.as_ref()?.as_ref().ok()?;
+        let error = loaded.error.as_ref().filter(|_| self.proxies.is_empty())?;
+        Some(format!("Traefik refused the rules: {error}"))
+    }
+
+    /// Why the gateway answers every request it would sell with 502. An Envoy has upstreams of its own.
+    fn leads_nowhere(&self) -> Option<String> {
+        let gateway = self.gateway.as_ref().filter(|gateway| gateway.deployments.leads_nowhere())?;
+        self.proxies.is_empty().then(|| {
+            format!(
+                "the gateway at {} sells nothing: no route has an upstream; set gateway.upstream, or upstreamURL of each \
+                 route",
+                gateway.address
+            )
+        })
+    }
+
+    /// Why Traefik cannot lead anybody to the gateway. Once somebody came there, it can.
+    fn gateway_unreachable(&self) -> Option<String> {
+        let was_reached = self.gateway.as_ref().is_some_and(|gateway| gateway.deployments.was_reached());
+        self.traefik.as_ref()?.gateway_error.clone().filter(|_| !was_reached)
     }
 
     /// Why the companion has not sold on every chain yet.

@@ -47,6 +47,10 @@ pub struct Reading {
     pub generation: Option<u64>,
     /// Configurations it has refused since it started.
     pub rejected: u64,
+    /// Its clock less the companion's, seconds: as little as it can be.
+    pub clock: Option<i64>,
+    /// Whether its own health check of the relay succeeds, if it has one.
+    pub relay_is_healthy: Option<bool>,
     /// Its counters.
     pub report: Report,
 }
@@ -67,6 +71,8 @@ pub struct Collector {
     clock: Clock,
     names: Vec<DnsName>,
     announced: Option<u16>,
+    /// What is asked of an Envoy.
+    stats: envoy::Query,
     resolver: Resolver,
     /// What each name failed with when it was last asked.
     failures: Mutex<Vec<Option<String>>>,
@@ -98,6 +104,7 @@ impl Collector {
             clock: Clock::start(),
             names: Vec::new(),
             announced: None,
+            stats: envoy::Query::new(None),
             resolver: Resolver::system(),
             failures: Mutex::default(),
             targets: Mutex::new(targets),
@@ -135,6 +142,12 @@ impl Collector {
         self.failures = Mutex::new(vec![None; names.len()]);
         self.names = names;
         self
+    }
+
+    /// Also reads whether proxies reach the relay, to which this cluster of theirs leads.
+    #[must_use]
+    pub fn relaying_by(self, cluster: Option<&str>) -> Self {
+        Self { stats: envoy::Query::new(cluster), ..self }
     }
 
     /// Reads the proxies that have a stream for rules as well, at this port.
@@ -230,7 +243,7 @@ impl Collector {
     }
 
     async fn read(&self, proxy: &Proxy) -> bool {
-        let reading = envoy::read(&self.client, &self.clock, &proxy.stats).await;
+        let reading = envoy::read(&self.client, &self.clock, &proxy.stats, &self.stats).await;
         let succeeded = reading.is_ok();
         let mut counted = self.state.counted();
         let mut state = self.state.lock();

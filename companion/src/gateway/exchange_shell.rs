@@ -97,6 +97,7 @@ pub(super) async fn handle(
         return own(405, "Request refused: CONNECT is not served", "method_not_allowed", false);
     }
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned();
+    shared.deployments.reached();
     let current = shared.deployments.current();
     let lines = headers::lines(&parts, &path, host.as_ref(), current.rules.settings.trust_forwarded);
     let head = RequestHead { headers: &lines, transport: Transport { tls: false, peer: Some(peer.ip()) } };

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::Relay;
 use crate::facilitator::{CallFailed, PaymentCall, Replied};
-use crate::state::unix_seconds;
+use crate::state::{FailedCall, unix_seconds};
 
 /// What became of the wish to have a payment verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,9 +89,17 @@ impl Relay {
         deadline: std::time::Duration,
     ) -> Result<Replied, CallFailed> {
         let reply = self.client.call(url, operation, body, deadline).await;
-        if let Ok(reply) = &reply {
-            self.note_acceptance(url, reply.status);
-            self.note_reply(url, operation, reply);
+        match &reply {
+            Ok(reply) => {
+                self.state.lock().failed_calls.remove(url);
+                self.note_acceptance(url, reply.status);
+                self.note_reply(url, operation, reply);
+            }
+            Err(failed) => {
+                let failed =
+                    FailedCall { operation: operation.name(), error: failed.to_string(), at: unix_seconds() };
+                self.state.lock().failed_calls.insert(url.to_owned(), failed);
+            }
         }
         reply
     }
@@ -101,7 +109,7 @@ impl Relay {
     pub(super) fn candidates(&self, call: &PaymentCall) -> Vec<String> {
         let state = self.state.lock();
         let Some(active) = &state.active else { return Vec::new() };
-        let all = self.facilitators.list(&call.option.network, &active.snapshot.facilitator_url);
+        let all = self.facilitators.list(&call.option.network, active.snapshot.facilitator_url.as_deref());
         let version = match call.payment.version {
             Version::V1 => 1,
             Version::V2 => 2,

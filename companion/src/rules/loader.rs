@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use farebox_core::rules::{LoadOptions, RuleSet, Severity, Snapshot, Tuple, load_with};
+use farebox_core::rules::{RuleSet, Severity, Snapshot, Tuple, load_with};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -125,12 +125,7 @@ impl Loader {
         let outcome = match &candidate {
             Err(error) => Err(Some(error.clone())),
             Ok(text) => {
-                let options = LoadOptions {
-                    facilitator_url: self.settings.facilitator.url.clone(),
-                    settle_timeout: self.settings.facilitator.settle_timeout.as_secs(),
-                    replay_horizon: self.settings.filter.replay_horizon_seconds,
-                };
-                let loaded = load_with(text, &options);
+                let loaded = load_with(text, &self.settings.loading());
                 findings = loaded.findings;
                 match loaded.snapshot {
                     None => Err(None),
@@ -210,7 +205,7 @@ impl Loader {
         let endpoint = self
             .settings
             .facilitator
-            .endpoint(&snapshot.facilitator_url, ready)
+            .endpoint(snapshot.facilitator_url.as_deref(), ready)
             .map_err(|error| Refusal::Unusable(format!("facilitatorURL {error}")))?;
         let v1_networks = in_use.v1_networks(&known);
         let draft = snapshot.draft(&self.settings.pushed_filter(), &endpoint, &v1_networks);
@@ -369,7 +364,7 @@ impl Loader {
                         generation = active.generation,
                         routes = active.snapshot.routes.len(),
                         skipped = active.snapshot.skipped.len(),
-                        facilitator = active.snapshot.facilitator_url,
+                        facilitator = active.snapshot.facilitator_url.as_deref().unwrap_or("none"),
                         "rules loaded"
                     );
                 }

@@ -20,10 +20,12 @@ pub struct Known {
     pub url: String,
     /// Its kinds, once loaded.
     pub supported: Option<Arc<Supported>>,
-    /// Unix seconds.
+    /// When these were first seen, Unix seconds.
     pub loaded_at: Option<u64>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+    /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
+    pub failing_since: Option<u64>,
 }
 
 /// Asks the facilitators of the active rules what they support.
@@ -41,8 +43,8 @@ pub type AllKnown = BTreeMap<String, Known>;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const MAX_RETRY_UNKNOWN: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// Pause after a success.
-const REFRESH: Duration = Duration::from_secs(300);
+/// Pause after a success. One that is gone is noticed within it, though nobody pays.
+const REFRESH: Duration = Duration::from_secs(60);
 
 // === impl Readiness ===
 
@@ -150,17 +152,25 @@ fn note(known: &mut Known, outcome: Result<Supported, String>) -> bool {
     match outcome {
         Ok(supported) => {
             if known.supported.as_deref() != Some(&supported) {
-                info!(url = known.url, kinds = supported.kinds.len(), "facilitator kinds loaded");
+                info!(
+                    url = known.url,
+                    kinds = supported.kinds.len(),
+                    "the facilitator has said which payments it supports"
+                );
+                known.supported = Some(Arc::new(supported));
+                known.loaded_at = Some(unix_seconds());
+            } else if known.last_error.is_some() {
+                info!(url = known.url, "the facilitator answers again");
             }
-            known.supported = Some(Arc::new(supported));
-            known.loaded_at = Some(unix_seconds());
             known.last_error = None;
+            known.failing_since = None;
         }
         Err(error) => {
             if known.last_error.as_ref() != Some(&error) {
-                warn!(url = known.url, "facilitator kinds cannot be loaded: {error}");
+                warn!(url = known.url, "the facilitator does not say which payments it supports: {error}");
             }
             known.last_error = Some(error);
+            known.failing_since.get_or_insert_with(unix_seconds);
         }
     }
     *known != before

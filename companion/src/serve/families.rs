@@ -14,7 +14,7 @@ use super::exposition::{Format, Labels, Page};
 use crate::aggregate::{DropReason, Totals, TupleTotals};
 use crate::publish::ProxyState;
 use crate::publish::discovery::Node;
-use crate::state::{Active, ReloadResult, Shared, State};
+use crate::state::{Active, FacilitatorState, ReloadResult, Shared, State};
 
 /// What a state exposes. It is written without a lock: a page about ten thousand offers has 50 MB.
 #[derive(Debug)]
@@ -218,6 +218,21 @@ fn own(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> 
         | Family::ProxyUp
         | Family::ProxyConfigGeneration
         | Family::ProxiesConnected => proxies(family, &state.proxies, now),
+        Family::ProxyReachesCompanion => reaching(&state.proxies, now),
+        Family::ProxyClockDifferenceSeconds => clocks(&state.proxies, now),
+        Family::BuildInfo => vec![Sample::new(vec![label("version", env!("CARGO_PKG_VERSION"))], 1)],
+        Family::Ready => vec![Sample::new(Vec::new(), u8::from(state.not_ready().is_none()))],
+        Family::LedgerUp if state.settles_direct => Vec::new(),
+        Family::LedgerUp => vec![Sample::new(Vec::new(), u8::from(state.ledger_error.is_none()))],
+        Family::FacilitatorUp => {
+            let is_up = |of: &FacilitatorState| u8::from(of.kinds.is_some() && of.failing_since.is_none());
+            let sample = |of: &FacilitatorState| Sample::new(vec![owned("facilitator", &of.url)], is_up(of));
+            state.facilitators.iter().map(sample).collect()
+        }
+        Family::GatewayReachable => {
+            let tried = state.traefik.iter().filter(|traefik| traefik.gateway_tried);
+            tried.map(|traefik| Sample::new(Vec::new(), u8::from(traefik.gateway_error.is_none()))).collect()
+        }
         Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
         Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
@@ -283,7 +298,7 @@ fn proxies(family: Family, proxies: &[ProxyState], now: u64) -> Vec<Sample> {
         let known = proxy.is_known(now);
         let value = match family {
             Family::ProxyUp => proxy.is_up(now).map(u64::from),
-            Family::ProxyConfigGeneration => proxy.confirmed.filter(|_| known),
+            Family::ProxyConfigGeneration => known.then_some(proxy.confirmed.unwrap_or(0)),
             _ => proxy.last_report.filter(|_| known),
         };
         let Some(value) = value else { continue };
@@ -293,6 +308,33 @@ fn proxies(family: Family, proxies: &[ProxyState], now: u64) -> Vec<Sample> {
     let sample =
         |(instance, value): (&str, u64)| Sample::new(vec![PROXY, owned("proxy_instance", instance)], value);
     values.into_iter().map(sample).collect()
+}
+
+/// One that does not reach it speaks for those that share an instance.
+fn reaching(proxies: &[ProxyState], now: u64) -> Vec<Sample> {
+    let known = proxies.iter().map(|proxy| (proxy, proxy.reaches_relay(now).filter(|_| proxy.is_known(now))));
+    worst(known.map(|(proxy, reaches)| (proxy, reaches.map(u8::from))), |known, found| found < known)
+}
+
+/// The worst clock speaks for those that share an instance.
+fn clocks(proxies: &[ProxyState], now: u64) -> Vec<Sample> {
+    let known = proxies.iter().map(|proxy| (proxy, proxy.clock().filter(|_| proxy.is_known(now))));
+    worst(known, |known, found| found.unsigned_abs() > known.unsigned_abs())
+}
+
+fn worst<'a, T: Display + Copy>(
+    values: impl Iterator<Item = (&'a ProxyState, Option<T>)>,
+    is_worse: fn(T, T) -> bool,
+) -> Vec<Sample> {
+    let mut by_instance: BTreeMap<&str, T> = BTreeMap::new();
+    for (index, (proxy, value)) in values.enumerate() {
+        let Some(value) = value else { continue };
+        let instance = if index < MAX_INSTANCES { proxy.name.as_str() } else { "other" };
+        let replace = |known: &mut T| *known = if is_worse(*known, value) { value } else { *known };
+        by_instance.entry(instance).and_modify(replace).or_insert(value);
+    }
+    let sample = |(instance, value)| Sample::new(vec![PROXY, owned("proxy_instance", instance)], value);
+    by_instance.into_iter().map(sample).collect()
 }
 
 /// One counter per proxy that gets its rules over gRPC.

@@ -37,6 +37,7 @@ fn without_lists(state: &State, now: u64) -> Value {
         "config_applied_at": active.map(|active| active.applied_at),
         "config_err_since": state.config_err_since,
         "publish_error": state.publish_error,
+        "ledger_error": state.ledger_error,
         "ledger_went_back": state.ledger_went_back,
         "totals_error": state.totals_error,
         "settlement": {
@@ -81,7 +82,13 @@ fn facilitator(used: &FacilitatorState, state: &State) -> Value {
         "kinds": used.kinds,
         "loaded_at": used.loaded_at,
         "last_error": used.last_error,
+        "failing_since": used.failing_since,
         "credential_error": credential.and_then(|it| it.unusable.as_ref().or(it.refused.as_ref())),
+        "last_failed_call": state.failed_calls.get(&used.url).map(|failed| json!({
+            "operation": failed.operation,
+            "error": failed.error,
+            "at": failed.at,
+        })),
         "last_bad_reply": state.bad_replies.get(&used.url).map(|bad| json!({
             "operation": bad.operation,
             "status": bad.status,
@@ -141,6 +148,9 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
         "refusals": proxy.refusals(),
         "last_report": proxy.last_report,
         "last_error": proxy.last_error,
+        "trouble": proxy.trouble(now),
+        "reaches_relay": proxy.reaches_relay(now),
+        "clock_difference_seconds": proxy.clock(),
     })
 }
 
@@ -153,6 +163,7 @@ fn traefik(traefik: &TraefikState, state: &State) -> Value {
         "generation_started": started,
         "polled_at": traefik.polled_at,
         "publish_error": traefik.publish_error,
+        "gateway_error": traefik.gateway_error,
         "api": traefik.api.as_ref().map(|api| match api {
             Ok(loaded) => json!({"generation": loaded.generation, "error": loaded.error, "last_error": null}),
             Err(error) => json!({"generation": null, "error": null, "last_error": error}),

@@ -17,10 +17,10 @@ use crate::aggregate::{Aggregate, Keys};
 use crate::collect::{GATEWAY_SPOOL, SpoolState};
 use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
-use crate::publish::{ProxyState, TraefikState};
+use crate::publish::{Loaded, ProxyState, TraefikState};
 use crate::settings::{Listen, Proxy};
 use crate::state::{
-    Active, Attempt, BadReply, CredentialState, FacilitatorState, GatewayState, ReloadResult,
+    Active, Attempt, BadReply, CredentialState, FacilitatorState, FailedCall, GatewayState, ReloadResult,
     State as Companion,
 };
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
@@ -71,6 +71,7 @@ fn companion() -> Companion {
         kinds: Some(vec!["v2 exact eip155:84532".into()]),
         loaded_at: Some(76),
         last_error: None,
+        failing_since: None,
     }];
     let refused = "https://pay.example.com answered 401".to_owned();
     let credential = CredentialState { refused: Some(refused), ..CredentialState::default() };
@@ -85,6 +86,8 @@ fn companion() -> Companion {
         logged_at: 0,
     };
     state.bad_replies = [("https://pay.example.com".to_owned(), bad)].into();
+    let failed = FailedCall { operation: "settle", error: "connection refused".into(), at: 79 };
+    state.failed_calls = [("https://pay.example.com".to_owned(), failed)].into();
     state.discovery = Discovery::with_answers("e0", unix_seconds());
     state
 }
@@ -429,6 +432,7 @@ async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_o
         networks: vec!["eip155:84532".into()],
         kinds: kinds.map(|kind| vec![kind.to_owned()]),
         loaded_at: None,
+        failing_since: None,
         last_error: error.map(str::to_owned),
     };
     let cause = "no payment on eip155:84532 is taken: no facilitator has said what it supports: \
@@ -451,6 +455,167 @@ async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_o
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!(status, 200);
     assert!(body.contains(cause), "{body}");
+}
+
+/// What /readyz says, and the values of a family on /metrics by its last label.
+async fn told(state: &Shared, family: Family) -> (u16, String, Vec<String>) {
+    let (status, _, body) = ask(state, "GET", "/readyz", "").await;
+    let page = families(&state.lock(), unix_seconds()).page(Format::Prometheus);
+    let read = parse(&page, Format::Prometheus);
+    let values = read[family.name()].samples.iter().map(|(_, _, value)| value.clone()).collect();
+    let ready: Vec<_> =
+        read[Family::Ready.name()].samples.iter().map(|(_, _, value)| value.clone()).collect();
+    assert_eq!(ready, [u8::from(status == 200).to_string()], "the gauge says what the page says");
+    (status, body, values)
+}
+
+#[tokio::test]
+async fn where_every_facilitator_is_dead_nothing_is_ready_and_one_that_restarts_is_no_reason() {
+    let state = Shared::new(companion());
+    let failing = |since: u64| {
+        let mut state = state.lock();
+        state.facilitators[0].failing_since = Some(since);
+        state.facilitators[0].last_error = Some("connection refused".into());
+    };
+    failing(unix_seconds() - 10);
+    let (status, _, up) = told(&state, Family::FacilitatorUp).await;
+    assert_eq!((status, up), (200, vec!["0".to_owned()]));
+    failing(unix_seconds() - 31);
+    let (status, body, _) = told(&state, Family::FacilitatorUp).await;
+    let cause =
+        "no payment can be verified: no facilitator answers: https://pay.example.com (connection refused)\n";
+    assert_eq!((status, body.as_str()), (503, cause));
+    // Another chain sells.
+    let other = FacilitatorState {
+        url: "https://other.example.com".into(),
+        networks: vec!["eip155:8453".into()],
+        kinds: Some(Vec::new()),
+        ..FacilitatorState::default()
+    };
+    state.lock().facilitators.push(other);
+    let (status, _, up) = told(&state, Family::FacilitatorUp).await;
+    assert_eq!((status, up), (200, vec!["0".to_owned(), "1".to_owned()]));
+}
+
+#[tokio::test]
+async fn where_no_proxy_sells_nothing_is_ready_and_each_that_does_not_is_named() {
+    let state = Shared::new(companion());
+    let unreached = || crate::collect::Reading { relay_is_healthy: Some(false), ..reading(Some(1000)) };
+    state.lock().proxies[0].reported(&unreached());
+    assert_eq!(told(&state, Family::ProxyReachesCompanion).await.0, 200, "the companion has just begun");
+    state.lock().proxies[0].long_ago();
+    let (status, body, reaches) = told(&state, Family::ProxyReachesCompanion).await;
+    let start =
+        "no proxy sells: e0 does not reach the companion's relay: the health check of its cluster fails";
+    assert!(status == 503 && body.starts_with(start), "{body}");
+    assert_eq!(reaches, ["0"]);
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!((&page["ready"], &page["proxies"][0]["reaches_relay"]), (&false.into(), &false.into()));
+    assert!(page["proxies"][0]["trouble"].as_str().unwrap().starts_with("does not reach"), "{page}");
+    // Another sells: the one that does not is named.
+    state.lock().proxies[1].reported(&reading(Some(1000)));
+    let (status, _, _) = told(&state, Family::ProxyReachesCompanion).await;
+    assert_eq!(status, 200);
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(page["proxies"][1]["trouble"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refused_its_first_rules_or_never_took_them_is_not_ready() {
+    let state = Shared::new(companion());
+    let never = |rejected: u64| {
+        let mut proxy = ProxyState::new("e0".into(), "http://e0".into()).joining(Some(1000));
+        proxy.reported(&crate::collect::Reading { rejected, ..reading(None) });
+        proxy
+    };
+    state.lock().proxies = vec![never(0)];
+    let (status, _, generation) = told(&state, Family::ProxyConfigGeneration).await;
+    assert_eq!((status, generation), (200, vec!["0".to_owned()]), "it may take them any moment");
+    state.lock().proxies[0].long_ago();
+    let (status, body, _) = told(&state, Family::ProxyConfigGeneration).await;
+    assert!(status == 503 && body.starts_with("no proxy sells: e0 has taken no rules: "), "{body}");
+    state.lock().proxies = vec![never(1)];
+    let (status, body, generation) = told(&state, Family::ProxyConfigGeneration).await;
+    assert!(status == 503 && body.starts_with("no proxy sells: e0 refused its first rules"), "{body}");
+    assert_eq!(generation, ["0"], "older than any, for the alert");
+}
+
+#[tokio::test]
+async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
+    let state = Shared::new(companion());
+    let (_, _, up) = told(&state, Family::LedgerUp).await;
+    assert_eq!(up, ["1"]);
+    state.lock().ledger_error = Some("the ledger is full".into());
+    let (status, body, up) = told(&state, Family::LedgerUp).await;
+    assert_eq!((status, body.as_str(), up), (503, "the ledger is full\n", vec!["0".to_owned()]));
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(page["ledger_error"], "the ledger is full");
+    state.lock().ledger_error = None;
+
+    state.lock().proxies[0].reported(&crate::collect::Reading { clock: Some(-90), ..reading(Some(1000)) });
+    let (status, _, clocks) = told(&state, Family::ProxyClockDifferenceSeconds).await;
+    assert_eq!((status, clocks), (200, vec!["-90".to_owned()]));
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(page["proxies"][0]["clock_difference_seconds"], -90);
+
+    let deployments = Arc::new(Deployments::new(None, Duration::ZERO));
+    let address = Listen::Tcp(([127, 0, 0, 1], 1).into());
+    state.lock().gateway = Some(GatewayState { address, deployments: deployments.clone() });
+    let unreached = Some("traefik.gateway: the companion does not reach it".to_owned());
+    state.lock().traefik =
+        Some(TraefikState { gateway_error: unreached, gateway_tried: true, ..TraefikState::default() });
+    let (status, body, reachable) = told(&state, Family::GatewayReachable).await;
+    assert!(status == 503 && body.starts_with("traefik.gateway: "), "{body}");
+    assert_eq!(reachable, ["0"]);
+    // Somebody came there.
+    deployments.reached();
+    assert_eq!(told(&state, Family::GatewayReachable).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_traefik_that_refused_the_rules_is_not_ready() {
+    let state = Shared::new(companion());
+    state.lock().proxies.clear();
+    let api = |error: Option<&str>| {
+        let loaded = Loaded { generation: Some(1000), error: error.map(str::to_owned) };
+        Some(TraefikState { pushed: Some(1000), api: Some(Ok(loaded)), ..TraefikState::default() })
+    };
+    state.lock().traefik = api(Some("unknown plugin type: farebox"));
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "Traefik refused the rules: unknown plugin type: farebox\n"));
+    state.lock().traefik = api(None);
+    assert_eq!(ask(&state, "GET", "/readyz", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_gateway_that_leads_nowhere_is_not_ready() {
+    let state = Shared::new(companion());
+    let snapshot = state.lock().active.as_ref().unwrap().snapshot.clone();
+    let facilitator = rules::Facilitator {
+        cluster: "f".into(),
+        authority: "f".into(),
+        path_prefix: String::new(),
+        verify_timeout_ms: 1,
+        settle_timeout_ms: 1,
+        ready: true,
+        relay: true,
+    };
+    let (none, settings) = (Default::default(), rules::Settings::default());
+    let pushed = snapshot.push(1000, &settings, &facilitator, &BTreeMap::new(), &none);
+    let compiled = Arc::new(rules::RuleSet::compile(pushed).unwrap());
+    let gateway = |default: Option<&str>| {
+        let default = default.map(|url| rules::HttpUrl::parse(url).unwrap());
+        let deployments = Arc::new(Deployments::new(default, Duration::ZERO));
+        deployments.apply(compiled.clone(), &snapshot);
+        GatewayState { address: Listen::Tcp(([127, 0, 0, 1], 9405).into()), deployments }
+    };
+    state.lock().proxies.clear();
+    state.lock().gateway = Some(gateway(None));
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    let start = "the gateway at 127.0.0.1:9405 sells nothing: no route has an upstream";
+    assert!(status == 503 && body.starts_with(start), "{body}");
+    state.lock().gateway = Some(gateway(Some("http://127.0.0.1:8000")));
+    assert_eq!(ask(&state, "GET", "/readyz", "").await.0, 200);
 }
 
 #[tokio::test]
@@ -487,7 +652,9 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
                 "kinds": ["v2 exact eip155:84532"],
                 "loaded_at": 76,
                 "last_error": null,
+                "failing_since": null,
                 "credential_error": "https://pay.example.com answered 401",
+                "last_failed_call": { "operation": "settle", "error": "connection refused", "at": 79 },
                 "last_bad_reply": {
                     "operation": "verify",
                     "status": 400,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use farebox_core::rules;
 use serde::{Deserialize, Deserializer};
 
+use super::ledger::anchored;
 use super::{SettingsError, Signature};
 use crate::paths::folder_of;
 
@@ -38,6 +39,7 @@ pub(super) struct Shutdown {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Facilitator {
     pub(super) url: Option<String>,
+    pub(super) allow_plain_http: bool,
     pub(super) fallback_urls: Vec<String>,
     pub(super) chains: BTreeMap<String, Chain>,
     pub(super) credentials: BTreeMap<String, Credential>,
@@ -193,6 +195,9 @@ impl SettingsFile {
         if let Some(envoy) = &mut file.envoy {
             envoy.publish.as_mut().map(anchor);
             envoy.discovery.as_mut().into_iter().flat_map(|of| of.tls.files()).for_each(anchor);
+        }
+        if let Some(ledger) = &mut file.relay.ledger {
+            *ledger = anchored(ledger, folder);
         }
         file.relay.tls.files().chain(file.relay.secret.as_mut()).for_each(anchor);
         file.gateway.as_mut().and_then(|gateway| gateway.spool.as_mut()).map(anchor);

@@ -22,7 +22,7 @@ pub struct Flags {
     /// Where rules come from: file.
     #[arg(long, default_value = "file", value_name = "SOURCE")]
     pub route_source: String,
-    /// Accepted for compatibility; needed only by the kube route source.
+    /// Accepted for compatibility; has no effect.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Facilitator to use in place of the pricing file's.
@@ -34,7 +34,7 @@ pub struct Flags {
     /// Address of the relay, or unix:PATH [default: 127.0.0.1:9404].
     #[arg(long, value_name = "ADDR")]
     pub relay_listen: Option<String>,
-    /// Database of the relay's ledger [default: sqlite:farebox.db].
+    /// Database of the relay's ledger, or file:PATH or env:NAME with its URL [default: sqlite:farebox.db].
     #[arg(long, value_name = "URL")]
     pub ledger: Option<String>,
     /// Serve as a proxy on an address, for a proxy in front or for clients directly [default: 127.0.0.1:9405].

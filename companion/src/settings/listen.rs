@@ -56,10 +56,10 @@ impl From<SocketAddr> for Listen {
     }
 }
 
-/// `:8080` listens on all interfaces.
+/// `:8080` listens on all IPv4 interfaces.
 pub(super) fn parse_address(key: &str, text: &str) -> Result<SocketAddr, SettingsError> {
     let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     full.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        SettingsError(format!("{key}: `{text}` is not an address such as 127.0.0.1:9402 or :8080"))
+        SettingsError(format!("{key}: `{text}` is not an address such as 127.0.0.1:9402, or :9402 or [::]:9402 for all interfaces"))
     })
 }

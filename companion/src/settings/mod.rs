@@ -7,6 +7,7 @@ mod facilitators;
 mod file;
 mod flags;
 mod gateway;
+mod ledger;
 mod listen;
 mod proxies;
 mod relay;
@@ -27,6 +28,7 @@ pub use facilitators::{Credential, Facilitators};
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
 pub use gateway::GatewaySettings;
+pub use ledger::ledger_url;
 pub use listen::Listen;
 pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
@@ -141,6 +143,19 @@ impl Settings {
     pub fn pushed_filter(&self) -> rules::Settings {
         let upstream = self.gateway.as_ref().map_or(0, |gateway| gateway.response_timeout.as_secs());
         rules::Settings { upstream_timeout_seconds: Some(upstream), ..self.filter.clone() }
+    }
+
+    /// How the pricing file is loaded.
+    pub fn loading(&self) -> rules::LoadOptions {
+        let relay = self.relay.as_ref();
+        let chains = relay.map(|relay| relay.facilitators.chains.keys().cloned().collect());
+        rules::LoadOptions {
+            facilitator_url: self.facilitator.url.clone(),
+            served_elsewhere: chains.unwrap_or_default(),
+            plain_http: self.facilitator.allow_plain_http,
+            settle_timeout: self.facilitator.settle_timeout.as_secs(),
+            replay_horizon: self.filter.replay_horizon_seconds,
+        }
     }
 
     /// Reads the settings file the flags name, or `farebox.yaml` in the working directory if there is one.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Facilitators, Flags, Listen, SettingsError, TlsSettings, check_name, file};
+use super::{Facilitators, Flags, Listen, SettingsError, TlsSettings, check_name, file, ledger_url};
 
 /// The `relay:` section, checked. Used only where the relay settles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl RelaySettings {
             listen,
             tls,
             secret: file.secret,
-            ledger: flags.ledger.clone().or(file.ledger).unwrap_or_else(|| DEFAULT_LEDGER.to_owned()),
+            ledger: ledger_url(flags.ledger.as_deref().or(file.ledger.as_deref()).unwrap_or(DEFAULT_LEDGER))?,
             companion,
             retention,
             facilitators,

@@ -44,7 +44,7 @@ fn the_ledger_keeps_payments_for_a_quarter_or_as_long_as_is_said_but_not_less_th
 fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_proxy() {
     let settings = resolve("envoy: {wasm: w, publish: p}").unwrap();
     assert_eq!(settings.relay.unwrap().listen, tcp("127.0.0.1:9404"));
-    let endpoint = settings.facilitator.endpoint("https://pay.example.com/x402", true).unwrap();
+    let endpoint = settings.facilitator.endpoint(Some("https://pay.example.com/x402"), true).unwrap();
     assert_eq!((endpoint.cluster.as_str(), endpoint.authority.as_str()), ("farebox", "farebox"));
     assert_eq!((endpoint.path_prefix.as_str(), endpoint.relay), ("", true));
     // The relay needs its own time besides the facilitator's.
@@ -256,13 +256,13 @@ fn a_stats_address_is_a_plain_url() {
 fn a_facilitator_address_becomes_cluster_authority_and_prefix() {
     let settings =
         resolve("facilitator: {settlement: direct, cluster: pay, verifyTimeout: 250ms}").unwrap().facilitator;
-    let endpoint = settings.endpoint("https://pay.example.com:8443/x402/", true).unwrap();
+    let endpoint = settings.endpoint(Some("https://pay.example.com:8443/x402/"), true).unwrap();
     assert_eq!(endpoint.cluster, "pay");
     assert_eq!(endpoint.authority, "pay.example.com:8443");
     assert_eq!(endpoint.path_prefix, "/x402");
     assert_eq!((endpoint.verify_timeout_ms, endpoint.settle_timeout_ms), (250, 60_000));
     assert!(endpoint.ready);
-    assert_eq!(settings.endpoint("http://[::1]:4020", false).unwrap().authority, "[::1]:4020");
+    assert_eq!(settings.endpoint(Some("http://[::1]:4020"), false).unwrap().authority, "[::1]:4020");
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) fn settings(settlement: Settlement) -> Settings {
         pricing: "pricing.yaml".into(),
         watch: true,
         facilitator: FacilitatorSettings {
+            allow_plain_http: false,
             url: None,
             cluster: "facilitator".into(),
             verify_timeout: Duration::from_secs(5),
@@ -110,7 +111,7 @@ impl FakeEnvoy {
                     if let Some(started) = answers.started_after_stats.take() {
                         answers.started = started;
                     }
-                    answers.render()
+                    ([("date", answers.date())], answers.render())
                 }),
             );
         Self { url: serve(router).await, answers, readings }
@@ -176,7 +177,7 @@ pub(crate) fn report(started: i64, values: Vec<(HostSeries, u64)>) -> Report {
 
 /// A reading of a proxy that enforces a generation and has counted nothing.
 pub(crate) fn reading(generation: Option<u64>) -> Reading {
-    Reading { generation, rejected: 0, report: report(0, Vec::new()) }
+    Reading { generation, rejected: 0, clock: None, relay_is_healthy: None, report: report(0, Vec::new()) }
 }
 
 /// A facilitator that lists exact payments on base-sepolia, in both versions.

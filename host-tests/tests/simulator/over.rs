@@ -256,10 +256,14 @@ fn a_payment_that_is_no_good_any_more_is_looked_up_and_its_life_decides() {
         stream
     };
     // Nobody knows it: refused for what is wrong with it.
-    let response = ask(&RelayReply::New).expect_response(402);
+    let response = ask(&RelayReply::New { now: Some(now) }).expect_response(402);
     let challenge = decode(&response.headers.get("payment-required").unwrap());
     let detail = challenge["extensions"]["paymentFailure"]["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("valid_before"), "{detail}");
+    // Only by this proxy's clock it is too old: not the buyer's fault, and no reason to sign anew.
+    let response = ask(&RelayReply::New { now: Some(now - 60) }).expect_response(503);
+    assert_eq!(body(&response)["reason"], "clock_wrong");
+    assert_eq!(shop.failed("paid", FailureReason::ClockWrong), 1);
     // It may have moved money, or has: no price.
     let stream = ask(&RelayReply::Open { transaction: None });
     assert_eq!(stream.expect_response(503).headers.get("payment-required"), None);
@@ -321,7 +325,7 @@ fn a_relay_that_is_away_closes_and_is_told_when_it_may_have_reserved() {
         assert_eq!((stream.forwarded(), response.headers.get("retry-after").is_some()), (None, true));
         assert_eq!(ends(&shop), one(&holder, "unsent"));
     }
-    assert_eq!(shop.failed("paid", FailureReason::FacilitatorUnreachable), 3);
+    assert_eq!(shop.failed("paid", FailureReason::CompanionUnreachable), 3);
 }
 
 #[test]

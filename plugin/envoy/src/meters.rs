@@ -5,7 +5,6 @@
 //! across pushes.
 
 use std::cell::RefCell;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use farebox_core::metrics::{
@@ -29,7 +28,7 @@ pub(crate) struct Meters {
     vm: Vec<u8>,
 }
 
-/// Counters of one thing, at most 32.
+/// Counters of one thing, at most 64.
 #[derive(Clone, Copy)]
 enum Group {
     /// By [`TupleCounter::index`].
@@ -94,7 +93,7 @@ impl Meters {
             memory.counted.refresh()?;
             for (group, ids) in all_of(rules).zip(&self.groups) {
                 let bits = memory.counted.of(ids.key);
-                for place in (0..32).filter(|place| bits >> place & 1 == 1) {
+                for place in (0..64).filter(|place| bits >> place & 1 == 1) {
                     if ids.get(place).is_none() {
                         ids.define(group, place, rules);
                     }
@@ -168,7 +167,7 @@ impl Meters {
         ids.get(place).or_else(|| {
             let bit = u32::try_from(place).ok()?;
             // Not written down, it would only be lost with the last VM that defined it.
-            let _ = counted::note(ids.key, 1_u32.checked_shl(bit)?);
+            let _ = counted::note(ids.key, 1_u64.checked_shl(bit)?);
             let is_left = || {
                 let left = Left { group: ids.key, place: bit, amount };
                 succession::is_last(&self.vm) == Ok(false) && succession::leave(left, group.join()).is_ok()
@@ -233,21 +232,30 @@ impl Group {
         known.then_some(place)
     }
 
-    /// The same for the same series in every VM and under all rules.
+    /// The same for the same series in every VM, under all rules and in every build.
     fn key(self, rules: &RuleSet) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        match self {
-            Self::Tuple(tuple) => (0, rules.tuples.get(tuple.0 as usize)?).hash(&mut hasher),
-            Self::Latest(tuple) => (1, rules.tuples.get(tuple.0 as usize)?).hash(&mut hasher),
+        let tuple = |kind: u8, index: TupleIndex| {
+            let tuple = rules.tuples.get(index.0 as usize)?;
+            let labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
+            let key = labels.into_iter().fold(hash(SEED, &[kind]), |key, label| hash(key, label.as_bytes()));
+            Some(hash(key, &tuple.born.to_le_bytes()))
+        };
+        Some(match self {
+            Self::Tuple(index) => tuple(0, index)?,
+            Self::Latest(index) => tuple(1, index)?,
             Self::Charge(charge) => {
-                let (tuple, amount) = rules.charges.get(charge.0 as usize)?;
-                (2, rules.tuples.get(tuple.0 as usize)?, amount).hash(&mut hasher);
+                let (index, amount) = rules.charges.get(charge.0 as usize)?;
+                hash(tuple(2, *index)?, amount.0.as_le_slice())
             }
-            Self::Blocked(Some(offer)) => (3, rules.offers.get(offer.0 as usize)?).hash(&mut hasher),
-            Self::Blocked(None) => (4, ()).hash(&mut hasher),
-            Self::Call(operation, outcome) => (5, operation.name(), outcome.as_str()).hash(&mut hasher),
-        }
-        Some(hasher.finish())
+            Self::Blocked(Some(offer)) => {
+                let (namespace, name) = rules.offers.get(offer.0 as usize)?;
+                hash(hash(hash(SEED, &[3]), namespace.as_bytes()), name.as_bytes())
+            }
+            Self::Blocked(None) => hash(SEED, &[4]),
+            Self::Call(operation, outcome) => {
+                hash(hash(hash(SEED, &[5]), operation.name().as_bytes()), outcome.as_str().as_bytes())
+            }
+        })
     }
 
     /// Moves a counter, or sets a time.
@@ -297,6 +305,14 @@ impl Group {
         })
     }
 }
+
+/// FNV-1a of 64 bits, over this text and its end.
+fn hash(seed: u64, text: &[u8]) -> u64 {
+    text.iter()
+        .chain(&[0xff])
+        .fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Every group that can be counted in under these rules.
 fn all_of(rules: &RuleSet) -> impl Iterator<Item = Group> {

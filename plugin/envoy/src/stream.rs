@@ -7,6 +7,7 @@ use farebox_core::exchange::{
     self, Abandoned, Arrival, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
     Transport, Turn, Upstream,
 };
+use farebox_core::metrics::{BlockedReason, Stamp};
 use farebox_core::protocol::CallEnd;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -210,6 +211,7 @@ impl Stream {
     /// A host call failed. The stream is answered and can never be served.
     fn fail_closed(&self, status: Status) -> Action {
         let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
+        self.deployment.count(&[Stamp::Blocked(None, BlockedReason::InternalError)]);
         let _ = send(&exchange::internal());
         // The reply itself comes by as a response head.
         self.stage.replace(Stage::Nothing);

@@ -1,7 +1,7 @@
 //! Spools as a source of metrics: files in which shells without counters that outlive them count.
 //!
-//! Every file in the folder and in its subfolders is a spool, named by its path from there: one for each Traefik,
-//! each of which mounts a folder of its own. The companion's gateway has one besides.
+//! Every file of the spools' name in the folder and in its subfolders is a spool, named by its path from there: one for
+//! each Traefik, each of which mounts a folder of its own. Other files are none: a copy would be counted again. The companion's gateway has one besides.
 
 mod reader;
 #[cfg(test)]
@@ -112,8 +112,8 @@ impl Spools {
 
     /// Begins to read what is new in the folder.
     fn look(&self, readers: &mut Readers) -> Result<(), String> {
-        let Some(SpoolSettings { folder, .. }) = &self.folder else { return Ok(()) };
-        let found = find(folder)
+        let Some(SpoolSettings { folder, file, .. }) = &self.folder else { return Ok(()) };
+        let found = find(folder, file)
             .map_err(|error| format!("the spool folder {} cannot be read: {error}", folder.display()))?;
         for name in found {
             if !readers.by_name.contains_key(&name)
@@ -213,18 +213,20 @@ async fn read(reader: &mut Reader) -> Result<(), SpoolError> {
 }
 
 /// Names of the spools there are. Those of files that were moved aside have the name they had.
-fn find(folder: &Path) -> io::Result<BTreeSet<String>> {
+fn find(folder: &Path, spool: &str) -> io::Result<BTreeSet<String>> {
+    let wanted = Path::new(spool).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = |path: &Path| name(folder, path, wanted);
     let mut found = BTreeSet::new();
     for (path, kind) in entries(folder)? {
         if kind.is_dir() {
             // One that cannot be read is seen by its spool, if one is known.
             for (inner, kind) in entries(&path).unwrap_or_default() {
                 if kind.is_file() {
-                    found.extend(name(folder, &inner));
+                    found.extend(name(&inner));
                 }
             }
         } else if kind.is_file() {
-            found.extend(name(folder, &path));
+            found.extend(name(&path));
         }
     }
     Ok(found)
@@ -236,9 +238,11 @@ fn entries(folder: &Path) -> io::Result<Vec<(PathBuf, std::fs::FileType)>> {
         .collect()
 }
 
-/// `None` for a file that is hidden or whose name is no text.
-fn name(folder: &Path, path: &Path) -> Option<String> {
-    let name = path.strip_prefix(folder).ok()?.to_str()?;
-    let hidden = path.file_name()?.to_str()?.starts_with('.');
-    (!hidden).then(|| name.strip_suffix(ASIDE).unwrap_or(name).to_owned())
+/// `None` for a file of another name than `wanted`, and for a hidden one.
+fn name(folder: &Path, path: &Path, wanted: &str) -> Option<String> {
+    let without = |name: &str| name.strip_suffix(ASIDE).unwrap_or(name).to_owned();
+    let is_wanted = without(path.file_name()?.to_str()?) == wanted;
+    (is_wanted && !wanted.starts_with('.'))
+        .then(|| path.strip_prefix(folder).ok()?.to_str().map(without))
+        .flatten()
 }

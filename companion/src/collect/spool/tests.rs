@@ -313,21 +313,24 @@ fn counted(by: u64) -> (HostSeries, u64) {
 }
 
 #[tokio::test]
-async fn every_file_of_the_folder_is_a_spool_and_all_of_them_add_up() {
+async fn every_file_of_the_spools_name_is_one_all_of_them_add_up_and_a_copy_is_none() {
     let stage = Stage::new().await;
     std::fs::create_dir(stage.path("traefik-1")).unwrap();
     std::fs::write(stage.path(".hidden"), "x\n").unwrap();
-    let writers =
-        ["gateway", "traefik-1/farebox"].map(|name| SpoolWriter::open(stage.path(name), MAX).unwrap());
+    let writers = ["t", "traefik-1/t"].map(|name| SpoolWriter::open(stage.path(name), MAX).unwrap());
     let state = shared();
     let spools = stage.spools(stage.settings(), &state).await;
     writers.iter().for_each(|writer| writer.write(5, &[counted(1), (HostSeries::ConfigGeneration, 1)]));
+    // A backup, an editor's, somebody else's.
+    for copy in ["t.bak", "traefik-1/t 2", "traefik-1/u"] {
+        std::fs::copy(stage.path("t"), stage.path(copy)).unwrap();
+    }
     spools.read().await;
     assert_eq!(total(&state), 2);
     let names: Vec<_> =
         state.lock().spools.iter().map(|spool| (spool.name.clone(), spool.generation)).collect();
     let of = |name: &str, generation| (name.to_owned(), generation);
-    let expected = [of(GATEWAY_SPOOL, None), of("gateway", Some(5)), of("traefik-1/farebox", Some(5))];
+    let expected = [of(GATEWAY_SPOOL, None), of("t", Some(5)), of("traefik-1/t", Some(5))];
     assert_eq!(names, expected);
 
     // The next companion knows no more than the ledger.

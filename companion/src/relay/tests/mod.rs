@@ -98,7 +98,7 @@ impl Stage {
     /// Whether the ledger has a record of a payment. Asks in a way that changes none.
     pub(super) async fn has(&self, body: &Value) -> bool {
         let by = By { known: true, route: "/nowhere", ..By::holder(0xee) };
-        ask(&self.relay, "/verify", &by, body).await != RelayReply::New
+        !matches!(ask(&self.relay, "/verify", &by, body).await, RelayReply::New { .. })
     }
 
     async fn counted(&self, counter: TupleCounter) -> u64 {

@@ -230,7 +230,7 @@ impl Stage<'_> {
             Ways { rules: self.rules, route: self.route, primary: self.primary, upgrade: self.upgrade };
         let (authentic, refusal) = match ways.find(&payment) {
             Some(fit) => {
-                let invalid = |told| Refusal::new(fit.tuple, Cause::PaymentInvalid, told);
+                let invalid = |cause, told| Refusal::new(fit.tuple, cause, told);
                 match self.judge(&payment, &fit.option, &policy, now) {
                     Ok(()) => match authenticate(&payment, &fit.option, &policy) {
                         Ok(signed) => (Some((fit, signed)), None),
@@ -238,10 +238,10 @@ impl Stage<'_> {
                             // Version 1 names no token: it may be in another that was sold before.
                             let unnamed = payment.version == Version::V1;
                             let signed = unnamed.then(|| ways.as_signed(&payment, &policy)).flatten();
-                            (signed, Some(invalid(Told::code(refused.code))))
+                            (signed, Some(invalid(Cause::PaymentInvalid, Told::code(refused.code))))
                         }
                     },
-                    Err(told) => (ways.as_signed(&payment, &policy), Some(invalid(*told))),
+                    Err((cause, told)) => (ways.as_signed(&payment, &policy), Some(invalid(cause, told))),
                 }
             }
             None => {
@@ -281,20 +281,17 @@ impl Stage<'_> {
         option: &PaymentOption,
         policy: &CheckPolicy,
         now: Now,
-    ) -> Result<(), Box<Told>> {
+    ) -> Result<(), (Cause, Told)> {
         let now_seconds = now.unix_seconds();
         judge(payment, option, policy, now_seconds).map_err(|refused| {
-            let is_short = matches!(
-                refused.code,
-                "invalid_exact_evm_payload_authorization_valid_before" | "permit2_deadline_expired"
-            );
-            Box::new(Told { hint: is_short.then_some(TOO_SHORT), ..Told::code(refused.code) })
+            let cause = if refused.by_clock { Cause::PaymentUntimely } else { Cause::PaymentInvalid };
+            (cause, Told::code(refused.code))
         })?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
         let seconds = self.rules.settings.replay_horizon_seconds;
         if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
             let message = format!("the authorization must end within {seconds} seconds from now");
-            return Err(Box::new(Told::message(message)));
+            return Err((Cause::PaymentInvalid, Told::message(message)));
         }
         Ok(())
     }
@@ -305,9 +302,6 @@ impl Stage<'_> {
         Bought::signed(payment, option, offer, route_text(&self.route.pattern))
     }
 }
-
-/// What a buyer can do about an authorization that may end before it is settled.
-const TOO_SHORT: &str = "sign an authorization that lives for the maxTimeoutSeconds of the terms";
 
 fn forward(head: &RequestHead<'_>, strip: Strip, path: Option<&str>) -> Turn {
     let edits = to_upstream(head, strip, path);

@@ -13,6 +13,9 @@ use crate::rules::PaymentOption;
 /// margin every reference facilitator uses. Seconds.
 pub const MIN_REMAINING_SECONDS: u64 = 6;
 
+/// Clocks that differ by more are wrong, seconds.
+pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
+
 /// How strictly signatures and times are judged. From the pushed settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckPolicy {
@@ -57,6 +60,8 @@ pub struct Signed {
 pub struct Refused {
     /// e.g. `invalid_exact_evm_payload_signature`.
     pub code: &'static str,
+    /// It is about time, so it is no better judged than the clock is set.
+    pub by_clock: bool,
 }
 
 /// Checks scheme, fields, recipient, times and value of a payment, cheapest first. `now` is Unix seconds.
@@ -85,7 +90,7 @@ pub fn authenticate(
     option: &PaymentOption,
     policy: &CheckPolicy,
 ) -> Result<Signed, Refused> {
-    let digest = signed_digest(payment, option).ok_or(Refused { code: "invalid_payload" })?;
+    let Some(digest) = signed_digest(payment, option) else { return refuse("invalid_payload") };
     let (payer, signature, invalid) = match &payment.proof {
         Proof::Eip3009 { authorization, signature } => {
             (authorization.from, signature, "invalid_exact_evm_payload_signature")
@@ -121,11 +126,11 @@ fn check_authorization(
     let has_domain = !option.eip712_name.is_empty() && !option.eip712_version.is_empty();
     require(has_domain, "invalid_payment_requirements")?;
     require(authorization.to == option.pay_to, "invalid_exact_evm_payload_recipient_mismatch")?;
-    require(
+    in_time(
         lives_on(authorization.valid_before, policy, now),
         "invalid_exact_evm_payload_authorization_valid_before",
     )?;
-    require(
+    in_time(
         has_begun(authorization.valid_after, policy, now),
         "invalid_exact_evm_payload_authorization_valid_after",
     )?;
@@ -140,8 +145,8 @@ fn check_permit(
 ) -> Result<(), Refused> {
     require(permit.spender == EXACT_PROXY, "invalid_permit2_spender")?;
     require(permit.witness_to == option.pay_to, "invalid_permit2_recipient_mismatch")?;
-    require(lives_on(permit.deadline, policy, now), "permit2_deadline_expired")?;
-    require(has_begun(permit.witness_valid_after, policy, now), "permit2_not_yet_valid")?;
+    in_time(lives_on(permit.deadline, policy, now), "permit2_deadline_expired")?;
+    in_time(has_begun(permit.witness_valid_after, policy, now), "permit2_not_yet_valid")?;
     require(permit.amount == option.amount, "permit2_amount_mismatch")?;
     require(permit.token == option.asset, "permit2_token_mismatch")
 }
@@ -197,11 +202,15 @@ fn check_signature(
 }
 
 fn require(holds: bool, code: &'static str) -> Result<(), Refused> {
-    if holds { Ok(()) } else { Err(Refused { code }) }
+    if holds { Ok(()) } else { refuse(code) }
+}
+
+fn in_time(holds: bool, code: &'static str) -> Result<(), Refused> {
+    if holds { Ok(()) } else { Err(Refused { code, by_clock: true }) }
 }
 
 fn refuse<T>(code: &'static str) -> Result<T, Refused> {
-    Err(Refused { code })
+    Err(Refused { code, by_clock: false })
 }
 
 // === impl CheckPolicy ===

@@ -12,7 +12,11 @@ mod read;
 mod ruleset;
 
 #[cfg(feature = "pricing-file")]
+mod chain;
+#[cfg(feature = "pricing-file")]
 mod coverage;
+#[cfg(feature = "pricing-file")]
+mod dialect;
 #[cfg(feature = "pricing-file")]
 mod expression;
 #[cfg(feature = "pricing-file")]
@@ -45,6 +49,8 @@ pub use pushed::{
 pub(crate) use ruleset::RouteChallenge;
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 
+#[cfg(feature = "pricing-file")]
+pub use chain::read_chain;
 #[cfg(feature = "pricing-file")]
 pub use expression::{Shape, Take, covering, plain};
 #[cfg(feature = "pricing-file")]

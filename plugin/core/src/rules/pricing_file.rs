@@ -443,7 +443,7 @@ impl Reader<'_> {
 pub(super) const WHOLE_FILE: &str = "pricing file";
 
 /// The known key one would most likely have meant: letter case aside, at most a third of it wrong.
-fn nearest<'k>(typed: &str, known: &[&[&'k str]]) -> Option<&'k str> {
+pub(super) fn nearest<'k>(typed: &str, known: &[&[&'k str]]) -> Option<&'k str> {
     if typed.len() > 64 {
         return None;
     }

@@ -1,5 +1,6 @@
 //! From an entry of `routes` to a resolved route: gate, labels, ways to pay, and what is skipped and why.
 
+use super::dialect::foreign;
 use super::load::{Finding, Severity};
 use super::option::{self, Defaults, Refusal, Resolved};
 use super::path::canonical_text;
@@ -151,6 +152,11 @@ impl Resolver<'_> {
             self.find(Severity::Reject, entry.line, "pattern", message);
             return None;
         };
+        if let Some(message) = foreign(&typed.value) {
+            let message = format!("{:?} cannot be used: {message}", typed.value);
+            self.find(Severity::Reject, typed.line, "pattern", message);
+            return None;
+        }
         let parsed =
             normalize(&typed.value).and_then(|text| Pattern::parse(&text).map(|pattern| (text, pattern)));
         match parsed {
@@ -467,7 +473,7 @@ mod tests {
             ("\\n\\t\\u001f", "{price: 1, eip712Name: \"\\u0001\\u0001\\u0001\"}", "[]"),
         ] {
             let text = format!(
-                "wallet: \"0x2222222222222222222222222222222222222222\"\nchain: base-sepolia\nroutes:\n- pattern: /a\n  \
+                "wallet: \"0x2222222222222222222222222222222222222222\"\nchain: base-sepolia\nfacilitatorURL: https://f.example\nroutes:\n- pattern: /a\n  \
                  description: \"{description}\"\n  agentSkills: {skills}\n  payments: [{payments}]\n"
             );
             let snapshot = load(&text).snapshot.unwrap();

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[allow(missing_docs, reason = "each name is the reason's own text")]
 pub enum SkipReason {
     MissingPayTo,
+    MissingChain,
     BadAddress,
     UnsupportedChain,
     AssetIncomplete,
@@ -61,8 +62,8 @@ pub struct Skipped {
 /// Fully resolved rules of one load, before they get a generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Effective facilitator URL, no trailing slash.
-    pub facilitator_url: String,
+    /// Effective facilitator URL, no trailing slash; `None` only if no payment needs one.
+    pub facilitator_url: Option<String>,
     /// `requireSecureTransport` of the file.
     pub require_secure_transport: bool,
     /// Routes in matching order; `PaymentOption::tuple` refers to `tuples`.
@@ -110,6 +111,7 @@ impl SkipReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MissingPayTo => "missing_pay_to",
+            Self::MissingChain => "missing_chain",
             Self::BadAddress => "bad_address",
             Self::UnsupportedChain => "unsupported_chain",
             Self::AssetIncomplete => "asset_incomplete",
@@ -184,7 +186,10 @@ impl Snapshot {
 
     /// The facilitator URL as challenges may name it: only if its host is public.
     pub fn public_facilitator(&self) -> Option<String> {
-        HttpUrl::parse(&self.facilitator_url).ok().filter(HttpUrl::is_public).map(|url| url.to_string())
+        HttpUrl::parse(self.facilitator_url.as_deref()?)
+            .ok()
+            .filter(HttpUrl::is_public)
+            .map(|url| url.to_string())
     }
 
     /// The push with its hash and without its numbers, which [`PushedRules::numbered`] gives it. Equal hash,

@@ -41,13 +41,14 @@ fn settings() -> TraefikSettings {
 fn pushed(generation: u64) -> PushedRules {
     let snapshot = rules::load(&pricing("https://pay.example.com", &["a"])).snapshot.unwrap();
     let facilitator = FacilitatorSettings {
+        allow_plain_http: false,
         url: None,
         cluster: "facilitator".into(),
         verify_timeout: Duration::from_secs(5),
         settle_timeout: Duration::from_secs(60),
         settlement: Settlement::Relay,
     };
-    let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let endpoint = facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default())
 }
