@@ -11,6 +11,7 @@ mod options;
 mod port;
 mod postgres;
 mod process;
+mod readers;
 mod reference;
 mod scrape;
 mod secret;
@@ -33,6 +34,7 @@ pub use options::{Facilitator, Options, Pricing, Shell};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::Process;
+pub use readers::{Place, Reader, Readers};
 pub use reference::{Implementation, Reference};
 pub use scrape::{Scrape, Series};
 pub use secret::install_relay_secret;
@@ -257,6 +259,11 @@ impl Stack {
             Part::Companion => &mut self.companion,
             Part::Proxy => &mut self.proxy,
         }
+    }
+
+    /// What decides about requests.
+    pub const fn shell(&self) -> Shell {
+        self.options.shell
     }
 
     // --- addresses ---

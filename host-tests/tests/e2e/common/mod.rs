@@ -8,6 +8,7 @@ mod numbers;
 mod purchase;
 mod raw;
 mod settlement;
+mod upstream;
 
 pub(crate) use facilitator::DevFacilitator;
 pub(crate) use health::assert_workers_live;
@@ -16,3 +17,4 @@ pub(crate) use numbers::{Calls, Tally};
 pub(crate) use purchase::Payment;
 pub(crate) use raw::{Answer, Request, begin, exchange, talk, text};
 pub(crate) use settlement::Settlement;
+pub(crate) use upstream::{Arrived, Upstream};
