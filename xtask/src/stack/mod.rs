@@ -11,6 +11,7 @@ mod options;
 mod port;
 mod postgres;
 mod process;
+mod readers;
 mod reference;
 mod relay;
 mod scrape;
@@ -33,6 +34,7 @@ pub use options::{Facilitator, Options, Pricing, Shell};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::Process;
+pub use readers::{Place, Reader, Readers};
 pub use reference::{Implementation, Reference};
 pub use relay::{install_relay_secret, install_relay_socket, install_relay_tls};
 pub use scrape::{Scrape, Series};
@@ -261,6 +263,11 @@ impl Stack {
             Part::Companion => &mut self.companion,
             Part::Proxy => &mut self.proxy,
         }
+    }
+
+    /// What decides about requests.
+    pub const fn shell(&self) -> Shell {
+        self.options.shell
     }
 
     // --- addresses ---

@@ -9,6 +9,7 @@ mod numbers;
 mod purchase;
 mod raw;
 mod settlement;
+mod upstream;
 
 pub(crate) use certificates::certificates;
 pub(crate) use facilitator::DevFacilitator;
@@ -18,3 +19,4 @@ pub(crate) use numbers::{Calls, Tally};
 pub(crate) use purchase::Payment;
 pub(crate) use raw::{Answer, Request, begin, exchange, talk, text};
 pub(crate) use settlement::Settlement;
+pub(crate) use upstream::{Arrived, Upstream};

@@ -8,7 +8,7 @@ mod terms;
 use farebox_host_tests::traefik::Request;
 use serde_json::Value;
 
-use super::dice::Dice;
+use farebox_host_tests::Dice;
 
 /// At which level something is spoiled.
 #[derive(Clone, Copy)]

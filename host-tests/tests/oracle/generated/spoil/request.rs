@@ -2,7 +2,7 @@
 
 use farebox_host_tests::traefik::Request;
 
-use super::super::dice::Dice;
+use farebox_host_tests::Dice;
 
 /// The request at another target.
 fn moved(request: &Request, target: &[u8]) -> Request {
