@@ -27,7 +27,8 @@ pub(super) struct Fan {
 // === impl Reading ===
 
 impl Reading {
-    fn of(line: String, head: &[u8], readers: &[(Reader, SocketAddr)]) -> Self {
+    /// Of a request with this line and these bytes.
+    pub(super) fn of(line: String, head: &[u8], readers: &[(Reader, SocketAddr)]) -> Self {
         let ask = |address| {
             let answer = exchange(address, head);
             (answer.status == 200).then(|| text(&answer.body))
@@ -40,6 +41,12 @@ impl Reading {
     pub(super) fn price(&self) -> u64 {
         let prices = self.taken_for.iter().filter_map(|(_, what)| what.as_ref()?.parse().ok());
         prices.max().unwrap_or(0)
+    }
+}
+
+impl std::fmt::Display for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` was taken for {:?}", self.line, self.taken_for)
     }
 }
 

@@ -15,8 +15,8 @@ use farebox_host_tests::Dice;
 use serde_json::json;
 use xtask::stack::{Options, Place, Readers, Shell, Stack};
 
-use crate::common::{Answer, Payment, Request, text};
-use fan::Fan;
+use crate::common::{Answer, DevFacilitator, Payment, Request, text};
+use fan::{Fan, Reading};
 
 const PRICING: &str = r#"
 wallet: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
@@ -49,7 +49,7 @@ const SANE: [(&str, bool); 18] = [
     ("/free/caf%C3%A9", false),
     ("/free/v1.2/.hidden", false),
     ("/free/a~b!$&'()*+,=:@c", false),
-    ("/free/a?x=%2F..%5C&y=//;#", false),
+    ("/free/a?x=%2F..%5C&y=//;", false),
     ("/desk/open/a", false),
     ("/other/a", false),
     ("/desk/a", true),
@@ -137,26 +137,48 @@ async fn no_upstream_serves_what_was_not_paid(shell: Shell) {
     let mut problems: Vec<String> = readings
         .iter()
         .filter(|reading| reading.price() > 0)
-        .map(|reading| format!("unpaid: {reading:?}"))
+        .map(|reading| format!("unpaid: {reading}"))
         .collect();
     // Else nothing would have been tried.
     assert!(readings.len() >= 200 && outcome.for_sale.len() >= 500, "{:?}", outcome.by_status);
 
     let mut dice = Dice::of(SEED);
+    let mut bought = 0;
     for _ in 0..BOUGHT {
         let (target, terms) = outcome.for_sale.swap_remove(dice.below(outcome.for_sale.len()));
         let offer = &terms.decoded("payment-required")["accepts"][0];
         let paid: u64 = offer["amount"].as_str().unwrap().parse().unwrap();
         let request = Request::get(&target).header("payment-signature", Payment::sign(offer).header());
         let answer = request.send(stack.proxy_address());
-        assert_eq!(answer.status, 200, "{}: {}", text(&target), answer.summary());
-        let readings = fan.take();
-        assert_eq!(readings.len(), 1, "{}: {readings:?}", text(&target));
-        if readings[0].price() > paid {
-            problems.push(format!("{paid} paid for {}: {:?}", text(&target), readings[0]));
+        let (what, readings) = (text(&target), fan.take());
+        // The gateway behind Traefik is stricter about hosts than the plugin.
+        let is_refused = shell == Shell::Traefik && answer.status == 400;
+        assert!(answer.status == 200 || is_refused, "{what}: {}", answer.summary());
+        assert_eq!(readings.len(), usize::from(!is_refused), "{what}: {readings:?}");
+        bought += readings.len();
+        let dearer = readings.iter().filter(|reading| reading.price() > paid);
+        problems.extend(dearer.map(|reading| format!("{paid} paid for {what}: {reading}")));
+    }
+    assert!(bought >= BOUGHT / 2, "{bought} bought");
+    assert_eq!(DevFacilitator::of(&stack).settled_payments().await.len(), bought);
+    assert!(problems.is_empty(), "{shell:?}: {} problems:\n{}", problems.len(), problems.join("\n"));
+}
+
+/// What the hosts keep from the upstreams would be served there: they take many spellings for different things.
+#[test]
+fn the_upstreams_read_many_spellings_differently() {
+    let readers = Readers::start(&PLACES).unwrap();
+    let addresses = readers.addresses();
+    let mut differing: BTreeMap<_, usize> = BTreeMap::new();
+    for target in corpus::corpus(SEED, BY_CHANCE).iter().step_by(10) {
+        let reading = Reading::of(text(target), &Request::get(target).bytes(), &addresses);
+        for (reader, what) in &reading.taken_for {
+            let price = what.as_ref().and_then(|what| what.parse().ok()).unwrap_or(0);
+            *differing.entry(*reader).or_default() += usize::from(price < reading.price());
         }
     }
-    assert!(problems.is_empty(), "{shell:?}: {} problems:\n{}", problems.len(), problems.join("\n"));
+    println!("taken for something cheaper than another upstream does: {differing:?}");
+    assert!(differing.len() == 3 && differing.values().all(|count| *count >= 20), "{differing:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use xtask::payer::{Payer, Window, header_value};
 use xtask::stack::{Options, Shell, Stack};
 
-use crate::common::{Arrived, DevFacilitator, Payment, Upstream, exchange};
+use crate::common::{Arrived, DevFacilitator, Upstream, exchange};
 use request::{Asked, NUMBER};
 
 const PRICING: &str = r#"

@@ -112,12 +112,14 @@ impl Asked {
     pub(super) fn by_chance(number: u64, dice: &mut Dice) -> Self {
         let mut path = (*dice.one_of(&STARTS)).to_owned();
         for _ in 0..dice.below(3) {
-            path = [&path, "/", dice.one_of(&SEGMENTS)].concat();
+            path = [&path, "/", *dice.one_of(&SEGMENTS)].concat();
         }
-        path += dice.one_of(&QUERIES);
+        path += *dice.one_of(&QUERIES);
         let mut request = Request::new(dice.one_of(&METHODS), &path).header(NUMBER, number.to_string());
+        let mut is_handshake = false;
         for _ in 0..dice.below(5) {
             let (name, value) = *dice.one_of(&HEADERS);
+            is_handshake |= value.contains("websocket");
             request = match name.split_once(", ") {
                 None => request.header(name, value),
                 Some((connection, name)) => request.header(connection, name).header(name, value),
@@ -125,6 +127,8 @@ impl Asked {
         }
         let content: Vec<u8> = (0..dice.below(300)).map(|_| dice.byte()).collect();
         let (request, body) = match dice.below(4) {
+            // A handshake has no body: what follows it is said in the other protocol.
+            _ if is_handshake => (request, Vec::new()),
             0 => (request.header("content-length", content.len().to_string()), content),
             1 => {
                 let mut body = chunked(&content);
