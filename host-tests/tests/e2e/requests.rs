@@ -29,19 +29,28 @@ struct Shop {
 
 impl Shop {
     async fn on(shell: Shell, filter: Value) -> Self {
+        Self::of(Options { shell, settings: json!({ "filter": filter }), ..Options::priced(PRICING) }).await
+    }
+
+    /// Host and rules believe what a proxy in front says of the connection.
+    async fn trusting(shell: Shell) -> Self {
+        Self::of(Options {
+            shell,
+            settings: json!({ "filter": { "trustForwarded": true } }),
+            tweak: Box::new(move |settings| trust_what_is_forwarded(shell, settings)),
+            ..Options::priced(PRICING)
+        })
+        .await
+    }
+
+    async fn of(options: Options) -> Self {
         let log = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&log);
         let upstream = Upstream::start(move |arrived| {
             noted.lock().unwrap_or_else(PoisonError::into_inner).push(arrived);
             "served".to_owned()
         });
-        let options = Options {
-            shell,
-            upstream: Some(upstream.url()),
-            settings: json!({ "filter": filter }),
-            tweak: Box::new(move |settings| trust_what_is_forwarded(shell, settings)),
-            ..Options::priced(PRICING)
-        };
+        let options = Options { upstream: Some(upstream.url()), ..options };
         Self { stack: Stack::start(options).await.unwrap(), log }
     }
 
@@ -171,7 +180,7 @@ async fn a_paid_upstream_sees_one_method_the_whole_body_and_no_trailers_of_ours(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trusted_proxy_that_says_wss_says_that_a_connection_is_secure() {
     for shell in HOSTS {
-        let trusting = Shop::on(shell, json!({ "trustForwarded": true })).await;
+        let trusting = Shop::trusting(shell).await;
         let asked = |shop: &Shop, proto: &str| {
             let request =
                 Request::get("/first/a").header("host", "localhost").header("x-forwarded-proto", proto);

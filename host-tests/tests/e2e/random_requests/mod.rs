@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use xtask::payer::{Payer, Window, header_value};
 use xtask::stack::{Options, Shell, Stack};
 
-use crate::common::{Arrived, DevFacilitator, Upstream, exchange};
+use crate::common::{Arrived, DevFacilitator, Upstream, exchange, text};
 use request::{Asked, NUMBER};
 
 const PRICING: &str = r#"
@@ -80,7 +80,10 @@ fn play(stack: &Stack, offers: &[Value], first: u64) -> (Sent, BTreeMap<u16, u64
             asked = asked.paying(header, &header_value(&payment));
             sent.insert(number, payment["payload"]["authorization"]["nonce"].as_str().unwrap().to_owned());
         }
-        *statuses.entry(exchange(to, &asked.bytes()).status).or_default() += 1;
+        let answer = exchange(to, &asked.bytes());
+        let is_trouble = matches!(answer.status, 0 | 500 | 502..);
+        assert!(!is_trouble, "{}\n{}", text(&asked.bytes()), answer.summary());
+        *statuses.entry(answer.status).or_default() += 1;
     }
     (sent, statuses)
 }
