@@ -19,6 +19,8 @@ pub(super) struct Condition {
     unheard: Option<u64>,
     /// Unix seconds at which these were more than before.
     unheard_at: Option<u64>,
+    /// The log says so.
+    is_told: bool,
 }
 
 /// How long a payment that was not answered speaks against the way to the companion, seconds.
@@ -31,7 +33,7 @@ const UNHEALTHY_SECONDS: u64 = 10;
 impl Condition {
     /// The proxy was read.
     pub(super) fn read(&mut self, name: &str, reading: &Reading, now: u64) {
-        let before = (self.clock_is_wrong(), self.relay_trouble(now));
+        let clock_was_wrong = self.clock_is_wrong();
         self.clock = reading.clock;
         self.relay_is_healthy = reading.relay_is_healthy;
         match reading.relay_is_healthy {
@@ -49,10 +51,10 @@ impl Condition {
             self.unheard_at = Some(now);
         }
         self.unheard = Some(unheard);
-        self.log(name, before, now);
+        self.log(name, clock_was_wrong, now);
     }
 
-    fn log(&self, name: &str, (clock_was_wrong, trouble_was): (bool, Option<String>), now: u64) {
+    fn log(&mut self, name: &str, clock_was_wrong: bool, now: u64) {
         match (clock_was_wrong, self.clock_is_wrong()) {
             (false, true) => warn!(
                 proxy = name,
@@ -63,11 +65,13 @@ impl Condition {
             (true, false) => info!(proxy = name, "the clocks of the proxy and of the companion agree again"),
             _ => {}
         }
-        match (trouble_was, self.relay_trouble(now)) {
-            (None, Some(trouble)) => warn!(proxy = name, "the proxy {trouble}"),
-            (Some(_), None) => info!(proxy = name, "the proxy reaches the companion's relay again"),
+        let trouble = self.relay_trouble(now);
+        match (self.is_told, &trouble) {
+            (false, Some(trouble)) => warn!(proxy = name, "the proxy {trouble}"),
+            (true, None) => info!(proxy = name, "the proxy reaches the companion's relay again"),
             _ => {}
         }
+        self.is_told = trouble.is_some();
     }
 
     /// See [`Self::clock`].
@@ -144,9 +148,11 @@ mod tests {
         let healthy = |healthy| Reading { relay_is_healthy: Some(healthy), ..reading(None) };
         let mut condition = Condition::default();
         condition.read("e0", &healthy(false), 100);
-        assert_eq!(condition.reaches_relay(100), Some(false));
+        assert_eq!((condition.reaches_relay(100), condition.relay_trouble(109)), (Some(false), None));
+        condition.read("e0", &healthy(false), 110);
+        assert!(condition.is_told);
         assert!(
-            condition.relay_trouble(100).unwrap().contains("compare the address there with relay.listen")
+            condition.relay_trouble(110).unwrap().contains("compare the address there with relay.listen")
         );
         condition.read("e0", &healthy(true), 115);
         assert_eq!((condition.reaches_relay(115), condition.relay_trouble(125)), (Some(true), None));

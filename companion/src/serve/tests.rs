@@ -92,6 +92,15 @@ fn companion() -> Companion {
     state
 }
 
+/// The same with all there is to tell of its proxies.
+fn complete() -> Companion {
+    let mut state = companion();
+    let all = crate::collect::Reading { clock: Some(1), relay_is_healthy: Some(true), ..reading(Some(1000)) };
+    state.proxies[0].reported(&all);
+    state.traefik = Some(TraefikState { gateway_tried: true, ..TraefikState::default() });
+    state
+}
+
 fn families(state: &Companion, now: u64) -> Families {
     let totals = state.counted.lock().shown().into_owned();
     let mut families = Families::without_rules(totals, state, now);
@@ -100,7 +109,7 @@ fn families(state: &Companion, now: u64) -> Families {
 }
 
 fn exposed(format: Format) -> BTreeMap<String, Read> {
-    let state = companion();
+    let state = complete();
     let now = unix_seconds();
     parse(&families(&state, now).page(format), format)
 }
@@ -214,7 +223,7 @@ fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
 
 #[test]
 fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
-    let state = companion();
+    let state = complete();
     let text = families(&state, unix_seconds()).page(Format::OpenMetrics);
     let read = parse(&text, Format::OpenMetrics);
     assert_eq!(read.len(), Family::ALL.len());
@@ -278,7 +287,7 @@ fn a_proxy_that_cannot_be_read_is_down_until_it_is_forgotten() {
     assert_eq!(up(&state, 0), both("1", "0"));
     state.proxies[0].unreadable("refused".into());
     assert_eq!(up(&state, 590), both("0", "0"));
-    assert_eq!(up(&state, 610), BTreeMap::new());
+    assert_eq!(up(&state, 610), [("e1".to_owned(), "0".to_owned())].into(), "nobody ever read it");
     state.proxies[1].reported(&reading(None));
     assert_eq!(up(&state, 0), both("0", "1"));
 }
