@@ -162,11 +162,12 @@ pub(crate) async fn no_method_bypasses_payment(scene: &Scene) {
     let preflight = Request::new("OPTIONS", "/paid/a").header("origin", "https://a.example");
     let preflight = preflight.header("access-control-request-method", "POST");
     let before = scene.hits();
-    assert_eq!(preflight.send(scene.stack.proxy_address()).status, 204);
-    assert_eq!(scene.hits(), before);
-    for (name, value) in [("content-length", "18"), ("transfer-encoding", "chunked")] {
-        scene.assert_refused(&preflight.clone().header(name, value), &[402]);
+    // Envoy shows the filter no `Transfer-Encoding`.
+    for preflight in [preflight.clone(), preflight.clone().header("transfer-encoding", "chunked")] {
+        assert_eq!(preflight.send(scene.stack.proxy_address()).status, 204);
+        assert_eq!(scene.hits(), before);
     }
+    scene.assert_refused(&preflight.header("content-length", "18"), &[402]);
     for name in ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"] {
         scene.assert_refused(&Request::new("POST", "/paid/a").header(name, "OPTIONS"), &[402]);
     }

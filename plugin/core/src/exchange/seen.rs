@@ -26,7 +26,8 @@ pub(super) struct Seen<'a> {
     pub(super) preflight: bool,
     /// `Access-Control-Request-Headers`.
     pub(super) asked_headers: &'a [u8],
-    /// A body may follow.
+    /// A body of a told length follows. One in chunks cannot be seen: Envoy and Traefik keep `Transfer-Encoding` to
+    /// themselves.
     pub(super) body: bool,
     pub(super) accepts_html: bool,
     pub(super) mozilla: bool,
@@ -68,7 +69,6 @@ impl<'a> Seen<'a> {
                 "access-control-request-method" => seen.preflight |= !value.is_empty(),
                 "access-control-request-headers" => seen.asked_headers = value,
                 "content-length" => seen.body |= value != b"0",
-                "transfer-encoding" => seen.body = true,
                 "accept" => {
                     seen.accepts_html |=
                         contains(value, b"text/html") || contains(value, b"application/xhtml+xml");
@@ -88,8 +88,8 @@ impl<'a> Seen<'a> {
     pub(super) fn wants_upgrade(&self) -> bool {
         self.upgrade || self.method == b"CONNECT"
     }
-    /// A request of a browser that asks whether a page may send another one. Whoever sends a body with it, or asks to
-    /// switch protocols, is no browser.
+    /// A request of a browser that asks whether a page may send another one. Whoever tells the length of a body, or asks
+    /// to switch protocols, is no browser.
     pub(super) fn is_preflight(&self) -> bool {
         self.method == b"OPTIONS" && !self.origin.is_empty() && self.preflight && !self.body && !self.upgrade
     }

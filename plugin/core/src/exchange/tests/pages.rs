@@ -86,14 +86,17 @@ fn what_no_browser_sends_is_no_preflight_and_is_priced() {
         without("access-control-request-method"),
         plain.clone().with("content-length", "18"),
         plain.clone().with("content-length", "0").with("content-length", "18"),
-        plain.clone().with("transfer-encoding", "chunked"),
         plain.clone().method("options"),
         plain.clone().method("GET"),
     ] {
         let story = host.play(&priced, &ok());
         assert_eq!((story.status(), story.short().as_str()), (402, "PaymentRequired@0"), "{priced:?}");
     }
-    assert_eq!(host.play(&plain.clone().with("content-length", "0"), &ok()).status(), 204);
+    // Not every host shows a body in chunks, so none is looked for: who sends one is answered, and gets nowhere.
+    for (name, value) in [("content-length", "0"), ("transfer-encoding", "chunked")] {
+        let story = host.play(&plain.clone().with(name, value), &ok());
+        assert!(story.status() == 204 && story.forwarded.is_none(), "{name}");
+    }
     for path in ["/up/a", "/paid/a"] {
         let upgrade = preflight(path, PAGE).with("upgrade", "websocket");
         let story = host.play(&upgrade, &ok());
