@@ -234,28 +234,41 @@ impl Group {
 
     /// The same for the same series in every VM, under all rules and in every build.
     fn key(self, rules: &RuleSet) -> Option<u64> {
-        let tuple = |kind: u8, index: TupleIndex| {
-            let tuple = rules.tuples.get(index.0 as usize)?;
-            let labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
-            let key = labels.into_iter().fold(hash(SEED, &[kind]), |key, label| hash(key, label.as_bytes()));
-            Some(hash(key, &tuple.born.to_le_bytes()))
-        };
-        Some(match self {
-            Self::Tuple(index) => tuple(0, index)?,
-            Self::Latest(index) => tuple(1, index)?,
+        let (mut tuple, mut amount, mut texts) = (None, &[][..], ["", ""]);
+        let kind = match self {
+            Self::Tuple(index) => {
+                tuple = Some(index);
+                0
+            }
+            Self::Latest(index) => {
+                tuple = Some(index);
+                1
+            }
             Self::Charge(charge) => {
-                let (index, amount) = rules.charges.get(charge.0 as usize)?;
-                hash(tuple(2, *index)?, amount.0.as_le_slice())
+                let (index, of) = rules.charges.get(charge.0 as usize)?;
+                (tuple, amount) = (Some(*index), of.0.as_le_slice());
+                2
             }
             Self::Blocked(Some(offer)) => {
                 let (namespace, name) = rules.offers.get(offer.0 as usize)?;
-                hash(hash(hash(SEED, &[3]), namespace.as_bytes()), name.as_bytes())
+                texts = [namespace, name];
+                3
             }
-            Self::Blocked(None) => hash(SEED, &[4]),
+            Self::Blocked(None) => 4,
             Self::Call(operation, outcome) => {
-                hash(hash(hash(SEED, &[5]), operation.name().as_bytes()), outcome.as_str().as_bytes())
+                texts = [operation.name(), outcome.as_str()];
+                5
             }
-        })
+        };
+        let (mut labels, mut born) = ([texts[0], texts[1], "", ""], 0);
+        if let Some(index) = tuple {
+            let tuple = rules.tuples.get(index.0 as usize)?;
+            labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
+            born = tuple.born;
+        }
+        let (kind, born) = ([kind], born.to_le_bytes());
+        let parts = [&kind[..], &born, amount].into_iter().chain(labels.iter().map(|label| label.as_bytes()));
+        Some(hash(parts))
     }
 
     /// Moves a counter, or sets a time.
@@ -306,13 +319,11 @@ impl Group {
     }
 }
 
-/// FNV-1a of 64 bits, over this text and its end.
-fn hash(seed: u64, text: &[u8]) -> u64 {
-    text.iter()
-        .chain(&[0xff])
-        .fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+/// FNV-1a of 64 bits, over texts and their ends.
+fn hash<'a>(texts: impl Iterator<Item = &'a [u8]>) -> u64 {
+    let bytes = texts.flat_map(|text| text.iter().chain(&[0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
-const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Every group that can be counted in under these rules.
 fn all_of(rules: &RuleSet) -> impl Iterator<Item = Group> {

@@ -284,7 +284,7 @@ impl Stage<'_> {
     ) -> Result<(), (Cause, Told)> {
         let now_seconds = now.unix_seconds();
         judge(payment, option, policy, now_seconds).map_err(|refused| {
-            let cause = if refused.by_clock { Cause::PaymentUntimely } else { Cause::PaymentInvalid };
+            let cause = if refused.is_by_clock() { Cause::PaymentUntimely } else { Cause::PaymentInvalid };
             (cause, Told::code(refused.code))
         })?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);

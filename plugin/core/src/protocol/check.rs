@@ -13,6 +13,9 @@ use crate::rules::PaymentOption;
 /// margin every reference facilitator uses. Seconds.
 pub const MIN_REMAINING_SECONDS: u64 = 6;
 
+const BEFORE: &str = "invalid_exact_evm_payload_authorization_valid_before";
+const AFTER: &str = "invalid_exact_evm_payload_authorization_valid_after";
+
 /// Clocks that differ by more are wrong, seconds.
 pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
 
@@ -60,8 +63,6 @@ pub struct Signed {
 pub struct Refused {
     /// e.g. `invalid_exact_evm_payload_signature`.
     pub code: &'static str,
-    /// It is about time, so it is no better judged than the clock is set.
-    pub by_clock: bool,
 }
 
 /// Checks scheme, fields, recipient, times and value of a payment, cheapest first. `now` is Unix seconds.
@@ -126,14 +127,8 @@ fn check_authorization(
     let has_domain = !option.eip712_name.is_empty() && !option.eip712_version.is_empty();
     require(has_domain, "invalid_payment_requirements")?;
     require(authorization.to == option.pay_to, "invalid_exact_evm_payload_recipient_mismatch")?;
-    in_time(
-        lives_on(authorization.valid_before, policy, now),
-        "invalid_exact_evm_payload_authorization_valid_before",
-    )?;
-    in_time(
-        has_begun(authorization.valid_after, policy, now),
-        "invalid_exact_evm_payload_authorization_valid_after",
-    )?;
+    require(lives_on(authorization.valid_before, policy, now), BEFORE)?;
+    require(has_begun(authorization.valid_after, policy, now), AFTER)?;
     require(authorization.value == option.amount, "invalid_exact_evm_payload_authorization_value_mismatch")
 }
 
@@ -145,8 +140,8 @@ fn check_permit(
 ) -> Result<(), Refused> {
     require(permit.spender == EXACT_PROXY, "invalid_permit2_spender")?;
     require(permit.witness_to == option.pay_to, "invalid_permit2_recipient_mismatch")?;
-    in_time(lives_on(permit.deadline, policy, now), "permit2_deadline_expired")?;
-    in_time(has_begun(permit.witness_valid_after, policy, now), "permit2_not_yet_valid")?;
+    require(lives_on(permit.deadline, policy, now), "permit2_deadline_expired")?;
+    require(has_begun(permit.witness_valid_after, policy, now), "permit2_not_yet_valid")?;
     require(permit.amount == option.amount, "permit2_amount_mismatch")?;
     require(permit.token == option.asset, "permit2_token_mismatch")
 }
@@ -205,12 +200,17 @@ fn require(holds: bool, code: &'static str) -> Result<(), Refused> {
     if holds { Ok(()) } else { refuse(code) }
 }
 
-fn in_time(holds: bool, code: &'static str) -> Result<(), Refused> {
-    if holds { Ok(()) } else { Err(Refused { code, by_clock: true }) }
+fn refuse<T>(code: &'static str) -> Result<T, Refused> {
+    Err(Refused { code })
 }
 
-fn refuse<T>(code: &'static str) -> Result<T, Refused> {
-    Err(Refused { code, by_clock: false })
+// === impl Refused ===
+
+impl Refused {
+    /// Whether it is about time, so that it is judged no better than the clock is set.
+    pub fn is_by_clock(self) -> bool {
+        matches!(self.code, BEFORE | AFTER | "permit2_deadline_expired" | "permit2_not_yet_valid")
+    }
 }
 
 // === impl CheckPolicy ===
