@@ -48,8 +48,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let port = Port::bind("listen", &settings.listen.into(), None, serve::limits(descriptors)).await?;
     let address = port.address()?;
     let state = first_state(&settings);
-    let alone = Collector::new(Vec::new(), state.clone())?;
-    let (pages, current_pages) = watch::channel(serve::router(state.clone(), Arc::new(alone), None));
+    let (pages, current_pages) = watch::channel(serve::router(state.clone(), None, None));
     let (close, closed) = watch::channel(());
     let serving = tokio::spawn(port.serve_router(current_pages, closed, LAST_READERS));
     info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
@@ -66,7 +65,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let Started { collector, gating, relay, endpoint } = started;
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
     let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished)));
-    let _ = pages.send_replace(serve::router(state.clone(), collector.clone(), endpoint));
+    let _ = pages.send_replace(serve::router(state.clone(), Some(collector.clone()), endpoint));
 
     let delay = match signals.stop().await {
         Stop::Interrupted => Duration::ZERO,

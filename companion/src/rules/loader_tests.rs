@@ -380,7 +380,7 @@ async fn thousands_of_offers_go_and_come_back_and_leave_nothing_behind() {
     let kept: Vec<&str> = all.iter().copied().filter(|name| name.starts_with("kept")).collect();
     let mut stage = stage().await;
     let collector = Collector::new(Vec::new(), stage.state.clone()).unwrap();
-    let server = serve::router(stage.state.clone(), Arc::new(collector), None);
+    let server = serve::router(stage.state.clone(), Some(Arc::new(collector)), None);
     let page = async || {
         let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
         let response = server.clone().oneshot(request).await.unwrap();

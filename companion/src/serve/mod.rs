@@ -44,7 +44,7 @@ use pages::Pages;
 #[derive(Debug, Clone)]
 struct Context {
     state: Shared,
-    collector: Arc<Collector>,
+    collector: Option<Arc<Collector>>,
     pages: Arc<Pages>,
 }
 
@@ -70,8 +70,9 @@ pub fn limits(descriptors: Descriptors) -> Limits {
     }
 }
 
-/// The server's routes. Without an `endpoint` there is no `/traefik`.
-pub fn router(state: Shared, collector: Arc<Collector>, endpoint: Option<Endpoint>) -> Router {
+/// The server's routes. Without a `collector`, which is while the companion starts, pages show what is known already.
+/// Without an `endpoint` there is no `/traefik`.
+pub fn router(state: Shared, collector: Option<Arc<Collector>>, endpoint: Option<Endpoint>) -> Router {
     let traefik = match endpoint {
         Some(endpoint) => Router::new().route("/traefik", get(async move || traefik(endpoint.text().await))),
         None => Router::new(),
@@ -108,7 +109,9 @@ impl Context {
     async fn page(&self, format: Format) -> Result<Bytes, JoinError> {
         self.pages
             .get(format, async || {
-                self.collector.collect_on_demand().await;
+                if let Some(collector) = &self.collector {
+                    collector.collect_on_demand().await;
+                }
                 let state = self.state.clone();
                 // Thousands of offers take tens of milliseconds, in which others want to be served.
                 let page = tokio::task::spawn_blocking(move || {

@@ -341,10 +341,21 @@ async fn ask_with(
     accept: &str,
 ) -> (u16, HeaderMap, String) {
     let request = Request::builder().method(method).uri(path).header("accept", accept).body(Body::empty());
-    let response = router(state.clone(), collector, None).oneshot(request.unwrap()).await.unwrap();
+    let response = router(state.clone(), Some(collector), None).oneshot(request.unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn pages_that_are_read_while_the_companion_starts_take_no_proxy_away() {
+    let proxy = ProxyState::new("envoy-0".into(), "http://127.0.0.1:9".into());
+    let state = Shared::new(Companion::new("pricing.yaml".into(), vec![proxy], Aggregate::default()));
+    for path in ["/metrics", "/status"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        assert_eq!(router(state.clone(), None, None).oneshot(request).await.unwrap().status(), 200, "{path}");
+    }
+    assert_eq!(state.lock().proxies.len(), 1);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::shop::Shop;
 const CROWD: usize = 2_000;
 const SALES: usize = 100;
 /// After how long a client that was closed comes again.
-const COME_AGAIN: Duration = Duration::from_secs(20);
+const COME_AGAIN: Duration = Duration::from_secs(10);
 /// How long it may take until all are there.
 const GATHERING: Duration = Duration::from_secs(30);
 /// What the machine may do to a single sale: the crowd needs the same processors.
@@ -39,7 +39,9 @@ async fn sit(
     path: &'static str,
     over: Arc<AtomicBool>,
     came: Arc<AtomicUsize>,
+    late: Duration,
 ) {
+    tokio::time::sleep(late).await;
     while !over.load(Ordering::Relaxed) {
         let socket = TcpSocket::new_v4().unwrap();
         // One that does not read leaves no room for what it is sent.
@@ -114,8 +116,10 @@ async fn sales_go_on_while_two_thousand_clients_sit_on_each_port() {
         (ports.discovery, "/"),
     ] {
         for number in 0..CROWD {
+            // They sit, and do not storm: some come at any time.
+            let late = COME_AGAIN * number as u32 / CROWD as u32;
             let sitter = [Sitter::Silent, Sitter::Half, Sitter::ByteByByte, Sitter::NotReading][number % 4];
-            square.spawn(sit(address, sitter, path, over.clone(), came.clone()));
+            square.spawn(sit(address, sitter, path, over.clone(), came.clone(), late));
         }
     }
     let began = Instant::now();

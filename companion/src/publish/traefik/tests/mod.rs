@@ -196,7 +196,7 @@ async fn traefik_finds_it_at_the_companions_own_address() {
     let stage = stage(settings());
     stage.publications.send_replace(Some(publication(4)));
     let collector = Arc::new(crate::collect::Collector::new(Vec::new(), stage.state.clone()).unwrap());
-    let router = crate::serve::router(stage.state.clone(), collector, Some(stage.endpoint.clone()));
+    let router = crate::serve::router(stage.state.clone(), Some(collector), Some(stage.endpoint.clone()));
     let answer = reqwest::get(format!("{}/traefik", serve(router).await)).await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["content-type"]),
