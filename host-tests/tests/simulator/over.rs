@@ -9,7 +9,6 @@ use farebox_core::protocol::{
 };
 use farebox_host_tests::envoy::{Callout, Stream};
 use std::collections::BTreeSet;
-use std::time::Duration;
 use xtask::payer::{Window, header_value};
 
 fn shop(relay: bool) -> Shop {
@@ -404,11 +403,7 @@ fn an_end_whose_reply_was_lost_with_its_filter_is_told_by_the_next_one() {
         (1, Vec::new()),
         "the filter is gone, and so is the reply"
     );
-    for _ in 0..11 {
-        assert_eq!(ends(&shop), []);
-        shop.envoy.tick();
-        shop.envoy.advance(Duration::from_secs(1));
-    }
+    shop.envoy.tick();
     assert_eq!(ends(&shop), one(&holder, "whole"));
 }
 

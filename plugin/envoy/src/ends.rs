@@ -35,6 +35,8 @@ struct Ends {
 }
 
 struct UnderWay {
+    /// The filter that made the call.
+    root: u32,
     token: u32,
     told: Vec<Ending>,
     /// When a tick saw it first.
@@ -70,6 +72,15 @@ pub(crate) fn answered(caller: Option<&Caller<'_>>, token: u32, reply: Option<&C
         }
         true
     })
+}
+
+/// A filter is gone, and with it the reply to its call: what that told is told by the next filter at its next tick.
+pub(crate) fn forget(root: u32) {
+    ENDS.with_borrow_mut(|ends| {
+        if ends.under_way.as_ref().is_some_and(|call| call.root == root) {
+            ends.take_back();
+        }
+    });
 }
 
 /// Tells again what was not acknowledged.
@@ -120,7 +131,7 @@ impl Ends {
         let told: Vec<Ending> = self.waiting.drain(..self.waiting.len().min(MAX_AT_ONCE)).collect();
         match caller.over(&told) {
             Ok(token) => {
-                self.under_way = Some(UnderWay { token, told, seen_ms: None });
+                self.under_way = Some(UnderWay { root: caller.root, token, told, seen_ms: None });
                 self.is_full &= !self.waiting.is_empty();
             }
             Err(_) => told.into_iter().for_each(|ending| self.keep(ending)),

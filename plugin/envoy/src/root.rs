@@ -233,6 +233,7 @@ impl Context for Root {
 impl Drop for Root {
     fn drop(&mut self) {
         waiting::forget(self.deployment.root);
+        ends::forget(self.deployment.root);
     }
 }
 
