@@ -198,7 +198,7 @@ impl Ids {
 
 /// Keys and places of groups, sorted by key. Of the type that [`Counted`] sorts, because sorting another one would
 /// be as much code again.
-fn sorted(groups: &[Rc<Ids>]) -> Vec<(u64, u32)> {
+fn sorted(groups: &[Rc<Ids>]) -> Vec<(u64, u64)> {
     let mut sorted: Vec<_> = groups.iter().zip(0..).map(|(ids, place)| (ids.key, place)).collect();
     sorted.sort_unstable();
     sorted
@@ -260,7 +260,8 @@ impl Group {
                 5
             }
         };
-        let (mut labels, mut born) = ([texts[0], texts[1], "", ""], 0);
+        let [first, second] = texts;
+        let (mut labels, mut born) = ([first, second, "", ""], 0);
         if let Some(index) = tuple {
             let tuple = rules.tuples.get(index.0 as usize)?;
             labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
