@@ -24,7 +24,7 @@ use super::{LedgerError, Stepped};
 /// Answers that wait until a batch is on disk.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// The mark of the batch. `None` if it changed nothing: then what it saw was committed before it.
+    /// The mark of the batch. `None` if it changed nothing: what it saw may be another's, and not be on disk yet.
     pub(super) mark: Option<u64>,
     pub(super) answers: Vec<(Stepped, Reply)>,
     /// Who asks whether anything gets to the disk.
@@ -41,8 +41,6 @@ pub(super) struct Flusher {
     connection: Option<AnyConnection>,
     /// Of SQLite, with its number.
     wal: Option<(Arc<File>, u64)>,
-    /// The last flush failed.
-    is_behind: bool,
 }
 
 /// How long a flush may take. Less than a proxy waits.
@@ -54,7 +52,7 @@ const FLUSHES: &str = "flushes";
 
 impl Flusher {
     pub(super) fn new(place: Place, companion: &str, shared: Arc<Shared>) -> Self {
-        Self { place, companion: companion.to_owned(), shared, connection: None, wal: None, is_behind: false }
+        Self { place, companion: companion.to_owned(), shared, connection: None, wal: None }
     }
 
     /// Flushes and answers until the writer ends.
@@ -65,7 +63,6 @@ impl Flusher {
                 all.push(more);
             }
             let result = self.flush(&all).await;
-            self.is_behind = result.is_err();
             if let Err(error) = &result {
                 self.shared.works.store(false, Ordering::Release);
                 error!("what was committed may not be on disk: {error}");
@@ -87,11 +84,6 @@ impl Flusher {
     /// Has everything on disk that these saw.
     async fn flush(&mut self, all: &[Pending]) -> Result<(), LedgerError> {
         let mark = all.iter().filter_map(|pending| pending.mark).max();
-        let is_probed = all.iter().any(|pending| !pending.probes.is_empty());
-        if mark.is_none() && !is_probed && !self.is_behind && self.place.sqlite {
-            // What was seen is of this file's only writer, and was flushed before this.
-            return Ok(());
-        }
         let flushed = async {
             if self.place.sqlite {
                 return self.flush_file().await;

@@ -365,8 +365,7 @@ impl Place {
         let sql = if self.sqlite {
             "BEGIN IMMEDIATE; PRAGMA data_version"
         } else {
-            "BEGIN ISOLATION LEVEL READ COMMITTED; \
-             SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
         };
         let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
         Ok(unsigned(rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?))
