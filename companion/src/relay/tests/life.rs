@@ -248,7 +248,7 @@ async fn a_settlement_is_finished_when_nobody_waits_and_buys_one_answer_later(da
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     // The buyer comes back at another proxy.
-    assert!(redeems(&stage.verify(2, &call).await));
+    assert!(redeems(&stage.verify_when_free(2, &call).await));
     assert_eq!(stage.verify(3, &call).await, RelayReply::InFlight);
     stage.over(2, End::Whole, &call).await;
     assert_eq!(stage.verify(3, &call).await, RelayReply::Used);

@@ -106,6 +106,17 @@ impl Stage {
         self.sum(series).await
     }
 
+    /// The same as soon as no other request is at work on it: a charge nobody hears of is given back after it is on
+    /// disk.
+    async fn verify_when_free(&self, holder: u8, call: &Value) -> RelayReply {
+        loop {
+            match self.verify(holder, call).await {
+                RelayReply::InFlight => tokio::time::sleep(Duration::from_millis(25)).await,
+                reply => return reply,
+            }
+        }
+    }
+
     async fn charged(&self) -> u64 {
         self.sum(|known| matches!(known, HostSeries::Charged(..))).await
     }

@@ -130,7 +130,7 @@ async fn a_charge_that_is_written_down_too_late_for_its_buyer_is_owed() {
     while stage.charged().await == 0 {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    assert!(redeems(&stage.verify(2, &call).await));
+    assert!(redeems(&stage.verify_when_free(2, &call).await));
     stage.over(2, End::Whole, &call).await;
     assert_eq!(stage.verify(3, &call).await, RelayReply::Used);
     assert_eq!(stage.charges().await, (1, 1));
