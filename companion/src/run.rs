@@ -125,17 +125,19 @@ struct Relaying {
 impl Relaying {
     fn new(
         settings: &Settings,
-        relay: &RelaySettings,
+        relaying: &RelaySettings,
         client: FacilitatorClient,
         port: Port,
         ledger: Ledger,
+        descriptors: Descriptors,
         state: &Shared,
     ) -> anyhow::Result<Self> {
         let FacilitatorSettings { verify_timeout, settle_timeout, .. } = settings.facilitator;
         let deadlines = Deadlines { verify: verify_timeout, settle: settle_timeout };
-        let facilitators = relay.facilitators.clone();
-        let secret = relay.secret.clone().map(Secret::load).transpose()?.map(Arc::new);
-        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
+        let facilitators = relaying.facilitators.clone();
+        let secret = relaying.secret.clone().map(Secret::load).transpose()?.map(Arc::new);
+        let most = relay::most_of_a_chain(descriptors);
+        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators, most);
         Ok(Self { relay, over, port, secret, ledger, grace: settle_timeout + GRACE })
     }
 
@@ -222,7 +224,7 @@ async fn start(
             collector = collector.with_spools(spools);
         }
         collector = collector.with_ledger(ledger.clone(), totals);
-        relay = Some(Relaying::new(settings, relaying, client.clone(), port, ledger, state)?);
+        relay = Some(Relaying::new(settings, relaying, client.clone(), port, ledger, descriptors, state)?);
     }
     let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
     if let Some(relay) = &relay {

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::collect::{GATEWAY_MAX_BYTES, SpoolWriter};
 use crate::port::{Descriptors, Port};
@@ -63,6 +63,8 @@ struct Shared {
     meters: Meters,
     relayed: Relayed,
     upstreams: Upstreams,
+    /// Places for requests that nobody pays for, so that they leave some for those that are paid for.
+    unpaid: Arc<Semaphore>,
     /// Nothing goes on.
     closed: watch::Sender<bool>,
     /// Held by everything under way.
@@ -97,6 +99,7 @@ impl Gateway {
             meters: Meters::new(spool),
             relayed: Relayed::new(relay, format!("{companion}.gateway")),
             upstreams: Upstreams::new(&settings).context("the gateway cannot use TLS")?,
+            unpaid: Arc::new(Semaphore::new(server::unpaid(&limits))),
             closed: watch::Sender::new(false),
             under_way,
             settings,

@@ -79,3 +79,8 @@ pub(super) fn limits(settings: &GatewaySettings, descriptors: Descriptors) -> Li
         write: settings.idle_timeout,
     }
 }
+
+/// Requests nobody pays for that may be under way.
+pub(super) const fn unpaid(limits: &Limits) -> usize {
+    limits.requests / 4 * 3
+}

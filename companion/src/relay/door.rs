@@ -173,6 +173,11 @@ pub fn limits(descriptors: Descriptors) -> Limits {
     }
 }
 
+/// Payments of one chain that may wait for facilitators: neither the relay's places nor the gateway's, which are more.
+pub fn most_of_a_chain(descriptors: Descriptors) -> usize {
+    descriptors.of(Share::Relay) / 2
+}
+
 #[cfg(test)]
 mod tests {
     use axum::routing::post;

@@ -51,6 +51,13 @@ impl Relay {
             self.quietly(call.option.network.as_str(), |more| warn!("{cause}{more}"));
             return Verdict::None(NoVerdict::Unreachable);
         }
+        let chain = call.option.network.as_str();
+        let Some(_place) = self.under_way.verify(chain) else {
+            self.quietly(chain, |more| {
+                warn!("too many payments of {chain} wait for their facilitator; new ones are refused{more}");
+            });
+            return Verdict::None(NoVerdict::Busy);
+        };
         let asked = self.candidates(call);
         let end = Instant::now() + self.deadlines.verify;
         let mut last = NoVerdict::Unreachable;

@@ -53,7 +53,7 @@ use order::{Order, not_taken};
 use under_way::UnderWay;
 
 pub use credentials::watch_credentials;
-pub use door::{RELAY_SECRET, Secret, at_the_door, limits};
+pub use door::{RELAY_SECRET, Secret, at_the_door, limits, most_of_a_chain};
 pub use reconcile::reconcile;
 
 /// Deadlines of the facilitator.
@@ -83,15 +83,17 @@ const MAX_BODY: usize = 1 << 20;
 // === impl Relay ===
 
 impl Relay {
-    /// A relay, and what tells when its settlements are over after it is dropped.
+    /// A relay, and what tells when its settlements are over after it is dropped. `most` payments of one chain may wait
+    /// for facilitators; of further new ones it says that the facilitator is overloaded.
     pub fn new(
         ledger: Ledger,
         client: FacilitatorClient,
         state: Shared,
         deadlines: Deadlines,
         facilitators: Facilitators,
+        most: usize,
     ) -> (Self, mpsc::Receiver<()>) {
-        let (under_way, over) = UnderWay::new();
+        let (under_way, over) = UnderWay::new(most);
         let (facilitators, quiet) = (Arc::new(facilitators), Arc::default());
         (Self { ledger, client, state, deadlines, facilitators, quiet, under_way }, over)
     }

@@ -134,7 +134,7 @@ impl World {
         let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
         let client = FacilitatorClient::new(Credentials::default()).unwrap();
         let facilitators = Facilitators::default();
-        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
+        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators, 64);
         let spool = folder.path().join("gateway.spool");
         let settings = GatewaySettings { spool: spool.clone(), ..settings };
         let gateway = Gateway::bind(settings, watch::channel(relay.router()).1, "c1", Descriptors::raise())
@@ -216,6 +216,12 @@ impl World {
         };
         let (births, v1) = Default::default();
         (snapshot.push(generation, &self.filter, &facilitator, &births, &v1), snapshot)
+    }
+
+    /// Leaves so many places for requests that nobody pays for.
+    pub(super) fn leave_unpaid(&self, places: usize) {
+        let unpaid = &self.gateway.upgrade().unwrap().unpaid;
+        unpaid.forget_permits(unpaid.available_permits() - places);
     }
 
     pub(super) fn url(&self, path: &str) -> String {

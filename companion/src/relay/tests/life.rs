@@ -344,7 +344,7 @@ async fn settlements_under_way_are_waited_for_at_the_end() {
     let (relay, call) = (stage.relay.clone(), payment(1));
     let asked = tokio::spawn(async move { ask(&relay, "/settle", &By::holder(1), &call).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
-    stage.relay.under_way = UnderWay::new().0;
+    stage.relay.under_way = UnderWay::new(MOST).0;
     stage.over.recv().await;
     assert_eq!(stage.charges().await, (1, 1));
     assert!(is_settled(&asked.await.unwrap()));
