@@ -21,7 +21,7 @@ const COME_AGAIN: Duration = Duration::from_secs(10);
 /// How long it may take until all are there.
 const GATHERING: Duration = Duration::from_secs(30);
 /// What the machine may do to a single sale: the crowd needs the same processors.
-const JITTER: Duration = Duration::from_millis(300);
+const JITTER: Duration = Duration::from_millis(100);
 
 /// What a client does that only sits there.
 #[derive(Clone, Copy)]
@@ -69,7 +69,7 @@ async fn annoy(mut stream: TcpStream, sitter: Sitter, path: &str, over: &AtomicB
         }
         Sitter::NotReading => {
             let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
-            stream.write_all(head.repeat(50).as_bytes()).await?;
+            stream.write_all(head.as_bytes()).await?;
             // It is told that the connection is over, and reads nothing before.
             while !over.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(300)).await;

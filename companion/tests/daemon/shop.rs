@@ -42,6 +42,8 @@ pub(crate) struct Program(Child);
 /// What the gateway answered.
 pub(crate) type Got = Result<(u16, String), reqwest::Error>;
 
+/// More than the sockets between take in.
+static FREE: &[u8] = &[b'x'; 16 << 20];
 /// Files a program may open.
 const FILES: u32 = 1_024;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -112,7 +114,7 @@ impl Shop {
             .route("/paid", get(async || "sold"))
             .route("/base", get(async || "sold"))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(3_600)).await))
-            .route("/free", get(async || Body::from(vec![b'x'; 64 << 10])));
+            .route("/free", get(async || Body::from(FREE)));
         tokio::spawn(async move { axum::serve(upstream, router).await });
         let mut all = json!({
             "listen": metrics, "pricing": "pricing.yaml",
