@@ -408,6 +408,26 @@ fn an_end_whose_reply_was_lost_with_its_filter_is_told_by_the_next_one() {
 }
 
 #[test]
+fn what_a_vm_that_is_replaced_had_not_told_another_tells() {
+    let shop = shop(true);
+    let (stream, first) = served(&shop, 1);
+    let (other, second) = served(&shop, 2);
+    other.body_ends();
+    assert_eq!(ends_answered(&shop, None), one(&second, "whole"), "the relay is away");
+    let mut next = rules(GENERATION + 1);
+    next["facilitator"]["relay"] = true.into();
+    shop.envoy.replace_vms(next.to_string()).expect_taken();
+    stream.body_ends();
+    assert_eq!(ends(&shop), [], "the VM is gone, and so is every reply");
+    shop.envoy.tick();
+    let mut told = ends(&shop);
+    told.sort_unstable();
+    let mut both = [one(&first, "whole"), one(&second, "whole")].concat();
+    both.sort_unstable();
+    assert_eq!(told, both);
+}
+
+#[test]
 fn a_relay_that_comes_back_is_told_every_end_and_so_many_at_a_time() {
     let shop = shop(true);
     let header = shop.header("/paid/x", 1);

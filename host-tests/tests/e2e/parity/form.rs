@@ -36,7 +36,11 @@ pub(super) fn has_form(answer: &Answer, form: Form) -> Result<(), String> {
             must(is_json && is_kept_by_nobody, "content-type and cache-control")?;
             let (body, head) = (answer.json(), answer.decoded("payment-required"));
             must(head["accepts"].is_array() && body["accepts"].is_array(), "terms in header and body")?;
-            must(body["x402Version"] == 2 && head["x402Version"] == 2, "version 2")?;
+            // Old buyers read the body only.
+            must(
+                head["x402Version"] == 2 && body["x402Version"] == 1,
+                "version 2 in the header, 1 in the body",
+            )?;
             let reasons = [&head, &body].map(|of| of["extensions"]["paymentFailure"]["reason"].as_str());
             let expected = match form {
                 Form::Refusal(reason) => Some(reason),
