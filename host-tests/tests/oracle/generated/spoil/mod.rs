@@ -67,6 +67,7 @@ pub(super) const ALL: &[(&str, Kind)] = &[
     ("the other header", Kind::Request(request::other_header)),
     ("another path", Kind::Request(request::path)),
     ("another route", Kind::Request(request::route)),
+    ("a free route", Kind::Request(request::free)),
     ("an upgrade", Kind::Request(request::upgrade)),
     ("a preflight", Kind::Request(request::preflight)),
 ];

@@ -71,6 +71,11 @@ pub(super) fn route(request: Request, header: &str, value: String, dice: &mut Di
     moved(&request, dice.one_of(&PLACES).as_bytes()).header(header, value)
 }
 
+pub(super) fn free(request: Request, header: &str, value: String, dice: &mut Dice) -> Request {
+    const PLACES: [&str; 4] = ["/free/x", "/free/%41?q", "/free/", "/free/x/y?price=1"];
+    moved(&request, dice.one_of(&PLACES).as_bytes()).header(header, value)
+}
+
 pub(super) fn upgrade(request: Request, header: &str, value: String, _dice: &mut Dice) -> Request {
     request.header("connection", "upgrade").header("upgrade", "websocket").header(header, value)
 }
