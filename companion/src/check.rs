@@ -15,10 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use farebox_core::rules::{Gate, Loaded, Severity, Snapshot, load};
+use farebox_core::rules::{Gate, LoadOptions, Loaded, Severity, Snapshot, load_with};
 
-use crate::settings::Settlement;
+use crate::explain::payment;
+use crate::settings::{Flags, Settings, SettingsError, Settlement};
 
+/// Most lines about what is sold.
+const MOST_SOLD: usize = 50;
 /// Exit code of a file that loads with something left out.
 const SKIPPED: u8 = 3;
 
@@ -36,6 +39,31 @@ pub struct Args {
     /// How the proxies will settle (`facilitator.settlement`): with `direct`, also list what that cannot do.
     #[arg(long, value_name = "MODE")]
     pub settlement: Option<Settlement>,
+    /// What the companion's settings say.
+    #[command(flatten)]
+    pub around: Around,
+}
+
+/// What the companion's settings say that decides how a pricing file loads.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Around {
+    /// The companion's settings file; `farebox.yaml` in the working directory is used if it exists.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Facilitator the companion uses in place of the pricing file's.
+    #[arg(long, value_name = "URL")]
+    pub facilitator: Option<String>,
+}
+
+// === impl Around ===
+
+impl Around {
+    /// How `farebox run` would load a pricing file here.
+    pub(crate) fn options(&self) -> Result<LoadOptions, SettingsError> {
+        let Self { settings, facilitator } = self.clone();
+        Ok(Settings::load(Flags { settings, facilitator, route_source: "file".into(), ..Flags::default() })?
+            .loading())
+    }
 }
 
 /// What proxies that keep their payments themselves cannot do.
@@ -56,7 +84,7 @@ pub enum Proxy {
 
 /// Prints what loading the file finds, one `file:line: severity: key: message` a line, and a summary.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = load(&read(&args.file)?);
+    let loaded = load_with(&read(&args.file)?, &args.around.options()?);
     let mut report = report(&args.file, &loaded, args.proxy);
     if args.settlement == Some(Settlement::Direct) {
         not_direct(&mut report);
@@ -93,6 +121,7 @@ fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>) -> String {
     let [errors, skips, warnings] = counts.map(|(count, word)| plural(count, word));
     match &loaded.snapshot {
         Some(snapshot) => {
+            sold(&mut out, file, snapshot);
             let [paid, free, auth, blocked] =
                 [Gate::Paid, Gate::Free, Gate::Auth, Gate::Blocked].map(|gate| snapshot.routes_with(gate));
             line(
@@ -104,7 +133,10 @@ fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>) -> String {
                     plural(snapshot.offers_loaded(), "offer"),
                 ),
             );
-            line(&mut out, format_args!("facilitator: {}", snapshot.facilitator_url));
+            line(
+                &mut out,
+                format_args!("facilitator: {}", snapshot.facilitator_url.as_deref().unwrap_or("none")),
+            );
         }
         None => line(
             &mut out,
@@ -115,6 +147,29 @@ fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>) -> String {
         ),
     }
     out
+}
+
+/// For how much, on which chain and to whom: what an operator reads before real money moves.
+fn sold(out: &mut String, file: &Path, snapshot: &Snapshot) {
+    let routes = snapshot.routes.iter().zip(&snapshot.route_lines);
+    let options =
+        || routes.clone().flat_map(|(route, line)| route.options.iter().map(move |of| (route, line, of)));
+    for (route, place, option) in options().take(MOST_SOLD) {
+        line(
+            out,
+            format_args!(
+                "{}:{place}: {}: {} to {}",
+                file.display(),
+                route.pattern,
+                payment(snapshot, option),
+                option.pay_to
+            ),
+        );
+    }
+    let more = options().count().saturating_sub(MOST_SOLD);
+    if more > 0 {
+        line(out, format_args!("and {more} more; `farebox explain` shows each"));
+    }
 }
 
 fn not_direct(out: &mut String) {
@@ -154,13 +209,13 @@ fn plural(count: usize, word: &str) -> String {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "wallet: \"0x2222222222222222222222222222222222222222\"\nchain: base-sepolia\nroutes:\n- pattern: /a\n  price: 1\n";
+    const GOOD: &str = "wallet: \"0x2222222222222222222222222222222222222222\"\nchain: base-sepolia\nfacilitatorURL: https://f.example\nroutes:\n- pattern: /a\n  price: 1\n";
 
     fn checked(text: &str, proxy: Option<Proxy>) -> (u8, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pricing.yaml");
         std::fs::write(&file, text).unwrap();
-        let loaded = load(&read(&file).unwrap());
+        let loaded = load_with(&read(&file).unwrap(), &Around::default().options().unwrap());
         let prefix = format!("{}/", folder.path().display());
         let report = report(&file, &loaded, proxy).replace(&prefix, "");
         (exit_code(&loaded), report.lines().map(str::to_owned).collect())
@@ -173,9 +228,12 @@ mod tests {
             (
                 0,
                 vec![
+                    "pricing.yaml:5: /a: 1 USDC (1000000 atomic, 6 decimals) on eip155:84532 (base-sepolia) to \
+                     0x2222222222222222222222222222222222222222"
+                        .to_owned(),
                     "pricing.yaml: loads: 1 route (1 paid, 0 free, 0 auth, 0 blocked), 1 offer, 0 skips, 0 warnings"
                         .to_owned(),
-                    "facilitator: https://x402.gcp.obol.tech".to_owned(),
+                    "facilitator: https://f.example".to_owned(),
                 ]
             )
         );
@@ -189,11 +247,11 @@ mod tests {
             (
                 1,
                 vec![
-                    "pricing.yaml:6: rejected: routes[0].prise: is not a known key; did you mean `price`?".to_owned(),
-                    "pricing.yaml:8: skipped: routes[1].price: \"1e3\" is not a plain decimal number such as 0.001 \
+                    "pricing.yaml:7: rejected: routes[0].prise: is not a known key; did you mean `price`?".to_owned(),
+                    "pricing.yaml:9: skipped: routes[1].price: \"1e3\" is not a plain decimal number such as 0.001 \
                      [bad_price: the route is skipped and its paths are refused]"
                         .to_owned(),
-                    "pricing.yaml:9: rejected: routes[2].pattern: is missing, so the paths to protect are unknown"
+                    "pricing.yaml:10: rejected: routes[2].pattern: is missing, so the paths to protect are unknown"
                         .to_owned(),
                     "pricing.yaml: rejected: 2 errors, 1 skip, 0 warnings; a running companion keeps its last good rules"
                         .to_owned(),
@@ -207,7 +265,7 @@ mod tests {
         let (code, lines) = checked(&format!("{GOOD}- pattern: /b\n"), None);
         assert_eq!(code, 3);
         assert!(
-            lines[1].contains("2 routes (1 paid, 0 free, 0 auth, 1 blocked), 1 offer, 1 skip"),
+            lines[2].contains("2 routes (1 paid, 0 free, 0 auth, 1 blocked), 1 offer, 1 skip"),
             "{lines:?}"
         );
     }
@@ -219,13 +277,13 @@ mod tests {
         assert_eq!(code, 0);
         assert!(
             lines[0]
-                .starts_with("pricing.yaml:6: not enforced by the Envoy filter: routes[0].upstreamAuth: ")
+                .starts_with("pricing.yaml:7: not enforced by the Envoy filter: routes[0].upstreamAuth: ")
         );
         assert!(
-            lines[1].starts_with("pricing.yaml:7: not enforced by the Envoy filter: routes[0].stripPrefix: ")
+            lines[1].starts_with("pricing.yaml:8: not enforced by the Envoy filter: routes[0].stripPrefix: ")
         );
         assert!(!lines.concat().contains("hush"));
-        assert_eq!(checked(&text, None).1.len(), 2);
+        assert_eq!(checked(&text, None).1.len(), 3);
     }
 
     #[test]
@@ -237,9 +295,29 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_of_the_companion_say_who_settles() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("farebox.yaml");
+        std::fs::write(&settings, "facilitator: {url: 'http://pay.cluster:8080', allowPlainHttp: true}\n")
+            .unwrap();
+        let text = GOOD.replace("facilitatorURL: https://f.example\n", "");
+        let snapshot = |around: Around| load_with(&text, &around.options().unwrap()).snapshot;
+        assert_eq!(snapshot(Around::default()), None);
+        let flag = snapshot(Around { facilitator: Some("https://g.example".into()), ..Around::default() });
+        assert_eq!(flag.unwrap().facilitator_url.as_deref(), Some("https://g.example"));
+        let file = snapshot(Around { settings: Some(settings), facilitator: None });
+        assert_eq!(file.unwrap().facilitator_url.as_deref(), Some("http://pay.cluster:8080"));
+    }
+
+    #[test]
     fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
-        let error = run(Args { file: "/nonexistent/pricing.yaml".into(), proxy: None, settlement: None })
-            .unwrap_err();
+        let error = run(Args {
+            file: "/nonexistent/pricing.yaml".into(),
+            proxy: None,
+            settlement: None,
+            around: Around::default(),
+        })
+        .unwrap_err();
         assert!(error.to_string().contains("/nonexistent/pricing.yaml"));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p.yaml");

@@ -12,6 +12,18 @@ use crate::{check, explain, facilitator, ledger, run, settings};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// How log lines are written to stderr. `RUST_LOG` chooses which; `info` is the default.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -30,9 +42,13 @@ enum Command {
 
 /// Runs the command of the process arguments.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let Cli { command, log_format } = Cli::parse();
+    let outcome = match command {
         Command::Run(flags) => {
-            log_to_stderr();
+            log_to_stderr(log_format);
+            if flags.kubeconfig.is_some() {
+                tracing::warn!("--kubeconfig has no effect: rules come from the pricing file");
+            }
             match settings::Settings::load(*flags) {
                 Ok(settings) => block_on(run::run(settings)),
                 Err(error) => Err(error.into()),
@@ -42,7 +58,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Ledger(args) => block_on(ledger::command::run(args)),
         Command::Facilitator(args) => {
-            log_to_stderr();
+            log_to_stderr(log_format);
             block_on(facilitator::run(args))
         }
     };
@@ -56,19 +72,22 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
-/// One line per event on stderr; `RUST_LOG` chooses, `info` is the default.
-fn log_to_stderr() {
+/// One line per event on stderr.
+fn log_to_stderr(format: LogFormat) {
     use std::io::IsTerminal;
 
     use tracing_subscriber::EnvFilter;
 
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
 }
 
 #[cfg(test)]
@@ -86,13 +105,21 @@ mod tests {
     fn flags_of_the_same_kind_are_told_apart() {
         let words = "farebox run --listen :1 --discovery-listen :2 --discovery-certificate c --discovery-key k \
                      --discovery-client-ca a --facilitator http://127.0.0.1:3";
-        let Command::Run(flags) = Cli::try_parse_from(words.split_whitespace()).unwrap().command else {
-            panic!("not the command that was asked for");
-        };
+        let Cli { command, log_format } = Cli::try_parse_from(words.split_whitespace()).unwrap();
+        let Command::Run(flags) = command else { panic!("not the command that was asked for") };
+        assert_eq!(log_format, LogFormat::Text);
         assert_eq!(flags.listen.as_deref(), Some(":1"));
         assert_eq!(flags.discovery.listen.as_deref(), Some(":2"));
         assert_eq!(flags.discovery.certificate, Some("c".into()));
         assert_eq!(flags.discovery.key, Some("k".into()));
         assert_eq!(flags.discovery.client_ca, Some("a".into()));
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_answered_with_the_flag_that_was_meant() {
+        let error = Cli::try_parse_from(["farebox", "run", "--pricng", "p.yaml"]).unwrap_err().to_string();
+        assert!(error.contains("--pricing"), "{error}");
+        let json = Cli::try_parse_from(["farebox", "run", "--log-format", "json"]).unwrap();
+        assert_eq!(json.log_format, LogFormat::Json);
     }
 }

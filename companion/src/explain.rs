@@ -11,10 +11,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use farebox_core::rules::{
     CanonicalPath, Facilitator, Flow, Gate, Lookup, PaymentOption, Route, RouteIndex, RuleSet, Settings,
-    Severity, SkipScope, Snapshot, canonicalize, load,
+    Severity, SkipScope, Snapshot, canonicalize, load_with,
 };
 
-use crate::check::{line, read};
+use crate::check::{Around, line, read};
 
 /// Arguments of `farebox explain`.
 #[derive(Debug, clap::Args)]
@@ -26,11 +26,14 @@ pub struct Args {
     pub method: String,
     /// Request path, with or without a query.
     pub path: String,
+    /// What the companion's settings say.
+    #[command(flatten)]
+    pub around: Around,
 }
 
 /// Prints the rule, price and chain of a request.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = load(&read(&args.file)?);
+    let loaded = load_with(&read(&args.file)?, &args.around.options()?);
     let Some(snapshot) = loaded.snapshot else {
         let file = args.file.display();
         for finding in loaded.findings.iter().filter(|finding| finding.severity == Severity::Reject) {
@@ -86,7 +89,12 @@ fn explain(file: &Path, snapshot: &Snapshot, method: &str, target: &str) -> anyh
             );
         }
         Lookup::Ambiguous => {
-            line(&mut out, format_args!("rule: another one with and without the ;parameters of the path"));
+            line(
+                &mut out,
+                format_args!(
+                    "rule: another one, on other terms, without letter case, ;parameters, or dots and spaces at the end of a segment"
+                ),
+            );
             line(&mut out, format_args!("answer: 400 ambiguous_path"));
         }
     }
@@ -193,7 +201,7 @@ fn explain_paid(
         );
         line(out, format_args!("  flow: {}", flow(option.flow)));
     }
-    line(out, format_args!("facilitator: {}", snapshot.facilitator_url));
+    line(out, format_args!("facilitator: {}", snapshot.facilitator_url.as_deref().unwrap_or("none")));
     if let Some(public) = &route.public {
         let shown = path.path.strip_prefix(&public.drop_prefix).unwrap_or(&path.path);
         line(out, format_args!("shown to buyers as: https://{}{shown}{}", public.host, path.query));
@@ -204,16 +212,14 @@ fn explain_paid(
         "CONNECT" if !upfront => {
             "501 upgrade_unsupported, because no payment of the route settles first (paymentFlow: upfront)"
         }
-        "OPTIONS" => {
-            "forwarded unpriced if it is a CORS preflight (Origin and Access-Control-Request-Method), else 402"
-        }
+        "OPTIONS" => "204 if it is a preflight of a browser, which the setting `cors` answers, else 402",
         _ => "402 with the challenge",
     };
     line(out, format_args!("answer without payment: {unpaid}"));
 }
 
 /// `0.001 USDC (1000 atomic) on eip155:84532`.
-fn payment(snapshot: &Snapshot, option: &PaymentOption) -> String {
+pub(crate) fn payment(snapshot: &Snapshot, option: &PaymentOption) -> String {
     let symbol = snapshot.tuples.get(option.tuple).map_or("", |tuple| &tuple.asset_symbol);
     let v1 = option.v1_network.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
     format!(
@@ -255,13 +261,14 @@ routes:
   price: 0
 - pattern: /members
   gate: auth
+facilitatorURL: https://f.example
 ";
 
     fn explained(method: &str, target: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pricing.yaml");
         std::fs::write(&file, FILE).unwrap();
-        let snapshot = load(&read(&file).unwrap()).snapshot.unwrap();
+        let snapshot = farebox_core::rules::load(&read(&file).unwrap()).snapshot.unwrap();
         let text = explain(Path::new("pricing.yaml"), &snapshot, method, target).unwrap();
         text.lines().map(str::to_owned).collect()
     }
@@ -286,7 +293,7 @@ routes:
                 "  asset: 0x0a09371a8b011d5110656ceBCc70603e53FD2c78",
                 "  by: permit2, EIP-712 domain \"Obol Network\" version \"1\", 600 s to pay",
                 "  flow: upfront: settled before the upstream is called",
-                "facilitator: https://x402.gcp.obol.tech",
+                "facilitator: https://f.example",
                 "shown to buyers as: https://o.example.com/x?y=1",
                 "answer without payment: 402 with the challenge",
             ]
@@ -344,7 +351,8 @@ routes:
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pricing.yaml");
         std::fs::write(&file, "routes:\n").unwrap();
-        let error = run(Args { file, method: "GET".into(), path: "/".into() }).unwrap_err();
+        let error = run(Args { file, method: "GET".into(), path: "/".into(), around: Around::default() })
+            .unwrap_err();
         assert!(error.to_string().contains("is rejected, so it decides nothing"));
     }
 }

@@ -9,6 +9,7 @@
 //! * [`publish`]: the rules become an Envoy resource, in a file and over gRPC; each proxy's confirmation is awaited.
 //! * [`relay`] and [`ledger`]: payments are settled once, whichever proxy asks. [`gateway`]: a proxy of its own.
 //! * [`collect`] and [`aggregate`]: the proxies' counters are read and added up; series of gone offers go.
+//! * [`port`]: the listener of every port, which strangers cannot hold.
 //! * [`serve`]: `/metrics`, `/healthz`, `/readyz`, `/status`.
 //! * [`run`]: the daemon that ties them together. [`check`] and [`explain`]: the same rules, on the command line.
 
@@ -22,6 +23,7 @@ pub mod gateway;
 pub mod http;
 pub mod ledger;
 mod paths;
+pub mod port;
 pub mod publish;
 pub mod relay;
 pub mod rules;
@@ -29,6 +31,7 @@ pub mod run;
 pub mod serve;
 pub mod settings;
 pub mod state;
+mod waiting;
 
 #[cfg(test)]
 mod testing;

@@ -1,13 +1,11 @@
-//! Everything `/metrics`, `/readyz` and `/status` tell, behind one lock: a reader sees the state before or
-//! after a load, never a mix.
+//! Everything `/metrics`, `/readyz` and `/status` tell: a reader sees the state before or after a load, never a mix.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Snapshot, Tuple};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::aggregate::{Aggregate, DropReason, Totals};
 use crate::collect::SpoolState;
@@ -15,10 +13,21 @@ use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
 use crate::publish::{ProxyState, TraefikState};
 use crate::rules::Offered;
+use crate::settings::Listen;
 
 /// Shared by the loader, the collector, the publisher and the server.
+///
+/// Payments ask the state, and for a moment only. What is counted has a lock of its own, which adding up and pages of
+/// metrics hold for long. Who needs both takes that first.
 #[derive(Debug, Clone)]
-pub struct Shared(Arc<Mutex<State>>);
+pub struct Shared {
+    state: Arc<Mutex<State>>,
+    counted: Counted,
+}
+
+/// The proxies' counters, behind their own lock.
+#[derive(Debug, Clone, Default)]
+pub struct Counted(Arc<Mutex<Aggregate>>);
 
 /// What the companion knows.
 #[derive(Debug)]
@@ -27,12 +36,14 @@ pub struct State {
     pub started_at: u64,
     /// Place of the pricing file, as people see it.
     pub pricing: String,
+    /// It was told to stop and takes nothing new soon.
+    pub is_stopping: bool,
     /// The rules in force; `None` until the first load succeeds.
     pub active: Option<Active>,
     /// The terms that are and were published.
     pub offered: Offered,
     /// The last load attempt.
-    pub last_attempt: Option<Attempt>,
+    pub last_attempt: Option<Arc<Attempt>>,
     /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
     pub config_err_since: Option<u64>,
     /// When a load was last applied or found unchanged, Unix seconds.
@@ -41,8 +52,9 @@ pub struct State {
     pub reloads: [u64; 3],
     /// Why the last push could not be written; `None` once it was.
     pub publish_error: Option<String>,
-    /// Whether enough is known of the facilitators for paid routes to be served.
-    pub facilitators_ready: bool,
+    /// Once every chain something is sold on was open. What closes or comes later closes alone, and is no reason to send
+    /// clients of the others elsewhere.
+    was_open: bool,
     /// The facilitators of the active rules.
     pub facilitators: Vec<FacilitatorState>,
     /// CAIP-2 ids of the chains something is sold on and none of whose facilitators lists them.
@@ -51,6 +63,8 @@ pub struct State {
     pub credentials: BTreeMap<String, CredentialState>,
     /// The last reply of a facilitator that was no verdict, by address.
     pub bad_replies: BTreeMap<String, BadReply>,
+    /// The last call of a facilitator if no reply came, by address.
+    pub failed_calls: BTreeMap<String, FailedCall>,
     /// Proxies call the facilitator themselves, and each keeps its payments.
     pub settles_direct: bool,
     /// Why the ledger cannot be used; `None` while it can, or if there is none.
@@ -72,7 +86,7 @@ pub struct State {
     /// Why none can be found; `None` while they can, or if there are none.
     pub spool_error: Option<String>,
     /// The proxies' counters.
-    pub aggregate: Aggregate,
+    pub counted: Counted,
 }
 
 /// The rules in force.
@@ -131,13 +145,26 @@ pub struct FacilitatorState {
     pub loaded_at: Option<u64>,
     /// Why the last attempt to load them failed.
     pub last_error: Option<String>,
+    /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
+    pub failing_since: Option<u64>,
+}
+
+/// A chain on which no payment is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedChain {
+    /// CAIP-2 id.
+    pub network: String,
+    /// Why, with what each of its facilitators did.
+    pub cause: String,
+    /// What is sold on it, as `offer_namespace/offer_name`.
+    pub offers: Vec<String>,
 }
 
 /// The gateway, as others see it.
 #[derive(Debug, Clone)]
 pub struct GatewayState {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Listen,
     /// Its rules; always those of the last load that was applied.
     pub deployments: Arc<Deployments>,
 }
@@ -151,6 +178,17 @@ pub struct CredentialState {
     pub refused: Option<String>,
     /// When that was last logged, Unix seconds.
     pub logged_at: u64,
+}
+
+/// A call of a facilitator to which no reply came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedCall {
+    /// The endpoint: `verify` or `settle`.
+    pub operation: &'static str,
+    /// Why.
+    pub error: String,
+    /// When, Unix seconds.
+    pub at: u64,
 }
 
 /// A reply of a facilitator that is no verdict.
@@ -172,16 +210,33 @@ pub struct BadReply {
     pub logged_at: u64,
 }
 
+/// Seconds without an answer after which a facilitator is dead rather than restarting.
+const DEAD_SECONDS: u64 = 30;
+
 // === impl Shared ===
 
 impl Shared {
     /// Shares a state.
     pub fn new(state: State) -> Self {
-        Self(Arc::new(Mutex::new(state)))
+        Self { counted: state.counted.clone(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Locks what is counted; see [`Shared`] for the order. Never held across an await or a write to a file.
+    pub fn counted(&self) -> MutexGuard<'_, Aggregate> {
+        self.counted.lock()
     }
 
     /// Locks it. Never held across an await or a write to a file.
     pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Counted ===
+
+impl Counted {
+    /// Locks it.
+    pub fn lock(&self) -> MutexGuard<'_, Aggregate> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -194,6 +249,7 @@ impl State {
         Self {
             started_at: unix_seconds(),
             pricing,
+            is_stopping: false,
             active: None,
             offered: Offered::default(),
             last_attempt: None,
@@ -201,11 +257,12 @@ impl State {
             last_success_at: None,
             reloads: [0; 3],
             publish_error: None,
-            facilitators_ready: false,
+            was_open: false,
             facilitators: Vec::new(),
             unlisted_networks: Vec::new(),
             credentials: BTreeMap::new(),
             bad_replies: BTreeMap::new(),
+            failed_calls: BTreeMap::new(),
             settles_direct: false,
             ledger_error: None,
             ledger_went_back: None,
@@ -216,7 +273,7 @@ impl State {
             traefik: None,
             spools: Vec::new(),
             spool_error: None,
-            aggregate,
+            counted: Counted(Arc::new(Mutex::new(aggregate))),
         }
     }
 
@@ -227,13 +284,23 @@ impl State {
     }
 
     /// Notes what is known of the facilitators of the rules.
-    pub fn facilitators_are(&mut self, ready: bool, all: Vec<FacilitatorState>, unlisted: Vec<String>) {
+    pub fn facilitators_are(&mut self, all: Vec<FacilitatorState>, unlisted: Vec<String>) {
         for network in unlisted.iter().filter(|network| !self.unlisted_networks.contains(network)) {
             warn!("no facilitator used for {network} lists it among its kinds: its payments may be refused");
         }
-        self.facilitators_ready = ready;
+        let before = self.closed();
         self.facilitators = all;
         self.unlisted_networks = unlisted;
+        let closed = self.closed();
+        self.was_open |= closed.is_empty();
+        for chain in closed.iter().filter(|chain| !before.iter().any(|known| known.network == chain.network))
+        {
+            warn!("{}", chain.cause);
+        }
+        for chain in before.iter().filter(|chain| !closed.iter().any(|known| known.network == chain.network))
+        {
+            info!("payments on {} are taken now", chain.network);
+        }
     }
 
     /// What is wrong with how payments are kept; `None` if nothing is.
@@ -265,7 +332,7 @@ impl State {
             self.config_err_since = None;
             self.last_success_at = Some(attempt.at);
         }
-        self.last_attempt = Some(attempt);
+        self.last_attempt = Some(Arc::new(attempt));
     }
 
     /// Values and lines that are not counted, with those of these totals.
@@ -280,6 +347,9 @@ impl State {
 
     /// Why the companion is not ready; `None` if it is.
     pub fn not_ready(&self) -> Option<String> {
+        if self.is_stopping {
+            return Some("the companion is stopping".to_owned());
+        }
         if self.active.is_none() {
             let cause = match &self.last_attempt {
                 None => "no attempt has finished yet".to_owned(),
@@ -291,7 +361,105 @@ impl State {
         if let Some(error) = self.publish_error.as_ref().or(traefik) {
             return Some(format!("configuration not published: {error}"));
         }
-        self.ledger_error.clone().or_else(|| self.totals_error.clone()).or_else(|| self.unpayable())
+        let error = self.ledger_error.clone().or_else(|| self.totals_error.clone());
+        let now = unix_seconds();
+        error
+            .or_else(|| self.unpayable())
+            .or_else(|| self.not_open_yet())
+            .or_else(|| self.all_facilitators_dead(now))
+            .or_else(|| self.nothing_enforced(now))
+            .or_else(|| self.refused_by_traefik())
+            .or_else(|| self.leads_nowhere())
+            .or_else(|| self.gateway_unreachable())
+    }
+
+    /// Why nothing at all can be sold: not one facilitator has answered for a while. One chain that is left sells.
+    fn all_facilitators_dead(&self, now: u64) -> Option<String> {
+        let is_dead = |of: &FacilitatorState| {
+            of.failing_since.is_some_and(|since| now.saturating_sub(since) >= DEAD_SECONDS)
+        };
+        let used = || self.facilitators.iter().filter(|of| !of.networks.is_empty());
+        if used().next().is_none() || !used().all(is_dead) {
+            return None;
+        }
+        let says = |of: &FacilitatorState| {
+            format!("{} ({})", of.url, of.last_error.as_deref().unwrap_or("no answer"))
+        };
+        Some(format!(
+            "no payment can be verified: no facilitator answers: {}",
+            used().map(says).collect::<Vec<_>>().join(", ")
+        ))
+    }
+
+    /// Why no proxy sells, as far as those that can be read tell. Where the companion is one itself, it does.
+    fn nothing_enforced(&self, now: u64) -> Option<String> {
+        let mut read = self.proxies.iter().filter(|proxy| proxy.is_connected(now));
+        if self.gateway.is_some() {
+            return None;
+        }
+        let first = read.next()?;
+        let trouble = first.trouble(now)?;
+        read.all(|proxy| proxy.trouble(now).is_some())
+            .then(|| format!("no proxy sells: {} {trouble}", first.name))
+    }
+
+    /// Why Traefik has none of the routers by which something is sold.
+    fn refused_by_traefik(&self) -> Option<String> {
+        let loaded = self.traefik.as_ref()?.api.as_ref()?.as_ref().ok()?;
+        let error = loaded.error.as_ref().filter(|_| self.proxies.is_empty())?;
+        Some(format!("Traefik refused the rules: {error}"))
+    }
+
+    /// Why the gateway answers every request it would sell with 502. An Envoy has upstreams of its own.
+    fn leads_nowhere(&self) -> Option<String> {
+        let gateway = self.gateway.as_ref().filter(|gateway| gateway.deployments.leads_nowhere())?;
+        self.proxies.is_empty().then(|| {
+            format!(
+                "the gateway at {} sells nothing: no route has an upstream; set gateway.upstream, or upstreamURL of each \
+                 route",
+                gateway.address
+            )
+        })
+    }
+
+    /// Why Traefik cannot lead anybody to the gateway. Once somebody came there, it can.
+    fn gateway_unreachable(&self) -> Option<String> {
+        let was_reached = self.gateway.as_ref().is_some_and(|gateway| gateway.deployments.was_reached());
+        self.traefik.as_ref()?.gateway_error.clone().filter(|_| !was_reached)
+    }
+
+    /// Why the companion has not sold on every chain yet.
+    fn not_open_yet(&self) -> Option<String> {
+        let causes = || self.closed().into_iter().map(|chain| chain.cause).collect::<Vec<_>>().join("; ");
+        Some(causes()).filter(|causes| !self.was_open && !causes.is_empty())
+    }
+
+    /// The chains on which no payment is taken because none of their facilitators has said yet what it supports.
+    pub fn closed(&self) -> Vec<ClosedChain> {
+        let networks: BTreeSet<_> = self.facilitators.iter().flat_map(|of| &of.networks).collect();
+        let chain = |network: &String| {
+            let cause = self.closed_for(network)?;
+            let keep_set = self.active.as_ref().map(|active| active.snapshot.keep_set()).unwrap_or_default();
+            let of_chain = keep_set.into_iter().filter(|tuple| tuple.chain == *network);
+            let offers: BTreeSet<_> =
+                of_chain.map(|tuple| format!("{}/{}", tuple.offer_namespace, tuple.offer_name)).collect();
+            Some(ClosedChain { network: network.clone(), cause, offers: offers.into_iter().collect() })
+        };
+        networks.into_iter().filter_map(chain).collect()
+    }
+
+    /// Why no payment is taken on the chain with this CAIP-2 id; `None` if it is open.
+    pub fn closed_for(&self, network: &str) -> Option<String> {
+        let used: Vec<_> =
+            self.facilitators.iter().filter(|of| of.networks.iter().any(|used| used == network)).collect();
+        if used.is_empty() || used.iter().any(|of| of.kinds.is_some()) {
+            return None;
+        }
+        let says = |of: &&FacilitatorState| {
+            format!("{} ({})", of.url, of.last_error.as_deref().unwrap_or("not answered yet"))
+        };
+        let says = used.iter().map(says).collect::<Vec<_>>().join(", ");
+        Some(format!("no payment on {network} is taken: no facilitator has said what it supports: {says}"))
     }
 
     /// Why nobody can pay on a chain: each of its facilitators needs a credential that cannot be used.

@@ -5,7 +5,8 @@
 //   url      what to buy
 //   key      private key of the buyer; without one nothing is paid
 //   version  2: what @x402/fetch does by itself. 1: a client that knows only the 402 body and X-PAYMENT.
-//            "2-in-x-payment": a version 2 payment in the X-PAYMENT header
+//            "2-in-x-payment": a version 2 payment in the X-PAYMENT header. "x402-fetch": what x402-fetch 1.x, which
+//            knows no version 2, does by itself
 //   method   GET by default
 //   headers  more request headers
 //
@@ -46,14 +47,19 @@ async function wire(input, init) {
   return new Response(await response.text(), { status: 402, headers });
 }
 
-function paying(key) {
+async function paying(key) {
+  if (order.version === "x402-fetch") {
+    // Loaded here because it is large.
+    const old = await import("x402-fetch");
+    return old.wrapFetchWithPayment(wire, await old.createSigner("base-sepolia", key));
+  }
   const account = privateKeyToAccount(key);
   const client = new x402Client().register("eip155:*", new ExactEvmScheme(account));
   for (const network of V1_NETWORKS) client.registerV1(network, new ExactEvmSchemeV1(account));
   return wrapFetchWithPayment(wire, client);
 }
 
-const ask = order.key ? paying(order.key) : wire;
+const ask = order.key ? await paying(order.key) : wire;
 const response = await ask(order.url, { method: order.method ?? "GET", headers: order.headers ?? {} });
 
 const started = performance.now();

@@ -67,7 +67,7 @@ mod tests {
             .map(str::trim_start)
             .filter_map(|line| line.strip_prefix("- record: ").or_else(|| line.strip_prefix("- alert: ")))
             .collect();
-        assert_eq!(names.len(), 21);
+        assert_eq!(names.len(), 30);
         for name in names {
             let named = tests.match_indices(name).any(|(at, _)| {
                 // `x402:a` is not named by `x402:a_b`.

@@ -22,7 +22,7 @@ pub enum Dialect {
     /// By version number: 2 is what the library does by itself, 1 an older client that reads the 402 body
     /// and sends `X-PAYMENT`.
     Version(u8),
-    /// See [`Dialect::V2_IN_X_PAYMENT`].
+    /// See [`Dialect::V2_IN_X_PAYMENT`] and [`Dialect::X402_FETCH`].
     Named(&'static str),
 }
 
@@ -94,6 +94,8 @@ impl Dialect {
     pub const V2: Self = Self::Version(2);
     /// A version 2 payment in the `X-PAYMENT` header, as some buyers send it.
     pub const V2_IN_X_PAYMENT: Self = Self::Named("2-in-x-payment");
+    /// The library of version 1 as it is published, npm `x402-fetch` 1.x.
+    pub const X402_FETCH: Self = Self::Named("x402-fetch");
 }
 
 // === impl Purchase ===

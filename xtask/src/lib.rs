@@ -4,6 +4,7 @@
 //! * [`commands`]: one module per `cargo xtask` command.
 //! * [`payer`]: signs payments, and forges them.
 //! * [`client`]: the public x402 client, run by Node.
+//! * [`page`]: a page in a real browser that buys.
 //! * [`stack`]: origin, development facilitator, companion and Envoy as one running whole.
 //! * [`node`]: the scripts that run by Node.
 //! * [`http`]: the HTTP client of all of these.
@@ -19,6 +20,7 @@ pub mod commands;
 pub mod http;
 pub mod node;
 pub mod origin;
+pub mod page;
 pub mod paths;
 pub mod payer;
 pub mod shell;

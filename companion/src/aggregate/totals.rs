@@ -26,7 +26,7 @@ pub struct Totals {
 }
 
 /// Totals of one tuple.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TupleTotals {
     /// By [`TupleCounter::index`].
     counters: [u128; TupleCounter::COUNT],
@@ -54,6 +54,13 @@ pub struct CallTotals {
     pub buckets: [u128; DURATION_BUCKETS.len() + 1],
     /// Sum of durations, milliseconds.
     pub millis: u128,
+}
+
+impl Default for TupleTotals {
+    fn default() -> Self {
+        let counters = [0; TupleCounter::COUNT];
+        Self { counters, charged: 0, amount: U256::ZERO, last_success: None, settling: BTreeMap::new() }
+    }
 }
 
 // === impl Totals ===

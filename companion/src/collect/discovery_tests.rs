@@ -43,7 +43,7 @@ async fn round(collector: &Collector) {
 }
 
 fn total(state: &Shared) -> u128 {
-    state.lock().aggregate.totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
+    state.counted().totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
 }
 
 fn read(collector: &Collector) -> BTreeSet<String> {

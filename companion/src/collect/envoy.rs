@@ -11,6 +11,7 @@ use super::Reading;
 use super::clock::Clock;
 use crate::aggregate::{Interval, Process, Report};
 use crate::http::BodyError;
+use crate::state::unix_millis;
 
 /// Why a proxy could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +35,21 @@ pub enum CollectError {
     TakingOver,
 }
 
-/// Counters of the filter and of the discovery of its configuration, only those that were ever touched, and
-/// which hot restart the numbers themselves are of: `^(wasmcustom[.]|server[.]hot_restart_epoch$|
-/// extension_config_discovery[.]http_filter[.]farebox[.]update_rejected$)`.
-const STATS: &str = "/stats?format=json&usedonly&filter=%5E%28wasmcustom%5B.%5D%7C\
-    server%5B.%5Dhot_restart_epoch%24%7C\
-    extension_config_discovery%5B.%5Dhttp_filter%5B.%5Dfarebox%5B.%5Dupdate_rejected%24%29";
+/// Which statistics are asked for: counters of the filter and of the discovery of its configuration, only those that
+/// were ever touched, which hot restart the numbers themselves are of, and what a health check of the relay says.
+#[derive(Debug)]
+pub(super) struct Query {
+    target: String,
+    healthy: Option<String>,
+}
+
+const STATS: &str = "/stats";
 const SERVER_INFO: &str = "/server_info";
 const REJECTED: &str = "extension_config_discovery.http_filter.farebox.update_rejected";
+/// Of a cluster: how many of its hosts are healthy, and how often a check of them was over.
+const HEALTHY: &str = "membership_healthy";
+const SUCCEEDED: &str = "health_check.success";
+const FAILED: &str = "health_check.failure";
 const RESTART_EPOCH: &str = "server.hot_restart_epoch";
 /// Prefix Envoy gives to the metrics of a filter.
 const CUSTOM: &str = "wasmcustom.";
@@ -80,14 +88,44 @@ struct Stat {
     value: Option<serde_json::Value>,
 }
 
+// === impl Query ===
+
+impl Query {
+    /// `relay` is the name of the cluster that leads there.
+    pub(super) fn new(relay: Option<&str>) -> Self {
+        let mut filter = format!("^(wasmcustom[.]|{RESTART_EPOCH}$|{REJECTED}$");
+        let healthy = relay.map(|cluster| format!("cluster.{cluster}.{HEALTHY}"));
+        if let Some(cluster) = relay {
+            // Characters that mean something in an expression match themselves as any character.
+            let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
+            let cluster: String = cluster.chars().map(|char| if plain(char) { char } else { '.' }).collect();
+            filter.push_str(&format!("|cluster[.]{cluster}[.]({HEALTHY}|{SUCCEEDED}|{FAILED})$"));
+        }
+        filter.push(')');
+        let encoded: String = filter
+            .bytes()
+            .map(|byte| match byte {
+                byte if byte.is_ascii_alphanumeric() || b"_-.".contains(&byte) => {
+                    char::from(byte).to_string()
+                }
+                byte => format!("%{byte:02X}"),
+            })
+            .collect();
+        Self { target: format!("{STATS}?format=json&usedonly&filter={encoded}"), healthy }
+    }
+}
+
 /// Reads one Envoy. The process is asked for before and after: values of two must not mix.
 pub(super) async fn read(
     client: &reqwest::Client,
     clock: &Clock,
     base: &str,
+    query: &Query,
 ) -> Result<Reading, CollectError> {
     let before = process(client, clock, base).await?;
-    let stats: Stats = get(client, base, STATS).await?.1;
+    let asked = unix_millis();
+    let (date, stats): (_, Stats) = get(client, base, &query.target).await?;
+    let clock_difference = date.map(|date| difference(date, asked, unix_millis()));
     let mut process = process(client, clock, base).await?;
     // While a hot restart is under way, the three answers may come from old, new and old. An operator may
     // have Envoy keep fewer statistics; then nothing is known against it.
@@ -97,7 +135,24 @@ pub(super) async fn read(
     }
     process.refine(&before);
     let report = Report { process, read_at: clock.unix_seconds(), values: Vec::new(), malformed: Vec::new() };
-    Ok(interpret(report, stats))
+    let mut reading = interpret(report, stats, query);
+    reading.clock = clock_difference;
+    Ok(reading)
+}
+
+/// Seconds that a clock which said `date`, a whole second and up to half a one late, is ahead of this one, which went from
+/// `asked` to `answered` meanwhile: none if they may agree. All in milliseconds.
+fn difference(date: i64, asked: u64, answered: u64) -> i64 {
+    let [asked, answered] = [asked, answered].map(|at| i64::try_from(at).unwrap_or(i64::MAX));
+    let (least, most) =
+        (date.saturating_sub(answered), date.saturating_add(3 * SECOND / 2).saturating_sub(asked));
+    if least > 0 {
+        least / SECOND
+    } else if most < 0 {
+        most / SECOND
+    } else {
+        0
+    }
 }
 
 impl Stats {
@@ -105,10 +160,23 @@ impl Stats {
         let stat = self.stats.iter().find(|stat| stat.name.as_deref() == Some(name))?;
         stat.value.as_ref()?.as_u64()
     }
+
+    /// `None` where there is no health check, for every host is healthy then.
+    fn health(&self, query: &Query) -> Option<bool> {
+        let healthy = query.healthy.as_deref()?;
+        let cluster = healthy.strip_suffix(HEALTHY)?;
+        let is_over = |kind| self.value(&format!("{cluster}{kind}")).is_some_and(|times| times > 0);
+        if !is_over(SUCCEEDED) && !is_over(FAILED) {
+            return None;
+        }
+        // A gauge that was never above zero is one that was never used.
+        Some(self.value(healthy).unwrap_or(0) > 0)
+    }
 }
 
-fn interpret(report: Report, stats: Stats) -> Reading {
-    let mut reading = Reading { generation: None, rejected: 0, report };
+fn interpret(report: Report, stats: Stats, query: &Query) -> Reading {
+    let relay_is_healthy = stats.health(query);
+    let mut reading = Reading { generation: None, rejected: 0, clock: None, relay_is_healthy, report };
     for stat in stats.stats {
         let Some((name, value)) = stat.name.zip(stat.value.and_then(|value| value.as_u64())) else {
             continue;
@@ -168,11 +236,11 @@ fn date_of(headers: &HeaderMap) -> Option<i64> {
 async fn get<T: serde::de::DeserializeOwned>(
     client: &reqwest::Client,
     base: &str,
-    path: &'static str,
+    target: &str,
 ) -> Result<(Option<i64>, T), CollectError> {
     let http = |error: &dyn fmt::Display| CollectError::Http(format!("{base}: {error}"));
     let response = client
-        .get(format!("{base}{path}"))
+        .get(format!("{base}{target}"))
         .send()
         .await
         .and_then(reqwest::Response::error_for_status)
@@ -182,6 +250,9 @@ async fn get<T: serde::de::DeserializeOwned>(
         BodyError::Broken(error) => http(&crate::http::describe(&error)),
         BodyError::TooLong => http(&format_args!("the reply is larger than {MAX_REPLY} bytes")),
     })?;
-    let body = serde_json::from_slice(&body).map_err(|error| CollectError::Reply { path, error })?;
+    let body = serde_json::from_slice(&body).map_err(|error| {
+        let path = if target == SERVER_INFO { SERVER_INFO } else { STATS };
+        CollectError::Reply { path, error }
+    })?;
     Ok((date, body))
 }

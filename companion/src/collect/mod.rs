@@ -25,7 +25,7 @@ use farebox_core::metrics::HostSeries;
 use futures_util::stream::{self, StreamExt};
 use tracing::{info, warn};
 
-use crate::aggregate::{DropReason, Process, Refused, Report};
+use crate::aggregate::{Aggregate, DropReason, Process, Refused, Report};
 use crate::gateway::Deployments;
 use crate::ledger::{Ledger, TotalsOf};
 use crate::publish::{ProxyState, PushState};
@@ -47,6 +47,10 @@ pub struct Reading {
     pub generation: Option<u64>,
     /// Configurations it has refused since it started.
     pub rejected: u64,
+    /// Its clock less the companion's, seconds: as little as it can be.
+    pub clock: Option<i64>,
+    /// Whether its own health check of the relay succeeds, if it has one.
+    pub relay_is_healthy: Option<bool>,
     /// Its counters.
     pub report: Report,
 }
@@ -67,6 +71,8 @@ pub struct Collector {
     clock: Clock,
     names: Vec<DnsName>,
     announced: Option<u16>,
+    /// What is asked of an Envoy.
+    stats: envoy::Query,
     resolver: Resolver,
     /// What each name failed with when it was last asked.
     failures: Mutex<Vec<Option<String>>>,
@@ -98,6 +104,7 @@ impl Collector {
             clock: Clock::start(),
             names: Vec::new(),
             announced: None,
+            stats: envoy::Query::new(None),
             resolver: Resolver::system(),
             failures: Mutex::default(),
             targets: Mutex::new(targets),
@@ -135,6 +142,12 @@ impl Collector {
         self.failures = Mutex::new(vec![None; names.len()]);
         self.names = names;
         self
+    }
+
+    /// Also reads whether proxies reach the relay, to which this cluster of theirs leads.
+    #[must_use]
+    pub fn relaying_by(self, cluster: Option<&str>) -> Self {
+        Self { stats: envoy::Query::new(cluster), ..self }
     }
 
     /// Reads the proxies that have a stream for rules as well, at this port.
@@ -230,17 +243,18 @@ impl Collector {
     }
 
     async fn read(&self, proxy: &Proxy) -> bool {
-        let reading = envoy::read(&self.client, &self.clock, &proxy.stats).await;
+        let reading = envoy::read(&self.client, &self.clock, &proxy.stats, &self.stats).await;
         let succeeded = reading.is_ok();
+        let mut counted = self.state.counted();
         let mut state = self.state.lock();
-        let state = &mut *state;
         let Some(known) = state.proxies.iter_mut().find(|known| known.name == proxy.name) else {
             return false;
         };
         match reading {
             Ok(reading) => {
                 known.reported(&reading);
-                let refused = state.aggregate.ingest(&proxy.name, reading.report);
+                drop(state);
+                let refused = counted.ingest(&proxy.name, reading.report);
                 refused.iter().for_each(|refused| log_refused(&proxy.name, refused));
             }
             Err(error) => known.unreadable(error.to_string()),
@@ -272,23 +286,31 @@ impl Collector {
         let series: Vec<_> = values.iter().map(|(series, _)| series.clone()).collect();
         let process = Process::lasting();
         let report = Report { process, read_at: unix_seconds(), values, malformed: Vec::new() };
-        let mut state = self.state.lock();
-        state.ledger_went_back = ledger.went_back();
-        let refused = state.aggregate.ingest(LEDGER, report);
-        let gone = self.gone(&state, &series);
+        let mut counted = self.state.counted();
+        let generation = {
+            let mut state = self.state.lock();
+            state.ledger_went_back = ledger.went_back();
+            state.active.as_ref().map(|active| active.generation)
+        };
+        let refused = counted.ingest(LEDGER, report);
+        let gone = self.gone(&counted, generation, &series);
         (refused, gone)
     }
 
     /// Counters of offers that are gone, once for each set of rules: what is still counted under them is refused, and
     /// no total misses it.
-    fn gone(&self, state: &State, series: &[HostSeries]) -> BTreeSet<HostSeries> {
-        let generation = state.active.as_ref().map(|active| active.generation);
+    fn gone(
+        &self,
+        counted: &Aggregate,
+        generation: Option<u64>,
+        series: &[HostSeries],
+    ) -> BTreeSet<HostSeries> {
         let mut tidied = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
         if generation.is_none() || *tidied == generation {
             return BTreeSet::new();
         }
         *tidied = generation;
-        series.iter().filter(|series| !state.aggregate.keeps(series)).cloned().collect()
+        series.iter().filter(|series| !counted.keeps(series)).cloned().collect()
     }
 
     async fn collect_spools(&self) {
@@ -309,6 +331,7 @@ impl Collector {
             }
             !over
         });
+        let mut counted = self.state.counted();
         let mut state = self.state.lock();
         let now = unix_seconds();
         let is_read = |known: &ProxyState| targets.iter().any(|target| target.proxy.name == known.name);
@@ -321,8 +344,9 @@ impl Collector {
             .for_each(|known| known.push = PushState::Idle);
         let living = state.proxies.iter().filter(|proxy| proxy.is_known(now));
         let enforced = living.map(|proxy| proxy.confirmed.unwrap_or(0)).chain(gateway).min();
-        state.aggregate.forget_removals(enforced);
-        state.aggregate.forget_silent(self.clock.unix_seconds());
+        drop(state);
+        counted.forget_removals(enforced);
+        counted.forget_silent(self.clock.unix_seconds());
     }
 
     /// Once per kind of failure, not once per look-up.

@@ -36,7 +36,7 @@ impl Saver {
     /// write a row twice does no harm.
     pub(super) async fn save(&self, state: &Shared) {
         let mut due = self.due.lock().await;
-        let taken = state.lock().aggregate.take_changes();
+        let taken = state.counted().take_changes();
         let taken = taken.map(|mut taken| {
             due.extend(std::mem::take(&mut taken.changes));
             taken
@@ -49,7 +49,7 @@ impl Saver {
             note(state, saved.err().map(|error| format!("the totals cannot be saved: {error}")));
         }
         if let Some(taken) = taken {
-            state.lock().aggregate.show(taken);
+            state.counted().show(taken);
         }
     }
 

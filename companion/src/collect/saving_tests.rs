@@ -56,12 +56,12 @@ impl Companion {
 
 impl Life {
     fn load(&self, generation: u64) {
-        self.state.lock().aggregate.apply(generation, keys());
+        self.state.counted().apply(generation, keys());
     }
 
     fn shown(&self) -> u128 {
-        let state = self.state.lock();
-        state.aggregate.shown().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
+        let counted = self.state.counted();
+        counted.shown().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
     }
 
     fn error(&self) -> Option<String> {
@@ -95,7 +95,7 @@ async fn totals_go_on_although_the_companion_and_the_proxy_were_killed() {
     assert_eq!(life.shown(), 5, "before any reading");
     life.collector.collect_on_demand().await;
     assert_eq!(life.shown(), 7);
-    let rows = life.state.lock().aggregate.to_state().to_rows();
+    let rows = life.state.counted().to_state().to_rows();
     assert_eq!(rows, life.rows().await);
 }
 
@@ -185,6 +185,5 @@ async fn counters_of_an_offer_that_is_gone_leave_the_ledger_with_it() {
     life.collector.collect().await;
     let left: Vec<_> = life.ledger.counters().await.unwrap().into_iter().map(|(series, _)| series).collect();
     assert_eq!(left, [charged("a")]);
-    let state = life.state.lock();
-    assert_eq!(state.aggregate.totals().tuples[&tuple("ns", "a", 0)].charged, 3);
+    assert_eq!(life.state.counted().totals().tuples[&tuple("ns", "a", 0)].charged, 3);
 }

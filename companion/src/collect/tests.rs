@@ -30,7 +30,7 @@ fn requests() -> HostSeries {
 }
 
 fn total(state: &Shared) -> u128 {
-    state.lock().aggregate.totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
+    state.counted().totals().tuples[&tuple("ns", "a", 0)].get(TupleCounter::PaymentPresented)
 }
 
 #[tokio::test]
@@ -50,9 +50,32 @@ async fn generation_and_refusals_are_read_from_the_proxy_itself() {
         answers.rejected = 3;
     });
     let client = crate::http::client_builder().build().unwrap();
-    let reading = envoy::read(&client, &Clock::start(), &envoy.url).await.unwrap();
+    let reading = envoy::read(&client, &Clock::start(), &envoy.url, &envoy::Query::new(None)).await.unwrap();
     assert_eq!((reading.generation, reading.rejected), (Some(7), 3));
     assert_eq!((reading.report.values, reading.report.malformed), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_and_a_relay_that_is_not_reached_are_read_from_the_proxy_itself() {
+    let envoy = FakeEnvoy::start().await;
+    let (alone, state) = collector(&[&envoy]);
+    let collector = Arc::into_inner(alone).unwrap().relaying_by(Some("farebox"));
+    let read = async || {
+        collector.collect().await;
+        let state = state.lock();
+        let now = crate::state::unix_seconds();
+        (state.proxies[0].clock(), state.proxies[0].reaches_relay(now))
+    };
+    assert_eq!(read().await, (Some(0), None), "no health check says nothing");
+    for (ahead, shown) in [(120, 118..=120), (-120, -120..=-117), (2, 0..=2), (-1, -1..=0)] {
+        envoy.set(|answers| (answers.clock_ahead, answers.started) = (ahead, now() - 100 + ahead));
+        let (clock, _) = read().await;
+        assert!(shown.contains(&clock.unwrap()), "{ahead}: {clock:?}");
+    }
+    envoy.set(|answers| drop(answers.stats.insert("cluster.farebox.health_check.failure".into(), json!(3))));
+    assert_eq!(read().await.1, Some(false));
+    envoy.set(|answers| drop(answers.stats.insert("cluster.farebox.membership_healthy".into(), json!(1))));
+    assert_eq!(read().await.1, Some(true));
 }
 
 #[tokio::test]
@@ -66,7 +89,7 @@ async fn names_of_other_filters_are_left_alone_and_broken_ones_of_ours_counted()
     let (collector, state) = collector(&[&envoy]);
     collector.collect().await;
     collector.collect().await;
-    assert_eq!(state.lock().aggregate.totals().dropped(DropReason::Malformed), 1);
+    assert_eq!(state.counted().totals().dropped(DropReason::Malformed), 1);
 }
 
 #[tokio::test]

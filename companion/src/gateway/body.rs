@@ -40,7 +40,11 @@ pub(super) struct RequestBody {
 #[derive(Debug)]
 pub(super) struct Upload {
     failed: AtomicBool,
-    moved: Mutex<Instant>,
+    /// Its next bytes are waited for.
+    is_awaited: AtomicBool,
+    /// How long an answer may take from the end of the body on.
+    limit: Duration,
+    deadline: Mutex<Instant>,
 }
 
 /// A response's body on its way to the client.
@@ -83,11 +87,15 @@ struct Idle {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
+/// What a byte of an upload buys: slower than 1 kB a second for longer than the limit is too slow.
+const PER_BYTE: Duration = Duration::from_millis(1);
+
 // === impl Upload ===
 
 impl Upload {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { failed: AtomicBool::new(false), moved: Mutex::new(Instant::now()) })
+    pub(super) fn new(limit: Duration) -> Arc<Self> {
+        let deadline = Mutex::new(Instant::now() + limit);
+        Arc::new(Self { failed: AtomicBool::new(false), is_awaited: AtomicBool::new(false), limit, deadline })
     }
 
     /// Whether the client broke its request off.
@@ -95,9 +103,22 @@ impl Upload {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// When something of it last moved.
-    pub(super) fn moved(&self) -> Instant {
-        *self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether it is the client who is waited for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Acquire)
+    }
+
+    /// Until when an answer may take.
+    pub(super) fn deadline(&self) -> Instant {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes buy time, up to the whole limit; their end buys all of it. One byte now and then buys none to speak of.
+    fn moved(&self, bytes: usize, is_end: bool) {
+        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = Instant::now() + self.limit;
+        let bought = PER_BYTE.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+        *deadline = if is_end { whole } else { whole.min(*deadline + bought) };
     }
 }
 
@@ -118,10 +139,15 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self { inner, idle, upload } = &mut *self;
-        let frame = ready!(idle.poll_frame(inner, cx));
-        *upload.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        if matches!(frame, Some(Err(_))) {
-            upload.failed.store(true, Ordering::Release);
+        let polled = idle.poll_frame(inner, cx);
+        upload.is_awaited.store(polled.is_pending(), Ordering::Release);
+        let frame = ready!(polled);
+        match &frame {
+            Some(Ok(frame)) => {
+                upload.moved(frame.data_ref().map_or(0, Bytes::len), inner.is_end_stream());
+            }
+            Some(Err(_)) => upload.failed.store(true, Ordering::Release),
+            None => upload.moved(0, true),
         }
         Poll::Ready(frame.map(|frame| frame.map(|frame| map_trailers(frame, true))))
     }

@@ -1,5 +1,6 @@
 //! The rules in force at the gateway, with where each route leads.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ pub struct Deployments {
     default: Option<HttpUrl>,
     /// How long a proxy in front may go on asking for what it asked for before.
     behind: Duration,
+    /// A request has come.
+    was_reached: AtomicBool,
 }
 
 /// What was in force before.
@@ -145,7 +148,8 @@ impl Deployments {
     /// A proxy in front enforces the rules before these for up to `behind`.
     pub fn new(default: Option<HttpUrl>, behind: Duration) -> Self {
         let closed = Deployment::new(Arc::new(RuleSet::closed()), &[], None);
-        Self { current: RwLock::new(Arc::new(closed)), past: Mutex::default(), default, behind }
+        let was_reached = AtomicBool::new(false);
+        Self { current: RwLock::new(Arc::new(closed)), past: Mutex::default(), default, behind, was_reached }
     }
 
     /// Puts a load in force. `rules` are compiled from a push of `snapshot`.
@@ -162,6 +166,25 @@ impl Deployments {
     pub fn generation(&self) -> Option<u64> {
         let current = self.current();
         current.rules.is_loaded().then_some(current.rules.generation)
+    }
+
+    /// A request has come.
+    pub(crate) fn reached(&self) {
+        self.was_reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request has ever come.
+    pub fn was_reached(&self) -> bool {
+        self.was_reached.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are routes, and none of them leads anywhere.
+    pub fn leads_nowhere(&self) -> bool {
+        let current = self.current();
+        let routes = current.rules.routes.iter().zip(&current.targets);
+        let mut targets =
+            routes.filter(|(route, _)| forwards(route.gate)).map(|(_, target)| target).peekable();
+        targets.peek().is_some() && targets.all(Option::is_none)
     }
 
     /// Patterns of the routes in force that lead nowhere and are answered 502.

@@ -18,9 +18,11 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use super::body::{End, Ended, RequestBody, ResponseBody, Upload};
@@ -28,6 +30,7 @@ use super::deployment::{Deployment, Place, Target};
 use super::going::Going;
 use super::upstream::Failure;
 use super::{Shared, headers, upgrade};
+use crate::relay::fresh_holder;
 use crate::state::unix_millis;
 
 /// A request's exchange. Dropped before its end, which is what happens when its client goes away, it is
@@ -56,6 +59,14 @@ enum Step {
     Forward(HeaderEdits),
     Serve(HeaderEdits),
     Release(HeaderEdits, Option<Delivering>),
+}
+
+/// What is kept until the last byte of a response.
+enum Rest {
+    /// How it is delivered, if that matters to its payment.
+    Sold(Option<Delivering>),
+    /// Its place among those nobody pays for.
+    Free(OwnedSemaphorePermit),
 }
 
 /// A request on its way to an upstream.
@@ -95,10 +106,14 @@ pub(super) async fn handle(
         return own(405, "Request refused: CONNECT is not served", "method_not_allowed", false);
     }
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str).to_owned();
+    shared.deployments.reached();
     let current = shared.deployments.current();
-    let lines = headers::lines(&parts, &path, host.as_ref());
+    let lines = headers::lines(&parts, &path, host.as_ref(), current.rules.settings.trust_forwarded);
     let head = RequestHead { headers: &lines, transport: Transport { tls: false, peer: Some(peer.ip()) } };
-    let arrival = Arrival { now: now(), holder: shared.relayed.holder() };
+    let Some(holder) = fresh_holder() else {
+        return own(503, "This machine gives no random bytes", "internal_error", true);
+    };
+    let arrival = Arrival { now: now(), holder };
     let (target, turn) = decide(&current, &head, &path, arrival).await;
     let (deployment, turn) = as_asked_before(&shared, &head, current.clone(), turn, arrival);
     drop(lines);
@@ -110,22 +125,28 @@ pub(super) async fn handle(
         stamps: Vec::new(),
     };
     let step = exchange.advance(turn).await;
-    let (edits, is_served) = match step {
+    let (edits, place) = match step {
         Step::Reply(reply) => return reply_of(reply),
-        Step::Forward(edits) => (edits, false),
-        Step::Serve(edits) => (edits, true),
+        Step::Forward(edits) => match shared.unpaid.clone().try_acquire_owned() {
+            Ok(place) => (edits, Some(place)),
+            Err(_) => return crowded(),
+        },
+        Step::Serve(edits) => (edits, None),
         Step::Release(..) => return exchange.fail_closed("a response was released that nobody sent"),
     };
     let Some(target) = target else {
         return exchange.fail_closed("a request was forwarded that leads nowhere");
     };
-    let upload = Upload::new();
+    let upload = Upload::new(shared.settings.response_timeout);
     let body = RequestBody::new(body, shared.settings.idle_timeout, upload.clone());
     let asked = Asked { parts, path, host, peer, body, upload, upgrade: asked_upgrade };
     let going = exchange.going();
     let sent = send(&shared, &deployment, target, asked, &edits).await;
     drop(going);
-    if is_served { exchange.serve(sent).await } else { exchange.pass(sent) }
+    match place {
+        Some(place) => exchange.pass(sent, place),
+        None => exchange.serve(sent).await,
+    }
 }
 
 /// The first turn of a request, and where it leads if it goes on.
@@ -230,6 +251,10 @@ async fn send(
     if upgrade.is_some() {
         upgrade::restore(&mut headers);
     }
+    // The client of this protocol takes a GET without a length for one without a body.
+    if !is_http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
     *request.uri_mut() = uri;
@@ -279,10 +304,11 @@ impl Exchange {
     }
 
     /// A response nobody pays for.
-    fn pass(self, sent: Result<Answered, Failure>) -> Response<ResponseBody> {
+    fn pass(self, sent: Result<Answered, Failure>, place: OwnedSemaphorePermit) -> Response<ResponseBody> {
         match sent {
-            Ok(answered) => self.release(answered, &HeaderEdits::default(), None, false),
+            Ok(answered) => self.release(answered, &HeaderEdits::default(), Rest::Free(place)),
             Err(Failure::Client) => broken_off(),
+            Err(Failure::Slow) => too_slow(),
             Err(Failure::TimedOut) => refused(Cause::UpstreamTimeout),
             Err(Failure::Unavailable) => refused(Cause::UpstreamUnavailable),
             Err(Failure::Switched) => refused(Cause::UnexpectedUpgrade),
@@ -291,9 +317,16 @@ impl Exchange {
 
     /// A response that decides about money.
     async fn serve(mut self, sent: Result<Answered, Failure>) -> Response<ResponseBody> {
-        if matches!(sent, Err(Failure::Client)) {
-            self.end();
-            return broken_off();
+        match sent {
+            Err(Failure::Client) => {
+                self.end();
+                return broken_off();
+            }
+            Err(Failure::Slow) => {
+                self.end();
+                return too_slow();
+            }
+            _ => {}
         }
         let Stage::Response(state) = std::mem::replace(&mut self.stage, Stage::Nothing) else {
             return self.fail_closed("an answer came that nobody waited for");
@@ -308,7 +341,9 @@ impl Exchange {
             Err(failure) => {
                 let (status, origin) = match failure {
                     Failure::TimedOut => (504, ResponseOrigin::ProxyTimeout),
-                    Failure::Unavailable | Failure::Client => (502, ResponseOrigin::ProxyUnavailable),
+                    Failure::Unavailable | Failure::Client | Failure::Slow => {
+                        (502, ResponseOrigin::ProxyUnavailable)
+                    }
                     Failure::Switched => (502, ResponseOrigin::ProxyRefusedSwitch),
                 };
                 state.response(&ResponseHead { status, headers: &[], origin }, now())
@@ -317,21 +352,20 @@ impl Exchange {
         match (self.advance(turn).await, sent) {
             (Step::Reply(reply), _) => reply_of(reply),
             (Step::Release(edits, delivering), Ok(answered)) => {
-                self.release(answered, &edits, delivering, true)
+                self.release(answered, &edits, Rest::Sold(delivering))
             }
             _ => self.fail_closed("an answer was released that never came"),
         }
     }
 
     /// Lets a response go.
-    fn release(
-        self,
-        answered: Answered,
-        edits: &HeaderEdits,
-        delivering: Option<Delivering>,
-        guarded: bool,
-    ) -> Response<ResponseBody> {
+    fn release(self, answered: Answered, edits: &HeaderEdits, rest: Rest) -> Response<ResponseBody> {
         let Answered { response, upload, tunnel } = answered;
+        let (delivering, place) = match rest {
+            Rest::Sold(delivering) => (delivering, None),
+            Rest::Free(place) => (None, Some(place)),
+        };
+        let guarded = place.is_none();
         let (mut parts, body) = response.into_parts();
         headers::edit(&mut parts.headers, edits);
         let mut released = Response::new(());
@@ -345,19 +379,25 @@ impl Exchange {
                 self.shared.meters.count(&self.deployment.rules, &over.stamps);
                 tell(&self.shared, over.notes);
             }
-            self.shared.spawn(upgrade::tunnel(client, upstream));
+            self.shared.spawn(async move {
+                upgrade::tunnel(client, upstream).await;
+                drop(place);
+            });
             return released.map(|()| ResponseBody::own(""));
         }
         let (shared, deployment) = (self.shared.clone(), self.deployment.clone());
-        let end = delivering.map(|delivering| {
-            let going = goes_on(&shared, delivering.goes_on());
-            End::new(move |ended| {
-                drop(going);
-                let over = delivering.ended(ended == Ended::Broken, now());
-                shared.meters.count(&deployment.rules, &over.stamps);
-                tell(&shared, over.notes);
-            })
-        });
+        let end = delivering.map_or_else(
+            || place.map(|place| End::new(move |_| drop(place))),
+            |delivering| {
+                let going = goes_on(&shared, delivering.goes_on());
+                Some(End::new(move |ended| {
+                    drop(going);
+                    let over = delivering.ended(ended == Ended::Broken, now());
+                    shared.meters.count(&deployment.rules, &over.stamps);
+                    tell(&shared, over.notes);
+                }))
+            },
+        );
         let idle = self.shared.settings.idle_timeout;
         released.map(|()| ResponseBody::upstream(body, idle, upload, guarded, end))
     }
@@ -451,7 +491,22 @@ fn refused(cause: Cause) -> Response<ResponseBody> {
 
 /// The client's own doing; it will hardly read it.
 fn broken_off() -> Response<ResponseBody> {
-    let mut response = own(400, "Bad request: the body broke off", "bad_request", false);
+    closing(own(400, "Bad request: the body broke off", "bad_request", false))
+}
+
+fn too_slow() -> Response<ResponseBody> {
+    closing(own(408, "Request refused: its body came too slowly", "request_timeout", true))
+}
+
+/// The places that are left are for whoever pays.
+fn crowded() -> Response<ResponseBody> {
+    let mut response = own(503, "Too many requests nobody pays for are under way", "overloaded", true);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Nothing more is read of what a connection brings.
+fn closing(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -36,28 +36,36 @@ pub(super) fn host_of(parts: &Parts) -> Result<Option<HeaderValue>, BadHead> {
         return Err(BadHead("the Host header is repeated"));
     }
     if let Some(authority) = parts.uri.authority() {
-        return HeaderValue::from_str(authority.as_str())
-            .map(Some)
-            .map_err(|_| BadHead("the host is unreadable"));
+        return HeaderValue::from_str(authority.as_str()).map_err(|_| UNREADABLE).map(Some);
     }
     if line.is_none() && parts.version > http::Version::HTTP_10 {
         return Err(BadHead("the Host header is missing"));
     }
-    Ok(line.cloned())
+    // The characters of a name, an address and a port. The host is repeated to buyers and upstreams.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(byte);
+    match line {
+        Some(line) if !line.as_bytes().iter().all(is_plain) => Err(UNREADABLE),
+        line => Ok(line.cloned()),
+    }
 }
 
-/// A request head as the core reads it.
+const UNREADABLE: BadHead = BadHead("the host is unreadable");
+
+/// A request head as the core reads it. What a client says of proxies before this one is left out unless the operator
+/// trusts whoever sent it.
 pub(super) fn lines<'a>(
     parts: &'a Parts,
     path: &'a str,
     host: Option<&'a HeaderValue>,
+    trusted: bool,
 ) -> Vec<(&'a str, &'a [u8])> {
     let mut lines: Vec<(&str, &[u8])> = Vec::with_capacity(parts.headers.len() + 4);
     lines.push((":method", parts.method.as_str().as_bytes()));
     lines.push((":scheme", b"http"));
     lines.push((":path", path.as_bytes()));
     lines.extend(host.map(|host| (":authority", host.as_bytes())));
-    let own = parts.headers.iter().filter(|(name, _)| *name != header::HOST);
+    let is_believed = |name: &HeaderName| trusted || *name != FORWARDED_PROTO;
+    let own = parts.headers.iter().filter(|(name, _)| *name != header::HOST && is_believed(name));
     lines.extend(own.map(|(name, value)| (name.as_str(), value.as_bytes())));
     lines
 }

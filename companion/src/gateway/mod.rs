@@ -11,8 +11,8 @@
 //! * HTTP/1.1 and HTTP/2 without TLS on both sides, and TLS to upstreams. Interim responses other than 100 are
 //!   not passed on, and the only upgrade is WebSocket.
 //!
-//! [`exchange_shell`] is one request, [`server`] the connections, [`linger`] how they end, [`upstream`] the way on,
-//! [`deployment`] the rules with where their routes lead.
+//! [`exchange_shell`] is one request, [`server`] the port, [`upstream`] the way on, [`deployment`] the rules with where
+//! their routes lead.
 
 mod body;
 mod credential;
@@ -20,7 +20,6 @@ mod deployment;
 mod exchange_shell;
 mod going;
 mod headers;
-mod linger;
 mod meters;
 mod relayed;
 mod server;
@@ -29,16 +28,17 @@ mod tests;
 mod upgrade;
 mod upstream;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::collect::{GATEWAY_MAX_BYTES, SpoolWriter};
-use crate::settings::GatewaySettings;
+use crate::port::{Descriptors, Port};
+use crate::settings::{GatewaySettings, Listen};
 
 use meters::Meters;
 use relayed::Relayed;
@@ -49,7 +49,7 @@ pub use deployment::Deployments;
 /// A gateway, bound to its address.
 #[derive(Debug)]
 pub struct Gateway {
-    listener: TcpListener,
+    port: Port,
     shared: Arc<Shared>,
     /// Closes when nothing runs any more.
     over: mpsc::Receiver<()>,
@@ -63,30 +63,30 @@ struct Shared {
     meters: Meters,
     relayed: Relayed,
     upstreams: Upstreams,
-    phase: watch::Sender<Phase>,
+    /// Places for requests that nobody pays for, so that they leave some for those that are paid for.
+    unpaid: Arc<Semaphore>,
+    /// Nothing goes on.
+    closed: watch::Sender<bool>,
     /// Held by everything under way.
     under_way: mpsc::Sender<()>,
 }
 
-/// How much of its life a gateway has behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Open,
-    /// Nothing new; what is under way goes on.
-    Draining,
-    /// Nothing goes on.
-    Closed,
-}
+/// Stands for a client without an address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 // === impl Gateway ===
 
 impl Gateway {
-    /// Binds a gateway that settles through `relay`. `companion` names it in the
+    /// Binds a gateway that settles through what `relay` is at the time. `companion` names it in the
     /// books. It answers 503 until [`Deployments::apply`].
-    pub async fn bind(settings: GatewaySettings, relay: Router, companion: &str) -> anyhow::Result<Self> {
-        let listener = Self::listen(settings.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (gateway.listen)", settings.listen))?;
+    pub async fn bind(
+        settings: GatewaySettings,
+        relay: watch::Receiver<Router>,
+        companion: &str,
+        descriptors: Descriptors,
+    ) -> anyhow::Result<Self> {
+        let limits = server::limits(&settings, descriptors);
+        let port = Port::bind("gateway.listen", &Listen::Tcp(settings.listen), None, limits).await?;
         let spool = SpoolWriter::open(settings.spool.clone(), GATEWAY_MAX_BYTES).with_context(|| {
             format!("the gateway cannot count in {} (gateway.spool)", settings.spool.display())
         })?;
@@ -99,11 +99,12 @@ impl Gateway {
             meters: Meters::new(spool),
             relayed: Relayed::new(relay, format!("{companion}.gateway")),
             upstreams: Upstreams::new(&settings).context("the gateway cannot use TLS")?,
-            phase: watch::Sender::new(Phase::Open),
+            unpaid: Arc::new(Semaphore::new(server::unpaid(&limits))),
+            closed: watch::Sender::new(false),
             under_way,
             settings,
         };
-        Ok(Self { listener, shared: Arc::new(shared), over })
+        Ok(Self { port, shared: Arc::new(shared), over })
     }
 
     /// The rules in force.

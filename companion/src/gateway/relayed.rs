@@ -1,29 +1,25 @@
 //! Facilitator calls, made to the companion's own relay without a connection in between: the ledger, its
 //! reservations, its counters and its reconciliation are those of every proxy.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use farebox_core::exchange::{Call, Note};
-use farebox_core::payment::{End, Holder};
+use farebox_core::payment::End;
 use farebox_core::protocol::{CallEnd, RELAY_PROXY};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// Calls the relay.
 #[derive(Debug)]
 pub(super) struct Relayed {
-    relay: Router,
+    relay: watch::Receiver<Router>,
     /// Names this gateway in the books.
     proxy: String,
-    requests: AtomicU64,
-    /// Keys of this life of the gateway, from the system's randomness.
-    keys: RandomState,
 }
 
 /// A reply, captured.
@@ -42,14 +38,8 @@ const TELL_AGAIN: Duration = Duration::from_millis(500);
 // === impl Relayed ===
 
 impl Relayed {
-    pub(super) fn new(relay: Router, proxy: String) -> Self {
-        Self { relay, proxy, requests: AtomicU64::new(0), keys: RandomState::new() }
-    }
-
-    /// A name for a request that no other has and nobody can guess.
-    pub(super) fn holder(&self) -> Holder {
-        let request = self.requests.fetch_add(1, Ordering::Relaxed);
-        Holder::from_halves(self.keys.hash_one((request, 0_u8)), self.keys.hash_one((request, 1_u8)))
+    pub(super) fn new(relay: watch::Receiver<Router>, proxy: String) -> Self {
+        Self { relay, proxy }
     }
 
     /// Tells how a request stands with its payment, until that is on disk. A request that ended while the ledger could
@@ -59,12 +49,16 @@ impl Relayed {
         let mut body = Vec::new();
         ending.write(&mut body);
         while let Some(request) = self.request("/over", body.clone(), &[]) {
-            let Ok(told) = self.relay.clone().oneshot(request).await;
+            let Ok(told) = self.relay().oneshot(request).await;
             if told.status() != StatusCode::SERVICE_UNAVAILABLE || ending.end == End::NotYet {
                 return;
             }
             tokio::time::sleep(TELL_AGAIN).await;
         }
+    }
+
+    fn relay(&self) -> Router {
+        self.relay.borrow().clone()
     }
 
     fn request(
@@ -90,7 +84,7 @@ impl Relayed {
         };
         let limit = Duration::from_millis(u64::from(call.timeout_ms));
         let reply = async {
-            let Ok(response) = self.relay.clone().oneshot(request).await;
+            let Ok(response) = self.relay().oneshot(request).await;
             let status = response.status().as_u16();
             match Limited::new(response.into_body(), MAX_REPLY).collect().await {
                 Ok(body) => Captured::Reply { status, body: body.to_bytes() },

@@ -10,7 +10,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Builder};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use tracing::warn;
 
 use super::body::{RequestBody, Upload};
@@ -24,7 +24,6 @@ pub(super) struct Upstreams {
     http1: Client,
     /// Where the operator says that upstreams speak it.
     http2: Option<Client>,
-    response_timeout: Duration,
 }
 
 /// Why there is no response.
@@ -38,6 +37,8 @@ pub(super) enum Failure {
     Switched,
     /// The client broke its request off.
     Client,
+    /// The client sends it too slowly.
+    Slow,
 }
 
 /// Connections nobody uses are closed after this. Shorter than what most servers allow, so that few requests are
@@ -71,7 +72,6 @@ impl Upstreams {
         Ok(Self {
             http1: builder().build(http1),
             http2: http2.map(|connector| builder().http2_only(true).build(connector)),
-            response_timeout: settings.response_timeout,
         })
     }
 
@@ -98,14 +98,18 @@ impl Upstreams {
         let mut sending = pin!(client.request(request));
         loop {
             // The time an upload takes is the client's.
-            let deadline = upload.moved() + self.response_timeout;
+            let deadline = upload.deadline();
             tokio::select! {
                 sent = &mut sending => return sent.map_err(|error| failure(&authority, &error, upload)),
                 () = sleep_until(deadline) => {
-                    if upload.moved() + self.response_timeout <= Instant::now() {
-                        warn!(upstream = authority, "no answer within {:?}", self.response_timeout);
-                        return Err(Failure::TimedOut);
+                    if upload.deadline() > deadline {
+                        continue;
                     }
+                    if upload.is_awaited() {
+                        return Err(Failure::Slow);
+                    }
+                    warn!(upstream = authority, "no answer in time (gateway.responseTimeout)");
+                    return Err(Failure::TimedOut);
                 }
             }
         }

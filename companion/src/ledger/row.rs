@@ -10,6 +10,8 @@ use sqlx::any::AnyRow;
 
 use super::store::unsigned;
 
+const DAY_MS: u64 = 86_400_000;
+
 /// A row that is in the database, or will be.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
@@ -89,9 +91,11 @@ impl Row {
         }
     }
 
-    /// When it last changed; a refused one goes when its window has closed.
-    pub(super) const fn since(&self) -> u64 {
-        if self.refused { self.record.ends.saturating_mul(1000) } else { self.record.since_ms }
+    /// When it last changed; of a refused one when it goes, which is when its window has closed or a day is over: buyers
+    /// choose their windows.
+    pub(super) fn since(&self) -> u64 {
+        let Record { ends, since_ms, .. } = self.record;
+        if self.refused { ends.saturating_mul(1000).min(since_ms.saturating_add(DAY_MS)) } else { since_ms }
     }
 
     /// When the reconciliation has to look at it.

@@ -3,6 +3,7 @@
 
 use tracing::{error, info};
 
+use super::condition::Condition;
 use crate::collect::Reading;
 use crate::state::unix_seconds;
 
@@ -17,8 +18,8 @@ pub struct ProxyState {
     pub last_report: Option<u64>,
     /// Why the last reading failed.
     pub last_error: Option<String>,
-    /// Unix seconds of the first reading that was tried.
-    first_tried: Option<u64>,
+    /// A reading was tried.
+    is_tried: bool,
     /// The generation it said it enforces.
     pub confirmed: Option<u64>,
     /// The generation last pushed to it.
@@ -29,6 +30,9 @@ pub struct ProxyState {
     rejected: u64,
     /// `rejected` when the push was made, and again when it was confirmed.
     rejected_before: u64,
+    /// Unix seconds of the last push, or when it joined after that.
+    pushed_at: Option<u64>,
+    condition: Condition,
 }
 
 /// What became of a push.
@@ -46,32 +50,37 @@ pub enum PushState {
 
 /// Seconds without a report after which a proxy no longer counts as connected, and after which its series go.
 const CONNECTED_SECONDS: u64 = 60;
+/// Seconds after which a proxy that took no rules yet will not take them by itself.
+const FIRST_RULES_SECONDS: u64 = 30;
 pub(super) const FORGOTTEN_SECONDS: u64 = 600;
 
 // === impl ProxyState ===
 
 impl ProxyState {
     /// A proxy that has not reported.
-    pub const fn new(name: String, stats: String) -> Self {
+    pub fn new(name: String, stats: String) -> Self {
         Self {
             name,
             stats,
             last_report: None,
             last_error: None,
-            first_tried: None,
+            is_tried: false,
             confirmed: None,
             pushed: None,
             push: PushState::Idle,
             rejected: 0,
             rejected_before: 0,
+            pushed_at: None,
+            condition: Condition::default(),
         }
     }
 
     /// A proxy that was found after this generation was pushed.
     #[must_use]
-    pub const fn joining(mut self, pushed: Option<u64>) -> Self {
+    pub fn joining(mut self, pushed: Option<u64>) -> Self {
         if pushed.is_some() {
             self.pushed = pushed;
+            self.pushed_at = Some(unix_seconds());
             self.push = PushState::Pending;
         }
         self
@@ -81,6 +90,7 @@ impl ProxyState {
     pub(super) fn pushing(&mut self, generation: u64) {
         if self.pushed != Some(generation) {
             self.pushed = Some(generation);
+            self.pushed_at = Some(unix_seconds());
             self.push = PushState::Pending;
             self.rejected_before = self.rejected;
         }
@@ -91,8 +101,10 @@ impl ProxyState {
         if self.last_error.take().is_some() {
             info!(proxy = self.name, "proxy is readable again");
         }
-        self.last_report = Some(unix_seconds());
-        self.first_tried = self.first_tried.or(self.last_report);
+        let now = unix_seconds();
+        self.last_report = Some(now);
+        self.condition.read(&self.name, reading, now);
+        self.is_tried = true;
         self.confirmed = reading.generation;
         let refusals = self.refusals();
         self.rejected = reading.rejected;
@@ -134,19 +146,60 @@ impl ProxyState {
             tracing::warn!(proxy = self.name, "proxy cannot be read: {error}");
         }
         self.last_error = Some(error);
-        self.first_tried = self.first_tried.or_else(|| Some(unix_seconds()));
+        self.is_tried = true;
     }
 
-    /// Whether the last reading succeeded; `None` before the first one and after ten minutes of silence.
+    /// Whether the last reading succeeded; `None` before the first one and ten minutes after the last report. One that
+    /// never reported is not forgotten: its address may be wrong.
     pub fn is_up(&self, now: u64) -> Option<bool> {
-        let heard = self.last_report.or(self.first_tried)?;
-        (now.saturating_sub(heard) <= FORGOTTEN_SECONDS).then_some(self.last_error.is_none())
+        match self.last_report {
+            Some(_) => self.is_known(now).then_some(self.last_error.is_none()),
+            None => self.is_tried.then_some(false),
+        }
     }
 
     /// Configurations refused since the last push: the push itself, or, once that is confirmed, what somebody
     /// else offered to the proxy.
     pub const fn refusals(&self) -> u64 {
         self.rejected.saturating_sub(self.rejected_before)
+    }
+
+    /// As if the push, and what was read, were of some time ago.
+    #[cfg(test)]
+    pub(crate) fn long_ago(&mut self) {
+        self.pushed_at = self.pushed_at.map(|at| at - FIRST_RULES_SECONDS - 1);
+        self.condition.long_ago();
+    }
+
+    /// Its clock less the companion's, seconds, as little as can be; `None` if nothing tells.
+    pub const fn clock(&self) -> Option<i64> {
+        self.condition.clock()
+    }
+
+    /// Whether it reaches the companion's relay; `None` if nothing tells.
+    pub fn reaches_relay(&self, now: u64) -> Option<bool> {
+        self.condition.reaches_relay(now)
+    }
+
+    /// Why it sells nothing, as far as it can be read. Completes a sentence whose subject is the proxy.
+    pub fn trouble(&self, now: u64) -> Option<String> {
+        if !self.is_connected(now) {
+            return None;
+        }
+        match (self.confirmed, self.push) {
+            (None, PushState::Refused) => {
+                Some("refused its first rules and serves nothing; its own log has the reason".to_owned())
+            }
+            (None, PushState::Pending)
+                if self.pushed_at.is_some_and(|at| now.saturating_sub(at) > FIRST_RULES_SECONDS) =>
+            {
+                Some(
+                    "has taken no rules: does its config_discovery read the file that the companion writes, and is the                      filter in the chain of its listener?"
+                        .to_owned(),
+                )
+            }
+            _ => self.condition.relay_trouble(now),
+        }
     }
 
     /// Whether nothing more is to be learned about the last push by asking often.

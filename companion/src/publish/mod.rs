@@ -2,6 +2,7 @@
 //! set, and confirmed by each Envoy's own counters. A resource is pushed once: what an Envoy refused is not
 //! offered to it again. For Traefik see [`traefik`].
 
+mod condition;
 mod confirm;
 pub mod discovery;
 mod ecds;
@@ -25,7 +26,7 @@ use ecds::Filter;
 
 pub use confirm::{ProxyState, PushState};
 pub use ecds::Published;
-pub use traefik::{Endpoint, TraefikPublisher, TraefikState};
+pub use traefik::{Endpoint, Loaded, TraefikPublisher, TraefikState};
 
 /// Rules ready to be pushed.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,8 +84,12 @@ impl Publisher {
     }
 
     /// Serves what this publisher publishes, for ever.
-    pub fn serve(&self, server: discovery::Server) -> impl Future<Output = ()> + use<> {
-        server.run(self.resource.subscribe())
+    pub fn serve(
+        &self,
+        server: discovery::Server,
+        finished: watch::Receiver<()>,
+    ) -> impl Future<Output = ()> + use<> {
+        server.run(self.resource.subscribe(), finished)
     }
 
     /// Envoy refuses to start without its file, so a filter that refuses everything stands in until the first

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::aggregate::Aggregate;
-use crate::settings::{FacilitatorSettings, Flags, Proxy, Settings, SettingsFile, Settlement};
+use crate::settings::{FacilitatorSettings, Proxy, Settlement};
 use crate::state::State;
 use crate::testing::{FakeEnvoy, eventually, pricing, tuple};
 
@@ -22,12 +22,13 @@ fn publication(generation: u64, offers: &[&str]) -> Publication {
     let snapshot = rules::load(&pricing("https://pay.example.com", offers)).snapshot.unwrap();
     let facilitator = FacilitatorSettings {
         url: None,
+        allow_plain_http: false,
         cluster: "facilitator".into(),
         verify_timeout: Duration::from_secs(5),
         settle_timeout: Duration::from_secs(60),
         settlement: Settlement::Direct,
     };
-    let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let endpoint = facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     let rules =
         snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default());
@@ -175,20 +176,14 @@ async fn a_publication_is_offered_once_even_if_its_file_cannot_be_written() {
 }
 
 #[test]
-fn the_resource_shipped_for_envoy_is_what_its_pricing_file_gives() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy");
-    let loaded = rules::load(&std::fs::read_to_string(folder.join("pricing.yaml")).unwrap());
-    assert_eq!(loaded.findings, []);
-    let snapshot = loaded.snapshot.unwrap();
-    let flags = Flags { route_source: "file".into(), ..Flags::default() };
-    let facilitator = Settings::resolve(SettingsFile::default(), flags).unwrap().facilitator;
-    let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
-    let births = snapshot.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect();
-    let v1_kinds = BTreeSet::from(["eip155:84532".to_owned()]);
-    let rules = snapshot.push(1, &rules::Settings::default(), &endpoint, &births, &v1_kinds);
-    let publication = Publication { rules: Arc::new(rules), upstreams: Arc::default(), swept: 0 };
-    let rendered = Filter::new("/usr/share/farebox/farebox-envoy.wasm", &publication).file();
-    assert_eq!(std::fs::read_to_string(folder.join("filter.yaml")).unwrap(), rendered);
+fn the_resource_shipped_for_envoy_sells_for_nobody() {
+    let shipped = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy");
+        std::fs::read_to_string(folder.join(name)).unwrap()
+    };
+    assert_eq!(rules::load(&shipped("pricing.yaml")).findings, []);
+    let closed = Filter::closed("/usr/share/farebox/farebox-envoy.wasm").file();
+    assert_eq!(shipped("filter.yaml"), closed);
 }
 
 #[test]
@@ -286,12 +281,12 @@ async fn the_proxies_are_read_before_a_push_that_drops_their_metrics() {
         tuples: BTreeSet::from([tuple("ns", "a", 0)]),
         offers: BTreeSet::from([("ns".to_owned(), "a".to_owned())]),
     };
-    stage.state.lock().aggregate.apply(9, keys);
+    stage.state.counted().apply(9, keys);
     stage.envoy.count(&HostSeries::LastSuccess(tuple("ns", "a", 9)), 1_700_000_000);
     stage.envoy.set(|answers| answers.delay = Duration::from_millis(100));
     stage.publications.send_replace(Some(Publication { swept: 9, ..sweeping }));
     eventually("published", || !configuration(&stage.path).1.is_empty()).await;
-    let totals = stage.state.lock().aggregate.totals();
+    let totals = stage.state.counted().totals();
     assert_eq!(totals.tuples[&tuple("ns", "a", 0)].last_success, Some(1_700_000_000));
 }
 

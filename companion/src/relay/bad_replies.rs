@@ -48,6 +48,10 @@ fn log(url: &str, bad: &BadReply) {
             "{url}/{operation} calls our request malformed (status {status}, correlation id {id}): {words}; \
              nothing was charged, but no payment of that kind succeeds until the rules or the facilitator change"
         );
+    } else if matches!(status, 429 | 502..=504) {
+        warn!(
+            "{url}/{operation} is overloaded or restarting (status {status}, correlation id {id}): {words}"
+        );
     } else {
         warn!("{url}/{operation} gave no verdict (status {status}, correlation id {id}): {words}");
     }

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::Relay;
 use crate::facilitator::{CallFailed, PaymentCall, Replied};
-use crate::state::unix_seconds;
+use crate::state::{FailedCall, unix_seconds};
 
 /// What became of the wish to have a payment verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,18 @@ impl Relay {
     /// Asks the facilitators of a payment in turn, all of them within the deadline of `/verify`: each has an equal
     /// share of what is left of it, so that one that hangs leaves time for the next.
     pub(super) async fn ask_to_verify(&self, call: &PaymentCall, body: &[u8]) -> Verdict {
+        let closed = self.state.lock().closed_for(call.option.network.as_str());
+        if let Some(cause) = closed {
+            self.quietly(call.option.network.as_str(), |more| warn!("{cause}{more}"));
+            return Verdict::None(NoVerdict::Unreachable);
+        }
+        let chain = call.option.network.as_str();
+        let Some(_place) = self.under_way.verify(chain) else {
+            self.quietly(chain, |more| {
+                warn!("too many payments of {chain} wait for their facilitator; new ones are refused{more}");
+            });
+            return Verdict::None(NoVerdict::Busy);
+        };
         let asked = self.candidates(call);
         let end = Instant::now() + self.deadlines.verify;
         let mut last = NoVerdict::Unreachable;
@@ -84,9 +96,17 @@ impl Relay {
         deadline: std::time::Duration,
     ) -> Result<Replied, CallFailed> {
         let reply = self.client.call(url, operation, body, deadline).await;
-        if let Ok(reply) = &reply {
-            self.note_acceptance(url, reply.status);
-            self.note_reply(url, operation, reply);
+        match &reply {
+            Ok(reply) => {
+                self.state.lock().failed_calls.remove(url);
+                self.note_acceptance(url, reply.status);
+                self.note_reply(url, operation, reply);
+            }
+            Err(failed) => {
+                let failed =
+                    FailedCall { operation: operation.name(), error: failed.to_string(), at: unix_seconds() };
+                self.state.lock().failed_calls.insert(url.to_owned(), failed);
+            }
         }
         reply
     }
@@ -96,7 +116,7 @@ impl Relay {
     pub(super) fn candidates(&self, call: &PaymentCall) -> Vec<String> {
         let state = self.state.lock();
         let Some(active) = &state.active else { return Vec::new() };
-        let all = self.facilitators.list(&call.option.network, &active.snapshot.facilitator_url);
+        let all = self.facilitators.list(&call.option.network, active.snapshot.facilitator_url.as_deref());
         let version = match call.payment.version {
             Version::V1 => 1,
             Version::V2 => 2,

@@ -95,6 +95,40 @@ impl Pair {
 }
 
 #[tokio::test]
+async fn a_payment_does_not_wait_for_a_page_of_metrics() {
+    let Pair { relay, .. } = &Pair::open(PATIENT).await;
+    let (state, (held, is_held), (done, is_done)) =
+        (relay.state.clone(), std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+    let page = std::thread::spawn(move || {
+        let _counted = state.counted();
+        held.send(()).unwrap();
+        is_done.recv_timeout(Duration::from_secs(30))
+    });
+    is_held.recv().unwrap();
+    assert_eq!(ask(relay, "/verify", &payment(1)).await, RelayReply::Valid);
+    done.send(()).unwrap();
+    assert!(page.join().unwrap().is_ok(), "the payment was answered while the page was made");
+}
+
+#[tokio::test]
+async fn a_chain_whose_facilitators_are_not_known_yet_is_closed_until_one_is() {
+    let Pair { relay, first, second, .. } = &Pair::open(PATIENT).await;
+    let known = |dev: &Dev, kinds: Option<&str>| FacilitatorState {
+        url: url(dev),
+        networks: vec!["eip155:84532".into()],
+        kinds: kinds.map(|kind| vec![kind.to_owned()]),
+        ..FacilitatorState::default()
+    };
+    let all = vec![known(first, None), known(second, None)];
+    relay.state.lock().facilitators_are(all, Vec::new());
+    assert_eq!(ask(relay, "/verify", &payment(1)).await, RelayReply::Unreachable);
+    assert!(operations(first).await.is_empty() && operations(second).await.is_empty());
+    let all = vec![known(first, None), known(second, Some("v2 exact eip155:84532"))];
+    relay.state.lock().facilitators_are(all, Vec::new());
+    assert_eq!(ask(relay, "/verify", &payment(1)).await, RelayReply::Valid);
+}
+
+#[tokio::test]
 async fn where_the_first_gives_no_verdict_the_next_is_asked_and_settles_what_it_vouched_for() {
     let modes = [
         "http_500",
@@ -268,8 +302,9 @@ async fn shop_with_token(url: &str, folder: &Path, token: &str) -> Relay {
     let credentials = [(url.to_owned(), Credential::Bearer(folder.join("token")))].into();
     let relay = shop(url, Facilitators { credentials, ..Facilitators::default() }, folder, PATIENT).await;
     let networks = vec!["eip155:84532".to_owned()];
+    let kinds = Some(vec!["v2 exact eip155:84532".to_owned()]);
     relay.state.lock().facilitators =
-        vec![FacilitatorState { url: url.to_owned(), networks, ..FacilitatorState::default() }];
+        vec![FacilitatorState { url: url.to_owned(), networks, kinds, ..FacilitatorState::default() }];
     relay
 }
 

@@ -14,6 +14,7 @@
 mod bad_replies;
 mod books;
 mod credentials;
+mod door;
 mod facilitators;
 #[cfg(test)]
 mod facilitators_tests;
@@ -52,6 +53,7 @@ use order::{Order, not_taken};
 use under_way::UnderWay;
 
 pub use credentials::watch_credentials;
+pub use door::{RELAY_SECRET, Secret, at_the_door, limits, most_of_a_chain};
 pub use reconcile::reconcile;
 
 /// Deadlines of the facilitator.
@@ -81,15 +83,17 @@ const MAX_BODY: usize = 1 << 20;
 // === impl Relay ===
 
 impl Relay {
-    /// A relay, and what tells when its settlements are over after it is dropped.
+    /// A relay, and what tells when its settlements are over after it is dropped. `most` payments of one chain may wait
+    /// for facilitators; of further new ones it says that the facilitator is overloaded.
     pub fn new(
         ledger: Ledger,
         client: FacilitatorClient,
         state: Shared,
         deadlines: Deadlines,
         facilitators: Facilitators,
+        most: usize,
     ) -> (Self, mpsc::Receiver<()>) {
-        let (under_way, over) = UnderWay::new();
+        let (under_way, over) = UnderWay::new(most);
         let (facilitators, quiet) = (Arc::new(facilitators), Arc::default());
         (Self { ledger, client, state, deadlines, facilitators, quiet, under_way }, over)
     }
@@ -123,6 +127,11 @@ impl Relay {
             info!("the ledger works again");
         }
     }
+}
+
+/// A relay without a ledger: nothing is done, and it says so.
+pub fn closed() -> Router {
+    Router::new().fallback(async || respond(&RelayReply::Unavailable))
 }
 
 /// A holder nobody can guess. `None` if this machine gives no random bytes.

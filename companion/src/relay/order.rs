@@ -21,8 +21,8 @@ pub(super) struct Order {
     pub(super) claim: Claim,
     pub(super) sale: Sale,
     pub(super) call: PaymentCall,
-    /// Why it is not taken if it is new.
-    pub(super) not_taken: Option<&'static str>,
+    /// What it is answered if it is new: it is not taken.
+    pub(super) refusal: Option<RelayReply>,
 }
 
 /// Longest name of a proxy.
@@ -47,13 +47,15 @@ impl Order {
         let offered = relay.state.lock().offered.tuple(option, &order.sale.tuple);
         match offered {
             Some(tuple) if is_asked => order.sale.tuple = tuple,
-            Some(_) => order.not_taken = Some("the payment is not signed for what its requirement asks"),
+            Some(_) => {
+                order.refusal = Some(not_taken("the payment is not signed for what its requirement asks"))
+            }
             None => {
-                order.not_taken =
-                    Some("the companion offers nothing by these terms, and has not since it started")
+                let nothing = "the companion offers nothing by these terms, and has not since it started";
+                order.refusal = Some(not_taken(nothing));
             }
         }
-        order.claim.only_known = order.not_taken.is_some();
+        order.claim.only_known = order.refusal.is_some();
         Ok(order)
     }
 
@@ -88,13 +90,18 @@ impl Order {
             can_settle: true,
             twin: None,
         };
+        let identifier = payment.identifier();
+        let refusal = identifier.as_ref().err().map(|error| RelayReply::Invalid {
+            reason: "invalid_payment_identifier".to_owned(),
+            detail: Some(error.to_string()),
+        });
         let sale = Sale {
             tuple,
             generation: text(headers, RELAY_GENERATION).and_then(|text| text.parse().ok()).unwrap_or(0),
             proxy: text(headers, RELAY_PROXY).map(|name| printable(name, MAX_NAME)).unwrap_or_default(),
-            identifier: payment.identifier(),
+            identifier: identifier.unwrap_or_default(),
         };
-        Ok(Self { key, claim, sale, call, not_taken: None })
+        Ok(Self { key, claim, sale, call, refusal })
     }
 }
 

@@ -177,6 +177,7 @@ impl Making {
             warn!(payer, nonce, "cannot settle: no rules are loaded, so no facilitator is known");
             return (Outcome::NotSent, None);
         };
+        let _place = relay.under_way.settle(call.option.network.as_str());
         let mut settlement = Settlement::default();
         loop {
             let called = relay.call(&url, Operation::Settle, &self.call, relay.deadlines.settle).await;

@@ -8,10 +8,11 @@ use tracing::warn;
 use super::Relay;
 use super::books::{Entry, Happening};
 use super::facilitators::{NoVerdict, Verdict};
-use super::order::{Order, not_taken};
+use super::order::Order;
 use super::settling::{Making, Origin};
 use super::told::Waiting;
 use crate::ledger::Stepped;
+use crate::state::unix_seconds;
 
 /// Claims a payment and answers. What was claimed for a proxy that stops waiting is given back.
 pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
@@ -48,7 +49,8 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
             Entry::of(&order, began).write(Happening::Redeemed, Some(&transaction), "");
             RelayReply::Redeem { transaction }
         }
-        Answer::New if order.not_taken.is_some() => not_taken(order.not_taken.unwrap_or_default()),
+        // By its own clock the proxy may have taken it for too old or too new.
+        Answer::New => order.refusal.unwrap_or(RelayReply::New { now: Some(unix_seconds()) }),
         answer => RelayReply::from(answer),
     };
     waiting.send(reply);

@@ -24,7 +24,7 @@ impl InUse {
     /// Those of a snapshot. Without a relay there is only the one of the rules.
     pub(super) fn of(facilitators: Option<&Facilitators>, snapshot: &Snapshot) -> Self {
         let none = Facilitators::default();
-        let (facilitators, default) = (facilitators.unwrap_or(&none), &snapshot.facilitator_url);
+        let (facilitators, default) = (facilitators.unwrap_or(&none), snapshot.facilitator_url.as_deref());
         let options = snapshot.routes.iter().flat_map(|route| &route.options);
         let networks: BTreeSet<_> = options.map(|option| &option.network).collect();
         let chains = networks
@@ -73,6 +73,7 @@ impl InUse {
                     .map(|supported| supported.kinds.iter().map(ToString::to_string).collect()),
                 loaded_at: known.loaded_at,
                 last_error: known.last_error,
+                failing_since: known.failing_since,
                 networks,
                 url,
             }

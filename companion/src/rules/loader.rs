@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use farebox_core::rules::{LoadOptions, RuleSet, Severity, Snapshot, Tuple, load_with};
+use farebox_core::rules::{RuleSet, Severity, Snapshot, Tuple, load_with};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -125,8 +125,7 @@ impl Loader {
         let outcome = match &candidate {
             Err(error) => Err(Some(error.clone())),
             Ok(text) => {
-                let options = LoadOptions { facilitator_url: self.settings.facilitator.url.clone() };
-                let loaded = load_with(text, &options);
+                let loaded = load_with(text, &self.settings.loading());
                 findings = loaded.findings;
                 match loaded.snapshot {
                     None => Err(None),
@@ -206,10 +205,10 @@ impl Loader {
         let endpoint = self
             .settings
             .facilitator
-            .endpoint(&snapshot.facilitator_url, ready)
+            .endpoint(snapshot.facilitator_url.as_deref(), ready)
             .map_err(|error| Refusal::Unusable(format!("facilitatorURL {error}")))?;
         let v1_networks = in_use.v1_networks(&known);
-        let draft = snapshot.draft(&self.settings.filter, &endpoint, &v1_networks);
+        let draft = snapshot.draft(&self.settings.pushed_filter(), &endpoint, &v1_networks);
         let hash = draft.hash.clone();
 
         // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a
@@ -229,8 +228,9 @@ impl Loader {
             None => None,
         };
         let Numbers { generation, swept, births } = {
+            let counted = self.state.counted();
             let mut state = self.state.lock();
-            state.facilitators_are(ready, in_use.states(&known), in_use.unlisted(&known));
+            state.facilitators_are(in_use.states(&known), in_use.unlisted(&known));
             let agreed_generation = agreed.as_ref().map(|numbers| numbers.generation);
             if let Some(active) = state.active.as_mut().filter(|active| {
                 active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)
@@ -242,7 +242,7 @@ impl Loader {
             }
             agreed.unwrap_or_else(|| {
                 let (generation, swept) = self.next_generation(state.active.as_ref());
-                Numbers { generation, swept, births: state.aggregate.births(generation, &keys) }
+                Numbers { generation, swept, births: counted.births(generation, &keys) }
             })
         };
         let pushed = draft.numbered(generation, &births);
@@ -251,15 +251,16 @@ impl Loader {
             None => compile(pushed.clone())?,
         };
 
+        let mut counted = self.state.counted();
         let mut state = self.state.lock();
         if self.ledger.is_some() {
             // What was agreed upon holds here too, and what lives here and not there ends.
             let mut lives = births.clone();
             let here = state.active.as_ref().map(|active| active.snapshot.keep_set()).unwrap_or_default();
             here.into_iter().for_each(|tuple| _ = lives.entry(tuple).or_insert(generation));
-            state.aggregate = std::mem::take(&mut state.aggregate).published(Some(lives));
+            *counted = std::mem::take(&mut *counted).published(Some(lives));
         }
-        let removed = state.aggregate.apply(generation, keys);
+        let removed = counted.apply(generation, keys);
         let swept = if removed > 0 && self.ledger.is_none() { generation } else { swept };
         if let Some(gateway) = &self.gateway {
             gateway.apply(Arc::new(rules), &snapshot);
@@ -267,7 +268,7 @@ impl Loader {
         let upstreams = snapshot.upstreams.as_slice().into();
         let active = Active { generation, hash, snapshot, applied_at: unix_seconds(), swept };
         state.publish(active, &pushed.tuples);
-        drop(state);
+        drop((state, counted));
         if self.ledger.is_some() {
             self.last_published = Some(Published { generation, births, swept });
         }
@@ -335,7 +336,7 @@ impl Loader {
                     Numbers { generation, swept: if gone { generation } else { swept }, births }
                 }
                 None => {
-                    let births = self.state.lock().aggregate.births(generation, keys);
+                    let births = self.state.counted().births(generation, keys);
                     Numbers { generation, swept: 0, births }
                 }
             };
@@ -363,7 +364,7 @@ impl Loader {
                         generation = active.generation,
                         routes = active.snapshot.routes.len(),
                         skipped = active.snapshot.skipped.len(),
-                        facilitator = active.snapshot.facilitator_url,
+                        facilitator = active.snapshot.facilitator_url.as_deref().unwrap_or("none"),
                         "rules loaded"
                     );
                 }

@@ -17,7 +17,7 @@ use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Deployments;
 use crate::publish::{Publication, Published};
 use crate::serve;
-use crate::settings::{Facilitators, RelaySettings, Settings, Settlement};
+use crate::settings::{Facilitators, Listen, RelaySettings, Settings, Settlement};
 use crate::state::{ReloadResult, Shared, State};
 use crate::testing::{fake_facilitator, pricing, settings, tuple};
 
@@ -69,7 +69,7 @@ impl Stage {
     fn count(&self, offer: &str, born: u64, value: u64) {
         let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
         let report = crate::testing::report(1, vec![(series, value)]);
-        self.state.lock().aggregate.ingest(&format!("envoy-of-{offer}-{born}"), report);
+        self.state.counted().ingest(&format!("envoy-of-{offer}-{born}"), report);
     }
 
     /// A proxy that enforces what was pushed last shows this for every offer.
@@ -78,11 +78,11 @@ impl Stage {
         let values = self.pushed().rules.tuples.iter().map(count).collect();
         let read_at = crate::state::unix_seconds();
         let report = Report { read_at, ..crate::testing::report(1, values) };
-        self.state.lock().aggregate.ingest("envoy", report);
+        self.state.counted().ingest("envoy", report);
     }
 
     fn totals(&self) -> Vec<(String, u128)> {
-        let totals = self.state.lock().aggregate.totals();
+        let totals = self.state.counted().totals();
         let of = |(tuple, of): (&farebox_core::rules::Tuple, &crate::aggregate::TupleTotals)| {
             (tuple.offer_name.clone(), of.get(TupleCounter::PaymentPresented))
         };
@@ -215,13 +215,13 @@ async fn a_changed_global_chain_and_a_repinned_asset_start_new_series() {
     stage.count("a", 0, 3);
     let text = pricing(&stage.facilitator, &["a"]).replace("base-sepolia", "base");
     assert_eq!(stage.load_text(&text).await, ReloadResult::Applied);
-    let totals = stage.state.lock().aggregate.totals();
+    let totals = stage.state.counted().totals();
     let tuples: Vec<_> = totals.tuples.keys().map(|tuple| (&*tuple.chain, &*tuple.asset_symbol)).collect();
     assert_eq!(tuples, [("eip155:8453", "USDC")]);
     assert_eq!(stage.totals(), [("a".to_owned(), 0)]);
     let repinned = pricing(&stage.facilitator, &["a"]) + "  assetSymbol: OBOL\n";
     assert_eq!(stage.load_text(&repinned).await, ReloadResult::Applied);
-    let totals = stage.state.lock().aggregate.totals();
+    let totals = stage.state.counted().totals();
     let tuples: Vec<_> = totals.tuples.keys().map(|tuple| (&*tuple.chain, &*tuple.asset_symbol)).collect();
     assert_eq!(tuples, [("eip155:84532", "OBOL")]);
 }
@@ -267,7 +267,9 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
 async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away() {
     let fallbacks = vec![fake_facilitator().await];
     let relay = RelaySettings {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+        tls: None,
+        secret: None,
         ledger: String::new(),
         retention: Duration::from_secs(1),
         companion: "c1".into(),
@@ -279,6 +281,30 @@ async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away(
     let state = stage.state.lock();
     let ready: Vec<_> = state.facilitators.iter().map(|of| (of.url.as_str(), of.kinds.is_some())).collect();
     assert_eq!(ready, [("http://127.0.0.1:1", false), (fallbacks[0].as_str(), true)]);
+}
+
+#[tokio::test]
+async fn a_file_that_adds_a_chain_with_a_dead_facilitator_closes_that_chain_alone() {
+    let base = farebox_core::evm::chain_by_name("base").unwrap();
+    let chains = [(base, vec!["http://127.0.0.1:1".to_owned()])].into();
+    let relay = RelaySettings {
+        listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+        tls: None,
+        secret: None,
+        ledger: String::new(),
+        retention: Duration::from_secs(1),
+        companion: "c1".into(),
+        facilitators: Facilitators { chains, ..Facilitators::default() },
+    };
+    let mut stage = stage_with(None, Some(relay)).await;
+    let text = pricing(&fake_facilitator().await, &["a"]);
+    stage.load_text(&text).await;
+    assert_eq!(stage.state.lock().closed(), []);
+    let more = "- {pattern: /b/*, price: '1', network: base, offerNamespace: ns, offerName: b}\n";
+    assert_eq!(stage.load_text(&(text + more)).await, ReloadResult::Applied);
+    let closed = stage.state.lock().closed();
+    let closed: Vec<_> = closed.iter().map(|chain| (chain.network.as_str(), &*chain.offers)).collect();
+    assert_eq!(closed, [("eip155:8453", &["ns/b".to_owned()][..])]);
 }
 
 #[tokio::test]
@@ -315,9 +341,10 @@ async fn a_reader_sees_one_load_or_the_next_and_never_a_mix() {
     let reader = std::thread::spawn(move || {
         let mut generations = BTreeSet::new();
         while !stopped.load(Ordering::Relaxed) {
+            let counted = state.counted();
             let state = state.lock();
             let active = state.active.as_ref().unwrap();
-            let counted: BTreeSet<_> = state.aggregate.totals().tuples.into_keys().collect();
+            let counted: BTreeSet<_> = counted.totals().tuples.into_keys().collect();
             assert_eq!(counted, active.snapshot.keep_set());
             generations.insert(active.generation);
         }
@@ -353,7 +380,7 @@ async fn thousands_of_offers_go_and_come_back_and_leave_nothing_behind() {
     let kept: Vec<&str> = all.iter().copied().filter(|name| name.starts_with("kept")).collect();
     let mut stage = stage().await;
     let collector = Collector::new(Vec::new(), stage.state.clone()).unwrap();
-    let server = serve::router(stage.state.clone(), Arc::new(collector), None);
+    let server = serve::router(stage.state.clone(), Some(Arc::new(collector)), None);
     let page = async || {
         let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
         let response = server.clone().oneshot(request).await.unwrap();
@@ -381,9 +408,9 @@ async fn thousands_of_offers_go_and_come_back_and_leave_nothing_behind() {
         };
         assert_eq!((mine("kept-00000"), mine("goes-00001")), (cycle.to_string(), "0".to_owned()));
         let generation = stage.generation();
-        let mut state = stage.state.lock();
-        state.aggregate.forget_removals(Some(generation));
-        let rows = state.aggregate.to_state();
+        let mut counted = stage.state.counted();
+        counted.forget_removals(Some(generation));
+        let rows = counted.to_state();
         left.push((rows.counters.len(), rows.retired.len(), rows.removals.len(), rows.malformed.len()));
     }
     assert_eq!(left, [(kept.len(), 0, 0, 0); 2]);

@@ -1,5 +1,6 @@
-//! Whether the facilitators' kinds are known. Paid routes answer 503 until they are; once loaded they stay,
-//! as a facilitator that is away for a while is no reason to refuse what it supported a minute ago.
+//! Whether the facilitators' kinds are known. Until those of one facilitator of a chain are, payments on it are answered
+//! 503, and no others. Once loaded they stay, as a facilitator that is away for a while is no reason to refuse what it
+//! supported a minute ago.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,10 +20,12 @@ pub struct Known {
     pub url: String,
     /// Its kinds, once loaded.
     pub supported: Option<Arc<Supported>>,
-    /// Unix seconds.
+    /// When these were first seen, Unix seconds.
     pub loaded_at: Option<u64>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+    /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
+    pub failing_since: Option<u64>,
 }
 
 /// Asks the facilitators of the active rules what they support.
@@ -35,11 +38,13 @@ pub struct Readiness {
 /// By address. Pricing files name few facilitators over a companion's life.
 pub type AllKnown = BTreeMap<String, Known>;
 
-/// Pause after a failure, doubled up to the maximum.
+/// Pause after a failure, doubled up to a maximum: nothing is sold by a facilitator that was never known, so its return
+/// is noticed within a second; one that is known already is only asked for news.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
-const MAX_RETRY: Duration = Duration::from_secs(5);
-/// Pause after a success.
-const REFRESH: Duration = Duration::from_secs(300);
+const MAX_RETRY_UNKNOWN: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(30);
+/// Pause after a success. One that is gone is noticed within it, though nobody pays.
+const REFRESH: Duration = Duration::from_secs(60);
 
 // === impl Readiness ===
 
@@ -126,12 +131,14 @@ async fn keep_asking_all(
 }
 
 async fn keep_asking(client: &FacilitatorClient, url: &str, publish: &watch::Sender<AllKnown>) {
-    let mut retry = FIRST_RETRY;
+    let (mut retry, mut is_known) = (FIRST_RETRY, false);
     loop {
         // Bounded in time by the client of the facilitator.
         let outcome = fetch(client, url).await.map_err(|error| error.to_string());
+        is_known |= outcome.is_ok();
         let pause = if outcome.is_ok() { REFRESH } else { retry };
-        retry = if outcome.is_ok() { FIRST_RETRY } else { (retry * 2).min(MAX_RETRY) };
+        let most = if is_known { MAX_RETRY } else { MAX_RETRY_UNKNOWN };
+        retry = if outcome.is_ok() { FIRST_RETRY } else { (retry * 2).min(most) };
         publish.send_if_modified(|all| {
             note(all.entry(url.to_owned()).or_insert_with(|| Known::nothing(url)), outcome)
         });
@@ -145,17 +152,25 @@ fn note(known: &mut Known, outcome: Result<Supported, String>) -> bool {
     match outcome {
         Ok(supported) => {
             if known.supported.as_deref() != Some(&supported) {
-                info!(url = known.url, kinds = supported.kinds.len(), "facilitator kinds loaded");
+                info!(
+                    url = known.url,
+                    kinds = supported.kinds.len(),
+                    "the facilitator has said which payments it supports"
+                );
+                known.supported = Some(Arc::new(supported));
+                known.loaded_at = Some(unix_seconds());
+            } else if known.last_error.is_some() {
+                info!(url = known.url, "the facilitator answers again");
             }
-            known.supported = Some(Arc::new(supported));
-            known.loaded_at = Some(unix_seconds());
             known.last_error = None;
+            known.failing_since = None;
         }
         Err(error) => {
             if known.last_error.as_ref() != Some(&error) {
-                warn!(url = known.url, "facilitator kinds cannot be loaded: {error}");
+                warn!(url = known.url, "the facilitator does not say which payments it supports: {error}");
             }
             known.last_error = Some(error);
+            known.failing_since.get_or_insert_with(unix_seconds);
         }
     }
     *known != before

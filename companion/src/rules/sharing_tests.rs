@@ -64,11 +64,11 @@ impl Companion {
     fn count(&self, offer: &str, born: u64, value: u64) {
         let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
         let report = crate::testing::report(1, vec![(series, value)]);
-        self.state.lock().aggregate.ingest(&format!("envoy-of-{offer}-{born}"), report);
+        self.state.counted().ingest(&format!("envoy-of-{offer}-{born}"), report);
     }
 
     fn counted(&self, offer: &str) -> u128 {
-        let totals = self.state.lock().aggregate.totals();
+        let totals = self.state.counted().totals();
         let found = totals.tuples.iter().find(|(tuple, _)| tuple.offer_name == offer);
         found.map_or(0, |(_, of)| of.get(TupleCounter::PaymentPresented))
     }

@@ -80,6 +80,13 @@ impl Watch {
         }
     }
 
+    /// What it holds now, changed or not.
+    pub async fn again(&mut self) -> Candidate {
+        let seen = self.settle(read(&self.path).await).await;
+        self.last = Some(seen.clone());
+        seen
+    }
+
     async fn settle(&self, mut seen: Candidate) -> Candidate {
         // What is there at the start was not written just now.
         if self.last.is_none() && seen.is_ok() {

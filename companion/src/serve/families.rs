@@ -14,10 +14,9 @@ use super::exposition::{Format, Labels, Page};
 use crate::aggregate::{DropReason, Totals, TupleTotals};
 use crate::publish::ProxyState;
 use crate::publish::discovery::Node;
-use crate::state::{ReloadResult, State};
+use crate::state::{Active, FacilitatorState, ReloadResult, Shared, State};
 
-/// What a state exposes. It is taken under the state's lock and written without it: a page about ten thousand
-/// offers has 50 MB.
+/// What a state exposes. It is written without a lock: a page about ten thousand offers has 50 MB.
 #[derive(Debug)]
 pub(super) struct Families {
     totals: Totals,
@@ -43,10 +42,31 @@ const SOURCE: (&str, Cow<'static, str>) = ("source", Cow::Borrowed("file"));
 // === impl Families ===
 
 impl Families {
-    pub(super) fn of(state: &State, now: u64) -> Self {
-        let totals = state.aggregate.shown().into_owned();
+    /// Payments wait for the state, so what is counted is copied before the state is asked, and what takes long for many
+    /// offers is made of the rules afterwards.
+    pub(super) fn of(shared: &Shared, now: u64) -> Self {
+        let (mut families, active) = {
+            let counted = shared.counted();
+            let totals = counted.shown().into_owned();
+            let state = shared.lock();
+            (Self::without_rules(totals, &state, now), state.active.clone())
+        };
+        families.add_rules(active.as_ref());
+        families
+    }
+
+    /// What does not become more with the rules.
+    pub(super) fn without_rules(totals: Totals, state: &State, now: u64) -> Self {
         let own = Family::ALL.into_iter().map(|family| (family, own(family, state, &totals, now))).collect();
         Self { totals, own }
+    }
+
+    /// What is known of the rules in force.
+    pub(super) fn add_rules(&mut self, active: Option<&Active>) {
+        let Some(active) = active else { return };
+        for (family, samples) in &mut self.own {
+            samples.extend(of_rules(*family, active));
+        }
     }
 
     /// The page, families in exposition order.
@@ -198,6 +218,21 @@ fn own(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> 
         | Family::ProxyUp
         | Family::ProxyConfigGeneration
         | Family::ProxiesConnected => proxies(family, &state.proxies, now),
+        Family::ProxyReachesCompanion => reaching(&state.proxies, now),
+        Family::ProxyClockDifferenceSeconds => clocks(&state.proxies, now),
+        Family::BuildInfo => vec![Sample::new(vec![label("version", env!("CARGO_PKG_VERSION"))], 1)],
+        Family::Ready => vec![Sample::new(Vec::new(), u8::from(state.not_ready().is_none()))],
+        Family::LedgerUp if state.settles_direct => Vec::new(),
+        Family::LedgerUp => vec![Sample::new(Vec::new(), u8::from(state.ledger_error.is_none()))],
+        Family::FacilitatorUp => {
+            let is_up = |of: &FacilitatorState| u8::from(of.kinds.is_some() && of.failing_since.is_none());
+            let sample = |of: &FacilitatorState| Sample::new(vec![owned("facilitator", &of.url)], is_up(of));
+            state.facilitators.iter().map(sample).collect()
+        }
+        Family::GatewayReachable => {
+            let tried = state.traefik.iter().filter(|traefik| traefik.gateway_tried);
+            tried.map(|traefik| Sample::new(Vec::new(), u8::from(traefik.gateway_error.is_none()))).collect()
+        }
         Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
         Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
@@ -221,7 +256,10 @@ fn config(family: Family, state: &State) -> Vec<Sample> {
     if family == Family::ConfigLastReloadSuccessTimestampSeconds {
         return state.last_success_at.map(|at| Sample::new(vec![SOURCE], at)).into_iter().collect();
     }
-    let Some(active) = &state.active else { return Vec::new() };
+    Vec::new()
+}
+
+fn of_rules(family: Family, active: &Active) -> Vec<Sample> {
     match family {
         Family::OffersLoaded => vec![Sample::new(Vec::new(), active.snapshot.offers_loaded())],
         Family::RoutesLoaded => {
@@ -260,7 +298,7 @@ fn proxies(family: Family, proxies: &[ProxyState], now: u64) -> Vec<Sample> {
         let known = proxy.is_known(now);
         let value = match family {
             Family::ProxyUp => proxy.is_up(now).map(u64::from),
-            Family::ProxyConfigGeneration => proxy.confirmed.filter(|_| known),
+            Family::ProxyConfigGeneration => known.then_some(proxy.confirmed.unwrap_or(0)),
             _ => proxy.last_report.filter(|_| known),
         };
         let Some(value) = value else { continue };
@@ -270,6 +308,33 @@ fn proxies(family: Family, proxies: &[ProxyState], now: u64) -> Vec<Sample> {
     let sample =
         |(instance, value): (&str, u64)| Sample::new(vec![PROXY, owned("proxy_instance", instance)], value);
     values.into_iter().map(sample).collect()
+}
+
+/// One that does not reach it speaks for those that share an instance.
+fn reaching(proxies: &[ProxyState], now: u64) -> Vec<Sample> {
+    let known = proxies.iter().map(|proxy| (proxy, proxy.reaches_relay(now).filter(|_| proxy.is_known(now))));
+    worst(known.map(|(proxy, reaches)| (proxy, reaches.map(u8::from))), |known, found| found < known)
+}
+
+/// The worst clock speaks for those that share an instance.
+fn clocks(proxies: &[ProxyState], now: u64) -> Vec<Sample> {
+    let known = proxies.iter().map(|proxy| (proxy, proxy.clock().filter(|_| proxy.is_known(now))));
+    worst(known, |known, found| found.unsigned_abs() > known.unsigned_abs())
+}
+
+fn worst<'a, T: Display + Copy>(
+    values: impl Iterator<Item = (&'a ProxyState, Option<T>)>,
+    is_worse: fn(T, T) -> bool,
+) -> Vec<Sample> {
+    let mut by_instance: BTreeMap<&str, T> = BTreeMap::new();
+    for (index, (proxy, value)) in values.enumerate() {
+        let Some(value) = value else { continue };
+        let instance = if index < MAX_INSTANCES { proxy.name.as_str() } else { "other" };
+        let replace = |known: &mut T| *known = if is_worse(*known, value) { value } else { *known };
+        by_instance.entry(instance).and_modify(replace).or_insert(value);
+    }
+    let sample = |(instance, value)| Sample::new(vec![PROXY, owned("proxy_instance", instance)], value);
+    by_instance.into_iter().map(sample).collect()
 }
 
 /// One counter per proxy that gets its rules over gRPC.

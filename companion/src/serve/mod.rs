@@ -2,14 +2,16 @@
 //!
 //! * `GET /metrics`: Prometheus text, or OpenMetrics where the reader prefers it
 //! * `GET /healthz`: 200 while the process lives
-//! * `GET /readyz`: 200 once rules are in force and published, else 503 with the cause
+//! * `GET /readyz`: 200 once rules are in force and published and each facilitator has said what it supports, until the
+//!   companion is told to stop; else 503 with the cause
 //! * `GET /status`: JSON for people and scripts
 //! * `GET /traefik`: the dynamic configuration, for Traefik's HTTP provider; 503 until rules are in force
 //!
-//! Everything else is 404, every other method 405.
+//! Everything else is 404, every other method but HEAD 405.
 
 mod exposition;
 mod families;
+mod pages;
 #[cfg(test)]
 mod parser;
 mod status;
@@ -17,6 +19,7 @@ mod status;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -24,23 +27,52 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
+use serde_json::json as document;
+use tokio::task::JoinError;
 
 use crate::collect::Collector;
+use crate::port::{Descriptors, Limits, Protocol, Share};
 use crate::publish::Endpoint;
 use crate::state::{Shared, unix_seconds};
 
 use exposition::Format;
 use families::Families;
+use pages::Pages;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
 struct Context {
     state: Shared,
-    collector: Arc<Collector>,
+    collector: Option<Arc<Collector>>,
+    pages: Arc<Pages>,
 }
 
-/// The server's routes. Without an `endpoint` there is no `/traefik`.
-pub fn router(state: Shared, collector: Arc<Collector>, endpoint: Option<Endpoint>) -> Router {
+/// How long a reader may take for the head of a request, how long a silent connection is kept, and how long a reader may
+/// take to read: monitoring systems ask every minute at least.
+const HEAD: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(90);
+const WRITE: Duration = Duration::from_secs(10);
+/// Longest head of a request, bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// What the port grants its readers.
+pub fn limits(descriptors: Descriptors) -> Limits {
+    let connections = descriptors.of(Share::Metrics);
+    Limits {
+        protocol: Protocol::Http1,
+        connections,
+        requests: connections,
+        head_bytes: MAX_HEAD,
+        head: HEAD,
+        idle: IDLE,
+        write: WRITE,
+    }
+}
+
+/// The server's routes. Without a `collector`, which is while the companion starts, pages show what is known already.
+/// Without an `endpoint` there is no `/traefik`.
+pub fn router(state: Shared, collector: Option<Arc<Collector>>, endpoint: Option<Endpoint>) -> Router {
     let traefik = match endpoint {
         Some(endpoint) => Router::new().route("/traefik", get(async move || traefik(endpoint.text().await))),
         None => Router::new(),
@@ -50,29 +82,45 @@ pub fn router(state: Shared, collector: Arc<Collector>, endpoint: Option<Endpoin
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status", get(status_json))
-        .layer(middleware::from_fn(get_only))
-        .with_state(Context { state, collector })
+        .layer(middleware::from_fn(read_only))
+        .with_state(Context { state, collector, pages: Arc::default() })
 }
 
-async fn get_only(request: Request, next: Next) -> Response {
-    if request.method() == Method::GET {
+async fn read_only(request: Request, next: Next) -> Response {
+    if [Method::GET, Method::HEAD].contains(request.method()) {
         return next.run(request).await;
     }
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response()
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response()
 }
 
 async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response {
-    context.collector.collect_on_demand().await;
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
-    // Thousands of offers take tens of milliseconds, in which others want to be served.
-    let page = tokio::task::spawn_blocking(move || {
-        let families = Families::of(&context.state.lock(), unix_seconds());
-        families.page(format)
-    });
-    match page.await {
+    match context.page(format).await {
         Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+// === impl Context ===
+
+impl Context {
+    /// A page of metrics that was begun after it was asked for.
+    async fn page(&self, format: Format) -> Result<Bytes, JoinError> {
+        self.pages
+            .get(format, async || {
+                if let Some(collector) = &self.collector {
+                    collector.collect_on_demand().await;
+                }
+                let state = self.state.clone();
+                // Thousands of offers take tens of milliseconds, in which others want to be served.
+                let page = tokio::task::spawn_blocking(move || {
+                    let families = Families::of(&state, unix_seconds());
+                    families.page(format)
+                });
+                page.await.map(Bytes::from)
+            })
+            .await
     }
 }
 
@@ -81,14 +129,22 @@ async fn healthz() -> Response {
 }
 
 async fn readyz(State(context): State<Context>) -> Response {
-    match context.state.lock().not_ready() {
-        None => json(StatusCode::OK, r#"{"status":"ready"}"#.to_owned()),
+    let state = context.state.lock();
+    match state.not_ready() {
+        None => {
+            let closed: Vec<_> = state.closed().into_iter().map(|chain| chain.cause).collect();
+            let mut ready = document!({ "status": "ready" });
+            if !closed.is_empty() {
+                ready["closed"] = closed.into();
+            }
+            json(StatusCode::OK, ready.to_string())
+        }
         Some(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("{cause}\n")).into_response(),
     }
 }
 
 async fn status_json(State(context): State<Context>) -> Response {
-    let status = status::of(&context.state.lock(), unix_seconds());
+    let status = status::of(&context.state, unix_seconds());
     json(StatusCode::OK, format!("{status:#}\n"))
 }
 

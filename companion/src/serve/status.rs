@@ -6,12 +6,25 @@ use serde_json::{Value, json};
 use crate::collect::GATEWAY_SPOOL;
 use crate::publish::discovery::Node;
 use crate::publish::{ProxyState, TraefikState};
-use crate::state::{Attempt, FacilitatorState, State};
+use crate::state::{Attempt, FacilitatorState, Shared, State};
 
-/// The document of a state.
-pub(super) fn of(state: &State, now: u64) -> Value {
+/// The document of a state. Payments wait for the state, so the long lists are made without it.
+pub(super) fn of(shared: &Shared, now: u64) -> Value {
+    let state = shared.lock();
+    let mut document = without_lists(&state, now);
+    let (active, attempt, pricing) =
+        (state.active.clone(), state.last_attempt.clone(), state.pricing.clone());
+    drop(state);
+    document["last_reload"] = json!(attempt.map(|last| reload(&last, &pricing)));
+    document["skipped"] = json!(active.map(|active| {
+        active.snapshot.skipped.iter().map(|skipped| skip(skipped, &pricing)).collect::<Vec<_>>()
+    }));
+    document
+}
+
+fn without_lists(state: &State, now: u64) -> Value {
     let active = state.active.as_ref();
-    let not_ready = state.not_ready();
+    let (not_ready, closed) = (state.not_ready(), state.closed());
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": state.started_at,
@@ -23,25 +36,27 @@ pub(super) fn of(state: &State, now: u64) -> Value {
         "config_hash": active.map(|active| &active.hash),
         "config_applied_at": active.map(|active| active.applied_at),
         "config_err_since": state.config_err_since,
-        "last_reload": state.last_attempt.as_ref().map(|last| reload(last, &state.pricing)),
         "publish_error": state.publish_error,
+        "ledger_error": state.ledger_error,
         "ledger_went_back": state.ledger_went_back,
         "totals_error": state.totals_error,
         "settlement": {
             "mode": if state.settles_direct { "direct" } else { "relay" },
             "error": state.settlement_error(),
         },
-        "skipped": active.map(|active| {
-            active.snapshot.skipped.iter().map(|skipped| skip(skipped, &state.pricing)).collect::<Vec<_>>()
-        }),
         "facilitator": {
-            "ready": state.facilitators_ready,
+            "ready": active.is_some() && closed.is_empty(),
+            "closed": closed.iter().map(|chain| json!({
+                "network": chain.network,
+                "cause": chain.cause,
+                "offers": chain.offers,
+            })).collect::<Vec<_>>(),
             "unlisted_networks": state.unlisted_networks,
             "used": state.facilitators.iter().map(|used| facilitator(used, state)).collect::<Vec<_>>(),
         },
         "proxies": state.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
         "gateway": state.gateway.as_ref().map(|gateway| json!({
-            "listen": gateway.address,
+            "listen": gateway.address.to_string(),
             "config_generation": gateway.deployments.generation(),
             "oldest_generation_in_use": gateway.deployments.oldest_generation(),
             "routes_without_upstream": gateway.deployments.without_upstream(),
@@ -51,8 +66,8 @@ pub(super) fn of(state: &State, now: u64) -> Value {
                 "last_error": spool.last_error,
             })),
         })),
-        "discovery": state.discovery.address.map(|address| json!({
-            "listen": address,
+        "discovery": state.discovery.address.as_ref().map(|address| json!({
+            "listen": address.to_string(),
             "proxies": state.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),
         })),
         "traefik": state.traefik.as_ref().map(|known| traefik(known, state)),
@@ -67,7 +82,13 @@ fn facilitator(used: &FacilitatorState, state: &State) -> Value {
         "kinds": used.kinds,
         "loaded_at": used.loaded_at,
         "last_error": used.last_error,
+        "failing_since": used.failing_since,
         "credential_error": credential.and_then(|it| it.unusable.as_ref().or(it.refused.as_ref())),
+        "last_failed_call": state.failed_calls.get(&used.url).map(|failed| json!({
+            "operation": failed.operation,
+            "error": failed.error,
+            "at": failed.at,
+        })),
         "last_bad_reply": state.bad_replies.get(&used.url).map(|bad| json!({
             "operation": bad.operation,
             "status": bad.status,
@@ -127,6 +148,9 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
         "refusals": proxy.refusals(),
         "last_report": proxy.last_report,
         "last_error": proxy.last_error,
+        "trouble": proxy.trouble(now),
+        "reaches_relay": proxy.reaches_relay(now),
+        "clock_difference_seconds": proxy.clock(),
     })
 }
 
@@ -139,6 +163,7 @@ fn traefik(traefik: &TraefikState, state: &State) -> Value {
         "generation_started": started,
         "polled_at": traefik.polled_at,
         "publish_error": traefik.publish_error,
+        "gateway_error": traefik.gateway_error,
         "api": traefik.api.as_ref().map(|api| match api {
             Ok(loaded) => json!({"generation": loaded.generation, "error": loaded.error, "last_error": null}),
             Err(error) => json!({"generation": null, "error": null, "last_error": error}),

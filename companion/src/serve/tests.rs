@@ -17,10 +17,10 @@ use crate::aggregate::{Aggregate, Keys};
 use crate::collect::{GATEWAY_SPOOL, SpoolState};
 use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
-use crate::publish::{ProxyState, TraefikState};
-use crate::settings::Proxy;
+use crate::publish::{Loaded, ProxyState, TraefikState};
+use crate::settings::{Listen, Proxy};
 use crate::state::{
-    Active, Attempt, BadReply, CredentialState, FacilitatorState, GatewayState, ReloadResult,
+    Active, Attempt, BadReply, CredentialState, FacilitatorState, FailedCall, GatewayState, ReloadResult,
     State as Companion,
 };
 use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
@@ -65,13 +65,13 @@ fn companion() -> Companion {
         error: None,
         findings: loaded.findings,
     });
-    state.facilitators_ready = true;
     state.facilitators = vec![FacilitatorState {
         url: "https://pay.example.com".into(),
         networks: vec!["eip155:84532".into()],
         kinds: Some(vec!["v2 exact eip155:84532".into()]),
         loaded_at: Some(76),
         last_error: None,
+        failing_since: None,
     }];
     let refused = "https://pay.example.com answered 401".to_owned();
     let credential = CredentialState { refused: Some(refused), ..CredentialState::default() };
@@ -86,14 +86,32 @@ fn companion() -> Companion {
         logged_at: 0,
     };
     state.bad_replies = [("https://pay.example.com".to_owned(), bad)].into();
+    let failed = FailedCall { operation: "settle", error: "connection refused".into(), at: 79 };
+    state.failed_calls = [("https://pay.example.com".to_owned(), failed)].into();
     state.discovery = Discovery::with_answers("e0", unix_seconds());
     state
 }
 
+/// The same with all there is to tell of its proxies.
+fn complete() -> Companion {
+    let mut state = companion();
+    let all = crate::collect::Reading { clock: Some(1), relay_is_healthy: Some(true), ..reading(Some(1000)) };
+    state.proxies[0].reported(&all);
+    state.traefik = Some(TraefikState { gateway_tried: true, ..TraefikState::default() });
+    state
+}
+
+fn families(state: &Companion, now: u64) -> Families {
+    let totals = state.counted.lock().shown().into_owned();
+    let mut families = Families::without_rules(totals, state, now);
+    families.add_rules(state.active.as_ref());
+    families
+}
+
 fn exposed(format: Format) -> BTreeMap<String, Read> {
-    let state = companion();
+    let state = complete();
     let now = unix_seconds();
-    parse(&Families::of(&state, now).page(format), format)
+    parse(&families(&state, now).page(format), format)
 }
 
 /// Values of a family by the labels named, joined with `,`.
@@ -185,7 +203,7 @@ fn values_are_exact() {
 
 #[test]
 fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
-    let text = Families::of(&companion(), unix_seconds()).page(Format::Prometheus);
+    let text = families(&companion(), unix_seconds()).page(Format::Prometheus);
     let of = |rest: &str| {
         let line = format!("obol_x402_verifier_facilitator_request_duration_seconds{rest} ");
         text.lines()
@@ -205,8 +223,8 @@ fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
 
 #[test]
 fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
-    let state = companion();
-    let text = Families::of(&state, unix_seconds()).page(Format::OpenMetrics);
+    let state = complete();
+    let text = families(&state, unix_seconds()).page(Format::OpenMetrics);
     let read = parse(&text, Format::OpenMetrics);
     assert_eq!(read.len(), Family::ALL.len());
     assert!(text.contains("# TYPE obol_x402_verifier_requests counter\n"));
@@ -220,10 +238,10 @@ fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
 #[test]
 fn label_values_are_escaped() {
     let odd = "a\"b\\c\nd é";
-    let mut state = companion();
-    state.aggregate.apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
+    let state = companion();
+    state.counted.lock().apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
     for format in [Format::Prometheus, Format::OpenMetrics] {
-        let read = parse(&Families::of(&state, 0).page(format), format);
+        let read = parse(&families(&state, 0).page(format), format);
         let name = if format == Format::OpenMetrics { "requests" } else { "requests_total" };
         let family = &read[&format!("obol_x402_verifier_{name}")];
         assert_eq!(family.samples[0].1[0], ("offer_namespace".to_owned(), odd.to_owned()));
@@ -233,7 +251,7 @@ fn label_values_are_escaped() {
 #[test]
 fn before_the_first_load_only_what_is_known_is_exposed() {
     let state = Companion::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
-    let read = parse(&Families::of(&state, 0).page(Format::Prometheus), Format::Prometheus);
+    let read = parse(&families(&state, 0).page(Format::Prometheus), Format::Prometheus);
     assert!(!read.contains_key("obol_x402_verifier_config_generation"));
     assert!(!read.contains_key("obol_x402_verifier_requests_total"));
     assert!(read.contains_key("obol_x402_verifier_config_reloads_total"));
@@ -243,10 +261,8 @@ fn before_the_first_load_only_what_is_known_is_exposed() {
 fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten() {
     let state = companion();
     let at = |seconds| {
-        let read = parse(
-            &Families::of(&state, unix_seconds() + seconds).page(Format::Prometheus),
-            Format::Prometheus,
-        );
+        let read =
+            parse(&families(&state, unix_seconds() + seconds).page(Format::Prometheus), Format::Prometheus);
         let connected = values(&read["obol_x402_verifier_proxies_connected"], &["proxy"])["envoy"].clone();
         (connected, read.contains_key("obol_x402_verifier_proxy_config_generation"))
     };
@@ -259,7 +275,7 @@ fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten(
 fn a_proxy_that_cannot_be_read_is_down_until_it_is_forgotten() {
     let mut state = companion();
     let up = |state: &Companion, seconds: u64| -> BTreeMap<String, String> {
-        let page = Families::of(state, unix_seconds() + seconds).page(Format::Prometheus);
+        let page = families(state, unix_seconds() + seconds).page(Format::Prometheus);
         let read = parse(&page, Format::Prometheus);
         read.get("obol_x402_verifier_proxy_up")
             .map_or_else(BTreeMap::new, |up| values(up, &["proxy_instance"]))
@@ -271,7 +287,7 @@ fn a_proxy_that_cannot_be_read_is_down_until_it_is_forgotten() {
     assert_eq!(up(&state, 0), both("1", "0"));
     state.proxies[0].unreadable("refused".into());
     assert_eq!(up(&state, 590), both("0", "0"));
-    assert_eq!(up(&state, 610), BTreeMap::new());
+    assert_eq!(up(&state, 610), [("e1".to_owned(), "0".to_owned())].into(), "nobody ever read it");
     state.proxies[1].reported(&reading(None));
     assert_eq!(up(&state, 0), both("0", "1"));
 }
@@ -286,7 +302,7 @@ fn instances_beyond_the_cap_share_one_series_with_the_lowest_generation() {
             proxy
         })
         .collect();
-    let read = parse(&Families::of(&state, unix_seconds()).page(Format::Prometheus), Format::Prometheus);
+    let read = parse(&families(&state, unix_seconds()).page(Format::Prometheus), Format::Prometheus);
     let generations = values(&read["obol_x402_verifier_proxy_config_generation"], &["proxy_instance"]);
     assert_eq!(generations.len(), 501);
     assert_eq!((&*generations["e499"], &*generations["other"]), ("1501", "1499"));
@@ -325,10 +341,21 @@ async fn ask_with(
     accept: &str,
 ) -> (u16, HeaderMap, String) {
     let request = Request::builder().method(method).uri(path).header("accept", accept).body(Body::empty());
-    let response = router(state.clone(), collector, None).oneshot(request.unwrap()).await.unwrap();
+    let response = router(state.clone(), Some(collector), None).oneshot(request.unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn pages_that_are_read_while_the_companion_starts_take_no_proxy_away() {
+    let proxy = ProxyState::new("envoy-0".into(), "http://127.0.0.1:9".into());
+    let state = Shared::new(Companion::new("pricing.yaml".into(), vec![proxy], Aggregate::default()));
+    for path in ["/metrics", "/status"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        assert_eq!(router(state.clone(), None, None).oneshot(request).await.unwrap().status(), 200, "{path}");
+    }
+    assert_eq!(state.lock().proxies.len(), 1);
 }
 
 #[tokio::test]
@@ -336,10 +363,12 @@ async fn endpoints_answer_get_and_nothing_else() {
     let state = Shared::new(companion());
     for path in ["/metrics", "/healthz", "/readyz", "/status"] {
         assert_eq!(ask(&state, "GET", path, "").await.0, 200, "{path}");
-        for method in ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
+        let (status, _, body) = ask(&state, "HEAD", path, "").await;
+        assert_eq!((status, body.as_str()), (200, ""), "HEAD {path}");
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let (status, headers, body) = ask(&state, method, path, "").await;
             assert_eq!((status, body.as_str()), (405, ""), "{method} {path}");
-            assert_eq!(headers["allow"], "GET");
+            assert_eq!(headers["allow"], "GET, HEAD");
         }
     }
     assert_eq!(ask(&state, "GET", "/", "").await.0, 404);
@@ -416,6 +445,209 @@ async fn reading_the_metrics_reads_the_proxies_first() {
 }
 
 #[tokio::test]
+async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_once() {
+    let state = Shared::new(companion());
+    let known = |kinds: Option<&str>, error: Option<&str>| FacilitatorState {
+        url: "https://down.example.com".into(),
+        networks: vec!["eip155:84532".into()],
+        kinds: kinds.map(|kind| vec![kind.to_owned()]),
+        loaded_at: None,
+        failing_since: None,
+        last_error: error.map(str::to_owned),
+    };
+    let cause = "no payment on eip155:84532 is taken: no facilitator has said what it supports: \
+                 https://down.example.com (answered 500)";
+    let closed = vec![known(None, Some("answered 500"))];
+    state.lock().facilitators_are(closed.clone(), Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body), (503, format!("{cause}\n")));
+    let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(status["ready"], false);
+    assert_eq!(status["facilitator"]["ready"], false);
+    let chain = serde_json::json!([{ "network": "eip155:84532", "cause": cause, "offers": ["ns/a"] }]);
+    assert_eq!(status["facilitator"]["closed"], chain);
+
+    state.lock().facilitators_are(vec![known(Some("v2 exact eip155:84532"), None)], Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"ready"}"#));
+    // Whoever sells already goes on, whatever a changed file adds.
+    state.lock().facilitators_are(closed, Vec::new());
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!(status, 200);
+    assert!(body.contains(cause), "{body}");
+}
+
+/// What /readyz says, and the values of a family on /metrics by its last label.
+async fn told(state: &Shared, family: Family) -> (u16, String, Vec<String>) {
+    let (status, _, body) = ask(state, "GET", "/readyz", "").await;
+    let page = families(&state.lock(), unix_seconds()).page(Format::Prometheus);
+    let read = parse(&page, Format::Prometheus);
+    let values = read[family.name()].samples.iter().map(|(_, _, value)| value.clone()).collect();
+    let ready: Vec<_> =
+        read[Family::Ready.name()].samples.iter().map(|(_, _, value)| value.clone()).collect();
+    assert_eq!(ready, [u8::from(status == 200).to_string()], "the gauge says what the page says");
+    (status, body, values)
+}
+
+#[tokio::test]
+async fn where_every_facilitator_is_dead_nothing_is_ready_and_one_that_restarts_is_no_reason() {
+    let state = Shared::new(companion());
+    let failing = |since: u64| {
+        let mut state = state.lock();
+        state.facilitators[0].failing_since = Some(since);
+        state.facilitators[0].last_error = Some("connection refused".into());
+    };
+    failing(unix_seconds() - 10);
+    let (status, _, up) = told(&state, Family::FacilitatorUp).await;
+    assert_eq!((status, up), (200, vec!["0".to_owned()]));
+    failing(unix_seconds() - 31);
+    let (status, body, _) = told(&state, Family::FacilitatorUp).await;
+    let cause =
+        "no payment can be verified: no facilitator answers: https://pay.example.com (connection refused)\n";
+    assert_eq!((status, body.as_str()), (503, cause));
+    // Another chain sells.
+    let other = FacilitatorState {
+        url: "https://other.example.com".into(),
+        networks: vec!["eip155:8453".into()],
+        kinds: Some(Vec::new()),
+        ..FacilitatorState::default()
+    };
+    state.lock().facilitators.push(other);
+    let (status, _, up) = told(&state, Family::FacilitatorUp).await;
+    assert_eq!((status, up), (200, vec!["0".to_owned(), "1".to_owned()]));
+}
+
+#[tokio::test]
+async fn where_no_proxy_sells_nothing_is_ready_and_each_that_does_not_is_named() {
+    let state = Shared::new(companion());
+    let unreached = || crate::collect::Reading { relay_is_healthy: Some(false), ..reading(Some(1000)) };
+    state.lock().proxies[0].reported(&unreached());
+    assert_eq!(told(&state, Family::ProxyReachesCompanion).await.0, 200, "the companion has just begun");
+    state.lock().proxies[0].long_ago();
+    let (status, body, reaches) = told(&state, Family::ProxyReachesCompanion).await;
+    let start =
+        "no proxy sells: e0 does not reach the companion's relay: the health check of its cluster fails";
+    assert!(status == 503 && body.starts_with(start), "{body}");
+    assert_eq!(reaches, ["0"]);
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!((&page["ready"], &page["proxies"][0]["reaches_relay"]), (&false.into(), &false.into()));
+    assert!(page["proxies"][0]["trouble"].as_str().unwrap().starts_with("does not reach"), "{page}");
+    // Another sells: the one that does not is named.
+    state.lock().proxies[1].reported(&reading(Some(1000)));
+    let (status, _, _) = told(&state, Family::ProxyReachesCompanion).await;
+    assert_eq!(status, 200);
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(page["proxies"][1]["trouble"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refused_its_first_rules_or_never_took_them_is_not_ready() {
+    let state = Shared::new(companion());
+    let never = |rejected: u64| {
+        let mut proxy = ProxyState::new("e0".into(), "http://e0".into()).joining(Some(1000));
+        proxy.reported(&crate::collect::Reading { rejected, ..reading(None) });
+        proxy
+    };
+    state.lock().proxies = vec![never(0)];
+    let (status, _, generation) = told(&state, Family::ProxyConfigGeneration).await;
+    assert_eq!((status, generation), (200, vec!["0".to_owned()]), "it may take them any moment");
+    state.lock().proxies[0].long_ago();
+    let (status, body, _) = told(&state, Family::ProxyConfigGeneration).await;
+    assert!(status == 503 && body.starts_with("no proxy sells: e0 has taken no rules: "), "{body}");
+    state.lock().proxies = vec![never(1)];
+    let (status, body, generation) = told(&state, Family::ProxyConfigGeneration).await;
+    assert!(status == 503 && body.starts_with("no proxy sells: e0 refused its first rules"), "{body}");
+    assert_eq!(generation, ["0"], "older than any, for the alert");
+}
+
+#[tokio::test]
+async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
+    let state = Shared::new(companion());
+    let (_, _, up) = told(&state, Family::LedgerUp).await;
+    assert_eq!(up, ["1"]);
+    state.lock().ledger_error = Some("the ledger is full".into());
+    let (status, body, up) = told(&state, Family::LedgerUp).await;
+    assert_eq!((status, body.as_str(), up), (503, "the ledger is full\n", vec!["0".to_owned()]));
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(page["ledger_error"], "the ledger is full");
+    state.lock().ledger_error = None;
+
+    state.lock().proxies[0].reported(&crate::collect::Reading { clock: Some(-90), ..reading(Some(1000)) });
+    let (status, _, clocks) = told(&state, Family::ProxyClockDifferenceSeconds).await;
+    assert_eq!((status, clocks), (200, vec!["-90".to_owned()]));
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert_eq!(page["proxies"][0]["clock_difference_seconds"], -90);
+
+    let deployments = Arc::new(Deployments::new(None, Duration::ZERO));
+    let address = Listen::Tcp(([127, 0, 0, 1], 1).into());
+    state.lock().gateway = Some(GatewayState { address, deployments: deployments.clone() });
+    let unreached = Some("traefik.gateway: the companion does not reach it".to_owned());
+    state.lock().traefik =
+        Some(TraefikState { gateway_error: unreached, gateway_tried: true, ..TraefikState::default() });
+    let (status, body, reachable) = told(&state, Family::GatewayReachable).await;
+    assert!(status == 503 && body.starts_with("traefik.gateway: "), "{body}");
+    assert_eq!(reachable, ["0"]);
+    // Somebody came there.
+    deployments.reached();
+    assert_eq!(told(&state, Family::GatewayReachable).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_traefik_that_refused_the_rules_is_not_ready() {
+    let state = Shared::new(companion());
+    state.lock().proxies.clear();
+    let api = |error: Option<&str>| {
+        let loaded = Loaded { generation: Some(1000), error: error.map(str::to_owned) };
+        Some(TraefikState { pushed: Some(1000), api: Some(Ok(loaded)), ..TraefikState::default() })
+    };
+    state.lock().traefik = api(Some("unknown plugin type: farebox"));
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "Traefik refused the rules: unknown plugin type: farebox\n"));
+    state.lock().traefik = api(None);
+    assert_eq!(ask(&state, "GET", "/readyz", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_gateway_that_leads_nowhere_is_not_ready() {
+    let state = Shared::new(companion());
+    let snapshot = state.lock().active.as_ref().unwrap().snapshot.clone();
+    let facilitator = rules::Facilitator {
+        cluster: "f".into(),
+        authority: "f".into(),
+        path_prefix: String::new(),
+        verify_timeout_ms: 1,
+        settle_timeout_ms: 1,
+        ready: true,
+        relay: true,
+    };
+    let (none, settings) = (Default::default(), rules::Settings::default());
+    let pushed = snapshot.push(1000, &settings, &facilitator, &BTreeMap::new(), &none);
+    let compiled = Arc::new(rules::RuleSet::compile(pushed).unwrap());
+    let gateway = |default: Option<&str>| {
+        let default = default.map(|url| rules::HttpUrl::parse(url).unwrap());
+        let deployments = Arc::new(Deployments::new(default, Duration::ZERO));
+        deployments.apply(compiled.clone(), &snapshot);
+        GatewayState { address: Listen::Tcp(([127, 0, 0, 1], 9405).into()), deployments }
+    };
+    state.lock().proxies.clear();
+    state.lock().gateway = Some(gateway(None));
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    let start = "the gateway at 127.0.0.1:9405 sells nothing: no route has an upstream";
+    assert!(status == 503 && body.starts_with(start), "{body}");
+    state.lock().gateway = Some(gateway(Some("http://127.0.0.1:8000")));
+    assert_eq!(ask(&state, "GET", "/readyz", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_companion_that_stops_says_so_before_it_does() {
+    let state = Shared::new(companion());
+    state.lock().is_stopping = true;
+    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "the companion is stopping\n"));
+    assert_eq!(ask(&state, "GET", "/healthz", "").await.0, 200);
+}
+
+#[tokio::test]
 async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
     let state = Shared::new(companion());
     let (_, headers, body) = ask(&state, "GET", "/status", "").await;
@@ -432,6 +664,7 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
         status["facilitator"],
         serde_json::json!({
             "ready": true,
+            "closed": [],
             "unlisted_networks": [],
             "used": [{
                 "url": "https://pay.example.com",
@@ -439,7 +672,9 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
                 "kinds": ["v2 exact eip155:84532"],
                 "loaded_at": 76,
                 "last_error": null,
+                "failing_since": null,
                 "credential_error": "https://pay.example.com answered 401",
+                "last_failed_call": { "operation": "settle", "error": "connection refused", "at": 79 },
                 "last_bad_reply": {
                     "operation": "verify",
                     "status": 400,
@@ -483,7 +718,7 @@ async fn what_traefik_took_and_what_spools_lost_is_told() {
             last_error: None,
         };
         state.spools = vec![spool(GATEWAY_SPOOL, None, 3), spool("t0/farebox", Some(9), 4)];
-        let address = "127.0.0.1:1".parse().unwrap();
+        let address = Listen::Tcp(([127, 0, 0, 1], 1).into());
         state.gateway =
             Some(GatewayState { address, deployments: Arc::new(Deployments::new(None, Duration::ZERO)) });
     }

@@ -1,28 +1,14 @@
 //! Where rules are served over gRPC, and to whom.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
-use super::{SettingsError, file, flags, parse_listen};
+use super::{Listen, SettingsError, TlsSettings, file, flags};
 
 /// The `envoy.discovery:` section, checked. The files are read when the server starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoverySettings {
     /// Where proxies connect.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Without it the channel is plain text.
     pub tls: Option<TlsSettings>,
-}
-
-/// PEM files of the channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// The server's certificate chain.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// Authorities that sign the proxies' certificates; without it every proxy is served.
-    pub client_ca: Option<PathBuf>,
 }
 
 // === impl DiscoverySettings ===
@@ -38,39 +24,20 @@ impl DiscoverySettings {
         }
         let file = file.unwrap_or_default();
         let listen = flags.listen.or(file.listen).ok_or_else(|| missing("listen", "--discovery-listen"))?;
-        let listen = parse_listen("envoy.discovery.listen", &listen)?;
-        let own = file.tls.unwrap_or_default();
-        let tls = TlsSettings::resolve(
-            flags.certificate.or(own.certificate),
-            flags.key.or(own.key),
-            flags.client_ca.or(own.client_ca),
-        )?;
-        if tls.is_none() && !listen.ip().is_loopback() && !file.allow_plaintext {
+        let listen = Listen::parse("envoy.discovery.listen", &listen)?;
+        let tls = file::Tls {
+            certificate: flags.certificate.or(file.tls.certificate),
+            key: flags.key.or(file.tls.key),
+            client_ca: flags.client_ca.or(file.tls.client_ca),
+        };
+        let tls = TlsSettings::resolve("envoy.discovery.tls", tls)?;
+        if !listen.is_private() && !TlsSettings::proves_clients(tls.as_ref()) {
             return Err(SettingsError(format!(
-                "envoy.discovery: {listen} can be reached from elsewhere and has no TLS; set tls.certificate \
-                 and tls.key, listen on 127.0.0.1, or say allowPlaintext: true"
+                "envoy.discovery.listen: {listen} can be reached by strangers, who would count as proxies: set tls \
+                 with certificate, key and clientCa, or listen on 127.0.0.1 or on unix:/run/farebox/discovery.sock"
             )));
         }
         Ok(Some(Self { listen, tls }))
-    }
-}
-
-// === impl TlsSettings ===
-
-impl TlsSettings {
-    fn resolve(
-        certificate: Option<PathBuf>,
-        key: Option<PathBuf>,
-        client_ca: Option<PathBuf>,
-    ) -> Result<Option<Self>, SettingsError> {
-        if certificate.is_none() && key.is_none() && client_ca.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            certificate: certificate.ok_or_else(|| missing("tls.certificate", "--discovery-certificate"))?,
-            key: key.ok_or_else(|| missing("tls.key", "--discovery-key"))?,
-            client_ca,
-        }))
     }
 }
 

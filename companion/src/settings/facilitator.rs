@@ -11,6 +11,8 @@ use super::{SettingsError, Settlement, file};
 pub struct FacilitatorSettings {
     /// Replaces the pricing file's `facilitatorURL`; no trailing slash.
     pub url: Option<String>,
+    /// A facilitator on another machine may be called without TLS.
+    pub allow_plain_http: bool,
     /// Name of the Envoy cluster that leads there.
     pub cluster: String,
     /// Deadline of `/verify`.
@@ -47,6 +49,7 @@ impl FacilitatorSettings {
         let url = flag.or_else(|| file.url.clone()).map(|url| url.trim_end_matches('/').to_owned());
         let settings = Self {
             url,
+            allow_plain_http: file.allow_plain_http,
             cluster: file.cluster.clone().unwrap_or_else(|| default_cluster.to_owned()),
             verify_timeout: deadline("verifyTimeout", file.verify_timeout, DEFAULT_VERIFY_TIMEOUT)?,
             settle_timeout: deadline("settleTimeout", file.settle_timeout, DEFAULT_SETTLE_TIMEOUT)?,
@@ -54,16 +57,16 @@ impl FacilitatorSettings {
         };
         if let Some(url) = &settings.url {
             settings
-                .endpoint(url, false)
+                .endpoint(Some(url), false)
                 .map_err(|error| SettingsError(format!("facilitator.url {error}")))?;
         }
         Ok(settings)
     }
 
-    /// What a proxy needs to call the facilitator at `url`. The error completes a sentence whose subject is
-    /// the address.
-    pub fn endpoint(&self, url: &str, ready: bool) -> Result<Facilitator, String> {
-        let url = checked(url)?;
+    /// What a proxy needs to call the facilitator at `url`; without one it has nothing to sell. `ready` tells a proxy
+    /// that calls it itself whether payments can be judged. The error completes a sentence whose subject is the address.
+    pub fn endpoint(&self, url: Option<&str>, ready: bool) -> Result<Facilitator, String> {
+        let url = url.map(|url| self.checked(url)).transpose()?;
         if self.settlement == Settlement::Relay {
             return Ok(Facilitator {
                 cluster: self.cluster.clone(),
@@ -71,29 +74,34 @@ impl FacilitatorSettings {
                 path_prefix: String::new(),
                 verify_timeout_ms: millis(self.verify_timeout + RELAY_SLACK),
                 settle_timeout_ms: millis(self.settle_timeout + RELAY_SLACK),
-                ready,
+                // It decides for each chain when a payment comes.
+                ready: true,
                 relay: true,
             });
         }
         Ok(Facilitator {
             cluster: self.cluster.clone(),
-            authority: url.authority(),
-            path_prefix: url.path,
+            authority: url.as_ref().map_or_else(|| self.cluster.clone(), HttpUrl::authority),
+            ready: ready && url.is_some(),
+            path_prefix: url.map(|url| url.path).unwrap_or_default(),
             verify_timeout_ms: millis(self.verify_timeout),
             settle_timeout_ms: millis(self.settle_timeout),
-            ready,
             relay: false,
         })
     }
-}
 
-/// The address of a facilitator. The error completes a sentence whose subject is the address.
-pub(super) fn checked(url: &str) -> Result<HttpUrl, String> {
-    let url = HttpUrl::parse(url).map_err(|error| error.to_string())?;
-    if !url.https && !url.is_local() {
-        return Err(format!("must start with https://, as {} is not this machine", url.host));
+    /// The address of a facilitator. The error completes a sentence whose subject is the address.
+    pub(super) fn checked(&self, url: &str) -> Result<HttpUrl, String> {
+        let url = HttpUrl::parse(url).map_err(|error| error.to_string())?;
+        if !url.https && !self.allow_plain_http && !url.is_local() {
+            return Err(format!(
+                "must start with https://, as {} is not this machine, or set facilitator.allowPlainHttp: whoever is \
+                 between the two can then decide who has paid",
+                url.host
+            ));
+        }
+        Ok(url)
     }
-    Ok(url)
 }
 
 fn deadline(key: &str, set: Option<file::Span>, default: Duration) -> Result<Duration, SettingsError> {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use farebox_core::evm::{Network, chain_by_name};
+use farebox_core::evm::Network;
+use farebox_core::rules::read_chain;
 
-use super::facilitator::checked;
 use super::{FacilitatorSettings, SettingsError, Settlement, file};
 
 /// The facilitators of the relay apart from the default one, which is `facilitator.url` or the pricing file's.
@@ -43,17 +43,13 @@ impl Facilitators {
         let mut named = BTreeMap::new();
         for (name, chain) in file.chains {
             let key = format!("facilitator.chains.{name}");
-            let network = chain_by_name(&name).ok_or_else(|| {
-                SettingsError(format!(
-                    "{key}: is no chain Farebox knows; use a name such as base or an id such as eip155:8453"
-                ))
-            })?;
+            let network = read_chain(&name).map_err(|message| SettingsError(format!("{key}: {message}")))?;
             if let Some(other) = named.insert(network.clone(), name) {
                 return Err(SettingsError(format!(
                     "{key}: is the same chain as `{other}`; keep one of them"
                 )));
             }
-            let urls = addresses(&format!("{key}.urls"), chain.urls)?;
+            let urls = addresses(facilitator, &format!("{key}.urls"), chain.urls)?;
             if urls.is_empty() {
                 return Err(SettingsError(format!(
                     "{key}.urls: name at least one facilitator, or remove the chain"
@@ -61,10 +57,10 @@ impl Facilitators {
             }
             chains.insert(network, urls);
         }
-        let fallbacks = addresses("facilitator.fallbackUrls", file.fallback_urls)?;
+        let fallbacks = addresses(facilitator, "facilitator.fallbackUrls", file.fallback_urls)?;
         let mut credentials = BTreeMap::new();
         for (url, credential) in file.credentials {
-            let address = address("facilitator.credentials", &url)?;
+            let address = address(facilitator, "facilitator.credentials", &url)?;
             let credential = match (credential.bearer, credential.jwt) {
                 (Some(file), None) => Credential::Bearer(file),
                 (None, Some(file)) => Credential::Jwt(file),
@@ -79,26 +75,26 @@ impl Facilitators {
             }
         }
         let all = Self { fallbacks, chains, credentials };
-        all.refuse_unused_credentials(facilitator.url.as_deref())?;
+        all.refuse_unused_credentials(facilitator)?;
         Ok(all)
     }
 
-    /// The facilitators of a chain, in the order they are asked; `default` is the one of the rules.
-    pub fn list(&self, network: &Network, default: &str) -> Vec<String> {
+    /// The facilitators of a chain, in the order they are asked; `default` is the one of the rules, if these name one.
+    pub fn list(&self, network: &Network, default: Option<&str>) -> Vec<String> {
         self.chains.get(network).cloned().unwrap_or_else(|| self.default_list(default))
     }
 
     /// The facilitators of every chain without its own.
-    pub fn default_list(&self, default: &str) -> Vec<String> {
-        let others = self.fallbacks.iter().filter(|url| *url != default);
-        std::iter::once(default.to_owned()).chain(others.cloned()).collect()
+    pub fn default_list(&self, default: Option<&str>) -> Vec<String> {
+        let others = self.fallbacks.iter().filter(|url| Some(url.as_str()) != default);
+        default.map(str::to_owned).into_iter().chain(others.cloned()).collect()
     }
 
     /// A credential for an address nobody calls is a slip of the pen. Without `default` it may be the pricing
     /// file's.
-    fn refuse_unused_credentials(&self, default: Option<&str>) -> Result<(), SettingsError> {
-        let Some(default) = default else { return Ok(()) };
-        let default = address("facilitator.url", default)?;
+    fn refuse_unused_credentials(&self, facilitator: &FacilitatorSettings) -> Result<(), SettingsError> {
+        let Some(default) = &facilitator.url else { return Ok(()) };
+        let default = address(facilitator, "facilitator.url", default)?;
         let used: BTreeSet<_> =
             self.chains.values().flatten().chain(&self.fallbacks).chain([&default]).collect();
         match self.credentials.keys().find(|url| !used.contains(url)) {
@@ -136,10 +132,14 @@ fn refuse_in_direct_mode(file: &file::Facilitator) -> Result<(), SettingsError> 
     }
 }
 
-fn addresses(key: &str, urls: Vec<String>) -> Result<Vec<String>, SettingsError> {
+fn addresses(
+    facilitator: &FacilitatorSettings,
+    key: &str,
+    urls: Vec<String>,
+) -> Result<Vec<String>, SettingsError> {
     let mut all = Vec::new();
     for url in urls {
-        let address = address(key, &url)?;
+        let address = address(facilitator, key, &url)?;
         if all.contains(&address) {
             return Err(SettingsError(format!("{key}: {address} is listed twice")));
         }
@@ -148,8 +148,9 @@ fn addresses(key: &str, urls: Vec<String>) -> Result<Vec<String>, SettingsError>
     Ok(all)
 }
 
-fn address(key: &str, url: &str) -> Result<String, SettingsError> {
-    checked(url)
+fn address(facilitator: &FacilitatorSettings, key: &str, url: &str) -> Result<String, SettingsError> {
+    facilitator
+        .checked(url)
         .map(|url| url.to_string())
         .map_err(|error| SettingsError(format!("{key}: an address {error}")))
 }

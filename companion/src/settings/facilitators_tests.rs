@@ -12,7 +12,7 @@ fn resolve(facilitator: &str) -> Result<Facilitators, String> {
 }
 
 fn network(name: &str) -> Network {
-    chain_by_name(name).unwrap()
+    read_chain(name).unwrap()
 }
 
 #[test]
@@ -21,20 +21,22 @@ fn a_chain_has_its_own_facilitators_and_all_others_share_the_default_ones() {
         "fallbackUrls: ['https://B.example.com/x402/'], chains: {Base: {urls: ['https://c', 'https://a']}}",
     )
     .unwrap();
-    assert_eq!(all.list(&network("eip155:8453"), "https://a"), ["https://c", "https://a"]);
+    assert_eq!(all.list(&network("eip155:8453"), Some("https://a")), ["https://c", "https://a"]);
     let default = ["https://a", "https://b.example.com/x402"];
-    assert_eq!(all.list(&network("polygon"), "https://a"), default);
+    assert_eq!(all.list(&network("polygon"), Some("https://a")), default);
     let own = "https://b.example.com/x402";
-    assert_eq!(all.list(&network("polygon"), own), [own], "nobody is asked twice");
+    assert_eq!(all.list(&network("polygon"), Some(own)), [own], "nobody is asked twice");
 }
 
 #[test]
 fn a_chain_is_known_and_named_once() {
-    assert_eq!(
-        resolve("chains: {bass: {urls: ['https://a']}}"),
-        Err("facilitator.chains.bass: is no chain Farebox knows; use a name such as base or an id such as \
-             eip155:8453"
-            .into())
+    let error = resolve("chains: {bass: {urls: ['https://a']}}").unwrap_err();
+    let start = "facilitator.chains.bass: unsupported chain \"bass\"; did you mean `base`? Known are base, ";
+    assert!(error.starts_with(start), "{error}");
+    let error = resolve("chains: {mainnet: {urls: ['https://a']}}").unwrap_err();
+    assert!(
+        error.ends_with("write the chain, such as base, ethereum, polygon, avalanche or arbitrum-one"),
+        "{error}"
     );
     let urls = "{urls: ['https://a']}";
     assert_eq!(
@@ -55,12 +57,17 @@ fn a_chain_is_known_and_named_once() {
 
 #[test]
 fn every_address_is_safe_and_listed_once() {
-    assert_eq!(
-        resolve("chains: {base: {urls: ['http://pay.example.com']}}"),
-        Err("facilitator.chains.base.urls: an address must start with https://, as pay.example.com is not this \
-             machine"
-            .into())
-    );
+    for key in
+        ["chains: {base: {urls: ['http://pay.cluster:8080']}}", "fallbackUrls: ['http://pay.cluster:8080']"]
+    {
+        let error = resolve(key).unwrap_err();
+        let says = "an address must start with https://, as pay.cluster is not this machine, or set \
+                    facilitator.allowPlainHttp";
+        assert!(error.contains(says), "{error}");
+        assert!(resolve(&format!("allowPlainHttp: true, {key}")).is_ok(), "{key}");
+    }
+    assert!(resolve("url: 'http://pay.cluster:8080'").is_err());
+    assert!(resolve("url: 'http://pay.cluster:8080', allowPlainHttp: true").is_ok());
     assert_eq!(
         resolve("fallbackUrls: ['https://a', 'https://A/']"),
         Err("facilitator.fallbackUrls: https://a is listed twice".into())
@@ -104,7 +111,7 @@ fn the_facilitators_of_the_shipped_example_are_valid_once_they_are_uncommented()
     let settings = SettingsFile::parse(&text).and_then(|file| Settings::resolve(file, flags)).unwrap();
     let all = settings.relay.unwrap().facilitators;
     assert_eq!((all.fallbacks.len(), all.credentials.len()), (1, 2));
-    let base = all.list(&network("base"), "http://127.0.0.1:4020");
+    let base = all.list(&network("base"), Some("http://127.0.0.1:4020"));
     assert_eq!(base, ["https://api.cdp.coinbase.com/platform/v2/x402", "https://facilitator.example.com"]);
 }
 

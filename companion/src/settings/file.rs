@@ -7,6 +7,7 @@ use std::time::Duration;
 use farebox_core::rules;
 use serde::{Deserialize, Deserializer};
 
+use super::ledger::anchored;
 use super::{SettingsError, Signature};
 use crate::paths::folder_of;
 
@@ -15,6 +16,7 @@ use crate::paths::folder_of;
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SettingsFile {
     pub(super) listen: Option<String>,
+    pub(super) shutdown: Shutdown,
     pub(super) pricing: Option<PathBuf>,
     pub(super) watch: Option<bool>,
     pub(super) facilitator: Facilitator,
@@ -25,11 +27,19 @@ pub struct SettingsFile {
     pub(super) traefik: Option<Traefik>,
 }
 
+/// `shutdown:`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Shutdown {
+    pub(super) delay: Option<Span>,
+}
+
 /// `facilitator:`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Facilitator {
     pub(super) url: Option<String>,
+    pub(super) allow_plain_http: bool,
     pub(super) fallback_urls: Vec<String>,
     pub(super) chains: BTreeMap<String, Chain>,
     pub(super) credentials: BTreeMap<String, Credential>,
@@ -70,6 +80,8 @@ pub enum Settlement {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Relay {
     pub(super) listen: Option<String>,
+    pub(super) tls: Tls,
+    pub(super) secret: Option<PathBuf>,
     pub(super) ledger: Option<String>,
     pub(super) companion: Option<String>,
     pub(super) retention: Option<Span>,
@@ -115,11 +127,10 @@ pub(super) struct Envoy {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Discovery {
     pub(super) listen: Option<String>,
-    pub(super) allow_plaintext: bool,
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Tls,
 }
 
-/// `envoy.discovery.tls:`
+/// `envoy.discovery.tls:` and `relay.tls:`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Tls {
@@ -148,6 +159,7 @@ pub(super) struct Traefik {
     pub(super) publish: Option<PathBuf>,
     pub(super) http: Option<bool>,
     pub(super) signature: Signature,
+    pub(super) requests_in_flight: Option<u64>,
     pub(super) spool: Spool,
     pub(super) api: Option<String>,
 }
@@ -182,13 +194,12 @@ impl SettingsFile {
         }
         if let Some(envoy) = &mut file.envoy {
             envoy.publish.as_mut().map(anchor);
-            if let Some(tls) = envoy.discovery.as_mut().and_then(|discovery| discovery.tls.as_mut()) {
-                [&mut tls.certificate, &mut tls.key, &mut tls.client_ca]
-                    .into_iter()
-                    .flatten()
-                    .for_each(anchor);
-            }
+            envoy.discovery.as_mut().into_iter().flat_map(|of| of.tls.files()).for_each(anchor);
         }
+        if let Some(ledger) = &mut file.relay.ledger {
+            *ledger = anchored(ledger, folder);
+        }
+        file.relay.tls.files().chain(file.relay.secret.as_mut()).for_each(anchor);
         file.gateway.as_mut().and_then(|gateway| gateway.spool.as_mut()).map(anchor);
         if let Some(traefik) = &mut file.traefik {
             [&mut traefik.publish, &mut traefik.spool.folder].into_iter().flatten().for_each(anchor);
@@ -211,6 +222,14 @@ fn describe(error: &serde_saphyr::Error) -> SettingsError {
         return SettingsError(format!("{line}: unknown key `{field}`{hint}"));
     }
     SettingsError(format!("{line}: {error}"))
+}
+
+// === impl Tls ===
+
+impl Tls {
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        [&mut self.certificate, &mut self.key, &mut self.client_ca].into_iter().flatten()
+    }
 }
 
 // === impl Span ===

@@ -13,7 +13,7 @@ pub struct Flags {
     /// Pricing file [default: /config/pricing.yaml].
     #[arg(long, visible_alias = "config", value_name = "FILE")]
     pub pricing: Option<PathBuf>,
-    /// Address for /metrics, /healthz, /readyz and /status [default: :8080].
+    /// Address for /metrics, /healthz, /readyz and /status [default: 127.0.0.1:9402].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Reload the pricing file when it changes [default: true].
@@ -22,7 +22,7 @@ pub struct Flags {
     /// Where rules come from: file.
     #[arg(long, default_value = "file", value_name = "SOURCE")]
     pub route_source: String,
-    /// Accepted for compatibility; needed only by the kube route source.
+    /// Accepted for compatibility; has no effect.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Facilitator to use in place of the pricing file's.
@@ -31,10 +31,10 @@ pub struct Flags {
     /// Who settles: the companion's relay with its ledger, or the proxies directly [default: relay].
     #[arg(long, value_enum, value_name = "WHO")]
     pub settlement: Option<Settlement>,
-    /// Address of the relay [default: 127.0.0.1:9404].
+    /// Address of the relay, or unix:PATH [default: 127.0.0.1:9404].
     #[arg(long, value_name = "ADDR")]
     pub relay_listen: Option<String>,
-    /// Database of the relay's ledger [default: sqlite:farebox.db].
+    /// Database of the relay's ledger, or file:PATH or env:NAME with its URL [default: sqlite:farebox.db].
     #[arg(long, value_name = "URL")]
     pub ledger: Option<String>,
     /// Serve as a proxy on an address, for a proxy in front or for clients directly [default: 127.0.0.1:9405].
@@ -57,7 +57,8 @@ pub struct Flags {
 /// Serving rules over gRPC.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Discovery {
-    /// Address to serve rules on over gRPC, besides the file; plain text on the loopback interface only.
+    /// Address to serve rules on over gRPC besides the file, or unix:PATH; elsewhere than on this machine it needs the
+    /// three files below.
     #[arg(id = "discovery-listen", long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Certificate chain of the gRPC server, PEM.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use farebox_core::rules::HttpUrl;
 
-use super::{RelaySettings, SettingsError, Settlement, file, parse_listen};
+use super::{RelaySettings, SettingsError, Settlement, file, parse_address};
 use crate::ledger;
 
 /// The `gateway:` section, checked.
@@ -75,7 +75,7 @@ impl GatewaySettings {
             Ok(value)
         };
         Ok(Some(Self {
-            listen: parse_listen("gateway.listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            listen: parse_address("gateway.listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             upstream: upstream.map_err(|error| SettingsError(format!("gateway.upstream: {error}")))?,
             http2: file.upstream_protocol == file::UpstreamProtocol::Http2,
             preserve_host: file.preserve_host.unwrap_or(true),

@@ -7,33 +7,43 @@ mod facilitators;
 mod file;
 mod flags;
 mod gateway;
+mod ledger;
+mod listen;
 mod proxies;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod traefik;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use farebox_core::rules;
 
-pub use discovery::{DiscoverySettings, TlsSettings};
+pub use discovery::DiscoverySettings;
 pub use facilitator::FacilitatorSettings;
 pub use facilitators::{Credential, Facilitators};
 pub use file::{SettingsFile, Settlement};
 pub use flags::Flags;
 pub use gateway::GatewaySettings;
+pub use ledger::ledger_url;
+pub use listen::Listen;
 pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
+pub use tls::TlsSettings;
 pub use traefik::{Signature, SpoolSettings, TraefikSettings};
+
+use listen::parse_address;
 
 /// Everything `farebox run` needs to know, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Where `/metrics`, `/healthz`, `/readyz` and `/status` are served.
     pub listen: SocketAddr,
+    /// How long the companion goes on after a signal to stop, while `/readyz` says so already.
+    pub shutdown_delay: Duration,
     /// The pricing file.
     pub pricing: PathBuf,
     /// Whether the pricing file is reloaded when it changes.
@@ -78,8 +88,12 @@ pub struct SettingsError(pub String);
 
 /// Default pricing file, where Kubernetes mounts it.
 const DEFAULT_PRICING: &str = "/config/pricing.yaml";
-/// Default address, all interfaces as the original does.
-const DEFAULT_LISTEN: &str = ":8080";
+/// Whoever reaches it reads what is sold, and to how many.
+const DEFAULT_LISTEN: &str = "127.0.0.1:9402";
+/// Load balancers and proxies notice within it that the companion is to get nothing new.
+const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
+/// Longest of it.
+const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(600);
 /// Values in `/metrics` are at most this old.
 const MAX_SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -111,7 +125,8 @@ impl Settings {
         let proxies = envoy.is_some() || gateway.is_some() || traefik.is_some();
         let relays = facilitator.settlement == Settlement::Relay && proxies;
         Ok(Self {
-            listen: parse_listen("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            listen: parse_address("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            shutdown_delay: shutdown_delay(&file.shutdown)?,
             pricing: flags.pricing.or(file.pricing).unwrap_or_else(|| PathBuf::from(DEFAULT_PRICING)),
             watch: flags.watch.or(file.watch).unwrap_or(true),
             traefik,
@@ -121,6 +136,26 @@ impl Settings {
             filter: check_filter(file.filter)?,
             envoy,
         })
+    }
+
+    /// [`Self::filter`] as it is pushed: with how long an upstream may take, as far as it is known here. In front of an
+    /// upstream of Envoy's own it is not.
+    pub fn pushed_filter(&self) -> rules::Settings {
+        let upstream = self.gateway.as_ref().map_or(0, |gateway| gateway.response_timeout.as_secs());
+        rules::Settings { upstream_timeout_seconds: Some(upstream), ..self.filter.clone() }
+    }
+
+    /// How the pricing file is loaded.
+    pub fn loading(&self) -> rules::LoadOptions {
+        let relay = self.relay.as_ref();
+        let chains = relay.map(|relay| relay.facilitators.chains.keys().cloned().collect());
+        rules::LoadOptions {
+            facilitator_url: self.facilitator.url.clone(),
+            served_elsewhere: chains.unwrap_or_default(),
+            plain_http: self.facilitator.allow_plain_http,
+            settle_timeout: self.facilitator.settle_timeout.as_secs(),
+            replay_horizon: self.filter.replay_horizon_seconds,
+        }
     }
 
     /// Reads the settings file the flags name, or `farebox.yaml` in the working directory if there is one.
@@ -153,15 +188,15 @@ fn check_name(what: &str, name: &str) -> Result<(), SettingsError> {
     Err(SettingsError(format!("{what} `{name}` is not 1 to {MAX_NAME} printable characters")))
 }
 
-/// `:8080` listens on all interfaces.
-fn parse_listen(key: &str, text: &str) -> Result<SocketAddr, SettingsError> {
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    full.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        SettingsError(format!("{key}: `{text}` is not an address such as 127.0.0.1:9402 or :8080"))
-    })
+fn shutdown_delay(file: &file::Shutdown) -> Result<Duration, SettingsError> {
+    let delay = file.delay.map_or(DEFAULT_SHUTDOWN_DELAY, |span| span.0);
+    if delay > MAX_SHUTDOWN_DELAY {
+        return Err(SettingsError("shutdown.delay: must be at most 10m".into()));
+    }
+    Ok(delay)
 }
 
-fn check_filter(filter: rules::Settings) -> Result<rules::Settings, SettingsError> {
+fn check_filter(mut filter: rules::Settings) -> Result<rules::Settings, SettingsError> {
     if !(1024..=1024 * 1024).contains(&filter.max_payment_bytes) {
         return Err(SettingsError(format!(
             "filter.maxPaymentBytes: {} is outside 1024 to 1048576",
@@ -173,7 +208,52 @@ fn check_filter(filter: rules::Settings) -> Result<rules::Settings, SettingsErro
             "filter.publicFacilitator: remove it; challenges name the facilitator in use, if its host is public".into(),
         ));
     }
+    if let Some(catalog) = &mut filter.catalog {
+        *catalog = percent_encoded(catalog)?;
+    }
+    if let Some(cors) = &filter.cors {
+        check_cors(cors)?;
+    }
     Ok(filter)
+}
+
+/// The target of a `Link` header as it may stand there: everything but what a URL is made of is encoded.
+fn percent_encoded(catalog: &str) -> Result<String, SettingsError> {
+    if catalog.chars().any(char::is_control) {
+        return Err(SettingsError("filter.catalog: must be a URL or a path on one line".into()));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
+    let encoded = catalog.bytes().map(|byte| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    Ok(encoded.collect())
+}
+
+fn check_cors(cors: &rules::Cors) -> Result<(), SettingsError> {
+    if cors.origins.is_empty() {
+        return Err(SettingsError(
+            "filter.cors.origins: is empty; name the pages that may buy, or `*`".into(),
+        ));
+    }
+    for origin in &cors.origins {
+        let all = origin == "*";
+        if all && cors.credentials {
+            return Err(SettingsError(
+                "filter.cors.credentials: not for every page (`*`); name the origins that may send cookies"
+                    .into(),
+            ));
+        }
+        let plain =
+            rules::HttpUrl::parse(origin).is_ok_and(|url| url.to_string() == *origin && url.path.is_empty());
+        if !all && !plain {
+            return Err(SettingsError(format!(
+                "filter.cors.origins: `{origin}` is not an origin as browsers send it, such as https://app.example: \
+                 scheme and host in lower case, a port if it is not the usual one, no path"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn resolve_envoy(

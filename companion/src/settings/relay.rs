@@ -1,15 +1,19 @@
 //! The relay and its ledger.
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Facilitators, Flags, SettingsError, check_name, file, parse_listen};
+use super::{Facilitators, Flags, Listen, SettingsError, TlsSettings, check_name, file, ledger_url};
 
 /// The `relay:` section, checked. Used only where the relay settles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelaySettings {
-    /// Where proxies reach it. Only proxies may: whoever reaches it can have payments settled.
-    pub listen: SocketAddr,
+    /// Where proxies reach it.
+    pub listen: Listen,
+    /// Without it the channel is plain text.
+    pub tls: Option<TlsSettings>,
+    /// A file with the words that proxies show; without it they show none.
+    pub secret: Option<PathBuf>,
     /// URL of the ledger's database.
     pub ledger: String,
     /// Names this companion's counters in the ledger.
@@ -45,9 +49,20 @@ impl RelaySettings {
                 "relay.retention: must be 2d at least, longer than payments are signed for".to_owned(),
             ));
         }
+        let listen = Listen::parse("relay.listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?;
+        let tls = TlsSettings::resolve("relay.tls", file.tls)?;
+        if !listen.is_private() && file.secret.is_none() && !TlsSettings::proves_clients(tls.as_ref()) {
+            return Err(SettingsError(format!(
+                "relay.listen: {listen} can be reached by strangers, who could have payments settled: listen on \
+                 127.0.0.1 or on unix:/run/farebox/relay.sock, set relay.secret to a file with the words the proxies \
+                 show, or set relay.tls with certificate, key and clientCa"
+            )));
+        }
         Ok(Self {
-            listen: parse_listen("relay.listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
-            ledger: flags.ledger.clone().or(file.ledger).unwrap_or_else(|| DEFAULT_LEDGER.to_owned()),
+            listen,
+            tls,
+            secret: file.secret,
+            ledger: ledger_url(flags.ledger.as_deref().or(file.ledger.as_deref()).unwrap_or(DEFAULT_LEDGER))?,
             companion,
             retention,
             facilitators,

@@ -25,6 +25,7 @@ fn the_shipped_example_is_valid_and_states_the_defaults() {
     let bare = resolve("envoy: {wasm: w, publish: p}").unwrap();
     assert_eq!(settings.facilitator.cluster, bare.facilitator.cluster);
     assert_eq!(settings.relay, bare.relay);
+    assert_eq!(settings.shutdown_delay, bare.shutdown_delay);
 }
 
 #[test]
@@ -42,8 +43,8 @@ fn the_ledger_keeps_payments_for_a_quarter_or_as_long_as_is_said_but_not_less_th
 #[test]
 fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_proxy() {
     let settings = resolve("envoy: {wasm: w, publish: p}").unwrap();
-    assert_eq!(settings.relay.unwrap().listen, "127.0.0.1:9404".parse().unwrap());
-    let endpoint = settings.facilitator.endpoint("https://pay.example.com/x402", true).unwrap();
+    assert_eq!(settings.relay.unwrap().listen, tcp("127.0.0.1:9404"));
+    let endpoint = settings.facilitator.endpoint(Some("https://pay.example.com/x402"), true).unwrap();
     assert_eq!((endpoint.cluster.as_str(), endpoint.authority.as_str()), ("farebox", "farebox"));
     assert_eq!((endpoint.path_prefix.as_str(), endpoint.relay), ("", true));
     // The relay needs its own time besides the facilitator's.
@@ -55,9 +56,17 @@ fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_pro
 }
 
 #[test]
+fn without_settings_every_port_is_on_the_loopback_interface() {
+    let settings = resolve("{gateway: {}, envoy: {wasm: w, publish: p}}").unwrap();
+    let (relay, gateway) = (settings.relay.unwrap(), settings.gateway.unwrap());
+    assert_eq!(settings.listen, "127.0.0.1:9402".parse().unwrap());
+    assert_eq!(gateway.listen, "127.0.0.1:9405".parse().unwrap());
+    assert_eq!((relay.listen, relay.tls, relay.secret), (tcp("127.0.0.1:9404"), None, None));
+}
+
+#[test]
 fn no_settings_at_all_give_the_originals_defaults() {
     let settings = resolve("{}").unwrap();
-    assert_eq!(settings.listen, "0.0.0.0:8080".parse().unwrap());
     assert_eq!(settings.pricing, PathBuf::from("/config/pricing.yaml"));
     assert!(settings.watch);
     assert_eq!(settings.envoy, None);
@@ -247,13 +256,13 @@ fn a_stats_address_is_a_plain_url() {
 fn a_facilitator_address_becomes_cluster_authority_and_prefix() {
     let settings =
         resolve("facilitator: {settlement: direct, cluster: pay, verifyTimeout: 250ms}").unwrap().facilitator;
-    let endpoint = settings.endpoint("https://pay.example.com:8443/x402/", true).unwrap();
+    let endpoint = settings.endpoint(Some("https://pay.example.com:8443/x402/"), true).unwrap();
     assert_eq!(endpoint.cluster, "pay");
     assert_eq!(endpoint.authority, "pay.example.com:8443");
     assert_eq!(endpoint.path_prefix, "/x402");
     assert_eq!((endpoint.verify_timeout_ms, endpoint.settle_timeout_ms), (250, 60_000));
     assert!(endpoint.ready);
-    assert_eq!(settings.endpoint("http://[::1]:4020", false).unwrap().authority, "[::1]:4020");
+    assert_eq!(settings.endpoint(Some("http://[::1]:4020"), false).unwrap().authority, "[::1]:4020");
 }
 
 #[test]
@@ -275,9 +284,75 @@ fn a_facilitator_address_must_be_safe() {
 }
 
 #[test]
+fn the_catalog_is_linked_as_a_header_can_hold_it() {
+    let catalog =
+        |text: &str| resolve(&format!("filter: {{catalog: {text}}}")).map(|it| it.filter.catalog.unwrap());
+    assert_eq!(catalog("'/caté/s.json?a=\"b\"'").unwrap(), "/cat%C3%A9/s.json?a=%22b%22");
+    assert_eq!(catalog("https://shop.example/a%20b>").unwrap(), "https://shop.example/a%20b%3E");
+    assert!(catalog("\"/a\\nb\"").unwrap_err().starts_with("filter.catalog: "));
+}
+
+#[test]
+fn pages_that_may_buy_are_named_by_their_origin_and_cookies_are_not_for_all_of_them() {
+    let cors = |text: &str| resolve(&format!("filter: {{cors: {{{text}}}}}"));
+    let filter =
+        cors("origins: ['https://app.example', 'http://localhost:3000'], credentials: true").unwrap().filter;
+    assert_eq!(filter.cors.unwrap().max_age, 600);
+    assert!(cors("origins: ['*']").is_ok());
+    for bad in ["https://App.example", "https://app.example/", "app.example", "https://*.example", "null", ""]
+    {
+        let error = cors(&format!("origins: ['{bad}']")).unwrap_err();
+        assert!(error.starts_with("filter.cors.origins: "), "{bad}: {error}");
+    }
+    assert!(cors("origins: []").unwrap_err().starts_with("filter.cors.origins: "));
+    assert!(cors("origins: ['*'], credentials: true").unwrap_err().starts_with("filter.cors.credentials: "));
+}
+
+#[test]
 fn the_facilitator_named_to_buyers_is_not_a_setting() {
     let error = resolve("filter: {publicFacilitator: 'https://x'}").unwrap_err();
     assert!(error.starts_with("filter.publicFacilitator: "), "{error}");
+}
+
+fn tcp(address: &str) -> Listen {
+    Listen::Tcp(address.parse().unwrap())
+}
+
+#[test]
+fn the_relay_listens_where_strangers_come_only_if_its_callers_prove_themselves() {
+    let relay = |text: &str| {
+        let settings = resolve(&format!("relay: {{{text}}}\nenvoy: {{wasm: w, publish: p}}"));
+        settings.map(|settings| settings.relay.unwrap())
+    };
+    let tls = "tls: {certificate: c, key: k";
+    for proof in [String::new(), format!(", {tls}}}")] {
+        for address in ["':9404'", "10.0.0.1:9404", "'[::]:9404'"] {
+            let error = relay(&format!("listen: {address}{proof}")).unwrap_err();
+            assert!(error.starts_with("relay.listen: "), "{error}");
+            for way in ["127.0.0.1", "unix:/", "relay.secret", "relay.tls"] {
+                assert!(error.contains(way), "{way} in {error}");
+            }
+        }
+    }
+    assert!(relay("listen: ':9404', secret: /run/secret").is_ok());
+    assert!(relay(&format!("listen: ':9404', {tls}, clientCa: a}}")).is_ok());
+    assert!(relay("listen: '[::1]:9404'").is_ok() && relay("listen: 127.0.0.2:9404").is_ok());
+    let socket = relay("listen: 'unix:/run/farebox/relay.sock'").unwrap();
+    assert_eq!(socket.listen, Listen::Unix("/run/farebox/relay.sock".into()));
+    assert!(relay("listen: 'unix:relay.sock'").unwrap_err().contains("not a whole path"));
+    assert!(
+        relay(&format!("{}}}", tls.replace(", key: k", "")))
+            .unwrap_err()
+            .starts_with("relay.tls.key is missing")
+    );
+}
+
+#[test]
+fn the_companion_goes_on_for_a_while_when_it_is_told_to_stop() {
+    let delay = |text: &str| resolve(text).map(|settings| settings.shutdown_delay.as_secs());
+    assert_eq!(delay("{}"), Ok(5));
+    assert_eq!(delay("shutdown: {delay: 0s}"), Ok(0));
+    assert_eq!(delay("shutdown: {delay: 11m}"), Err("shutdown.delay: must be at most 10m".into()));
 }
 
 fn discovery(text: &str) -> Result<Option<DiscoverySettings>, String> {
@@ -288,7 +363,7 @@ fn discovery(text: &str) -> Result<Option<DiscoverySettings>, String> {
 #[test]
 fn rules_are_served_over_grpc_only_where_that_is_set() {
     assert_eq!(resolve("envoy: {wasm: a, publish: b}").unwrap().envoy.unwrap().discovery, None);
-    let listen = "127.0.0.1:9403".parse().unwrap();
+    let listen = tcp("127.0.0.1:9403");
     assert_eq!(discovery("{listen: '127.0.0.1:9403'}"), Ok(Some(DiscoverySettings { listen, tls: None })));
     assert_eq!(
         discovery("{}"),
@@ -308,33 +383,40 @@ fn the_channel_of_the_shipped_example_is_valid_once_it_is_uncommented() {
     let (before, section) = example.split_at(example.find("  # discovery:").unwrap());
     let text = before.to_owned() + &section.lines().map(uncommented).collect::<Vec<_>>().join("\n");
     let tls = TlsSettings {
+        section: "envoy.discovery.tls",
         certificate: "/etc/farebox/tls/server.pem".into(),
         key: "/etc/farebox/tls/server.key".into(),
         client_ca: Some("/etc/farebox/tls/ca.pem".into()),
     };
-    let expected = DiscoverySettings { listen: "0.0.0.0:9403".parse().unwrap(), tls: Some(tls) };
+    let expected = DiscoverySettings { listen: tcp("0.0.0.0:9403"), tls: Some(tls) };
     assert_eq!(resolve(&text).unwrap().envoy.unwrap().discovery, Some(expected));
 }
 
 #[test]
-fn a_plain_channel_stays_on_the_loopback_interface_unless_it_is_allowed_elsewhere() {
-    let error = discovery("{listen: ':9403'}").unwrap_err();
-    assert!(error.starts_with("envoy.discovery: 0.0.0.0:9403 can be reached from elsewhere"), "{error}");
-    assert!(error.ends_with("or say allowPlaintext: true"), "{error}");
-    assert!(discovery("{listen: ':9403', allowPlaintext: true}").is_ok());
+fn rules_are_served_where_strangers_come_only_to_proxies_that_prove_themselves() {
+    for text in ["{listen: ':9403'}", "{listen: ':9403', tls: {certificate: c, key: k}}"] {
+        let error = discovery(text).unwrap_err();
+        assert!(
+            error.starts_with("envoy.discovery.listen: 0.0.0.0:9403 can be reached by strangers"),
+            "{error}"
+        );
+        assert!(
+            error.contains("clientCa") && error.contains("127.0.0.1") && error.contains("unix:/"),
+            "{error}"
+        );
+    }
     assert!(discovery("{listen: '[::1]:9403'}").is_ok());
-    assert!(discovery("{listen: ':9403', tls: {certificate: c, key: k}}").is_ok());
+    assert!(discovery("{listen: 'unix:/run/farebox/discovery.sock'}").is_ok());
+    assert!(discovery("{listen: ':9403', tls: {certificate: c, key: k, clientCa: a}}").is_ok());
 }
 
 #[test]
 fn a_certificate_needs_its_key() {
-    let missing = |what: &str| Err(format!("{what} is missing: without it no proxy can connect"));
+    let missing =
+        |what: &str| Err(format!("envoy.discovery.tls.{what} is missing: TLS needs certificate and key"));
     let tls = |text: &str| discovery(&format!("{{listen: ':9403', tls: {text}}}")).map(|_| ());
-    assert_eq!(tls("{certificate: c}"), missing("envoy.discovery.tls.key (or --discovery-key)"));
-    assert_eq!(
-        tls("{key: k, clientCa: a}"),
-        missing("envoy.discovery.tls.certificate (or --discovery-certificate)")
-    );
+    assert_eq!(tls("{certificate: c}"), missing("key"));
+    assert_eq!(tls("{key: k, clientCa: a}"), missing("certificate"));
     assert_eq!(tls("{certificate: c, key: k, clientCa: a}"), Ok(()));
 }
 
@@ -351,7 +433,7 @@ fn flags_of_the_channel_win_over_the_file() {
     };
     let file = "envoy: {wasm: a, publish: b, discovery: {listen: ':2', tls: {certificate: c, key: k}}}";
     let found = resolve_with(file, flags).unwrap().envoy.unwrap().discovery.unwrap();
-    assert_eq!(found.listen, "127.0.0.1:1".parse().unwrap());
+    assert_eq!(found.listen, tcp("127.0.0.1:1"));
     let tls = found.tls.unwrap();
     assert_eq!((tls.certificate, tls.key), (PathBuf::from("c"), PathBuf::from("other")));
 }
@@ -406,6 +488,7 @@ fn settings_that_traefik_would_ignore_or_that_lose_counts_are_refused() {
         ("gateway: 'g:1'", "traefik.gateway must start with"),
         ("gateway: 'http://g', upstream: 'http://u/v1'", "traefik.upstream: must have no path"),
         ("gateway: 'http://g', entryPoints: []", "traefik.entryPoints: name at least one"),
+        ("gateway: 'http://g', requestsInFlight: 0", "traefik.requestsInFlight: 0 would serve nothing"),
         (
             "gateway: 'http://g', publish: /etc/traefik/farebox.json",
             "traefik.publish: /etc/traefik/farebox.json must end in .yaml",

@@ -22,6 +22,8 @@ pub struct TraefikSettings {
     pub http: bool,
     /// Who checks signatures first.
     pub signature: Signature,
+    /// Requests that each router with the plugin may have in flight: each of them has an instance of the plugin.
+    pub requests_in_flight: u64,
     /// Where the plugin counts.
     pub spool: SpoolSettings,
     /// Base URL of Traefik's API, no trailing slash; without it only the spool confirms a push.
@@ -51,6 +53,8 @@ pub struct SpoolSettings {
     pub max_bytes: u64,
 }
 
+/// As many instances take some hundred megabytes.
+const DEFAULT_IN_FLIGHT: u64 = 1_000;
 const DEFAULT_ENTRY_POINT: &str = "web";
 const DEFAULT_SPOOL_FILE: &str = "/spool/farebox";
 const DEFAULT_MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -94,6 +98,10 @@ impl TraefikSettings {
                 "traefik: with http: false and no `publish` nothing reaches Traefik".into(),
             ));
         }
+        let requests_in_flight = file.requests_in_flight.unwrap_or(DEFAULT_IN_FLIGHT);
+        if requests_in_flight == 0 {
+            return Err(SettingsError("traefik.requestsInFlight: 0 would serve nothing".into()));
+        }
         Ok(Some(Self {
             entry_points,
             gateway: server("gateway", &gateway)?,
@@ -101,6 +109,7 @@ impl TraefikSettings {
             publish: file.publish,
             http,
             signature: file.signature,
+            requests_in_flight,
             spool: SpoolSettings::resolve(file.spool)?,
             api: file.api.map(|url| base("api", &url)).transpose()?,
         }))

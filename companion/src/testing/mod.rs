@@ -5,6 +5,7 @@ mod dev;
 mod gate;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::aggregate::{Interval, Process, Report};
 use crate::collect::Reading;
-use crate::settings::{FacilitatorSettings, Settings, Settlement};
+use crate::settings::{FacilitatorSettings, Listen, Settings, Settlement};
 
 pub(crate) use database::{Database, on_every_database};
 pub(crate) use dev::{Dev, payment_call, upfront_call};
@@ -29,9 +30,11 @@ pub(crate) use gate::{Gate, Lost};
 pub(crate) fn settings(settlement: Settlement) -> Settings {
     Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
+        shutdown_delay: Duration::ZERO,
         pricing: "pricing.yaml".into(),
         watch: true,
         facilitator: FacilitatorSettings {
+            allow_plain_http: false,
             url: None,
             cluster: "facilitator".into(),
             verify_timeout: Duration::from_secs(5),
@@ -43,6 +46,14 @@ pub(crate) fn settings(settlement: Settlement) -> Settings {
         filter: farebox_core::rules::Settings::default(),
         envoy: None,
         traefik: None,
+    }
+}
+
+/// The address of a port that is no Unix socket.
+pub(crate) fn tcp(listen: &Listen) -> SocketAddr {
+    match listen {
+        Listen::Tcp(address) => *address,
+        Listen::Unix(path) => panic!("{}", path.display()),
     }
 }
 
@@ -100,7 +111,7 @@ impl FakeEnvoy {
                     if let Some(started) = answers.started_after_stats.take() {
                         answers.started = started;
                     }
-                    answers.render()
+                    ([("date", answers.date())], answers.render())
                 }),
             );
         Self { url: serve(router).await, answers, readings }
@@ -166,7 +177,7 @@ pub(crate) fn report(started: i64, values: Vec<(HostSeries, u64)>) -> Report {
 
 /// A reading of a proxy that enforces a generation and has counted nothing.
 pub(crate) fn reading(generation: Option<u64>) -> Reading {
-    Reading { generation, rejected: 0, report: report(0, Vec::new()) }
+    Reading { generation, rejected: 0, clock: None, relay_is_healthy: None, report: report(0, Vec::new()) }
 }
 
 /// A facilitator that lists exact payments on base-sepolia, in both versions.

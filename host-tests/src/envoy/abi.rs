@@ -13,10 +13,12 @@ pub(crate) enum Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MapType {
     RequestHeaders,
+    RequestTrailers,
     ResponseHeaders,
+    ResponseTrailers,
     CallHeaders,
     CallTrailers,
-    /// Trailers of streams and gRPC metadata: never available here.
+    /// gRPC metadata: never available here.
     Other,
 }
 
@@ -24,7 +26,9 @@ impl MapType {
     pub(crate) const fn from_wire(value: u32) -> Self {
         match value {
             0 => Self::RequestHeaders,
+            1 => Self::RequestTrailers,
             2 => Self::ResponseHeaders,
+            3 => Self::ResponseTrailers,
             6 => Self::CallHeaders,
             7 => Self::CallTrailers,
             _ => Self::Other,

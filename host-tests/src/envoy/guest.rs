@@ -153,6 +153,8 @@ pub(crate) struct StreamData {
     pub(crate) request_open: bool,
     pub(crate) response: Headers,
     pub(crate) response_open: bool,
+    /// Trailers the guest is looking at.
+    pub(crate) trailers: Option<(MapType, Headers)>,
     pub(crate) log_phase: bool,
     pub(crate) peer: String,
     pub(crate) tls: bool,
@@ -238,7 +240,10 @@ impl Guest {
         match map {
             MapType::CallHeaders => self.reply.as_ref().map(|r| r.headers.clone()),
             MapType::CallTrailers => self.reply.as_ref().map(|r| r.trailers.clone()),
-            MapType::RequestHeaders | MapType::ResponseHeaders => {
+            MapType::RequestHeaders
+            | MapType::RequestTrailers
+            | MapType::ResponseHeaders
+            | MapType::ResponseTrailers => {
                 let stream = self.stream()?;
                 let mut stream = stream.borrow_mut();
                 let logging = stream.log_phase;
@@ -264,6 +269,7 @@ impl StreamData {
             request_open: true,
             response: Headers::default(),
             response_open: false,
+            trailers: None,
             log_phase: false,
             peer,
             tls,
@@ -280,6 +286,9 @@ impl StreamData {
         match map {
             MapType::RequestHeaders if self.request_open || logging => Some(&mut self.request),
             MapType::ResponseHeaders if self.response_open || logging => Some(&mut self.response),
+            MapType::RequestTrailers | MapType::ResponseTrailers => {
+                self.trailers.as_mut().filter(|(shown, _)| *shown == map).map(|(_, trailers)| trailers)
+            }
             _ => None,
         }
     }

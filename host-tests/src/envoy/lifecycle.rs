@@ -1,6 +1,6 @@
 //! A stream from its request head to its end: what the guest is shown, and what Envoy does with its answer.
 
-use super::abi::Headers;
+use super::abi::{Headers, MapType};
 use super::guest::{
     Call, CallReply, ContextData, LocalReply, Origin, Phase, Response, SharedStream, StreamData, lock,
 };
@@ -196,6 +196,24 @@ impl Vm {
             self.violate("held a response body");
         }
         self.run_deferred();
+    }
+
+    /// Trailers pass, as the guest leaves them.
+    pub(crate) fn trailers(&self, stream: &SharedStream, map: MapType, trailers: Headers) -> Headers {
+        let count = lines(&trailers);
+        let mut data = lock(stream);
+        data.trailers = Some((map, trailers));
+        let context = data.context;
+        drop(data);
+        let callback = match map {
+            MapType::RequestTrailers => "proxy_on_request_trailers",
+            _ => "proxy_on_response_trailers",
+        };
+        if !self.call(context, callback, &[context, count]).continues() {
+            self.violate("held trailers");
+        }
+        self.run_deferred();
+        lock(stream).trailers.take().map(|(_, trailers)| trailers).unwrap_or_default()
     }
 
     /// The stream is over, for whatever reason: log, done, delete; the callouts of its context have nobody to call back.

@@ -122,7 +122,10 @@ impl Envoy {
             let vm = self.start_vm();
             let root = vm.configure(&configuration);
             assert!(root.is_some(), "a worker refused what the canary took");
-            *seat.borrow_mut() = Seat { vm, root };
+            let old = seat.replace(Seat { vm, root });
+            if let Some(root) = old.root.filter(|_| !old.vm.is_dead()) {
+                old.vm.retire(root);
+            }
         }
         *self.configuration.borrow_mut() = Some(configuration);
         self.check();
@@ -326,7 +329,7 @@ impl Envoy {
 
     /// The same, with each answered by this status, or by Envoy's own page where the relay is away.
     pub fn overs_answered(&self, status: Option<u16>) -> Vec<(Headers, Vec<u8>)> {
-        let vms = self.workers.iter().map(|seat| seat.borrow().vm.clone());
+        let vms = [&self.main].into_iter().chain(&self.workers).map(|seat| seat.borrow().vm.clone());
         let calls: Vec<_> = vms.flat_map(|vm| vm.answer_root_calls(status)).collect();
         self.check();
         calls.into_iter().map(|call| (call.headers, call.body)).collect()

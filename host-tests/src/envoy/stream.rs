@@ -1,6 +1,6 @@
 //! A test's handle on one HTTP stream: what the upstream and the client do, what they see.
 
-use super::abi::Headers;
+use super::abi::{Headers, MapType};
 use super::callout::Callout;
 use super::guest::{LocalReply, Origin, Phase, Response, SharedStream, lock};
 use super::process::{Envoy, is_waiting};
@@ -97,6 +97,24 @@ impl Stream<'_> {
             Headers::from_pairs([(":status", status.to_string().as_str()), ("content-type", "text/plain")]);
         self.vm.response(&self.data, head, Origin::Router, details);
         self.envoy.check();
+    }
+
+    /// The request ends with trailers. Gives what the upstream sees of them.
+    pub fn request_trailers(&self, trailers: &[(&str, &str)]) -> Headers {
+        assert_eq!(self.phase(), Phase::AtUpstream, "trailers follow a forwarded head");
+        let passed =
+            self.vm.trailers(&self.data, MapType::RequestTrailers, Headers::from_pairs(trailers.to_vec()));
+        self.envoy.check();
+        passed
+    }
+
+    /// The response body ends with trailers. Gives what the client sees of them.
+    pub fn response_trailers(&self, trailers: &[(&str, &str)]) -> Headers {
+        assert_eq!(self.phase(), Phase::Streaming, "trailers follow a delivered head");
+        let passed =
+            self.vm.trailers(&self.data, MapType::ResponseTrailers, Headers::from_pairs(trailers.to_vec()));
+        self.envoy.check();
+        passed
     }
 
     /// A chunk of the response body passes.

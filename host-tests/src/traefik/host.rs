@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use wasmtime::{Linker, Module, Store, TypedFunc};
+use wasmtime::{Linker, Memory, Module, Store, TypedFunc};
 
 use super::exchange::{Passed, Reply, Request, Sent};
 use super::{handler, wasi};
@@ -86,6 +86,7 @@ pub(crate) struct Instance {
     store: RefCell<Store<Guest>>,
     handle_request: TypedFunc<(), u64>,
     handle_response: TypedFunc<(u32, u32), ()>,
+    memory: Memory,
 }
 
 /// A Traefik.
@@ -194,6 +195,13 @@ impl Traefik {
         took
     }
 
+    /// The memory of the largest instance that nobody uses, bytes.
+    pub fn memory_in_use(&self) -> usize {
+        let host = self.shared.borrow();
+        let sizes = host.pool.iter().map(|instance| instance.memory.data_size(&*instance.store.borrow()));
+        sizes.max().unwrap_or_default()
+    }
+
     /// Instances made so far.
     pub fn made(&self) -> usize {
         *self.made.borrow()
@@ -255,7 +263,8 @@ impl Instance {
             .unwrap_or_else(|error| panic!("`main` trapped, and Traefik drops the router: {error:#}"));
         let handle_request = instance.get_typed_func(&mut store, "handle_request").expect("the export");
         let handle_response = instance.get_typed_func(&mut store, "handle_response").expect("the export");
-        Self { store: RefCell::new(store), handle_request, handle_response }
+        let memory = instance.get_memory(&mut store, "memory").expect("the export");
+        Self { store: RefCell::new(store), handle_request, handle_response, memory }
     }
 
     fn request(&self, request: Request, crash_at: Option<u64>) -> Result<(u64, Request, Reply), String> {

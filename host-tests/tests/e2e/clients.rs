@@ -36,23 +36,24 @@ async fn the_public_client_pays_by_version_2_in_either_header() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_version_1_client_pays_where_the_version_1_body_is_on() {
-    let mut options = Options::priced(PRICING);
-    options.settings = json!({ "filter": { "body": "v1" } });
-    let stack = Stack::start(options).await.unwrap();
+async fn version_1_clients_pay_by_the_body() {
+    let stack = Stack::start(Options::priced(PRICING)).await.unwrap();
     let body = Answer::to(stack.get("/basic/1")).await.json();
     assert_eq!(body["x402Version"], 1);
 
+    // The version 2 library in its old ways, and the old library as it is published.
     let client = Client::install().unwrap();
-    let bought = buy(&client, &stack, Dialect::V1).await;
-    let payment = bought.payment.as_ref().unwrap();
-    assert_eq!(payment.name, "X-PAYMENT");
-    let sent = decode(&payment.value);
-    assert_eq!((&sent["x402Version"], &sent["network"]), (&json!(1), &json!("base-sepolia")));
-    receipts_are_of_the_settlement(&bought, &stack, "base-sepolia").await;
-    let ours = &body["accepts"][0];
-    assert_eq!((&ours["payTo"], &ours["maxAmountRequired"]), (&json!(WALLET), &json!("1000")));
-    calls_carry(&stack, ours, &sent).await;
+    for dialect in [Dialect::V1, Dialect::X402_FETCH] {
+        let bought = buy(&client, &stack, dialect).await;
+        let payment = bought.payment.as_ref().unwrap();
+        assert_eq!(payment.name, "X-PAYMENT", "{dialect:?}");
+        let sent = decode(&payment.value);
+        assert_eq!((&sent["x402Version"], &sent["network"]), (&json!(1), &json!("base-sepolia")));
+        receipts_are_of_the_settlement(&bought, &stack, "base-sepolia").await;
+        let ours = &body["accepts"][0];
+        assert_eq!((&ours["payTo"], &ours["maxAmountRequired"]), (&json!(WALLET), &json!("1000")));
+        calls_carry(&stack, ours, &sent).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,10 +2,12 @@
 //! origin. Every test starts a stack of its own on free ports.
 //!
 //! * [`accounting`]: a scripted run, and every metric series against the script's own tally.
+//! * [`browser`]: a page in a real Chromium that buys from another origin.
 //! * [`labels`]: the chain of a route, however it was spelled.
 //! * [`concurrency`]: one payment, one service, across workers and spellings.
 //! * [`clients`]: public clients, our own requirement, streams and large bodies.
 //! * [`reload`]: rules that change under load, break, and go.
+//! * [`differential`]: spellings of paths, and what real upstreams take them for.
 //! * [`discovery`]: rules over gRPC.
 //! * [`facilitator_faults`]: every way a facilitator can fail.
 //! * [`host`]: the ground the filter stands on: timeouts, and VMs that are replaced.
@@ -14,18 +16,23 @@
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`parity`]: one table of cases in Envoy, in Traefik with the gateway, and on the gateway alone.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
+//! * [`random_requests`]: thousands of well-formed requests, and an upstream that notes what reaches it.
 //! * [`reference`]: facilitators of other projects, over a chain that loses what it says.
+//! * [`relay_doors`]: whom the relay lets in: by a secret, by a certificate, over a Unix socket.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
+//! * [`requests`]: what ordinary clients send and hosts read in ways of their own.
 //! * [`traefik`]: the plugin in a real Traefik with the companion's gateway, and the gateway alone.
 //! * [`traefik_traps`]: what Traefik does otherwise than one would think.
 //! * [`shared_ledger`]: two companions that share a PostgreSQL, each with a proxy of its own.
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod browser;
 mod clients;
 mod common;
 mod concurrency;
 mod crashes;
+mod differential;
 mod discovery;
 mod facilitator_faults;
 mod fleet;
@@ -34,9 +41,12 @@ mod hostile_input;
 mod labels;
 mod parity;
 mod prometheus;
+mod random_requests;
 mod reference;
 mod relay;
+mod relay_doors;
 mod reload;
+mod requests;
 mod shared_ledger;
 mod support;
 mod traefik;

@@ -259,7 +259,7 @@ async fn a_companion_that_is_gone_closes_what_is_paid_and_nothing_else() {
     let payment = scene.payment().await;
     scene.stack.kill_part(Part::Companion);
     let answer = scene.pay(&payment).await;
-    assert_eq!((answer.status, &answer.json()["reason"]), (503, &"facilitator_unreachable".into()));
+    assert_eq!((answer.status, &answer.json()["reason"]), (503, &"companion_unreachable".into()));
     assert!(!answer.challenges());
     assert_eq!(Request::get("/free").send(scene.stack.proxy_address()).status, 200);
     assert_eq!(scene.facilitator.operations().await, [""; 0]);
@@ -268,7 +268,7 @@ async fn a_companion_that_is_gone_closes_what_is_paid_and_nothing_else() {
     let served = scene.pay(&payment).await;
     assert_served(&served);
     scene.assert_in_ledger(&payment, &served).await;
-    Tally { requests: 3, ..one_sale() }.failed("facilitator_unreachable").assert(&scene.stack, "goods").await;
+    Tally { requests: 3, ..one_sale() }.failed("companion_unreachable").assert(&scene.stack, "goods").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use crate::shop::{GENERATION, PAY_TO, PAYMENTS, Shop, body, counters, decode, rules};
 use farebox_core::metrics::{BlockedReason, FailureReason, HostSeries, host_name};
-use farebox_host_tests::envoy::{Origin, Request};
+use farebox_host_tests::envoy::{Origin, Request, Response};
 use serde_json::json;
 
 fn blocked(shop: &Shop, offer: Option<&str>, reason: BlockedReason) -> Option<u64> {
@@ -30,7 +30,10 @@ fn an_unpaid_request_is_challenged_and_goes_nowhere() {
             "extra": { "name": "USDC", "version": "2", "assetTransferMethod": "eip3009" },
         }])
     );
-    assert_eq!(body(&response)["accepts"][0], challenge["accepts"][0]);
+    assert_eq!(
+        (&body(&response)["x402Version"], &body(&response)["resource"]),
+        (&json!(1), &challenge["resource"])
+    );
     assert_eq!(shop.counted("paid"), counters(&[("PaymentRequired", 1)]));
 }
 
@@ -100,11 +103,12 @@ fn what_no_rule_allows_is_refused() {
 }
 
 #[test]
-fn nobody_is_asked_to_pay_while_the_facilitator_is_not_ready() {
+fn no_payment_is_taken_while_the_facilitator_is_not_ready() {
     let mut rules = rules(GENERATION);
     rules["facilitator"]["ready"] = json!(false);
     let shop = Shop::with_rules(&rules, 1);
-    let stream = shop.envoy.send(0, Request::get("/paid/x"));
+    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
+    let stream = shop.envoy.send(0, Request::get("/paid/x").header("payment-signature", "e30="));
     let response = stream.expect_response(503);
     assert_eq!(response.headers.get("retry-after").as_deref(), Some("1"));
     assert_eq!(response.headers.get("payment-required"), None);
@@ -122,14 +126,23 @@ fn an_upgrade_is_refused_before_anybody_signs_for_it() {
 }
 
 #[test]
-fn a_preflight_is_not_priced() {
-    let shop = Shop::open();
+fn a_preflight_is_answered_here_and_not_priced() {
+    let mut rules = rules(GENERATION);
+    rules["settings"]["cors"] = json!({ "origins": ["https://app.example.com"] });
+    let shop = Shop::with_rules(&rules, 1);
     let request = Request::with_method("OPTIONS", "/paid/x")
         .header("origin", "https://app.example.com")
         .header("access-control-request-method", "POST");
-    let forwarded = shop.envoy.send(0, request).expect_forwarded();
-    assert_eq!(forwarded.get("origin").as_deref(), Some("https://app.example.com"));
+    let allowed = |response: &Response| response.headers.get("access-control-allow-origin");
+    let response = shop.envoy.send(0, request.clone()).expect_response(204);
+    assert_eq!(allowed(&response).as_deref(), Some("https://app.example.com"));
+    assert_eq!(
+        (response.body.len(), allowed(&Shop::open().envoy.send(0, request.clone()).expect_response(204))),
+        (0, None)
+    );
     assert_eq!(shop.counted("paid"), counters(&[]));
+    let response = shop.envoy.send(0, request.header("content-length", "3")).expect_response(402);
+    assert_eq!(allowed(&response).as_deref(), Some("https://app.example.com"));
 }
 
 #[test]

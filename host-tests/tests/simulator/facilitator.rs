@@ -55,8 +55,10 @@ const fn unreachable(name: &'static str, happen: fn(Callout<'_>)) -> Fault {
     Fault { name, happen, reason: FailureReason::FacilitatorUnreachable, retriable: true }
 }
 
-const fn answer(name: &'static str, happen: fn(Callout<'_>), retriable: bool) -> Fault {
-    Fault { name, happen, reason: FailureReason::FacilitatorError, retriable }
+/// `busy`: it will do better in a moment.
+const fn answer(name: &'static str, happen: fn(Callout<'_>), busy: bool) -> Fault {
+    let reason = if busy { FailureReason::FacilitatorOverloaded } else { FailureReason::FacilitatorError };
+    Fault { name, happen, reason, retriable: busy }
 }
 
 #[test]

@@ -5,10 +5,25 @@ use crate::shop::{
     verified,
 };
 use farebox_core::metrics::{HostSeries, host_name};
-use farebox_host_tests::envoy::{Origin, Phase, Request};
+use farebox_host_tests::envoy::{Headers, Origin, Phase, Request};
 use serde_json::json;
 use std::time::Duration;
 use xtask::payer::{Window, header_value};
+
+#[test]
+fn trailers_say_nothing_that_only_farebox_says() {
+    let shop = Shop::open();
+    let stream = shop.send_paid(0, "/paid/x", &header_value(&shop.payment("/paid/x", 1)));
+    say(stream.expect_callout("/verify"), &verified());
+    let lies = [("x-payment-payer", "0x1"), ("X_Obol_Offer", "a"), ("grpc-status", "0")];
+    let names = |trailers: Headers| trailers.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(stream.request_trailers(&lies)), ["grpc-status"]);
+    stream.upstream_answers(200, &[]);
+    say(stream.expect_callout("/settle"), &settled());
+    stream.expect_response(200);
+    assert_eq!(names(stream.response_trailers(&[("payment-response", "forged"), lies[2]])), ["grpc-status"]);
+    stream.body_ends();
+}
 
 #[test]
 fn a_paid_request_is_verified_served_settled_and_released() {

@@ -3,6 +3,7 @@
 mod shop;
 
 mod failing;
+mod lean;
 mod parity;
 mod passing;
 mod random;

@@ -1,6 +1,6 @@
 //! The plugin answers as the core does natively, byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::Now;
 use farebox_core::exchange::{self, Arrival, Next, RequestHead, Transport};
@@ -58,9 +58,9 @@ pub(crate) fn natively(request: &Request) -> Came {
         .map_or_else(|| request.uri(), |(_, uri)| uri.clone());
     let kept = request.headers.keys().filter(|name| !edits.remove.contains(name)).cloned();
     let set = edits.set.iter().map(|(name, _)| name.to_string()).filter(|name| name != ":path");
-    let mut headers: Vec<_> = kept.chain(set).collect();
-    headers.sort();
-    Came::Passed { uri, headers }
+    // By name, as the host keeps them; what is set replaces what was there.
+    let headers: BTreeSet<String> = kept.chain(set).collect();
+    Came::Passed { uri, headers: headers.into_iter().collect() }
 }
 
 #[test]

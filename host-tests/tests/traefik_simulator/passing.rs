@@ -22,6 +22,20 @@ fn a_free_route_passes_without_what_others_could_lie_with() {
 }
 
 #[test]
+fn a_preflight_of_a_paid_path_is_answered_here_and_never_goes_on() {
+    let traefik = open();
+    let preflight = || {
+        Request::with_method("OPTIONS", "/paid/x")
+            .header("origin", "https://app.example")
+            .header("access-control-request-method", "POST")
+    };
+    let reply = traefik.send(preflight()).expect_reply();
+    assert_eq!((reply.status, reply.body.len()), (204, 0));
+    let reply = traefik.send(preflight().header("content-length", "3")).expect_reply();
+    assert_eq!(reply.status, 402);
+}
+
+#[test]
 fn a_paid_request_goes_on_with_its_payment_and_without_forged_identity() {
     let traefik = open();
     let request = paying("/paid/x", &payment(&traefik, "/paid/x", 1)).header("x-payment-payer", "0x1");

@@ -24,7 +24,12 @@ routes:
 
 /// The shop's rules.
 pub(crate) fn pushed() -> PushedRules {
-    let loaded = rules::load(PRICING);
+    pushed_of(PRICING)
+}
+
+/// The rules of a pricing file.
+fn pushed_of(pricing: &str) -> PushedRules {
+    let loaded = rules::load(pricing);
     let snapshot = loaded.snapshot.unwrap_or_else(|| panic!("{:#?}", loaded.findings));
     let facilitator = Facilitator {
         cluster: "farebox".into(),
@@ -45,8 +50,23 @@ pub(crate) fn native() -> Arc<RuleSet> {
 
 /// The plugin's configuration.
 pub(crate) fn config(signature: &str) -> Value {
+    config_of(signature, &pushed())
+}
+
+fn config_of(signature: &str, rules: &PushedRules) -> Value {
     let spool = json!({"file": "/spool/farebox", "maxBytes": 100_000});
-    json!({"signature": signature, "spool": spool, "rules": serde_json::to_value(pushed()).unwrap()})
+    json!({"signature": signature, "spool": spool, "rules": serde_json::to_value(rules).unwrap()})
+}
+
+/// The plugin's configuration with the shop's routes and so many more, none of which asks for what another does.
+pub(crate) fn large_config(more: usize) -> Value {
+    let routes = (1..=more).map(|number| {
+        format!(
+            "- {{pattern: \"/more/{number}/*\", price: \"0.{number:06}\", offerNamespace: shop, offerName: more-{number}, \
+             description: \"The model of \\\"customer\\\" {number}, one call.\"}}\n"
+        )
+    });
+    config_of("guest", &pushed_of(&(PRICING.to_owned() + &routes.collect::<String>())))
 }
 
 /// A Traefik with the shop's rules.

@@ -30,6 +30,7 @@ const MAX_BYTES: usize = 48 * 1024;
 /// Cases under `vectors`.
 const CASES: usize = 48;
 const POLICY: CheckPolicy = CheckPolicy {
+    min_remaining_seconds: 6,
     leave_signature: false,
     clock_skew_seconds: 0,
     defer_mismatch: false,

@@ -62,10 +62,8 @@ impl Caller<'_> {
     }
 
     /// Tells a relay how requests ended for their payments, or that they go on.
-    pub(crate) fn over(&self, endings: &[Ending]) -> Result<u32, Status> {
-        let mut body = Vec::new();
-        endings.iter().for_each(|ending| ending.write(&mut body));
-        self.send("/over", &body, &[], OVER_TIMEOUT_MS)
+    pub(crate) fn over(&self, lines: &[u8]) -> Result<u32, Status> {
+        self.send("/over", lines, &[], OVER_TIMEOUT_MS)
     }
 
     fn send(

@@ -6,6 +6,7 @@
 //! defines what is written down when it takes rules. What is moved while it does is settled in
 //! [`crate::succession`].
 
+use farebox_core::metrics::{BlockedReason, DURATION_BUCKETS, TupleCounter};
 use proxy_wasm::types::Status;
 
 use crate::shared_data;
@@ -13,8 +14,15 @@ use crate::shared_data;
 /// Entries of shared data: a write copies one of them.
 const SHARDS: u64 = 64;
 
+/// Which counter a place stands for is a matter of the code, and shared data outlives it: code with other counters reads
+/// and writes elsewhere.
+pub(crate) const LAYOUT: usize = TupleCounter::COUNT;
+/// Each counter of a group has a bit.
+const _: () =
+    assert!(TupleCounter::COUNT <= 64 && BlockedReason::COUNT <= 64 && DURATION_BUCKETS.len() + 2 <= 64);
+
 /// A group of counters, and which of them were moved, one bit each.
-type Entry = (u64, u32);
+type Entry = (u64, u64);
 
 /// What was written down when it was last read.
 #[derive(Default)]
@@ -52,7 +60,7 @@ impl Counted {
     }
 
     /// The counters of a group that some VM of this process has moved, one bit each.
-    pub(crate) fn of(&self, group: u64) -> u32 {
+    pub(crate) fn of(&self, group: u64) -> u64 {
         let found = self.entries.binary_search_by_key(&group, |entry| entry.0).ok();
         found.and_then(|place| self.entries.get(place)).map_or(0, |entry| entry.1)
     }
@@ -73,7 +81,7 @@ impl Counted {
 }
 
 /// Writes a counter down, by its group and its bit.
-pub(crate) fn note(group: u64, bit: u32) -> Result<(), Status> {
+pub(crate) fn note(group: u64, bit: u64) -> Result<(), Status> {
     shared_data::change(&name_of(group % SHARDS), |bytes| {
         let known = entries_in(bytes).any(|(known, bits)| known == group && bits & bit != 0);
         if known {
@@ -89,8 +97,8 @@ pub(crate) fn note(group: u64, bit: u32) -> Result<(), Status> {
 }
 
 fn entries_in(bytes: &[u8]) -> impl Iterator<Item = Entry> {
-    bytes.as_chunks::<12>().0.iter().map(|[a, b, c, d, e, f, g, h, bits @ ..]| {
-        (u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), u32::from_le_bytes(*bits))
+    bytes.as_chunks::<16>().0.iter().map(|[a, b, c, d, e, f, g, h, bits @ ..]| {
+        (u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), u64::from_le_bytes(*bits))
     })
 }
 
@@ -99,5 +107,5 @@ fn bytes_of((group, bits): Entry) -> impl Iterator<Item = u8> {
 }
 
 fn name_of(shard: u64) -> String {
-    format!("farebox.counted.{shard}")
+    format!("farebox.counted.{LAYOUT}.{shard}")
 }

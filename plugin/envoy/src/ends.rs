@@ -3,8 +3,9 @@
 //! One call tells all that ended while the one before was under way.
 //!
 //! A relay that is away while an answer ends would go on to owe that answer, and would serve it once more after the
-//! lease. So an end is kept until the relay has it on disk, or says that it can never take it. What a VM keeps is lost
-//! with the VM, when it crashes or is replaced: then the lease of the payment decides.
+//! lease. So an end is kept until the relay has it on disk, or says that it can never take it. A filter that goes leaves
+//! what it keeps in shared data, since the VM may go with it, and any other filter tells it. Only what a VM keeps that
+//! crashes is lost: then the lease of the payment decides.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,11 +16,16 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::LogLevel;
 
 use crate::callout::{Caller, Captured, OVER_TIMEOUT_MS};
+use crate::shared_data;
 
 /// Ends a VM keeps.
 const MAX_KEPT: usize = 4_096;
 /// Ends a call tells.
 const MAX_AT_ONCE: usize = 64;
+/// Where filters that go leave ends, as the lines of a call.
+const LEFT: &str = "farebox.ends";
+/// Bytes that are left.
+const MAX_LEFT: usize = 1 << 20;
 /// Ends without a reply are told again after this time: the reply to a call of a filter that was replaced never comes.
 const GIVEN_UP_MS: u64 = 2 * OVER_TIMEOUT_MS as u64;
 
@@ -28,25 +34,30 @@ thread_local! {
 }
 
 struct Ends {
-    waiting: VecDeque<Ending>,
+    /// A line each.
+    waiting: VecDeque<Vec<u8>>,
     under_way: Option<UnderWay>,
     /// Whether an end was dropped since all of them had been told.
     is_full: bool,
 }
 
 struct UnderWay {
+    /// The filter that made the call.
+    root: u32,
     token: u32,
-    told: Vec<Ending>,
+    told: Vec<Vec<u8>>,
     /// When a tick saw it first.
     seen_ms: Option<u64>,
 }
 
 /// Tells an end, now or in its turn.
-pub(crate) fn tell(caller: &Caller<'_>, ending: Ending) {
+pub(crate) fn tell(caller: &Caller<'_>, ending: &Ending) {
+    let mut line = Vec::new();
+    ending.write(&mut line);
     ENDS.with_borrow_mut(|ends| {
         // Behind others it waits for a tick.
         let is_first = ends.waiting.is_empty();
-        ends.keep(ending);
+        ends.keep(line);
         if is_first {
             ends.send(caller);
         }
@@ -72,7 +83,17 @@ pub(crate) fn answered(caller: Option<&Caller<'_>>, token: u32, reply: Option<&C
     })
 }
 
-/// Tells again what was not acknowledged.
+/// A filter goes, and with it the reply to its call, and maybe the VM.
+pub(crate) fn forget(root: u32) {
+    ENDS.with_borrow_mut(|ends| {
+        if ends.under_way.as_ref().is_some_and(|call| call.root == root) {
+            ends.take_back();
+        }
+        ends.leave();
+    });
+}
+
+/// Tells again what was not acknowledged, and what others left.
 pub(crate) fn tick(caller: &Caller<'_>, now: Now) {
     ENDS.with_borrow_mut(|ends| {
         if let Some(call) = &mut ends.under_way {
@@ -81,6 +102,7 @@ pub(crate) fn tick(caller: &Caller<'_>, now: Now) {
                 ends.take_back();
             }
         }
+        ends.take_left();
         ends.send(caller);
     });
 }
@@ -92,7 +114,7 @@ impl Ends {
         Self { waiting: VecDeque::new(), under_way: None, is_full: false }
     }
 
-    fn keep(&mut self, ending: Ending) {
+    fn keep(&mut self, line: Vec<u8>) {
         if self.waiting.len() >= MAX_KEPT {
             self.waiting.pop_front();
             if !self.is_full {
@@ -103,13 +125,34 @@ impl Ends {
                 let _ = hostcalls::log(LogLevel::Error, message);
             }
         }
-        self.waiting.push_back(ending);
+        self.waiting.push_back(line);
     }
 
     /// What was told has to be told again.
     fn take_back(&mut self) {
-        for ending in self.under_way.take().into_iter().flat_map(|call| call.told) {
-            self.keep(ending);
+        for line in self.under_way.take().into_iter().flat_map(|call| call.told) {
+            self.keep(line);
+        }
+    }
+
+    fn leave(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let lines = self.waiting.make_contiguous().concat();
+        let is_left = shared_data::change(LEFT, |before| {
+            let is_room = before.len() + lines.len() <= MAX_LEFT;
+            (is_room.then(|| [before, &lines].concat()), is_room)
+        });
+        if is_left == Ok(true) {
+            self.waiting.clear();
+        }
+    }
+
+    fn take_left(&mut self) {
+        let left = shared_data::change(LEFT, |left| ((!left.is_empty()).then(Vec::new), left.to_vec()));
+        for line in left.unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+            self.keep(line.to_vec());
         }
     }
 
@@ -117,13 +160,13 @@ impl Ends {
         if self.under_way.is_some() || self.waiting.is_empty() {
             return;
         }
-        let told: Vec<Ending> = self.waiting.drain(..self.waiting.len().min(MAX_AT_ONCE)).collect();
-        match caller.over(&told) {
+        let told: Vec<Vec<u8>> = self.waiting.drain(..self.waiting.len().min(MAX_AT_ONCE)).collect();
+        match caller.over(&told.concat()) {
             Ok(token) => {
-                self.under_way = Some(UnderWay { token, told, seen_ms: None });
+                self.under_way = Some(UnderWay { root: caller.root, token, told, seen_ms: None });
                 self.is_full &= !self.waiting.is_empty();
             }
-            Err(_) => told.into_iter().for_each(|ending| self.keep(ending)),
+            Err(_) => told.into_iter().for_each(|line| self.keep(line)),
         }
     }
 }

@@ -5,7 +5,6 @@
 //! across pushes.
 
 use std::cell::RefCell;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use farebox_core::metrics::{
@@ -29,7 +28,7 @@ pub(crate) struct Meters {
     vm: Vec<u8>,
 }
 
-/// Counters of one thing, at most 32.
+/// Counters of one thing, at most 64.
 #[derive(Clone, Copy)]
 enum Group {
     /// By [`TupleCounter::index`].
@@ -94,7 +93,7 @@ impl Meters {
             memory.counted.refresh()?;
             for (group, ids) in all_of(rules).zip(&self.groups) {
                 let bits = memory.counted.of(ids.key);
-                for place in (0..32).filter(|place| bits >> place & 1 == 1) {
+                for place in (0..64).filter(|place| bits >> place & 1 == 1) {
                     if ids.get(place).is_none() {
                         ids.define(group, place, rules);
                     }
@@ -168,7 +167,7 @@ impl Meters {
         ids.get(place).or_else(|| {
             let bit = u32::try_from(place).ok()?;
             // Not written down, it would only be lost with the last VM that defined it.
-            let _ = counted::note(ids.key, 1_u32.checked_shl(bit)?);
+            let _ = counted::note(ids.key, 1_u64.checked_shl(bit)?);
             let is_left = || {
                 let left = Left { group: ids.key, place: bit, amount };
                 succession::is_last(&self.vm) == Ok(false) && succession::leave(left, group.join()).is_ok()
@@ -199,7 +198,7 @@ impl Ids {
 
 /// Keys and places of groups, sorted by key. Of the type that [`Counted`] sorts, because sorting another one would
 /// be as much code again.
-fn sorted(groups: &[Rc<Ids>]) -> Vec<(u64, u32)> {
+fn sorted(groups: &[Rc<Ids>]) -> Vec<(u64, u64)> {
     let mut sorted: Vec<_> = groups.iter().zip(0..).map(|(ids, place)| (ids.key, place)).collect();
     sorted.sort_unstable();
     sorted
@@ -233,21 +232,44 @@ impl Group {
         known.then_some(place)
     }
 
-    /// The same for the same series in every VM and under all rules.
+    /// The same for the same series in every VM, under all rules and in every build.
     fn key(self, rules: &RuleSet) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        match self {
-            Self::Tuple(tuple) => (0, rules.tuples.get(tuple.0 as usize)?).hash(&mut hasher),
-            Self::Latest(tuple) => (1, rules.tuples.get(tuple.0 as usize)?).hash(&mut hasher),
-            Self::Charge(charge) => {
-                let (tuple, amount) = rules.charges.get(charge.0 as usize)?;
-                (2, rules.tuples.get(tuple.0 as usize)?, amount).hash(&mut hasher);
+        let (mut tuple, mut amount, mut texts) = (None, &[][..], ["", ""]);
+        let kind = match self {
+            Self::Tuple(index) => {
+                tuple = Some(index);
+                0
             }
-            Self::Blocked(Some(offer)) => (3, rules.offers.get(offer.0 as usize)?).hash(&mut hasher),
-            Self::Blocked(None) => (4, ()).hash(&mut hasher),
-            Self::Call(operation, outcome) => (5, operation.name(), outcome.as_str()).hash(&mut hasher),
+            Self::Latest(index) => {
+                tuple = Some(index);
+                1
+            }
+            Self::Charge(charge) => {
+                let (index, of) = rules.charges.get(charge.0 as usize)?;
+                (tuple, amount) = (Some(*index), of.0.as_le_slice());
+                2
+            }
+            Self::Blocked(Some(offer)) => {
+                let (namespace, name) = rules.offers.get(offer.0 as usize)?;
+                texts = [namespace, name];
+                3
+            }
+            Self::Blocked(None) => 4,
+            Self::Call(operation, outcome) => {
+                texts = [operation.name(), outcome.as_str()];
+                5
+            }
+        };
+        let [first, second] = texts;
+        let (mut labels, mut born) = ([first, second, "", ""], 0);
+        if let Some(index) = tuple {
+            let tuple = rules.tuples.get(index.0 as usize)?;
+            labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
+            born = tuple.born;
         }
-        Some(hasher.finish())
+        let (kind, born) = ([kind], born.to_le_bytes());
+        let parts = [&kind[..], &born, amount].into_iter().chain(labels.iter().map(|label| label.as_bytes()));
+        Some(hash(parts))
     }
 
     /// Moves a counter, or sets a time.
@@ -296,6 +318,12 @@ impl Group {
             Self::Call(operation, outcome) => HostSeries::CallBucket(operation, outcome, place),
         })
     }
+}
+
+/// FNV-1a of 64 bits, over texts and their ends.
+fn hash<'a>(texts: impl Iterator<Item = &'a [u8]>) -> u64 {
+    let bytes = texts.flat_map(|text| text.iter().chain(&[0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Every group that can be counted in under these rules.

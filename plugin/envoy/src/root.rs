@@ -104,9 +104,11 @@ impl Deployment {
                 match (note.ending(), self.caller(context)) {
                     // The next sign says the same.
                     (Some(ending @ Ending { end: End::NotYet, .. }), Some(caller)) => {
-                        let _ = caller.over(&[ending]);
+                        let mut line = Vec::new();
+                        ending.write(&mut line);
+                        let _ = caller.over(&line);
                     }
-                    (Some(ending), Some(caller)) => ends::tell(&caller, ending),
+                    (Some(ending), Some(caller)) => ends::tell(&caller, &ending),
                     _ => {}
                 }
             } else if self.record(note)?.is_none() && matches!(note.event, Event::Verified(_)) {
@@ -233,6 +235,7 @@ impl Context for Root {
 impl Drop for Root {
     fn drop(&mut self) {
         waiting::forget(self.deployment.root);
+        ends::forget(self.deployment.root);
     }
 }
 

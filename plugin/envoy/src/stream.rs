@@ -7,6 +7,7 @@ use farebox_core::exchange::{
     self, Abandoned, Arrival, Calling, Delivering, HeaderEdits, Next, Reply, RequestHead, ResponseHead,
     Transport, Turn, Upstream,
 };
+use farebox_core::metrics::{BlockedReason, Stamp};
 use farebox_core::protocol::CallEnd;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -210,6 +211,7 @@ impl Stream {
     /// A host call failed. The stream is answered and can never be served.
     fn fail_closed(&self, status: Status) -> Action {
         let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
+        self.deployment.count(&[Stamp::Blocked(None, BlockedReason::InternalError)]);
         let _ = send(&exchange::internal());
         // The reply itself comes by as a response head.
         self.stage.replace(Stage::Nothing);
@@ -223,6 +225,13 @@ impl HttpContext for Handle {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
         let stream = &self.0;
         stream.request_head().unwrap_or_else(|status| stream.fail_closed(status))
+    }
+
+    fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
+        match clean(MapType::HttpRequestTrailers) {
+            Ok(()) => Action::Continue,
+            Err(status) => self.0.fail_closed(status),
+        }
     }
 
     fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
@@ -245,6 +254,14 @@ impl HttpContext for Handle {
                 Action::Continue
             }
         }
+    }
+
+    /// The head is with the client, so nothing could be answered in its place.
+    fn on_http_response_trailers(&mut self, _num_trailers: usize) -> Action {
+        if let Err(status) = clean(MapType::HttpResponseTrailers) {
+            let _ = hostcalls::log(LogLevel::Error, &format!("farebox: cannot clean trailers: {status:?}"));
+        }
+        Action::Continue
     }
 
     /// The one callback every stream gets, whoever ended it.
@@ -281,6 +298,15 @@ fn edit(map: MapType, edits: &HeaderEdits) -> Result<(), Status> {
     }
     for (name, value) in &edits.set {
         hostcalls::set_map_value_bytes(map, name, Some(value.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Takes away from trailers what only Farebox says.
+fn clean(trailers: MapType) -> Result<(), Status> {
+    let map = HeaderMap::read(trailers)?;
+    for name in exchange::forged_names(&map.lines()?) {
+        hostcalls::remove_map_value(trailers, &name)?;
     }
     Ok(())
 }

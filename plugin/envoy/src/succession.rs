@@ -8,12 +8,11 @@
 
 use proxy_wasm::types::Status;
 
+use crate::counted::LAYOUT;
 use crate::shared_data;
 
 /// The VMs that were configured last: the generation they took, a space and their name.
 const LAST: &str = "farebox.last";
-/// What was left, sorted by group and place.
-const LEFT: &str = "farebox.left";
 /// Bytes of an entry.
 const ENTRY: usize = 20;
 
@@ -41,7 +40,7 @@ pub(crate) fn is_last(vm: &[u8]) -> Result<bool, Status> {
 
 /// Leaves an amount, joined with what was left for the counter before.
 pub(crate) fn leave(left: Left, join: fn(u64, u64) -> u64) -> Result<(), Status> {
-    shared_data::change(LEFT, |bytes| {
+    shared_data::change(&left_name(), |bytes| {
         let mut all: Vec<Left> = entries_in(bytes).collect();
         let place = all.partition_point(|known| (known.group, known.place) < (left.group, left.place));
         match all.get_mut(place) {
@@ -56,15 +55,20 @@ pub(crate) fn leave(left: Left, join: fn(u64, u64) -> u64) -> Result<(), Status>
 
 /// Whether anything is left.
 pub(crate) fn is_any_left() -> Result<bool, Status> {
-    Ok(!shared_data::read(LEFT)?.0.is_empty())
+    Ok(!shared_data::read(&left_name())?.0.is_empty())
 }
 
 /// Takes what was left for some groups, sorted by group; nobody else gets it.
 pub(crate) fn take(wanted: impl Fn(u64) -> bool) -> Result<Vec<Left>, Status> {
-    shared_data::change(LEFT, |bytes| {
+    shared_data::change(&left_name(), |bytes| {
         let (taken, others): (Vec<Left>, Vec<Left>) = entries_in(bytes).partition(|left| wanted(left.group));
         ((!taken.is_empty()).then(|| bytes_of(others)), taken)
     })
+}
+
+/// Where it is left, sorted by group and place.
+fn left_name() -> String {
+    format!("farebox.left.{LAYOUT}")
 }
 
 fn parse(last: &[u8]) -> Option<(u64, &[u8])> {

@@ -2,17 +2,24 @@
 //!
 //! It is one string inside the middleware's configuration, `config: '<json>'`, because Traefik's providers turn
 //! numbers and booleans into strings wherever they find them.
+//!
+//! Every instance reads it, there is an instance for each request in flight, and memory that an instance has had stays
+//! with it. So no text is kept longer than the next form of it needs, and no challenge is rendered before it is asked for.
 
-use farebox_core::rules::RuleSet;
+use std::fmt::Display;
+use std::str::Chars;
+
+use farebox_core::rules::{PushedRules, RuleSet};
+use http_wasm_guest::host::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// What Traefik hands over.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Outer {
-    #[serde(default)]
-    config: Option<String>,
+struct Outer<'a> {
+    #[serde(default, borrow)]
+    config: Option<&'a RawValue>,
 }
 
 /// The document in the string.
@@ -56,19 +63,70 @@ pub(crate) struct Config {
 
 /// Reads what Traefik hands over; `None` if nothing is configured, as in the plugin catalogue's trial run. The
 /// error names the place.
-pub(crate) fn read(json: &[u8]) -> Result<Option<Config>, String> {
-    if json.trim_ascii().is_empty() {
-        return Ok(None);
-    }
-    let outer: Option<Outer> = serde_json::from_slice(json)
-        .map_err(|error| format!("the middleware's configuration is not {{config: '…'}}: {error}"))?;
-    let Some(text) = outer.and_then(|outer| outer.config) else { return Ok(None) };
+pub(crate) fn read(json: Bytes) -> Result<Option<Config>, String> {
+    let Some(text) = text_of(json)? else { return Ok(None) };
     let inner: Inner<'_> =
         serde_json::from_str(&text).map_err(|error| format!("`config` is not readable: {error}"))?;
-    let rules = RuleSet::from_json(inner.rules.get().as_bytes()).map_err(|error| error.to_string())?;
-    let rules = match inner.signature {
+    let Inner { signature, spool, rules } = inner;
+    let pushed = PushedRules::from_json(rules.get())
+        .map_err(|error| format!("the rules are not readable: {error}"))?;
+    drop(text);
+    let rules = RuleSet::compile_lean(pushed).map_err(|error| error.to_string())?;
+    let rules = match signature {
         Signature::Guest => rules,
         Signature::Gateway => rules.leaving_signatures(),
     };
-    Ok(Some(Config { rules, spool: inner.spool }))
+    Ok(Some(Config { rules, spool }))
+}
+
+/// The document in what Traefik hands over.
+fn text_of(json: Bytes) -> Result<Option<String>, String> {
+    if json.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let unusable =
+        |why: &dyn Display| format!("the middleware's configuration is not {{config: '…'}}: {why}");
+    let outer: Option<Outer<'_>> = serde_json::from_slice(&json).map_err(|error| unusable(&error))?;
+    let Some(raw) = outer.and_then(|outer| outer.config) else { return Ok(None) };
+    unescaped(raw.get()).map(Some).ok_or_else(|| unusable(&"it is not a string"))
+}
+
+/// What a JSON string says. serde_json takes three times the length of the text for it, which would be half of what an
+/// instance has.
+fn unescaped(quoted: &str) -> Option<String> {
+    let mut rest = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    let mut text = String::with_capacity(rest.len());
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        text.push_str(plain);
+        let mut after = escaped.chars();
+        let character = match after.next()? {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let unit = code_unit(&mut after)?;
+                let mut units = vec![unit];
+                // The other half of a character beyond the first 65,536.
+                if matches!(unit, 0xd800..0xdc00) {
+                    after = after.as_str().strip_prefix("\\u")?.chars();
+                    units.push(code_unit(&mut after)?);
+                }
+                char::decode_utf16(units).next()?.ok()?
+            }
+            same => same,
+        };
+        text.push(character);
+        rest = after.as_str();
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+/// Four hexadecimal digits.
+fn code_unit(digits: &mut Chars<'_>) -> Option<u16> {
+    let four = digits.as_str().get(..4)?;
+    *digits = digits.as_str().get(4..)?.chars();
+    u16::from_str_radix(four, 16).ok()
 }

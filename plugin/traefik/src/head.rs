@@ -43,7 +43,8 @@ impl Captured {
     /// The head of these lines. Traefik itself says how a request arrived, in a header it takes from nobody but
     /// the addresses its entry point trusts.
     pub(crate) fn head<'a>(&self, lines: &'a [(&'a str, &'a [u8])]) -> RequestHead<'a> {
-        let tls = lines.iter().any(|(name, value)| *name == "x-forwarded-proto" && *value == b"https");
+        let is_tls = |value: &[u8]| matches!(value, b"https" | b"wss");
+        let tls = lines.iter().any(|(name, value)| *name == "x-forwarded-proto" && is_tls(value));
         RequestHead { headers: lines, transport: Transport { tls, peer: self.peer.map(|peer| peer.ip()) } }
     }
 }

@@ -44,7 +44,7 @@ const INFO: i32 = 0;
 const ERROR: i32 = 2;
 
 fn main() {
-    let screen = match config::read(&admin::config()) {
+    let screen = match config::read(admin::config()) {
         Ok(Some(config)) => Screen::new(config),
         Ok(None) => {
             log::write(INFO, b"farebox: no rules are configured yet, every request is refused");

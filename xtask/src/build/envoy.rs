@@ -14,7 +14,7 @@ pub const ENVOY: Guest = Guest {
 /// What Envoy calls: without these it finds no filter or never asks it. The handlers of bodies are not among
 /// them, so no body ever enters the VM, nor is that of a stream that is done, which asks whether it may go:
 /// a call into the VM for each request, always answered with yes.
-const EXPORTS: [&str; 13] = [
+const EXPORTS: [&str; 15] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -24,7 +24,9 @@ const EXPORTS: [&str; 13] = [
     "proxy_on_configure",
     "proxy_on_tick",
     "proxy_on_request_headers",
+    "proxy_on_request_trailers",
     "proxy_on_response_headers",
+    "proxy_on_response_trailers",
     "proxy_on_http_call_response",
     "proxy_on_log",
     "proxy_on_delete",

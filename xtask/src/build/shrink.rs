@@ -49,7 +49,14 @@ pub(super) fn shrink(built: &Path, host: &Guest, small: &Path) -> Result<()> {
         )
     };
     if host.bulk_memory {
-        return optimise(&reached, &["-Oz"], small);
+        // Once more over flat code, where more of it is seen to be the same.
+        let optimised = scratch.path().join("optimised.wasm");
+        optimise(&reached, &["-Oz"], &optimised)?;
+        return optimise(
+            &optimised,
+            &["--flatten", "--rereloop", "-Oz", "-Oz", "--strip-target-features"],
+            small,
+        );
     }
     // After the optimiser, which could bring such instructions back; the loops it makes of them are small.
     let optimised = scratch.path().join("optimised.wasm");

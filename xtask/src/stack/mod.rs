@@ -11,7 +11,9 @@ mod options;
 mod port;
 mod postgres;
 mod process;
+mod readers;
 mod reference;
+mod relay;
 mod scrape;
 mod traefik;
 
@@ -32,7 +34,9 @@ pub use options::{Facilitator, Options, Pricing, Shell};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::Process;
+pub use readers::{Place, Reader, Readers};
 pub use reference::{Implementation, Reference};
+pub use relay::{install_relay_secret, install_relay_socket, install_relay_tls};
 pub use scrape::{Scrape, Series};
 
 /// How long the whole may take to be ready. A cold machine under load compiles the filter in seconds.
@@ -101,10 +105,14 @@ pub(crate) struct Folder(tempfile::TempDir);
 impl Stack {
     /// Starts everything and waits until paid requests can be answered. Needs the built artefacts.
     pub async fn start(options: Options) -> Result<Self> {
-        let mut stack = Self::prepare(options)?;
-        match stack.start_parts().await {
-            Ok(()) => Ok(stack),
-            Err(error) => Err(stack.explain(error)),
+        Self::prepare(options)?.start_all().await
+    }
+
+    /// What [`Self::start`] does with a stack that is prepared.
+    pub async fn start_all(mut self) -> Result<Self> {
+        match self.start_parts().await {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.explain(error)),
         }
     }
 
@@ -255,6 +263,11 @@ impl Stack {
             Part::Companion => &mut self.companion,
             Part::Proxy => &mut self.proxy,
         }
+    }
+
+    /// What decides about requests.
+    pub const fn shell(&self) -> Shell {
+        self.options.shell
     }
 
     // --- addresses ---
@@ -474,7 +487,9 @@ impl Stack {
         command.arg("--pricing").arg(self.pricing());
         command.arg("--listen").arg(self.addresses.companion.to_string());
         command.arg("--facilitator").arg(self.facilitator_url());
-        command.arg("--relay-listen").arg(self.addresses.relay.to_string());
+        if self.options.settings["relay"]["listen"].is_null() {
+            command.arg("--relay-listen").arg(self.addresses.relay.to_string());
+        }
         if self.options.shell == Shell::Envoy {
             command.arg("--envoy-wasm").arg(&self.programs.guest);
             command.arg("--envoy-publish").arg(self.discovery());
@@ -489,6 +504,10 @@ impl Stack {
     /// `farebox.yaml`: the options' own settings, with the addresses of what the shell needs.
     fn settings(&self) -> Value {
         let mut settings = self.options.settings.clone();
+        if settings["shutdown"].is_null() {
+            // No load balancer stands before a stack.
+            settings["shutdown"] = json!({ "delay": "0s" });
+        }
         let mut fill = |section: &str, members: Value| {
             let members = members.as_object().cloned().unwrap_or_default();
             if let Some(section) = settings[section].as_object_mut() {

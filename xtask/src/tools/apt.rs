@@ -79,18 +79,37 @@ impl Lists {
         }
     }
 
-    /// Downloads a package in this version and unpacks it into a folder.
-    pub(super) fn unpack(&self, package: &str, version: &str, dir: &Path) -> Result<()> {
+    /// A package in this version, and all that it needs and this machine does not have, each as `NAME=VERSION`.
+    pub(super) fn with_needs(&self, package: &str, version: &str) -> Result<Vec<String>> {
         let package = format!("{package}={version}");
+        let mut install = self.apt("apt-get");
+        install.args(["--simulate", "--no-install-recommends", "install", &package]);
+        let plan = shell::ask(&mut install, POLICY_LIMIT)?;
+        let packages = installed_by(&plan);
+        if !packages.contains(&package) {
+            bail!("apt would not install {package}:\n{plan}");
+        }
+        Ok(packages)
+    }
+
+    /// Downloads packages, each as `NAME=VERSION`, and unpacks them into a folder.
+    pub(super) fn unpack(&self, packages: &[String], dir: &Path) -> Result<()> {
+        let names = packages.join(" ");
         let mut download = self.apt("apt-get");
         shell::run_beside(
-            download.args(["download", &package]).current_dir(dir),
-            &format!("tools: {package}"),
+            download.arg("download").args(packages).current_dir(dir),
+            &format!("tools: {names}"),
         )
-        .with_context(|| format!("apt cannot download {package}"))?;
-        let archive = archive_in(dir)?;
-        shell::run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(dir))?;
-        Ok(std::fs::remove_file(archive)?)
+        .with_context(|| format!("apt cannot download {names}"))?;
+        let archives = archives_in(dir)?;
+        if archives.len() < packages.len() {
+            bail!("apt-get said it downloaded {names}, but {} packages are there", archives.len());
+        }
+        for archive in archives {
+            shell::run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(dir))?;
+            std::fs::remove_file(archive)?;
+        }
+        Ok(())
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -111,15 +130,26 @@ fn candidate_in(answer: &str) -> Option<&str> {
     lines.next().map(str::trim).filter(|version| *version != "(none)")
 }
 
-/// The archive that was downloaded into a folder.
-fn archive_in(dir: &Path) -> Result<PathBuf> {
+/// What a plan of `apt-get --simulate` installs: `Inst NAME [OLD] (VERSION ORIGIN) …` for each package.
+fn installed_by(plan: &str) -> Vec<String> {
+    let package = |line: &str| {
+        let (name, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
+        let (_, version) = rest.split_once('(')?;
+        Some(format!("{name}={}", version.split([' ', ')']).next()?))
+    };
+    plan.lines().filter_map(package).collect()
+}
+
+/// The archives that were downloaded into a folder.
+fn archives_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut archives = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "deb") {
-            return Ok(path);
+            archives.push(path);
         }
     }
-    bail!("apt-get said it downloaded the package, but there is none")
+    Ok(archives)
 }
 
 #[cfg(test)]
@@ -136,12 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn the_archive_is_found_among_what_else_is_there() {
+    fn archives_are_found_among_what_else_is_there() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(archive_in(dir.path()).is_err());
         std::fs::write(dir.path().join("partial"), "").unwrap();
+        assert!(archives_in(dir.path()).unwrap().is_empty());
         let archive = dir.path().join("prometheus_2.42.0_amd64.deb");
         std::fs::write(&archive, "").unwrap();
-        assert_eq!(archive_in(dir.path()).unwrap(), archive);
+        assert_eq!(archives_in(dir.path()).unwrap(), [archive]);
+    }
+
+    #[test]
+    fn a_plan_names_new_and_renewed_packages() {
+        let plan = "Reading package lists...\nInst nginx-common (1.22.1-9 Debian:12/stable [all])\n\
+                    Inst libc6 [2.36-8] (2.36-9 Debian:12/stable [amd64]) []\nConf libc6 (2.36-9 Debian)\n";
+        assert_eq!(installed_by(plan), ["nginx-common=1.22.1-9", "libc6=2.36-9"]);
     }
 }

@@ -6,18 +6,23 @@
 //!
 //! * PyPI, npm, crates.io and the server of the Rust project keep what they published. Of these one version is
 //!   pinned, by lock files with everything it depends on.
-//! * A distribution keeps one build of a package. Of Prometheus it is stated which releases will do.
-//! * A program on the PATH is used where its version does not matter (cargo-nextest) or will do (Prometheus).
+//! * A distribution keeps one build of a package. Of Prometheus it is stated which releases will do; of nginx and
+//!   Chromium any will.
+//! * A program on the PATH is used where its version does not matter (cargo-nextest, nginx, Chromium) or will do
+//!   (Prometheus).
 //!
 //! [`Tool::gone`] is the remedy for the day when a source has its tool no longer. Every error repeats it.
 
 mod apt;
 mod cargo_component;
+mod chromium;
 mod crates;
+mod debian;
 mod envoy;
 mod fetch;
 mod install;
 mod nextest;
+mod nginx;
 mod node;
 mod postgres;
 mod prometheus;
@@ -31,10 +36,13 @@ mod wasm_bindgen;
 use std::time::Duration;
 
 pub use cargo_component::cargo_component;
+pub use chromium::chromium;
+pub use debian::Program;
 pub use envoy::{ENVOY_VERSION, envoy};
 pub use fetch::{fetch, fetched};
 pub use install::FETCH;
 pub use nextest::nextest;
+pub use nginx::nginx;
 pub use node::{binaryen, node_packages};
 pub use postgres::{POSTGRES_PROGRAMS, POSTGRES_VERSION, postgres};
 pub use prometheus::{prometheus, promtool};
@@ -45,12 +53,14 @@ pub use traefik::{TRAEFIK_VERSION, traefik};
 pub use wasm_bindgen::wasm_bindgen_test_runner;
 
 /// All tools. Those that are compiled here come last.
-pub const TOOLS: [Tool; 10] = [
+pub const TOOLS: [Tool; 12] = [
     targets::TOOL,
     envoy::TOOL,
     traefik::TOOL,
     postgres::TOOL,
     prometheus::TOOL,
+    nginx::TOOL,
+    chromium::TOOL,
     node::TOOL,
     python::TOOL,
     nextest::TOOL,

@@ -1,5 +1,5 @@
-//! The npm packages: the paying client, and Binaryen, which makes a linked wasm module smaller than the
-//! compiler can.
+//! The npm packages: paying clients of both versions, what drives a browser and makes its page, an upstream (Express), and
+//! Binaryen, which makes a linked wasm module smaller than the compiler can.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(super) const TOOL: Tool = Tool {
     name: "npm packages",
     source: Source::Npm("xtask/node"),
     wanted: WANTED,
-    megabytes: 1,
+    megabytes: 270,
     gone: || "choose other versions in xtask/node/package.json, and run `npm install` there".to_owned(),
     here: || {
         let place = paths::cache()?.join(Packages::read()?.folder());

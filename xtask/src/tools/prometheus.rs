@@ -109,9 +109,9 @@ fn fetch() -> Result<()> {
 fn fetch_by(lists: &Lists) -> Result<()> {
     let version = candidate(lists)?;
     let installed = install_in(&paths::cache()?, &format!("{PACKAGE}-{version}"), |dir| {
-        lists.unpack(PACKAGE, &version, dir)?;
+        lists.unpack(&[format!("{PACKAGE}={version}")], dir)?;
         if !dir.join(PROGRAMS).join(PROMTOOL).is_file() {
-            lists.unpack(PROMTOOL, &lists.candidate(PROMTOOL)?, dir)?;
+            lists.unpack(&[format!("{PROMTOOL}={}", lists.candidate(PROMTOOL)?)], dir)?;
         }
         if release_in(&dir.join(PROGRAMS)).is_none() {
             bail!("its programs do not run on this machine, or are not {WANTED}");

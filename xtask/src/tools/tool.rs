@@ -108,7 +108,12 @@ pub(super) fn in_cache(folder: &str, program: &str, arguments: &[&str]) -> Resul
 
 /// The version a program prints about itself; none if it does not run.
 pub(super) fn version(program: &Path, arguments: &[&str]) -> Option<String> {
-    let printed = shell::ask(Command::new(program).args(arguments), VERSION_LIMIT).ok()?;
+    printed_version(Command::new(program).args(arguments))
+}
+
+/// The version in what a command prints; none if it fails.
+pub(super) fn printed_version(command: &mut Command) -> Option<String> {
+    let printed = shell::ask(command, VERSION_LIMIT).ok()?;
     version_in(&printed).map(str::to_owned)
 }
 
@@ -132,6 +137,7 @@ mod tests {
         assert_eq!(version_in("Version:      3.7.15\nCodename:     x"), Some("3.7.15"));
         assert_eq!(version_in("postgres (PostgreSQL) 16.14"), Some("16.14"));
         assert_eq!(version_in("v20.20.2"), Some("20.20.2"));
+        assert_eq!(version_in("nginx version: nginx/1.22.1"), Some("1.22.1"));
         assert_eq!(version_in("usage: program [options]"), None);
     }
 

@@ -1,7 +1,7 @@
 //! Spools as a source of metrics: files in which shells without counters that outlive them count.
 //!
-//! Every file in the folder and in its subfolders is a spool, named by its path from there: one for each Traefik,
-//! each of which mounts a folder of its own. The companion's gateway has one besides.
+//! Every file of the spools' name in the folder and in its subfolders is a spool, named by its path from there: one for
+//! each Traefik, each of which mounts a folder of its own. Other files are none: a copy would be counted again. The companion's gateway has one besides.
 
 mod reader;
 #[cfg(test)]
@@ -112,8 +112,8 @@ impl Spools {
 
     /// Begins to read what is new in the folder.
     fn look(&self, readers: &mut Readers) -> Result<(), String> {
-        let Some(SpoolSettings { folder, .. }) = &self.folder else { return Ok(()) };
-        let found = find(folder)
+        let Some(SpoolSettings { folder, file, .. }) = &self.folder else { return Ok(()) };
+        let found = find(folder, file)
             .map_err(|error| format!("the spool folder {} cannot be read: {error}", folder.display()))?;
         for name in found {
             if !readers.by_name.contains_key(&name)
@@ -141,14 +141,14 @@ impl Spools {
     /// refused, and no total misses it.
     async fn tidy(&self, readers: &mut Readers) {
         let (generation, gone) = {
-            let state = self.state.lock();
-            let generation = state.active.as_ref().map(|active| active.generation);
+            let counted = self.state.counted();
+            let generation = self.state.lock().active.as_ref().map(|active| active.generation);
             if generation.is_none() || readers.tidied == generation {
                 return;
             }
             let gone = |(name, (reader, _)): (&String, &(Reader, Option<String>))| {
                 let counters = reader.known().counters.keys();
-                let gone = counters.filter(|series| !state.aggregate.keeps(series)).cloned();
+                let gone = counters.filter(|series| !counted.keeps(series)).cloned();
                 (name.clone(), gone.collect::<BTreeSet<_>>())
             };
             (generation, readers.by_name.iter().map(gone).collect::<Vec<_>>())
@@ -168,6 +168,7 @@ impl Spools {
         readers: &BTreeMap<String, (Reader, Option<String>)>,
         folder_error: Option<String>,
     ) -> Vec<(String, Vec<Refused>)> {
+        let mut counted = self.state.counted();
         let mut state = self.state.lock();
         state.spool_error = folder_error;
         state.spools = readers
@@ -183,6 +184,7 @@ impl Spools {
                 }
             })
             .collect();
+        drop(state);
         let ingest = |(name, (reader, _)): (&String, &(Reader, Option<String>))| {
             let counters = &reader.known().counters;
             // Cumulative over every file and every companion: one life of one source.
@@ -194,7 +196,7 @@ impl Spools {
             };
             // No proxy can have this name, as theirs are printable.
             let source = format!("the spool {name}");
-            let refused = state.aggregate.ingest(&source, report);
+            let refused = counted.ingest(&source, report);
             (source, refused)
         };
         readers.iter().map(ingest).collect()
@@ -211,18 +213,20 @@ async fn read(reader: &mut Reader) -> Result<(), SpoolError> {
 }
 
 /// Names of the spools there are. Those of files that were moved aside have the name they had.
-fn find(folder: &Path) -> io::Result<BTreeSet<String>> {
+fn find(folder: &Path, spool: &str) -> io::Result<BTreeSet<String>> {
+    let wanted = Path::new(spool).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = |path: &Path| name(folder, path, wanted);
     let mut found = BTreeSet::new();
     for (path, kind) in entries(folder)? {
         if kind.is_dir() {
             // One that cannot be read is seen by its spool, if one is known.
             for (inner, kind) in entries(&path).unwrap_or_default() {
                 if kind.is_file() {
-                    found.extend(name(folder, &inner));
+                    found.extend(name(&inner));
                 }
             }
         } else if kind.is_file() {
-            found.extend(name(folder, &path));
+            found.extend(name(&path));
         }
     }
     Ok(found)
@@ -234,9 +238,11 @@ fn entries(folder: &Path) -> io::Result<Vec<(PathBuf, std::fs::FileType)>> {
         .collect()
 }
 
-/// `None` for a file that is hidden or whose name is no text.
-fn name(folder: &Path, path: &Path) -> Option<String> {
-    let name = path.strip_prefix(folder).ok()?.to_str()?;
-    let hidden = path.file_name()?.to_str()?.starts_with('.');
-    (!hidden).then(|| name.strip_suffix(ASIDE).unwrap_or(name).to_owned())
+/// `None` for a file of another name than `wanted`, and for a hidden one.
+fn name(folder: &Path, path: &Path, wanted: &str) -> Option<String> {
+    let without = |name: &str| name.strip_suffix(ASIDE).unwrap_or(name).to_owned();
+    let is_wanted = without(path.file_name()?.to_str()?) == wanted;
+    (is_wanted && !wanted.starts_with('.'))
+        .then(|| path.strip_prefix(folder).ok()?.to_str().map(without))
+        .flatten()
 }

@@ -34,8 +34,8 @@ fn line(generation: u64, lost: u64, by: u64) -> String {
 }
 
 fn dropped(state: &Shared, reason: DropReason) -> u64 {
-    let state = state.lock();
-    state.dropped(&state.aggregate.totals(), reason)
+    let totals = state.counted().totals();
+    state.lock().dropped(&totals, reason)
 }
 
 impl Stage {
@@ -304,7 +304,7 @@ fn active(generation: u64) -> Active {
 }
 
 fn total(state: &Shared) -> u128 {
-    let totals = state.lock().aggregate.totals();
+    let totals = state.counted().totals();
     totals.tuples.values().map(|of| of.get(TupleCounter::PaymentRequired)).sum()
 }
 
@@ -313,21 +313,24 @@ fn counted(by: u64) -> (HostSeries, u64) {
 }
 
 #[tokio::test]
-async fn every_file_of_the_folder_is_a_spool_and_all_of_them_add_up() {
+async fn every_file_of_the_spools_name_is_one_all_of_them_add_up_and_a_copy_is_none() {
     let stage = Stage::new().await;
     std::fs::create_dir(stage.path("traefik-1")).unwrap();
     std::fs::write(stage.path(".hidden"), "x\n").unwrap();
-    let writers =
-        ["gateway", "traefik-1/farebox"].map(|name| SpoolWriter::open(stage.path(name), MAX).unwrap());
+    let writers = ["t", "traefik-1/t"].map(|name| SpoolWriter::open(stage.path(name), MAX).unwrap());
     let state = shared();
     let spools = stage.spools(stage.settings(), &state).await;
     writers.iter().for_each(|writer| writer.write(5, &[counted(1), (HostSeries::ConfigGeneration, 1)]));
+    // A backup, an editor's, somebody else's.
+    for copy in ["t.bak", "traefik-1/t 2", "traefik-1/u"] {
+        std::fs::copy(stage.path("t"), stage.path(copy)).unwrap();
+    }
     spools.read().await;
     assert_eq!(total(&state), 2);
     let names: Vec<_> =
         state.lock().spools.iter().map(|spool| (spool.name.clone(), spool.generation)).collect();
     let of = |name: &str, generation| (name.to_owned(), generation);
-    let expected = [of(GATEWAY_SPOOL, None), of("gateway", Some(5)), of("traefik-1/farebox", Some(5))];
+    let expected = [of(GATEWAY_SPOOL, None), of("t", Some(5)), of("traefik-1/t", Some(5))];
     assert_eq!(names, expected);
 
     // The next companion knows no more than the ledger.
@@ -408,9 +411,8 @@ async fn counters_of_an_offer_that_is_gone_leave_the_ledger_and_late_ones_are_to
     let spools = stage.spools(stage.settings(), &state).await;
     let other = HostSeries::Tuple(tuple("ns", "b", 0), TupleCounter::PaymentRequired);
     let reload = |generation, names: &[&str]| {
-        let mut state = state.lock();
-        state.aggregate.apply(generation, keys(names));
-        state.active = Some(active(generation));
+        state.counted().apply(generation, keys(names));
+        state.lock().active = Some(active(generation));
     };
     reload(1, &["a", "b"]);
     writer.write(1, &[counted(1), (other.clone(), 7)]);

@@ -1,7 +1,9 @@
 //! From the body of a call to a transfer that would hold on chain, or the code of a refusal.
 
 use farebox_core::evm::{Address, Amount, B256, Network, PERMIT2, TransferMethod, asset_by_address};
-use farebox_core::protocol::{CheckPolicy, authenticate, judge as judge_terms, matches};
+use farebox_core::protocol::{
+    CheckPolicy, MIN_REMAINING_SECONDS, authenticate, judge as judge_terms, matches,
+};
 use farebox_core::rules::PaymentOption;
 
 use crate::facilitator::{CallError, PaymentCall};
@@ -34,6 +36,7 @@ pub(super) struct Judged {
 /// is no chain here to ask about contract wallets.
 const POLICY: CheckPolicy = CheckPolicy {
     clock_skew_seconds: 0,
+    min_remaining_seconds: MIN_REMAINING_SECONDS,
     defer_mismatch: false,
     defer_undecidable: false,
     strict_recovery_byte: true,

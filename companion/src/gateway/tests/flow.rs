@@ -6,7 +6,8 @@ use farebox_core::metrics::{
     BlockedReason, FailureReason, HostSeries, ReplayState, TupleCounter, UnchargedReason,
 };
 use farebox_core::protocol::decode_base64;
-use farebox_core::rules::{Settings as Filter, Unmatched};
+use farebox_core::rules::{Cors, Settings as Filter, Unmatched};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::world::{Got, World, payment, settings, upfront};
@@ -24,7 +25,7 @@ async fn a_request_without_payment_is_challenged_and_goes_nowhere() {
     let got = world.get("/paid/x").await;
     assert_eq!((got.status, got.header("cache-control")), (402, Some("no-store")));
     assert!(got.header("payment-required").is_some());
-    assert_eq!(got.json()["accepts"][0]["amount"], "1000");
+    assert_eq!(got.json()["accepts"][0]["maxAmountRequired"], "1000");
     let head = world.client.head(world.url("/paid/x")).send().await.unwrap();
     assert_eq!(head.status(), 402);
     assert!(world.upstream.seen().is_empty());
@@ -64,6 +65,44 @@ async fn a_paid_request_is_served_once_settled_with_both_receipts_and_the_payer(
     assert_eq!(world.counted(TupleCounter::PaymentVerified), 1);
     // Money is the ledger's to count.
     assert!(!world.counters().keys().any(|series| matches!(series, HostSeries::Charged(..))));
+}
+
+#[tokio::test]
+async fn a_page_is_told_that_it_may_buy_and_reads_what_it_bought() {
+    let page = "https://app.example";
+    let cors = Cors { origins: vec![page.to_owned()], credentials: false, max_age: 60 };
+    let world = World::with(settings(), Filter { cors: Some(cors), ..Filter::default() }).await;
+    let preflight = |world: &World, body: &'static str| {
+        let asked = world.client.request(Method::OPTIONS, world.url("/paid/x")).header("origin", page);
+        asked.header("access-control-request-method", "POST").body(body).send()
+    };
+    let got = Got::of(preflight(&world, "").await.unwrap()).await;
+    assert_eq!((got.status, got.header("access-control-allow-origin")), (204, Some(page)));
+    assert!(got.header("access-control-allow-headers").unwrap().contains("PAYMENT-SIGNATURE"));
+    let priced = Got::of(preflight(&world, "my prompt").await.unwrap()).await;
+    assert_eq!((priced.status, priced.header("access-control-allow-origin")), (402, Some(page)));
+    assert!(world.upstream.seen().is_empty());
+    let paid = world.client.get(world.url("/paid/x")).header("origin", page);
+    let got = Got::of(paid.header("payment-signature", payment(1)).send().await.unwrap()).await;
+    assert_eq!((got.status, got.header("access-control-allow-origin")), (200, Some(page)));
+    assert!(got.header("access-control-expose-headers").unwrap().contains("PAYMENT-RESPONSE"));
+    let closed = World::start().await;
+    let got = Got::of(preflight(&closed, "").await.unwrap()).await;
+    assert_eq!((got.status, got.header("access-control-allow-origin")), (204, None));
+    assert!(closed.upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_said_of_proxies_in_front_is_believed_only_where_they_are_trusted() {
+    for (trust_forwarded, url) in
+        [(false, "http://10.0.0.5:8080/paid/x"), (true, "https://shop.example/store/paid/x")]
+    {
+        let world = World::with(settings(), Filter { trust_forwarded, ..Filter::default() }).await;
+        let asked = world.client.get(world.url("/paid/x")).header("host", "10.0.0.5:8080");
+        let asked = asked.header("x-forwarded-proto", "https").header("x-forwarded-host", "shop.example");
+        let got = Got::of(asked.header("x-forwarded-prefix", "/store/").send().await.unwrap()).await;
+        assert_eq!(got.json()["resource"]["url"], url);
+    }
 }
 
 #[tokio::test]

@@ -105,14 +105,14 @@ async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     let keys = |world: &World| Keys::from(&*world.state.lock().active.as_ref().unwrap().snapshot);
     let state = world.state.clone();
     let first = keys(&world);
-    state.lock().aggregate.apply(1, first);
+    state.counted().apply(1, first);
     let collector = Collector::new(Vec::new(), state.clone()).unwrap();
     let (totals, _) = world.ledger.take_over_totals().await.unwrap();
     let own = Some(world.spool.clone());
     let spools = Spools::open(&world.ledger, totals.clone(), None, own, state.clone()).await.unwrap();
     let collector = collector.with_spools(spools).with_ledger(world.ledger.clone(), totals);
     let offers = || {
-        let totals = state.lock().aggregate.totals();
+        let totals = state.counted().totals();
         let of = |tuple: &Tuple, totals: &TupleTotals| {
             (tuple.offer_name.clone(), totals.get(TupleCounter::PaymentPresented), totals.charged)
         };
@@ -127,7 +127,7 @@ async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     let text = world.pricing().replace("offerName: a", "offerName: c");
     world.load(&text);
     let second = keys(&world);
-    state.lock().aggregate.apply(2, second);
+    state.counted().apply(2, second);
     collector.collect().await;
     assert!(!offers().iter().any(|(offer, ..)| offer == "a"), "{:?}", offers());
     let known = world.ledger.spools().await.unwrap().remove(GATEWAY_SPOOL).unwrap();

@@ -134,3 +134,54 @@ async fn an_upload_that_breaks_off_ends_its_exchange() {
     assert_eq!(world.dev.settled().await, 0);
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
 }
+
+#[tokio::test]
+async fn what_nobody_pays_for_takes_no_place_of_what_is_paid_for() {
+    let world = World::start().await;
+    world.leave_unpaid(1);
+    let mut stream = world.client.get(world.url("/free/events")).send().await.unwrap();
+    let refused = world.get("/free/x").await;
+    assert_eq!((refused.status, refused.reason().as_str()), (503, "overloaded"));
+    assert_eq!(world.get("/paid/x").await.status, 402);
+    assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
+    // The last byte of a stream gives its place back, and so does a client that leaves.
+    world.upstream.send.send(Ok(Bytes::from("half"))).await.unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+    drop(stream);
+    while world.get("/free/x").await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Sends a body of four bytes, one at a time with pauses between them, and reads the status.
+async fn trickle(world: &World, head: &str, pause: Duration) -> String {
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream
+        .write_all(format!("POST {head}\r\nhost: a\r\ncontent-length: 4\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    for _ in 0..4 {
+        tokio::time::sleep(pause).await;
+        // It may have been answered already.
+        if stream.write_all(b"x").await.is_err() {
+            break;
+        }
+    }
+    super::wire::head_of(&mut stream).await
+}
+
+#[tokio::test]
+async fn one_byte_now_and_then_buys_an_upload_no_time() {
+    let mut own = settings();
+    own.response_timeout = Duration::from_millis(500);
+    let world = World::with(own, Filter::default()).await;
+    let paid = |nonce: u8| format!("/paid/x HTTP/1.1\r\npayment-signature: {}", payment(nonce));
+    for head in ["/free/x HTTP/1.1".to_owned(), paid(1)] {
+        let slow = trickle(&world, &head, Duration::from_millis(300)).await;
+        assert!(slow.starts_with("HTTP/1.1 408 "), "{slow}");
+        assert!(slow.contains("connection: close"), "{slow}");
+        let quick = trickle(&world, &head, Duration::from_millis(20)).await;
+        assert!(quick.starts_with("HTTP/1.1 200 "), "{quick}");
+    }
+    assert_eq!(world.dev.settled().await, 1, "the payment of the slow one was free again");
+}

@@ -102,6 +102,10 @@ async fn no_other_protocol_is_asked_for_or_accepted() {
     let world = world_before(switching("websocket").await).await;
     let (_, answer) = ask(&world, "/free/x", "h2c", "http2-settings: AAMAAABkAAQAAP__\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // As Java's client asks with every request.
+    let settings = "http2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n";
+    let (_, answer) = ask(&world, "/late/x", "h2c", settings).await;
+    assert!(answer.starts_with("HTTP/1.1 402 "), "{answer}");
     let world = world_before(switching("h2c").await).await;
     for protocol in ["websocket", "h2c"] {
         let (_, answer) = ask(&world, "/free/x", protocol, "").await;

@@ -48,6 +48,11 @@ async fn requests_that_can_be_read_in_two_ways_are_refused() {
     }
     let got = raw(&world, "GET /free/x HTTP/1.1\r\nconnection: close\r\n\r\n").await;
     assert!(got.starts_with("HTTP/1.1 400 "), "{got}");
+    for host in ["a\"><script>", "a b", "a/b", "a@b"] {
+        let got =
+            raw(&world, &format!("GET /paid/x HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")).await;
+        assert!(got.starts_with("HTTP/1.1 400 "), "{host}: {got}");
+    }
     let got =
         raw(&world, "CONNECT a.example:80 HTTP/1.1\r\nhost: a.example:80\r\nconnection: close\r\n\r\n").await;
     assert!(got.starts_with("HTTP/1.1 405 "), "{got}");
@@ -87,6 +92,18 @@ async fn an_absolute_target_names_the_host_and_not_the_way() {
     assert_eq!(asked.headers["x-forwarded-host"], "b.example");
     for gone in ["x-private", "connection", "proxy-authorization", "transfer-encoding"] {
         assert!(!asked.headers.contains_key(gone), "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn a_get_keeps_its_body_whatever_frames_it() {
+    let world = World::start().await;
+    for framed in
+        ["content-length: 5\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+    {
+        let text = format!("GET /free/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{framed}");
+        assert!(raw(&world, &text).await.starts_with("HTTP/1.1 200 "), "{framed}");
+        assert_eq!(world.upstream.seen().pop().unwrap().body, 5, "{framed}");
     }
 }
 

@@ -16,6 +16,9 @@ use farebox_core::protocol::encode_base64;
 use farebox_core::rules::{Facilitator, PushedRules, RuleSet, Settings as Filter, Snapshot, load};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -23,13 +26,14 @@ use tokio::task::JoinHandle;
 
 use crate::aggregate::Aggregate;
 use crate::facilitator::{Credentials, FacilitatorClient};
-use crate::gateway::server::connection;
+use crate::gateway::exchange_shell::handle;
 use crate::gateway::{Deployments, Gateway};
 use crate::ledger::Ledger;
+use crate::port::Descriptors;
 use crate::relay::{Deadlines, Relay};
 use crate::settings::{Facilitators, GatewaySettings};
 use crate::state::{Active, Shared, State, unix_seconds};
-use crate::testing::{Dev, payment_call, upfront_call};
+use crate::testing::{Dev, payment_call, tcp, upfront_call};
 
 pub(super) const SHOP: &str = "0x1111111111111111111111111111111111111111";
 
@@ -130,12 +134,14 @@ impl World {
         let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
         let client = FacilitatorClient::new(Credentials::default()).unwrap();
         let facilitators = Facilitators::default();
-        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators);
+        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators, 64);
         let spool = folder.path().join("gateway.spool");
         let settings = GatewaySettings { spool: spool.clone(), ..settings };
-        let gateway = Gateway::bind(settings, relay.router(), "c1").await.unwrap();
+        let gateway = Gateway::bind(settings, watch::channel(relay.router()).1, "c1", Descriptors::raise())
+            .await
+            .unwrap();
         let (stop, finished) = watch::channel(());
-        let (address, deployments) = (gateway.local_addr().unwrap(), gateway.deployments());
+        let (address, deployments) = (tcp(&gateway.address().unwrap()), gateway.deployments());
         let shared = Arc::downgrade(&gateway.shared);
         let mut world = Self {
             dev,
@@ -212,6 +218,12 @@ impl World {
         (snapshot.push(generation, &self.filter, &facilitator, &births, &v1), snapshot)
     }
 
+    /// Leaves so many places for requests that nobody pays for.
+    pub(super) fn leave_unpaid(&self, places: usize) {
+        let unpaid = &self.gateway.upgrade().unwrap().unpaid;
+        unpaid.forget_permits(unpaid.available_permits() - places);
+    }
+
     pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -231,7 +243,12 @@ impl World {
         let sent = self.client.get(url).header("payment-signature", payment).send();
         let served = async {
             let (stream, _) = listener.accept().await.unwrap();
-            connection(self.gateway.upgrade().unwrap(), stream, peer).await;
+            let gateway = self.gateway.upgrade().unwrap();
+            let service = service_fn(|request| {
+                let gateway = gateway.clone();
+                async move { Ok::<_, std::convert::Infallible>(handle(gateway, request, peer).await) }
+            });
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         };
         tokio::select! {
             got = sent => Got::of(got.unwrap()).await,

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use super::place::file_of;
 use super::{Books, Filter};
+use crate::settings::ledger_url;
 use export::Format;
 
 /// Arguments of `farebox ledger`.
@@ -20,7 +21,7 @@ use export::Format;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// The database: sqlite:FILE or postgres://…
+    /// The database: sqlite:FILE or postgres://…, or file:PATH or env:NAME with that.
     #[arg(long, global = true, default_value = "sqlite:farebox.db", value_name = "URL")]
     ledger: String,
 }
@@ -79,18 +80,19 @@ struct Which {
 
 /// Runs the command. Never creates or migrates a database.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if file_of(&args.ledger).is_some_and(|file| !file.is_file()) {
+    let ledger = &ledger_url(&args.ledger)?;
+    if file_of(ledger).is_some_and(|file| !file.is_file()) {
         anyhow::bail!("there is no ledger {}; name it with --ledger", args.ledger);
     }
     let mut out = io::stdout().lock();
     let written = match args.command {
         Command::List { which, limit } => {
-            let (mut books, filter) = (Books::read(&args.ledger).await?, which.filter()?);
+            let (mut books, filter) = (Books::read(ledger).await?, which.filter()?);
             let (entries, totals) = (books.list(&filter, limit).await?, books.totals(&filter).await?);
             show::list(&mut out, &entries, &totals)
         }
         Command::Show { nonce } => {
-            let mut books = Books::read(&args.ledger).await?;
+            let mut books = Books::read(ledger).await?;
             let entries =
                 books.list(&Filter { nonce: Some(nonce), ..Filter::default() }, u32::MAX >> 1).await?;
             if entries.is_empty() {
@@ -104,11 +106,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let (from, to) = filter.between.unwrap_or((0, u64::MAX));
                 filter.between = Some((from, to.min(start_of(before)?)));
             }
-            let books =
-                if delete { Books::clear(&args.ledger).await? } else { Books::read(&args.ledger).await? };
+            let books = if delete { Books::clear(ledger).await? } else { Books::read(ledger).await? };
             return export::run(books, filter, format, delete, out).await;
         }
-        Command::Resolve(how) => return resolve::run(&args.ledger, how).await,
+        Command::Resolve(how) => return resolve::run(ledger, how).await,
     };
     finished(written)
 }

@@ -12,6 +12,7 @@ const DAY: u64 = 24 * HOUR;
 
 on_every_database! {
     every_state_goes_in_its_time,
+    what_is_refused_goes_after_a_day_however_long_its_window,
     a_day_of_refused_attempts_leaves_a_ledger_as_small_as_an_hour_of_them,
 }
 
@@ -55,6 +56,19 @@ async fn every_state_goes_in_its_time(database: Database) {
     assert!(counted.contains(&("ResolvedLate(Expired)".to_owned(), 1)), "{counted:?}");
     assert!(counted.contains(&("UnresolvedClosed".to_owned(), 1)), "{counted:?}");
     assert_eq!(book.due(10).await.unwrap(), [key(3)], "the reconciliation ends it first");
+}
+
+async fn what_is_refused_goes_after_a_day_however_long_its_window(database: Database) {
+    let book = Book::open(database).await;
+    let for_ever = Claim { ends: u64::MAX, ..claim(1) };
+    assert_eq!(book.does(1, Event::Claim(for_ever)).await, Answer::Reserved);
+    assert_eq!(book.does(1, Event::Verified(HOLDER)).await, Answer::Noted);
+    assert!(matches!(book.does(1, Event::Begin(HOLDER)).await, Answer::Call { .. }));
+    book.ends(1, 1, Outcome::NotSent).await;
+    for (hours, gone) in [(23, 0), (2, 1)] {
+        book.passes(hours * HOUR);
+        assert_eq!(book.sweep().await.unwrap(), gone, "{hours}");
+    }
 }
 
 async fn a_day_of_refused_attempts_leaves_a_ledger_as_small_as_an_hour_of_them(database: Database) {

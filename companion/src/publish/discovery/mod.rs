@@ -9,37 +9,30 @@
 //! * [`service`]: streams, in both variants of the protocol.
 //! * [`nodes`]: what each proxy said, for `/status` and `/metrics`.
 //! * [`peers`]: where they are.
-//! * [`listener`] and [`tls`]: connections.
 //!
 //! An acknowledgement is Envoy's word that it took a configuration. That rules are enforced is told by the
 //! generation in the proxy's own statistics, see [`super::ProxyState`].
 
-mod listener;
 mod nodes;
 mod peers;
 mod service;
 mod subscription;
 #[cfg(test)]
 mod tests;
-mod tls;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use envoy_types::pb::google::protobuf::Any;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::transport::Server as Transport;
-use tracing::{error, info};
+use tonic::service::Routes;
+use tracing::info;
 
-use crate::settings::DiscoverySettings;
+use crate::port::{Descriptors, Limits, Port, Protocol, Share};
+use crate::settings::{DiscoverySettings, Listen};
 use crate::state::Shared;
 
 pub use nodes::{Discovery, Node, Refusal};
-
-use tls::Tls;
 
 /// What proxies are to have. Made once, never changed.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,51 +49,58 @@ pub(super) type Current = watch::Receiver<Option<Arc<Resource>>>;
 /// A server that listens and does not serve yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    tls: Option<Tls>,
+    port: Port,
     state: Shared,
 }
 
-/// How often a silent connection is asked for a sign of life, and how long it may take to give one. A proxy
-/// whose machine is gone is noticed within the sum.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams of one connection. Envoy opens one per listener that names the filter.
-const STREAMS_PER_CONNECTION: u32 = 32;
+/// How long a proxy may take for the head of a request, the TLS handshake before the first one among it.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long a connection without a stream is kept. One with a stream is asked for signs of life instead.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a proxy may take to read.
+const WRITE: Duration = Duration::from_secs(10);
+/// Longest head of a request, bytes.
+const MAX_HEAD: usize = 16 * 1024;
+/// Envoy opens a stream for each listener that names the filter.
+const STREAMS_PER_CONNECTION: usize = 32;
 
 // === impl Server ===
 
 impl Server {
     /// Reads the certificates and listens.
-    pub async fn bind(settings: &DiscoverySettings, state: Shared) -> anyhow::Result<Self> {
-        let tls = settings.tls.clone().map(Tls::load).transpose()?;
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("envoy.discovery.listen: cannot listen on {}", settings.listen))?;
-        let server = Self { listener, tls, state };
+    pub async fn bind(
+        settings: &DiscoverySettings,
+        state: Shared,
+        descriptors: Descriptors,
+    ) -> anyhow::Result<Self> {
+        let connections = descriptors.of(Share::Discovery);
+        let limits = Limits {
+            protocol: Protocol::Http2,
+            connections,
+            requests: connections * STREAMS_PER_CONNECTION,
+            head_bytes: MAX_HEAD,
+            head: HEAD,
+            idle: IDLE,
+            write: WRITE,
+        };
+        let DiscoverySettings { listen, tls } = settings;
+        let port = Port::bind("envoy.discovery.listen", listen, tls.as_ref(), limits).await?;
+        let server = Self { port, state };
         let address = server.address()?;
+        info!(%address, tls = server.port.has_tls(), "serving rules over gRPC");
         server.state.lock().discovery.address = Some(address);
-        info!(%address, tls = server.tls.is_some(), "serving rules over gRPC");
         Ok(server)
     }
 
     /// Where it listens.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> std::io::Result<Listen> {
+        self.port.address()
     }
 
-    /// Serves what is current, for ever.
-    pub(super) async fn run(self, current: Current) {
-        let outcome = Transport::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .max_concurrent_streams(STREAMS_PER_CONNECTION)
-            .add_service(service::new(current, self.state))
-            .serve_with_incoming(listener::connections(self.listener, self.tls))
-            .await;
-        // The listener survives every failure of a connection, so this is a fault of ours.
-        if let Err(cause) = outcome {
-            error!("rules are no longer served over gRPC: {cause}");
-        }
+    /// Serves what is current until `finished`. Streams have no end of their own, so none is waited for.
+    pub(super) async fn run(self, current: Current, finished: watch::Receiver<()>) {
+        let routes = Routes::new(service::new(current, self.state));
+        let (_, router) = watch::channel(routes.into_axum_router());
+        self.port.serve_router(router, finished, Duration::ZERO).await;
     }
 }

@@ -1,18 +1,18 @@
 //! What each proxy said over the discovery channel, by the id its bootstrap gives it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::peers::Peers;
 use super::subscription::Verdict;
 use crate::publish::confirm::FORGOTTEN_SECONDS;
-use crate::settings::{MAX_NAME, Proxy};
+use crate::settings::{Listen, MAX_NAME, Proxy};
 
 /// The discovery channel, as far as proxies have used it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discovery {
     /// Where it is served; `None` if it is not.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Listen>,
     nodes: BTreeMap<String, Node>,
     peers: Peers,
 }
@@ -143,7 +143,7 @@ impl Discovery {
 
     /// A proxy that took versions 10 and 11 and refused 12.
     pub(crate) fn with_answers(name: &str, now: u64) -> Self {
-        let address = Some(SocketAddr::from(([127, 0, 0, 1], 9403)));
+        let address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
         let mut discovery = Self { address, ..Self::default() };
         discovery.opened(name, Some([10, 0, 0, 7].into()), now);
         for verdict in [

@@ -19,9 +19,9 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{error, info};
 
 use super::super::ecds::NAME;
-use super::listener::Peer;
 use super::subscription::{Subscription, Verdict};
 use super::{Current, Resource};
+use crate::port::Peer;
 use crate::state::{Shared, unix_seconds};
 
 /// Streams of all proxies together.
@@ -121,6 +121,7 @@ impl Service {
     ) -> Result<Response<Responses<V::Response>>, Status> {
         let permit = self.streams.clone().try_acquire_owned();
         let peer = request.extensions().get().and_then(|Peer(address)| *address);
+        let peer = peer.map(|address| address.ip().to_canonical());
         let conversation = Conversation::<V> {
             requests: request.into_inner(),
             peer,

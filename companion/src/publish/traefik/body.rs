@@ -3,7 +3,7 @@
 use farebox_core::rules::{PushedRules, RouteUpstream};
 use serde_json::{Value, json};
 
-use super::{NAME, routers};
+use super::{LIMIT, NAME, routers};
 use crate::settings::TraefikSettings;
 
 /// The text: JSON, which is YAML too.
@@ -16,9 +16,15 @@ pub(super) fn of(rules: &PushedRules, upstreams: &[RouteUpstream], settings: &Tr
     let config = format!(r#"{{"signature":{signature},"spool":{spool},"rules":{rules}}}"#);
     // One string, because Traefik's providers turn numbers and booleans into strings wherever they find them.
     let plugin = json!({"config": config});
+    // One number for all requests of a router, whoever sends them. Traefik has none, only one for each value of
+    // something of a request; `Host` is not among the headers it looks at, so all have the same.
+    let limit = json!({
+        "amount": settings.requests_in_flight,
+        "sourceCriterion": {"requestHeaderName": "Host"},
+    });
     let body = json!({"http": {
         "routers": routers,
-        "middlewares": {NAME: {"plugin": {NAME: plugin}}},
+        "middlewares": {NAME: {"plugin": {NAME: plugin}}, LIMIT: {"inFlightReq": limit}},
         "services": services,
     }});
     let mut text = literal(&format!("{body:#}"));

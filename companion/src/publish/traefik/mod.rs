@@ -4,12 +4,14 @@
 //! * [`routers`]: which router takes which path.
 //! * [`body`]: the text.
 //! * [`api`]: what Traefik says of it.
+//! * [`probe`]: whether the gateway is where Traefik looks for it.
 //!
 //! Each change makes Traefik build the plugin anew for every router, and let go of the old one only after a
 //! while. So the text is replaced when it has changed, and not before Traefik has had time for the last one.
 
 mod api;
 mod body;
+mod probe;
 mod routers;
 #[cfg(test)]
 mod tests;
@@ -30,10 +32,12 @@ use crate::state::{Shared, unix_seconds};
 
 use api::Api;
 
-pub(crate) use api::Loaded;
+pub use api::Loaded;
 
 /// Name of the plugin, of its middleware, and of the router of the table.
 const NAME: &str = "farebox";
+/// Name of the middleware that bounds the plugin's instances.
+const LIMIT: &str = "farebox-limit";
 /// Name of the gateway's service.
 const GATEWAY: &str = "farebox-gateway";
 /// Traefik puts changes off that follow sooner (`providersThrottleDuration`).
@@ -54,6 +58,10 @@ pub struct TraefikState {
     pub polled_at: Option<u64>,
     /// What its API said last, if there is one.
     pub api: Option<Result<Loaded, String>>,
+    /// Why the companion itself does not reach the gateway where Traefik looks for it; `None` while it does.
+    pub gateway_error: Option<String>,
+    /// Whether it was tried.
+    pub gateway_tried: bool,
 }
 
 /// What Traefik is to read.
@@ -123,6 +131,7 @@ impl TraefikPublisher {
         tokio::select! {
             () = self.publish_changes(&mut publications) => {}
             () = asking => {}
+            () = probe::keep_looking(&self.settings.gateway, &self.state) => {}
         }
     }
 

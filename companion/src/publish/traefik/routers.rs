@@ -4,8 +4,8 @@
 //! others:
 //!
 //! * A router to an upstream takes plain paths only that the table calls free, and names what comes earlier in
-//!   the table as taken away. Traefik and the plugin cannot read such a path differently, and the plugin
-//!   decides again.
+//!   the table as taken away, in every letter case. Traefik and the plugin cannot read such a path differently, and
+//!   the plugin decides again.
 //! * All other paths of the table, in every spelling, go to the gateway: through the plugin, and by a shield
 //!   without the plugin for the time when Traefik cannot load it and drops every router that names it. The
 //!   gateway takes nothing on trust, so a path too many there costs a hop and opens nothing.
@@ -16,11 +16,11 @@
 use std::collections::BTreeMap;
 
 use farebox_core::rules::{
-    Gate, PushedRoute, PushedRules, RouteUpstream, Shape, Take, Unmatched, covering, plain,
+    Gate, PushedRoute, PushedRules, RouteUpstream, Shape, Take, Unmatched, covering, plain, without_case,
 };
 use serde_json::{Map, Value, json};
 
-use super::{GATEWAY, NAME};
+use super::{GATEWAY, LIMIT, NAME};
 use crate::settings::TraefikSettings;
 
 /// Above what the length of a rule gives a router without a priority.
@@ -52,7 +52,7 @@ pub(super) fn of(
             "service": service,
         });
         if plugin {
-            router["middlewares"] = json!([NAME]);
+            router["middlewares"] = json!([LIMIT, NAME]);
         }
         routers.insert(name, router);
     };
@@ -97,15 +97,26 @@ fn straight(
             (&route.pattern, Shape::new(&route.pattern), destination)
         })
         .collect();
+    // Without letter case a closed route of the same pattern wins, also a later one.
+    let twin = |index: usize, pattern: &str| {
+        let later = rules.routes.iter().skip(index + 1).filter(|route| route.gate != Gate::Free);
+        later.map(|route| &*route.pattern).find(|later| without_case(later) == without_case(pattern))
+    };
     let mut terms: BTreeMap<&str, Terms> = BTreeMap::new();
     for (index, (pattern, shape, destination)) in rows.iter().enumerate() {
         let Destination::Upstream(url) = destination else { continue };
+        // What is in a set of letters is not always in it in the other case.
+        if pattern.contains('[') {
+            continue;
+        }
         let Some(taken) = plain(pattern, Take::AtMost) else { continue };
         let not_taken: Vec<_> = rows
             .iter()
             .take(index)
             .filter(|(_, earlier, elsewhere)| elsewhere != destination && earlier.may_overlap(shape))
-            .filter_map(|(earlier, ..)| plain(earlier, Take::AtLeast))
+            .map(|(earlier, ..)| earlier.as_str())
+            .chain(twin(index, pattern))
+            .filter_map(|elsewhere| plain(elsewhere, Take::AtLeast))
             .collect();
         terms.entry(url).or_default().add(taken, &not_taken);
     }
@@ -145,11 +156,13 @@ impl Terms {
             return;
         }
         let not_taken = not_taken.join("|");
-        self.except.push(format!("(PathRegexp(`^(?:{taken})$`) && !PathRegexp(`^(?:{not_taken})$`))"));
+        self.except.push(format!("(PathRegexp(`^(?:{taken})$`) && !PathRegexp(`(?i)^(?:{not_taken})$`))"));
     }
 
     fn rule(self) -> String {
         let whole = (!self.whole.is_empty()).then(|| format!("PathRegexp(`^(?:{})$`)", self.whole.join("|")));
-        whole.into_iter().chain(self.except).collect::<Vec<_>>().join(" || ")
+        let rule = whole.into_iter().chain(self.except).collect::<Vec<_>>().join(" || ");
+        // Some upstreams drop dots at the end of a segment, so such a path may be another's.
+        format!("({rule}) && !PathRegexp(`\\.(?:/|$)`)")
     }
 }

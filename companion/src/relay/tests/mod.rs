@@ -36,6 +36,8 @@ use crate::testing::{Database, Dev, payment_call, pricing, tuple};
 pub(super) const SHOP: &str = "0x1111111111111111111111111111111111111111";
 /// What the dear offer costs.
 const DEAR: u64 = 500_000;
+/// Payments of one chain that may wait for facilitators.
+const MOST: usize = 32;
 
 pub(super) const PATIENT: Deadlines =
     Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
@@ -98,7 +100,7 @@ impl Stage {
     /// Whether the ledger has a record of a payment. Asks in a way that changes none.
     pub(super) async fn has(&self, body: &Value) -> bool {
         let by = By { known: true, route: "/nowhere", ..By::holder(0xee) };
-        ask(&self.relay, "/verify", &by, body).await != RelayReply::New
+        !matches!(ask(&self.relay, "/verify", &by, body).await, RelayReply::New { .. })
     }
 
     async fn counted(&self, counter: TupleCounter) -> u64 {
@@ -175,7 +177,7 @@ pub(super) async fn relay_of(
     let ledger = Ledger::open(ledger, "c1", options).await.unwrap();
     let client = FacilitatorClient::new(Credentials::new(facilitators.credentials.clone())).unwrap();
     let state = State::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
-    let (relay, over) = Relay::new(ledger, client, Shared::new(state), deadlines, facilitators);
+    let (relay, over) = Relay::new(ledger, client, Shared::new(state), deadlines, facilitators, MOST);
     let dear = "- pattern: /services/dear/*\n  price: \"0.5\"\n  offerNamespace: ns\n  offerName: dear\n";
     publish(&relay, 1, &[&pricing(url, &["a", "b"]), dear].concat());
     (relay, over)

@@ -74,3 +74,20 @@ async fn an_outcome_is_written_down_as_soon_as_it_can_be() {
     assert_eq!(stage.verify(2, &payment(1)).await, RelayReply::Used);
     assert_eq!((stage.charges().await, stage.settle_calls().await), ((1, 1), 1));
 }
+
+#[tokio::test]
+async fn a_facilitator_that_hangs_takes_so_many_payments_and_no_more() {
+    let stage = Stage::open().await;
+    stage.dev.fail(json!({ "verify": "slow:1500" })).await;
+    let nonces: Vec<u8> = (1..=48).collect();
+    let payments: Vec<Value> = nonces.iter().copied().map(payment).collect();
+    let asked = nonces.iter().zip(&payments).map(|(nonce, payment)| stage.verify(*nonce, payment));
+    let replies = futures_util::future::join_all(asked).await;
+    let busy = replies.iter().filter(|reply| **reply == RelayReply::Busy).count();
+    assert_eq!(busy, nonces.len() - MOST, "{replies:?}");
+    assert_eq!(replies.iter().filter(|reply| **reply == RelayReply::Valid).count(), MOST);
+    // Nothing is kept of what was turned away.
+    stage.dev.fail(json!({})).await;
+    let again = replies.iter().position(|reply| *reply == RelayReply::Busy).unwrap();
+    assert_eq!(stage.verify(99, &payments[again]).await, RelayReply::Valid);
+}

@@ -21,7 +21,7 @@ use crate::support::{Answer, connections_by_worker, now};
 /// How long the last counts may be on their way.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Families whose values depend on the clock or on chance; each has a check of its own.
-const INEXACT: [&str; 7] = [
+const INEXACT: [&str; 8] = [
     "last_payment_success_seconds",
     "facilitator_request_duration_seconds_bucket",
     "facilitator_request_duration_seconds_sum",
@@ -29,10 +29,13 @@ const INEXACT: [&str; 7] = [
     "config_last_reload_success_timestamp_seconds",
     "proxy_last_report_timestamp_seconds",
     "proxy_config_generation",
+    "proxy_clock_difference_seconds",
 ];
+/// Families that tell of the relay.
+const OF_THE_RELAY: [&str; 2] = ["ledger_up", "proxy_reaches_companion"];
 const BOUNDS: [&str; 14] =
     ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "60", "+Inf"];
-const FAMILIES: [(&str, &str); 28] = [
+const FAMILIES: [(&str, &str); 34] = [
     ("requests_total", "counter"),
     ("payment_required_total", "counter"),
     ("payment_verified_total", "counter"),
@@ -61,6 +64,12 @@ const FAMILIES: [(&str, &str); 28] = [
     ("proxy_config_generation", "gauge"),
     ("proxies_connected", "gauge"),
     ("reports_dropped_total", "counter"),
+    ("ready", "gauge"),
+    ("facilitator_up", "gauge"),
+    ("ledger_up", "gauge"),
+    ("proxy_reaches_companion", "gauge"),
+    ("proxy_clock_difference_seconds", "gauge"),
+    ("build_info", "gauge"),
 ];
 
 /// The two text formats.
@@ -83,7 +92,7 @@ async fn scripted_run(settlement: Settlement) {
     let stack = Stack::start(options).await.unwrap();
     let started = now();
 
-    let mut script = Script::new(&stack, settlement, expected_at_start());
+    let mut script = Script::new(&stack, settlement, expected_at_start(&stack, settlement));
     check(&stack, &script.tally, started).await;
     script.play().await;
 
@@ -100,7 +109,7 @@ async fn scripted_run(settlement: Settlement) {
 }
 
 /// What is known of a stack nobody has asked anything.
-fn expected_at_start() -> Tally {
+fn expected_at_start(stack: &Stack, settlement: Settlement) -> Tally {
     let mut tally = Tally::new(&TUPLES);
     tally.fixed("offers_loaded", &[], 6);
     for (gate, routes) in [("paid", 6), ("free", 1), ("auth", 1), ("blocked", 1)] {
@@ -115,7 +124,15 @@ fn expected_at_start() -> Tally {
     for (result, attempts) in [("applied", 1), ("unchanged", 0), ("rejected", 0)] {
         tally.fixed("config_reloads_total", &[("source", "file"), ("result", result)], attempts);
     }
-    tally.fixed("proxy_up", &[("proxy", "envoy"), ("proxy_instance", "envoy-0")], 1);
+    let proxy = [("proxy", "envoy"), ("proxy_instance", "envoy-0")];
+    tally.fixed("proxy_up", &proxy, 1);
+    if matches!(settlement, Settlement::Relay) {
+        tally.fixed("ledger_up", &[], 1);
+        tally.fixed("proxy_reaches_companion", &proxy, 1);
+    }
+    tally.fixed("ready", &[], 1);
+    tally.fixed("facilitator_up", &[("facilitator", &stack.facilitator_url())], 1);
+    tally.fixed("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     tally.fixed("proxies_connected", &[("proxy", "envoy")], 1);
     for reason in ["pruned", "stale_generation", "malformed", "lost"] {
         tally.fixed("reports_dropped_total", &[("reason", reason)], 0);
@@ -149,7 +166,10 @@ async fn check(stack: &Stack, tally: &Tally, started: u64) {
     let families = |counters: &str| -> Vec<String> {
         let names = FAMILIES
             .iter()
-            .filter(|(name, _)| *name != "last_payment_success_seconds" || !tally.charged_at.is_empty());
+            .filter(|(name, _)| *name != "last_payment_success_seconds" || !tally.charged_at.is_empty())
+            .filter(|(name, _)| {
+                !OF_THE_RELAY.contains(name) || tally.values().keys().any(|(known, _)| known == name)
+            });
         names
             .map(|(name, kind)| match *kind {
                 "counter" => format!("{PREFIX}{}{counters} counter", name.trim_end_matches("_total")),
@@ -227,6 +247,8 @@ impl Page {
         assert_eq!(self.of("config_generation"), [(&labels(&[]), generation.as_str())]);
         let proxy = labels(&[("proxy", "envoy"), ("proxy_instance", "envoy-0")]);
         assert_eq!(self.of("proxy_config_generation"), [(&proxy, generation.as_str())]);
+        let [(of, apart)] = self.of("proxy_clock_difference_seconds")[..] else { panic!("one proxy") };
+        assert!(*of == proxy && (-2..=2).contains(&apart.parse::<i64>().unwrap()), "{apart}");
         let [(of, reported)] = self.of("proxy_last_report_timestamp_seconds")[..] else {
             panic!("one proxy")
         };

@@ -17,7 +17,7 @@ pub(crate) const PRICING: &str = r#"
 wallet: "0x00000000000000000000000000000000000000a0"
 chain: base-sepolia
 routes:
-  - { pattern: /basic/*, price: 0.001, payTo: "0x00000000000000000000000000000000000000a1", offerNamespace: shop, offerName: basic }
+  - { pattern: /basic/*, price: 0.001, minRemaining: 6, payTo: "0x00000000000000000000000000000000000000a1", offerNamespace: shop, offerName: basic }
   - { pattern: /twin/*, price: 0.001, payTo: "0x00000000000000000000000000000000000000a1", offerNamespace: shop, offerName: twin }
   - pattern: /multi/*
     offerNamespace: shop
@@ -26,7 +26,7 @@ routes:
       - { price: 0.002, payTo: "0x00000000000000000000000000000000000000a2" }
       - { price: 0.0025, network: base, payTo: "0x00000000000000000000000000000000000000a3" }
       - { price: 0, network: polygon }
-  - { pattern: /upfront/*, price: 0.003, paymentFlow: upfront, payTo: "0x00000000000000000000000000000000000000a4", offerNamespace: shop, offerName: upfront }
+  - { pattern: /upfront/*, price: 0.003, minRemaining: 6, paymentFlow: upfront, payTo: "0x00000000000000000000000000000000000000a4", offerNamespace: shop, offerName: upfront }
   - { pattern: /obol/*, price: 7, assetSymbol: OBOL, payTo: "0x00000000000000000000000000000000000000a5", offerNamespace: shop, offerName: obol }
   - { pattern: /unnamed, price: 0.004 }
   - { pattern: /member/*, gate: auth, offerNamespace: shop, offerName: member }

@@ -7,18 +7,21 @@ use xtask::stack::Scrape;
 
 pub(crate) const PREFIX: &str = "obol_x402_verifier_";
 
-const REASONS: [&str; 13] = [
+const REASONS: [&str; 16] = [
     "invalid_payment_header",
     "no_matching_requirement",
     "payment_invalid",
     "facilitator_unreachable",
     "facilitator_error",
+    "facilitator_overloaded",
+    "companion_unreachable",
     "client_disconnected",
     "settlement_failed",
     "settlement_rejected",
     "payment_replayed",
     "insecure_transport",
     "replay_guard_unavailable",
+    "clock_wrong",
     "internal_error",
     "other",
 ];

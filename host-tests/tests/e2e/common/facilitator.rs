@@ -16,7 +16,12 @@ pub(crate) struct DevFacilitator {
 impl DevFacilitator {
     /// That of a stack.
     pub(crate) fn of(stack: &Stack) -> Self {
-        Self { url: stack.facilitator_url(), client: stack.client().clone() }
+        Self::at(stack.facilitator_url(), stack.client())
+    }
+
+    /// Another one.
+    pub(crate) fn at(url: String, client: &Client) -> Self {
+        Self { url, client: client.clone() }
     }
 
     /// Makes one endpoint (`verify`, `settle`, `supported`) fail in a named way; `none` ends that.

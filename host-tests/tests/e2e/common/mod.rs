@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a client that sends exactly the bytes it is told to, payments,
 //! the development facilitator's controls, the numbers of an offer, and the health of the workers.
 
+mod certificates;
 mod facilitator;
 mod health;
 mod ledger;
@@ -8,7 +9,9 @@ mod numbers;
 mod purchase;
 mod raw;
 mod settlement;
+mod upstream;
 
+pub(crate) use certificates::certificates;
 pub(crate) use facilitator::DevFacilitator;
 pub(crate) use health::assert_workers_live;
 pub(crate) use ledger::in_ledger;
@@ -16,3 +19,4 @@ pub(crate) use numbers::{Calls, Tally};
 pub(crate) use purchase::Payment;
 pub(crate) use raw::{Answer, Request, begin, exchange, talk, text};
 pub(crate) use settlement::Settlement;
+pub(crate) use upstream::{Arrived, Upstream};

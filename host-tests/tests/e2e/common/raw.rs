@@ -83,8 +83,12 @@ pub(crate) fn exchange(to: SocketAddr, bytes: &[u8]) -> Answer {
     // A proxy that refuses early may close before everything is written; its answer counts.
     let _ = stream.write_all(bytes);
     let head_only = bytes.starts_with(b"HEAD ");
-    let mut answer = read(&mut stream, head_only, began);
-    answer.took = began.elapsed();
+    let answer = read(&mut stream, head_only);
+    let took = began.elapsed();
+    let mut answer = answer.unwrap_or_else(|so_far| {
+        panic!("no end of an answer after {took:?}: {so_far}\nto {}", text(&bytes[..bytes.len().min(2_000)]))
+    });
+    answer.took = took;
     answer
 }
 
@@ -98,9 +102,8 @@ pub(crate) fn begin(to: SocketAddr, bytes: &[u8]) -> TcpStream {
 /// Sends bytes on a new connection. If it becomes something else, says something there and reads back as much,
 /// which is the body then.
 pub(crate) fn talk(to: SocketAddr, bytes: &[u8], said: &[u8]) -> Answer {
-    let began = Instant::now();
     let mut stream = begin(to, bytes);
-    let mut answer = read(&mut stream, false, began);
+    let mut answer = read(&mut stream, false).expect("an answer with an end");
     if answer.status == 101 {
         stream.write_all(said).expect("the connection is open");
         answer.body = vec![0; said.len()];
@@ -116,19 +119,20 @@ fn connect(to: SocketAddr) -> TcpStream {
     stream
 }
 
-fn read(stream: &mut TcpStream, head_only: bool, began: Instant) -> Answer {
+/// The answer, or what came of it in time.
+fn read(stream: &mut TcpStream, head_only: bool) -> Result<Answer, String> {
     let mut received = Vec::new();
     let mut ended = false;
     loop {
         if let Some(answer) = parse(&received, head_only, ended) {
-            return answer;
+            return Ok(answer);
         }
         let mut chunk = [0; 16 * 1024];
         match stream.read(&mut chunk) {
             Ok(0) => ended = true,
             Ok(count) => received.extend_from_slice(&chunk[..count]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("no end of an answer after {:?}: {}", began.elapsed(), text(&received));
+                return Err(text(&received));
             }
             Err(_) => ended = true,
         }

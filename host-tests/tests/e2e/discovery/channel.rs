@@ -1,19 +1,17 @@
 //! The channel between companion and proxy, plain or with certificates of the test's own.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
-};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use xtask::stack::{GrpcDiscovery, Options, Port, ProxyCertificate};
+
+use crate::common::certificates;
 
 /// Where and how rules are served.
 pub(crate) struct Channel {
@@ -120,41 +118,4 @@ impl Wire {
         });
         Self { address, cut, connections }
     }
-}
-
-/// An authority, and what it signed for both sides.
-fn certificates() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params.distinguished_name.push(DnType::CommonName, "authority");
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
-    sign(
-        folder.path(),
-        &authority,
-        "companion",
-        GrpcDiscovery::COMPANION,
-        ExtendedKeyUsagePurpose::ServerAuth,
-    );
-    sign(folder.path(), &authority, "proxy", "envoy-0.test", ExtendedKeyUsagePurpose::ClientAuth);
-    folder
-}
-
-fn sign(
-    folder: &Path,
-    authority: &CertifiedIssuer<'_, KeyPair>,
-    file: &str,
-    name: &str,
-    purpose: ExtendedKeyUsagePurpose,
-) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.extended_key_usages = vec![purpose];
-    // A subject that is its issuer's looks self-signed to Envoy.
-    params.distinguished_name.push(DnType::CommonName, file);
-    let certificate = params.signed_by(&key, authority).unwrap();
-    std::fs::write(folder.join(file).with_extension("pem"), certificate.pem()).unwrap();
-    std::fs::write(folder.join(file).with_extension("key"), key.serialize_pem()).unwrap();
 }

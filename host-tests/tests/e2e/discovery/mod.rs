@@ -104,7 +104,7 @@ async fn story(channel: Channel) {
     assert_eq!(terms["amount"], "3000");
     // What it sells is still offered; the one who would settle it is gone.
     let closed = buyer.pay("/kept/api", &terms).await.unwrap();
-    assert_eq!((closed.status, closed.reason().as_deref()), (503, Some("facilitator_unreachable")));
+    assert_eq!((closed.status, closed.reason().as_deref()), (503, Some("companion_unreachable")));
     assert_eq!(buyer.ask("/elsewhere").await.unwrap().status, 404);
     stage.stack.start_part(Part::Companion).unwrap();
     back(&stage).await;

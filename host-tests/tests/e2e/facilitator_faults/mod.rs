@@ -2,6 +2,7 @@
 //! counted, where the money is, and whether the same payment can be used again.
 
 mod boot;
+mod chains;
 mod settle;
 mod verify;
 

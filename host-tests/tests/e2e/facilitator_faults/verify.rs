@@ -9,7 +9,7 @@ use crate::facilitator_faults::{
 };
 
 const UNREACHABLE: End = End::Unavailable("facilitator_unreachable", true);
-const BUSY: End = End::Unavailable("facilitator_error", true);
+const BUSY: End = End::Unavailable("facilitator_overloaded", true);
 const BROKEN: End = End::Unavailable("facilitator_error", false);
 /// The relay tells of a reply only whether it is a verdict.
 const NO_VERDICT: &[&str] = &["http_error"];

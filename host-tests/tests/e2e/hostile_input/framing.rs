@@ -1,6 +1,8 @@
 //! Where a request begins and ends, and in which version of the protocol.
 
-use crate::common::exchange;
+use std::io::Read;
+
+use crate::common::{Request, exchange, text};
 use serde_json::json;
 
 use crate::hostile_input::Scene;
@@ -34,6 +36,12 @@ pub(crate) async fn no_framing_bypasses_payment(scene: &Scene) {
         let answer = scene.refused(format!("{head}{second}").as_bytes());
         assert!(matches!(answer.status, 0 | 400 | 402 | 426 | 501 | 505), "{head}\n{}", answer.summary());
     }
+    // Nobody is given leave to send what is not paid for.
+    let waiting =
+        Request::new("POST", "/paid/a").header("content-length", "5").header("expect", "100-continue");
+    let mut first = [0; 12];
+    waiting.begin(scene.stack.proxy_address()).read_exact(&mut first).expect("an answer");
+    assert_eq!(text(&first), "HTTP/1.1 402");
     // A second request hidden in a body stays a body.
     let body =
         format!("POST /free/a HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{second}", second.len());

@@ -93,7 +93,7 @@ async fn a_shop_is_the_same_on_every_host() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_shop_without_a_facilitator_is_closed_in_the_same_way_on_every_host() {
+async fn a_shop_whose_facilitator_is_not_known_yet_tells_its_terms_and_takes_no_payment_on_every_host() {
     let (cases, began) = (table::unready(), now());
     play(&cases, async |shell| Host::start(unready(shell), None, began).await).await;
 }

@@ -17,8 +17,9 @@ const OF_THE_HOST: [&str; 7] = [
     "transfer-encoding",
     "x-envoy-upstream-service-time",
 ];
-/// Headers a proxy adds to a request, each in its own way.
-const OF_THE_WAY: [&str; 5] = ["accept-encoding", "connection", "content-length", "transfer-encoding", "via"];
+/// Headers a proxy adds to a request or takes off it, each in its own way.
+const OF_THE_WAY: [&str; 6] =
+    ["accept-encoding", "connection", "content-length", "expect", "transfer-encoding", "via"];
 /// Starts of names of such headers.
 const OF_THE_WAY_TOO: [&str; 4] = ["x-forwarded-", "x-envoy-", "x-real-", "x-request-"];
 

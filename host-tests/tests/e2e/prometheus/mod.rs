@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use xtask::payer::Payer;
-use xtask::stack::{Options, Stack};
+use xtask::stack::{Facilitator, Options, Stack};
 
 use crate::support::Buyer;
 use server::{Prometheus, Sample};
@@ -72,6 +72,41 @@ async fn the_shipped_rules_record_in_a_real_prometheus_what_was_paid() {
     stack.check_alive().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_keeps_anything_from_being_sold_is_alerted_though_it_was_wrong_from_the_start() {
+    let nobody = "http://127.0.0.1:1";
+    let facilitator = Facilitator::At(nobody.to_owned());
+    // Nor is the relay where the cluster of the proxy leads.
+    let tweak = Box::new(|bootstrap: &mut Value| {
+        for cluster in bootstrap["static_resources"]["clusters"].as_array_mut().unwrap() {
+            if cluster["name"] == "farebox" {
+                let host = &mut cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0];
+                host["endpoint"]["address"]["socket_address"]["port_value"] = 1.into();
+            }
+        }
+    });
+    let stack = Stack::start(Options { facilitator, tweak, ..Options::priced(PRICING) }).await.unwrap();
+
+    let prometheus = Prometheus::start(&stack).await;
+    for (alert, label, value) in [
+        ("X402FacilitatorDown", "facilitator", nobody),
+        ("X402CompanionUnreachable", "proxy_instance", "envoy-0"),
+        ("X402NotReady", "severity", "critical"),
+    ] {
+        let is_raised = async |server: &Prometheus| {
+            let alerts = server.api("alerts").await["alerts"].take();
+            let is_it =
+                |known: &Value| known["labels"]["alertname"] == alert && known["labels"][label] == value;
+            alerts.as_array().is_some_and(|all| all.iter().any(is_it))
+        };
+        prometheus.until(alert, is_raised).await;
+    }
+    // And the companion itself says so.
+    let status = stack.status().await.unwrap();
+    assert_eq!((&status["ready"], &status["proxies"][0]["reaches_relay"]), (&false.into(), &false.into()));
+    stack.check_alive().unwrap();
+}
+
 async fn buy(stack: &Stack) {
     let buyer = Buyer::new(stack, Payer::development());
     for (offer, chain, place, count, price) in PURCHASES {
@@ -122,7 +157,7 @@ async fn every_rule_is_healthy_and_records(prometheus: &Prometheus) {
     let names: Vec<&Value> = groups.iter().map(|group| &group["name"]).collect();
     assert_eq!(names, ["x402.alerting", "x402.recording"], "{loaded}");
     let rules: Vec<&Value> = groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
-    assert_eq!(rules.len(), 21);
+    assert_eq!(rules.len(), 30);
     for rule in rules {
         assert_eq!((&rule["health"], &rule["lastError"]), (&"ok".into(), &Value::Null), "{rule}");
         if rule["type"] == "recording" {

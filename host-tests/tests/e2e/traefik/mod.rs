@@ -2,6 +2,7 @@
 
 mod bodies;
 mod counting;
+mod in_flight;
 mod memory;
 mod reloads;
 

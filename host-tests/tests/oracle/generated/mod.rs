@@ -5,7 +5,6 @@
 //! * [`spoil`]: what can be wrong with it.
 //! * [`tally`]: what came of them, so that the mix cannot go stale unseen.
 
-mod dice;
 mod purchase;
 mod shops;
 mod spoil;

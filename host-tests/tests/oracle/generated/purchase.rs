@@ -9,10 +9,10 @@ use farebox_host_tests::traefik::{Request, START};
 use serde_json::Value;
 use xtask::payer::{Payer, Window, header_value};
 
-use super::dice::Dice;
 use super::shops::{Offer, Shop};
 use super::spoil::{self, Kind};
 use crate::three::Asked;
+use farebox_host_tests::Dice;
 
 /// A request, and what is peculiar about it.
 pub(super) struct Purchase {

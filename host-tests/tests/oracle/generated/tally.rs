@@ -62,6 +62,8 @@ const FORMS: &[&str] = &[
 pub(super) struct Tally {
     forwarded: u64,
     challenged: u64,
+    /// Preflights, which are neither priced nor passed on.
+    preflights: u64,
     authorized: u64,
     upfront: u64,
     /// Payments that are refused if nobody knows them.
@@ -95,6 +97,7 @@ impl Tally {
                 self.keys.insert(payment.key);
                 *self.forms.entry(purchase.form).or_default() += 1;
             }
+            Decision::Reply(answer) if answer.status == 204 => self.preflights += 1,
             Decision::Reply(answer) => match refusal(&answer) {
                 Some(told) => *self.refused.entry(told).or_default() += 1,
                 None => self.challenged += 1,
@@ -108,6 +111,7 @@ impl Tally {
         }
         self.forwarded += other.forwarded;
         self.challenged += other.challenged;
+        self.preflights += other.preflights;
         self.authorized += other.authorized;
         self.upfront += other.upfront;
         self.unless_known += other.unless_known;
@@ -120,12 +124,17 @@ impl Tally {
     /// Panics if the mix is not what it is meant to be.
     pub(super) fn check(&self, payments: u64) {
         let (paid, refused) = (self.authorized + self.upfront, self.refused.values().sum::<u64>());
-        assert_eq!(paid + refused + self.challenged + self.forwarded, payments, "{self:#?}");
+        assert_eq!(
+            paid + refused + self.challenged + self.preflights + self.forwarded,
+            payments,
+            "{self:#?}"
+        );
         assert!(paid >= 2_000 && refused >= 2_000, "{paid} paid and {refused} refused: {self:#?}");
         assert!(
             self.upfront >= 500
                 && self.unless_known >= 500
                 && self.challenged >= 100
+                && self.preflights >= 50
                 && self.forwarded >= 100,
             "{self:#?}"
         );

@@ -24,7 +24,7 @@ struct Chain {
 const CHAINS: &[Chain] = &[
     both(8453, "base", &["base-mainnet"]),
     both(84532, "base-sepolia", &[]),
-    both(1, "ethereum", &["ethereum-mainnet", "mainnet"]),
+    both(1, "ethereum", &["ethereum-mainnet"]),
     both(137, "polygon", &["polygon-mainnet"]),
     both(80002, "polygon-amoy", &[]),
     both(43114, "avalanche", &["avalanche-mainnet"]),
@@ -155,7 +155,7 @@ mod tests {
         for (spellings, caip2) in [
             (&["base", "base-mainnet", "eip155:8453", " BASE ", "EIP155:8453"][..], "eip155:8453"),
             (&["base-sepolia", "Base-Sepolia"], "eip155:84532"),
-            (&["ethereum", "ethereum-mainnet", "mainnet", "Mainnet"], "eip155:1"),
+            (&["ethereum", "ethereum-mainnet"], "eip155:1"),
             (&["polygon", "polygon-mainnet"], "eip155:137"),
             (&["polygon-amoy"], "eip155:80002"),
             (&["avalanche", "avalanche-mainnet"], "eip155:43114"),
@@ -176,6 +176,7 @@ mod tests {
         for text in [
             "",
             "sepolia",
+            "mainnet",
             "solana",
             "8453",
             "eip155:",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cors::grant_reply;
 use super::refusal::{Cause, Counted};
 use super::reply::{Asker, OpenSettlement, Terms, Told, refuse};
 use super::{Abandoned, HeaderEdits, Next, Note, Reply, Turn};
@@ -184,7 +185,9 @@ impl Attempt {
     }
     /// The reply to a refusal of this attempt, uncounted.
     pub(super) fn reply(&self, cause: Cause, told: &Told) -> Reply {
-        refuse(cause, told, self.terms(), self.asker)
+        let mut reply = refuse(cause, told, self.terms(), self.asker);
+        grant_reply(&mut reply, &self.rules.settings, self.asker);
+        reply
     }
     /// Ends the attempt with a refusal, counted as the table says. Challenges need the route's terms;
     /// if those were missing the refusal would be an error of ours.
@@ -208,8 +211,7 @@ impl Attempt {
     }
     fn terms(&self) -> Option<Terms<'_>> {
         let route = self.rules.routes.get(self.route.0 as usize)?;
-        let challenge = route.challenge.as_ref()?;
-        Some(Terms { challenge, url: &self.url, settings: &self.rules.settings })
+        Terms::of(&self.rules, route, &self.url)
     }
     /// The network as the payment's version writes it.
     fn network_name(&self) -> String {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::attempt::{Attempt, Refusal};
+use super::cors::{grant_reply, preflight};
 use super::paying::claim;
 use super::refusal::{Cause, Counted};
 use super::reply::{Asker, Terms, Told, payment_required, refuse};
@@ -42,7 +43,21 @@ pub fn begin<E>(
     arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
     let seen = Seen::scan(head);
-    let asker = Asker::of(&seen);
+    let asker = Asker::of(&seen, &rules.settings);
+    let mut turn = decide(rules, head, &seen, asker, arrival)?;
+    if let Next::Reply(reply) = &mut turn.next {
+        grant_reply(reply, &rules.settings, asker);
+    }
+    Ok(turn)
+}
+
+fn decide<E>(
+    rules: &Arc<RuleSet>,
+    head: &RequestHead<'_>,
+    seen: &Seen<'_>,
+    asker: Asker,
+    arrival: impl FnOnce() -> Result<Arrival, E>,
+) -> Result<Turn, E> {
     if !rules.is_loaded() {
         return Ok(block(Cause::ConfigNotLoaded, None, asker));
     }
@@ -54,13 +69,15 @@ pub fn begin<E>(
         Lookup::Route(index) => index,
         Lookup::Protected => return Ok(block(Cause::ProtectedPrefix, None, asker)),
         Lookup::Ambiguous => {
-            let told = Told::message("it means different routes with and without its parameters");
+            let told = Told::message(
+                "it leads to other terms without letter case, ;parameters, or dots and spaces at the end of a segment",
+            );
             return Ok(block_saying(Cause::AmbiguousPath, None, asker, &told));
         }
         Lookup::Unmatched => {
             return Ok(match rules.settings.unmatched {
                 Unmatched::Deny => block(Cause::Unmatched, None, asker),
-                Unmatched::Pass => forward(head, Strip::Identity, None),
+                Unmatched::Pass => forward(head, Strip::Identity, path.rewritten.as_deref()),
             });
         }
     };
@@ -71,7 +88,11 @@ pub fn begin<E>(
         Gate::Free => forward(head, Strip::Payments, path.rewritten.as_deref()),
         Gate::Blocked => block(Cause::RouteMisconfigured, Some(route.offer), asker),
         Gate::Auth => block(Cause::AuthUnsupported, Some(route.offer), asker),
-        Gate::Paid => return priced(rules, index, route, &path, &seen, head, arrival),
+        Gate::Paid if seen.is_preflight() => {
+            let next = Next::Reply(preflight(seen, &rules.settings, asker));
+            Turn { stamps: Vec::new(), notes: Vec::new(), next }
+        }
+        Gate::Paid => return priced(rules, index, route, &path, seen, head, arrival),
     })
 }
 
@@ -79,7 +100,12 @@ pub fn begin<E>(
 /// and knows no upstream for this one. `route` is the one that matched, if any did.
 pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIndex>) -> Turn {
     let offer = route.and_then(|index| rules.routes.get(index.0 as usize)).map(|route| route.offer);
-    block(Cause::UpstreamMissing, offer, Asker::of(&Seen::scan(head)))
+    let asker = Asker::of(&Seen::scan(head), &rules.settings);
+    let mut turn = block(Cause::UpstreamMissing, offer, asker);
+    if let Next::Reply(reply) = &mut turn.next {
+        grant_reply(reply, &rules.settings, asker);
+    }
+    turn
 }
 
 /// A priced route, before its payment stage.
@@ -92,27 +118,18 @@ fn priced<E>(
     head: &RequestHead<'_>,
     arrival: impl FnOnce() -> Result<Arrival, E>,
 ) -> Result<Turn, E> {
-    let asker = Asker::of(seen);
-    if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) {
-        return Ok(block(Cause::FacilitatorNotReady, Some(route.offer), asker));
-    }
+    let asker = Asker::of(seen, &rules.settings);
     let upgrade = seen.wants_upgrade();
     if upgrade && !route.options.iter().any(|(option, _)| option.flow == Flow::Upfront) {
         return Ok(block(Cause::UpgradeUnsupported, Some(route.offer), asker));
     }
-    if seen.is_preflight() {
-        return Ok(forward(head, Strip::Payments, path.rewritten.as_deref()));
-    }
-    let (Some((primary, _)), Some(challenge)) = (route.options.first(), route.challenge.as_ref()) else {
-        return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
-    };
-    let Some(primary) = tuple_of(primary) else {
-        return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
-    };
     let url = resource_url(seen, head.transport, path, route.public.as_ref(), &rules.settings);
-    let stage = Stage { rules, index, route, path, seen, head, upgrade, primary };
+    let primary = route.options.first().and_then(|(primary, _)| tuple_of(primary));
+    let (Some(primary), Some(terms)) = (primary, Terms::of(rules, route, &url)) else {
+        return Ok(block(Cause::BlockedInternal, Some(route.offer), asker));
+    };
+    let stage = Stage { rules, index, route, path, seen, asker, head, upgrade, primary };
     let (line, in_signature) = seen.payment();
-    let terms = Terms { challenge, url: &url, settings: &rules.settings };
     let value = match line {
         PaymentLine::Absent => return Ok(stage.challenge(terms)),
         // It has no answer that anybody could be charged for, and a price would be wrong for what is paid already.
@@ -120,6 +137,10 @@ fn priced<E>(
             let told =
                 Told::message("a HEAD request buys nothing; send the payment with the request it is for");
             return Ok(stage.refuse(primary, terms, Cause::InvalidPaymentHeader, &told));
+        }
+        // Terms need nothing of a facilitator; whoever pays does.
+        _ if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) => {
+            return Ok(block(Cause::FacilitatorNotReady, Some(route.offer), asker));
         }
         _ if !stage.is_secure() => {
             return Ok(stage.refuse(primary, terms, Cause::InsecureTransport, &Told::default()));
@@ -148,6 +169,7 @@ struct Stage<'a> {
     route: &'a Route,
     path: &'a CanonicalPath<'a>,
     seen: &'a Seen<'a>,
+    asker: Asker,
     head: &'a RequestHead<'a>,
     upgrade: bool,
     primary: TupleIndex,
@@ -163,7 +185,7 @@ impl Stage<'_> {
         Turn {
             stamps: vec![Stamp::Tuple(self.primary, TupleCounter::PaymentRequired)],
             notes: Vec::new(),
-            next: Next::Reply(payment_required(terms, Asker::of(self.seen))),
+            next: Next::Reply(payment_required(terms, self.asker)),
         }
     }
     fn refuse(&self, tuple: TupleIndex, terms: Terms<'_>, cause: Cause, told: &Told) -> Turn {
@@ -174,7 +196,7 @@ impl Stage<'_> {
         Turn {
             stamps: vec![self.presented(), Stamp::Tuple(tuple, TupleCounter::PaymentFailed(reason))],
             notes: Vec::new(),
-            next: Next::Reply(refuse(cause, told, Some(terms), Asker::of(self.seen))),
+            next: Next::Reply(refuse(cause, told, Some(terms), self.asker)),
         }
     }
     /// Whether nobody on the open network could have read the payment on its way.
@@ -201,12 +223,14 @@ impl Stage<'_> {
         })?;
         let internal = || Refusal::new(self.primary, Cause::Internal, Told::default());
         let leave_signature = self.rules.leaves_signatures;
-        let policy = CheckPolicy { leave_signature, ..CheckPolicy::from_settings(settings) };
+        let min_remaining_seconds = self.route.min_remaining_seconds;
+        let policy =
+            CheckPolicy { leave_signature, min_remaining_seconds, ..CheckPolicy::from_settings(settings) };
         let ways =
             Ways { rules: self.rules, route: self.route, primary: self.primary, upgrade: self.upgrade };
         let (authentic, refusal) = match ways.find(&payment) {
             Some(fit) => {
-                let invalid = |told| Refusal::new(fit.tuple, Cause::PaymentInvalid, told);
+                let invalid = |cause, told| Refusal::new(fit.tuple, cause, told);
                 match self.judge(&payment, &fit.option, &policy, now) {
                     Ok(()) => match authenticate(&payment, &fit.option, &policy) {
                         Ok(signed) => (Some((fit, signed)), None),
@@ -214,10 +238,10 @@ impl Stage<'_> {
                             // Version 1 names no token: it may be in another that was sold before.
                             let unnamed = payment.version == Version::V1;
                             let signed = unnamed.then(|| ways.as_signed(&payment, &policy)).flatten();
-                            (signed, Some(invalid(Told::code(refused.code))))
+                            (signed, Some(invalid(Cause::PaymentInvalid, Told::code(refused.code))))
                         }
                     },
-                    Err(told) => (ways.as_signed(&payment, &policy), Some(invalid(*told))),
+                    Err((cause, told)) => (ways.as_signed(&payment, &policy), Some(invalid(cause, told))),
                 }
             }
             None => {
@@ -234,7 +258,7 @@ impl Stage<'_> {
             route: self.index,
             tuple,
             charge,
-            asker: Asker::of(self.seen),
+            asker: self.asker,
             url: url.to_owned(),
             version: payment.version,
             key: PaymentKey::of(&payment, &option).ok_or_else(internal)?,
@@ -244,7 +268,7 @@ impl Stage<'_> {
             call: CallBody::new(&payment, &signed, &option, url, settings.minimal_payload).0.into(),
             ends,
             proven: signed.trust == SignatureTrust::Recovered,
-            edits: to_upstream(self.head, Strip::Browser, self.path.rewritten.as_deref()),
+            edits: to_upstream(self.head, Strip::Priced, self.path.rewritten.as_deref()),
             can_settle,
             refusal,
             option,
@@ -257,14 +281,17 @@ impl Stage<'_> {
         option: &PaymentOption,
         policy: &CheckPolicy,
         now: Now,
-    ) -> Result<(), Box<Told>> {
+    ) -> Result<(), (Cause, Told)> {
         let now_seconds = now.unix_seconds();
-        judge(payment, option, policy, now_seconds).map_err(|refused| Box::new(Told::code(refused.code)))?;
+        judge(payment, option, policy, now_seconds).map_err(|refused| {
+            let cause = if refused.is_by_clock() { Cause::PaymentUntimely } else { Cause::PaymentInvalid };
+            (cause, Told::code(refused.code))
+        })?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
         let seconds = self.rules.settings.replay_horizon_seconds;
         if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
             let message = format!("the authorization must end within {seconds} seconds from now");
-            return Err(Box::new(Told::message(message)));
+            return Err((Cause::PaymentInvalid, Told::message(message)));
         }
         Ok(())
     }

@@ -5,8 +5,8 @@
 //! cannot settle has no way to settle, and nothing resumes twice.
 //!
 //! ```text
-//! begin ─┬─ Reply                                   challenge, refusal, block
-//!        ├─ Forward(Passing)                        free, preflight, unmatched pass
+//! begin ─┬─ Reply                                   challenge, refusal, block, preflight
+//!        ├─ Forward(Passing)                        free, unmatched pass
 //!        ├─ Call(verify) ─ answered                 a relay keeps the payments
 //!        └─ Step(claim) ─ stepped ─┬─ Reply         this shell keeps them: used, in use, no room
 //!                                  ├─ Call(verify) ─ answered
@@ -37,6 +37,7 @@ pub mod refusal;
 
 mod attempt;
 mod begin;
+mod cors;
 mod effects;
 mod head;
 mod paying;

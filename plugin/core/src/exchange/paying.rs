@@ -13,7 +13,9 @@ use crate::Now;
 use crate::evm::TransferMethod;
 use crate::metrics::{CallOutcome, FailureReason, ReplayState, Stamp, TupleCounter};
 use crate::payment::{Answer, Claim, Effect, End, Event, Expired, KeyDigest, Outcome, Reading, Settlement};
-use crate::protocol::{CallEnd, Operation, RELAY_KNOWN, RelayReply, VerifyOutcome, read_verify_reply};
+use crate::protocol::{
+    CLOCK_TOLERANCE_SECONDS, CallEnd, Operation, RELAY_KNOWN, RelayReply, VerifyOutcome, read_verify_reply,
+};
 
 /// Waits for the shell's own store. A shell answers it at once, so there is no way to abandon it.
 #[derive(Debug)]
@@ -237,7 +239,7 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
             let upstream = Upstream::redeemed(attempt, transaction);
             Turn { stamps, notes: Vec::new(), next: Next::Serve(edits, Box::new(upstream)) }
         }
-        RelayReply::New => {
+        RelayReply::New { .. } => {
             let Some(refusal) = attempt.refusal.take() else { return internal(&attempt) };
             attempt.tuple = refusal.tuple;
             refuse(&attempt, refusal.cause, refusal.told, stamps)
@@ -284,7 +286,7 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
         RelayReply::Malformed { words } => unreadable(&attempt, Cause::FacilitatorMalformed, words, stamps),
         RelayReply::NotTaken { reason } => {
             let told = Told::message([&reason, "; nothing was charged"].concat());
-            refuse(&attempt, Cause::FacilitatorMalformed, told, stamps)
+            refuse(&attempt, Cause::NotTaken, told, stamps)
         }
         RelayReply::Unreachable => refuse(&attempt, Cause::FacilitatorUnreachable, Told::default(), stamps),
         RelayReply::Busy => refuse(&attempt, Cause::FacilitatorBusy, Told::default(), stamps),
@@ -471,12 +473,18 @@ impl Over<'_> {
     }
 
     /// The relay has reserved the payment and had it verified, or says what stands in the way.
-    fn relay_verified(self, attempt: Box<Attempt>) -> Turn {
+    fn relay_verified(self, mut attempt: Box<Attempt>) -> Turn {
         let Some(word) = self.word() else {
             // It may know that the payment is open, or charged.
             let (stamps, notes) = (self.stamps(without_reply(self.end)), attempt.over(End::Unsent));
             return attempt.refuse(Cause::RelaySilent, &Told::default(), stamps, notes);
         };
+        if let (RelayReply::New { now: Some(theirs) }, Some(refusal)) = (&word, &mut attempt.refusal)
+            && refusal.cause == Cause::PaymentUntimely
+            && theirs.abs_diff(self.now.unix_seconds()) > CLOCK_TOLERANCE_SECONDS
+        {
+            (refusal.cause, refusal.told) = (Cause::ClockWrong, Told::default());
+        }
         match word {
             RelayReply::Valid => vouched(attempt, self.stamps(CallOutcome::Success), Vec::new(), self.now),
             RelayReply::Settled { transaction } => {

@@ -59,6 +59,7 @@ pub enum Cause {
     InvalidPaymentHeader,
     NoMatchingRequirement,
     PaymentInvalid,
+    PaymentUntimely,
     AllowanceRequired,
     PaymentInFlight,
     PaymentInUseElsewhere,
@@ -68,6 +69,8 @@ pub enum Cause {
     PaymentUsed,
     ReplayGuardUnavailable,
     RelaySilent,
+    NotTaken,
+    ClockWrong,
     FacilitatorUnreachable,
     FacilitatorBusy,
     FacilitatorError,
@@ -213,6 +216,9 @@ impl Cause {
                 .hints("sign a payment for one of the entries of accepts")
                 .challenges(),
             Self::PaymentInvalid => Row::failed(Buyer, 402, VERIFICATION, F::PaymentInvalid).challenges(),
+            Self::PaymentUntimely => Row::failed(Buyer, 402, VERIFICATION, F::PaymentInvalid)
+                .hints("sign an authorization that lives for the maxTimeoutSeconds of the terms; is your clock right?")
+                .challenges(),
             Self::AllowanceRequired => Row::failed(Buyer, 412, VERIFICATION, F::PaymentInvalid)
                 .hints("approve the Permit2 contract for this token, then pay again")
                 .challenges(),
@@ -238,16 +244,20 @@ impl Cause {
                 .says("the payment can neither be looked up nor recorded now; nothing was charged for this request")
                 .hints("send this request again with the same payment; do not sign a new one")
                 .resend(1),
-            Self::RelaySilent => Row::failed(Us, 503, VERIFICATION, F::FacilitatorUnreachable)
-                .says("the relay gave no answer about this payment")
+            Self::RelaySilent => Row::failed(Us, 503, VERIFICATION, F::CompanionUnreachable)
+                .says("the companion of this proxy gave no answer about this payment")
                 .hints("send this request again with the same payment; do not sign a new one")
                 .resend(2),
+            Self::NotTaken => Row::failed(Operator, 503, VERIFICATION, F::Other),
+            Self::ClockWrong => Row::failed(Operator, 503, VERIFICATION, F::ClockWrong)
+                .says("the clock of this proxy is wrong, so it cannot tell whether the payment is in time; nothing was charged")
+                .retry(30),
             Self::FacilitatorUnreachable => {
                 Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorUnreachable)
                     .says("the facilitator could not be reached; nothing was charged")
                     .retry(2)
             }
-            Self::FacilitatorBusy => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorError)
+            Self::FacilitatorBusy => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorOverloaded)
                 .says("the facilitator is overloaded or restarting; nothing was charged")
                 .retry(2),
             Self::FacilitatorError => Row::failed(Facilitator, 503, VERIFICATION, F::FacilitatorError)
@@ -261,7 +271,7 @@ impl Cause {
                 Row::failed(Buyer, 402, SETTLEMENT, F::SettlementRejected).challenges()
             }
             Self::SettlementNotSent => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
-                .says("the facilitator could not be called; nothing was charged")
+                .says("the settlement could not be begun; nothing was charged")
                 .retry(2),
             Self::SettlementMalformed => Row::failed(Operator, 503, SETTLEMENT, F::SettlementFailed)
                 .says("the facilitator calls our request malformed; nothing was charged"),
@@ -278,7 +288,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 35] = [
+    const ALL: [Cause; 38] = [
         Cause::ConfigNotLoaded,
         Cause::FacilitatorNotReady,
         Cause::AmbiguousPath,
@@ -293,6 +303,7 @@ mod tests {
         Cause::InvalidPaymentHeader,
         Cause::NoMatchingRequirement,
         Cause::PaymentInvalid,
+        Cause::PaymentUntimely,
         Cause::AllowanceRequired,
         Cause::PaymentInFlight,
         Cause::PaymentInUseElsewhere,
@@ -302,6 +313,8 @@ mod tests {
         Cause::PaymentUsed,
         Cause::ReplayGuardUnavailable,
         Cause::RelaySilent,
+        Cause::NotTaken,
+        Cause::ClockWrong,
         Cause::FacilitatorUnreachable,
         Cause::FacilitatorBusy,
         Cause::FacilitatorError,
@@ -348,6 +361,28 @@ mod tests {
             let row = cause.row();
             assert_eq!((row.fault, row.status, row.form), (Fault::Operator, 503, Form::Error));
             assert!(!row.retriable && row.message.contains("nothing was charged"), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn whose_fault_it_is_that_nothing_can_be_sold_is_told_apart() {
+        use Fault::{Facilitator, Operator, Us};
+        for (cause, fault, reason, word) in [
+            (Cause::RelaySilent, Us, "companion_unreachable", "companion"),
+            (Cause::ReplayGuardUnavailable, Us, "replay_guard_unavailable", "recorded"),
+            (
+                Cause::FacilitatorUnreachable,
+                Facilitator,
+                "facilitator_unreachable",
+                "facilitator could not be reached",
+            ),
+            (Cause::FacilitatorBusy, Facilitator, "facilitator_overloaded", "facilitator is overloaded"),
+            (Cause::FacilitatorError, Facilitator, "facilitator_error", "facilitator gave no usable answer"),
+            (Cause::ClockWrong, Operator, "clock_wrong", "clock of this proxy"),
+        ] {
+            let row = cause.row();
+            assert_eq!((row.fault, row.status, row.reason), (fault, 503, reason), "{cause:?}");
+            assert!(row.message.contains(word), "{cause:?}: {}", row.message);
         }
     }
 

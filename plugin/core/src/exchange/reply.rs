@@ -9,8 +9,8 @@ use super::refusal::{Cause, Counted, Form, Row};
 use super::response::EXPOSED;
 use super::seen::Seen;
 use super::strip::OWED;
-use crate::protocol::{Challenge, PaymentFailure, Receipt, printable};
-use crate::rules::Settings;
+use crate::protocol::{PaymentFailure, Receipt, printable};
+use crate::rules::{Route, RouteChallenge, RuleSet, Settings};
 
 /// Most characters of foreign text in an answer.
 const MAX_DETAIL: usize = 200;
@@ -24,6 +24,8 @@ pub(super) struct Asker {
     pub(super) browser: bool,
     /// A script on a page of another origin: the payment headers have to be exposed.
     pub(super) cors: bool,
+    /// The place of its origin among those whose pages may buy.
+    pub(super) page: Option<u16>,
     /// Somebody who asks to switch protocols.
     pub(super) upgrade: bool,
 }
@@ -75,12 +77,22 @@ struct ErrorBody<'a> {
     open: Option<&'a OpenSettlement>,
 }
 
-/// A challenge to be answered with: of which route, for which URL.
+/// What a buyer may be asked to pay: for which route, under which URL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms<'a> {
-    pub(super) challenge: &'a Challenge,
-    pub(super) url: &'a str,
-    pub(super) settings: &'a Settings,
+    rules: &'a RuleSet,
+    route: &'a Route,
+    challenge: &'a RouteChallenge,
+    url: &'a str,
+}
+
+// === impl Terms ===
+
+impl<'a> Terms<'a> {
+    /// `None` if the route is not paid.
+    pub(super) fn of(rules: &'a RuleSet, route: &'a Route, url: &'a str) -> Option<Self> {
+        Some(Self { rules, route, challenge: route.challenge.as_ref()?, url })
+    }
 }
 
 /// Says `false` where trying again could mean another payment: SDKs that repeat a request around a paying client heed
@@ -137,15 +149,16 @@ pub(super) fn push_receipts(headers: &mut Vec<(Cow<'static, str>, String)>, rece
 fn challenge(status: u16, terms: Terms<'_>, failure: Option<&PaymentFailure>, asker: Asker) -> Reply {
     let kind = if asker.browser { "text/html; charset=utf-8" } else { "application/json" };
     let mut headers = own_headers(kind, asker);
-    let value = terms.challenge.header_value(terms.url, failure);
+    let rendered = terms.challenge.rendered(terms.route, terms.rules);
+    let value = rendered.header_value(terms.url, failure);
     headers.push(("payment-required".into(), value));
-    if let Some(catalog) = &terms.settings.catalog {
+    if let Some(catalog) = &terms.rules.settings.catalog {
         headers.push(("link".into(), ["<", catalog, ">; rel=\"catalog\""].concat()));
     }
     let body = match asker {
         Asker { head: true, .. } => Vec::new(),
-        Asker { browser: true, .. } => terms.challenge.html().to_vec(),
-        _ => terms.challenge.body(terms.url, failure),
+        Asker { browser: true, .. } => rendered.html().to_vec(),
+        _ => rendered.body(terms.url, failure),
     };
     Reply { status, headers, body }
 }
@@ -190,11 +203,16 @@ const fn optional(text: &str) -> Option<&str> {
 // === impl Asker ===
 
 impl Asker {
-    pub(super) fn of(seen: &Seen<'_>) -> Self {
+    pub(super) fn of(seen: &Seen<'_>, settings: &Settings) -> Self {
+        let allowed = |origin: &String| origin == "*" || origin.as_bytes() == seen.origin;
+        let cors = !seen.origin.is_empty();
+        let place =
+            settings.cors.as_ref().filter(|_| cors).and_then(|cors| cors.origins.iter().position(allowed));
         Self {
             head: seen.is_head(),
             browser: seen.accepts_html && seen.mozilla,
-            cors: seen.origin,
+            cors,
+            page: place.and_then(|place| u16::try_from(place).ok()),
             upgrade: seen.wants_upgrade(),
         }
     }

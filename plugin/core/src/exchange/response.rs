@@ -1,7 +1,10 @@
 //! Header edits of an upstream's response on a priced route.
 
+use super::cors::grant;
+use super::reply::Asker;
 use super::strip::{forged_names, is_alias};
 use super::{HeaderEdits, ResponseHead};
+use crate::rules::Settings;
 
 /// What browsers may read although the page is of another origin.
 pub(super) const EXPOSED: [&str; 5] =
@@ -10,17 +13,33 @@ pub(super) const EXPOSED: [&str; 5] =
 const VARY: [&str; 2] = ["PAYMENT-SIGNATURE", "X-PAYMENT"];
 
 /// Edits for a response nobody paid for: only what an upstream must not say is taken away.
-pub(super) fn unpaid(head: &ResponseHead<'_>, cors: bool) -> HeaderEdits {
+///
+/// An upstream that says itself which pages may read it decides that alone.
+pub(super) fn unpaid(head: &ResponseHead<'_>, settings: &Settings, asker: Asker) -> HeaderEdits {
+    edits(head, settings, asker, &[])
+}
+
+fn edits(head: &ResponseHead<'_>, settings: &Settings, asker: Asker, vary: &[&str]) -> HeaderEdits {
     let mut edits = HeaderEdits { remove: forged_names(head.headers), set: Vec::new() };
-    if cors {
-        expose(head, &mut edits);
+    if join(head, "access-control-allow-origin").is_empty() {
+        grant(&mut edits.set, settings, asker);
+    }
+    if asker.cors {
+        expose(head, settings, &mut edits);
+    }
+    let mut vary = vary.to_vec();
+    if settings.cors.is_some() {
+        vary.push("Origin");
+    }
+    if let Some(vary) = with_missing(&join(head, "vary"), &vary) {
+        edits.set.push(("vary".into(), vary));
     }
     edits
 }
 
 /// Edits for a paid response, but for its receipts: no shared cache may keep it.
-pub(super) fn paid(head: &ResponseHead<'_>, cors: bool) -> HeaderEdits {
-    let mut edits = unpaid(head, cors);
+pub(super) fn paid(head: &ResponseHead<'_>, settings: &Settings, asker: Asker) -> HeaderEdits {
+    let mut edits = edits(head, settings, asker, &VARY);
     for (name, _) in head.headers {
         let cdn = is_alias(name, "surrogate-control") || name.ends_with("cdn-cache-control");
         if cdn && !edits.remove.iter().any(|known| known == name) {
@@ -28,16 +47,14 @@ pub(super) fn paid(head: &ResponseHead<'_>, cors: bool) -> HeaderEdits {
         }
     }
     edits.set.push(("cache-control".into(), private_cache_control(&join(head, "cache-control"))));
-    if let Some(vary) = with_missing(&join(head, "vary"), &VARY) {
-        edits.set.push(("vary".into(), vary));
-    }
     edits
 }
 
 /// Adds what is missing to `Access-Control-Expose-Headers`. A lone `*` already exposes everything,
 /// unless credentials are allowed, where browsers read it literally.
-fn expose(head: &ResponseHead<'_>, edits: &mut HeaderEdits) {
-    let credentials = join(head, "access-control-allow-credentials").eq_ignore_ascii_case("true");
+fn expose(head: &ResponseHead<'_>, settings: &Settings, edits: &mut HeaderEdits) {
+    let credentials = join(head, "access-control-allow-credentials").eq_ignore_ascii_case("true")
+        || settings.cors.as_ref().is_some_and(|cors| cors.credentials);
     let present = join(head, "access-control-expose-headers");
     let value = if credentials { add_missing(&present, &EXPOSED) } else { with_missing(&present, &EXPOSED) };
     if let Some(value) = value {
@@ -108,7 +125,8 @@ mod tests {
 
     fn edits(headers: &[(&str, &str)], cors: bool) -> HeaderEdits {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
-        paid(&ResponseHead { status: 200, headers: &headers, origin: ResponseOrigin::Upstream }, cors)
+        let head = ResponseHead { status: 200, headers: &headers, origin: ResponseOrigin::Upstream };
+        paid(&head, &Settings::default(), Asker { cors, ..Asker::default() })
     }
     fn set(edits: &HeaderEdits, name: &str) -> Option<String> {
         edits.set.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())

@@ -18,10 +18,17 @@ pub(super) struct Seen<'a> {
     pub(super) authority: &'a [u8],
     pub(super) forwarded_proto: &'a [u8],
     pub(super) forwarded_host: &'a [u8],
+    pub(super) forwarded_prefix: &'a [u8],
+    /// To WebSocket. Whoever offers other protocols is answered as if it did not (RFC 9110, section 7.8).
     pub(super) upgrade: bool,
-    pub(super) origin: bool,
+    pub(super) origin: &'a [u8],
     /// `Access-Control-Request-Method` is there.
     pub(super) preflight: bool,
+    /// `Access-Control-Request-Headers`.
+    pub(super) asked_headers: &'a [u8],
+    /// A body of a told length follows. One in chunks cannot be seen: Envoy and Traefik keep `Transfer-Encoding` to
+    /// themselves.
+    pub(super) body: bool,
     pub(super) accepts_html: bool,
     pub(super) mozilla: bool,
     pub(super) payment_signature: PaymentLine<'a>,
@@ -36,9 +43,12 @@ impl<'a> Seen<'a> {
             authority: b"",
             forwarded_proto: b"",
             forwarded_host: b"",
+            forwarded_prefix: b"",
             upgrade: false,
-            origin: false,
+            origin: b"",
             preflight: false,
+            asked_headers: b"",
+            body: false,
             accepts_html: false,
             mozilla: false,
             payment_signature: PaymentLine::Absent,
@@ -53,9 +63,12 @@ impl<'a> Seen<'a> {
                 "host" if seen.authority.is_empty() => seen.authority = value,
                 "x-forwarded-proto" if seen.forwarded_proto.is_empty() => seen.forwarded_proto = value,
                 "x-forwarded-host" if seen.forwarded_host.is_empty() => seen.forwarded_host = value,
-                "upgrade" => seen.upgrade |= !value.is_empty(),
-                "origin" => seen.origin |= !value.is_empty(),
+                "x-forwarded-prefix" if seen.forwarded_prefix.is_empty() => seen.forwarded_prefix = value,
+                "upgrade" => seen.upgrade |= is_websocket(value),
+                "origin" => seen.origin = value,
                 "access-control-request-method" => seen.preflight |= !value.is_empty(),
+                "access-control-request-headers" => seen.asked_headers = value,
+                "content-length" => seen.body |= value != b"0",
                 "accept" => {
                     seen.accepts_html |=
                         contains(value, b"text/html") || contains(value, b"application/xhtml+xml");
@@ -75,8 +88,10 @@ impl<'a> Seen<'a> {
     pub(super) fn wants_upgrade(&self) -> bool {
         self.upgrade || self.method == b"CONNECT"
     }
+    /// A request of a browser that asks whether a page may send another one. Whoever tells the length of a body, or asks
+    /// to switch protocols, is no browser.
     pub(super) fn is_preflight(&self) -> bool {
-        self.method == b"OPTIONS" && self.origin && self.preflight
+        self.method == b"OPTIONS" && !self.origin.is_empty() && self.preflight && !self.body && !self.upgrade
     }
     /// The payment that counts, and whether it came in `PAYMENT-SIGNATURE`, which wins over `X-PAYMENT`.
     pub(super) fn payment(&self) -> (PaymentLine<'a>, bool) {
@@ -87,7 +102,8 @@ impl<'a> Seen<'a> {
     }
     /// Whether the outermost trusted proxy got the request over https.
     pub(super) fn forwarded_https(&self) -> bool {
-        first_element(self.forwarded_proto).eq_ignore_ascii_case(b"https")
+        let proto = first_element(self.forwarded_proto);
+        proto.eq_ignore_ascii_case(b"https") || proto.eq_ignore_ascii_case(b"wss")
     }
 }
 
@@ -97,6 +113,16 @@ impl<'a> PaymentLine<'a> {
             *self = if *self == Self::Absent { Self::One(value) } else { Self::Repeated };
         }
     }
+}
+
+/// The one protocol to switch to.
+pub(super) const WEBSOCKET: &[u8] = b"websocket";
+
+/// Whether a list of protocols holds it.
+pub(super) fn is_websocket(protocols: &[u8]) -> bool {
+    protocols
+        .split(|byte| *byte == b',')
+        .any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(WEBSOCKET))
 }
 
 /// The first element of a comma-separated list.

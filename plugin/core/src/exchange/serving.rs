@@ -132,16 +132,24 @@ fn unsettled(attempt: Box<Attempt>, verdict: Verdict, head: &ResponseHead<'_>, n
     let notes = attempt.over(End::Unsent);
     match verdict {
         Verdict::Good => {
-            let edits = response::paid(head, attempt.asker.cors);
+            let edits = response::paid(head, &attempt.rules.settings, attempt.asker);
             settle_at_response(attempt, edits, now)
         }
         Verdict::Redirect => {
             let stamps = uncharged(&attempt, UnchargedReason::Redirect);
-            Turn { stamps, notes, next: Next::Release(response::unpaid(head, attempt.asker.cors), None) }
+            Turn {
+                stamps,
+                notes,
+                next: Next::Release(response::unpaid(head, &attempt.rules.settings, attempt.asker), None),
+            }
         }
         Verdict::Failed => {
             let stamps = vec![attempt.stamp(TupleCounter::UpstreamFailedAfterVerify)];
-            Turn { stamps, notes, next: Next::Release(response::unpaid(head, attempt.asker.cors), None) }
+            Turn {
+                stamps,
+                notes,
+                next: Next::Release(response::unpaid(head, &attempt.rules.settings, attempt.asker), None),
+            }
         }
         Verdict::Upgraded => attempt.refuse(Cause::UnexpectedUpgrade, &Told::default(), Vec::new(), notes),
         Verdict::Missing(cause) => attempt.refuse(cause, &Told::default(), Vec::new(), notes),
@@ -161,7 +169,7 @@ fn paid_before(
 ) -> Turn {
     let switches = verdict == Verdict::Upgraded && attempt.upfront() && attempt.asker.upgrade;
     if verdict == Verdict::Good || switches {
-        let mut edits = response::paid(head, attempt.asker.cors);
+        let mut edits = response::paid(head, &attempt.rules.settings, attempt.asker);
         push_receipts(&mut edits.set, &attempt.receipt(transaction));
         let next = Next::Release(edits, Some(Delivering::new(attempt)));
         return Turn { stamps: served, notes: Vec::new(), next };
@@ -174,7 +182,7 @@ fn paid_before(
         Verdict::Upgraded => Cause::UnexpectedUpgrade,
         // A response that is not what was paid for, with the proof that it was paid for.
         Verdict::Good | Verdict::Redirect | Verdict::Failed => {
-            let mut edits = response::paid(head, attempt.asker.cors);
+            let mut edits = response::paid(head, &attempt.rules.settings, attempt.asker);
             push_receipts(&mut edits.set, &attempt.receipt(transaction));
             if let Some(hint) = hint {
                 edits.set.push((OWED.into(), hint.to_owned()));

@@ -1,5 +1,6 @@
 //! What a client cannot send to an upstream, and an upstream cannot send to a client.
 
+use super::seen::{WEBSOCKET, is_websocket};
 use super::{HeaderEdits, RequestHead};
 
 /// Beside an answer that is not what was paid for: how to fetch what was.
@@ -32,15 +33,18 @@ const PAYMENT: [&str; 8] = [
 /// Headers of a browser that an upstream behind a paid gateway would take for a cross-site request.
 const BROWSER: [&str; 5] = ["origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user"];
 
+/// Headers by which an upstream takes a request for one of another method.
+const METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
 /// How much of a request is taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Strip {
     /// Identity only: a request that is none of our business.
     Identity,
-    /// And payments: free routes and preflights.
+    /// And payments: free routes.
     Payments,
-    /// And traces of a browser: priced routes.
-    Browser,
+    /// And traces of a browser, and other methods than the one that was priced: priced routes.
+    Priced,
 }
 
 /// Edits for a forwarded request: `path` is the canonical target where it differs from what came.
@@ -48,9 +52,10 @@ pub(super) fn to_upstream(head: &RequestHead<'_>, strip: Strip, path: Option<&st
     let groups: &[&[&str]] = match strip {
         Strip::Identity => &[&IDENTITY],
         Strip::Payments => &[&IDENTITY, &PAYMENT],
-        Strip::Browser => &[&IDENTITY, &PAYMENT, &BROWSER],
+        Strip::Priced => &[&IDENTITY, &PAYMENT, &BROWSER, &METHOD],
     };
     let mut edits = HeaderEdits { remove: present(head.headers, groups), set: Vec::new() };
+    one_upgrade(head, &mut edits);
     if let Some(path) = path {
         edits.set.push((":path".into(), path.to_owned()));
     }
@@ -66,6 +71,28 @@ pub fn to_gateway(head: &RequestHead<'_>) -> HeaderEdits {
 /// The names among `headers`, a response's or the trailers of either direction, that are ours to say.
 pub fn forged_names(headers: &[(&str, &[u8])]) -> Vec<String> {
     present(headers, &[&IDENTITY, &PAYMENT])
+}
+
+/// The only protocol to switch to is WebSocket. Whoever names others too asks for that alone, and who names only others
+/// asks for nothing.
+fn one_upgrade(head: &RequestHead<'_>, edits: &mut HeaderEdits) {
+    let (mut is_named, mut is_asked, mut is_alone, mut has_settings) = (false, false, true, false);
+    for (name, value) in head.headers {
+        if *name == "upgrade" {
+            is_named = true;
+            is_asked |= is_websocket(value);
+            is_alone &= value.trim_ascii().eq_ignore_ascii_case(WEBSOCKET);
+        }
+        has_settings |= *name == "http2-settings";
+    }
+    if has_settings {
+        edits.remove.push("http2-settings".into());
+    }
+    if is_asked && !is_alone {
+        edits.set.push(("upgrade".into(), "websocket".to_owned()));
+    } else if is_named && !is_asked {
+        edits.remove.push("upgrade".into());
+    }
 }
 
 /// The distinct names of a head that belong to one of the groups, as they are spelled there.

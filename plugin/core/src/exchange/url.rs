@@ -10,7 +10,7 @@ use crate::rules::{CanonicalPath, PublicPath, Settings};
 const MAX_HOST: usize = 255;
 
 /// The public URL of a request: host of the rules, else of a trusted `X-Forwarded-Host`, else of the
-/// request; `https` unless the connection is plain, nothing says that it was https further out, and the
+/// request; without a host of the rules a trusted `X-Forwarded-Prefix` before the path; `https` unless the connection is plain, nothing says that it was https further out, and the
 /// host is local.
 pub(super) fn resource_url(
     seen: &Seen<'_>,
@@ -24,10 +24,15 @@ pub(super) fn resource_url(
     let host = public.map_or_else(|| clean_host(asked), |public| &public.host);
     let target = path.rewritten.as_deref().or_else(|| core::str::from_utf8(seen.path).ok()).unwrap_or("/");
     let target = public.map_or(target, |public| drop_prefix(target, &public.drop_prefix));
+    let prefix = if settings.trust_forwarded && public.is_none() {
+        clean_prefix(first_element(seen.forwarded_prefix))
+    } else {
+        ""
+    };
     let plain = !transport.tls && !seen.forwarded_https() && is_local(host);
     let scheme = if plain { "http://" } else { "https://" };
     let slash = if target.starts_with('/') { "" } else { "/" };
-    [scheme, host, slash, target].concat()
+    [scheme, host, prefix, slash, target].concat()
 }
 
 /// The host as sent, if it is one: what is repeated to a client must not be made up by it.
@@ -35,6 +40,14 @@ fn clean_host(host: &[u8]) -> &str {
     let clean = host.iter().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(b));
     let host = if clean && host.len() <= MAX_HOST { core::str::from_utf8(host).ok() } else { None };
     host.filter(|host| !host.is_empty()).unwrap_or("localhost")
+}
+
+/// The path that a proxy took off, without trailing slash. What is no plain path is left out.
+fn clean_prefix(prefix: &[u8]) -> &str {
+    let is_plain = prefix.starts_with(b"/") && !prefix.starts_with(b"//") && prefix.len() <= MAX_HOST;
+    let clean = is_plain && prefix.iter().all(|b| b.is_ascii_alphanumeric() || b"/.-_~%".contains(b));
+    let prefix = if clean { core::str::from_utf8(prefix).unwrap_or_default() } else { "" };
+    prefix.trim_end_matches('/')
 }
 
 fn drop_prefix<'a>(target: &'a str, prefix: &str) -> &'a str {

@@ -53,11 +53,18 @@ pub enum Family {
     ProxyPushesAcknowledgedTotal,
     ProxyPushesRefusedTotal,
     ReportsDroppedTotal,
+    Ready,
+    FacilitatorUp,
+    LedgerUp,
+    ProxyReachesCompanion,
+    ProxyClockDifferenceSeconds,
+    GatewayReachable,
+    BuildInfo,
 }
 
 impl Family {
     /// Every family, in exposition order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 37] = [
         Self::RequestsTotal,
         Self::PaymentRequiredTotal,
         Self::PaymentVerifiedTotal,
@@ -88,6 +95,13 @@ impl Family {
         Self::ProxyPushesAcknowledgedTotal,
         Self::ProxyPushesRefusedTotal,
         Self::ReportsDroppedTotal,
+        Self::Ready,
+        Self::FacilitatorUp,
+        Self::LedgerUp,
+        Self::ProxyReachesCompanion,
+        Self::ProxyClockDifferenceSeconds,
+        Self::GatewayReachable,
+        Self::BuildInfo,
     ];
     /// Full name with [`PREFIX`].
     pub const fn name(self) -> &'static str {
@@ -126,6 +140,13 @@ impl Family {
             Self::ProxyPushesAcknowledgedTotal => "obol_x402_verifier_proxy_pushes_acknowledged_total",
             Self::ProxyPushesRefusedTotal => "obol_x402_verifier_proxy_pushes_refused_total",
             Self::ReportsDroppedTotal => "obol_x402_verifier_reports_dropped_total",
+            Self::Ready => "obol_x402_verifier_ready",
+            Self::FacilitatorUp => "obol_x402_verifier_facilitator_up",
+            Self::LedgerUp => "obol_x402_verifier_ledger_up",
+            Self::ProxyReachesCompanion => "obol_x402_verifier_proxy_reaches_companion",
+            Self::ProxyClockDifferenceSeconds => "obol_x402_verifier_proxy_clock_difference_seconds",
+            Self::GatewayReachable => "obol_x402_verifier_gateway_reachable",
+            Self::BuildInfo => "obol_x402_verifier_build_info",
         }
     }
     /// Exact help text.
@@ -171,13 +192,22 @@ impl Family {
             Self::ConfigReloadsTotal => "Configuration load attempts.",
             Self::ProxyLastReportTimestampSeconds => "Unix timestamp of the last report of a proxy instance.",
             Self::ProxyUp => "Whether the last reading of a proxy instance succeeded.",
-            Self::ProxyConfigGeneration => "Configuration generation a proxy instance enforces.",
+            Self::ProxyConfigGeneration => "Configuration generation a proxy instance enforces; 0 for none.",
             Self::ProxiesConnected => "Proxy instances that reported within the last 60 seconds.",
             Self::ProxyPushesAcknowledgedTotal => {
                 "Configurations pushed over gRPC that a proxy instance acknowledged."
             }
             Self::ProxyPushesRefusedTotal => "Configurations pushed over gRPC that a proxy instance refused.",
             Self::ReportsDroppedTotal => "Metric values refused by the companion.",
+            Self::Ready => "Whether the companion is ready: what /readyz says.",
+            Self::FacilitatorUp => "Whether a facilitator answered when it was last asked what it supports.",
+            Self::LedgerUp => "Whether the ledger can be used.",
+            Self::ProxyReachesCompanion => "Whether a proxy instance reaches the relay of the companion.",
+            Self::ProxyClockDifferenceSeconds => {
+                "Seconds the clock of a proxy instance is ahead of the companion's, at least."
+            }
+            Self::GatewayReachable => "Whether the companion reaches the gateway where Traefik looks for it.",
+            Self::BuildInfo => "The version of the companion; always 1.",
         }
     }
     /// Type.
@@ -194,7 +224,14 @@ impl Family {
             | Self::ProxyLastReportTimestampSeconds
             | Self::ProxyUp
             | Self::ProxyConfigGeneration
-            | Self::ProxiesConnected => Kind::Gauge,
+            | Self::ProxiesConnected
+            | Self::Ready
+            | Self::FacilitatorUp
+            | Self::LedgerUp
+            | Self::ProxyReachesCompanion
+            | Self::ProxyClockDifferenceSeconds
+            | Self::GatewayReachable
+            | Self::BuildInfo => Kind::Gauge,
             Self::FacilitatorRequestDurationSeconds => Kind::Histogram,
             _ => Kind::Counter,
         }
@@ -241,7 +278,11 @@ impl Family {
             | Self::ProxyUp
             | Self::ProxyConfigGeneration
             | Self::ProxyPushesAcknowledgedTotal
-            | Self::ProxyPushesRefusedTotal => &["proxy", "proxy_instance"],
+            | Self::ProxyPushesRefusedTotal
+            | Self::ProxyReachesCompanion
+            | Self::ProxyClockDifferenceSeconds => &["proxy", "proxy_instance"],
+            Self::FacilitatorUp => &["facilitator"],
+            Self::BuildInfo => &["version"],
             Self::ProxiesConnected => &["proxy"],
             _ => &[],
         }
@@ -302,7 +343,7 @@ mod tests {
                 assert!(!["route", "instance", "job", "pod"].contains(label));
             }
         }
-        assert_eq!(names.len(), 30);
+        assert_eq!(names.len(), 37);
         assert_eq!(Family::ALL.into_iter().filter(|f| f.is_tuple()).count(), 14);
         assert_eq!(Family::ALL.into_iter().filter(|f| f.is_offer()).count(), 2);
     }

@@ -38,12 +38,15 @@ closed_set! {
         PaymentInvalid => "payment_invalid",
         FacilitatorUnreachable => "facilitator_unreachable",
         FacilitatorError => "facilitator_error",
+        FacilitatorOverloaded => "facilitator_overloaded",
+        CompanionUnreachable => "companion_unreachable",
         ClientDisconnected => "client_disconnected",
         SettlementFailed => "settlement_failed",
         SettlementRejected => "settlement_rejected",
         PaymentReplayed => "payment_replayed",
         InsecureTransport => "insecure_transport",
         ReplayGuardUnavailable => "replay_guard_unavailable",
+        ClockWrong => "clock_wrong",
         InternalError => "internal_error",
         Other => "other",
     }
@@ -196,7 +199,7 @@ mod tests {
     fn the_index_of_every_counter_is_its_place_in_the_list() {
         let all: Vec<_> = TupleCounter::all().collect();
         assert_eq!(all.len(), TupleCounter::COUNT);
-        assert_eq!(TupleCounter::COUNT, 30);
+        assert_eq!(TupleCounter::COUNT, 33);
         for (place, counter) in all.into_iter().enumerate() {
             assert_eq!(counter.index(), place, "{counter:?}");
         }
@@ -213,12 +216,15 @@ mod tests {
                 "payment_invalid",
                 "facilitator_unreachable",
                 "facilitator_error",
+                "facilitator_overloaded",
+                "companion_unreachable",
                 "client_disconnected",
                 "settlement_failed",
                 "settlement_rejected",
                 "payment_replayed",
                 "insecure_transport",
                 "replay_guard_unavailable",
+                "clock_wrong",
                 "internal_error",
                 "other",
             ]

@@ -616,14 +616,11 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
         State::Settling { hold, waits: true } if hold.holder == holder => {
             became(Record { state: State::Settling { hold, waits: false }, ..record }, Answer::Noted)
         }
-        // Whoever was answered: a hold may have lapsed before its answer was whole.
-        State::Owed { .. } if end == End::Whole => {
-            became(Record { state: State::Delivered, ..record }, Answer::Noted)
-        }
         State::Owed { hold: Some(hold) } if hold.holder == holder => {
             // Where no byte went out, nothing was fetched.
-            let redeemed = record.redeemed && end == End::Broken;
-            let state = if redeemed { State::Delivered } else { State::Owed { hold: None } };
+            let is_used = end == End::Whole || record.redeemed && end == End::Broken;
+            let redeemed = record.redeemed && is_used;
+            let state = if is_used { State::Delivered } else { State::Owed { hold: None } };
             became(Record { state, redeemed, ..record }, Answer::Noted)
         }
         State::Reserved { .. }

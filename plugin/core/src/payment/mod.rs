@@ -38,12 +38,11 @@
 //! | no answer, garbage, pending, by its call | noted = | 409 = | first call: **unknown**; a later one: **unknown** | 503 = | 503 = | settled = | 402 = |
 //! | not sent, by its call | noted = | 409 = | first call: **none**; a later one: **unknown** | 503 = | 503 = | settled = | 402 = |
 //! | any but settled, by another call | noted = | 409 = | of another number: 503 =; of another holder: 503 = | 503 = | 503 = | 409 = | 402 = |
-//! | answer delivered whole, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | **delivered** | **delivered**; redeemed: **delivered** | – |
+//! | answer delivered whole, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **delivered**; redeemed: **delivered** | – |
 //! | answer broke off, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**; redeemed: **delivered** | – |
 //! | answer was never sent, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**; redeemed: **owed**, as if it had not been fetched | – |
 //! | not over yet, by the holder | – | **reserved**, for longer | – | – | – | **under way**, for longer | – |
-//! | answer delivered whole, by another | – | – | – | – | **delivered** | **delivered** | – |
-//! | any other end, by another | – | – | – | – | – | – | – |
+//! | any end, by another | – | – | – | – | – | – | – |
 //! | asked about again | – | – | lease runs: –; over: **settling**, epoch + 1; over, and asked often: **unknown** | not due: –; due: **settling**, epoch + 1; asked often: – | – | – | – |
 //! | an operator says: settled | 402 = | **owed** | its holder waits: **under way**; waits no more: **owed** | **owed** | 402 = | 402 = | 402 = |
 //! | an operator says: refused | 402 = | **none** | lease runs: 409 =; over: **none** | **none** | 402 = | 402 = | 402 = |

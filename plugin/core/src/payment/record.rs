@@ -136,10 +136,6 @@ impl Terms {
 // === impl Holder ===
 
 impl Holder {
-    /// From two random numbers.
-    pub fn from_halves(high: u64, low: u64) -> Self {
-        Self(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
-    }
     /// From its text.
     pub fn parse(text: &str) -> Option<Self> {
         from_hex(text).filter(|_| text.len() == 34)?.try_into().ok().map(Self)

@@ -16,7 +16,7 @@ impl From<Answer> for RelayReply {
             }
             Answer::Used => Self::Used,
             Answer::Twin { transaction } => Self::Twin { transaction },
-            Answer::New => Self::New,
+            Answer::New => Self::New { now: None },
             Answer::Settled { transaction } => Self::Settled { transaction },
             Answer::NotHeld => Self::NotBegun,
             // Whoever gets these goes on.

@@ -29,26 +29,22 @@ pub struct Challenge {
     header_after: Box<str>,
     /// The JSON the header and a v2 body are made of, with what a failed attempt changes left open.
     header: Parts,
-    body: Body,
+    body: Parts,
     html: Box<[u8]>,
 }
 
-/// A v2 challenge in pieces; see [`Parts::render`].
+/// A challenge in pieces; see [`Parts::render`].
 #[derive(Debug, Clone)]
 struct Parts {
+    /// `x402Version`.
+    version: u8,
     /// [`opening`] of a challenge nobody failed yet.
     opening: Box<str>,
-    /// From after `url` to before the members of `extensions`, without the opening of `extensions`.
-    after_url: Box<str>,
+    /// From after `url` to before the members of `extensions`, without the opening of `extensions`: what stands between
+    /// further URLs.
+    after_url: Vec<Box<str>>,
     /// Members of `extensions`, without braces; may be empty.
     extensions: Box<str>,
-}
-
-#[derive(Debug, Clone)]
-enum Body {
-    V2(Parts),
-    /// What stands between the URLs of a v1 body, from after the text of `error` on.
-    V1(Vec<Box<str>>),
 }
 
 /// Why the attempt before this challenge failed (`extensions.paymentFailure`).
@@ -85,13 +81,16 @@ impl Challenge {
         settings: &Settings,
         has_ledger: bool,
     ) -> Self {
-        let header = Parts::new(&canonical_entries(options), options, description, settings, has_ledger);
-        let before = aligned(opening(PAYMENT_REQUIRED));
-        let after = aligned(format!("{}{}}}", header.after_url, header.extensions_member(None)));
+        let prepare =
+            |version, entries: &str| Parts::new(version, entries, options, description, settings, has_ledger);
+        let header = prepare(2, &json_text(&canonical_entries(options)));
+        let before = aligned(opening(2, PAYMENT_REQUIRED));
+        let after = aligned(format!("{}{}}}", header.after_url.concat(), header.extensions_member(None)));
+        let (version, entries) = body_entries(options, description, settings);
         Self {
             header_before: encode_base64(before.as_bytes()).into(),
             header_after: encode_base64(after.as_bytes()).into(),
-            body: Body::new(options, description, settings, has_ledger),
+            body: prepare(version, &entries),
             html: page(options, description).into_bytes().into(),
             header,
         }
@@ -117,17 +116,10 @@ impl Challenge {
         value
     }
 
-    /// The JSON body: v2 with legacy copies, or v1, as the settings say.
+    /// The JSON body: v1, or v2 with legacy copies, as the settings say. Beside its own members v1 has those of v2 that
+    /// say what is sold and why an attempt failed.
     pub fn body(&self, url: &str, failure: Option<&PaymentFailure>) -> Vec<u8> {
-        let url = quoted(bounded(url));
-        match &self.body {
-            Body::V2(parts) => parts.render(&url, failure).into_bytes(),
-            Body::V1(pieces) => {
-                let error = failure.map_or(PAYMENT_REQUIRED, |failure| &failure.error);
-                let body = format!("{{\"x402Version\":1,\"error\":{}{}", quoted(error), pieces.join(&url));
-                body.into_bytes()
-            }
-        }
+        self.body.render(&quoted(bounded(url)), failure).into_bytes()
     }
 
     /// The page for a browser: static, escaped, nothing of the request in it.
@@ -140,7 +132,8 @@ impl Challenge {
 
 impl Parts {
     fn new(
-        entries: &[Requirement<'_>],
+        version: u8,
+        entries: &str,
         options: &[&PaymentOption],
         description: &str,
         settings: &Settings,
@@ -154,21 +147,23 @@ impl Parts {
             ",\"description\":{},\"mimeType\":{}}},\"accepts\":{}{facilitator}",
             quoted(description),
             quoted(MIME_TYPE),
-            json_text(entries),
+            entries,
         );
+        let after_url = after_url.split(&quoted(GAP)).map(Into::into).collect();
         let sponsored = options.iter().any(|option| option.gas_sponsoring);
         let extensions: Vec<&str> = [has_ledger.then_some(IDENTIFIER), sponsored.then_some(GAS_SPONSORING)]
             .into_iter()
             .flatten()
             .collect();
-        let opening = opening(PAYMENT_REQUIRED).into();
-        Self { opening, after_url: after_url.into(), extensions: extensions.join(",").into() }
+        let opening = opening(version, PAYMENT_REQUIRED).into();
+        Self { version, opening, after_url, extensions: extensions.join(",").into() }
     }
 
     fn render(&self, quoted_url: &str, failure: Option<&PaymentFailure>) -> String {
-        let failed = failure.map(|failure| opening(&failure.error));
+        let failed = failure.map(|failure| opening(self.version, &failure.error));
         let opening = failed.as_deref().unwrap_or(&self.opening);
-        [opening, quoted_url, &self.after_url, &self.extensions_member(failure), "}"].concat()
+        let after_url = self.after_url.join(quoted_url);
+        [opening, quoted_url, &after_url, &self.extensions_member(failure), "}"].concat()
     }
 
     fn extensions_member(&self, failure: Option<&PaymentFailure>) -> String {
@@ -192,35 +187,30 @@ impl Parts {
     }
 }
 
-// === impl Body ===
-
-impl Body {
-    fn new(options: &[&PaymentOption], description: &str, settings: &Settings, has_ledger: bool) -> Self {
-        let v1: Vec<_> =
-            options.iter().filter_map(|option| V1Requirement::new(option, GAP, description)).collect();
-        // A route v1 cannot express at all says more with the v2 body than with an empty list.
-        if settings.body == BodyVersion::V1 && !v1.is_empty() {
-            let rest = format!(",\"accepts\":{}}}", json_text(&v1));
-            let escaped_gap = quoted(GAP);
-            return Self::V1(rest.split(escaped_gap.as_str()).map(Into::into).collect());
-        }
-        let mut entries = Vec::with_capacity(options.len() * 2);
-        for option in options {
-            entries.push(Requirement::new(option));
-            if settings.legacy_networks {
-                entries.extend(Requirement::legacy(option));
-            }
-        }
-        Self::V2(Parts::new(&entries, options, description, settings, has_ledger))
+/// The version of a body and its `accepts`. Buyers of v2 read the header, so the body is for those of v1, unless v1
+/// cannot express the route at all.
+fn body_entries(options: &[&PaymentOption], description: &str, settings: &Settings) -> (u8, String) {
+    let v1 = options.iter().filter_map(|option| V1Requirement::new(option, GAP, description));
+    let v1: Vec<_> = v1.filter(|_| settings.body == BodyVersion::V1).collect();
+    if !v1.is_empty() {
+        return (1, json_text(&v1));
     }
+    let mut entries = Vec::with_capacity(options.len() * 2);
+    for option in options {
+        entries.push(Requirement::new(option));
+        if settings.legacy_networks {
+            entries.extend(Requirement::legacy(option));
+        }
+    }
+    (2, json_text(&entries))
 }
 
 fn canonical_entries<'a>(options: &[&'a PaymentOption]) -> Vec<Requirement<'a>> {
     options.iter().map(|option| Requirement::new(option)).collect()
 }
 
-fn opening(error: &str) -> String {
-    format!("{{\"x402Version\":2,\"error\":{},\"resource\":{{\"url\":", quoted(error))
+fn opening(version: u8, error: &str) -> String {
+    format!("{{\"x402Version\":{version},\"error\":{},\"resource\":{{\"url\":", quoted(error))
 }
 
 /// Pads a JSON fragment that ends between two tokens to a multiple of three bytes.

@@ -71,8 +71,9 @@ fn where_there_is_a_ledger_a_buyer_may_name_its_purchase() {
 }
 
 #[test]
-fn the_body_follows_each_entry_with_a_copy_under_the_plain_name() {
-    let challenge = challenge(&[usdc(), option("arbitrum", "USDC")], &Settings::default());
+fn a_v2_body_follows_each_entry_with_a_copy_under_the_plain_name() {
+    let v2 = Settings { body: BodyVersion::V2, ..Settings::default() };
+    let challenge = challenge(&[usdc(), option("arbitrum", "USDC")], &v2);
     let networks: Vec<Value> = body(&challenge, URL, None)["accepts"]
         .as_array()
         .unwrap()
@@ -80,7 +81,7 @@ fn the_body_follows_each_entry_with_a_copy_under_the_plain_name() {
         .map(|entry| entry["network"].clone())
         .collect();
     assert_eq!(networks, ["eip155:84532", "base-sepolia", "eip155:42161", "arbitrum-one"]);
-    let plain = self::challenge(&[usdc()], &Settings { legacy_networks: false, ..Settings::default() });
+    let plain = self::challenge(&[usdc()], &Settings { legacy_networks: false, ..v2 });
     assert_eq!(body(&plain, URL, None)["accepts"], json!([usdc_entry("eip155:84532")]));
     assert_eq!(body(&plain, URL, None), header(&plain, URL, None));
 }
@@ -98,19 +99,17 @@ fn urls_of_every_length_keep_the_prepared_base64_aligned() {
 
 #[test]
 fn a_url_cannot_break_out_of_its_place() {
-    for settings in [Settings::default(), Settings { body: BodyVersion::V1, ..Settings::default() }] {
+    for settings in [Settings::default(), Settings { body: BodyVersion::V2, ..Settings::default() }] {
         let challenge = challenge(&[usdc()], &settings);
         for url in ["https://a/\",\"accepts\":[]}", "https://a/\\", "https://a/\u{1}\u{0}\n", "https://a/é€𝄞"]
         {
             for failure in [None, Some(failure())] {
                 assert_eq!(header(&challenge, url, failure.as_ref())["resource"]["url"], url);
                 let body = body(&challenge, url, failure.as_ref());
-                let found = if settings.body == BodyVersion::V1 {
-                    &body["accepts"][0]["resource"]
-                } else {
-                    &body["resource"]["url"]
-                };
-                assert_eq!(*found, url);
+                assert_eq!(body["resource"]["url"], url);
+                if settings.body == BodyVersion::V1 {
+                    assert_eq!(body["accepts"][0]["resource"], url);
+                }
             }
         }
     }
@@ -129,8 +128,16 @@ fn a_url_beyond_the_bound_loses_its_query_or_its_end() {
 
 #[test]
 fn a_failed_attempt_is_told_in_error_and_extension() {
-    let challenge = challenge(&[usdc()], &Settings::default());
-    for value in [header(&challenge, URL, Some(&failure())), body(&challenge, URL, Some(&failure()))] {
+    let v2 = Settings { body: BodyVersion::V2, ..Settings::default() };
+    let (challenge, v2) = (challenge(&[usdc()], &Settings::default()), challenge(&[usdc()], &v2));
+    let version = |value: &Value| value["x402Version"].as_u64();
+    assert_eq!(version(&body(&challenge, URL, Some(&failure()))), Some(1));
+    assert_eq!(version(&body(&v2, URL, Some(&failure()))), Some(2));
+    for value in [
+        body(&v2, URL, Some(&failure())),
+        header(&challenge, URL, Some(&failure())),
+        body(&challenge, URL, Some(&failure())),
+    ] {
         assert_eq!(value["error"], "Payment verification failed: expired");
         let told = json!({ "paymentFailure": { "reason": "payment_invalid", "detail": "it \"ended\"" } });
         assert_eq!(value["extensions"], told);
@@ -159,7 +166,7 @@ fn a_public_facilitator_is_named() {
 
 #[test]
 fn the_v1_body_lists_what_v1_can_express() {
-    let settings = Settings { body: BodyVersion::V1, ..Settings::default() };
+    let settings = Settings::default();
     let upfront = PaymentOption { flow: Flow::Upfront, ..usdc() };
     let permit2 = PaymentOption { transfer_method: TransferMethod::Permit2, ..usdc() };
     let other = PaymentOption { amount: Amount::from_u64(5), ..option("base", "USDC") };
@@ -189,7 +196,7 @@ fn the_v1_body_lists_what_v1_can_express() {
 
 #[test]
 fn a_route_v1_cannot_express_keeps_the_v2_body() {
-    let settings = Settings { body: BodyVersion::V1, ..Settings::default() };
+    let settings = Settings::default();
     let body = body(&challenge(&[option("arbitrum", "USDC")], &settings), URL, None);
     assert_eq!(body["x402Version"], 2);
 }

@@ -9,15 +9,23 @@ use crate::evm::{
 };
 use crate::rules::PaymentOption;
 
-/// An authorization has to live at least this many seconds more, or it may expire before the
-/// facilitator broadcasts it: the margin every reference facilitator uses.
-const MIN_REMAINING_SECONDS: u64 = 6;
+/// How long an authorization has to live on at least, or it may expire before the facilitator broadcasts it: the
+/// margin every reference facilitator uses. Seconds.
+pub const MIN_REMAINING_SECONDS: u64 = 6;
+
+const BEFORE: &str = "invalid_exact_evm_payload_authorization_valid_before";
+const AFTER: &str = "invalid_exact_evm_payload_authorization_valid_after";
+
+/// Clocks that differ by more are wrong, seconds.
+pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
 
 /// How strictly signatures and times are judged. From the pushed settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckPolicy {
     /// Tolerance for clocks, seconds.
     pub clock_skew_seconds: u64,
+    /// How long an authorization has to live on, seconds.
+    pub min_remaining_seconds: u64,
     /// Defer a 65-byte signature that does not recover the payer (contract wallets) instead of refusing it.
     pub defer_mismatch: bool,
     /// Defer signatures that need a chain; when false they are refused.
@@ -83,7 +91,7 @@ pub fn authenticate(
     option: &PaymentOption,
     policy: &CheckPolicy,
 ) -> Result<Signed, Refused> {
-    let digest = signed_digest(payment, option).ok_or(Refused { code: "invalid_payload" })?;
+    let Some(digest) = signed_digest(payment, option) else { return refuse("invalid_payload") };
     let (payer, signature, invalid) = match &payment.proof {
         Proof::Eip3009 { authorization, signature } => {
             (authorization.from, signature, "invalid_exact_evm_payload_signature")
@@ -119,14 +127,8 @@ fn check_authorization(
     let has_domain = !option.eip712_name.is_empty() && !option.eip712_version.is_empty();
     require(has_domain, "invalid_payment_requirements")?;
     require(authorization.to == option.pay_to, "invalid_exact_evm_payload_recipient_mismatch")?;
-    require(
-        lives_on(authorization.valid_before, policy, now),
-        "invalid_exact_evm_payload_authorization_valid_before",
-    )?;
-    require(
-        has_begun(authorization.valid_after, policy, now),
-        "invalid_exact_evm_payload_authorization_valid_after",
-    )?;
+    require(lives_on(authorization.valid_before, policy, now), BEFORE)?;
+    require(has_begun(authorization.valid_after, policy, now), AFTER)?;
     require(authorization.value == option.amount, "invalid_exact_evm_payload_authorization_value_mismatch")
 }
 
@@ -146,7 +148,7 @@ fn check_permit(
 
 fn lives_on(end: Amount, policy: &CheckPolicy, now: u64) -> bool {
     let end = end.0.saturating_add(Amount::from_u64(policy.clock_skew_seconds).0);
-    end >= Amount::from_u64(now.saturating_add(MIN_REMAINING_SECONDS)).0
+    end >= Amount::from_u64(now.saturating_add(policy.min_remaining_seconds)).0
 }
 
 fn has_begun(begin: Amount, policy: &CheckPolicy, now: u64) -> bool {
@@ -195,19 +197,29 @@ fn check_signature(
 }
 
 fn require(holds: bool, code: &'static str) -> Result<(), Refused> {
-    if holds { Ok(()) } else { Err(Refused { code }) }
+    if holds { Ok(()) } else { refuse(code) }
 }
 
 fn refuse<T>(code: &'static str) -> Result<T, Refused> {
     Err(Refused { code })
 }
 
+// === impl Refused ===
+
+impl Refused {
+    /// Whether it is about time, so that it is judged no better than the clock is set.
+    pub fn is_by_clock(self) -> bool {
+        matches!(self.code, BEFORE | AFTER | "permit2_deadline_expired" | "permit2_not_yet_valid")
+    }
+}
+
 // === impl CheckPolicy ===
 
 impl CheckPolicy {
-    /// The policy an operator's settings ask for, in a shell that decides.
+    /// The policy an operator's settings ask for, in a shell that decides, on a route that asks for nothing more.
     pub fn from_settings(settings: &crate::rules::Settings) -> Self {
         Self {
+            min_remaining_seconds: MIN_REMAINING_SECONDS,
             leave_signature: false,
             clock_skew_seconds: settings.clock_skew_seconds,
             defer_mismatch: settings.defer_mismatching_signature,

@@ -4,6 +4,7 @@ use super::*;
 use crate::protocol::fixtures::{NOW, PAYER, check, decode, option, usdc, v2};
 
 const POLICY: CheckPolicy = CheckPolicy {
+    min_remaining_seconds: 6,
     leave_signature: false,
     clock_skew_seconds: 0,
     defer_mismatch: false,

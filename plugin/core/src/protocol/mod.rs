@@ -18,12 +18,15 @@ mod reply;
 mod requirement;
 
 pub use challenge::{Challenge, PaymentFailure};
-pub use check::{CheckPolicy, Refused, SignatureTrust, Signed, authenticate, judge, signed_digest};
+pub use check::{
+    CLOCK_TOLERANCE_SECONDS, CheckPolicy, MIN_REMAINING_SECONDS, Refused, SignatureTrust, Signed,
+    authenticate, judge, signed_digest,
+};
 pub use facilitator::{CallBody, CallEnd, Complaint, Operation, SettleReply, VerifyOutcome};
 pub use header::{DecodeError, decode_base64, encode_base64};
 pub use json::printable;
 pub use matching::{find_match, matches};
-pub use payment::{Accepted, AcceptedTerms, Payment, PaymentError, Proof, Version};
+pub use payment::{Accepted, AcceptedTerms, NoIdentifier, Payment, PaymentError, Proof, Version};
 pub use receipt::Receipt;
 pub use relay::{
     RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::json::{check_depth, is_object};
 use super::proof::read_proof;
 use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization};
-use crate::members::{Members, read_text};
+use crate::members::{Members, Reason, read_text};
 use crate::rules::Flow;
 
 /// Protocol version of a payment. The payload decides, not the header it came in: buyers exist that
@@ -106,6 +106,11 @@ pub enum PaymentError {
     Shape(String),
 }
 
+/// A `payment-identifier` that names nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a payment-identifier is 16 to 128 characters of a-z, A-Z, 0-9, _ and -")]
+pub struct NoIdentifier;
+
 /// The extension by which a buyer names a purchase.
 const IDENTIFIER: &str = "payment-identifier";
 
@@ -195,16 +200,21 @@ impl Payment {
         }
     }
 
-    /// What the buyer calls its purchase: the id of the `payment-identifier` extension. One that is not 16 to 128
-    /// characters of `[a-zA-Z0-9_-]` names nothing.
-    pub fn identifier(&self) -> Option<String> {
-        let extensions = Members::read(self.extensions.as_deref()?.get()).ok()?;
-        let extension = Members::read(extensions.optional(IDENTIFIER).ok()??.get()).ok()?;
-        let info = Members::read(extension.optional("info").ok()??.get()).ok()?;
-        let id = info.optional_text("id").ok()??;
-        let is_one = (16..=128).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        is_one.then_some(id)
+    /// What the buyer calls its purchase: the id of the `payment-identifier` extension.
+    pub fn identifier(&self) -> Result<Option<String>, NoIdentifier> {
+        let id = self.read_identifier().map_err(|_| NoIdentifier)?;
+        let is_one = |id: &String| {
+            (16..=128).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        };
+        if id.as_ref().is_none_or(is_one) { Ok(id) } else { Err(NoIdentifier) }
+    }
+
+    fn read_identifier(&self) -> Result<Option<String>, Reason> {
+        let Some(extensions) = &self.extensions else { return Ok(None) };
+        let Some(extension) = Members::read(extensions.get())?.optional(IDENTIFIER)? else { return Ok(None) };
+        let Some(info) = Members::read(extension.get())?.optional("info")? else { return Ok(None) };
+        Members::read(info.get())?.optional_text("id")
     }
 
     fn from_v2(envelope: &Members<'_>) -> Result<Self, PaymentError> {

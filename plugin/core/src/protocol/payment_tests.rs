@@ -165,16 +165,22 @@ fn a_purchase_is_named_by_the_identifier_of_the_extension() {
         named(serde_json::json!({ "payment-identifier": { "info": { "required": false, "id": id } } }))
     };
     for good in ["pay_7d5d747be160e280504c099d984bcfe0", "0123456789abcdef", &"-".repeat(128)] {
-        assert_eq!(with(good.into()), Some(good.to_owned()));
+        assert_eq!(with(good.into()), Ok(Some(good.to_owned())));
     }
     for broken in
         ["", "0123456789abcde", &"a".repeat(129), "0123456789abcde!", "0123456789abcdéf", "0123456789 abcdef"]
     {
-        assert_eq!(with(broken.into()), None, "{broken}");
+        assert_eq!(with(broken.into()), Err(NoIdentifier), "{broken}");
     }
-    assert_eq!(with(1_234_567_890_123_456_u64.into()), None);
-    for without in [serde_json::json!({}), serde_json::json!({ "payment-identifier": 1 })] {
-        assert_eq!(named(without), None);
+    assert_eq!(with(1_234_567_890_123_456_u64.into()), Err(NoIdentifier));
+    for broken in
+        [serde_json::json!(1), serde_json::json!({ "info": "pay_7d5d747be160e280504c099d984bcfe0" })]
+    {
+        assert_eq!(named(serde_json::json!({ "payment-identifier": broken })), Err(NoIdentifier));
     }
-    assert_eq!(decode(&v1(&usdc())).identifier(), None);
+    for nothing in [serde_json::json!({}), serde_json::json!({ "info": { "required": false } })] {
+        assert_eq!(named(serde_json::json!({ "payment-identifier": nothing })), Ok(None));
+    }
+    assert_eq!(named(serde_json::json!({})), Ok(None));
+    assert_eq!(decode(&v1(&usdc())).identifier(), Ok(None));
 }

@@ -84,7 +84,10 @@ pub enum RelayReply {
         transaction: Option<String>,
     },
     /// The relay has never seen it, and was asked only whether it has.
-    New,
+    New {
+        /// What its clock says, Unix seconds.
+        now: Option<u64>,
+    },
     /// Settled.
     Settled {
         /// Transaction hash.
@@ -126,6 +129,8 @@ struct Wire<'a> {
     offer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<u64>,
 }
 
 /// A pattern as a header can carry it: what is no graphic ASCII is percent-encoded.
@@ -179,6 +184,7 @@ impl RelayReply {
             }
             Self::Malformed { words } => wire.detail = Some(words),
             Self::NotTaken { reason } => wire.reason = Some(reason),
+            Self::New { now } => wire.now = *now,
             Self::Open { transaction } | Self::Twin { transaction } => {
                 wire.transaction = transaction.as_deref();
             }
@@ -194,7 +200,6 @@ impl RelayReply {
             | Self::OtherTerms
             | Self::OtherPayment
             | Self::Used
-            | Self::New
             | Self::NotBegun
             | Self::Unavailable => {}
         }
@@ -229,7 +234,7 @@ impl RelayReply {
             },
             "used" => Self::Used,
             "twin" => Self::Twin { transaction: transaction() },
-            "new" => Self::New,
+            "new" => Self::New { now: members.optional_number("now").ok().flatten() },
             "settled" => Self::Settled { transaction: transaction()? },
             "refused" => Self::Refused { reason: reason(), detail: detail() },
             "not_begun" => Self::NotBegun,
@@ -255,7 +260,7 @@ impl RelayReply {
             Self::PaidFor { .. } => "paid_for",
             Self::Used => "used",
             Self::Twin { .. } => "twin",
-            Self::New => "new",
+            Self::New { .. } => "new",
             Self::Settled { .. } => "settled",
             Self::Refused { .. } => "refused",
             Self::NotBegun => "not_begun",
@@ -288,7 +293,8 @@ mod tests {
             RelayReply::PaidFor { offer: text(), route: text(), transaction: text() },
             RelayReply::Used,
             RelayReply::Twin { transaction: None },
-            RelayReply::New,
+            RelayReply::New { now: None },
+            RelayReply::New { now: Some(1_700_000_000) },
             RelayReply::Settled { transaction: text() },
             RelayReply::Refused { reason: text(), detail: None },
             RelayReply::NotBegun,

@@ -2,10 +2,10 @@
 
 use super::matcher::{Matcher, RouteIndex};
 use super::pushed::is_label;
-use super::ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
+use super::ruleset::{ChargeIndex, OfferIndex, Route, RouteChallenge, RuleSet, TupleIndex};
 use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules, Settings};
 use crate::evm::Amount;
-use crate::protocol::Challenge;
+use crate::protocol::{Challenge, MIN_REMAINING_SECONDS};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
@@ -24,8 +24,18 @@ impl RuleSet {
         Self::compile(PushedRules::from_json(text).map_err(unreadable)?)
     }
 
-    /// Compiles a push.
+    /// Compiles a push for a shell that answers many requests by it: every challenge is rendered now.
     pub fn compile(pushed: PushedRules) -> Result<Self, CompileError> {
+        Self::compiled(pushed, AtLoad::default())
+    }
+
+    /// Compiles a push for a shell that reads it again for every request it has at a time: it is quick and takes little
+    /// memory, and a challenge is rendered for each answer.
+    pub fn compile_lean(pushed: PushedRules) -> Result<Self, CompileError> {
+        Self::compiled(pushed, WhenAsked)
+    }
+
+    fn compiled(pushed: PushedRules, challenges: impl Challenges) -> Result<Self, CompileError> {
         if pushed.format != FORMAT {
             return Err(CompileError(format!("format is {}, this filter reads {FORMAT}", pushed.format)));
         }
@@ -38,7 +48,7 @@ impl RuleSet {
                 return Err(CompileError(format!("tuples[{position}] cannot be metric labels")));
             }
         }
-        let mut compiler = Compiler::new(&pushed);
+        let mut compiler = Compiler::new(&pushed, challenges);
         let mut routes = Vec::with_capacity(pushed.routes.len());
         for (position, route) in pushed.routes.into_iter().enumerate() {
             let route = compiler
@@ -46,6 +56,7 @@ impl RuleSet {
                 .map_err(|CompileError(why)| CompileError(format!("routes[{position}]: {why}")))?;
             routes.push(route);
         }
+        compiler.matcher.fold(&routes).map_err(|error| CompileError(error.to_string()))?;
         for (position, place) in pushed.protected.iter().enumerate() {
             compiler
                 .matcher
@@ -67,7 +78,7 @@ impl RuleSet {
     }
 }
 
-struct Compiler {
+struct Compiler<C> {
     tuples: usize,
     has_facilitator: bool,
     /// Whoever is called for this keeps payments.
@@ -75,15 +86,31 @@ struct Compiler {
     matcher: Matcher,
     offers: Distinct<(String, String)>,
     charges: Distinct<(TupleIndex, Amount)>,
-    challenges: HashMap<String, Arc<Challenge>, Fixed>,
+    challenges: C,
 }
+
+/// When challenges are rendered. A guest has the code of its own way alone.
+trait Challenges {
+    /// That of a paid route.
+    fn of(
+        &mut self,
+        route: &PushedRoute,
+        settings: &Settings,
+        has_ledger: bool,
+    ) -> Result<RouteChallenge, CompileError>;
+}
+
+/// Those rendered so far, by what they ask for.
+#[derive(Default)]
+struct AtLoad(HashMap<String, Arc<Challenge>, Fixed>);
+struct WhenAsked;
 
 type Fixed = BuildHasherDefault<DefaultHasher>;
 
 // === impl Compiler ===
 
-impl Compiler {
-    fn new(pushed: &PushedRules) -> Self {
+impl<C: Challenges> Compiler<C> {
+    fn new(pushed: &PushedRules, challenges: C) -> Self {
         Self {
             tuples: pushed.tuples.len(),
             has_facilitator: pushed.facilitator.is_some(),
@@ -91,7 +118,7 @@ impl Compiler {
             matcher: Matcher::default(),
             offers: Distinct::default(),
             charges: Distinct::default(),
-            challenges: HashMap::default(),
+            challenges,
         }
     }
 
@@ -116,7 +143,7 @@ impl Compiler {
         if paid && !self.has_facilitator {
             return Err(CompileError("a paid route needs a facilitator".into()));
         }
-        let challenge = paid.then(|| self.challenge(&route, settings)).transpose()?;
+        let challenge = paid.then(|| self.challenges.of(&route, settings, self.has_ledger)).transpose()?;
         let offer = self.offers.index((route.offer_namespace, route.offer_name))?;
         let options =
             route.options.into_iter().map(|option| self.option(option)).collect::<Result<_, _>>()?;
@@ -125,6 +152,7 @@ impl Compiler {
             gate: route.gate,
             offer: OfferIndex(offer),
             options,
+            min_remaining_seconds: route.min_remaining.unwrap_or(MIN_REMAINING_SECONDS),
             public: route.public,
             challenge,
         })
@@ -140,24 +168,34 @@ impl Compiler {
         let charge = self.charges.index((TupleIndex(small(option.tuple)?), option.amount))?;
         Ok((option, ChargeIndex(charge)))
     }
+}
 
+// === impl Challenges ===
+
+impl Challenges for AtLoad {
     /// Routes that ask for the same money with the same words share one challenge: with thousands of
     /// routes the challenges are most of a filter's memory.
-    fn challenge(
+    fn of(
         &mut self,
         route: &PushedRoute,
         settings: &Settings,
-    ) -> Result<Arc<Challenge>, CompileError> {
+        has_ledger: bool,
+    ) -> Result<RouteChallenge, CompileError> {
         let wire: Vec<PaymentOption> =
             route.options.iter().map(|option| PaymentOption { tuple: 0, ..option.clone() }).collect();
         let key = serde_json::to_string(&(&wire, &route.description))
             .map_err(|error| CompileError(format!("the options cannot be written as JSON: {error}")))?;
-        let has_ledger = self.has_ledger;
-        let challenge = self.challenges.entry(key).or_insert_with(|| {
+        let challenge = self.0.entry(key).or_insert_with(|| {
             let options: Vec<&PaymentOption> = route.options.iter().collect();
             Arc::new(Challenge::prepare(&options, &route.description, settings, has_ledger))
         });
-        Ok(Arc::clone(challenge))
+        Ok(RouteChallenge::Rendered(Arc::clone(challenge)))
+    }
+}
+
+impl Challenges for WhenAsked {
+    fn of(&mut self, route: &PushedRoute, _: &Settings, _: bool) -> Result<RouteChallenge, CompileError> {
+        Ok(RouteChallenge::Described(route.description.as_str().into()))
     }
 }
 

@@ -57,7 +57,7 @@ impl Coverage {
 }
 
 /// The path every match begins with.
-fn literal_start(pattern: &Pattern) -> String {
+pub(super) fn literal_start(pattern: &Pattern) -> String {
     match pattern {
         Pattern::Exact(path) | Pattern::Prefix(path) => path.clone(),
         Pattern::Glob(glob) => glob

@@ -6,6 +6,7 @@
 //! [`plain`] takes at most that, and only texts that are their own canonical form: what it leads to may be the
 //! upstream itself. Both are RE2, and hold no back-quote and no line end.
 
+use super::matcher::without_case;
 use super::pattern::{Glob, GlobSegment, Pattern, Token, segments};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -83,13 +84,13 @@ pub struct Shape {
 // === impl Shape ===
 
 impl Shape {
-    /// The shape of a pattern; one that cannot be read may take anything.
+    /// The shape of a pattern; one that cannot be read without letter case may take anything.
     pub fn new(pattern: &str) -> Self {
         let anything = Self { segments: Vec::new(), least: 0, most: usize::MAX };
-        Pattern::parse(pattern).map_or(anything, |pattern| Self::of(&pattern))
+        Pattern::parse(&without_case(pattern)).map_or(anything, |pattern| Self::of(&pattern))
     }
 
-    /// Whether some path may be taken by both. Never wrongly false.
+    /// Whether some path may be taken by both, for a reader without letter case. Never wrongly false.
     pub fn may_overlap(&self, other: &Self) -> bool {
         self.least <= other.most
             && other.least <= self.most

@@ -1,6 +1,8 @@
 //! Loading a pricing file: the one function for every reload path.
 
+use super::chain::read_chain;
 use super::coverage::Coverage;
+use super::mixed;
 use super::option::{CHECKSUM_FAILS, Defaults, read_address};
 use super::path::canonical_text;
 use super::pattern::Pattern;
@@ -10,7 +12,7 @@ use super::{
     Gate, HttpUrl, PushedRoute, RouteUpstream, SkipReason, SkipScope, Skipped, Snapshot, Tuple, yaml,
 };
 use crate::evm::{Address, Network, chain_by_name, default_asset, is_named_chain};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,16 +48,36 @@ pub struct Loaded {
 }
 
 /// What a load takes from outside the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Replaces `facilitatorURL`. Held to the same rules.
     pub facilitator_url: Option<String>,
+    /// Chains whose payments go to other facilitators than that one.
+    pub served_elsewhere: BTreeSet<Network>,
+    /// A facilitator on another machine may be called without TLS.
+    pub plain_http: bool,
+    /// How long a settlement may take, seconds.
+    pub settle_timeout: u64,
+    /// See [`super::Settings::replay_horizon_seconds`].
+    pub replay_horizon: u64,
 }
 
-/// The facilitator of a file that names none.
-const DEFAULT_FACILITATOR: &str = "https://x402.gcp.obol.tech";
-/// The chain of a file that names none.
-const DEFAULT_CHAIN: &str = "base";
+impl Default for LoadOptions {
+    fn default() -> Self {
+        let replay_horizon = super::Settings::default().replay_horizon_seconds;
+        Self {
+            facilitator_url: None,
+            served_elsewhere: BTreeSet::new(),
+            plain_http: false,
+            settle_timeout: 60,
+            replay_horizon,
+        }
+    }
+}
+
+/// What to do about a chain without a registry asset.
+const COMPLETE_ASSET: &str = "set `network` on each route instead, with assetAddress, assetSymbol, assetDecimals, \
+                              assetTransferMethod, eip712Name and eip712Version";
 
 /// Parses, resolves and validates a pricing file.
 pub fn load(text: &str) -> Loaded {
@@ -119,7 +141,13 @@ impl Loader {
     fn snapshot(&mut self, text: &str, options: &LoadOptions) -> Option<Snapshot> {
         let file = self.file(text)?;
         let facilitator_url = self.facilitator_url(file.facilitator_url.as_ref(), options);
-        let defaults = Defaults { wallet: self.wallet(&file), chain: self.chain(&file)? };
+        let LoadOptions { settle_timeout, replay_horizon, .. } = *options;
+        let defaults = Defaults {
+            wallet: self.wallet(&file),
+            chain: self.chain(file.chain.as_ref()),
+            settle_timeout,
+            replay_horizon,
+        };
         if let Some(typed) = file.verify_only.as_ref().filter(|typed| typed.value) {
             let message = "has no effect: a verified payment is always settled";
             self.find(Severity::Warning, typed.line, "verifyOnly", message);
@@ -133,10 +161,13 @@ impl Loader {
             routes.extend(resolve::resolve(entry, &defaults, findings, &mut skipped, &mut not_pushed));
         }
         self.compare(&routes);
+        if facilitator_url.is_none() {
+            self.needs_facilitator(&file, &routes, options);
+        }
         let protected = protected(&routes);
         let tuples = number_tuples(&mut routes);
         Some(Snapshot {
-            facilitator_url: facilitator_url?,
+            facilitator_url,
             require_secure_transport: file.require_secure_transport.is_some_and(|typed| typed.value),
             route_lines: routes.iter().map(|route| route.line).collect(),
             upstreams: routes.iter().map(|route| route.upstream.clone()).collect(),
@@ -164,24 +195,43 @@ impl Loader {
     }
 
     fn facilitator_url(&mut self, typed: Option<&At<String>>, options: &LoadOptions) -> Option<String> {
-        let of_file = match typed {
-            Some(typed) => self.checked_facilitator(&typed.value, typed.line, "facilitatorURL"),
-            None => Some(DEFAULT_FACILITATOR.to_owned()),
-        };
+        let plain_http = options.plain_http;
+        let of_file = typed.and_then(|typed| {
+            self.checked_facilitator(&typed.value, typed.line, "facilitatorURL", plain_http)
+        });
         match &options.facilitator_url {
             Some(replacement) => {
-                self.checked_facilitator(replacement, 1, "facilitatorURL (replaced from outside the file)")
+                let key = "facilitatorURL (replaced from outside the file)";
+                self.checked_facilitator(replacement, 1, key, plain_http)
             }
             None => of_file,
         }
     }
 
-    fn checked_facilitator(&mut self, text: &str, line: usize, key: &str) -> Option<String> {
+    /// Nobody's facilitator is the default: it decides who is paid.
+    fn needs_facilitator(&mut self, file: &PricingFile, routes: &[Route], options: &LoadOptions) {
+        let networks = routes.iter().flat_map(|route| &route.pushed.options).map(|option| &option.network);
+        let is_missing = file.facilitator_url.is_none() && options.facilitator_url.is_none();
+        if is_missing && networks.into_iter().any(|network| !options.served_elsewhere.contains(network)) {
+            let message = "is missing, so nobody would verify and settle payments; write `facilitatorURL: ` with the \
+                           address of the one you chose, such as https://www.x402.org/facilitator (test money) or \
+                           http://127.0.0.1:4020 (`farebox facilitator`, no money)";
+            self.find(Severity::Reject, 1, "facilitatorURL", message);
+        }
+    }
+
+    fn checked_facilitator(
+        &mut self,
+        text: &str,
+        line: usize,
+        key: &str,
+        plain_http: bool,
+    ) -> Option<String> {
         match HttpUrl::parse(text) {
-            Ok(url) if url.https || url.is_local() => Some(url.to_string()),
+            Ok(url) if url.https || plain_http || url.is_local() => Some(url.to_string()),
             Ok(_) => {
                 let message = "must be https; http is only for localhost, 127.0.0.1, ::1, host.k3d.internal and \
-                               host.docker.internal";
+                               host.docker.internal, unless facilitator.allowPlainHttp is set in farebox.yaml";
                 self.find(Severity::Reject, line, key, message);
                 None
             }
@@ -197,7 +247,7 @@ impl Loader {
         match read_address(&typed.value) {
             Ok(address) => {
                 if !Address::checksum_holds(&typed.value) {
-                    self.find(Severity::Warning, typed.line, "wallet", CHECKSUM_FAILS);
+                    self.find(Severity::Reject, typed.line, "wallet", CHECKSUM_FAILS);
                 }
                 Some(address)
             }
@@ -209,21 +259,21 @@ impl Loader {
         }
     }
 
-    fn chain(&mut self, file: &PricingFile) -> Option<Network> {
-        let typed = file.chain.as_ref().map_or(DEFAULT_CHAIN, |typed| &typed.value);
-        let chain =
-            chain_by_name(typed).filter(|chain| is_named_chain(chain) || default_asset(chain).is_some());
-        if chain.is_none() {
-            let line = file.chain.as_ref().map_or(1, |typed| typed.line);
-            let message = format!(
-                "unsupported chain {typed:?}; a chain Farebox has no asset for is set with `network` on each route, \
-                 with a complete asset"
-            );
-            self.find(Severity::Reject, line, "chain", message);
-            // As above: go on with any chain, so that the rest of the file is checked too.
-            return chain_by_name(DEFAULT_CHAIN);
-        }
+    fn chain(&mut self, typed: Option<&At<String>>) -> Option<Network> {
+        let typed = typed?;
+        let chain = read_chain(&typed.value).and_then(|chain| {
+            let has_asset = is_named_chain(&chain) || default_asset(&chain).is_some();
+            if has_asset {
+                Ok(chain)
+            } else {
+                Err(format!("{chain} has no asset that Farebox knows; {COMPLETE_ASSET}"))
+            }
+        });
         chain
+            .inspect_err(|message| self.find(Severity::Reject, typed.line, "chain", message.as_str()))
+            // The file is rejected already; with some chain every route is checked too.
+            .or_else(|_| chain_by_name("base-sepolia").ok_or(()))
+            .ok()
     }
 
     /// The rule that closes what `authCaptureUnlock` would have served. First, so that nothing opens it.
@@ -258,6 +308,7 @@ impl Loader {
                 offer_namespace: String::new(),
                 offer_name: String::new(),
                 options: Vec::new(),
+                min_remaining: None,
                 description: String::new(),
                 public: None,
             },
@@ -284,6 +335,22 @@ impl Loader {
                 self.hidden(earlier, route);
             }
             coverage.add(index, route.pattern.clone());
+        }
+        for (route, earlier) in mixed::by_case(routes) {
+            let message = format!(
+                "is on other terms than {} on line {}, which takes its paths once letter case is ignored, as some upstreams \
+                 do: requests that fit both are refused (400); write both in one case",
+                earlier.pushed.pattern, earlier.line
+            );
+            self.find(Severity::Warning, route.line, &route.key, message);
+        }
+        for (route, sold) in mixed::by_prefix(routes) {
+            let message = format!(
+                "leads free to what {} on line {} sells: they have one upstream, and stripPrefix makes their paths the \
+                 same there; give the paid route an upstream of its own, or the free one a narrower pattern",
+                sold.pushed.pattern, sold.line
+            );
+            self.find(Severity::Warning, route.line, &route.key, message);
         }
     }
 

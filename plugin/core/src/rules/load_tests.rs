@@ -6,8 +6,11 @@ const WALLET: &str = "0x2222222222222222222222222222222222222222";
 
 /// A file with a wallet on base-sepolia and these routes.
 fn file(routes: &str) -> String {
-    format!("wallet: {WALLET}\nchain: base-sepolia\nroutes:\n{routes}")
+    format!("wallet: {WALLET}\nchain: base-sepolia\nroutes:\n{routes}{SOLD_BY}")
 }
+
+/// The end of a file, so that routes keep the lines they would have without it.
+const SOLD_BY: &str = "\nfacilitatorURL: https://f.example\n";
 
 fn snapshot(text: &str) -> Snapshot {
     let loaded = load(text);
@@ -72,14 +75,180 @@ fn skip_reason(route: &str) -> &'static str {
 // --- the file as a whole ---
 
 #[test]
-fn a_minimal_file_has_the_defaults_of_the_contract() {
-    let loaded = load(&format!("wallet: {WALLET}\nroutes: []\n"));
-    assert!(loaded.findings.is_empty());
+fn what_buyers_and_facilitators_do_not_take_is_named() {
+    let warned = |route: &str| -> Vec<String> {
+        let loaded =
+            load(&format!("wallet: \"{WALLET}\"\nchain: base\nroutes:\n- pattern: /a\n{route}{SOLD_BY}"));
+        assert!(loaded.snapshot.is_some(), "{:?}", loaded.findings);
+        loaded.findings.iter().map(|finding| format!("{} {}", finding.line, finding.key)).collect()
+    };
+    assert_eq!(warned("  price: \"1\""), Vec::<String>::new());
+    assert_eq!(warned("  price: \"1.01\""), ["5 routes[0].price"]);
+    assert_eq!(warned("  price: \"0.1\"\n  maxTimeoutSeconds: 59"), ["6 routes[0].maxTimeoutSeconds"]);
+    assert_eq!(warned("  price: \"0.1\"\n  maxTimeoutSeconds: 60"), Vec::<String>::new());
+    let text = |length: usize| format!("  price: \"0.1\"\n  description: {}", "a".repeat(length));
+    assert_eq!(warned(&text(501)), ["6 routes[0].description"]);
+    assert_eq!(warned(&text(500)), Vec::<String>::new());
+    for host in ["shop.local", "10.0.0.5", "localhost"] {
+        assert_eq!(
+            warned(&format!("  price: \"0.1\"\n  hostname: {host}")),
+            ["6 routes[0].hostname"],
+            "{host}"
+        );
+    }
+    assert_eq!(warned("  price: \"0.1\"\n  hostname: shop.example"), Vec::<String>::new());
+}
+
+#[test]
+fn the_time_a_payment_has_to_live_on_is_the_files_or_comes_from_the_timeouts() {
+    let pushed = |route: &str, upstream: Option<u64>, horizon: u64| {
+        let loaded = load(&format!(
+            "wallet: \"{WALLET}\"\nchain: base\nroutes:\n- {{pattern: /a, price: \"0.1\"{route}}}{SOLD_BY}"
+        ));
+        let snapshot = loaded.snapshot.unwrap();
+        let settings = Settings {
+            upstream_timeout_seconds: upstream,
+            replay_horizon_seconds: horizon,
+            ..Settings::default()
+        };
+        let facilitator = Facilitator {
+            cluster: "f".into(),
+            authority: "f".into(),
+            path_prefix: String::new(),
+            verify_timeout_ms: 7_000,
+            settle_timeout_ms: 62_000,
+            ready: true,
+            relay: true,
+        };
+        let push = snapshot.push(1, &settings, &facilitator, &BTreeMap::new(), &BTreeSet::new());
+        let route = push.routes[0].clone();
+        (route.gate, route.min_remaining, route.options.first().map(|option| option.max_timeout_seconds))
+    };
+    let paid = |seconds, timeout| (Gate::Paid, seconds, Some(timeout));
+    assert_eq!(pushed("", None, 90_000), paid(None, 600));
+    assert_eq!(pushed("", Some(120), 90_000), paid(Some(182), 600));
+    assert_eq!(pushed(", maxTimeoutSeconds: 100", Some(120), 90_000), paid(Some(50), 100));
+    assert_eq!(pushed(", maxTimeoutSeconds: 2", Some(120), 90_000), paid(Some(6), 2));
+    assert_eq!(pushed(", paymentFlow: upfront", Some(120), 300), paid(Some(62), 300));
+    assert_eq!(pushed(", minRemaining: 20", Some(120), 90_000), paid(Some(20), 600));
+    for bad in ["600", "5", "-1"] {
+        assert_eq!(pushed(&format!(", minRemaining: {bad}"), None, 90_000).0, Gate::Blocked, "{bad}");
+    }
+}
+
+#[test]
+fn routes_that_only_letter_case_tells_apart_are_named_unless_they_are_on_the_same_terms() {
+    let warned = |routes: &str| -> Option<usize> {
+        let loaded = load(&format!("wallet: \"{WALLET}\"\nroutes:\n{routes}chain: base{SOLD_BY}"));
+        let about = |finding: &&Finding| finding.message.contains("letter case");
+        loaded.findings.iter().find(about).map(|finding| finding.line)
+    };
+    let (paid, free) = ("price: \"0.1\"", "gate: free");
+    let two = |first: &str, terms: &str, second: &str, others: &str| {
+        warned(&format!("- {{pattern: {first}, {terms}}}\n- {{pattern: {second}, {others}}}\n"))
+    };
+    assert_eq!(two("/V1/*", free, "/v1/chat", paid), Some(4));
+    assert_eq!(two("/v1/*", paid, "/V1/public", free), Some(4));
+    assert_eq!(two("/v1/Docs/*", free, "/v1/*", paid), None);
+    assert_eq!(two("/v1/*", paid, "/*", free), None);
+    assert_eq!(two("/V1/*", free, "/v1/*", free), None);
+    assert_eq!(two("/V1/*", paid, "/v1/*", paid), None);
+}
+
+#[test]
+fn a_free_route_that_leads_to_what_a_paid_one_sells_is_named() {
+    let warned = |routes: &str| -> Option<usize> {
+        let loaded = load(&format!("wallet: \"{WALLET}\"\nroutes:\n{routes}chain: base{SOLD_BY}"));
+        let about = |finding: &&Finding| finding.message.contains("leads free");
+        loaded.findings.iter().find(about).map(|finding| finding.line)
+    };
+    let sold =
+        "- {pattern: /svc/llm/*, price: \"0.1\", stripPrefix: /svc/llm, upstreamURL: \"http://u.example\"}\n";
+    let free = |route: &str| warned(&format!("{sold}- {{{route}, gate: free}}\n"));
+    assert_eq!(free("pattern: /*, upstreamURL: \"http://u.example\""), Some(4));
+    assert_eq!(free("pattern: /v1/*, upstreamURL: \"http://u.example\""), Some(4));
+    assert_eq!(free("pattern: /*, upstreamURL: \"http://other.example\""), None);
+    assert_eq!(free("pattern: /health, upstreamURL: \"http://u.example\""), None);
+    assert_eq!(
+        free("pattern: /svc/llm/docs/*, stripPrefix: /svc/llm, upstreamURL: \"http://u.example\""),
+        None
+    );
+    let plain = "- {pattern: /v1/*, price: \"0.1\"}\n";
+    let free = |route: &str| warned(&format!("{plain}- {{{route}, gate: free}}\n"));
+    assert_eq!(free("pattern: /open/*, stripPrefix: /open"), Some(4));
+    assert_eq!(free("pattern: /open/v2/*, stripPrefix: /open"), None);
+    assert_eq!(free("pattern: /*"), None);
+}
+
+#[test]
+fn a_file_that_sells_nothing_needs_neither_chain_nor_facilitator() {
+    for routes in
+        ["routes: []\n", "routes: [{pattern: /a, gate: free}]\n", "routes: [{pattern: /a, gate: auth}]\n"]
+    {
+        let snapshot = snapshot(routes);
+        assert_eq!((snapshot.facilitator_url, snapshot.tuples), (None, Vec::new()), "{routes}");
+    }
+}
+
+#[test]
+fn nobody_sells_on_a_chain_or_by_a_facilitator_that_the_file_does_not_name() {
+    let text = |top: &str| format!("wallet: {WALLET}\n{top}routes:\n- pattern: /a\n  price: 1\n");
+    let rejected = rejection(&text("chain: base\n"));
+    assert!(
+        rejected.starts_with("1: rejected: facilitatorURL: is missing, so nobody would verify"),
+        "{rejected}"
+    );
+    assert!(rejected.contains("write `facilitatorURL: `"), "{rejected}");
+    let named = "facilitatorURL: https://f.example\n";
+    let loaded = load(&text(named));
+    let found: Vec<_> = loaded.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("4: skipped: routes[0].network: is not set, and there is no `chain`"),
+        "{found:?}"
+    );
+    assert!(found[0].contains("write `chain: base-sepolia` (test money)"), "{found:?}");
     let snapshot = loaded.snapshot.unwrap();
-    assert_eq!(snapshot.facilitator_url, "https://x402.gcp.obol.tech");
-    assert!(snapshot.routes.is_empty() && snapshot.tuples.is_empty() && snapshot.protected.is_empty());
-    let with_route = self::snapshot(&format!("wallet: {WALLET}\nroutes:\n- pattern: /a\n  price: 1\n"));
-    assert_eq!(with_route.tuples[0].chain, "eip155:8453");
+    assert_eq!((snapshot.routes[0].gate, snapshot.tuples.len()), (Gate::Blocked, 0));
+    assert_eq!(snapshot.skipped[0].reason, SkipReason::MissingChain);
+    let own =
+        load(&format!("{named}wallet: {WALLET}\nroutes:\n- pattern: /a\n  price: 1\n  network: base\n"));
+    assert_eq!((own.findings, own.snapshot.unwrap().tuples[0].chain.as_str()), (Vec::new(), "eip155:8453"));
+}
+
+#[test]
+fn a_chain_whose_payments_go_elsewhere_needs_no_facilitator_of_the_file() {
+    let options = |chain| LoadOptions {
+        served_elsewhere: [read_chain(chain).unwrap()].into(),
+        ..LoadOptions::default()
+    };
+    let text = format!("wallet: {WALLET}\nchain: base\nroutes:\n- pattern: /a\n  price: 1\n");
+    assert_eq!(load_with(&text, &options("base")).snapshot.unwrap().facilitator_url, None);
+    assert!(load_with(&text, &options("polygon")).snapshot.is_none());
+}
+
+#[test]
+fn the_name_of_no_chain_in_particular_sells_nothing() {
+    let rejected = rejection(&format!("chain: mainnet\n{}", "routes: []\n"));
+    assert_eq!(
+        rejected,
+        "1: rejected: chain: \"mainnet\" does not say of which chain; write the chain, such as base, ethereum, polygon, \
+         avalanche or arbitrum-one"
+    );
+    let skipped = &snapshot(&file("- pattern: /a\n  price: 1\n  network: mainnet\n")).skipped[0];
+    assert_eq!(skipped.reason, SkipReason::UnsupportedChain);
+    assert!(rejection("chain: bse-sepolia\nroutes: []\n").contains("did you mean `base-sepolia`?"));
+}
+
+#[test]
+fn patterns_of_another_language_are_refused_whatever_the_gate() {
+    for pattern in ["/v1/.*", "/v1/{id}", "/v1/:id", "/v1/(a|b)", "/v1/**", "/v1/**/x", "^/v1/a$"] {
+        for gate in ["price: 1", "gate: free"] {
+            let rejected = rejection(&file(&format!("- {{pattern: \"{pattern}\", {gate}}}\n")));
+            let start = format!("4: rejected: routes[0].pattern: {pattern:?} cannot be used: ");
+            assert!(rejected.starts_with(&start), "{rejected}");
+        }
+    }
 }
 
 #[test]
@@ -144,8 +313,8 @@ fn a_wallet_must_be_an_address_somebody_can_own() {
     }
     assert!(warnings(&wallet("0X036CBD53842C5426634E7929541EC2318F3DCF7E")).is_empty());
     assert!(warnings(&wallet("0x036CbD53842c5426634e7929541eC2318f3dCF7e")).is_empty());
-    let mixed = warnings(&wallet("0x036cbD53842c5426634e7929541eC2318f3dCF7e"));
-    assert_eq!(mixed, [format!("1: warning: wallet: {CHECKSUM_FAILS}")]);
+    let mixed = rejection(&wallet("0x036cbD53842c5426634e7929541eC2318f3dCF7e"));
+    assert_eq!(mixed, format!("1: rejected: wallet: {CHECKSUM_FAILS}"));
 }
 
 #[test]
@@ -159,7 +328,7 @@ fn a_facilitator_is_https_or_on_this_machine() {
         ("http://host.k3d.internal", "http://host.k3d.internal"),
         ("http://host.docker.internal", "http://host.docker.internal"),
     ] {
-        assert_eq!(snapshot(&url(typed)).facilitator_url, effective);
+        assert_eq!(snapshot(&url(typed)).facilitator_url.as_deref(), Some(effective));
     }
     for bad in ["http://example.com", "http://10.0.0.1", "x402.org", "https://", "https://u:hush@x402.org"] {
         let message = rejection(&url(bad));
@@ -170,18 +339,28 @@ fn a_facilitator_is_https_or_on_this_machine() {
 
 #[test]
 fn a_facilitator_from_outside_replaces_the_file_s_and_is_held_to_the_same_rules() {
-    let options = |url: &str| LoadOptions { facilitator_url: Some(url.into()) };
+    let options = |url: &str| LoadOptions { facilitator_url: Some(url.into()), ..LoadOptions::default() };
     let text = "facilitatorURL: https://a.example\nroutes: []\n";
     let replaced = load_with(text, &options("http://127.0.0.1:4020/")).snapshot.unwrap();
-    assert_eq!(replaced.facilitator_url, "http://127.0.0.1:4020");
+    assert_eq!(replaced.facilitator_url.as_deref(), Some("http://127.0.0.1:4020"));
     assert!(load_with(text, &options("http://b.example")).snapshot.is_none());
+    let plain = LoadOptions { plain_http: true, ..options("http://b.example") };
+    assert_eq!(
+        load_with(text, &plain).snapshot.unwrap().facilitator_url.as_deref(),
+        Some("http://b.example")
+    );
+    assert!(load_with("facilitatorURL: http://b.example\nroutes: []\n", &plain).snapshot.is_some());
 }
 
 #[test]
 fn an_unknown_global_chain_rejects_but_one_on_a_route_skips_it() {
-    for chain in ["sepolia", "eip155:999999", "solana"] {
+    for (chain, says) in [
+        ("sepolia", "unsupported chain \"sepolia\"; did you mean `base-sepolia`?"),
+        ("eip155:999999", "eip155:999999 has no asset that Farebox knows; set `network` on each route"),
+        ("solana", "unsupported chain \"solana\". Known are base, "),
+    ] {
         let message = rejection(&format!("chain: {chain}\nroutes: []\n"));
-        assert!(message.starts_with("1: rejected: chain: unsupported chain"), "{message}");
+        assert!(message.starts_with(&format!("1: rejected: chain: {says}")), "{message}");
     }
     let snapshot =
         snapshot(&file("- pattern: /a\n  price: 1\n  network: sepolia\n- pattern: /b\n  price: 1\n"));
@@ -251,8 +430,9 @@ fn one_tuple_serves_every_option_with_the_same_labels() {
 
 #[test]
 fn a_bad_payment_is_dropped_and_the_next_becomes_the_primary() {
-    let text =
-        file("- pattern: /a\n  offerName: o\n  payments:\n  - price: abc\n  - price: 2\n    network: base\n");
+    let text = file(
+        "- pattern: /a\n  offerName: o\n  payments:\n  - price: abc\n  - price: 0.2\n    network: base\n",
+    );
     let snapshot = snapshot(&text);
     assert_eq!(snapshot.routes[0].gate, Gate::Paid);
     assert_eq!(snapshot.routes[0].options.len(), 1);
@@ -274,7 +454,7 @@ fn a_route_without_a_usable_payment_is_skipped() {
 #[test]
 fn payments_fall_back_to_the_globals_and_not_to_inline_keys() {
     let text = file(
-        "- pattern: /a\n  paymentFlow: upfront\n  payments:\n  - price: 1\n  - price: 2\n    paymentFlow: authorization\n",
+        "- pattern: /a\n  paymentFlow: upfront\n  payments:\n  - price: 1\n  - price: 0.2\n    paymentFlow: authorization\n",
     );
     let snapshot = snapshot(&text);
     let flows: Vec<Flow> = snapshot.routes[0].options.iter().map(|option| option.flow).collect();
@@ -285,7 +465,9 @@ fn payments_fall_back_to_the_globals_and_not_to_inline_keys() {
 #[test]
 fn inline_keys_may_repeat_the_first_payment_and_nothing_else() {
     let route = |inline: &str| {
-        file(&format!("- pattern: /a\n{inline}  payments:\n  - price: 1\n    network: base\n  - price: 2\n"))
+        file(&format!(
+            "- pattern: /a\n{inline}  payments:\n  - price: 1\n    network: base\n  - price: 0.2\n"
+        ))
     };
     assert!(warnings(&route("  price: \"1.0\"\n  network: eip155:8453\n  assetSymbol: usdc\n")).is_empty());
     for conflict in
@@ -303,6 +485,7 @@ fn inline_keys_may_repeat_the_first_payment_and_nothing_else() {
 fn every_skip_reason_blocks_its_path_even_where_a_later_free_rule_matches() {
     for (reason, keys) in [
         ("bad_address", "price: 1\n  payTo: 0x1"),
+        ("bad_address", "price: 1\n  payTo: 0x036cbD53842c5426634e7929541eC2318f3dCF7e"),
         ("unsupported_chain", "price: 1\n  network: sepolia"),
         ("asset_incomplete", "price: 1\n  assetSymbol: DAI"),
         ("asset_mismatch", "price: 1\n  assetDecimals: 18"),
@@ -331,7 +514,7 @@ fn every_skip_reason_blocks_its_path_even_where_a_later_free_rule_matches() {
         assert_eq!(gate(&rules, "/a"), Some(Gate::Blocked), "{keys}");
         assert_eq!(gate(&rules, "/b"), Some(Gate::Free));
     }
-    let homeless = snapshot("routes:\n- pattern: /a\n  price: 1\n");
+    let homeless = snapshot("chain: base\nroutes:\n- pattern: /a\n  price: 1\n");
     assert_eq!(homeless.skipped[0].reason, SkipReason::MissingPayTo);
     assert_eq!(homeless.protected, ["/a"]);
 }
@@ -340,8 +523,9 @@ fn every_skip_reason_blocks_its_path_even_where_a_later_free_rule_matches() {
 fn a_large_challenge_warns_before_it_is_refused() {
     let found =
         warnings(&file(&format!("- pattern: /a\n  price: 1\n  description: {}\n", "x".repeat(7_000))));
-    assert_eq!(found.len(), 1);
-    assert!(found[0].starts_with("6: warning: routes[0].description: the 402 header has "), "{found:?}");
+    assert_eq!(found.len(), 2);
+    assert!(found[0].starts_with("6: warning: routes[0].description: has more than 500 "), "{found:?}");
+    assert!(found[1].starts_with("6: warning: routes[0].description: the 402 header has "), "{found:?}");
 }
 
 #[test]

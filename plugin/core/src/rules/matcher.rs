@@ -5,8 +5,9 @@
 //! path's own first segment or with a wildcard. The lowest route index of the three wins, which is
 //! exactly "the first in list order".
 
-use super::path::{collapse, without_parameters};
+use super::path::{bare, collapse, folded};
 use super::pattern::{Glob, Pattern, PatternError, segments};
+use super::{Gate, Route};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -24,7 +25,8 @@ pub enum Lookup {
     Protected,
     /// No route: 404, or passed.
     Unmatched,
-    /// A segment with `;parameters` matches differently with and without them: 400.
+    /// It leads to other terms for a reader that takes no notice of letter case, of `;parameters`, or of dots and
+    /// spaces at the end of a segment: 400.
     Ambiguous,
 }
 
@@ -43,6 +45,8 @@ pub(super) struct Matcher {
     longest_prefix: usize,
     globs: Globs<(RouteIndex, Glob)>,
     protected: Protected,
+    /// The same without letter case, where a pattern has a letter whose case could matter.
+    folded: Option<Box<Self>>,
 }
 
 /// Globs by their first segment where that is literal. Each list is in route order.
@@ -63,7 +67,21 @@ struct Protected {
 impl super::RuleSet {
     /// Looks up a canonical path. A closed set finds nothing.
     pub fn lookup(&self, path: &super::CanonicalPath<'_>) -> Lookup {
-        self.matcher.as_ref().map_or(Lookup::Unmatched, |matcher| matcher.lookup(&path.path))
+        let Some(matcher) = &self.matcher else { return Lookup::Unmatched };
+        let found = matcher.lookup(&path.path);
+        let other = match matcher.found_without_case(&path.path) {
+            Some(other) if !matches!(found, Lookup::Protected | Lookup::Ambiguous) => other,
+            _ => return found,
+        };
+        let is_free = |lookup| match lookup {
+            Lookup::Unmatched => true,
+            Lookup::Route(index) => {
+                self.routes.get(index.0 as usize).is_some_and(|route| route.gate == Gate::Free)
+            }
+            Lookup::Protected | Lookup::Ambiguous => false,
+        };
+        let same = found == other || is_free(found) && is_free(other);
+        if same { found } else { Lookup::Ambiguous }
     }
 }
 
@@ -112,14 +130,45 @@ impl Matcher {
         self.protected.add(place)
     }
 
+    /// Makes ready for paths and patterns that differ by letter case alone. Of patterns that are the same without
+    /// case one that is not free wins.
+    pub(super) fn fold(&mut self, routes: &[Route]) -> Result<(), PatternError> {
+        if routes.iter().all(|route| is_folded(&route.pattern)) {
+            return Ok(());
+        }
+        let mut other = Self::default();
+        for is_free in [false, true] {
+            for (index, route) in (0..).map(RouteIndex).zip(routes) {
+                if (route.gate == Gate::Free) != is_free {
+                    continue;
+                }
+                // Without case a range of letters can be empty.
+                if other.add(index, &without_case(&route.pattern)).is_err() {
+                    other.add(index, &route.pattern)?;
+                }
+            }
+        }
+        self.folded = Some(Box::new(other));
+        Ok(())
+    }
+
     pub(super) fn lookup(&self, path: &str) -> Lookup {
         let verdict = self.verdict(path);
-        if !path.bytes().any(|byte| byte == b';') {
+        if path.split('/').all(|segment| bare(segment).len() == segment.len()) {
             return verdict;
         }
-        let bare: Vec<&str> = path.split('/').map(without_parameters).collect();
-        let bare = collapse(Cow::Owned(bare.join("/")));
-        if self.verdict(&bare) == verdict { verdict } else { Lookup::Ambiguous }
+        if self.verdict(&barest(path)) == verdict { verdict } else { Lookup::Ambiguous }
+    }
+
+    /// What a reader without letter case finds; `None` if case can make no difference.
+    fn found_without_case(&self, path: &str) -> Option<Lookup> {
+        let table = match &self.folded {
+            None if is_folded(path) => return None,
+            None => self,
+            Some(table) => table,
+        };
+        let index = table.first_match(&barest(&without_case(path)));
+        Some(index.map_or(Lookup::Unmatched, Lookup::Route))
     }
 
     fn verdict(&self, path: &str) -> Lookup {
@@ -206,10 +255,19 @@ impl Protected {
     }
 }
 
-/// A text in which letters differ by more than their case. Beyond ASCII that would take a table of 10 kB in
-/// every filter, so there one letter stands for all: the set protects a little more than it must.
-fn without_case(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii() { c.to_ascii_lowercase() } else { '\u{fffd}' }).collect()
+/// A text without letter case, as a reader sees it that takes no notice of case.
+pub fn without_case(text: &str) -> String {
+    text.chars().map(folded).collect()
+}
+
+fn is_folded(text: &str) -> bool {
+    text.chars().all(|letter| folded(letter) == letter)
+}
+
+/// A path as the barest reader has it.
+fn barest(path: &str) -> Cow<'_, str> {
+    let segments: Vec<&str> = path.split('/').map(bare).collect();
+    collapse(Cow::Owned(segments.join("/")))
 }
 
 #[cfg(test)]

@@ -105,6 +105,29 @@ fn parameters_that_change_the_verdict_are_ambiguous() {
     assert_eq!(set.lookup("/other;v=1"), Lookup::Unmatched);
 }
 
+#[test]
+fn dots_and_spaces_at_the_end_of_a_segment_that_change_the_verdict_are_ambiguous() {
+    let set = matcher(&["/v1/chat", "/v1/*", "/*"], &[]);
+    for path in ["/v1./chat", "/v1 /chat", "/v1/chat.", "/v1/chat. .", "/v1/chat;x", "/v1.;x/chat"] {
+        assert_eq!(set.lookup(path), Lookup::Ambiguous, "{path}");
+    }
+    assert_eq!(set.lookup("/v1/other.."), route(1));
+    assert_eq!(set.lookup("/.v1/ chat"), route(2));
+}
+
+#[test]
+fn a_letter_is_folded_with_its_other_case_and_never_taken_for_two() {
+    for (upper, lower) in
+        [("AZ", "az"), ("ÀÞ", "àþ"), ("ΑΩ", "αω"), ("АЯЁ", "аяё"), ("ŁŸ", "łÿ"), ("Ｋ", "ｋ")]
+    {
+        assert_eq!(without_case(upper), without_case(lower));
+        assert_eq!(without_case(&without_case(upper)), without_case(upper));
+    }
+    for text in ["az09-._~", "图书", "日本語", "àþ", "аё"] {
+        assert_eq!(without_case(text), text);
+    }
+}
+
 /// What the index replaces: every pattern in list order.
 fn scan(patterns: &[String], path: &str) -> Lookup {
     for (index, pattern) in patterns.iter().enumerate() {

@@ -12,11 +12,17 @@ mod read;
 mod ruleset;
 
 #[cfg(feature = "pricing-file")]
+mod chain;
+#[cfg(feature = "pricing-file")]
 mod coverage;
+#[cfg(feature = "pricing-file")]
+mod dialect;
 #[cfg(feature = "pricing-file")]
 mod expression;
 #[cfg(feature = "pricing-file")]
 mod load;
+#[cfg(feature = "pricing-file")]
+mod mixed;
 #[cfg(feature = "pricing-file")]
 mod option;
 #[cfg(feature = "pricing-file")]
@@ -37,15 +43,19 @@ pub use extra::Extra;
 pub use matcher::{Lookup, RouteIndex};
 pub use path::{AmbiguousPath, CanonicalPath, canonicalize};
 pub use pushed::{
-    BodyVersion, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
+    BodyVersion, Cors, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
     Settings, Tuple, Unmatched,
 };
+pub(crate) use ruleset::RouteChallenge;
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 
+#[cfg(feature = "pricing-file")]
+pub use chain::read_chain;
 #[cfg(feature = "pricing-file")]
 pub use expression::{Shape, Take, covering, plain};
 #[cfg(feature = "pricing-file")]
 pub use load::{Finding, LoadOptions, Loaded, Severity, load, load_with};
+pub use matcher::without_case;
 #[cfg(feature = "pricing-file")]
 pub use snapshot::{HostSetting, NotPushed, SkipReason, SkipScope, Skipped, Snapshot};
 #[cfg(feature = "pricing-file")]

@@ -1,12 +1,13 @@
 //! One way to pay, from the words of the file to our own requirement.
 
+use super::chain::read_chain;
 use super::load::{Finding, Severity};
 use super::pricing_file::{At, Money};
 use super::pushed::is_label;
 use super::{Extra, Flow, PaymentOption, SkipReason};
 use crate::evm::{
     Address, Amount, Asset, Network, PriceError, TransferMethod, asset_by_address, asset_by_symbol,
-    chain_by_name, default_asset, v1_name,
+    default_asset, v1_name,
 };
 use ruint::aliases::U256;
 
@@ -16,7 +17,11 @@ pub(super) struct Defaults {
     /// `wallet`.
     pub(super) wallet: Option<Address>,
     /// `chain`.
-    pub(super) chain: Network,
+    pub(super) chain: Option<Network>,
+    /// How long a settlement may take, seconds.
+    pub(super) settle_timeout: u64,
+    /// How long an authorization may live that is settled first, seconds.
+    pub(super) replay_horizon: u64,
 }
 
 /// A resolved option and the symbol of its asset, which becomes a label.
@@ -59,6 +64,8 @@ pub(super) fn resolve(
     let pay_to = at.pay_to(defaults)?;
     let max_timeout_seconds = at.timeout()?;
     let flow = at.flow(flow)?;
+    at.dear(&token, amount);
+    at.short(max_timeout_seconds, flow, defaults);
     // Protocol version 1 knows no Permit2.
     let v1 = (token.method == TransferMethod::Eip3009).then(|| v1_name(&network)).flatten();
     let option = PaymentOption {
@@ -114,12 +121,16 @@ impl Resolver<'_> {
     }
 
     fn network(&self, defaults: &Defaults) -> Result<Network, Refusal> {
-        let Some(typed) = &self.money.network else { return Ok(defaults.chain.clone()) };
-        let Some(network) = chain_by_name(&typed.value) else {
-            let message = format!("unsupported chain {:?}", typed.value);
-            return self.refuse(SkipReason::UnsupportedChain, typed.line, "network", message);
-        };
-        Ok(network)
+        match (&self.money.network, &defaults.chain) {
+            (Some(typed), _) => read_chain(&typed.value)
+                .or_else(|message| self.refuse(SkipReason::UnsupportedChain, typed.line, "network", message)),
+            (None, Some(chain)) => Ok(chain.clone()),
+            (None, None) => {
+                let message = "is not set, and there is no `chain` to fall back to; write `chain: base-sepolia` (test \
+                               money) or `chain: base` (real money) at the top of the file";
+                self.refuse(SkipReason::MissingChain, self.money.line, "network", message.into())
+            }
+        }
     }
 
     fn address(&mut self, typed: &At<String>, key: &str) -> Result<Address, Refusal> {
@@ -128,7 +139,7 @@ impl Resolver<'_> {
             Err(message) => return self.refuse(SkipReason::BadAddress, typed.line, key, message),
         };
         if !Address::checksum_holds(&typed.value) {
-            self.warn(typed.line, key, CHECKSUM_FAILS.into());
+            return self.refuse(SkipReason::BadAddress, typed.line, key, CHECKSUM_FAILS.into());
         }
         Ok(address)
     }
@@ -152,10 +163,11 @@ impl Resolver<'_> {
             let asset = self.named_asset(network)?;
             return self.registry_token(asset, method);
         };
-        let address = self.address(typed, "assetAddress")?;
-        if let Some(asset) = asset_by_address(network, &address) {
+        // One that is in the registry is right, whatever its letter case.
+        if let Some(asset) = read_address(&typed.value).ok().and_then(|it| asset_by_address(network, &it)) {
             return self.registry_token(asset, method);
         }
+        let address = self.address(typed, "assetAddress")?;
         let (Some(symbol), Some(decimals), Some(method), Some(name), Some(version)) = (
             &money.asset_symbol,
             money.asset_decimals.as_ref().and_then(|decimals| u8::try_from(decimals.value).ok()),
@@ -364,6 +376,39 @@ impl Resolver<'_> {
         }
     }
 
+    /// Buyers of the reference libraries refuse to pay more than a dollar unless they are told to.
+    fn dear(&mut self, token: &Token, amount: Amount) {
+        let is_dear = Amount::from_price("1", token.decimals).is_ok_and(|dollar| amount.0 > dollar.0);
+        if is_dear && token.symbol.to_ascii_uppercase().contains("USD") {
+            let (key, line) = match (&self.money.price, &self.money.per_mtok) {
+                (Some(price), _) => ("price", price.line),
+                (None, Some(price)) => ("perMTok", price.line),
+                (None, None) => ("price", self.money.line),
+            };
+            let message = "is more than 1 USD, which stock buyers refuse by default (spendControls)".into();
+            self.warn(line, key, message);
+        }
+    }
+
+    /// Times that a payment cannot keep to.
+    fn short(&mut self, max_timeout: u64, flow: Flow, defaults: &Defaults) {
+        let line = self.money.max_timeout.as_ref().map_or(self.money.line, |typed| typed.line);
+        let settle = defaults.settle_timeout;
+        if max_timeout < settle {
+            let message = format!(
+                "{max_timeout} is below the {settle} s a settlement may take: a payment can end while it is settled"
+            );
+            self.warn(line, "maxTimeoutSeconds", message);
+        }
+        let horizon = defaults.replay_horizon;
+        if flow == Flow::Upfront && max_timeout > horizon {
+            let message = format!(
+                "{max_timeout} is above filter.replayHorizonSeconds, and this option is settled first: {horizon} is offered"
+            );
+            self.warn(line, "maxTimeoutSeconds", message);
+        }
+    }
+
     fn flow(&self, of_route: Option<&At<String>>) -> Result<Flow, Refusal> {
         let Some(typed) = self.money.payment_flow.as_ref().or(of_route) else {
             return Ok(Flow::Authorization);
@@ -379,9 +424,9 @@ impl Resolver<'_> {
     }
 }
 
-/// Warning text for a mixed-case address with a wrong checksum.
-pub(super) const CHECKSUM_FAILS: &str =
-    "fails its EIP-55 checksum; a digit may be wrong, compare it with the source";
+/// What is wrong with a mixed-case address whose checksum does not hold.
+pub(super) const CHECKSUM_FAILS: &str = "fails its EIP-55 checksum, so a digit or the case of a letter is wrong, and \
+                                         money sent to a wrong address is lost; copy it again from where it comes from";
 
 /// An address that can be paid.
 pub(super) fn read_address(text: &str) -> Result<Address, String> {

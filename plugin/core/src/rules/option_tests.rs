@@ -1,5 +1,5 @@
 use super::*;
-use crate::evm::named_chains;
+use crate::evm::{chain_by_name, named_chains};
 
 const OBOL_BASE_SEPOLIA: &str = "0x0a09371a8b011d5110656ceBCc70603e53FD2c78";
 const CUSTOM: &str = "0x1111111111111111111111111111111111111111";
@@ -17,7 +17,12 @@ fn money(price: &str) -> Money {
 }
 
 fn defaults() -> Defaults {
-    Defaults { wallet: Some(Address([0x22; 20])), chain: chain_by_name("base-sepolia").unwrap() }
+    Defaults {
+        wallet: Some(Address([0x22; 20])),
+        chain: chain_by_name("base-sepolia"),
+        settle_timeout: 60,
+        replay_horizon: 90_000,
+    }
 }
 
 fn resolved(money: &Money) -> (Resolved, Vec<String>) {
@@ -62,7 +67,6 @@ fn every_spelling_of_a_chain_resolves_to_its_caip2_id() {
         ("base-sepolia", "eip155:84532"),
         ("ethereum", "eip155:1"),
         ("ethereum-mainnet", "eip155:1"),
-        ("mainnet", "eip155:1"),
         ("polygon", "eip155:137"),
         ("polygon-mainnet", "eip155:137"),
         ("polygon-amoy", "eip155:80002"),
@@ -278,9 +282,9 @@ fn recipients_are_checked() {
     assert_eq!(reason(&Money { pay_to: text("0x11"), ..money("1") }), "bad_address");
     assert_eq!(reason(&Money { asset_address: text("x"), ..money("1") }), "bad_address");
     let wrong_case = "0x036cbD53842c5426634e7929541eC2318f3dCF7e";
-    let (resolved, warnings) = resolved(&Money { pay_to: text(wrong_case), ..money("1") });
-    assert_eq!(resolved.option.pay_to.checksummed(), "0x036CbD53842c5426634e7929541eC2318f3dCF7e");
-    assert_eq!(warnings, ["routes[0].payTo"]);
+    assert_eq!(reason(&Money { pay_to: text(wrong_case), ..money("1") }), "bad_address");
+    let asset = Money { asset_address: text(wrong_case), ..money("1") };
+    assert_eq!(ok(&asset).option.asset.checksummed(), "0x036CbD53842c5426634e7929541eC2318f3dCF7e");
     let homeless = Defaults { wallet: None, ..defaults() };
     let refusal = resolve(&money("1"), &homeless, None, &Extra::default(), &mut Vec::new()).unwrap_err();
     assert_eq!(

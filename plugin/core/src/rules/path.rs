@@ -94,6 +94,7 @@ fn decode(raw: &[u8]) -> Result<Cow<'_, str>, AmbiguousPath> {
         match byte {
             b'/' => return Err(AmbiguousPath("the path holds an encoded slash (%2F)")),
             b'\\' => return Err(AmbiguousPath("the path holds an encoded backslash (%5C)")),
+            b'?' | b'#' => return Err(AmbiguousPath("the path holds an encoded ? or # (%3F, %23)")),
             _ if byte.is_ascii_control() => {
                 return Err(AmbiguousPath("the path holds an encoded control character"));
             }
@@ -126,17 +127,49 @@ const fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// Refuses `.` and `..`. Servers that know path parameters drop `;…` first, so `..;x` is `..` to them.
+/// Refuses `.` and `..`, and segments that are either to servers that drop spaces. Servers that know path
+/// parameters drop `;…` first, so `..;x` is `..` to them.
 fn check_segments(path: &str) -> Result<(), AmbiguousPath> {
-    if path.split('/').any(|segment| matches!(without_parameters(segment), "." | "..")) {
+    let is_dots = |segment: &str| {
+        let name = without_parameters(segment);
+        let short = name.len() <= 2 || name.contains(' ');
+        short && !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'.' | b' '))
+    };
+    if path.split('/').any(is_dots) {
         return Err(AmbiguousPath("the path holds a . or .. segment"));
     }
     Ok(())
 }
 
 /// A segment up to its first `;`.
-pub(super) fn without_parameters(segment: &str) -> &str {
+fn without_parameters(segment: &str) -> &str {
     segment.split_once(';').map_or(segment, |(name, _)| name)
+}
+
+/// A segment as the barest reader has it: some servers know path parameters, others drop dots and spaces at its end.
+pub(super) fn bare(segment: &str) -> &str {
+    without_parameters(segment).trim_end_matches(['.', ' '])
+}
+
+/// A letter without its case. Scripts that have case and whose letters are not in a row are one letter each: a table
+/// of all would take 10 kB in every filter. So it takes a few letters for one another, and never one for two.
+pub(super) fn folded(letter: char) -> char {
+    let shift = match letter {
+        'A'..='Z' | '\u{c0}'..='\u{de}' | '\u{391}'..='\u{3a9}' | '\u{410}'..='\u{42f}' => 0x20,
+        '\u{400}'..='\u{40f}' => 0x50,
+        '\0'..='\u{fe}' | '\u{3b1}'..='\u{3c9}' | '\u{430}'..='\u{45f}' => 0,
+        '\u{ff}'..='\u{58f}'
+        | '\u{10a0}'..='\u{10ff}'
+        | '\u{13a0}'..='\u{13ff}'
+        | '\u{1c80}'..='\u{1fff}'
+        | '\u{2100}'..='\u{2dff}'
+        | '\u{a640}'..='\u{a7ff}'
+        | '\u{ab30}'..='\u{abbf}'
+        | '\u{ff21}'..='\u{ff5a}'
+        | '\u{10400}'..='\u{1e943}' => return '\u{fffd}',
+        _ => 0,
+    };
+    char::from_u32(u32::from(letter) + shift).unwrap_or(letter)
 }
 
 /// Makes every run of slashes one slash.

@@ -73,6 +73,12 @@ pub(super) fn normalize(text: &str) -> Result<String, PatternError> {
         ));
     }
     let path = canonical_text(text.as_bytes()).map_err(|refused| PatternError(refused.0.to_owned()))?;
+    if path.split('/').any(|segment| segment.ends_with(['.', ' '])) {
+        return Err(PatternError(
+            "no segment of a pattern can end with a dot or a space, because such paths must mean the same without it"
+                .into(),
+        ));
+    }
     let pattern = path.into_owned();
     Pattern::parse(&pattern)?;
     Ok(match pattern.strip_suffix('/') {

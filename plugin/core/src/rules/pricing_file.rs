@@ -53,6 +53,7 @@ pub(super) struct RouteEntry {
     pub(super) offer_type: Option<At<String>>,
     pub(super) description: Option<At<String>>,
     pub(super) hostname: Option<At<String>>,
+    pub(super) min_remaining: Option<At<i64>>,
     pub(super) agent_skills: Vec<String>,
     pub(super) agent_runtime: Option<At<String>>,
     pub(super) free_quota: Option<At<i64>>,
@@ -137,6 +138,7 @@ const ROUTE_KEYS: &[&str] = &[
     "agentSkills",
     "agentRuntime",
     "hostname",
+    "minRemaining",
     "freeQuota",
     "async",
     "brokerURL",
@@ -389,6 +391,7 @@ impl Reader<'_> {
             offer_type: self.text(&map, "offerType"),
             description: self.text(&map, "description"),
             hostname: self.text(&map, "hostname"),
+            min_remaining: self.integer(&map, "minRemaining"),
             agent_skills: self.texts(&map, "agentSkills"),
             agent_runtime: self.text(&map, "agentRuntime"),
             free_quota: self.integer(&map, "freeQuota"),
@@ -440,7 +443,7 @@ impl Reader<'_> {
 pub(super) const WHOLE_FILE: &str = "pricing file";
 
 /// The known key one would most likely have meant: letter case aside, at most a third of it wrong.
-fn nearest<'k>(typed: &str, known: &[&[&'k str]]) -> Option<&'k str> {
+pub(super) fn nearest<'k>(typed: &str, known: &[&[&'k str]]) -> Option<&'k str> {
     if typed.len() > 64 {
         return None;
     }

@@ -38,7 +38,7 @@ pub struct PushedRules {
 pub struct Settings {
     /// What happens to a path no route matches, outside the protected set.
     pub unmatched: Unmatched,
-    /// Body of the 402: the v2 challenge, or the v1 body for old clients.
+    /// Body of the 402. Buyers of v2 read the header, so a v1 body serves both.
     pub body: BodyVersion,
     /// Follow each body entry with a copy carrying the legacy network name.
     pub legacy_networks: bool,
@@ -46,7 +46,7 @@ pub struct Settings {
     pub max_payment_bytes: usize,
     /// Refuse payments that arrive over plaintext from a public peer.
     pub require_secure_transport: bool,
-    /// Believe `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    /// Believe `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`.
     pub trust_forwarded: bool,
     /// See [`crate::protocol::CheckPolicy::defer_mismatch`].
     pub defer_mismatching_signature: bool,
@@ -65,13 +65,38 @@ pub struct Settings {
     pub public_facilitator: Option<String>,
     /// Target of the `Link: <…>; rel="catalog"` header.
     pub catalog: Option<String>,
+    /// How long an upstream may take to its answer, seconds, as far as whoever pushes knows. Not part of a push.
+    #[serde(skip)]
+    pub upstream_timeout_seconds: Option<u64>,
+    /// Pages of other origins that may buy. Without it nothing is allowed to a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+}
+
+/// See [`Settings::cors`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Cors {
+    /// `https://app.example` each, as browsers send it, or `*` for all.
+    pub origins: Vec<String>,
+    /// Pages may send cookies and read what came of them. Not with `*`.
+    #[serde(default)]
+    pub credentials: bool,
+    /// How long a browser may remember the answer to a preflight, seconds.
+    #[serde(default = "default_max_age")]
+    pub max_age: u32,
+}
+
+/// What all browsers keep to.
+pub(super) const fn default_max_age() -> u32 {
+    600
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             unmatched: Unmatched::Deny,
-            body: BodyVersion::V2,
+            body: BodyVersion::V1,
             legacy_networks: true,
             max_payment_bytes: 48 * 1024,
             require_secure_transport: false,
@@ -84,6 +109,8 @@ impl Default for Settings {
             minimal_payload: false,
             public_facilitator: None,
             catalog: None,
+            upstream_timeout_seconds: None,
+            cors: None,
         }
     }
 }
@@ -104,7 +131,7 @@ pub enum Unmatched {
 pub enum BodyVersion {
     /// `{x402Version: 2, …}`.
     V2,
-    /// `{x402Version: 1, error, accepts}` of the options v1 can express.
+    /// `{x402Version: 1, error, accepts}` of the options v1 can express, else v2.
     V1,
 }
 
@@ -122,7 +149,8 @@ pub struct Facilitator {
     pub verify_timeout_ms: u32,
     /// Deadline of `/settle`, milliseconds.
     pub settle_timeout_ms: u32,
-    /// Whether its `/supported` kinds were loaded. While false every paid route answers 503.
+    /// Whether its `/supported` kinds were loaded. While false every payment is answered 503. A relay knows that better,
+    /// chain by chain, and is always ready.
     pub ready: bool,
     /// Whether it is the companion's relay, which keeps a ledger: it is told what is bought by whom, it may
     /// know of uses elsewhere, and it counts the money.
@@ -197,6 +225,9 @@ pub struct PushedRoute {
     /// Ways to pay, the primary first. Non-empty exactly when `gate` is `paid`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<PaymentOption>,
+    /// How long a payment has to live on, seconds; absent where the margin of facilitators will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_remaining: Option<u64>,
     /// `resource.description`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use super::Extra;
 use super::pushed::{
-    BodyVersion, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules, Settings,
-    Tuple, Unmatched,
+    BodyVersion, Cors, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
+    Settings, Tuple, Unmatched, default_max_age,
 };
 use crate::evm::{Address, Amount, Network, TransferMethod};
 use crate::members::{Members, Reason, read_text};
@@ -37,7 +37,7 @@ impl PushedRules {
             facilitator: nested(&push, "facilitator", read_facilitator)?,
             tuples: each(&push, "tuples", read_tuple)?,
             routes: each(&push, "routes", read_route)?,
-            protected: each(&push, "protected", |raw| read_text(raw).ok_or_else(|| "not a string".into()))?,
+            protected: each(&push, "protected", read_string)?,
         })
     }
 }
@@ -68,6 +68,7 @@ fn read_settings(raw: &RawValue) -> Result<Settings, Reason> {
             "minimalPayload",
             "publicFacilitator",
             "catalog",
+            "cors",
         ],
     )?;
     Ok(Settings {
@@ -92,7 +93,26 @@ fn read_settings(raw: &RawValue) -> Result<Settings, Reason> {
         minimal_payload: wire.flag("minimalPayload", base.minimal_payload)?,
         public_facilitator: wire.optional_text("publicFacilitator")?,
         catalog: wire.optional_text("catalog")?,
+        upstream_timeout_seconds: None,
+        cors: nested(&wire, "cors", read_cors)?,
     })
+}
+
+fn read_cors(raw: &RawValue) -> Result<Cors, Reason> {
+    let wire = object(raw.get(), &["origins", "credentials", "maxAge"])?;
+    wire.required("origins")?;
+    Ok(Cors {
+        origins: each(&wire, "origins", read_string)?,
+        credentials: wire.flag("credentials", false)?,
+        max_age: match wire.optional_number("maxAge")? {
+            Some(seconds) => narrow(seconds, "maxAge")?,
+            None => default_max_age(),
+        },
+    })
+}
+
+fn read_string(raw: &RawValue) -> Result<String, Reason> {
+    read_text(raw).ok_or_else(|| "not a string".into())
 }
 
 fn read_facilitator(raw: &RawValue) -> Result<Facilitator, Reason> {
@@ -127,7 +147,16 @@ fn read_tuple(raw: &RawValue) -> Result<Tuple, Reason> {
 fn read_route(raw: &RawValue) -> Result<PushedRoute, Reason> {
     let wire = object(
         raw.get(),
-        &["pattern", "gate", "offerNamespace", "offerName", "options", "description", "public"],
+        &[
+            "pattern",
+            "gate",
+            "offerNamespace",
+            "offerName",
+            "options",
+            "minRemaining",
+            "description",
+            "public",
+        ],
     )?;
     Ok(PushedRoute {
         pattern: wire.text("pattern")?,
@@ -135,6 +164,7 @@ fn read_route(raw: &RawValue) -> Result<PushedRoute, Reason> {
         offer_namespace: wire.optional_text("offerNamespace")?.unwrap_or_default(),
         offer_name: wire.optional_text("offerName")?.unwrap_or_default(),
         options: each(&wire, "options", read_option)?,
+        min_remaining: wire.optional_number("minRemaining")?,
         description: wire.optional_text("description")?.unwrap_or_default(),
         public: nested(&wire, "public", read_public)?,
     })

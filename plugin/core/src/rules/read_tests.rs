@@ -10,7 +10,7 @@ fn full() -> Value {
         "hash": "0xab",
         "settings": {
             "unmatched": "pass",
-            "body": "v1",
+            "body": "v2",
             "legacyNetworks": false,
             "maxPaymentBytes": 1024,
             "requireSecureTransport": true,
@@ -23,6 +23,7 @@ fn full() -> Value {
             "minimalPayload": true,
             "publicFacilitator": "https://facilitator.example",
             "catalog": "/api/services.json",
+            "cors": { "origins": ["https://app.example"], "credentials": true, "maxAge": 60 },
         },
         "facilitator": {
             "cluster": "facilitator",
@@ -62,6 +63,7 @@ fn full() -> Value {
                 "gasSponsoring": true,
                 "extra": { "agentSkills": ["a", 1, null] },
             }],
+            "minRemaining": 180,
             "description": "d",
             "public": { "host": "example.org", "dropPrefix": "/services/llm" },
         }],
@@ -78,8 +80,16 @@ fn at<'a>(push: &'a mut Value, pointer: &str) -> &'a mut Value {
     push.pointer_mut(pointer).unwrap()
 }
 
-const OBJECTS: [&str; 7] =
-    ["", "/settings", "/facilitator", "/tuples/0", "/routes/0", "/routes/0/public", "/routes/0/options/0"];
+const OBJECTS: [&str; 8] = [
+    "",
+    "/settings",
+    "/settings/cors",
+    "/facilitator",
+    "/tuples/0",
+    "/routes/0",
+    "/routes/0/public",
+    "/routes/0/options/0",
+];
 
 #[test]
 fn what_is_written_is_what_was_read() {
@@ -135,10 +145,13 @@ fn unknown_members_are_refused_everywhere() {
 #[test]
 fn only_the_members_with_a_default_may_be_absent() {
     let optional = [
+        "/settings/cors/credentials",
+        "/settings/cors/maxAge",
         "/facilitator",
         "/routes/0/offerNamespace",
         "/routes/0/offerName",
         "/routes/0/options",
+        "/routes/0/minRemaining",
         "/routes/0/description",
         "/routes/0/public",
         "/routes/0/options/0/v1Network",

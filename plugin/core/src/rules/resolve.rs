@@ -1,5 +1,6 @@
 //! From an entry of `routes` to a resolved route: gate, labels, ways to pay, and what is skipped and why.
 
+use super::dialect::foreign;
 use super::load::{Finding, Severity};
 use super::option::{self, Defaults, Refusal, Resolved};
 use super::path::canonical_text;
@@ -11,7 +12,7 @@ use super::{
     Credential, Extra, Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, RouteUpstream,
     Settings, SkipReason, SkipScope, Skipped,
 };
-use crate::protocol::Challenge;
+use crate::protocol::{Challenge, MIN_REMAINING_SECONDS};
 
 /// A route with its place, before it is seen among the others.
 pub(super) struct Route {
@@ -60,6 +61,8 @@ pub(super) fn resolve(
     let mut dropped = Vec::new();
     let resolved = if gate == Some(Gate::Paid) { at.options(defaults, &mut dropped) } else { Vec::new() };
     at.unpriced(gate);
+    let min_remaining = at.min_remaining(&resolved);
+    at.told();
     let description = entry.description.as_ref().map_or_else(String::new, |text| text.value.clone());
     let (options, symbols): (Vec<_>, Vec<_>) =
         resolved.into_iter().map(|resolved| (resolved.option, resolved.symbol)).unzip();
@@ -69,6 +72,7 @@ pub(super) fn resolve(
         offer_namespace,
         offer_name,
         options,
+        min_remaining,
         description,
         public,
     };
@@ -148,6 +152,11 @@ impl Resolver<'_> {
             self.find(Severity::Reject, entry.line, "pattern", message);
             return None;
         };
+        if let Some(message) = foreign(&typed.value) {
+            let message = format!("{:?} cannot be used: {message}", typed.value);
+            self.find(Severity::Reject, typed.line, "pattern", message);
+            return None;
+        }
         let parsed =
             normalize(&typed.value).and_then(|text| Pattern::parse(&text).map(|pattern| (text, pattern)));
         match parsed {
@@ -245,6 +254,42 @@ impl Resolver<'_> {
         }
         let drop_prefix = strip_prefix.unwrap_or_default().to_owned();
         Some(PublicPath { host: typed.value.to_ascii_lowercase(), drop_prefix })
+    }
+
+    /// How long a payment has to live on, which one of these options must be able to.
+    fn min_remaining(&mut self, options: &[Resolved]) -> Option<u64> {
+        let typed = self.entry.min_remaining.as_ref()?;
+        let shortest = options.iter().map(|resolved| resolved.option.max_timeout_seconds).min();
+        let seconds = u64::try_from(typed.value).ok().filter(|seconds| *seconds >= MIN_REMAINING_SECONDS);
+        match (seconds, shortest) {
+            (Some(seconds), Some(shortest)) if seconds >= shortest => {
+                let message = "leaves no payment that lives for maxTimeoutSeconds any time to arrive";
+                self.skip(SkipReason::BadTimeout, typed.line, "minRemaining", message);
+            }
+            (Some(_), _) => {}
+            (None, _) => {
+                let message = format!("must be at least {MIN_REMAINING_SECONDS}, the margin of facilitators");
+                self.skip(SkipReason::BadTimeout, typed.line, "minRemaining", &message);
+            }
+        }
+        seconds
+    }
+
+    /// What buyers, or facilitators, will not take although it can be told.
+    fn told(&mut self) {
+        let entry = self.entry;
+        if let Some(typed) = entry.description.as_ref().filter(|typed| typed.value.chars().count() > 500) {
+            self.warn(
+                typed.line,
+                "description",
+                "has more than 500 characters: CDP's facilitator refuses every payment of this route then",
+            );
+        }
+        let is_public =
+            |host: &str| HttpUrl::parse(&["https://", host].concat()).is_ok_and(|url| url.is_public());
+        if let Some(typed) = entry.hostname.as_ref().filter(|typed| !is_public(&typed.value)) {
+            self.warn(typed.line, "hostname", "is not public: buyers are told an address they cannot reach");
+        }
     }
 
     /// Keys that ask for something Farebox does not do, or does elsewhere.
@@ -428,7 +473,7 @@ mod tests {
             ("\\n\\t\\u001f", "{price: 1, eip712Name: \"\\u0001\\u0001\\u0001\"}", "[]"),
         ] {
             let text = format!(
-                "wallet: \"0x2222222222222222222222222222222222222222\"\nchain: base-sepolia\nroutes:\n- pattern: /a\n  \
+                "wallet: \"0x2222222222222222222222222222222222222222\"\nchain: base-sepolia\nfacilitatorURL: https://f.example\nroutes:\n- pattern: /a\n  \
                  description: \"{description}\"\n  agentSkills: {skills}\n  payments: [{payments}]\n"
             );
             let snapshot = load(&text).snapshot.unwrap();

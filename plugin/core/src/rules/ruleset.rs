@@ -27,10 +27,34 @@ pub struct Route {
     pub offer: OfferIndex,
     /// Ways to pay with the charge series of each, the primary first.
     pub options: Vec<(PaymentOption, ChargeIndex)>,
+    /// How long a payment has to live on, seconds: as long as upstream and settlement may take.
+    pub min_remaining_seconds: u64,
     /// Public host and prefix, if they differ from the proxy's view.
     pub public: Option<PublicPath>,
-    /// Pre-rendered challenge of a paid route, shared by routes that ask for the same.
-    pub challenge: Option<Arc<Challenge>>,
+    /// The challenge of a paid route.
+    pub(crate) challenge: Option<RouteChallenge>,
+}
+
+/// When the challenge of a route is rendered.
+#[derive(Debug)]
+pub(crate) enum RouteChallenge {
+    /// At load. Routes that ask for the same share it.
+    Rendered(Arc<Challenge>),
+    /// For each answer, from the route and this description of it.
+    Described(Box<str>),
+}
+
+impl RouteChallenge {
+    /// The challenge of its route.
+    pub(crate) fn rendered(&self, route: &Route, rules: &RuleSet) -> Arc<Challenge> {
+        match self {
+            Self::Rendered(challenge) => Arc::clone(challenge),
+            Self::Described(description) => {
+                let options: Vec<_> = route.options.iter().map(|(option, _)| option).collect();
+                Arc::new(Challenge::prepare(&options, description, &rules.settings, rules.has_relay()))
+            }
+        }
+    }
 }
 
 /// Compiled rules.

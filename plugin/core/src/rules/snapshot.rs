@@ -1,7 +1,10 @@
 //! Resolved rules of one load, and their push.
 
-use super::{FORMAT, Facilitator, Gate, HttpUrl, PushedRoute, PushedRules, RouteUpstream, Settings, Tuple};
+use super::{
+    FORMAT, Facilitator, Flow, Gate, HttpUrl, PushedRoute, PushedRules, RouteUpstream, Settings, Tuple,
+};
 use crate::evm::{B256, keccak256};
+use crate::protocol::MIN_REMAINING_SECONDS;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a route or option was left out.
@@ -9,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[allow(missing_docs, reason = "each name is the reason's own text")]
 pub enum SkipReason {
     MissingPayTo,
+    MissingChain,
     BadAddress,
     UnsupportedChain,
     AssetIncomplete,
@@ -58,8 +62,8 @@ pub struct Skipped {
 /// Fully resolved rules of one load, before they get a generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Effective facilitator URL, no trailing slash.
-    pub facilitator_url: String,
+    /// Effective facilitator URL, no trailing slash; `None` only if no payment needs one.
+    pub facilitator_url: Option<String>,
     /// `requireSecureTransport` of the file.
     pub require_secure_transport: bool,
     /// Routes in matching order; `PaymentOption::tuple` refers to `tuples`.
@@ -107,6 +111,7 @@ impl SkipReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MissingPayTo => "missing_pay_to",
+            Self::MissingChain => "missing_chain",
             Self::BadAddress => "bad_address",
             Self::UnsupportedChain => "unsupported_chain",
             Self::AssetIncomplete => "asset_incomplete",
@@ -181,7 +186,10 @@ impl Snapshot {
 
     /// The facilitator URL as challenges may name it: only if its host is public.
     pub fn public_facilitator(&self) -> Option<String> {
-        HttpUrl::parse(&self.facilitator_url).ok().filter(HttpUrl::is_public).map(|url| url.to_string())
+        HttpUrl::parse(self.facilitator_url.as_deref()?)
+            .ok()
+            .filter(HttpUrl::is_public)
+            .map(|url| url.to_string())
     }
 
     /// The push with its hash and without its numbers, which [`PushedRules::numbered`] gives it. Equal hash,
@@ -199,6 +207,9 @@ impl Snapshot {
         for option in routes.iter_mut().flat_map(|route| &mut route.options) {
             option.v1_kind = option.v1_network.is_some() && v1_kinds.contains(option.network.as_str());
         }
+        for route in routes.iter_mut().filter(|route| route.gate == Gate::Paid) {
+            limit_times(route, &settings, facilitator);
+        }
         let mut pushed = PushedRules {
             format: FORMAT,
             generation: 0,
@@ -211,6 +222,23 @@ impl Snapshot {
         };
         pushed.hash = content_hash(&pushed);
         pushed
+    }
+}
+
+/// A payment has to outlast what is done before it is settled, and the settlement; and it must not live longer than
+/// an upfront option takes. What a conforming buyer signs passes, and has half of its life for its way here.
+fn limit_times(route: &mut PushedRoute, settings: &Settings, facilitator: &Facilitator) {
+    let first = route.options.iter().all(|option| option.flow == Flow::Upfront);
+    for option in route.options.iter_mut().filter(|option| option.flow == Flow::Upfront) {
+        option.max_timeout_seconds = option.max_timeout_seconds.min(settings.replay_horizon_seconds);
+    }
+    let shortest = route.options.iter().map(|option| option.max_timeout_seconds).min();
+    if let (None, Some(upstream), Some(shortest)) =
+        (route.min_remaining, settings.upstream_timeout_seconds, shortest)
+    {
+        let before = if first { 0 } else { upstream };
+        let settle = u64::from(facilitator.settle_timeout_ms).div_ceil(1_000);
+        route.min_remaining = Some((before + settle).min(shortest / 2).max(MIN_REMAINING_SECONDS));
     }
 }
 

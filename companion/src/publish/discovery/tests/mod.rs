@@ -18,6 +18,7 @@ use super::*;
 use crate::aggregate::Aggregate;
 use crate::settings::TlsSettings;
 use crate::state::{State, unix_seconds};
+use crate::testing::tcp;
 
 type Client = ExtensionConfigDiscoveryServiceClient<Channel>;
 
@@ -33,6 +34,7 @@ struct Stage {
     state: Shared,
     resource: watch::Sender<Option<Arc<Resource>>>,
     server: JoinHandle<()>,
+    _stop: watch::Sender<()>,
 }
 
 impl Stage {
@@ -42,11 +44,13 @@ impl Stage {
 
     async fn with(tls: Option<TlsSettings>) -> anyhow::Result<Self> {
         let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
-        let settings = DiscoverySettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), tls };
-        let server = Server::bind(&settings, state.clone()).await?;
-        let address = server.address()?;
+        let settings = DiscoverySettings { listen: Listen::Tcp(([127, 0, 0, 1], 0).into()), tls };
+        let server = Server::bind(&settings, state.clone(), Descriptors::raise()).await?;
+        let address = tcp(&server.address()?);
         let (resource, current) = watch::channel(None);
-        Ok(Self { address, state, resource, server: tokio::spawn(server.run(current)) })
+        let (stop, finished) = watch::channel(());
+        let server = tokio::spawn(server.run(current, finished));
+        Ok(Self { address, state, resource, server, _stop: stop })
     }
 
     fn publish(&self, version: &str) {

@@ -48,6 +48,7 @@ impl Authority {
         std::fs::write(self.file("server.pem"), certificate).unwrap();
         std::fs::write(self.file("server.key"), key).unwrap();
         TlsSettings {
+            section: "envoy.discovery.tls",
             certificate: self.file("server.pem"),
             key: self.file("server.key"),
             client_ca: client_ca.map(|authority| authority.file("ca.pem")),

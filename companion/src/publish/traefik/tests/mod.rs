@@ -28,6 +28,7 @@ fn settings() -> TraefikSettings {
         publish: None,
         http: true,
         signature: Signature::Guest,
+        requests_in_flight: 1_000,
         spool: SpoolSettings {
             folder: "/var/spool/farebox".into(),
             file: "/spool/farebox".into(),
@@ -40,13 +41,14 @@ fn settings() -> TraefikSettings {
 fn pushed(generation: u64) -> PushedRules {
     let snapshot = rules::load(&pricing("https://pay.example.com", &["a"])).snapshot.unwrap();
     let facilitator = FacilitatorSettings {
+        allow_plain_http: false,
         url: None,
         cluster: "facilitator".into(),
         verify_timeout: Duration::from_secs(5),
         settle_timeout: Duration::from_secs(60),
         settlement: Settlement::Relay,
     };
-    let endpoint = facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let endpoint = facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default())
 }
@@ -99,6 +101,20 @@ fn the_plugin_reads_what_is_published() {
     assert_eq!(config.as_object().unwrap().len(), 3);
     let gateway = TraefikSettings { signature: Signature::Gateway, ..settings() };
     assert_eq!(self::config(&body::of(&pushed(7), &[], &gateway))["signature"], "gateway");
+}
+
+#[test]
+fn every_router_with_the_plugin_bounds_how_many_instances_of_it_there_are() {
+    let text = body::of(&pushed(7), &[], &TraefikSettings { requests_in_flight: 64, ..settings() });
+    let body: Value = serde_json::from_str(&text).unwrap();
+    let limit = &body["http"]["middlewares"][LIMIT]["inFlightReq"];
+    assert_eq!(limit["amount"], 64);
+    let routers = body["http"]["routers"].as_object().unwrap();
+    let with_plugin: Vec<_> = routers.iter().filter(|(name, _)| !name.ends_with("-shield")).collect();
+    assert!(!with_plugin.is_empty() && with_plugin.len() < routers.len());
+    for (name, router) in with_plugin {
+        assert_eq!(router["middlewares"], json!([LIMIT, NAME]), "{name}");
+    }
 }
 
 #[test]
@@ -180,7 +196,7 @@ async fn traefik_finds_it_at_the_companions_own_address() {
     let stage = stage(settings());
     stage.publications.send_replace(Some(publication(4)));
     let collector = Arc::new(crate::collect::Collector::new(Vec::new(), stage.state.clone()).unwrap());
-    let router = crate::serve::router(stage.state.clone(), collector, Some(stage.endpoint.clone()));
+    let router = crate::serve::router(stage.state.clone(), Some(collector), Some(stage.endpoint.clone()));
     let answer = reqwest::get(format!("{}/traefik", serve(router).await)).await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["content-type"]),

@@ -15,10 +15,10 @@ fn the_dynamic_configuration_shipped_is_what_the_companion_publishes_for_the_fil
     let snapshot = loaded.snapshot.unwrap();
     let flags = Flags { route_source: "file".into(), ..Flags::default() };
     let settings = Settings::resolve(SettingsFile::parse(&shipped("farebox.yaml")).unwrap(), flags).unwrap();
-    let endpoint = settings.facilitator.endpoint(&snapshot.facilitator_url, true).unwrap();
+    let endpoint = settings.facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = snapshot.tuples.iter().map(|tuple| (tuple.clone(), 0)).collect();
     let v1_kinds = BTreeSet::from(["eip155:84532".to_owned()]);
-    let rules = snapshot.push(1, &settings.filter, &endpoint, &births, &v1_kinds);
+    let rules = snapshot.push(1, &settings.pushed_filter(), &endpoint, &births, &v1_kinds);
     let published = body::of(&rules, &snapshot.upstreams, &settings.traefik.unwrap());
     let file = shipped("dynamic.yaml");
     let (comments, text) = file.split_at(file.find('{').unwrap());

@@ -13,13 +13,14 @@ pub(super) fn verifying() -> Vec<Case> {
     let unreachable = |mode| fails("19", mode).unverified(503, "facilitator_unreachable", "unreachable");
     // The companion's relay tells of a facilitator's reply whether it is a verdict, not what is wrong with it.
     let broken = |mode| fails("20", mode).unverified(503, "facilitator_error", "http_error");
+    let busy = |mode| fails("20", mode).unverified(503, "facilitator_overloaded", "http_error");
     vec![
         unreachable("reset"),
         unreachable("truncated"),
         unreachable("hang"),
         broken("http_500"),
-        broken("http_429"),
-        broken("success_503"),
+        busy("http_429"),
+        busy("success_503"),
         broken("redirect_302"),
         broken("garbage"),
         broken("wrong_types"),

@@ -21,7 +21,7 @@ pub(super) fn rules_that_change() -> Vec<Case> {
             .pays(BASIC_GOODS, "repriced")
             .pricing(dearer)
             .refused_as_new(BASIC_GOODS, "no_matching_requirement")
-            .and(|answer| answer.json()["accepts"][0]["amount"] == "2000"),
+            .and(|answer| answer.json()["accepts"][0]["maxAmountRequired"] == "2000"),
         case("28", "the old price again, and the same payment")
             .pricing(as_before)
             .again("/basic/repriced")
@@ -39,7 +39,7 @@ pub(super) fn rules_that_change() -> Vec<Case> {
         case("15", "used, and the price changed")
             .again("/basic/changes")
             .replayed(BASIC_GOODS, "settled")
-            .and(|answer| answer.json()["accepts"][0]["amount"] == "2000"),
+            .and(|answer| answer.json()["accepts"][0]["maxAmountRequired"] == "2000"),
         case("30", "open, and the offer is about to get another name")
             .pricing(as_before)
             .fault_then(settle, cut, refused)

@@ -1,6 +1,6 @@
 //! The JSON text of a payment, and its form in a header.
 
-use super::super::dice::Dice;
+use farebox_host_tests::Dice;
 
 pub(super) fn version(text: String, dice: &mut Dice) -> Vec<u8> {
     const VERSIONS: [&str; 8] = ["1", "2", "3", "\"2\"", "2.0", "02", "null", "[2]"];

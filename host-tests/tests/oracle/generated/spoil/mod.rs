@@ -8,7 +8,7 @@ mod terms;
 use farebox_host_tests::traefik::Request;
 use serde_json::Value;
 
-use super::dice::Dice;
+use farebox_host_tests::Dice;
 
 /// At which level something is spoiled.
 #[derive(Clone, Copy)]
@@ -67,6 +67,7 @@ pub(super) const ALL: &[(&str, Kind)] = &[
     ("the other header", Kind::Request(request::other_header)),
     ("another path", Kind::Request(request::path)),
     ("another route", Kind::Request(request::route)),
+    ("a free route", Kind::Request(request::free)),
     ("an upgrade", Kind::Request(request::upgrade)),
     ("a preflight", Kind::Request(request::preflight)),
 ];

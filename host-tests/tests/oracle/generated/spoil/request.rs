@@ -2,7 +2,7 @@
 
 use farebox_host_tests::traefik::Request;
 
-use super::super::dice::Dice;
+use farebox_host_tests::Dice;
 
 /// The request at another target.
 fn moved(request: &Request, target: &[u8]) -> Request {
@@ -68,6 +68,11 @@ pub(super) fn route(request: Request, header: &str, value: String, dice: &mut Di
         "/upfront/x",
         "/custom/x",
     ];
+    moved(&request, dice.one_of(&PLACES).as_bytes()).header(header, value)
+}
+
+pub(super) fn free(request: Request, header: &str, value: String, dice: &mut Dice) -> Request {
+    const PLACES: [&str; 4] = ["/free/x", "/free/%41?q", "/free/", "/free/x/y?price=1"];
     moved(&request, dice.one_of(&PLACES).as_bytes()).header(header, value)
 }
 

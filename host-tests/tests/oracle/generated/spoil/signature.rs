@@ -3,7 +3,7 @@
 use farebox_core::evm::{from_hex, to_hex};
 use serde_json::{Value, json};
 
-use super::super::dice::Dice;
+use farebox_host_tests::Dice;
 
 /// Order of secp256k1.
 const ORDER: [u8; 32] = [

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::dice::Dice;
 use super::{proof, replace};
+use farebox_host_tests::Dice;
 
 const STRANGER: &str = "0x00000000000000000000000000000000000000b6";
 /// 2^256 and its neighbour.

@@ -3,9 +3,9 @@
 use super::host::{Host, MODES, Mode, rules_in};
 use super::script::{End, Request, ok, request, settled, valid};
 use super::world::{START, Terms, Wallet, payment, pushed, rules_with};
-use crate::exchange::Transport;
+use crate::exchange::{HeaderEdits, Transport};
 use crate::protocol::decode_base64;
-use crate::rules::{RuleSet, Unmatched};
+use crate::rules::{Gate, PushedRoute, RuleSet, Unmatched};
 use std::sync::Arc;
 
 /// Plays a request that must be answered by us, and gives status, reason and stamps.
@@ -40,11 +40,12 @@ fn without_rules_everything_is_refused() {
 }
 
 #[test]
-fn paid_routes_wait_for_the_facilitator_and_free_ones_do_not() {
+fn payments_wait_for_the_facilitator_and_terms_and_free_routes_do_not() {
     let mut host = Host::with_rules(rules_with(|p| p.facilitator.as_mut().unwrap().ready = false));
     let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
     assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
     assert_eq!(story.short(), "Blocked(FacilitatorNotReady)@0");
+    assert_eq!(host.play(&request("/paid/a"), &ok()).status(), 402);
     let story = host.play(&request("/free/a"), &ok());
     assert!(matches!(story.end, End::Passed));
 }
@@ -54,6 +55,55 @@ fn an_ambiguous_path_is_refused() {
     for path in ["/paid%2Fa", "/paid/%00", "paid", "", "/free/%2e%2e/paid/a", "/a\\b", "/%zz"] {
         assert_refused(&request(path), 400, "ambiguous_path", "Blocked(AmbiguousPath)");
     }
+}
+
+/// Plays paths under rules of these patterns and gates, and gives the statuses; 0 is passed on.
+fn statuses(routes: &[(&str, Gate)], paths: &[&str]) -> Vec<u16> {
+    let mut host = Host::with_rules(rules_with(|pushed| {
+        let paid = pushed.routes.remove(0);
+        let options = |gate| if gate == Gate::Paid { paid.options.clone() } else { Vec::new() };
+        pushed.protected.clear();
+        pushed.routes = routes
+            .iter()
+            .map(|&(pattern, gate)| PushedRoute {
+                pattern: pattern.into(),
+                gate,
+                options: options(gate),
+                ..paid.clone()
+            })
+            .collect();
+    }));
+    let mut status = |path: &&str| match host.play(&request(path), &ok()).end {
+        End::Reply(reply) => reply.status,
+        _ => 0,
+    };
+    paths.iter().map(&mut status).collect()
+}
+
+#[test]
+fn a_path_that_an_upstream_without_letter_case_serves_on_other_terms_is_ambiguous() {
+    let all = [("/v1/*", Gate::Paid), ("/*", Gate::Free)];
+    let paths =
+        ["/v1/chat", "/v1/CHAT", "/V1/chat", "/%561/chat", "/V1./chat", "/v1%20/chat", "/V1;x", "/Img/A.PNG"];
+    assert_eq!(statuses(&all, &paths), [402, 402, 400, 400, 400, 400, 400, 0]);
+    let upper = [("/V1/Chat", Gate::Paid), ("/*", Gate::Free)];
+    assert_eq!(statuses(&upper, &["/V1/Chat", "/v1/chat", "/V1/chat", "/v1/other"]), [402, 400, 400, 0]);
+    let listed = [("/v1/Docs/*", Gate::Free), ("/v1/*", Gate::Paid)];
+    assert_eq!(statuses(&listed, &["/v1/Docs/a", "/v1/docs/a", "/v1/chat"]), [0, 400, 402]);
+}
+
+#[test]
+fn of_patterns_that_only_case_tells_apart_the_free_one_is_closed() {
+    for routes in
+        [[("/V1/*", Gate::Free), ("/v1/*", Gate::Paid)], [("/v1/*", Gate::Paid), ("/V1/*", Gate::Free)]]
+    {
+        assert_eq!(statuses(&routes, &["/V1/a", "/v1/a"]), [400, 402]);
+    }
+    let both_free = [("/V1/*", Gate::Free), ("/v1/*", Gate::Free)];
+    assert_eq!(statuses(&both_free, &["/V1/a", "/v1/a"]), [0, 0]);
+    // Without case its range is empty.
+    let odd = [("/x/[Z-a]*/y", Gate::Paid), ("/*", Gate::Free)];
+    assert_eq!(statuses(&odd, &["/x/_z/y", "/a"]), [402, 0]);
 }
 
 #[test]
@@ -75,7 +125,8 @@ fn an_unruled_path_is_not_found_or_passed_with_only_identity_stripped() {
     assert!(matches!(story.end, End::Passed));
     let edits = story.forwarded.unwrap();
     assert_eq!(edits.remove, ["x-obol-offer"]);
-    assert!(edits.set.is_empty());
+    // In the form in which it was looked up.
+    assert_eq!(edits.set, [(":path".into(), "/else/where?q=1".to_owned())]);
     assert!(story.stamps.is_empty());
 }
 
@@ -115,23 +166,40 @@ fn an_upgrade_needs_an_upfront_option_and_is_refused_before_any_challenge() {
     assert_refused(&request("/paid/a").method("CONNECT"), 501, "upgrade_unsupported", stamps);
     let mut host = Host::new();
     assert_eq!(host.play(&upgrade("/up/a"), &ok()).status(), 402);
+    for list in ["h2c, WebSocket", "websocket/13, websocket"] {
+        assert_refused(&request("/paid/a").with("upgrade", list), 501, "upgrade_unsupported", stamps);
+    }
 }
 
 #[test]
-fn a_preflight_is_forwarded_unpriced_with_its_origin() {
+fn other_protocols_than_websocket_are_neither_switched_to_nor_passed_on() {
     let mut host = Host::new();
-    let preflight = request("/paid/a")
-        .method("OPTIONS")
-        .with("origin", "https://a.example")
-        .with("access-control-request-method", "POST")
-        .with("payment-signature", "x");
-    let story = host.play(&preflight, &ok());
-    assert!(matches!(story.end, End::Passed));
-    assert_eq!(story.forwarded.as_ref().unwrap().remove, ["payment-signature"]);
-    assert_eq!(story.short(), "");
-    // Without the request method it is an ordinary OPTIONS, which is priced.
-    let plain = request("/paid/a").method("OPTIONS").with("origin", "https://a.example");
-    assert_eq!(host.play(&plain, &ok()).status(), 402);
+    for protocol in ["h2c", "TLS/1.2", "connect-udp", "websocket2"] {
+        let asked = request("/paid/a").with("upgrade", protocol).with("http2-settings", "AAMAAABkAAQAAP__");
+        assert_eq!(host.play(&asked, &ok()).status(), 402, "{protocol}");
+        host.script([valid(), settled(84532, "0xabc")]);
+        let story =
+            host.play(&asked.paying(&Wallet::new(1).pay(&Terms::of(0, 0, protocol.len() as u8))), &ok());
+        let removed = &story.forwarded.as_ref().unwrap().remove;
+        assert!(["upgrade", "http2-settings"].iter().all(|name| removed.iter().any(|it| it == name)));
+    }
+    let free = request("/free/a").with("upgrade", "h2c").with("upgrade", "websocket, h2c");
+    let edits = host.play(&free, &ok()).forwarded.unwrap();
+    assert_eq!(edits.set, [("upgrade".into(), "websocket".to_owned())]);
+    let plain = host.play(&request("/free/a").with("upgrade", "WebSocket"), &ok()).forwarded.unwrap();
+    assert_eq!(plain, HeaderEdits::default());
+}
+
+#[test]
+fn a_paid_request_is_of_the_method_it_was_priced_as() {
+    let names = ["x-http-method-override", "X_HTTP_Method", "x-method-override"];
+    let overriding =
+        |path: &str| names.iter().fold(request(path), |request, name| request.with(name, "DELETE"));
+    let mut host = Host::new();
+    host.script([valid(), settled(84532, "0xabc")]);
+    let removed = host.play(&overriding("/paid/a").paying(&payment(1)), &ok()).forwarded.unwrap().remove;
+    assert!(names.iter().all(|name| removed.iter().any(|it| it == name)), "{removed:?}");
+    assert_eq!(host.play(&overriding("/free/a"), &ok()).forwarded.unwrap(), HeaderEdits::default());
 }
 
 #[test]
@@ -147,14 +215,15 @@ fn no_payment_is_answered_with_the_terms() {
         assert_eq!(story.short(), "PaymentRequired@0");
         assert_eq!(story.header("content-type"), Some("application/json"));
         let body = story.body();
-        assert_eq!((&body["x402Version"], &body["error"]), (&2.into(), &"Payment required".into()));
+        assert_eq!((&body["x402Version"], &body["error"]), (&1.into(), &"Payment required".into()));
         assert_eq!(body["resource"]["url"], "https://api.example/paid/a?q=1");
-        assert_eq!(body["accepts"][0]["network"], "eip155:84532");
-        assert_eq!(body["accepts"][1]["network"], "base-sepolia");
+        assert_eq!(body["accepts"][0]["network"], "base-sepolia");
+        assert_eq!(body["accepts"][0]["resource"], body["resource"]["url"]);
         assert!(body["extensions"]["paymentFailure"].is_null());
         let header = decode_base64(story.header("payment-required").unwrap().as_bytes()).unwrap();
         let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
         assert_eq!(header["accepts"].as_array().unwrap().len(), 1);
+        assert_eq!(header["accepts"][0]["network"], "eip155:84532");
         assert_eq!(header["resource"], body["resource"]);
     }
 }
@@ -202,6 +271,7 @@ fn a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
     let secure = [
         stage(Transport { tls: true, peer: None }, "", false),
         stage(peer("203.0.113.7"), "https", true),
+        stage(peer("203.0.113.7"), "WSS, http", true),
         stage(peer("10.0.0.9"), "", false),
         stage(peer("127.0.0.1"), "", false),
         stage(peer("fd00::1"), "", false),
@@ -251,6 +321,22 @@ fn with_both_headers_payment_signature_counts_alone() {
 }
 
 #[test]
+fn a_payment_has_to_outlast_upstream_and_settlement_where_the_route_says_so() {
+    let pay = |route: u64, seconds: u64| {
+        let mut host = Host::with_rules(rules_with(|pushed| pushed.routes[0].min_remaining = Some(route)));
+        let terms = Terms { valid_before: START + seconds, ..Terms::of(0, 0, 1) };
+        host.script([valid(), settled(84532, "0xabc")]);
+        host.play(&request("/paid/a").paying(&Wallet::new(1).pay(&terms)), &ok())
+    };
+    for (route, seconds, status) in [(180, 180, 200), (180, 174, 402), (6, 6, 200), (6, 0, 402)] {
+        assert_eq!(pay(route, seconds).status(), status, "{seconds} of {route}");
+    }
+    let refused = pay(180, 60);
+    let failure = &refused.body()["extensions"]["paymentFailure"];
+    assert!(failure["hint"].as_str().unwrap().contains("maxTimeoutSeconds"), "{failure}");
+}
+
+#[test]
 fn a_payment_for_other_terms_finds_no_option() {
     let buyer = Wallet::new(1);
     let base = Terms::of(0, 0, 1);
@@ -272,7 +358,7 @@ fn a_payment_for_other_terms_finds_no_option() {
         let body = story.body();
         assert_eq!(body["extensions"]["paymentFailure"]["reason"], "no_matching_requirement");
         assert!(body["error"].as_str().unwrap().starts_with("Payment verification failed"));
-        assert_eq!(body["accepts"][0]["amount"], "1000");
+        assert_eq!(body["accepts"][0]["maxAmountRequired"], "1000");
     }
 }
 
@@ -377,7 +463,7 @@ fn where_a_shell_keeps_nothing_the_relay_is_told_who_asks_and_what_is_bought() {
     let turn = host.begin(&request("/paid/%C3%A9/a").paying(&payment(1)));
     let crate::exchange::Next::Call(state) = turn.next else { panic!("no call") };
     let headers: Vec<_> = state.call().headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let holder = format!("0x{:032x}", (1_u128 << 64) + 1);
+    let holder = format!("0x{:032x}", 1);
     let offer = crate::metrics::tuple_text(&host.rules.tuples[0]);
     let expected = [
         ("x-farebox-holder", holder.as_str()),

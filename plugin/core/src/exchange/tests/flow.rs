@@ -175,7 +175,8 @@ fn a_facilitator_that_answers_nonsense_is_never_valid() {
         let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
         assert_eq!(story.status(), 503, "{status} {body}");
         assert_eq!(story.body()["retriable"], *retriable, "{status} {body}");
-        let counted = format!("PaymentPresented@0 Verify({outcome},7) PaymentFailed(FacilitatorError)@0");
+        let reason = if *retriable { "FacilitatorOverloaded" } else { "FacilitatorError" };
+        let counted = format!("PaymentPresented@0 Verify({outcome},7) PaymentFailed({reason})@0");
         host.assert_counted(&story, &counted);
         assert!(host.lives().is_empty() && story.forwarded.is_none());
     }

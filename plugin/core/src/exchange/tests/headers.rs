@@ -181,6 +181,14 @@ fn the_resource_is_named_by_its_public_url() {
     assert_eq!(at(&mut host, false, "api.example", &forwarded), "https://api.example/paid/a?q=1");
     let mut trusting = Host::with_rules(rules_with(|p| p.settings.trust_forwarded = true));
     assert_eq!(at(&mut trusting, false, "api.example", &forwarded), "https://shop.example/paid/a?q=1");
+    let prefix = |prefix| [("x-forwarded-prefix", prefix)];
+    assert_eq!(at(&mut host, false, "api.example", &prefix("/shop")), "https://api.example/paid/a?q=1");
+    for (said, shown) in
+        [("/shop", "/shop"), ("/a/b/, /c", "/a/b"), ("/", ""), ("shop", ""), ("//x", ""), ("/a b", "")]
+    {
+        let expected = format!("https://api.example{shown}/paid/a?q=1");
+        assert_eq!(at(&mut trusting, false, "api.example", &prefix(said)), expected, "{said}");
+    }
 }
 
 #[test]

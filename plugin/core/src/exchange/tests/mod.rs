@@ -6,6 +6,7 @@ mod flow;
 mod headers;
 mod host;
 mod life;
+mod pages;
 mod random;
 mod relay;
 mod script;

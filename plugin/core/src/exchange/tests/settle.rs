@@ -431,7 +431,7 @@ fn a_relay_that_is_silent_is_no_refusal_and_holds_no_payment() {
         // For all it knows, an earlier request was charged with this payment.
         assert_eq!(story.body()["retriable"], false);
         assert!(story.body()["hint"].as_str().unwrap().contains("same payment"));
-        host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(FacilitatorUnreachable)@0");
+        host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(CompanionUnreachable)@0");
         assert!(host.lives().is_empty() && story.forwarded.is_none());
         host.script([valid(), settled(84532, TX)]);
         assert_eq!(paid(&mut host).status(), 200);

@@ -139,9 +139,9 @@ fn words() -> Vec<Word> {
             "PaymentFailed(SettlementRejected)@0",
         ),
         (R::NotBegun, 503, false, true, "PaymentFailed(SettlementFailed)@0"),
-        (R::NotTaken { reason: text() }, 503, false, false, "PaymentFailed(FacilitatorError)@0"),
+        (R::NotTaken { reason: text() }, 503, false, false, "PaymentFailed(Other)@0"),
         // A relay that speaks of something else: whatever it means, it asks for nothing.
-        (R::New, 500, false, false, "PaymentFailed(InternalError)@0"),
+        (R::New { now: Some(0) }, 500, false, false, "PaymentFailed(InternalError)@0"),
     ]
 }
 
@@ -153,7 +153,7 @@ fn every_word_of_a_relay_has_one_answer_and_only_what_cannot_be_charged_any_more
         (invalid, 402, true, false, "PaymentFailed(PaymentInvalid)@0"),
         (malformed(), 503, false, false, "PaymentFailed(FacilitatorError)@0"),
         (RelayReply::Unreachable, 503, false, true, "PaymentFailed(FacilitatorUnreachable)@0"),
-        (RelayReply::Busy, 503, false, true, "PaymentFailed(FacilitatorError)@0"),
+        (RelayReply::Busy, 503, false, true, "PaymentFailed(FacilitatorOverloaded)@0"),
         (RelayReply::NoVerdict, 503, false, false, "PaymentFailed(FacilitatorError)@0"),
         (RelayReply::Unavailable, 503, false, false, "PaymentFailed(ReplayGuardUnavailable)@0"),
     ];
@@ -179,6 +179,32 @@ fn every_word_of_a_relay_has_one_answer_and_only_what_cannot_be_charged_any_more
         assert_told(&host, &story, &word, (status, priced, safe), counted);
         assert!(host.lives().is_empty(), "whatever it meant, this request has the payment no more: {word:?}");
     }
+}
+
+#[test]
+fn a_payment_that_only_a_wrong_clock_takes_for_too_old_is_not_the_buyers_fault() {
+    let old = Wallet::new(1).pay(&Terms { valid_before: START - 100, ..Terms::of(0, 0, 1) });
+    let cheap = Wallet::new(1).pay(&Terms { value: 999, ..Terms::of(0, 0, 1) });
+    let refused = |payment: &str, now: Option<u64>| {
+        let mut host = Host::of(Mode::Relay);
+        let word = RelayReply::New { now };
+        host.relay.line = [Line::Says(200, String::from_utf8(word.body()).unwrap())].into();
+        let story = host.play(&request("/paid/a").paying(payment), &ok());
+        (story.status(), story.is_priced(), format!("{:?}", story.stamps))
+    };
+    for theirs in [START - 200, START - 20, START + 20, START + 200] {
+        let (status, priced, stamps) = refused(&old, Some(theirs));
+        assert_eq!((status, priced), (503, false), "{theirs}");
+        assert!(stamps.contains("ClockWrong"), "{stamps}");
+    }
+    for theirs in [None, Some(START), Some(START + 5)] {
+        let (status, priced, stamps) = refused(&old, theirs);
+        assert_eq!((status, priced), (402, true), "{theirs:?}");
+        assert!(stamps.contains("PaymentInvalid"), "{stamps}");
+    }
+    // What is wrong with a payment at any time stays wrong.
+    let (status, priced, stamps) = refused(&cheap, Some(START - 200));
+    assert_eq!((status, priced), (402, true), "{stamps}");
 }
 
 #[track_caller]

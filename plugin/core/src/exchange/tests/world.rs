@@ -59,6 +59,7 @@ fn route(pattern: &str, gate: Gate, offer: &str, options: Vec<PaymentOption>) ->
         offer_namespace: "ns".into(),
         offer_name: offer.into(),
         options,
+        min_remaining: None,
         description: "a test".into(),
         public: None,
     }

@@ -1,4 +1,4 @@
-//! Certificates of the discovery channel, read again when their files change.
+//! Certificates of a port, read again when their files change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tracing::{error, info};
 
+use super::Protocol;
 use crate::settings::{SettingsError, TlsSettings};
 
 /// The configuration of new connections. Each new connection looks whether the files changed; those that
@@ -17,6 +18,7 @@ use crate::settings::{SettingsError, TlsSettings};
 #[derive(Debug)]
 pub(super) struct Tls {
     files: TlsSettings,
+    protocol: Protocol,
     config: Arc<ServerConfig>,
     /// Of the files when they were last read, well or not.
     stamp: Stamp,
@@ -29,9 +31,9 @@ type Stamp = Vec<Option<(SystemTime, u64)>>;
 
 impl Tls {
     /// Reads the files. The error names the setting, the file and the fix.
-    pub(super) fn load(files: TlsSettings) -> Result<Self, SettingsError> {
-        let (stamp, config) = (stamp(&files), Arc::new(read(&files)?));
-        Ok(Self { files, config, stamp })
+    pub(super) fn load(files: TlsSettings, protocol: Protocol) -> Result<Self, SettingsError> {
+        let (stamp, config) = (stamp(&files), Arc::new(read(&files, protocol)?));
+        Ok(Self { files, protocol, config, stamp })
     }
 
     /// The configuration of a connection that begins now. Files that cannot be used are reported once, and
@@ -40,12 +42,12 @@ impl Tls {
         let stamp = stamp(&self.files);
         if stamp != self.stamp {
             self.stamp = stamp;
-            match read(&self.files) {
+            match read(&self.files, self.protocol) {
                 Ok(config) => {
                     self.config = Arc::new(config);
-                    info!("certificates of the discovery channel read again");
+                    info!("{}: certificates read again", self.files.section);
                 }
-                Err(cause) => error!("the certificates read before stay in use: {cause}"),
+                Err(cause) => error!("{cause}; the certificates read before stay in use"),
             }
         }
         self.config.clone()
@@ -61,15 +63,19 @@ fn stamp(files: &TlsSettings) -> Stamp {
     paths.into_iter().flatten().map(of).collect()
 }
 
-fn read(files: &TlsSettings) -> Result<ServerConfig, SettingsError> {
-    let TlsSettings { certificate, key, client_ca } = files;
+fn read(files: &TlsSettings, protocol: Protocol) -> Result<ServerConfig, SettingsError> {
+    let TlsSettings { section, certificate, key, client_ca } = files;
+    let unusable = |setting, path, cause: &dyn std::fmt::Display, purpose| {
+        unusable(section, setting, path, cause, purpose)
+    };
+    let certificates = |setting, path, purpose| certificates(section, setting, path, purpose);
     let chain = certificates("certificate", certificate, "the certificate chain of this server")?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|cause| unusable("key", key, &cause, "the private key of the certificate"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|cause| SettingsError(format!("envoy.discovery.tls: {cause}")))?;
+        .map_err(|cause| SettingsError(format!("{section}: {cause}")))?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
@@ -87,31 +93,42 @@ fn read(files: &TlsSettings) -> Result<ServerConfig, SettingsError> {
     let mut config = builder.with_single_cert(chain, private).map_err(|cause| {
         let place = key.display();
         SettingsError(format!(
-            "envoy.discovery.tls.key: {place} does not fit {} ({cause}): name the key of that certificate",
+            "{section}.key: {place} does not fit {} ({cause}): name the key of that certificate",
             certificate.display()
         ))
     })?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = match protocol {
+        Protocol::Http1 => vec![b"http/1.1".to_vec()],
+        Protocol::Http2 => vec![b"h2".to_vec()],
+        Protocol::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
     Ok(config)
 }
 
 fn certificates(
+    section: &str,
     setting: &str,
     path: &Path,
     purpose: &str,
 ) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
     let found = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|cause| unusable(setting, path, &cause, purpose))?;
+        .map_err(|cause| unusable(section, setting, path, &cause, purpose))?;
     if found.is_empty() {
-        return Err(unusable(setting, path, &"no certificate in it", purpose));
+        return Err(unusable(section, setting, path, &"no certificate in it", purpose));
     }
     Ok(found)
 }
 
-fn unusable(setting: &str, path: &Path, cause: &dyn std::fmt::Display, purpose: &str) -> SettingsError {
+fn unusable(
+    section: &str,
+    setting: &str,
+    path: &Path,
+    cause: &dyn std::fmt::Display,
+    purpose: &str,
+) -> SettingsError {
     let path = path.display();
     SettingsError(format!(
-        "envoy.discovery.tls.{setting}: {path} cannot be used ({cause}): name a PEM file with {purpose}"
+        "{section}.{setting}: {path} cannot be used ({cause}): name a PEM file with {purpose}"
     ))
 }

@@ -1,0 +1,75 @@
+//! A companion whose ledger cannot be opened yet. It goes on trying. Meanwhile the gateway tells terms and serves what is
+//! free, payments are answered 503, and `/readyz` says why. Other proxies go on by the rules they have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::facilitator::FacilitatorClient;
+use crate::gateway::Deployments;
+use crate::ledger::{Ledger, LedgerError, LedgerOptions};
+use crate::publish::Publication;
+use crate::rules::{self, Loader, Readiness, Source};
+use crate::settings::{RelaySettings, Settings};
+use crate::state::Shared;
+
+/// Pause between two attempts.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Opens the ledger, however long it takes. Fails where waiting does not help.
+pub(crate) async fn open_ledger(
+    settings: &Arc<Settings>,
+    relay: &RelaySettings,
+    client: &FacilitatorClient,
+    gateway: Option<Arc<Deployments>>,
+    state: &Shared,
+) -> Result<Ledger, LedgerError> {
+    let mut selling = JoinSet::new();
+    let ledger = loop {
+        let options = LedgerOptions {
+            retention: relay.retention,
+            ..LedgerOptions::settling(settings.facilitator.settle_timeout)
+        };
+        let error = match Ledger::open(&relay.ledger, &relay.companion, options).await {
+            Ok(ledger) => break ledger,
+            Err(error @ (LedgerError::Open { .. } | LedgerError::Unreachable { .. })) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        note(state, error);
+        if let (Some(gateway), true) = (&gateway, selling.is_empty()) {
+            let readiness = Readiness::start(client.clone());
+            let (publications, _) = watch::channel::<Option<Publication>>(None);
+            let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, None)
+                .with_gateway(Some(gateway.clone()));
+            selling.spawn(follow(loader, rules::watch(settings.pricing.clone())));
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
+    selling.shutdown().await;
+    let mut state = state.lock();
+    if state.ledger_error.take().is_some() {
+        info!("the ledger is open");
+    }
+    // The rules are numbered with the ledger, and the totals are those in it.
+    state.active = None;
+    Ok(ledger)
+}
+
+async fn follow(mut loader: Loader, mut file: rules::Watch) {
+    loop {
+        let candidate = file.next().await;
+        loader.reload(Source::File, candidate).await;
+    }
+}
+
+/// Logs what is new of an error.
+fn note(state: &Shared, error: String) {
+    let mut state = state.lock();
+    if state.ledger_error.as_ref() != Some(&error) {
+        error!("{error}; no payment is taken until it can");
+        state.ledger_error = Some(error);
+    }
+}
