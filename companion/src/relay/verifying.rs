@@ -50,7 +50,7 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
             RelayReply::Redeem { transaction }
         }
         // By its own clock the proxy may have taken it for too old or too new.
-        Answer::New => order.refusal.unwrap_or(RelayReply::New { now: Some(unix_seconds()) }),
+        Answer::New => order.refusal.unwrap_or_else(|| RelayReply::New { now: Some(unix_seconds()) }),
         answer => RelayReply::from(answer),
     };
     waiting.send(reply);

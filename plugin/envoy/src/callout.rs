@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use farebox_core::exchange::Call;
-use farebox_core::payment::Ending;
 use farebox_core::protocol::{CallEnd, Operation, RELAY_PROXY};
 use farebox_core::rules::Facilitator;
 use proxy_wasm::hostcalls;

@@ -170,7 +170,7 @@ fn what_a_paid_upstream_never_sees(arrived: &Arrived) -> impl Iterator<Item = &s
     ];
     let is_no_websocket = |(name, value): &(String, String)| name == "upgrade" && value != "websocket";
     let headers = arrived.headers.iter();
-    let headers = headers.filter(move |line| NEVER.contains(&&*line.0) || is_no_websocket(*line));
+    let headers = headers.filter(move |line| NEVER.contains(&&*line.0) || is_no_websocket(line));
     let headers = headers.map(|(name, _)| name.as_str());
     let trailers =
         arrived.trailers.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "x-checksum");

@@ -230,18 +230,18 @@ impl Stage<'_> {
             Ways { rules: self.rules, route: self.route, primary: self.primary, upgrade: self.upgrade };
         let (authentic, refusal) = match ways.find(&payment) {
             Some(fit) => {
-                let invalid = |cause, told| Refusal::new(fit.tuple, cause, told);
-                match self.judge(&payment, &fit.option, &policy, now) {
+                match self.judge(&payment, &fit, &policy, now) {
                     Ok(()) => match authenticate(&payment, &fit.option, &policy) {
                         Ok(signed) => (Some((fit, signed)), None),
                         Err(refused) => {
                             // Version 1 names no token: it may be in another that was sold before.
                             let unnamed = payment.version == Version::V1;
                             let signed = unnamed.then(|| ways.as_signed(&payment, &policy)).flatten();
-                            (signed, Some(invalid(Cause::PaymentInvalid, Told::code(refused.code))))
+                            let told = Told::code(refused.code);
+                            (signed, Some(Refusal::new(fit.tuple, Cause::PaymentInvalid, told)))
                         }
                     },
-                    Err((cause, told)) => (ways.as_signed(&payment, &policy), Some(invalid(cause, told))),
+                    Err(refusal) => (ways.as_signed(&payment, &policy), Some(refusal)),
                 }
             }
             None => {
@@ -278,20 +278,20 @@ impl Stage<'_> {
     fn judge(
         &self,
         payment: &Payment,
-        option: &PaymentOption,
+        Fit { option, tuple, .. }: &Fit,
         policy: &CheckPolicy,
         now: Now,
-    ) -> Result<(), (Cause, Told)> {
+    ) -> Result<(), Box<Refusal>> {
         let now_seconds = now.unix_seconds();
         judge(payment, option, policy, now_seconds).map_err(|refused| {
             let cause = if refused.is_by_clock() { Cause::PaymentUntimely } else { Cause::PaymentInvalid };
-            (cause, Told::code(refused.code))
+            Refusal::new(*tuple, cause, Told::code(refused.code))
         })?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
         let seconds = self.rules.settings.replay_horizon_seconds;
         if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
             let message = format!("the authorization must end within {seconds} seconds from now");
-            return Err((Cause::PaymentInvalid, Told::message(message)));
+            return Err(Refusal::new(*tuple, Cause::PaymentInvalid, Told::message(message)));
         }
         Ok(())
     }
