@@ -91,11 +91,18 @@ impl Row {
         }
     }
 
-    /// When it last changed; of a refused one when it goes, which is when its window has closed or a day is over: buyers
-    /// choose their windows.
-    pub(super) fn since(&self) -> u64 {
+    /// From when on somebody has to look at it. The same while it is sold: see migration 6.
+    pub(super) fn look_at(&self) -> Option<u64> {
         let Record { ends, since_ms, .. } = self.record;
-        if self.refused { ends.saturating_mul(1000).min(since_ms.saturating_add(DAY_MS)) } else { since_ms }
+        match self.record.state {
+            // When it goes: its window has closed, or a day is over, as buyers choose their windows.
+            _ if self.refused => Some(ends.saturating_mul(1000).min(since_ms.saturating_add(DAY_MS))),
+            State::Reserved { .. }
+            | State::Settling { .. }
+            | State::Unknown
+            | State::Owed { hold: Some(_) } => Some(self.times.reserved),
+            State::Owed { hold: None } | State::Delivered => None,
+        }
     }
 
     /// When the reconciliation has to look at it.

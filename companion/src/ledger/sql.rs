@@ -24,7 +24,7 @@ const MOST_COUNTERS: usize = 16;
 
 const KEY: [&str; 4] = ["network", "contract", "payer", "nonce"];
 /// What changes in a payment's life, `call_body` apart.
-const LIFE: [&str; 14] = [
+const LIFE: [&str; 15] = [
     "state",
     "holder",
     "hold_until",
@@ -34,6 +34,7 @@ const LIFE: [&str; 14] = [
     "transaction_hash",
     "since",
     "due",
+    "look_at",
     "facilitator",
     "reason",
     "verified_at",
@@ -273,8 +274,9 @@ fn bind_life<'q>(query: Query<'q>, row: Option<&Row>) -> Query<'q> {
         .bind(row.map(|row| i64::from(row.record.epoch)))
         .bind(flag(|row| row.record.redeemed))
         .bind(row.and_then(|row| text(row.record.transaction.as_deref())))
-        .bind(row.map(|row| signed(row.since())))
+        .bind(row.map(|row| signed(row.record.since_ms)))
         .bind(row.and_then(Row::due).map(signed))
+        .bind(row.and_then(Row::look_at).map(signed))
         .bind(row.and_then(|row| text(row.facilitator.as_deref())))
         .bind(row.and_then(|row| text(row.reason.as_deref())))
         .bind(row.and_then(|row| row.times.verified.map(signed)))

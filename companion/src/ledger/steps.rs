@@ -46,7 +46,8 @@ impl Ledger {
     pub async fn due(&self, limit: u32) -> Result<Vec<PaymentKey>, LedgerError> {
         let now = signed(self.now_ms().await?);
         let rows = sqlx::query(
-            "SELECT network, contract, payer, nonce FROM payments WHERE due <= $1 ORDER BY due LIMIT $2",
+            "SELECT network, contract, payer, nonce FROM payments \
+             WHERE look_at <= $1 AND due <= $1 ORDER BY due LIMIT $2",
         )
         .bind(now)
         .bind(i64::from(limit))
@@ -76,7 +77,7 @@ impl Ledger {
     async fn sweep_refused(&self) -> Result<u64, LedgerError> {
         let now = signed(self.now_ms().await?);
         let select = "SELECT network, contract, payer, nonce FROM payments \
-                      WHERE state = 'refused' AND since < $1 ORDER BY since LIMIT $2";
+                      WHERE look_at < $1 AND state = 'refused' LIMIT $2";
         let limit = signed(MOST as u64);
         let rows =
             sqlx::query(select).bind(now).bind(limit).fetch_all(&mut *self.connection().await?).await?;
@@ -107,12 +108,11 @@ impl Ledger {
         let old = now.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
         let rows = sqlx::query(
             "SELECT network, contract, payer, nonce FROM payments \
-             WHERE (state IN ('unknown', 'owed', 'delivered') AND since < $1) \
-                OR (state IN ('claimed', 'reserved') AND since < $2 AND hold_until <= $3) \
-                OR (state = 'verified' AND since < $2 AND hold_until <= $3 AND (ends_s < $4 OR since < $1)) LIMIT $5",
+             WHERE (reserved_at < $1 AND since < $1 AND state IN ('unknown', 'owed', 'delivered')) \
+                OR (look_at <= $2 AND hold_until <= $2 AND (state IN ('claimed', 'reserved') \
+                    OR state = 'verified' AND (ends_s < $3 OR since < $1))) LIMIT $4",
         )
         .bind(signed(old))
-        .bind(signed(now))
         .bind(signed(now))
         .bind(signed(now / 1000))
         .bind(signed(MOST as u64))

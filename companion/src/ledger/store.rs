@@ -100,6 +100,9 @@ impl Ledger {
             sqlx::migrate::MigrateError::Execute(error) => failed(&error),
             error => LedgerError::Schema { url: place.shown(), cause: error.to_string() },
         })?;
+        if !place.sqlite {
+            first.execute("ALTER TABLE payments SET (fillfactor = 50)").await.map_err(|error| failed(&error))?;
+        }
         first.close().await?;
         let witness = Arc::new(Witness::of(file_of(&place.url).as_deref(), companion));
         let shared = Arc::new(Shared { seen: AtomicU64::new(witness.mark()), ..Shared::default() });

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::Watcher;
-use tokio::sync::mpsc;
+use futures_util::{FutureExt, StreamExt};
+use inotify::{EventStream, Inotify, WatchMask};
 use tracing::warn;
 
 use crate::paths::folder_of;
@@ -20,10 +20,11 @@ pub type Candidate = Result<String, String>;
 pub struct Watch {
     path: PathBuf,
     last: Option<Candidate>,
-    wakeups: mpsc::Receiver<()>,
-    /// Notifications end when this is dropped.
-    _notifier: Option<notify::RecommendedWatcher>,
+    events: Option<Events>,
 }
+
+/// What happens in the folder of the file.
+type Events = EventStream<[u8; 4_096]>;
 
 /// Content must stay the same this long before it is believed: an editor may write in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -36,26 +37,21 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// Watches a file. The first [`Watch::next`] yields what it holds now.
 pub fn watch(path: PathBuf) -> Watch {
-    let (wake, wakeups) = mpsc::channel(1);
-    let notifier = notifier(&path, wake)
+    let events = events(&path)
         .inspect_err(|error| {
             warn!("no file notifications ({error}); {} is read every second", path.display())
         })
         .ok();
-    Watch { path, last: None, wakeups, _notifier: notifier }
+    Watch { path, last: None, events }
 }
 
-/// The parent folder is watched, as the file itself is replaced by renames and symlink swaps.
-fn notifier(path: &Path, wake: mpsc::Sender<()>) -> notify::Result<notify::RecommendedWatcher> {
-    let mut notifier = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading the file is an event too; waking up for it would never end.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
-            // A full channel already holds a wakeup.
-            let _ = wake.try_send(());
-        }
-    })?;
-    notifier.watch(folder_of(path), notify::RecursiveMode::NonRecursive)?;
-    Ok(notifier)
+/// The parent folder is watched, as the file itself is replaced by renames and symlink swaps. What is written there all
+/// the time and stays open, a ledger or a log, wakes nobody.
+fn events(path: &Path) -> std::io::Result<Events> {
+    let inotify = Inotify::init()?;
+    let mask = WatchMask::CLOSE_WRITE | WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
+    inotify.watches().add(folder_of(path), mask)?;
+    inotify.into_event_stream([0; 4_096])
 }
 
 // === impl Watch ===
@@ -73,10 +69,19 @@ impl Watch {
                 }
             }
             tokio::select! {
-                // Others may write in the folder all the time: a ledger, a log.
-                Some(()) = self.wakeups.recv() => tokio::time::sleep(BREATH).await,
+                () = self.told() => tokio::time::sleep(BREATH).await,
                 () = tokio::time::sleep(POLL) => {}
             }
+        }
+    }
+
+    /// Something happened in the folder; what else did so far is forgotten. Never where nobody tells.
+    async fn told(&mut self) {
+        let Some(events) = &mut self.events else { return std::future::pending().await };
+        match events.next().await {
+            Some(Ok(_)) => while events.next().now_or_never().is_some_and(|next| next.is_some()) {},
+            // Its content is read every second all the same.
+            Some(Err(_)) | None => self.events = None,
         }
     }
 
