@@ -33,9 +33,11 @@ pub(crate) async fn open_ledger(
             retention: relay.retention,
             ..LedgerOptions::settling(settings.facilitator.settle_timeout)
         };
-        let error = match Ledger::open(&relay.ledger, &relay.companion, options).await {
+        let error = match open(relay, options).await {
             Ok(ledger) => break ledger,
-            Err(error @ (LedgerError::Open { .. } | LedgerError::Unreachable { .. })) => error.to_string(),
+            Err(
+                error @ (LedgerError::Open { .. } | LedgerError::Unreachable { .. } | LedgerError::Failed(_)),
+            ) => error.to_string(),
             Err(error) => return Err(error),
         };
         note(state, error);
@@ -55,6 +57,15 @@ pub(crate) async fn open_ledger(
     }
     // The rules are numbered with the ledger, and the totals are those in it.
     state.active = None;
+    Ok(ledger)
+}
+
+async fn open(relay: &RelaySettings, options: LedgerOptions) -> Result<Ledger, LedgerError> {
+    let ledger = Ledger::open(&relay.ledger, &relay.companion, options).await?;
+    if let Err(error) = ledger.takes_writes().await {
+        ledger.close().await;
+        return Err(error);
+    }
     Ok(ledger)
 }
 

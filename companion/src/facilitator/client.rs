@@ -8,6 +8,7 @@ use std::time::Duration;
 use farebox_core::protocol::{Operation, printable};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Response, StatusCode, Url};
+use tokio::sync::watch;
 
 use super::credential::Credentials;
 use crate::http::{self, BodyError};
@@ -18,6 +19,7 @@ use crate::state::unix_seconds;
 pub struct FacilitatorClient {
     client: reqwest::Client,
     credentials: Credentials,
+    doubts: watch::Sender<()>,
 }
 
 /// A whole reply.
@@ -55,7 +57,12 @@ const MAX_TEXT: usize = 200;
 impl FacilitatorClient {
     /// A client that shows each facilitator its credential, if it has one.
     pub fn new(credentials: Credentials) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: http::client_builder().build()?, credentials })
+        Ok(Self { client: http::client_builder().build()?, credentials, doubts: watch::Sender::new(()) })
+    }
+
+    /// Changes with each call that got no reply: its facilitator may be gone.
+    pub(crate) fn doubts(&self) -> watch::Receiver<()> {
+        self.doubts.subscribe()
     }
 
     /// What it shows.
@@ -72,9 +79,13 @@ impl FacilitatorClient {
         deadline: Duration,
     ) -> Result<Replied, CallFailed> {
         let call = async { read(self.send(base, operation.name(), Some(body)).await?).await };
-        tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
+        let replied = tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
             Err(CallFailed { reason: format!("no reply within {deadline:?}"), may_have_arrived: true })
-        })
+        });
+        if replied.is_err() {
+            self.doubts.send_replace(());
+        }
+        replied
     }
 
     /// Sends one request to an endpoint of the facilitator at `base`, a POST of `body` or a GET without one, with the

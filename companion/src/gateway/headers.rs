@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use farebox_core::exchange::HeaderEdits;
+use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
@@ -52,7 +53,8 @@ pub(super) fn host_of(parts: &Parts) -> Result<Option<HeaderValue>, BadHead> {
 const UNREADABLE: BadHead = BadHead("the host is unreadable");
 
 /// A request head as the core reads it. What a client says of proxies before this one is left out unless the operator
-/// trusts whoever sent it.
+/// trusts whoever sent it. The length of a body that goes over a connection of its own is left out too: it cannot be
+/// taken for the next request.
 pub(super) fn lines<'a>(
     parts: &'a Parts,
     path: &'a str,
@@ -65,9 +67,16 @@ pub(super) fn lines<'a>(
     lines.push((":path", path.as_bytes()));
     lines.extend(host.map(|host| (":authority", host.as_bytes())));
     let is_believed = |name: &HeaderName| trusted || *name != FORWARDED_PROTO;
-    let own = parts.headers.iter().filter(|(name, _)| *name != header::HOST && is_believed(name));
+    let is_alone = |name: &HeaderName| *name == header::CONTENT_LENGTH && expects_no_body(&parts.method);
+    let own = parts.headers.iter();
+    let own = own.filter(|(name, _)| *name != header::HOST && is_believed(name) && !is_alone(name));
     lines.extend(own.map(|(name, value)| (name.as_str(), value.as_bytes())));
     lines
+}
+
+/// Whether upstreams may leave the body of such a request unread, and take it for the next one.
+pub(super) fn expects_no_body(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// A response head as the core reads it.

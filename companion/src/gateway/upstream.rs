@@ -4,7 +4,8 @@ use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -14,6 +15,7 @@ use tokio::time::sleep_until;
 use tracing::warn;
 
 use super::body::{RequestBody, Upload};
+use super::headers;
 use crate::settings::GatewaySettings;
 
 type Client = legacy::Client<HttpsConnector<HttpConnector>, RequestBody>;
@@ -22,6 +24,8 @@ type Client = legacy::Client<HttpsConnector<HttpConnector>, RequestBody>;
 #[derive(Debug, Clone)]
 pub(super) struct Upstreams {
     http1: Client,
+    /// The same without reuse of connections.
+    alone: Client,
     /// Where the operator says that upstreams speak it.
     http2: Option<Client>,
 }
@@ -63,14 +67,15 @@ impl Upstreams {
             http.set_connect_timeout(Some(settings.connect_timeout));
             http
         };
-        let http1 = tls()?.https_or_http().enable_http1().wrap_connector(http());
+        let http1 = || Ok::<_, std::io::Error>(tls()?.https_or_http().enable_http1().wrap_connector(http()));
         let http2 = if settings.http2 {
             Some(tls()?.https_or_http().enable_http2().wrap_connector(http()))
         } else {
             None
         };
         Ok(Self {
-            http1: builder().build(http1),
+            http1: builder().build(http1()?),
+            alone: builder().pool_max_idle_per_host(0).build(http1()?),
             http2: http2.map(|connector| builder().http2_only(true).build(connector)),
         })
     }
@@ -80,7 +85,8 @@ impl Upstreams {
         self.http2.is_some()
     }
 
-    /// Sends a request and waits for the response head. An upgrade is HTTP/1.1 in any case.
+    /// Sends a request and waits for the response head. An upgrade is HTTP/1.1 in any case. In HTTP/2 no body can be
+    /// taken for a request.
     pub(super) async fn send(
         &self,
         mut request: Request<RequestBody>,
@@ -91,6 +97,12 @@ impl Upstreams {
             Some(client) if !upgrade => {
                 *request.version_mut() = Version::HTTP_2;
                 client
+            }
+            _ if headers::expects_no_body(request.method()) && !request.body().is_end_stream() => {
+                if !upgrade {
+                    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                &self.alone
             }
             _ => &self.http1,
         };

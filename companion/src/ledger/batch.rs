@@ -31,10 +31,13 @@ pub(super) struct Batch<'a> {
     slots: BTreeMap<PaymentKey, Slot>,
     /// Records of purchases that are named, as they are in the database.
     named: Vec<(PaymentKey, Row)>,
-    counters: BTreeMap<String, u64>,
+    counters: Counters,
     successes: BTreeMap<String, u64>,
     contradictions: Vec<(PaymentKey, String)>,
 }
+
+/// By companion and name.
+pub(super) type Counters = BTreeMap<(String, String), u64>;
 
 /// A key of the batch.
 #[derive(Debug)]
@@ -51,6 +54,15 @@ enum Stored {
     Nothing,
     Refused,
     Live,
+}
+
+/// What a payment is counted under.
+#[derive(Debug)]
+struct Counted {
+    tuple: Tuple,
+    amount: Amount,
+    /// That has it in its books.
+    companion: String,
 }
 
 /// What is to be written.
@@ -72,7 +84,7 @@ impl<'a> Batch<'a> {
             now: Now { unix_ms: now_ms },
             slots: BTreeMap::new(),
             named: Vec::new(),
-            counters: BTreeMap::new(),
+            counters: Counters::new(),
             successes: BTreeMap::new(),
             contradictions: Vec::new(),
         }
@@ -104,7 +116,7 @@ impl<'a> Batch<'a> {
         let (leases, now, companion) = (self.leases, self.now, self.companion);
         let slot = self.slot(key);
         let before = slot.row.as_ref().filter(|row| !row.refused);
-        let counted = before.map(|row| (row.tuple.clone(), row.record.terms.amount));
+        let counted = before.map(Row::counted);
         let record = before.map(|row| row.record.clone());
         let was = record.as_ref().map(|record| record.fingerprint);
         let was_more = record.as_ref().is_some_and(is_more_than_reserved);
@@ -136,10 +148,9 @@ impl<'a> Batch<'a> {
         let facilitator = after.and_then(|row| row.facilitator.clone());
         let called = after.filter(|_| matches!(answer, Answer::Call { .. }));
         let behind = called.and_then(|row| Some(Box::new((Claim::behind(&row.record)?, row.sale()))));
-        let counted = after.map(|row| (row.tuple.clone(), row.record.terms.amount)).or(counted);
-        if let Some((tuple, amount)) = counted {
+        if let Some(counted) = after.map(Row::counted).or(counted) {
             for effect in effects {
-                self.count(key, effect, &tuple, amount);
+                self.count(key, effect, &counted);
             }
         }
         Stepped { answer, facilitator, freed, lasts, behind }
@@ -161,8 +172,8 @@ impl<'a> Batch<'a> {
         changes
     }
 
-    /// What the counters grow by, by their names.
-    pub(super) const fn counters(&self) -> &BTreeMap<String, u64> {
+    /// What the counters grow by.
+    pub(super) const fn counters(&self) -> &Counters {
         &self.counters
     }
 
@@ -208,15 +219,18 @@ impl<'a> Batch<'a> {
         Some(Twin { transaction: twin.record.transaction.clone() })
     }
 
-    fn count(&mut self, key: &PaymentKey, effect: Effect, tuple: &Tuple, amount: Amount) {
+    fn count(&mut self, key: &PaymentKey, effect: Effect, counted: &Counted) {
+        let Counted { tuple, amount, companion } = counted;
+        // Who has opened a question closes it, whoever found the answer: what is left of the two is a gauge.
+        let by = if matches!(effect, Effect::Opened | Effect::Closed) { companion } else { self.companion };
         if let Some(counter) = effect.counter() {
-            return self.add(&HostSeries::Tuple(tuple.clone(), counter));
+            return self.add(by, &HostSeries::Tuple(tuple.clone(), counter));
         }
         match effect {
             Effect::Charged => {
                 let success = host_name(&HostSeries::LastSuccess(tuple.clone()));
                 self.successes.insert(success, self.now.unix_seconds());
-                self.add(&HostSeries::Charged(tuple.clone(), amount));
+                self.add(self.companion, &HostSeries::Charged(tuple.clone(), *amount));
             }
             Effect::Contradicted(text) => self.contradictions.push((key.clone(), text)),
             // What was refused is in the books, and who serves what is owed counts that.
@@ -224,8 +238,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn add(&mut self, series: &HostSeries) {
-        *self.counters.entry(host_name(series)).or_default() += 1;
+    fn add(&mut self, companion: &str, series: &HostSeries) {
+        *self.counters.entry((companion.to_owned(), host_name(series))).or_default() += 1;
     }
 }
 
@@ -283,6 +297,11 @@ impl Row {
             reason: None,
             times: Times { reserved: now_ms, verified: None, settling: charged, ended: charged },
         }
+    }
+
+    fn counted(&self) -> Counted {
+        let Self { tuple, record, companion, .. } = self;
+        Counted { tuple: tuple.clone(), amount: record.terms.amount, companion: companion.clone() }
     }
 
     /// What was sold.

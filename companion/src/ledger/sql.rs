@@ -3,14 +3,12 @@
 //! A statement is planned once for each number of rows it takes. Those are powers of two, so that all of them fit a
 //! connection's cache; the places left over hold NULL, which equals nothing and is never written.
 
-use std::collections::BTreeMap;
-
 use farebox_core::evm::{Address, to_hex};
 use farebox_core::payment::PaymentKey;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
-use super::batch::Changes;
+use super::batch::{Changes, Counters};
 use super::row::{LOADED, Loaded, Row, flow_word, identifier_column, read_key};
 use super::store::{Query, signed};
 
@@ -118,12 +116,13 @@ pub(super) async fn write(
     companion: &str,
     changes: &Changes<'_>,
     risen: impl Iterator<Item = (&String, &u64)>,
-    counters: &BTreeMap<String, u64>,
+    counters: &Counters,
     sqlite: bool,
 ) -> Result<u64, sqlx::Error> {
-    let counters = counters.iter().map(|(name, value)| (name.as_str(), *value));
+    let counters = counters.iter().map(|((of, name), value)| (of.as_str(), name.as_str(), *value));
+    let mut counters: Vec<(&str, &str, u64)> = counters.chain([(companion, MARK, 1)]).collect();
     // In one order, so that two that count at once wait for each other.
-    let counters: Vec<(&str, u64)> = counters.chain([(MARK, 1)]).collect();
+    counters.sort_unstable();
     let mut statements: Vec<Statement<'_>> =
         changes.deleted.iter().map(|key| Statement::Delete(key)).collect();
     statements.extend(changes.added.chunks(MOST).map(Statement::Add));
@@ -153,7 +152,7 @@ enum Statement<'a> {
     Add(&'a [(&'a PaymentKey, &'a Row)]),
     Update(&'a [(&'a PaymentKey, &'a Row)]),
     Raise(&'a str, u64),
-    Count(&'a [(&'a str, u64)]),
+    Count(&'a [(&'a str, &'a str, u64)]),
 }
 
 // === impl Statement ===
@@ -206,8 +205,8 @@ impl<'a> Statement<'a> {
     where
         'a: 'q,
     {
-        let counter = |query: Query<'q>, name: &str, value: u64| {
-            query.bind(companion.to_owned()).bind(name.to_owned()).bind(signed(value))
+        let counter = |query: Query<'q>, of: &str, name: &str, value: u64| {
+            query.bind(of.to_owned()).bind(name.to_owned()).bind(signed(value))
         };
         match self {
             Self::Delete(key) => bind_key(query, Some(key)),
@@ -219,8 +218,10 @@ impl<'a> Statement<'a> {
                 let query = bind_life(bind_key(query, row.map(|(key, _)| *key)), row.map(|(_, row)| *row));
                 query.bind(row.map(|(_, row)| i64::from(row.has_call())))
             }),
-            Self::Raise(name, value) => counter(query, name, *value),
-            Self::Count(some) => some.iter().fold(query, |query, (name, value)| counter(query, name, *value)),
+            Self::Raise(name, value) => counter(query, companion, name, *value),
+            Self::Count(some) => {
+                some.iter().fold(query, |query, (of, name, value)| counter(query, of, name, *value))
+            }
         }
     }
 }

@@ -100,9 +100,6 @@ impl Ledger {
             sqlx::migrate::MigrateError::Execute(error) => failed(&error),
             error => LedgerError::Schema { url: place.shown(), cause: error.to_string() },
         })?;
-        if !place.sqlite {
-            first.execute("ALTER TABLE payments SET (fillfactor = 50)").await.map_err(|error| failed(&error))?;
-        }
         first.close().await?;
         let witness = Arc::new(Witness::of(file_of(&place.url).as_deref(), companion));
         let shared = Arc::new(Shared { seen: AtomicU64::new(witness.mark()), ..Shared::default() });
@@ -169,6 +166,15 @@ impl Ledger {
         let (reply, told) = oneshot::channel();
         self.send(Message::Probe(reply))?;
         told.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// Whether it can be written: one that is locked or read-only can be opened.
+    pub async fn takes_writes(&self) -> Result<(), LedgerError> {
+        let nothing = async |connection: &mut AnyConnection| {
+            let sql = "DELETE FROM probes WHERE companion = $1";
+            sqlx::query(sql).bind(self.companion()).execute(connection).await
+        };
+        self.durably(nothing).await.map(drop)
     }
 
     /// This companion's counters, for the aggregate. Names it cannot read are left out.

@@ -45,6 +45,8 @@ const MAX_RETRY_UNKNOWN: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 /// Pause after a success. One that is gone is noticed within it, though nobody pays.
 const REFRESH: Duration = Duration::from_secs(60);
+/// The same where a payment got no reply meanwhile.
+const DOUBT: Duration = Duration::from_secs(1);
 
 // === impl Readiness ===
 
@@ -132,7 +134,9 @@ async fn keep_asking_all(
 
 async fn keep_asking(client: &FacilitatorClient, url: &str, publish: &watch::Sender<AllKnown>) {
     let (mut retry, mut is_known) = (FIRST_RETRY, false);
+    let mut doubts = client.doubts();
     loop {
+        doubts.mark_unchanged();
         // Bounded in time by the client of the facilitator.
         let outcome = fetch(client, url).await.map_err(|error| error.to_string());
         is_known |= outcome.is_ok();
@@ -142,7 +146,11 @@ async fn keep_asking(client: &FacilitatorClient, url: &str, publish: &watch::Sen
         publish.send_if_modified(|all| {
             note(all.entry(url.to_owned()).or_insert_with(|| Known::nothing(url)), outcome)
         });
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.min(DOUBT)).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause.saturating_sub(DOUBT)) => {}
+            Ok(()) = doubts.changed() => {}
+        }
     }
 }
 

@@ -62,3 +62,23 @@ async fn one_that_is_wanted_no_more_is_asked_no_more_and_stays_known() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn one_that_did_not_answer_a_payment_is_asked_at_once() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let kinds = r#"{"kinds": [{"x402Version": 2, "scheme": "exact", "network": "eip155:84532"}]}"#;
+    let supported = get(async move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        kinds
+    });
+    let url = crate::testing::serve(Router::new().route("/supported", supported)).await;
+    let client = FacilitatorClient::new(Credentials::default()).unwrap();
+    let readiness = Readiness::start(client.clone());
+    readiness.wait(&set(&[&url]), Duration::from_secs(5)).await;
+    tokio::time::sleep(DOUBT + Duration::from_millis(200)).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "it is asked for news after a minute");
+    let operation = farebox_core::protocol::Operation::Verify;
+    client.call("http://127.0.0.1:1", operation, b"{}", Duration::from_secs(1)).await.unwrap_err();
+    eventually("it is asked again", || asked.load(Ordering::Relaxed) == 2).await;
+}

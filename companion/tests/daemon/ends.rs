@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use farebox::ledger::{Ledger, LedgerOptions};
 use rustix::process::Signal;
 use serde_json::json;
+use sqlx::{AnyConnection, Connection, Executor};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -109,6 +111,22 @@ async fn a_ledger_that_cannot_be_opened_closes_payments_and_nothing_else_until_i
         page.lines().any(|line| line.contains("charged_requests_total{") && line.ends_with(" 1"))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_is_locked_at_the_start_closes_payments_and_nothing_else_until_it_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = format!("sqlite:{}", folder.path().join("ledger.db").display());
+    Ledger::open(&ledger, "farebox", LedgerOptions::default()).await.unwrap().close().await;
+    let mut other = AnyConnection::connect(&ledger).await.unwrap();
+    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    let shop = Shop::begin(json!({}), Some(&ledger), "").await;
+    shop.until("the terms are told", async |shop| shop.status("/paid").await == Some(402)).await;
+    assert_eq!(shop.status("/free").await, Some(200));
+    let (status, cause) = shop.readyz().await.unwrap();
+    assert!(status == 503 && cause.contains("locked"), "{status} {cause}");
+    other.execute("ROLLBACK").await.unwrap();
+    shop.until("it is ready", async |shop| shop.readyz().await.is_ok_and(|(status, _)| status == 200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use xtask::stack::{Options, Shell, Stack};
@@ -174,6 +175,56 @@ async fn a_paid_upstream_sees_one_method_the_whole_body_and_no_trailers_of_ours(
             let ours = |(name, _): &&(String, String)| name != "x-checksum";
             assert_eq!(arrived.trailers.iter().find(ours), None, "{shell:?} {path}: {arrived:?}");
         }
+    }
+}
+
+/// Some upstreams leave the body of a GET unread, and take it for the next request of the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_body_of_a_free_get_is_no_request_to_an_upstream_that_leaves_it_unread() {
+    let smuggled = b"GET /goods/a HTTP/1.1\r\nhost: a\r\n\r\n";
+    for shell in HOSTS {
+        let shop = Shop::on(shell, json!({})).await;
+        let get = Request::get("/free/a").header("content-length", smuggled.len().to_string());
+        let answer = exchange(shop.stack.proxy_address(), &[&get.bytes(), &smuggled[..]].concat());
+        let arrived = shop.arrived();
+        if shell == Shell::Traefik {
+            assert_eq!((answer.status, answer.json()["reason"].as_str()), (400, Some("ambiguous_body")));
+            assert!(arrived.is_empty(), "{arrived:?}");
+        } else {
+            assert_eq!(answer.status, 200, "{shell:?}: {}", answer.summary());
+            let [arrived] = &arrived[..] else { panic!("{shell:?}: {arrived:?}") };
+            let is_framed = arrived.header("transfer-encoding").is_some();
+            let is_alone = arrived.header("connection").is_some_and(|value| value == "close");
+            assert!(is_framed || is_alone, "{shell:?}: {arrived:?}");
+            assert_eq!(arrived.body, smuggled, "{shell:?}");
+        }
+    }
+}
+
+/// Else whoever sends a body at leisure stays in flight, of which there is a bounded number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_of_ours_waits_for_the_body_of_its_request() {
+    for shell in HOSTS {
+        let shop = Shop::on(shell, json!({})).await;
+        for length in ["10", "100000", "3000000"] {
+            let post = Request::new("POST", "/goods/a").header("content-length", length);
+            let answer = exchange(shop.stack.proxy_address(), &[&post.bytes()[..], b"x"].concat());
+            assert_eq!(answer.status, 402, "{shell:?} {length}: {}", answer.summary());
+            assert!(answer.took < Duration::from_secs(2), "{shell:?} {length}: {:?}", answer.took);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_that_names_another_path_reaches_no_upstream() {
+    for shell in HOSTS {
+        let shop = Shop::on(shell, json!({})).await;
+        let get = ["X-Original-URL", "X-Rewrite-URL", "x_original_url"]
+            .iter()
+            .fold(Request::get("/free/a"), |request, name| request.header(name, "/goods/a"));
+        assert_eq!(get.send(shop.stack.proxy_address()).status, 200, "{shell:?}");
+        let head = text(&shop.the_one().head);
+        assert!(!head.contains("/goods/a"), "{shell:?}: {head}");
     }
 }
 

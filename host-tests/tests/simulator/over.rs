@@ -229,6 +229,25 @@ fn an_upfront_charge_whose_answer_failed_is_reported_as_unsent_and_fetched_by_th
     assert_eq!(shop.count("upfront", redeemed), 1);
 }
 
+/// Else one payment would have any number of different requests carried out, each of them left in time.
+#[test]
+fn a_client_that_leaves_the_upstream_at_work_has_fetched_what_is_charged() {
+    let shop = shop(true);
+    let header = shop.header("/upfront/x", 1);
+    let (stream, first) = verified(&shop, 0, "/upfront/x", &header);
+    say(stream.expect_callout("/settle"), &settled());
+    stream.expect_forwarded();
+    stream.client_leaves();
+    assert_eq!(ends(&shop), one(&first, "broken"));
+    let again = shop.send_paid(1, "/upfront/x", &header);
+    let callout = again.expect_callout("/verify");
+    let second = callout.headers().get(RELAY_HOLDER).unwrap();
+    say(callout, &redeem());
+    again.expect_forwarded();
+    again.client_leaves();
+    assert_eq!(ends(&shop), one(&second, "broken"));
+}
+
 #[test]
 fn a_settlement_that_was_open_is_settled_by_the_relay_before_the_upstream() {
     let shop = shop(true);

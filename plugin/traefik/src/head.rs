@@ -40,6 +40,12 @@ impl Captured {
         lines
     }
 
+    /// Whether a body may follow. One in chunks is not told.
+    pub(crate) fn may_have_a_body(&self) -> bool {
+        let is_told = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
+        is_told || !matches!(&self.method[..], b"GET" | b"HEAD")
+    }
+
     /// The head of these lines. Traefik itself says how a request arrived, in a header it takes from nobody but
     /// the addresses its entry point trusts.
     pub(crate) fn head<'a>(&self, lines: &'a [(&'a str, &'a [u8])]) -> RequestHead<'a> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_core::Now;
-use farebox_core::exchange::{self, Arrival, HeaderEdits, Next, Reply};
+use farebox_core::exchange::{self, Arrival, HeaderEdits, Next, Reply, Turn};
 use farebox_core::metrics::{HostSeries, Stamp, series_of};
 use farebox_core::payment::Holder;
 use farebox_core::rules::RuleSet;
@@ -66,10 +66,23 @@ impl Guest for Screen {
             return refuse(response);
         };
         match turn.next {
-            Next::Forward(edits, _passing) => pass(request, &edits),
+            Next::Forward(edits, _passing) => match exchange::ambiguous_body(&self.rules, &head) {
+                // The host frames bodies as they came.
+                Some(Turn { stamps, next: Next::Reply(reply), .. }) => {
+                    response.header.set(b"connection", b"close");
+                    self.answer(response, &reply, &stamps);
+                    (false, 0)
+                }
+                _ => pass(request, &edits),
+            },
             // Whoever keeps the payments decides about it. The gateway begins anew and counts it.
             Next::Call(calling) => pass(request, &calling.to_gateway(&head)),
             Next::Reply(reply) => {
+                // Else the host reads what a client sends at its leisure before the answer leaves, and the request stays
+                // in flight.
+                if captured.may_have_a_body() {
+                    response.header.set(b"connection", b"close");
+                }
                 self.answer(response, &reply, &turn.stamps);
                 (false, 0)
             }

@@ -1,10 +1,12 @@
 //! What is on the wire: shapes that two servers could read differently, HTTP/2, framing, limits.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use farebox_core::rules::Settings as Filter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::world::{Got, World, payment, settings};
 
@@ -209,4 +211,52 @@ async fn a_head_may_be_large_but_not_endless() {
     }
     assert_eq!(many.send().await.unwrap().status(), 431);
     assert_eq!(world.upstream.seen().len(), 1);
+}
+
+/// An upstream that reads no bodies and keeps its connections, unless told otherwise, as some do with a GET. And the
+/// first line of everything it took for a request.
+async fn reading_no_bodies() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+    let lines = seen.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let lines = lines.clone();
+            tokio::spawn(async move {
+                loop {
+                    let head = head_of(&mut stream).await.to_ascii_lowercase();
+                    let Some((line, _)) = head.split_once(" http/1.1\r\n") else { return };
+                    lines.lock().unwrap().push(line.to_owned());
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                    if head.contains("connection: close") {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_becomes_no_request_of_its_own() {
+    let mut world = World::start().await;
+    let (upstream, seen) = reading_no_bodies().await;
+    let text = world.pricing().replace(&world.upstream.address.to_string(), &upstream.to_string());
+    world.load(&text);
+    let whole = "GET /paid/x HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut expected = Vec::new();
+    for method in ["GET", "HEAD"] {
+        for smuggled in [whole, whole.trim_end(), &[whole, "GET /paid/y HTTP/1.1\r\nx: "].concat()] {
+            let first = format!(
+                "{method} /free/1 HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{smuggled}",
+                smuggled.len()
+            );
+            let next = "GET /free/2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            raw(&world, &[&first, next].concat()).await;
+            expected.extend([format!("{} /free/1", method.to_lowercase()), "get /free/2".to_owned()]);
+        }
+    }
+    assert_eq!(*seen.lock().unwrap(), expected);
 }

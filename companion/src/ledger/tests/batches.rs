@@ -14,6 +14,7 @@ on_every_database! {
     of_a_hundred_requests_at_several_companions_one_gets_the_payment_and_settles_it_once,
     an_open_payment_is_asked_about_once_by_whichever_companion,
     each_companion_counts_what_it_settled,
+    a_question_is_closed_where_it_was_opened_whoever_finds_the_answer,
     notes_are_taken_in_order_with_steps,
 }
 
@@ -136,6 +137,23 @@ async fn each_companion_counts_what_it_settled(database: Database) {
     assert_eq!(counted(&other).await[0], ("Charged 1000".to_owned(), 2));
     let book = book.reopen().await;
     assert_eq!(book.counted().await[0], ("Charged 1000".to_owned(), 1));
+}
+
+async fn a_question_is_closed_where_it_was_opened_whoever_finds_the_answer(database: Database) {
+    let book = Book::open(database).await;
+    let other = book.companion_named("c2").await;
+    for nonce in 1..=3 {
+        book.begins(nonce).await;
+        book.ends(nonce, 1, unknown()).await;
+        let again = other.step(&key(nonce), Event::Claim(claim_by(OTHER, nonce)), Some(&sale()), None).await;
+        assert!(matches!(again.unwrap().answer, Answer::Call { epoch: 2, .. }));
+        let ended = Event::Ended { epoch: 2, holder: OTHER, outcome: settled(), claim: None };
+        other.step(&key(nonce), ended, None, None).await.unwrap();
+    }
+    let questions = [("UnresolvedClosed".to_owned(), 3), ("UnresolvedOpened".to_owned(), 3)];
+    assert_eq!(book.counted().await, questions);
+    let of_other = counted(&other).await;
+    assert!(of_other.iter().all(|(name, _)| !name.starts_with("Unresolved")), "{of_other:?}");
 }
 
 async fn notes_are_taken_in_order_with_steps(database: Database) {

@@ -3,7 +3,7 @@
 use farebox_core::rules::{PushedRules, RouteUpstream};
 use serde_json::{Value, json};
 
-use super::{LIMIT, NAME, routers};
+use super::{ALIKE, ALIKE_BY, LIMIT, NAME, routers};
 use crate::settings::TraefikSettings;
 
 /// The text: JSON, which is YAML too.
@@ -17,14 +17,19 @@ pub(super) fn of(rules: &PushedRules, upstreams: &[RouteUpstream], settings: &Tr
     // One string, because Traefik's providers turn numbers and booleans into strings wherever they find them.
     let plugin = json!({"config": config});
     // One number for all requests of a router, whoever sends them. Traefik has none, only one for each value of
-    // something of a request; `Host` is not among the headers it looks at, so all have the same.
+    // something of a request: of a header that is taken away before, all have the same.
     let limit = json!({
         "amount": settings.requests_in_flight,
-        "sourceCriterion": {"requestHeaderName": "Host"},
+        "sourceCriterion": {"requestHeaderName": ALIKE_BY},
     });
+    let alike = json!({"customRequestHeaders": {ALIKE_BY: ""}});
     let body = json!({"http": {
         "routers": routers,
-        "middlewares": {NAME: {"plugin": {NAME: plugin}}, LIMIT: {"inFlightReq": limit}},
+        "middlewares": {
+            NAME: {"plugin": {NAME: plugin}},
+            ALIKE: {"headers": alike},
+            LIMIT: {"inFlightReq": limit},
+        },
         "services": services,
     }});
     let mut text = literal(&format!("{body:#}"));

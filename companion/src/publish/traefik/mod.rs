@@ -38,6 +38,10 @@ pub use api::Loaded;
 const NAME: &str = "farebox";
 /// Name of the middleware that bounds the plugin's instances.
 const LIMIT: &str = "farebox-limit";
+/// Makes all requests alike for that.
+const ALIKE: &str = "farebox-alike";
+/// By the absence of this header.
+const ALIKE_BY: &str = "X-Farebox-Alike";
 /// Name of the gateway's service.
 const GATEWAY: &str = "farebox-gateway";
 /// Traefik puts changes off that follow sooner (`providersThrottleDuration`).

@@ -20,7 +20,7 @@ use farebox_core::rules::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{GATEWAY, LIMIT, NAME};
+use super::{ALIKE, GATEWAY, LIMIT, NAME};
 use crate::settings::TraefikSettings;
 
 /// Above what the length of a rule gives a router without a priority.
@@ -52,7 +52,7 @@ pub(super) fn of(
             "service": service,
         });
         if plugin {
-            router["middlewares"] = json!([LIMIT, NAME]);
+            router["middlewares"] = json!([ALIKE, LIMIT, NAME]);
         }
         routers.insert(name, router);
     };

@@ -28,8 +28,9 @@ const REASONS: [&str; 16] = [
 const UNCHARGED: [&str; 4] = ["redirect", "redeemed", "dry_run", "other"];
 const LATE: [&str; 3] = ["settled", "refused", "expired"];
 const REPLAY: [&str; 3] = ["in_flight", "settled", "other_route"];
-const BLOCKED: [&str; 10] = [
+const BLOCKED: [&str; 11] = [
     "ambiguous_path",
+    "ambiguous_body",
     "protected_prefix",
     "unmatched",
     "route_skipped",

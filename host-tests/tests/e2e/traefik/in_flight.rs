@@ -103,6 +103,7 @@ async fn no_more_requests_are_in_flight_than_the_settings_say_whatever_they_carr
         // Each from another host, as far as a client can say so.
         let request = Request::get("/free/hang")
             .header("host", format!("host-{host}.example"))
+            .header("x-farebox-alike", format!("{host}"))
             .header("x-forwarded-for", format!("10.0.0.{host}"))
             .header("x-forwarded-host", format!("host-{host}.example"));
         let Answer { status, .. } = request.send(stack.proxy_address());

@@ -200,9 +200,9 @@ impl Attempt {
         Turn { stamps, notes, next: Next::Reply(self.reply(cause, told)) }
     }
     /// The client went away while nothing had been settled.
-    pub(super) fn client_gone(&self, mut stamps: Vec<Stamp>) -> Abandoned {
+    pub(super) fn client_gone(&self, mut stamps: Vec<Stamp>, end: End) -> Abandoned {
         stamps.push(self.failed(FailureReason::ClientDisconnected));
-        Abandoned { stamps, notes: self.over(End::Unsent) }
+        Abandoned { stamps, notes: self.over(end) }
     }
 
     fn with_payer(&self, mut edits: HeaderEdits) -> HeaderEdits {

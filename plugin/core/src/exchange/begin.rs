@@ -108,6 +108,14 @@ pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIn
     turn
 }
 
+/// Refuses a request whose body the upstream may leave unread and take for the next request, if it has such a one: for a
+/// shell that sends it on over a connection of others and cannot have it framed in chunks.
+pub fn ambiguous_body(rules: &RuleSet, head: &RequestHead<'_>) -> Option<Turn> {
+    let seen = Seen::scan(head);
+    let asker = Asker::of(&seen, &rules.settings);
+    seen.may_stay_unread().then(|| block(Cause::AmbiguousBody, None, asker))
+}
+
 /// A priced route, before its payment stage.
 fn priced<E>(
     rules: &Arc<RuleSet>,

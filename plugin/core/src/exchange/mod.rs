@@ -49,7 +49,7 @@ mod strip;
 mod url;
 mod ways;
 
-pub use begin::{Arrival, begin, unroutable};
+pub use begin::{Arrival, ambiguous_body, begin, unroutable};
 pub use effects::{Call, HeaderEdits, Next, Note, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
 pub use paying::{Calling, Late, Orphan, Stepping};

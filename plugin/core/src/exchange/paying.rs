@@ -417,7 +417,7 @@ impl Calling {
         let Self { attempt, started, purpose, call } = self;
         let mut stamps = vec![call_stamp(call.operation, CallOutcome::Unreachable, started, now)];
         match purpose {
-            Purpose::Verify => attempt.client_gone(stamps),
+            Purpose::Verify => attempt.client_gone(stamps, End::Unsent),
             Purpose::Settle { epoch, .. } => {
                 stamps.push(attempt.failed(FailureReason::SettlementFailed));
                 let notes = if attempt.has_relay() {

@@ -48,6 +48,7 @@ pub enum Cause {
     ConfigNotLoaded,
     FacilitatorNotReady,
     AmbiguousPath,
+    AmbiguousBody,
     ProtectedPrefix,
     Unmatched,
     RouteMisconfigured,
@@ -191,6 +192,9 @@ impl Cause {
             }
             Self::AmbiguousPath => Row::blocked(Buyer, 400, "ambiguous_path", B::AmbiguousPath)
                 .hints("send the path in plain form, without encoded separators or dot segments"),
+            Self::AmbiguousBody => Row::blocked(Buyer, 400, "ambiguous_body", B::AmbiguousBody)
+                .says("some upstreams take the body of a GET or HEAD for a request of its own")
+                .hints("send it without a body, or by POST"),
             Self::ProtectedPrefix => Row::blocked(Buyer, 403, "protected_prefix", B::ProtectedPrefix)
                 .says("no rule covers this path, and others below its prefix are paid"),
             Self::Unmatched => {
@@ -288,10 +292,11 @@ impl Cause {
 mod tests {
     use super::*;
 
-    const ALL: [Cause; 38] = [
+    const ALL: [Cause; 39] = [
         Cause::ConfigNotLoaded,
         Cause::FacilitatorNotReady,
         Cause::AmbiguousPath,
+        Cause::AmbiguousBody,
         Cause::ProtectedPrefix,
         Cause::Unmatched,
         Cause::RouteMisconfigured,

@@ -84,6 +84,10 @@ impl<'a> Seen<'a> {
     pub(super) fn is_head(&self) -> bool {
         self.method == b"HEAD"
     }
+    /// It has a body of a told length, which upstreams may leave unread: then they take it for the next request.
+    pub(super) fn may_stay_unread(&self) -> bool {
+        self.body && (self.is_head() || self.method == b"GET")
+    }
     /// A request for something other than one HTTP response.
     pub(super) fn wants_upgrade(&self) -> bool {
         self.upgrade || self.method == b"CONNECT"

@@ -115,14 +115,15 @@ impl Upstream {
     pub fn goes_on(&self) -> Vec<Note> {
         self.attempt.over(End::NotYet)
     }
-    /// The client went away before a response head.
+    /// The client went away before a response head. The upstream has worked for it, so what was paid before was fetched:
+    /// else one payment would have any number of requests carried out, as long as each is left in time.
     pub fn abandoned(self, now: Now) -> Abandoned {
         let _ = now;
         let Self { attempt, paid } = self;
         match paid {
-            Paid::Verified | Paid::Redeemed { .. } => attempt.client_gone(Vec::new()),
+            Paid::Verified | Paid::Redeemed { .. } => attempt.client_gone(Vec::new(), End::Broken),
             // Counted when it was settled.
-            Paid::Settled { .. } => Abandoned { stamps: Vec::new(), notes: attempt.over(End::Unsent) },
+            Paid::Settled { .. } => Abandoned { stamps: Vec::new(), notes: attempt.over(End::Broken) },
         }
     }
 }

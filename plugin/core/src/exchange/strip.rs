@@ -1,6 +1,6 @@
 //! What a client cannot send to an upstream, and an upstream cannot send to a client.
 
-use super::seen::{WEBSOCKET, is_websocket};
+use super::seen::{Seen, WEBSOCKET, is_websocket};
 use super::{HeaderEdits, RequestHead};
 
 /// Beside an answer that is not what was paid for: how to fetch what was.
@@ -19,6 +19,8 @@ const IDENTITY: [&str; 10] = [
     "x-obol-upstream-auth",
     "x-obol-broker-sig",
 ];
+/// Headers by which an upstream takes a request for one of another path.
+const PATH: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 /// Payments, which are money until used, and copies of what only this proxy says.
 const PAYMENT: [&str; 8] = [
     "payment-signature",
@@ -39,7 +41,7 @@ const METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-
 /// How much of a request is taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Strip {
-    /// Identity only: a request that is none of our business.
+    /// Identity and other paths only: a request that is none of our business.
     Identity,
     /// And payments: free routes.
     Payments,
@@ -50,12 +52,16 @@ pub(super) enum Strip {
 /// Edits for a forwarded request: `path` is the canonical target where it differs from what came.
 pub(super) fn to_upstream(head: &RequestHead<'_>, strip: Strip, path: Option<&str>) -> HeaderEdits {
     let groups: &[&[&str]] = match strip {
-        Strip::Identity => &[&IDENTITY],
-        Strip::Payments => &[&IDENTITY, &PAYMENT],
-        Strip::Priced => &[&IDENTITY, &PAYMENT, &BROWSER, &METHOD],
+        Strip::Identity => &[&IDENTITY, &PATH],
+        Strip::Payments => &[&IDENTITY, &PATH, &PAYMENT],
+        Strip::Priced => &[&IDENTITY, &PATH, &PAYMENT, &BROWSER, &METHOD],
     };
     let mut edits = HeaderEdits { remove: present(head.headers, groups), set: Vec::new() };
     one_upgrade(head, &mut edits);
+    // In chunks no request begins where a body is left unread: a number is no request.
+    if Seen::scan(head).may_stay_unread() {
+        edits.remove.push("content-length".into());
+    }
     if let Some(path) = path {
         edits.set.push((":path".into(), path.to_owned()));
     }

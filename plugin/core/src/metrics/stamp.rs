@@ -67,6 +67,7 @@ closed_set! {
     /// `reason` of `blocked_requests_total`.
     BlockedReason {
         AmbiguousPath => "ambiguous_path",
+        AmbiguousBody => "ambiguous_body",
         ProtectedPrefix => "protected_prefix",
         Unmatched => "unmatched",
         RouteSkipped => "route_skipped",
@@ -234,6 +235,6 @@ mod tests {
             assert_eq!(FailureReason::parse(reason.as_str()), Some(*reason));
         }
         assert_eq!(FailureReason::parse("free text of a facilitator"), None);
-        assert_eq!(BlockedReason::COUNT, 10);
+        assert_eq!(BlockedReason::COUNT, 11);
     }
 }

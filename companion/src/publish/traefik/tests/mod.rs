@@ -109,11 +109,18 @@ fn every_router_with_the_plugin_bounds_how_many_instances_of_it_there_are() {
     let body: Value = serde_json::from_str(&text).unwrap();
     let limit = &body["http"]["middlewares"][LIMIT]["inFlightReq"];
     assert_eq!(limit["amount"], 64);
+    let by = limit["sourceCriterion"]["requestHeaderName"].as_str().unwrap();
+    let alike = &body["http"]["middlewares"][ALIKE]["headers"];
+    assert_eq!(
+        alike["customRequestHeaders"],
+        json!({ by: "" }),
+        "whatever a client sends of it is taken away before"
+    );
     let routers = body["http"]["routers"].as_object().unwrap();
     let with_plugin: Vec<_> = routers.iter().filter(|(name, _)| !name.ends_with("-shield")).collect();
     assert!(!with_plugin.is_empty() && with_plugin.len() < routers.len());
     for (name, router) in with_plugin {
-        assert_eq!(router["middlewares"], json!([LIMIT, NAME]), "{name}");
+        assert_eq!(router["middlewares"], json!([ALIKE, LIMIT, NAME]), "{name}");
     }
 }
 

@@ -57,6 +57,30 @@ fn an_ambiguous_path_is_refused() {
     }
 }
 
+#[test]
+fn a_body_that_an_upstream_may_take_for_the_next_request_is_framed_in_chunks_or_refused() {
+    let asked =
+        |method: &'static str, length: &str| request("/free/a").method(method).with("content-length", length);
+    for (method, length, is_ambiguous) in
+        [("GET", "28", true), ("HEAD", "28", true), ("GET", "0", false), ("POST", "28", false)]
+    {
+        let asked = asked(method, length);
+        let story = Host::of(Mode::Relay).play(&asked, &ok());
+        let removed = story.forwarded.unwrap().remove;
+        assert_eq!(removed.iter().any(|name| name == "content-length"), is_ambiguous, "{method} {length}");
+        let host = Host::of(Mode::Relay);
+        let lines = asked.lines();
+        let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let head = crate::exchange::RequestHead { headers: &lines, transport: Default::default() };
+        let refused = crate::exchange::ambiguous_body(&host.rules, &head);
+        assert_eq!(refused.is_some(), is_ambiguous, "{method} {length}");
+        if let Some(turn) = refused {
+            let crate::exchange::Next::Reply(reply) = turn.next else { panic!("no reply") };
+            assert_eq!(reply.status, 400);
+        }
+    }
+}
+
 /// Plays paths under rules of these patterns and gates, and gives the statuses; 0 is passed on.
 fn statuses(routes: &[(&str, Gate)], paths: &[&str]) -> Vec<u16> {
     let mut host = Host::with_rules(rules_with(|pushed| {

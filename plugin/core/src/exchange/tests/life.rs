@@ -76,7 +76,8 @@ fn an_owed_answer_is_fetched_until_there_is_one_and_one_of_another_kind_is_the_l
         (Up::Answers(101, vec![]), failed, Some(502), true),
         (Up::Unreachable, failed, Some(502), true),
         (Up::TimesOut, failed, Some(504), true),
-        (Up::ClientGone, gone, None, true),
+        // The upstream was at work for it, and whoever leaves in time would have it work for ever.
+        (Up::ClientGone, gone, None, false),
         (Up::Answers(404, vec![]), failed, Some(404), false),
         (Up::Answers(302, vec![]), moved, Some(302), false),
     ];
