@@ -54,7 +54,8 @@ pub(super) const LOADED: &str = "payments.state, payments.fingerprint, payments.
     payments.call_body, payments.ends_s, payments.holder, payments.hold_until, payments.waits, payments.epoch, \
     payments.redeemed, payments.transaction_hash, payments.since, payments.facilitator, payments.reason, \
     payments.identifier, payments.asset_symbol, payments.born, payments.generation, payments.proxy, \
-    payments.companion, payments.reserved_at, payments.verified_at, payments.settling_at, payments.ended_at";
+    payments.companion, payments.reserved_at, payments.verified_at, payments.settling_at, payments.ended_at, \
+    payments.holder_before";
 
 /// What is no text a database takes is written in hex, after this.
 const HEX: &str = "hex:";
@@ -167,6 +168,7 @@ impl Loaded {
             ends: columns.number(10)?,
             epoch: u32::try_from(columns.number(14)?).unwrap_or(u32::MAX),
             redeemed: columns.number(15)? != 0,
+            before: columns.holder(30)?,
             transaction: columns.optional(16)?.map(str::to_owned),
             since_ms: columns.number(17)?,
             state: life,
@@ -242,9 +244,13 @@ impl<'r> Columns<'r> {
     }
 
     fn hold(&self) -> Result<Option<Hold>, String> {
-        let Some(holder) = self.optional(11)? else { return Ok(None) };
-        let holder = Holder::parse(holder).ok_or_else(|| format!("`{holder}` is no holder"))?;
+        let Some(holder) = self.holder(11)? else { return Ok(None) };
         Ok(Some(Hold { holder, until_ms: self.number(12)? }))
+    }
+
+    fn holder(&self, column: usize) -> Result<Option<Holder>, String> {
+        let parsed = |text| Holder::parse(text).ok_or_else(|| format!("`{text}` is no holder"));
+        self.optional(column)?.map(parsed).transpose()
     }
 }
 

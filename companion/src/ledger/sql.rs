@@ -22,9 +22,10 @@ const MOST_COUNTERS: usize = 16;
 
 const KEY: [&str; 4] = ["network", "contract", "payer", "nonce"];
 /// What changes in a payment's life, `call_body` apart.
-const LIFE: [&str; 15] = [
+const LIFE: [&str; 16] = [
     "state",
     "holder",
+    "holder_before",
     "hold_until",
     "waits",
     "epoch",
@@ -270,6 +271,7 @@ fn bind_life<'q>(query: Query<'q>, row: Option<&Row>) -> Query<'q> {
     query
         .bind(row.map(Row::state))
         .bind(hold.map(|hold| hold.holder.to_string()))
+        .bind(row.and_then(|row| row.record.before).map(|before| before.to_string()))
         .bind(hold.map(|hold| signed(hold.until_ms)))
         .bind(flag(Row::waits))
         .bind(row.map(|row| i64::from(row.record.epoch)))

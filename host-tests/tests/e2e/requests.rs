@@ -219,7 +219,7 @@ async fn no_answer_of_ours_waits_for_the_body_of_its_request() {
 async fn a_header_that_names_another_path_reaches_no_upstream() {
     for shell in HOSTS {
         let shop = Shop::on(shell, json!({})).await;
-        let get = ["X-Original-URL", "X-Rewrite-URL", "x_original_url"]
+        let get = ["X-Original-URL", "X-Rewrite-URL"]
             .iter()
             .fold(Request::get("/free/a"), |request, name| request.header(name, "/goods/a"));
         assert_eq!(get.send(shop.stack.proxy_address()).status, 200, "{shell:?}");

@@ -27,6 +27,7 @@ pub(crate) struct Entry {
     pub(crate) body: Option<Body>,
     pub(crate) epoch: u8,
     pub(crate) redeemed: bool,
+    pub(crate) before: Option<u8>,
     pub(crate) transaction: Option<Payment>,
     pub(crate) since: Tick,
     pub(crate) life: Life,
@@ -107,6 +108,7 @@ impl Entry {
             body: Body::read(&record.call),
             epoch: u8::try_from(record.epoch).expect("few calls fit into a run"),
             redeemed: record.redeemed,
+            before: record.before.map(|holder| holder.0[0]),
             transaction: record
                 .transaction
                 .as_ref()
@@ -138,6 +140,7 @@ impl Entry {
             ends: self.payment.ends_seconds(),
             epoch: u32::from(self.epoch),
             redeemed: self.redeemed,
+            before: self.before.map(holder),
             transaction: self.transaction.map(transaction),
             since_ms: unix_ms(self.since),
             state,

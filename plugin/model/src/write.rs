@@ -336,8 +336,8 @@ fn trespassed(tick: u8, before: Option<Entry>, after: Option<Entry>, event: &Eve
             let may_go_on = !runs && terms(entry.terms) == claim.terms;
             (!is_free && !may_go_on).then_some(Breach::Unheld)
         }
-        // An answer is whole, whoever holds the payment by now.
-        Event::Over(_, End::Whole) if matches!(entry.life, Life::Owed | Life::UnderWay { .. }) => None,
+        // An answer is whole, though another holds the payment by now.
+        Event::Over(by, End::Whole) if entry.before == Some(by.0[0]) => None,
         Event::Verified(by) | Event::Begin(by) | Event::Over(by, _) => (!held(*by)).then_some(Breach::Unheld),
         Event::Ended { outcome: Outcome::Settled { .. }, claim, .. } => {
             let other = claim.as_ref().is_some_and(|claim| claim.fingerprint != entry.payment.fingerprint());

@@ -202,6 +202,7 @@ fn plain(record: Record) -> Record {
         call: [].into(),
         epoch: 0,
         redeemed: false,
+        before: None,
         transaction: None,
         ..record
     }

@@ -5,7 +5,7 @@
 //! bucket = version:1, slot*
 //! slot   = key:16, tuple:4, state:1, ends:8, since_ms:8, life
 //! life   =                                                               delivered
-//!        | flags:1, epoch:4, fingerprint:32, [hold: holder:16, until:8],
+//!        | flags:1, epoch:4, fingerprint:32, [hold: holder:16, until:8], [before: holder:16],
 //!          terms: offer, route, asset:20, amount:32, pay_to:20, flow:1,
 //!          call, transaction                                             any other state
 //! offer, route, call, transaction = length:4, bytes
@@ -20,12 +20,13 @@ use crate::evm::{Address, Amount};
 use crate::rules::Flow;
 
 /// First byte of a written bucket. Shared data outlives the code that wrote it.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 const REDEEMED: u8 = 1;
 const VOUCHED: u8 = 2;
 const WAITS: u8 = 4;
 const PROVEN: u8 = 8;
+const BEFORE: u8 = 16;
 
 /// Reads a bucket. Empty bytes are an empty bucket; `None` for anything not written by [`encode`].
 pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Slot>> {
@@ -70,7 +71,8 @@ fn write_life(out: &mut Vec<u8>, record: &Record) {
         flag(record.redeemed, REDEEMED)
             | flag(trust == Trust::Proven, PROVEN)
             | flag(trust == Trust::Vouched, VOUCHED)
-            | flag(waits, WAITS),
+            | flag(waits, WAITS)
+            | flag(record.before.is_some(), BEFORE),
     );
     out.extend_from_slice(&record.epoch.to_be_bytes());
     out.extend_from_slice(&record.fingerprint.map_or([0; 32], |fingerprint| fingerprint.0));
@@ -78,6 +80,7 @@ fn write_life(out: &mut Vec<u8>, record: &Record) {
         out.extend_from_slice(&hold.holder.0);
         out.extend_from_slice(&hold.until_ms.to_be_bytes());
     }
+    out.extend(record.before.iter().flat_map(|before| before.0));
     let Terms { offer, route, asset, amount, pay_to, flow } = &record.terms;
     write_bytes(out, offer.as_bytes());
     write_bytes(out, route.as_bytes());
@@ -136,6 +139,7 @@ fn read_life(rest: &mut &[u8], code: u8, ends: u64, since_ms: u64) -> Option<Rec
         5 => State::Owed { hold: Some(read_hold(rest)?) },
         _ => return None,
     };
+    let before = if flags & BEFORE == 0 { None } else { Some(Holder(take(rest)?)) };
     let terms = Terms {
         offer: read_text(rest)?,
         route: read_text(rest)?,
@@ -151,7 +155,7 @@ fn read_life(rest: &mut &[u8], code: u8, ends: u64, since_ms: u64) -> Option<Rec
     let call = Arc::from(read_bytes(rest)?);
     let transaction = Some(read_text(rest)?).filter(|text| !text.is_empty());
     let redeemed = flags & REDEEMED != 0;
-    Some(Record { fingerprint, terms, call, ends, epoch, redeemed, transaction, since_ms, state })
+    Some(Record { fingerprint, terms, call, ends, epoch, redeemed, before, transaction, since_ms, state })
 }
 
 fn delivered(ends: u64, since_ms: u64) -> Record {
@@ -169,6 +173,7 @@ fn delivered(ends: u64, since_ms: u64) -> Record {
         ends,
         epoch: 0,
         redeemed: false,
+        before: None,
         transaction: None,
         since_ms,
         state: State::Delivered,

@@ -45,6 +45,7 @@ pub(super) fn record_in(state: State, epoch: u32) -> Record {
         ends: 600,
         epoch,
         redeemed: false,
+        before: None,
         transaction: Some("0x1".to_owned()),
         since_ms: 100,
         state,

@@ -415,10 +415,11 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
         }
         State::Owed { hold: Some(hold) } if hold.runs(now_ms) => kept(Some(record), Answer::InFlight),
         State::Owed { .. } if record.redeemed => kept(Some(record), Answer::Used),
-        State::Owed { .. } => {
+        State::Owed { hold: lapsed } => {
             let answer = Answer::Redeem { transaction: hash_of(&record) };
+            let before = lapsed.map(|lapsed| lapsed.holder).or(record.before);
             let hold = Some(hold(claim.holder, leases.hold_ms, now_ms));
-            let record = Record { redeemed: true, state: State::Owed { hold }, ..record };
+            let record = Record { redeemed: true, before, state: State::Owed { hold }, ..record };
             Step { effects: vec![Effect::Redeemed], ..became(record, answer) }
         }
     }
@@ -616,12 +617,16 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
         State::Settling { hold, waits: true } if hold.holder == holder => {
             became(Record { state: State::Settling { hold, waits: false }, ..record }, Answer::Noted)
         }
+        State::Owed { .. } if end == End::Whole && record.before == Some(holder) => {
+            became(Record { before: None, state: State::Delivered, ..record }, Answer::Noted)
+        }
         State::Owed { hold: Some(hold) } if hold.holder == holder => {
             // Where no byte went out, nothing was fetched.
             let is_used = end == End::Whole || record.redeemed && end == End::Broken;
             let redeemed = record.redeemed && is_used;
             let state = if is_used { State::Delivered } else { State::Owed { hold: None } };
-            became(Record { state, redeemed, ..record }, Answer::Noted)
+            let before = record.before.filter(|_| !is_used);
+            became(Record { state, redeemed, before, ..record }, Answer::Noted)
         }
         State::Reserved { .. }
         | State::Settling { .. }
@@ -693,6 +698,7 @@ fn reserved(claim: Claim, leases: &Leases, now_ms: u64) -> Record {
         ends: claim.ends,
         epoch: 0,
         redeemed: false,
+        before: None,
         transaction: None,
         since_ms: now_ms,
         state: State::Reserved {

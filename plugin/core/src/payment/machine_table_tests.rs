@@ -96,7 +96,8 @@ fn redeems(case: Case) -> Case {
     let Event::Claim(claim) = &case.event else { panic!("no claim") };
     let hold = Some(held_by(claim.holder, case.now_ms + 600));
     let given = case.given.clone().unwrap();
-    let record = Record { redeemed: true, state: Owed { hold }, ..given };
+    let lapsed = if let Owed { hold } = &given.state { hold.map(|hold| hold.holder) } else { None };
+    let record = Record { redeemed: true, before: lapsed, state: Owed { hold }, ..given };
     case.says(Answer::Redeem { transaction: hash() }).becomes(record).with([Effect::Redeemed])
 }
 
@@ -291,8 +292,17 @@ fn ends() -> Vec<Row> {
         ],
     );
     let by_another = each(|given| when(given, Event::Over(ANOTHER, End::Whole), RUNS));
+    let lapsed = |given: Record| {
+        let given = Record { before: Some(ANOTHER), ..given };
+        when(given, Event::Over(ANOTHER, End::Whole), RUNS).noted().becomes(delivered())
+    };
+    let by_one_before = with_cells(
+        each(|given| when(given, Event::Over(ANOTHER, End::Whole), RUNS)),
+        [(4, vec![lapsed(owed())]), (5, vec![lapsed(under_way())])],
+    );
     vec![
         Row("answer delivered whole, by the holder", with_cells(common(), [(5, whole.into())])),
+        Row("answer delivered whole, by one whose hold lapsed", by_one_before),
         Row("answer broke off, by the holder", with_cells(common(), [(5, broken.into())])),
         Row("answer was never sent, by the holder", with_cells(common(), [(5, unsent.into())])),
         Row("not over yet, by the holder", not_yet),

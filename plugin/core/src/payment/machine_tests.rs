@@ -94,6 +94,7 @@ fn claimed(claim: &Claim, now_ms: u64) -> Record {
         ends: claim.ends,
         epoch: 0,
         redeemed: false,
+        before: None,
         transaction: None,
         since_ms: now_ms,
         state: Reserved { hold: Hold { holder: claim.holder, until_ms: now_ms + 600 }, trust: Trust::Proven },

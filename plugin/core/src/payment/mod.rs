@@ -39,6 +39,7 @@
 //! | not sent, by its call | noted = | 409 = | first call: **none**; a later one: **unknown** | 503 = | 503 = | settled = | 402 = |
 //! | any but settled, by another call | noted = | 409 = | of another number: 503 =; of another holder: 503 = | 503 = | 503 = | 409 = | 402 = |
 //! | answer delivered whole, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **delivered**; redeemed: **delivered** | – |
+//! | answer delivered whole, by one whose hold lapsed | – | – | – | – | **delivered** | **delivered** | – |
 //! | answer broke off, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**; redeemed: **delivered** | – |
 //! | answer was never sent, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**; redeemed: **owed**, as if it had not been fetched | – |
 //! | not over yet, by the holder | – | **reserved**, for longer | – | – | – | **under way**, for longer | – |

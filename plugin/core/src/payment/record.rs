@@ -94,6 +94,8 @@ pub struct Record {
     pub epoch: u32,
     /// Whether an owed answer was fetched, or is being fetched: it can be once.
     pub redeemed: bool,
+    /// Whose hold lapsed before another fetched the answer: its own may yet turn out to be whole.
+    pub before: Option<Holder>,
     /// Transaction of the settlement, as far as it is known.
     pub transaction: Option<String>,
     /// When it last changed, Unix milliseconds.

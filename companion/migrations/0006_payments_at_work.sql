@@ -13,3 +13,6 @@ DROP INDEX payments_by_state;
 DROP INDEX payments_due;
 
 CREATE INDEX payments_to_look_at ON payments (look_at) WHERE look_at IS NOT NULL;
+
+-- Whose hold lapsed before another fetched what it is owed: only who held a payment says that its answer was whole.
+ALTER TABLE payments ADD COLUMN holder_before TEXT;
