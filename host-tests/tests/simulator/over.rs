@@ -84,17 +84,17 @@ fn a_payment_that_is_not_charged_is_given_back_under_the_name_of_its_request() {
     let shop = shop(true);
     let payment = shop.payment("/paid/x", 1);
     let header = header_value(&payment);
-    let ends: [fn(&Stream<'_>); 5] = [
-        |stream| stream.upstream_answers(500, &[]),
-        |stream| stream.upstream_answers(302, &[]),
-        |stream| stream.router_answers(503, "no_healthy_upstream"),
-        |stream| stream.router_answers(504, "response_timeout"),
-        |stream| stream.client_leaves(),
+    let ends: [(fn(&Stream<'_>), End); 5] = [
+        (|stream| stream.upstream_answers(500, &[]), End::Unsent),
+        (|stream| stream.upstream_answers(302, &[]), End::Unsent),
+        (|stream| stream.router_answers(503, "no_healthy_upstream"), End::Unsent),
+        (|stream| stream.router_answers(504, "response_timeout"), End::Unsent),
+        (|stream| stream.client_leaves(), End::Broken),
     ];
     let mut names = BTreeSet::new();
-    for (number, end) in ends.into_iter().enumerate() {
+    for (number, (play, expected)) in ends.into_iter().enumerate() {
         let (stream, holder) = verified(&shop, number % 2, "/paid/x", &header);
-        end(&stream);
+        play(&stream);
         let overs = shop.envoy.overs();
         assert_eq!(overs.len(), 1, "end {number}");
         let (headers, sent) = &overs[0];
@@ -103,7 +103,7 @@ fn a_payment_that_is_not_charged_is_given_back_under_the_name_of_its_request() {
         let [Ending { key, holder: told, end }] = &Ending::read_all(sent).unwrap()[..] else {
             panic!("{sent:?}")
         };
-        assert_eq!((told.to_string(), *end), (holder.clone(), End::Unsent));
+        assert_eq!((told.to_string(), *end), (holder.clone(), expected));
         assert_eq!((key.payer, key.network.as_str()), (shop.buyer.address(), "eip155:84532"));
         assert_eq!(key.nonce.to_string(), payment["payload"]["authorization"]["nonce"].as_str().unwrap());
         assert!(Holder::parse(&holder).is_some(), "{holder}");

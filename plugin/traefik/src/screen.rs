@@ -41,8 +41,8 @@ impl Screen {
         Self { rules: Arc::new(RuleSet::closed()), spool: None }
     }
 
-    fn answer(&self, response: &Response, reply: &Reply, stamps: &[Stamp]) {
-        send(response, reply);
+    fn answer(&self, captured: &Captured, response: &Response, reply: &Reply, stamps: &[Stamp]) {
+        send(captured, response, reply);
         let series: Vec<_> =
             stamps.iter().flat_map(|stamp| series_of(stamp, &self.rules)).map(|(series, _)| series).collect();
         self.write(&series);
@@ -63,14 +63,13 @@ impl Guest for Screen {
         let head = captured.head(&lines);
         let Ok(turn) = exchange::begin(&self.rules, &head, arrival) else {
             log::write(ERROR, b"farebox: the host's clock is before 1970");
-            return refuse(response);
+            return refuse(&captured, response);
         };
         match turn.next {
             Next::Forward(edits, _passing) => match exchange::ambiguous_body(&self.rules, &head) {
                 // The host frames bodies as they came.
                 Some(Turn { stamps, next: Next::Reply(reply), .. }) => {
-                    response.header.set(b"connection", b"close");
-                    self.answer(response, &reply, &stamps);
+                    self.answer(&captured, response, &reply, &stamps);
                     (false, 0)
                 }
                 _ => pass(request, &edits),
@@ -78,16 +77,11 @@ impl Guest for Screen {
             // Whoever keeps the payments decides about it. The gateway begins anew and counts it.
             Next::Call(calling) => pass(request, &calling.to_gateway(&head)),
             Next::Reply(reply) => {
-                // Else the host reads what a client sends at its leisure before the answer leaves, and the request stays
-                // in flight.
-                if captured.may_have_a_body() {
-                    response.header.set(b"connection", b"close");
-                }
-                self.answer(response, &reply, &turn.stamps);
+                self.answer(&captured, response, &reply, &turn.stamps);
                 (false, 0)
             }
             // There is a relay, and the core begins no exchange with the others.
-            Next::Step(_) | Next::Serve(..) | Next::Release(..) => refuse(response),
+            Next::Step(_) | Next::Serve(..) | Next::Release(..) => refuse(&captured, response),
         }
     }
 }
@@ -106,13 +100,17 @@ fn pass(request: &Request, edits: &HeaderEdits) -> (bool, i32) {
     (true, 0)
 }
 
-fn refuse(response: &Response) -> (bool, i32) {
-    send(response, &exchange::internal());
+fn refuse(captured: &Captured, response: &Response) -> (bool, i32) {
+    send(captured, response, &exchange::internal());
     (false, 0)
 }
 
 /// The host sends headers with the status, and those set later never.
-fn send(response: &Response, reply: &Reply) {
+fn send(captured: &Captured, response: &Response, reply: &Reply) {
+    // Else the host reads what a client sends at its leisure before the answer leaves, and the request stays in flight.
+    if captured.may_have_a_body() {
+        response.header.set(b"connection", b"close");
+    }
     for (name, value) in &reply.headers {
         response.header.set(name.as_bytes(), value.as_bytes());
     }

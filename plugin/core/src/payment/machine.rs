@@ -116,7 +116,7 @@ pub enum Outcome {
 pub enum End {
     /// The buyer got the whole answer.
     Whole,
-    /// The answer began and broke off.
+    /// The answer began and broke off, or the buyer left while the upstream was at work for it.
     Broken,
     /// No byte of an answer went out.
     Unsent,
