@@ -84,7 +84,8 @@ fn a_payment_that_is_not_charged_is_given_back_under_the_name_of_its_request() {
     let shop = shop(true);
     let payment = shop.payment("/paid/x", 1);
     let header = header_value(&payment);
-    let ends: [(fn(&Stream<'_>), End); 5] = [
+    type Plays = fn(&Stream<'_>);
+    let ends: [(Plays, End); 5] = [
         (|stream| stream.upstream_answers(500, &[]), End::Unsent),
         (|stream| stream.upstream_answers(302, &[]), End::Unsent),
         (|stream| stream.router_answers(503, "no_healthy_upstream"), End::Unsent),
