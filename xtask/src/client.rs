@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -129,16 +128,6 @@ impl Client {
 
     /// Buys.
     pub async fn buy(&self, purchase: &Purchase) -> Result<Bought> {
-        let mut node = tokio::process::Command::new("node");
-        node.arg(&self.script).arg(serde_json::to_string(purchase)?);
-        node.stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(DEADLINE, node.output())
-            .await
-            .with_context(|| format!("the client gave no answer within {DEADLINE:?}"))?
-            .context("node does not run")?;
-        if !output.status.success() {
-            bail!("the client failed:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
-        }
-        serde_json::from_slice(&output.stdout).context("the client printed no result")
+        node::run(&self.script, &serde_json::to_string(purchase)?, DEADLINE, "the client").await
     }
 }

@@ -1,9 +1,12 @@
 //! The scripts of `xtask/node`, run by Node with the packages they need.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use farebox_core::evm::keccak256;
+use serde::de::DeserializeOwned;
 
 use crate::{paths, tools};
 
@@ -23,4 +26,23 @@ pub fn script(name: &str) -> Result<PathBuf> {
         copy.persist(&script)?;
     }
     Ok(script)
+}
+
+/// Runs a script with one argument and reads the JSON it prints. `who` names it in errors.
+pub(crate) async fn run<T: DeserializeOwned>(
+    script: &Path,
+    argument: &str,
+    deadline: Duration,
+    who: &str,
+) -> Result<T> {
+    let mut node = tokio::process::Command::new("node");
+    node.arg(script).arg(argument).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(deadline, node.output())
+        .await
+        .with_context(|| format!("{who} gave no answer within {deadline:?}"))?
+        .context("node does not run")?;
+    if !output.status.success() {
+        bail!("{who} failed:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    serde_json::from_slice(&output.stdout).with_context(|| format!("{who} printed no result"))
 }

@@ -1,10 +1,9 @@
 //! A page in a real browser that buys from another origin. What it does is in `xtask/node/page.mjs`.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -68,16 +67,6 @@ impl Page {
             "key": Purchase::of("").key,
             "urls": urls,
         });
-        let mut node = tokio::process::Command::new("node");
-        node.arg(node::script("page")?).arg(order.to_string());
-        node.stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(DEADLINE, node.output())
-            .await
-            .with_context(|| format!("the page gave no answer within {DEADLINE:?}"))?
-            .context("node does not run")?;
-        if !output.status.success() {
-            bail!("the page failed:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
-        }
-        serde_json::from_slice(&output.stdout).context("the page printed no result")
+        node::run(&node::script("page")?, &order.to_string(), DEADLINE, "the page").await
     }
 }

@@ -148,7 +148,9 @@ impl<'a> Batch<'a> {
         let facilitator = after.and_then(|row| row.facilitator.clone());
         let called = after.filter(|_| matches!(answer, Answer::Call { .. }));
         let behind = called.and_then(|row| Some(Box::new((Claim::behind(&row.record)?, row.sale()))));
-        if let Some(counted) = after.map(Row::counted).or(counted) {
+        if !effects.is_empty()
+            && let Some(counted) = after.map(Row::counted).or(counted)
+        {
             for effect in effects {
                 self.count(key, effect, &counted);
             }

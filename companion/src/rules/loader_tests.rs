@@ -263,18 +263,22 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
     assert_eq!(stage.state.lock().reloads, [1, 0, 0], "no load was attempted");
 }
 
-#[tokio::test]
-async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away() {
-    let fallbacks = vec![fake_facilitator().await];
-    let relay = RelaySettings {
+fn relay_with(facilitators: Facilitators) -> RelaySettings {
+    RelaySettings {
         listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
         tls: None,
         secret: None,
         ledger: String::new(),
         retention: Duration::from_secs(1),
         companion: "c1".into(),
-        facilitators: Facilitators { fallbacks: fallbacks.clone(), ..Facilitators::default() },
-    };
+        facilitators,
+    }
+}
+
+#[tokio::test]
+async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away() {
+    let fallbacks = vec![fake_facilitator().await];
+    let relay = relay_with(Facilitators { fallbacks: fallbacks.clone(), ..Facilitators::default() });
     let mut stage = stage_with(None, Some(relay)).await;
     stage.load_text(&pricing("http://127.0.0.1:1", &["a"])).await;
     assert!(stage.pushed().rules.facilitator.as_ref().unwrap().ready);
@@ -287,15 +291,7 @@ async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away(
 async fn a_file_that_adds_a_chain_with_a_dead_facilitator_closes_that_chain_alone() {
     let base = farebox_core::evm::chain_by_name("base").unwrap();
     let chains = [(base, vec!["http://127.0.0.1:1".to_owned()])].into();
-    let relay = RelaySettings {
-        listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
-        tls: None,
-        secret: None,
-        ledger: String::new(),
-        retention: Duration::from_secs(1),
-        companion: "c1".into(),
-        facilitators: Facilitators { chains, ..Facilitators::default() },
-    };
+    let relay = relay_with(Facilitators { chains, ..Facilitators::default() });
     let mut stage = stage_with(None, Some(relay)).await;
     let text = pricing(&fake_facilitator().await, &["a"]);
     stage.load_text(&text).await;

@@ -92,6 +92,11 @@ impl Request {
         String::from_utf8_lossy(&self.uri).into_owned()
     }
 
+    /// Whether a body may follow, for which the plugin's own answer must not wait.
+    pub fn may_have_a_body(&self) -> bool {
+        self.headers.contains_key("content-length") || !matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+
     /// Method, target and header lines as the core has them.
     pub fn lines(&self) -> Vec<(&str, &[u8])> {
         let lines = self.headers.iter();

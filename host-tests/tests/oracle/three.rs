@@ -146,9 +146,7 @@ impl Asked {
                 if !answer.body.is_empty() {
                     headers.insert("content-length".into(), answer.body.len().to_string().into_bytes());
                 }
-                // One that may have a body is not waited for.
-                let has_length = self.request.lines().iter().any(|(name, _)| *name == "content-length");
-                if has_length || !matches!(self.method().as_str(), "GET" | "HEAD") {
+                if self.request.may_have_a_body() {
                     headers.insert("connection".to_owned(), b"close".to_vec());
                 }
                 Came::Answered(traefik::Reply { status: answer.status, headers, body: answer.body.clone() })

@@ -41,11 +41,7 @@ pub(crate) fn natively(request: &Request) -> Came {
                 .iter()
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.as_bytes().to_vec()))
                 .collect();
-            let has_no_body = |(name, value): &(&str, &[u8])| match *name {
-                ":method" => matches!(*value, b"GET" | b"HEAD"),
-                name => name != "content-length",
-            };
-            if !lines.iter().all(has_no_body) {
+            if request.may_have_a_body() {
                 headers.insert("connection".into(), b"close".to_vec());
             }
             let body = reply.body.to_vec();

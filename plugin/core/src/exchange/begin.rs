@@ -44,11 +44,15 @@ pub fn begin<E>(
 ) -> Result<Turn, E> {
     let seen = Seen::scan(head);
     let asker = Asker::of(&seen, &rules.settings);
-    let mut turn = decide(rules, head, &seen, asker, arrival)?;
+    Ok(granted(decide(rules, head, &seen, asker, arrival)?, rules, asker))
+}
+
+/// Lets a page of an allowed origin read an answer of ours.
+fn granted(mut turn: Turn, rules: &RuleSet, asker: Asker) -> Turn {
     if let Next::Reply(reply) = &mut turn.next {
         grant_reply(reply, &rules.settings, asker);
     }
-    Ok(turn)
+    turn
 }
 
 fn decide<E>(
@@ -77,7 +81,7 @@ fn decide<E>(
         Lookup::Unmatched => {
             return Ok(match rules.settings.unmatched {
                 Unmatched::Deny => block(Cause::Unmatched, None, asker),
-                Unmatched::Pass => forward(head, Strip::Identity, path.rewritten.as_deref()),
+                Unmatched::Pass => forward(head, seen, Strip::Identity, path.rewritten.as_deref()),
             });
         }
     };
@@ -85,7 +89,7 @@ fn decide<E>(
         return Ok(block(Cause::BlockedInternal, None, asker));
     };
     Ok(match route.gate {
-        Gate::Free => forward(head, Strip::Payments, path.rewritten.as_deref()),
+        Gate::Free => forward(head, seen, Strip::Payments, path.rewritten.as_deref()),
         Gate::Blocked => block(Cause::RouteMisconfigured, Some(route.offer), asker),
         Gate::Auth => block(Cause::AuthUnsupported, Some(route.offer), asker),
         Gate::Paid if seen.is_preflight() => {
@@ -101,11 +105,7 @@ fn decide<E>(
 pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIndex>) -> Turn {
     let offer = route.and_then(|index| rules.routes.get(index.0 as usize)).map(|route| route.offer);
     let asker = Asker::of(&Seen::scan(head), &rules.settings);
-    let mut turn = block(Cause::UpstreamMissing, offer, asker);
-    if let Next::Reply(reply) = &mut turn.next {
-        grant_reply(reply, &rules.settings, asker);
-    }
-    turn
+    granted(block(Cause::UpstreamMissing, offer, asker), rules, asker)
 }
 
 /// Refuses a request whose body the upstream may leave unread and take for the next request, if it has such a one: for a
@@ -276,7 +276,7 @@ impl Stage<'_> {
             call: CallBody::new(&payment, &signed, &option, url, settings.minimal_payload).0.into(),
             ends,
             proven: signed.trust == SignatureTrust::Recovered,
-            edits: to_upstream(self.head, Strip::Priced, self.path.rewritten.as_deref()),
+            edits: to_upstream(self.head, self.seen, Strip::Priced, self.path.rewritten.as_deref()),
             can_settle,
             refusal,
             option,
@@ -311,8 +311,8 @@ impl Stage<'_> {
     }
 }
 
-fn forward(head: &RequestHead<'_>, strip: Strip, path: Option<&str>) -> Turn {
-    let edits = to_upstream(head, strip, path);
+fn forward(head: &RequestHead<'_>, seen: &Seen<'_>, strip: Strip, path: Option<&str>) -> Turn {
+    let edits = to_upstream(head, seen, strip, path);
     Turn { stamps: Vec::new(), notes: Vec::new(), next: Next::Forward(edits, Passing::new()) }
 }
 

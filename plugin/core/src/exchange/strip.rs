@@ -50,7 +50,12 @@ pub(super) enum Strip {
 }
 
 /// Edits for a forwarded request: `path` is the canonical target where it differs from what came.
-pub(super) fn to_upstream(head: &RequestHead<'_>, strip: Strip, path: Option<&str>) -> HeaderEdits {
+pub(super) fn to_upstream(
+    head: &RequestHead<'_>,
+    seen: &Seen<'_>,
+    strip: Strip,
+    path: Option<&str>,
+) -> HeaderEdits {
     let groups: &[&[&str]] = match strip {
         Strip::Identity => &[&IDENTITY, &PATH],
         Strip::Payments => &[&IDENTITY, &PATH, &PAYMENT],
@@ -59,7 +64,7 @@ pub(super) fn to_upstream(head: &RequestHead<'_>, strip: Strip, path: Option<&st
     let mut edits = HeaderEdits { remove: present(head.headers, groups), set: Vec::new() };
     one_upgrade(head, &mut edits);
     // In chunks no request begins where a body is left unread: a number is no request.
-    if Seen::scan(head).may_stay_unread() {
+    if seen.may_stay_unread() {
         edits.remove.push("content-length".into());
     }
     if let Some(path) = path {
@@ -71,7 +76,7 @@ pub(super) fn to_upstream(head: &RequestHead<'_>, strip: Strip, path: Option<&st
 /// Edits for a request that goes to another shell of this core, which begins its exchange anew: the payment
 /// stays, forged identities do not.
 pub fn to_gateway(head: &RequestHead<'_>) -> HeaderEdits {
-    to_upstream(head, Strip::Identity, None)
+    to_upstream(head, &Seen::scan(head), Strip::Identity, None)
 }
 
 /// The names among `headers`, a response's or the trailers of either direction, that are ours to say.

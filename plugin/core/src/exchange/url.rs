@@ -9,9 +9,9 @@ use crate::rules::{CanonicalPath, PublicPath, Settings};
 /// Longest host that is repeated in an answer.
 const MAX_HOST: usize = 255;
 
-/// The public URL of a request: host of the rules, else of a trusted `X-Forwarded-Host`, else of the
-/// request; without a host of the rules a trusted `X-Forwarded-Prefix` before the path; `https` unless the connection is plain, nothing says that it was https further out, and the
-/// host is local.
+/// The public URL of a request: host of the rules, else of a trusted `X-Forwarded-Host`, else of the request; without a
+/// host of the rules a trusted `X-Forwarded-Prefix` before the path; `https` unless the connection is plain, nothing
+/// says that it was https further out, and the host is local.
 pub(super) fn resource_url(
     seen: &Seen<'_>,
     transport: Transport,
