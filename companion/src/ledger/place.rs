@@ -1,10 +1,14 @@
 //! Where a ledger is: its URL, and what can be said about it without opening it.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{AnyConnection, Connection};
 use tokio::time::timeout;
+
+/// How often it is looked whether a lock is free.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A SQLite file that is missing is made, unless the URL says otherwise.
 pub(super) fn creating(url: &str) -> String {
@@ -25,6 +29,21 @@ pub(crate) fn file_of(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("sqlite:")?;
     let path = path.strip_prefix("//").unwrap_or(path);
     Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
+}
+
+/// The turn to migrate a file, while it is held: of two who migrate it at once one fails. A lock of its folder, as
+/// closing a file gives up the locks SQLite has on it.
+pub(super) async fn turn_to_migrate(file: &Path, patience: Duration) -> std::io::Result<File> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or_else(|| ".".as_ref()))?;
+    let end = Instant::now() + patience;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(folder),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => tokio::time::sleep(POLL).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Says what SQLite does not: what is wrong with a path.

@@ -73,7 +73,7 @@ pub(super) async fn load(
         let sql = format!(
             "WITH wanted (place, network, contract, payer, nonce) AS (VALUES {}) \
              SELECT wanted.place, {LOADED} FROM wanted CROSS JOIN payments WHERE {} ORDER BY wanted.place{lock}",
-            places(keys.len().next_power_of_two(), 5, sqlite),
+            Places { sqlite, taken: 0 }.rows(keys.len().next_power_of_two(), 5),
             same_key("wanted"),
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
@@ -120,30 +120,50 @@ pub(super) async fn write(
     counters: &Counters,
     sqlite: bool,
 ) -> Result<u64, sqlx::Error> {
+    // In one order, so that two that count at once wait for each other. Only this companion writes its mark, so that may
+    // come last.
     let counters = counters.iter().map(|((of, name), value)| (of.as_str(), name.as_str(), *value));
-    let mut counters: Vec<(&str, &str, u64)> = counters.chain([(companion, MARK, 1)]).collect();
-    // In one order, so that two that count at once wait for each other.
-    counters.sort_unstable();
+    let counters: Vec<(&str, &str, u64)> = counters.chain([(companion, MARK, 1)]).collect();
     let mut statements: Vec<Statement<'_>> =
         changes.deleted.iter().map(|key| Statement::Delete(key)).collect();
     statements.extend(changes.added.chunks(MOST).map(Statement::Add));
     statements.extend(changes.updated.chunks(MOST).map(Statement::Update));
     statements.extend(risen.map(|(name, value)| Statement::Raise(name, *value)));
     statements.extend(counters.chunks(MOST_COUNTERS).map(Statement::Count));
-    // SQLite takes all of them at once, which spares the way to the thread that has its connection; a server takes one.
-    let at_once = if sqlite { statements.len() } else { 1 };
+    // All at once, which spares ways to the thread that has the connection or to the server. The parts of a statement of
+    // a server do not see each other's rows, so there nothing that is deleted may be added in the same one.
+    let mut rest = &statements[..];
+    if let Some((deletes, others)) = statements.split_at_checked(changes.deleted.len()).filter(|_| !sqlite) {
+        for delete in deletes {
+            at_once(std::slice::from_ref(delete), companion, sqlite).execute(&mut *connection).await?;
+        }
+        rest = others;
+    }
     let mut mark = 0;
-    for statements in statements.chunks(at_once) {
-        let sql: Vec<String> = statements.iter().map(|statement| statement.sql(sqlite)).collect();
-        let query = sqlx::query(AssertSqlSafe(sql.join(";\n")));
-        let query = statements.iter().fold(query, |query, statement| statement.bind(query, companion));
-        for row in query.fetch_all(&mut *connection).await? {
-            if row.try_get::<&str, _>(0)? == MARK {
-                mark = super::store::unsigned(row.try_get(1)?);
-            }
+    for row in at_once(rest, companion, sqlite).fetch_all(&mut *connection).await? {
+        if row.try_get::<&str, _>(0)? == MARK {
+            mark = super::store::unsigned(row.try_get(1)?);
         }
     }
     Ok(mark)
+}
+
+/// One query of these statements. A server tells what the last of them returns.
+fn at_once<'q>(statements: &[Statement<'q>], companion: &str, sqlite: bool) -> Query<'q> {
+    let mut places = Places { sqlite, taken: 0 };
+    let mut sql: Vec<String> = statements.iter().map(|statement| statement.sql(&mut places)).collect();
+    let sql = match sql.pop() {
+        Some(last) if !sqlite && !sql.is_empty() => {
+            let parts = sql.iter().enumerate().map(|(number, sql)| format!("part_{number} AS ({sql})"));
+            format!("WITH {} {last}", parts.collect::<Vec<_>>().join(", "))
+        }
+        last => {
+            sql.extend(last);
+            sql.join(";\n")
+        }
+    };
+    let query = sqlx::query(AssertSqlSafe(sql));
+    statements.iter().fold(query, |query, statement| statement.bind(query, companion))
 }
 
 /// A statement of a batch.
@@ -159,10 +179,10 @@ enum Statement<'a> {
 // === impl Statement ===
 
 impl<'a> Statement<'a> {
-    fn sql(&self, sqlite: bool) -> String {
+    fn sql(&self, places: &mut Places) -> String {
         match self {
             Self::Delete(_) => {
-                format!("DELETE FROM payments WHERE ({}) = {}", KEY.join(", "), places(1, KEY.len(), sqlite))
+                format!("DELETE FROM payments WHERE ({}) = {}", KEY.join(", "), places.rows(1, KEY.len()))
             }
             Self::Add(rows) => {
                 let all = [&KEY[..], &LIFE, &FIXED].concat();
@@ -170,7 +190,7 @@ impl<'a> Statement<'a> {
                 format!(
                     "WITH added ({columns}) AS (VALUES {}) \
                      INSERT INTO payments ({columns}) SELECT {columns} FROM added WHERE network IS NOT NULL",
-                    places(rows.len().next_power_of_two(), all.len(), sqlite),
+                    places.rows(rows.len().next_power_of_two(), all.len()),
                 )
             }
             Self::Update(rows) => {
@@ -182,7 +202,7 @@ impl<'a> Statement<'a> {
                        call_body = CASE changed.keeps_call WHEN 1 THEN payments.call_body END \
                      FROM changed WHERE {}",
                     all.join(", "),
-                    places(rows.len().next_power_of_two(), all.len() + 1, sqlite),
+                    places.rows(rows.len().next_power_of_two(), all.len() + 1),
                     same_key("changed"),
                 )
             }
@@ -190,13 +210,13 @@ impl<'a> Statement<'a> {
                 "INSERT INTO counters (companion, series, value) VALUES {} \
                  ON CONFLICT (companion, series) DO UPDATE SET value = excluded.value \
                  WHERE counters.value < excluded.value",
-                places(1, 3, sqlite),
+                places.rows(1, 3),
             ),
             Self::Count(some) => format!(
                 "INSERT INTO counters (companion, series, value) VALUES {} \
                  ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + excluded.value \
                  RETURNING series, value",
-                places(some.len(), 3, sqlite),
+                places.rows(some.len(), 3),
             ),
         }
     }
@@ -227,23 +247,34 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// `($1, $2), ($3, $4)` for two rows of two values. SQLite takes such numbers for names, which it looks through for
-/// each value: there they are `(?, ?), (?, ?)`.
-fn places(rows: usize, values: usize, sqlite: bool) -> String {
-    let mut text = String::with_capacity(rows * values * 7);
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for value in 0..values {
-            text.push_str(if value == 0 { "" } else { ", " });
-            if sqlite {
-                text.push('?');
-            } else {
-                text.push_str(&format!("${}", 1 + row * values + value));
+/// Where the values of a query go.
+struct Places {
+    sqlite: bool,
+    taken: usize,
+}
+
+// === impl Places ===
+
+impl Places {
+    /// `($1, $2), ($3, $4)` for two rows of two values. SQLite takes such numbers for names, which it looks through for
+    /// each value: there they are `(?, ?), (?, ?)`.
+    fn rows(&mut self, rows: usize, values: usize) -> String {
+        let mut text = String::with_capacity(rows * values * 7);
+        for row in 0..rows {
+            text.push_str(if row == 0 { "(" } else { ", (" });
+            for value in 0..values {
+                self.taken += 1;
+                text.push_str(if value == 0 { "" } else { ", " });
+                if self.sqlite {
+                    text.push('?');
+                } else {
+                    text.push_str(&format!("${}", self.taken));
+                }
             }
+            text.push(')');
         }
-        text.push(')');
+        text
     }
-    text
 }
 
 /// The rows, and nothing in the places left over.

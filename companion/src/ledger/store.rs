@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::commit::{Committer, Recent};
-use super::place::{connect, creating, file_of, look_at, without_password};
+use super::place::{connect, creating, file_of, look_at, turn_to_migrate, without_password};
 use super::sql::MARK;
 use super::witness::Witness;
 use super::writer::{Message, Writer};
@@ -76,6 +76,8 @@ pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrat
 
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long another may migrate a file.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(10);
 /// How long finding out why there is no connection may take.
 const CAUSE_PATIENCE: Duration = Duration::from_secs(1);
 /// Beside the one that writes.
@@ -90,6 +92,12 @@ impl Ledger {
         install_default_drivers();
         let place = Place::of(url)?;
         let failed = |cause: &dyn Display| LedgerError::Open { url: place.shown(), cause: cause.to_string() };
+        let _turn = match file_of(&place.url) {
+            Some(file) => {
+                Some(turn_to_migrate(&file, MIGRATION_PATIENCE).await.map_err(|error| failed(&error))?)
+            }
+            None => None,
+        };
         // Not by the pool, which goes on trying and does not tell why.
         let mut first = connect(&place.url, PATIENCE).await.map_err(|cause| failed(&cause))?;
         place.prepare(&mut first).await.map_err(|error| failed(&error))?;
@@ -348,7 +356,10 @@ impl Place {
             // The rows of a statement stand in a table of its own, which would be a file.
             connection.execute("PRAGMA temp_store = MEMORY").await?;
         } else {
-            connection.execute("SET synchronous_commit = off").await?;
+            // The statements of many rows are long: planning them for their values takes longer than running them.
+            connection
+                .execute("SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan")
+                .await?;
         }
         Ok(connection)
     }

@@ -42,6 +42,8 @@ pub(super) struct Writer {
     flusher: JoinHandle<()>,
     /// Notes that could not be written yet.
     kept: Vec<Wanted>,
+    /// How many of them the log knows of.
+    told: usize,
 }
 
 /// What a round works on.
@@ -70,7 +72,7 @@ impl Writer {
         let flusher =
             Flusher::new(committer.place.clone(), &committer.companion, Arc::clone(&committer.shared));
         let flusher = tokio::spawn(flusher.run(waiting));
-        Self { queue, committer, flushes, flusher, kept: Vec::new() }
+        Self { queue, committer, flushes, flusher, kept: Vec::new(), told: 0 }
     }
 
     /// Writes until it is closed, or until nobody is left who could ask.
@@ -141,7 +143,10 @@ impl Writer {
         let Round { steps, replies, probes, close: _ } = round;
         if !steps.is_empty() {
             match self.commit(&steps).await {
-                Ok(committed) => self.committed(committed, replies),
+                Ok(committed) => {
+                    self.told = 0;
+                    self.committed(committed, replies);
+                }
                 Err(error) => self.failed(steps, replies, &error),
             }
         }
@@ -224,8 +229,9 @@ impl Writer {
                 None => self.kept.push(wanted),
             }
         }
-        if !self.kept.is_empty() {
-            warn!("{} steps nobody waits for are not written yet: {error}", self.kept.len());
+        if self.kept.len() > self.told {
+            self.told = self.kept.len();
+            warn!("{} steps nobody waits for are not written yet: {error}", self.told);
         }
     }
 }

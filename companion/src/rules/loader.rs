@@ -375,7 +375,10 @@ impl Loader {
                 let rejects = attempt.findings.iter().filter(|finding| finding.severity == Severity::Reject);
                 rejects.for_each(|finding| error!("{}", describe(pricing, finding)));
                 let cause = attempt.error.as_deref().unwrap_or("see the findings");
-                error!("rules rejected, the last good stay in force: {cause}");
+                match state.active {
+                    Some(_) => error!("rules rejected, the last good stay in force: {cause}"),
+                    None => error!("rules rejected, and no rules are in force: nothing is sold: {cause}"),
+                }
             }
         }
     }

@@ -147,6 +147,24 @@ async fn a_body_the_upstream_broke_off_is_owed_and_served_once_without_another_c
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_breaks_off_during_settlement_leaves_a_buyer_that_knows_what_to_do() {
+    let scene = Scene::of(Settlement::Relay, &["books"]).await;
+    let (stack, facilitator) = (&scene.stack, &scene.facilitator);
+    let payment = Payment::of(stack, "/books/cut").await.unwrap();
+    facilitator.fail("settle", "slow:2500").await;
+    let answer = payment.send(stack, "/books/cut").await;
+    facilitator.fail("settle", "none").await;
+    assert!(matches!(answer.status, 502 | 503), "{}", answer.summary());
+    assert_eq!(answer.json()["code"], "answer_broke_off", "{}", answer.summary());
+    assert_eq!(answer.header("x-should-retry").as_deref(), Some("false"));
+    assert!(!answer.challenges());
+    in_ledger(stack, &payment.nonce, "owed").await;
+
+    assert_served(&payment.send(stack, "/books/whole").await);
+    assert_eq!((scene.hits("/books/whole"), facilitator.settled(&payment.nonce).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_before_settlement_pays_nothing_and_can_come_back() {
     let scene = Scene::of(Settlement::Relay, &["upstream", "verify"]).await;
     let (stack, facilitator) = (&scene.stack, &scene.facilitator);

@@ -14,6 +14,7 @@ on_every_database! {
     payments_of_before_are_never_served_or_settled_on_a_resend_and_open_ones_end_by_the_recorded_call,
     a_schema_of_a_later_version_is_refused_and_left_alone,
     whoever_reads_an_earlier_schema_is_told_and_leaves_it_alone,
+    companions_that_start_at_once_on_a_new_database_all_open_it,
 }
 
 /// The database as the version before left it, with payments of these states: each a nonce of its own.
@@ -142,4 +143,12 @@ async fn whoever_reads_an_earlier_schema_is_told_and_leaves_it_alone(database: D
         .unwrap();
     assert_eq!(version, 4);
     connection.close().await.unwrap();
+}
+
+async fn companions_that_start_at_once_on_a_new_database_all_open_it(database: Database) {
+    let names: Vec<String> = (0..8).map(|number| format!("c{number}")).collect();
+    let opens = names.iter().map(|name| Ledger::open(&database.url, name, LedgerOptions::default()));
+    for opened in futures_util::future::join_all(opens).await {
+        opened.unwrap().close().await;
+    }
 }

@@ -113,7 +113,7 @@ pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIn
 pub fn ambiguous_body(rules: &RuleSet, head: &RequestHead<'_>) -> Option<Turn> {
     let seen = Seen::scan(head);
     let asker = Asker::of(&seen, &rules.settings);
-    seen.may_stay_unread().then(|| block(Cause::AmbiguousBody, None, asker))
+    seen.may_stay_unread().then(|| granted(block(Cause::AmbiguousBody, None, asker), rules, asker))
 }
 
 /// A priced route, before its payment stage.

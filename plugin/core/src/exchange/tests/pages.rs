@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::host::{Host, MODES, rules_in};
 use super::script::{End, Request, Story, Up, ok, request, settled, valid};
 use super::world::{payment, rules_with};
+use crate::exchange::{Next, RequestHead, ambiguous_body};
 use crate::rules::{Cors, RuleSet};
 
 const PAGE: &str = "https://app.example";
@@ -152,4 +153,16 @@ fn an_allowed_page_reads_what_it_paid_for_unless_the_upstream_decides_itself() {
     host.script([valid()]);
     let failed = host.play(&from(PAGE, "/paid/a").paying(&payment(1)), &Up::Answers(500, Vec::new()));
     assert_eq!(granted(&failed), [Some(PAGE), Some("true"), Some("Origin")]);
+}
+
+#[test]
+fn a_page_may_read_why_its_body_is_refused() {
+    let host = Host::with_rules(selling_to_pages());
+    let asked = from(PAGE, "/free/a").with("content-length", "28");
+    let lines = asked.lines();
+    let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let head = RequestHead { headers: &lines, transport: Default::default() };
+    let refused = ambiguous_body(&host.rules, &head).map(|turn| turn.next);
+    let Some(Next::Reply(reply)) = refused else { panic!("{refused:?}") };
+    assert!(reply.headers.iter().any(|(name, value)| name == ORIGIN && value == PAGE), "{reply:?}");
 }
