@@ -14,7 +14,7 @@ use tracing::error;
 
 use super::batch::{Batch, Wanted};
 use super::row::{Loaded, Row};
-use super::sql::{self, MARK};
+use super::sql::{self, Begun, MARK, MOST};
 use super::store::{Place, Shared, unsigned};
 use super::{Clock, LedgerError, Sale, Stepped};
 
@@ -41,6 +41,8 @@ pub(super) struct Recent {
     /// Of the file.
     version: u64,
     rows: HashMap<PaymentKey, Row>,
+    /// The mark of the last batch.
+    mark: Option<u64>,
     /// Gauges, as they were last raised to.
     raised: BTreeMap<String, u64>,
 }
@@ -80,7 +82,12 @@ impl Committer {
     /// Commits all of these steps, so that everybody sees them. After an error the connection may be in any state.
     pub(super) async fn commit(&mut self, steps: &[Wanted]) -> Result<Committed, Fault> {
         let _turn = self.turns().await;
-        let (now_ms, version) = self.begin().await?;
+        let keys: BTreeSet<&PaymentKey> = steps.iter().map(|step| &step.key).collect();
+        let (remembered, others): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|key| self.recent.rows.contains_key(key));
+        // SQLite begins and loads on one way to the thread that has its connection.
+        let (first, rest) = others.split_at(if self.place.sqlite { others.len().min(MOST) } else { 0 });
+        let (now_ms, Begun { told: version, mut loaded }) = self.begin(first).await?;
         let (shared, place) = (Arc::clone(&self.shared), self.place.clone());
         let Some(connection) = &mut self.connection else { return Err(Fault::Lost(LedgerError::Closed)) };
         let mut batch = Batch::new(&self.companion, self.leases, now_ms);
@@ -88,17 +95,17 @@ impl Committer {
             lock_purchases(connection, steps).await?;
         }
         self.recent.is_of(version);
-        let mut keys: BTreeSet<&PaymentKey> = steps.iter().map(|step| &step.key).collect();
-        keys.retain(|key| match self.recent.rows.remove(*key) {
-            Some(row) => {
-                batch.loaded((*key).clone(), Loaded::Live(Box::new(row)));
-                false
+        let mut missing = rest.to_vec();
+        for key in remembered {
+            match self.recent.rows.remove(key) {
+                Some(row) => batch.loaded(key.clone(), Loaded::Live(Box::new(row))),
+                None => missing.push(key),
             }
-            None => true,
-        });
-        let keys: Vec<_> = keys.into_iter().collect();
+        }
+        missing.sort_unstable();
+        loaded.extend(sql::load(connection, &missing, place.sqlite).await?);
         let mut unreadable = Vec::new();
-        for (key, loaded) in sql::load(connection, &keys, place.sqlite).await? {
+        for (key, loaded) in loaded {
             match loaded {
                 Ok(loaded) => batch.loaded(key, loaded),
                 Err(cause) => unreadable.push((key, cause)),
@@ -120,12 +127,19 @@ impl Committer {
             let risen =
                 batch.successes().iter().filter(|(name, value)| self.recent.raised.get(*name) < Some(value));
             let (companion, counters) = (&self.companion, batch.counters());
-            let mark = sql::write(connection, companion, &changes, risen, counters, place.sqlite).await?;
+            // Where the mark that follows is known, SQLite commits on the same way.
+            committed.mark = self.recent.mark.map(|mark| mark + 1);
+            self.in_doubt = committed.mark.map(|_| committed.clone());
+            let ends = if !place.sqlite { None } else { Some(committed.mark.is_some()) };
+            let mark = sql::write(connection, companion, &changes, risen, counters, ends).await?;
             shared.look_at_mark(&place, mark.saturating_sub(1), shared.seen.load(Ordering::Acquire));
-            committed.mark = Some(mark);
-            self.in_doubt = Some(committed.clone());
-            connection.execute("COMMIT").await?;
+            if committed.mark.is_none() {
+                committed.mark = Some(mark);
+                self.in_doubt = Some(committed.clone());
+                connection.execute("COMMIT").await?;
+            }
             self.in_doubt = None;
+            self.recent.mark = place.sqlite.then_some(mark);
         }
         for (key, text) in batch.contradictions() {
             let [payer, nonce] = [&key.payer.0[..], &key.nonce.0].map(to_hex);
@@ -142,7 +156,7 @@ impl Committer {
     pub(super) async fn arrived(&mut self) -> Result<Option<Committed>, Fault> {
         let Some(committed) = self.in_doubt.take() else { return Ok(None) };
         let _turn = self.turns().await;
-        self.begin().await?;
+        self.begin(&[]).await?;
         let Some(connection) = &mut self.connection else { return Err(Fault::Lost(LedgerError::Closed)) };
         // Waits for the end of a transaction that is still at work on the row.
         let lock = if self.place.sqlite { "" } else { " FOR UPDATE" };
@@ -157,7 +171,7 @@ impl Committer {
     /// Takes up room and gives it back: a full disk is noticed by nothing less.
     pub(super) async fn probe(&mut self) -> Result<(), LedgerError> {
         let _turn = self.turns().await;
-        self.begin().await.map_err(Fault::into_error)?;
+        self.begin(&[]).await.map_err(Fault::into_error)?;
         let Some(connection) = &mut self.connection else { return Err(LedgerError::Closed) };
         sqlx::query("INSERT INTO probes (companion, filler) VALUES ($1, $2)")
             .bind(&self.companion)
@@ -201,8 +215,8 @@ impl Committer {
         }
     }
 
-    /// Begins a transaction. Tells the time, Unix milliseconds, and the version of a file.
-    async fn begin(&mut self) -> Result<(u64, u64), Fault> {
+    /// Begins a transaction, and in a file loads these keys. Tells the time, Unix milliseconds.
+    async fn begin(&mut self, keys: &[&PaymentKey]) -> Result<(u64, Begun), Fault> {
         if self.file.is_some() && self.file != self.place.file() {
             // A backup was put in its place: what is written to the file that is open is in no book, and what was
             // written ahead of it would be taken for changes of the backup.
@@ -216,9 +230,13 @@ impl Committer {
                 connection
             }
         };
-        let told = self.place.begin(connection).await?;
-        let (own, version) = if self.place.sqlite { (crate::state::unix_millis(), told) } else { (told, 0) };
-        Ok((self.clock.set_to().unwrap_or(own), version))
+        let begun = if keys.is_empty() {
+            Begun { told: self.place.begin(connection).await?, loaded: Vec::new() }
+        } else {
+            sql::begin_and_load(connection, keys).await?
+        };
+        let own = if self.place.sqlite { crate::state::unix_millis() } else { begun.told };
+        Ok((self.clock.set_to().unwrap_or(own), begun))
     }
 }
 
@@ -229,6 +247,7 @@ impl Recent {
     fn is_of(&mut self, version: u64) {
         if self.version != version {
             self.rows.clear();
+            self.mark = None;
             self.version = version;
         }
     }

@@ -62,7 +62,13 @@ impl Flusher {
             while let Ok(more) = waiting.try_recv() {
                 all.push(more);
             }
+            let shared = Arc::clone(&self.shared);
+            let turn = shared.flushing.lock().await;
+            while let Ok(more) = waiting.try_recv() {
+                all.push(more);
+            }
             let result = self.flush(&all).await;
+            drop(turn);
             if let Err(error) = &result {
                 self.shared.works.store(false, Ordering::Release);
                 error!("what was committed may not be on disk: {error}");

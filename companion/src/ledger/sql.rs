@@ -10,7 +10,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::batch::{Changes, Counters};
 use super::row::{LOADED, Loaded, Row, flow_word, identifier_column, read_key};
-use super::store::{Query, signed};
+use super::store::{BEGIN_FILE, Query, signed, unsigned};
 
 /// The counter of a companion's batches: what tells that a database went back, or whether a commit arrived. It is
 /// the name of no series.
@@ -61,30 +61,66 @@ const FIXED: [&str; 17] = [
     "reserved_at",
 ];
 
+/// What the database has for keys.
+pub(super) type AllLoaded = Vec<(PaymentKey, Result<Loaded, String>)>;
+
+/// A transaction that has begun.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// See [`super::store::Place::begin`].
+    pub(super) told: u64,
+    pub(super) loaded: AllLoaded,
+}
+
+/// Begins a transaction of a file and loads these keys, of which it takes [`MOST`].
+pub(super) async fn begin_and_load(
+    connection: &mut AnyConnection,
+    keys: &[&PaymentKey],
+) -> Result<Begun, sqlx::Error> {
+    let sql = [BEGIN_FILE, ";\n", &load_sql(keys.len(), true)].concat();
+    let rows = bind_keys(sqlx::query(AssertSqlSafe(sql)), keys).fetch_all(connection).await?;
+    let (version, rows) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(Begun { told: unsigned(version.try_get(0)?), loaded: read_loaded(rows, keys)? })
+}
+
 /// Loads what the database has for these keys, which are sorted, so that locks are taken in one order.
 pub(super) async fn load(
     connection: &mut AnyConnection,
     keys: &[&PaymentKey],
     sqlite: bool,
-) -> Result<Vec<(PaymentKey, Result<Loaded, String>)>, sqlx::Error> {
+) -> Result<AllLoaded, sqlx::Error> {
     let mut loaded = Vec::with_capacity(keys.len());
     for keys in keys.chunks(MOST) {
-        let lock = if sqlite { "" } else { " FOR UPDATE OF payments" };
-        let sql = format!(
-            "WITH wanted (place, network, contract, payer, nonce) AS (VALUES {}) \
-             SELECT wanted.place, {LOADED} FROM wanted CROSS JOIN payments WHERE {} ORDER BY wanted.place{lock}",
-            Places { sqlite, taken: 0 }.rows(keys.len().next_power_of_two(), 5),
-            same_key("wanted"),
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for (place, key) in padded(keys).enumerate() {
-            query = bind_key(query.bind(key.map(|_| signed(place as u64))), key.copied());
-        }
-        for row in query.fetch_all(&mut *connection).await? {
-            let place = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX);
-            let Some(key) = keys.get(place) else { continue };
-            loaded.push(((*key).clone(), Loaded::read(&row, 1, key)));
-        }
+        let query = bind_keys(sqlx::query(AssertSqlSafe(load_sql(keys.len(), sqlite))), keys);
+        loaded.extend(read_loaded(&query.fetch_all(&mut *connection).await?, keys)?);
+    }
+    Ok(loaded)
+}
+
+fn load_sql(keys: usize, sqlite: bool) -> String {
+    let lock = if sqlite { "" } else { " FOR UPDATE OF payments" };
+    format!(
+        "WITH wanted (place, network, contract, payer, nonce) AS (VALUES {}) \
+         SELECT wanted.place, {LOADED} FROM wanted CROSS JOIN payments WHERE {} ORDER BY wanted.place{lock}",
+        Places { sqlite, taken: 0 }.rows(keys.next_power_of_two(), 5),
+        same_key("wanted"),
+    )
+}
+
+/// Binds what [`load_sql`] has places for.
+fn bind_keys<'q>(query: Query<'q>, keys: &[&PaymentKey]) -> Query<'q> {
+    padded(keys).enumerate().fold(query, |query, (place, key)| {
+        bind_key(query.bind(key.map(|_| signed(place as u64))), key.copied())
+    })
+}
+
+/// Reads what [`load_sql`] gives for these keys.
+fn read_loaded(rows: &[AnyRow], keys: &[&PaymentKey]) -> Result<AllLoaded, sqlx::Error> {
+    let mut loaded = Vec::with_capacity(rows.len());
+    for row in rows {
+        let place = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX);
+        let Some(key) = keys.get(place) else { continue };
+        loaded.push(((*key).clone(), Loaded::read(row, 1, key)));
     }
     Ok(loaded)
 }
@@ -111,15 +147,16 @@ pub(super) async fn of_purchase(
 }
 
 /// Writes a batch: rows, of which those that are deleted come first, as a key may be deleted and added; gauges that only
-/// ever rise; counters; and the companion's mark, whose new value this returns.
+/// ever rise; counters; and the companion's mark, whose new value this returns. `file` is for SQLite: whether it commits.
 pub(super) async fn write(
     connection: &mut AnyConnection,
     companion: &str,
     changes: &Changes<'_>,
     risen: impl Iterator<Item = (&String, &u64)>,
     counters: &Counters,
-    sqlite: bool,
+    file: Option<bool>,
 ) -> Result<u64, sqlx::Error> {
+    let sqlite = file.is_some();
     // In one order, so that two that count at once wait for each other. Only this companion writes its mark, so that may
     // come last.
     let counters = counters.iter().map(|((of, name), value)| (of.as_str(), name.as_str(), *value));
@@ -130,6 +167,7 @@ pub(super) async fn write(
     statements.extend(changes.updated.chunks(MOST).map(Statement::Update));
     statements.extend(risen.map(|(name, value)| Statement::Raise(name, *value)));
     statements.extend(counters.chunks(MOST_COUNTERS).map(Statement::Count));
+    statements.extend(file.filter(|commits| *commits).map(|_| Statement::Commit));
     // All at once, which spares ways to the thread that has the connection or to the server. The parts of a statement of
     // a server do not see each other's rows, so there nothing that is deleted may be added in the same one.
     let mut rest = &statements[..];
@@ -142,7 +180,7 @@ pub(super) async fn write(
     let mut mark = 0;
     for row in at_once(rest, companion, sqlite).fetch_all(&mut *connection).await? {
         if row.try_get::<&str, _>(0)? == MARK {
-            mark = super::store::unsigned(row.try_get(1)?);
+            mark = unsigned(row.try_get(1)?);
         }
     }
     Ok(mark)
@@ -174,6 +212,7 @@ enum Statement<'a> {
     Update(&'a [(&'a PaymentKey, &'a Row)]),
     Raise(&'a str, u64),
     Count(&'a [(&'a str, &'a str, u64)]),
+    Commit,
 }
 
 // === impl Statement ===
@@ -218,6 +257,7 @@ impl<'a> Statement<'a> {
                  RETURNING series, value",
                 places.rows(some.len(), 3),
             ),
+            Self::Commit => "COMMIT".to_owned(),
         }
     }
 
@@ -243,6 +283,7 @@ impl<'a> Statement<'a> {
             Self::Count(some) => {
                 some.iter().fold(query, |query, (of, name, value)| counter(query, of, name, *value))
             }
+            Self::Commit => query,
         }
     }
 }

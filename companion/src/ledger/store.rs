@@ -55,6 +55,7 @@ pub(super) struct Shared {
     /// The turns of those who write to a file.
     pub(super) turns: Arc<tokio::sync::Mutex<()>>,
     went_back: Mutex<Option<String>>,
+    pub(super) flushing: tokio::sync::Mutex<()>,
 }
 
 /// A connection with a transaction that may be open. It is closed and not given back to the pool: who waits for a
@@ -80,6 +81,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(10);
 /// How long finding out why there is no connection may take.
 const CAUSE_PATIENCE: Duration = Duration::from_secs(1);
+/// Begins a transaction of a file, and tells its version.
+pub(super) const BEGIN_FILE: &str = "BEGIN IMMEDIATE; PRAGMA data_version";
 /// Beside the one that writes.
 const CONNECTIONS: u32 = 4;
 
@@ -383,7 +386,7 @@ impl Place {
     /// file its version: another one for this connection after another has written to it.
     pub(super) async fn begin(&self, connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
         let sql = if self.sqlite {
-            "BEGIN IMMEDIATE; PRAGMA data_version"
+            BEGIN_FILE
         } else {
             "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
         };

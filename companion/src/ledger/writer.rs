@@ -107,6 +107,7 @@ impl Writer {
                 Err(_) => None,
             }
         };
+        drop(self.committer.shared.flushing.lock().await);
         Some(self.round(first))
     }
 
