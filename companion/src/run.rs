@@ -186,14 +186,14 @@ async fn start(
 
     let (relays, current_relay) = watch::channel(relay::closed());
     let mut gating = None;
-    let mut deployments = None;
+    let (mut deployments, mut meters) = (None, None);
     if let (Some(gateway), Some(own)) = (&settings.gateway, &settings.relay) {
         let gateway = Gateway::bind(gateway.clone(), current_relay, &own.companion, descriptors).await?;
         let address = gateway.address()?;
         info!(%address, "the gateway is listening");
         let rules = gateway.deployments();
         state.lock().gateway = Some(GatewayState { address, deployments: rules.clone() });
-        deployments = Some(rules);
+        (deployments, meters) = (Some(rules), Some(gateway.meters()));
         gating = Some(tokio::spawn(gateway.serve(finished.clone())));
     }
     let (aggregate, saved) = match &settings.relay {
@@ -217,10 +217,8 @@ async fn start(
     let mut collector = collector.relaying_by(relays_by);
     let mut relay = None;
     if let Some((relaying, port, ledger, totals)) = saved {
-        let folder = settings.traefik.as_ref().map(|traefik| traefik.spool.clone());
-        let own = settings.gateway.as_ref().map(|gateway| gateway.spool.clone());
-        if folder.is_some() || own.is_some() {
-            let spools = Spools::open(&ledger, totals.clone(), folder, own, state.clone()).await?;
+        if let Some(traefik) = &settings.traefik {
+            let spools = Spools::open(&ledger, totals.clone(), traefik.spool.clone(), state.clone()).await?;
             collector = collector.with_spools(spools);
         }
         collector = collector.with_ledger(ledger.clone(), totals);
@@ -230,7 +228,7 @@ async fn start(
     if let Some(relay) = &relay {
         let _ = relays.send_replace(relay.relay.clone().router());
     }
-    let collector = Arc::new(collector.with_gateway(deployments.clone()));
+    let collector = Arc::new(collector.with_gateway(deployments.clone().zip(meters)));
     if let Some(relay) = &relay {
         info!(address = %relay.port.address()?, "relaying to the facilitator");
         tasks.spawn(relay::reconcile(relay.relay.clone()));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use farebox_core::rules::{Finding, Snapshot, Tuple};
+use farebox_core::rules::{Finding, Gate, Snapshot, Tuple};
 use tracing::{error, info, warn};
 
 use crate::aggregate::{Aggregate, DropReason, Totals};
@@ -364,6 +364,7 @@ impl State {
         let error = self.ledger_error.clone().or_else(|| self.totals_error.clone());
         let now = unix_seconds();
         error
+            .or_else(|| self.nothing_for_sale())
             .or_else(|| self.unpayable())
             .or_else(|| self.not_open_yet())
             .or_else(|| self.all_facilitators_dead(now))
@@ -371,6 +372,22 @@ impl State {
             .or_else(|| self.refused_by_traefik())
             .or_else(|| self.leads_nowhere())
             .or_else(|| self.gateway_unreachable())
+    }
+
+    /// Why nothing at all is for sale: mistakes in the pricing file left out every paid route.
+    fn nothing_for_sale(&self) -> Option<String> {
+        let snapshot = &self.active.as_ref()?.snapshot;
+        if snapshot.routes.iter().any(|route| route.gate == Gate::Paid) {
+            return None;
+        }
+        let first = snapshot.skipped.first()?;
+        Some(format!(
+            "nothing is for sale: every paid route of {} was left out, {} for {} in line {}",
+            self.pricing,
+            first.pattern,
+            first.reason.as_str(),
+            first.line
+        ))
     }
 
     /// Why nothing at all can be sold: not one facilitator has answered for a while. One chain that is left sells.

@@ -26,7 +26,7 @@ use futures_util::stream::{self, StreamExt};
 use tracing::{info, warn};
 
 use crate::aggregate::{Aggregate, DropReason, Process, Refused, Report};
-use crate::gateway::Deployments;
+use crate::gateway::{Deployments, Meters};
 use crate::ledger::{Ledger, TotalsOf};
 use crate::publish::{ProxyState, PushState};
 use crate::settings::{DnsName, Proxy};
@@ -38,7 +38,7 @@ use saving::Saver;
 use target::Target;
 
 pub use envoy::CollectError;
-pub use spool::{GATEWAY_MAX_BYTES, GATEWAY_SPOOL, SpoolError, SpoolState, SpoolWriter, Spools};
+pub use spool::{SpoolError, SpoolState, Spools};
 
 /// One reading of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +63,10 @@ pub struct Collector {
     ledger: Option<Ledger>,
     /// The rules by which its counters were last tidied.
     tidied: Mutex<Option<u64>>,
-    /// The rules of the companion as a proxy.
-    gateway: Option<Arc<Deployments>>,
+    /// The rules of the companion as a proxy, and what it counts.
+    gateway: Option<(Arc<Deployments>, Arc<Meters>)>,
+    /// Why the ledger does not count what the gateway counted.
+    unreported: Mutex<Option<String>>,
     saver: Option<Saver>,
     /// Counts what shells without counters of their own have decided.
     spools: Option<Spools>,
@@ -111,6 +113,7 @@ impl Collector {
             ledger: None,
             tidied: Mutex::default(),
             gateway: None,
+            unreported: Mutex::default(),
             saver: None,
             spools: None,
             state,
@@ -124,9 +127,9 @@ impl Collector {
         Self { ledger: Some(ledger), saver: Some(Saver::new(totals)), ..self }
     }
 
-    /// Also heeds a gateway, which counts in a spool of its own: what it may still count is not over.
+    /// Also has the ledger count what a gateway counts, and heeds what that may still count.
     #[must_use]
-    pub fn with_gateway(self, gateway: Option<Arc<Deployments>>) -> Self {
+    pub fn with_gateway(self, gateway: Option<(Arc<Deployments>, Arc<Meters>)>) -> Self {
         Self { gateway, ..self }
     }
 
@@ -175,7 +178,7 @@ impl Collector {
 
     async fn read_all(&self) {
         // Whatever is older has been written down before it is read.
-        let gateway = self.gateway.as_ref().map(|deployments| deployments.oldest_generation());
+        let gateway = self.gateway.as_ref().map(|(deployments, _)| deployments.oldest_generation());
         let mut targets = self.targets();
         // Those that cost time come last.
         targets.sort_by_key(|target| target.has_failed());
@@ -185,7 +188,7 @@ impl Collector {
             .collect::<Vec<_>>();
         let proxies = stream::iter(readings).buffer_unordered(CONCURRENT).collect::<()>();
         // Beside the proxies: one of them that is dead must not keep the money from a reader in a hurry.
-        tokio::join!(proxies, self.collect_ledger(), self.collect_spools());
+        tokio::join!(proxies, self.collect_ledger());
         self.tidy(gateway);
     }
 
@@ -265,6 +268,7 @@ impl Collector {
     /// The ledger's counters go on over restarts, so they are one life of one source.
     async fn collect_ledger(&self) {
         let Some(ledger) = &self.ledger else { return };
+        self.report(ledger).await;
         match ledger.counters().await {
             Ok(values) => {
                 let (refused, gone) = self.take_in(ledger, values);
@@ -313,11 +317,18 @@ impl Collector {
         series.iter().filter(|series| !counted.keeps(series)).cloned().collect()
     }
 
-    async fn collect_spools(&self) {
-        let Some(spools) = &self.spools else { return };
-        for (source, refused) in spools.read().await {
-            refused.iter().for_each(|refused| log_refused(&source, refused));
+    /// Has the ledger count what counts elsewhere.
+    async fn report(&self, ledger: &Ledger) {
+        if let Some(spools) = &self.spools {
+            spools.read().await;
         }
+        let Some((_, meters)) = &self.gateway else { return };
+        let error = meters.report(ledger).await.err().map(|error| error.to_string());
+        let mut unreported = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = error.as_ref().filter(|_| *unreported != error) {
+            warn!("what the gateway counted waits for the ledger: {error}");
+        }
+        *unreported = error;
     }
 
     /// Lets go of what no proxy needs any more. Removals matter as long as a proxy that may still report

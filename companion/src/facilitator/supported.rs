@@ -28,6 +28,8 @@ pub struct SupportedKind {
 pub struct Supported {
     /// Distinct kinds, sorted.
     pub kinds: BTreeSet<SupportedKind>,
+    /// It says that it is for development, and moves no money.
+    pub is_for_development: bool,
 }
 
 /// Why the kinds could not be loaded.
@@ -127,6 +129,8 @@ fn wait_of(response: &Response, now: SystemTime) -> Option<Duration> {
 #[derive(Deserialize)]
 struct Reply {
     kinds: Vec<Value>,
+    #[serde(default)]
+    development: Value,
 }
 
 /// Reads a reply. A kind that cannot be read is one nobody here can use, so it is left out.
@@ -137,7 +141,7 @@ fn read(body: &[u8]) -> Result<Supported, SupportedError> {
     if kinds.is_empty() {
         return Err(failed("the reply of /supported lists no kinds".into()));
     }
-    Ok(Supported { kinds })
+    Ok(Supported { kinds, is_for_development: reply.development == true })
 }
 
 fn read_kind(kind: &Value) -> Option<SupportedKind> {

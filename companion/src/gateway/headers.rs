@@ -67,7 +67,10 @@ pub(super) fn lines<'a>(
     lines.push((":path", path.as_bytes()));
     lines.extend(host.map(|host| (":authority", host.as_bytes())));
     let is_believed = |name: &HeaderName| trusted || *name != FORWARDED_PROTO;
-    let is_alone = |name: &HeaderName| *name == header::CONTENT_LENGTH && expects_no_body(&parts.method);
+    // The core has to see that of an OPTIONS, which is no preflight then, and of an upgrade.
+    let is_seen = parts.method == Method::OPTIONS || parts.headers.contains_key(header::UPGRADE);
+    let stands_alone = expects_no_body(&parts.method) && !is_seen;
+    let is_alone = |name: &HeaderName| stands_alone && *name == header::CONTENT_LENGTH;
     let own = parts.headers.iter();
     let own = own.filter(|(name, _)| *name != header::HOST && is_believed(name) && !is_alone(name));
     lines.extend(own.map(|(name, value)| (name.as_str(), value.as_bytes())));
@@ -76,7 +79,7 @@ pub(super) fn lines<'a>(
 
 /// Whether upstreams may leave the body of such a request unread, and take it for the next one.
 pub(super) fn expects_no_body(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
+    !matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// A response head as the core reads it.

@@ -1,26 +1,66 @@
-//! What the gateway counts, in a spool of its own (see [`crate::collect::Spools`]): a line written before an answer's
-//! head is sent is counted, whoever ends the companion then.
+//! What the gateway counts: in memory, by series, until the ledger has it. Money is left out, as the ledger counts it with
+//! the payment.
 
-use farebox_core::metrics::{Stamp, series_of};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use farebox_core::metrics::{HostSeries, Stamp, series_of};
 use farebox_core::rules::RuleSet;
 
-use crate::collect::SpoolWriter;
+use crate::ledger::{Ledger, LedgerError, Report, new_run};
 
 /// Where the gateway counts.
 #[derive(Debug)]
-pub(super) struct Meters(SpoolWriter);
+pub struct Meters {
+    counted: Mutex<BTreeMap<HostSeries, u64>>,
+    /// The report under way, or the one before the next.
+    report: tokio::sync::Mutex<Report>,
+}
 
 // === impl Meters ===
 
 impl Meters {
-    pub(super) const fn new(spool: SpoolWriter) -> Self {
-        Self(spool)
+    pub(super) fn new() -> Self {
+        let report = Report { reporter: format!("gateway {}", new_run()), ..Report::default() };
+        Self { counted: Mutex::default(), report: tokio::sync::Mutex::new(report) }
     }
 
-    /// Counts stamps: the one place where the gateway counts anything. Money is left out, as the ledger counts it.
+    /// Counts stamps: the one place where the gateway counts anything.
     pub(super) fn count(&self, rules: &RuleSet, stamps: &[Stamp]) {
         let counted = stamps.iter().filter(|stamp| rules.counts(stamp));
         let growth: Vec<_> = counted.flat_map(|stamp| series_of(stamp, rules)).collect();
-        self.0.write(rules.generation, &growth);
+        if growth.is_empty() {
+            return;
+        }
+        let mut counts = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for (series, by) in growth {
+            let value = counts.entry(series).or_default();
+            *value = value.saturating_add(by);
+        }
+    }
+
+    /// Has the ledger count what was counted here. A report that may not have arrived is told again under its number, and
+    /// what was counted since waits for the next.
+    pub async fn report(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let mut report = self.report.lock().await;
+        if !report.changes.is_empty() {
+            ledger.apply(&report).await?;
+            report.changes.clear();
+        }
+        let changes = std::mem::take(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner));
+        if changes.is_empty() {
+            return Ok(());
+        }
+        report.sequence += 1;
+        report.changes = changes;
+        ledger.apply(&report).await?;
+        report.changes.clear();
+        Ok(())
+    }
+
+    /// What the ledger has not counted yet.
+    #[cfg(test)]
+    pub(super) fn counted(&self) -> BTreeMap<HostSeries, u64> {
+        self.counted.lock().unwrap().clone()
     }
 }

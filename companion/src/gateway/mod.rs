@@ -6,7 +6,7 @@
 //! * The facilitator is called by way of the companion's own relay, so that ledger, reservations, counting of
 //!   money and reconciliation are the same for every proxy.
 //! * Bodies stream both ways. The head of a paid response is held until its settlement has answered.
-//! * What it counts it appends to a spool before the head of an answer is sent: at most one write for a request.
+//! * What it counts it reports to the ledger every second and whenever metrics are read.
 //! * A client that goes away abandons its exchange; a settlement under way is finished by the relay.
 //! * HTTP/1.1 and HTTP/2 without TLS on both sides, and TLS to upstreams. Interim responses other than 100 are
 //!   not passed on, and the only upgrade is WebSocket.
@@ -36,15 +36,14 @@ use anyhow::Context;
 use axum::Router;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::collect::{GATEWAY_MAX_BYTES, SpoolWriter};
 use crate::port::{Descriptors, Port};
 use crate::settings::{GatewaySettings, Listen};
 
-use meters::Meters;
 use relayed::Relayed;
 use upstream::Upstreams;
 
 pub use deployment::Deployments;
+pub use meters::Meters;
 
 /// A gateway, bound to its address.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ pub struct Gateway {
 struct Shared {
     settings: GatewaySettings,
     deployments: Arc<Deployments>,
-    meters: Meters,
+    meters: Arc<Meters>,
     relayed: Relayed,
     upstreams: Upstreams,
     /// Places for requests that nobody pays for, so that they leave some for those that are paid for.
@@ -87,16 +86,13 @@ impl Gateway {
     ) -> anyhow::Result<Self> {
         let limits = server::limits(&settings, descriptors);
         let port = Port::bind("gateway.listen", &Listen::Tcp(settings.listen), None, limits).await?;
-        let spool = SpoolWriter::open(settings.spool.clone(), GATEWAY_MAX_BYTES).with_context(|| {
-            format!("the gateway cannot count in {} (gateway.spool)", settings.spool.display())
-        })?;
         let (under_way, over) = mpsc::channel(1);
         let shared = Shared {
             deployments: Arc::new(Deployments::new(
                 settings.upstream.clone(),
                 if settings.is_behind { deployment::BEHIND } else { Duration::ZERO },
             )),
-            meters: Meters::new(spool),
+            meters: Arc::new(Meters::new()),
             relayed: Relayed::new(relay, format!("{companion}.gateway")),
             upstreams: Upstreams::new(&settings).context("the gateway cannot use TLS")?,
             unpaid: Arc::new(Semaphore::new(server::unpaid(&limits))),
@@ -105,6 +101,11 @@ impl Gateway {
             settings,
         };
         Ok(Self { port, shared: Arc::new(shared), over })
+    }
+
+    /// What it counts.
+    pub fn meters(&self) -> Arc<Meters> {
+        self.shared.meters.clone()
     }
 
     /// The rules in force.

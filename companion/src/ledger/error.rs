@@ -57,7 +57,7 @@ pub enum LedgerError {
     },
     /// Another run of the companion has begun, and saves the totals.
     #[error(
-        "another companion of the name `{companion}` has taken over this ledger; stop one of them, or give them different names (relay.companion)"
+        "another companion of the name `{companion}` has taken over this ledger: give them different names (relay.companion), or stop one of them, and start the other again"
     )]
     Superseded {
         /// See [`crate::settings::RelaySettings::companion`].

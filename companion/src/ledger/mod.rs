@@ -13,7 +13,8 @@
 //! it is committed: a machine that loses its power forgets it, and then nobody can settle it. What a step counts is
 //! counted in its transaction.
 //!
-//! Beside the payments are each companion's totals, see [`Ledger::take_over_totals`].
+//! Beside the payments are each companion's counters, to which reports add ([`Ledger::apply`]), and its totals, see
+//! [`Ledger::take_over_totals`].
 
 mod batch;
 mod books;
@@ -23,6 +24,7 @@ mod error;
 mod flush;
 mod options;
 mod place;
+mod report;
 mod row;
 mod rules;
 mod spools;
@@ -44,12 +46,13 @@ pub use books::{Books, Entry, Filter, Total};
 pub use error::LedgerError;
 pub use farebox_core::payment::PaymentKey;
 pub use options::{Clock, LedgerOptions};
+pub use report::Report;
 pub use rules::PublishedRules;
-pub use spools::{Checkpoint, FileId, Spooled};
+pub use spools::{Checkpoint, FileId};
 pub use store::Ledger;
 pub use totals::TotalsOf;
 
-pub(crate) use place::file_of;
+pub(crate) use totals::new_run;
 
 /// What is sold, for the books and the counters: needed where a step may make a record.
 #[derive(Debug, Clone, PartialEq, Eq)]

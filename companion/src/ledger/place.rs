@@ -25,7 +25,7 @@ pub(super) async fn connect(url: &str, patience: Duration) -> Result<AnyConnecti
 }
 
 /// The file of a SQLite URL.
-pub(crate) fn file_of(url: &str) -> Option<PathBuf> {
+pub(super) fn file_of(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("sqlite:")?;
     let path = path.strip_prefix("//").unwrap_or(path);
     Some(PathBuf::from(path.split('?').next().unwrap_or(path)))

@@ -1,13 +1,17 @@
-//! Spools: how far each was read, and what was counted in it.
+//! Spools: how far each was read. Its lines are reports, counted in the transaction that says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
+use farebox_core::metrics::HostSeries;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::report::{Report, apply};
 use super::store::{signed, unsigned};
 use super::{Ledger, LedgerError, TotalsOf};
+
+/// What the name of a spool as a reporter begins with.
+const REPORTER: &str = "spool ";
 
 /// A file, whatever its name is at the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub struct FileId {
     pub created: i64,
 }
 
-/// How far a spool was read, apart from its counters.
+/// How far a spool was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The file; `None` if the next one found is to be read from its beginning.
@@ -35,15 +39,8 @@ pub struct Checkpoint {
     pub lost: u64,
     /// Lines that could not be read.
     pub malformed: u64,
-}
-
-/// What is known of a spool.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spooled {
-    /// See [`Checkpoint`].
-    pub checkpoint: Checkpoint,
-    /// Cumulative over every file the spool ever was.
-    pub counters: BTreeMap<HostSeries, u64>,
+    /// The number of its last report.
+    pub sequence: u64,
 }
 
 // === impl FileId ===
@@ -61,47 +58,43 @@ impl FileId {
 // === impl Ledger ===
 
 impl Ledger {
-    /// Everything known of this companion's spools, by name.
-    pub async fn spools(&self) -> Result<BTreeMap<String, Spooled>, LedgerError> {
-        let mut spools = BTreeMap::new();
+    /// How far this companion's spools were read, by name.
+    pub async fn spools(&self) -> Result<BTreeMap<String, Checkpoint>, LedgerError> {
         let rows = sqlx::query(
-            "SELECT spool, device, inode, created, read_to, retired, generation, lost, malformed \
-             FROM spools WHERE companion = $1",
+            "SELECT spools.spool, device, inode, created, read_to, retired, generation, lost, malformed, \
+               COALESCE(reporters.sequence, 0) AS sequence \
+             FROM spools LEFT JOIN reporters \
+               ON reporters.companion = spools.companion AND reporters.reporter = $2 || spools.spool \
+             WHERE spools.companion = $1",
         )
         .bind(self.companion())
+        .bind(REPORTER)
         .fetch_all(&mut *self.connection().await?)
         .await?;
-        for row in &rows {
-            let spooled = Spooled { checkpoint: checkpoint(row)?, counters: BTreeMap::new() };
-            spools.insert(row.try_get("spool")?, spooled);
-        }
-        let rows = sqlx::query("SELECT spool, series, value FROM spool_counters WHERE companion = $1")
-            .bind(self.companion())
-            .fetch_all(&mut *self.connection().await?)
-            .await?;
-        for row in &rows {
-            let Some(spooled) = spools.get_mut(row.try_get::<&str, _>("spool")?) else { continue };
-            // A name of a later version is left alone.
-            let Some(series) = decode_host_name(row.try_get("series")?) else { continue };
-            spooled.counters.insert(series, unsigned(row.try_get("value")?));
-        }
-        Ok(spools)
+        let read = |row: &AnyRow| Ok((row.try_get("spool")?, checkpoint(row)?));
+        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 }
 
 // === impl TotalsOf ===
 
 impl TotalsOf {
-    /// Writes a spool's checkpoint and those of its counters that changed, all or none. Returns when they are on
-    /// disk: a file is removed on the strength of it.
+    /// Counts lines of a spool, and writes down how far it was read by that: both or neither. Returns when it is on disk,
+    /// as a file is removed on the strength of it. `false`, and nothing is written, if another report has this number: then
+    /// it is counted, and the ledger knows how far.
     pub async fn save_spool(
         &self,
         spool: &str,
         at: &Checkpoint,
-        changed: &BTreeMap<HostSeries, u64>,
-    ) -> Result<(), LedgerError> {
+        changes: BTreeMap<HostSeries, u64>,
+    ) -> Result<bool, LedgerError> {
         let file = at.file.unwrap_or_default();
+        let report = Report { reporter: [REPORTER, spool].concat(), sequence: at.sequence, changes };
+        let (now, is_file) = (self.ledger.now_ms().await?, self.ledger.is_file());
         self.durably(async |companion, connection| {
+            if !report.changes.is_empty() && !apply(connection, companion, &report, now, is_file).await? {
+                return Ok(false);
+            }
             sqlx::query(
                 "INSERT INTO spools (companion, spool, device, inode, created, read_to, retired, generation, \
                  lost, malformed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
@@ -122,37 +115,14 @@ impl TotalsOf {
             .bind(signed(at.malformed))
             .execute(&mut *connection)
             .await?;
-            for (series, value) in changed {
-                sqlx::query(
-                    "INSERT INTO spool_counters (companion, spool, series, value) VALUES ($1, $2, $3, $4) \
-                     ON CONFLICT (companion, spool, series) DO UPDATE SET value = excluded.value",
-                )
-                .bind(companion)
-                .bind(spool)
-                .bind(host_name(series))
-                .bind(signed(*value))
-                .execute(&mut *connection)
-                .await?;
-            }
-            Ok(())
+            Ok(true)
         })
         .await
     }
 
-    /// Deletes counters of a spool.
-    pub async fn forget_spooled(&self, spool: &str, gone: &BTreeSet<HostSeries>) -> Result<(), LedgerError> {
-        self.durably(async |companion, connection| {
-            for series in gone {
-                sqlx::query("DELETE FROM spool_counters WHERE companion = $1 AND spool = $2 AND series = $3")
-                    .bind(companion)
-                    .bind(spool)
-                    .bind(host_name(series))
-                    .execute(&mut *connection)
-                    .await?;
-            }
-            Ok(())
-        })
-        .await
+    /// How far a spool was read.
+    pub async fn spool(&self, name: &str) -> Result<Checkpoint, LedgerError> {
+        Ok(self.ledger.spools().await?.remove(name).unwrap_or_default())
     }
 }
 
@@ -169,5 +139,6 @@ fn checkpoint(row: &AnyRow) -> Result<Checkpoint, sqlx::Error> {
         generation: unsigned(row.try_get("generation")?),
         lost: unsigned(row.try_get("lost")?),
         malformed: unsigned(row.try_get("malformed")?),
+        sequence: unsigned(row.try_get("sequence")?),
     })
 }

@@ -3,7 +3,10 @@
 //! A statement is planned once for each number of rows it takes. Those are powers of two, so that all of them fit a
 //! connection's cache; the places left over hold NULL, which equals nothing and is never written.
 
+use std::collections::BTreeMap;
+
 use farebox_core::evm::{Address, to_hex};
+use farebox_core::metrics::{HostSeries, host_name};
 use farebox_core::payment::PaymentKey;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
@@ -184,6 +187,27 @@ pub(super) async fn write(
         }
     }
     Ok(mark)
+}
+
+/// Adds to counters of a companion; gauges rise.
+pub(super) async fn count(
+    connection: &mut AnyConnection,
+    companion: &str,
+    changes: &BTreeMap<HostSeries, u64>,
+    sqlite: bool,
+) -> Result<(), sqlx::Error> {
+    let (gauges, counters): (Vec<_>, Vec<_>) = changes
+        .iter()
+        .map(|(series, value)| (matches!(series, HostSeries::LastSuccess(_)), host_name(series), *value))
+        .partition(|(is_gauge, ..)| *is_gauge);
+    let mut counters: Vec<_> = counters.iter().map(|(_, name, by)| (companion, name.as_str(), *by)).collect();
+    counters.sort_unstable();
+    let counted = counters.chunks(MOST_COUNTERS).map(Statement::Count);
+    let raised = gauges.iter().map(|(_, name, value)| Statement::Raise(name, *value));
+    for statement in counted.chain(raised) {
+        at_once(&[statement], companion, sqlite).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// One query of these statements. A server tells what the last of them returns.

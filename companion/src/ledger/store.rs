@@ -269,7 +269,6 @@ impl Ledger {
         &self.options
     }
 
-    #[cfg(test)]
     pub(super) const fn is_file(&self) -> bool {
         self.place.sqlite
     }

@@ -11,7 +11,7 @@ use crate::aggregate::{Kind, RowKey, Rows, StateError};
 /// The right of one run of a companion to write its totals, and how far it has read its spools.
 #[derive(Debug, Clone)]
 pub struct TotalsOf {
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     /// Names the run.
     run: String,
 }
@@ -96,12 +96,12 @@ impl TotalsOf {
 
     /// Runs `step`, with the companion's name, in a transaction that is on disk when this returns; not if
     /// another run has taken over.
-    pub(super) async fn durably(
+    pub(super) async fn durably<T: Send>(
         &self,
-        step: impl AsyncFnOnce(&str, &mut AnyConnection) -> Result<(), sqlx::Error>,
-    ) -> Result<(), LedgerError> {
+        step: impl AsyncFnOnce(&str, &mut AnyConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, LedgerError> {
         let companion = self.ledger.companion();
-        let is_ours = self
+        let stepped = self
             .ledger
             .durably(async |connection| {
                 // Locks the row: whoever takes over waits for the end of this.
@@ -114,13 +114,12 @@ impl TotalsOf {
                 .execute(&mut *connection)
                 .await?;
                 if ours.rows_affected() == 0 {
-                    return Ok(false);
+                    return Ok(None);
                 }
-                step(companion, connection).await?;
-                Ok(true)
+                step(companion, connection).await.map(Some)
             })
             .await?;
-        if is_ours { Ok(()) } else { Err(LedgerError::Superseded { companion: companion.to_owned() }) }
+        stepped.ok_or_else(|| LedgerError::Superseded { companion: companion.to_owned() })
     }
 }
 
@@ -170,7 +169,7 @@ fn read_row(row: &AnyRow) -> Result<(RowKey, String), StateError> {
 }
 
 /// A name no other run has.
-fn new_run() -> String {
+pub(crate) fn new_run() -> String {
     use std::hash::{BuildHasher, RandomState};
 
     let now = crate::state::unix_millis();

@@ -31,7 +31,7 @@ fn known(all: &[(&str, &[(u64, &str)])]) -> AllKnown {
             scheme: "exact".into(),
             network: (*network).into(),
         };
-        let supported = Supported { kinds: kinds.iter().map(kind).collect() };
+        let supported = Supported { kinds: kinds.iter().map(kind).collect(), ..Supported::default() };
         let known = Known { url: (*url).into(), supported: Some(Arc::new(supported)), ..Known::default() };
         ((*url).to_owned(), known)
     };

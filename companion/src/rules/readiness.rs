@@ -165,6 +165,12 @@ fn note(known: &mut Known, outcome: Result<Supported, String>) -> bool {
                     kinds = supported.kinds.len(),
                     "the facilitator has said which payments it supports"
                 );
+                if supported.is_for_development {
+                    warn!(
+                        url = known.url,
+                        "THIS FACILITATOR IS FOR DEVELOPMENT: no money moves, and what is sold through it is given away"
+                    );
+                }
                 known.supported = Some(Arc::new(supported));
                 known.loaded_at = Some(unix_seconds());
             } else if known.last_error.is_some() {

@@ -3,7 +3,6 @@
 use farebox_core::rules::{Finding, Severity, Skipped};
 use serde_json::{Value, json};
 
-use crate::collect::GATEWAY_SPOOL;
 use crate::publish::discovery::Node;
 use crate::publish::{ProxyState, TraefikState};
 use crate::state::{Attempt, FacilitatorState, Shared, State};
@@ -60,11 +59,6 @@ fn without_lists(state: &State, now: u64) -> Value {
             "config_generation": gateway.deployments.generation(),
             "oldest_generation_in_use": gateway.deployments.oldest_generation(),
             "routes_without_upstream": gateway.deployments.without_upstream(),
-            "spool": state.spools.iter().find(|spool| spool.name == GATEWAY_SPOOL).map(|spool| json!({
-                "lost": spool.lost,
-                "malformed": spool.malformed,
-                "last_error": spool.last_error,
-            })),
         })),
         "discovery": state.discovery.address.as_ref().map(|address| json!({
             "listen": address.to_string(),
@@ -169,7 +163,7 @@ fn traefik(traefik: &TraefikState, state: &State) -> Value {
             Err(error) => json!({"generation": null, "error": null, "last_error": error}),
         }),
         "spool_error": state.spool_error,
-        "spools": state.spools.iter().filter(|spool| spool.name != GATEWAY_SPOOL).map(|spool| json!({
+        "spools": state.spools.iter().map(|spool| json!({
             "name": spool.name,
             "generation_started": spool.generation,
             "lost": spool.lost,

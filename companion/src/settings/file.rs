@@ -99,6 +99,7 @@ pub(super) struct Gateway {
     pub(super) response_timeout: Option<Span>,
     pub(super) idle_timeout: Option<Span>,
     pub(super) grace: Option<Span>,
+    /// Was where the gateway counted.
     pub(super) spool: Option<PathBuf>,
 }
 
@@ -200,7 +201,6 @@ impl SettingsFile {
             *ledger = anchored(ledger, folder);
         }
         file.relay.tls.files().chain(file.relay.secret.as_mut()).for_each(anchor);
-        file.gateway.as_mut().and_then(|gateway| gateway.spool.as_mut()).map(anchor);
         if let Some(traefik) = &mut file.traefik {
             [&mut traefik.publish, &mut traefik.spool.folder].into_iter().flatten().for_each(anchor);
         }

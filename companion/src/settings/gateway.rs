@@ -1,13 +1,11 @@
 //! The gateway: a proxy of the companion's own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use farebox_core::rules::HttpUrl;
 
-use super::{RelaySettings, SettingsError, Settlement, file, parse_address};
-use crate::ledger;
+use super::{SettingsError, Settlement, file, parse_address};
 
 /// The `gateway:` section, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +26,6 @@ pub struct GatewaySettings {
     pub idle_timeout: Duration,
     /// How long requests under way may take after a signal to stop.
     pub grace: Duration,
-    /// The file it counts in, which the companion reads.
-    pub spool: PathBuf,
     /// Traefiks stand before it, which enforce the rules before these for a while.
     pub is_behind: bool,
 }
@@ -51,7 +47,6 @@ impl GatewaySettings {
         file: Option<file::Gateway>,
         flag: Option<Option<String>>,
         settlement: Settlement,
-        relay: &RelaySettings,
         is_behind: bool,
     ) -> Result<Option<Self>, SettingsError> {
         if file.is_none() && flag.is_none() {
@@ -65,6 +60,12 @@ impl GatewaySettings {
             ));
         }
         let file = file.unwrap_or_default();
+        if file.spool.is_some() {
+            return Err(SettingsError(
+                "gateway.spool: the gateway counts in the ledger now; remove this setting, and the file"
+                    .into(),
+            ));
+        }
         let listen = flag.flatten().or(file.listen);
         let upstream = file.upstream.map(|url| HttpUrl::parse(&url)).transpose();
         let span = |key: &str, set: Option<file::Span>, default: Duration| {
@@ -83,15 +84,7 @@ impl GatewaySettings {
             response_timeout: span("responseTimeout", file.response_timeout, DEFAULT_RESPONSE_TIMEOUT)?,
             idle_timeout: span("idleTimeout", file.idle_timeout, DEFAULT_IDLE_TIMEOUT)?,
             grace: span("grace", file.grace, DEFAULT_GRACE)?,
-            spool: file.spool.unwrap_or_else(|| beside_ledger(relay)),
             is_behind,
         }))
     }
-}
-
-/// Beside a ledger that is a file, and else in the working directory. Companions that share it have names of their
-/// own. In a folder of its own, where nobody watches: a pricing file often lies beside a ledger.
-fn beside_ledger(relay: &RelaySettings) -> PathBuf {
-    let folder = format!("{}-gateway", relay.companion.replace('/', "%2F"));
-    ledger::file_of(&relay.ledger).unwrap_or_default().with_file_name(folder).join("spool")
 }

@@ -111,16 +111,8 @@ impl Settings {
         let envoy =
             resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery, flags.proxies)?;
         let (settlement, is_behind) = (facilitator.settlement, file.traefik.is_some());
-        let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, settlement, &relay, is_behind)?;
+        let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, settlement, is_behind)?;
         let traefik = TraefikSettings::resolve(file.traefik, settlement)?;
-        if let (Some(gateway), Some(traefik)) = (&gateway, &traefik)
-            && gateway.spool.starts_with(&traefik.spool.folder)
-        {
-            return Err(SettingsError(format!(
-                "gateway.spool: {} is in traefik.spool.folder and would be counted twice; choose another folder",
-                gateway.spool.display()
-            )));
-        }
         // Without proxies nobody calls a relay, and nothing is to be kept.
         let proxies = envoy.is_some() || gateway.is_some() || traefik.is_some();
         let relays = facilitator.settlement == Settlement::Relay && proxies;

@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::time::Duration;
 
 use super::*;
@@ -114,18 +113,8 @@ fn a_gateway_needs_the_ledger_and_can_be_asked_for_by_a_flag_alone() {
     let gateway = resolve_with(&text, flags(Some("127.0.0.1:2"))).unwrap().gateway.unwrap();
     assert_eq!((gateway.listen.port(), gateway.http2, gateway.grace), (2, true, Duration::from_secs(1)));
     assert_eq!(gateway.upstream.unwrap().to_string(), "http://a:2/b");
-    assert_eq!(gateway.spool, Path::new("farebox-gateway/spool"));
-    for (of_relay, of_gateway, spool) in [
-        ("ledger: 'sqlite:/var/lib/f.db?x=1', companion: a/b", "", "/var/lib/a%2Fb-gateway/spool"),
-        ("ledger: 'postgres://u@h/d', companion: c", "", "c-gateway/spool"),
-        ("", "spool: /s/g", "/s/g"),
-    ] {
-        let text = format!("{relay}relay: {{{of_relay}}}\ngateway: {{{of_gateway}}}");
-        assert_eq!(resolve(&text).unwrap().gateway.unwrap().spool, Path::new(spool));
-    }
-    let twice = "gateway: {spool: /s/t0/g}\ntraefik: {gateway: 'http://g', spool: {folder: /s}}";
-    let error = resolve(&format!("{relay}{twice}")).unwrap_err();
-    assert!(error.starts_with("gateway.spool: /s/t0/g is in traefik.spool.folder"), "{error}");
+    let error = resolve(&format!("{relay}gateway: {{spool: /s/g}}")).unwrap_err();
+    assert!(error.starts_with("gateway.spool: the gateway counts in the ledger now; remove"), "{error}");
     let error = resolve("facilitator: {settlement: direct}\ngateway: {}").unwrap_err();
     assert!(error.starts_with("gateway: needs `facilitator.settlement: relay`"), "{error}");
     for (wrong, key) in

@@ -146,6 +146,23 @@ async fn a_body_the_upstream_broke_off_is_owed_and_served_once_without_another_c
     assert_workers_live(stack, "/free", "/books/x").await;
 }
 
+/// The end of a request can overtake its claim on the way to the relay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn buyers_that_leave_at_once_keep_no_payment_held() {
+    let scene = Scene::of(Settlement::Relay, &["books"]).await;
+    let stack = &scene.stack;
+    for _ in 0..60 {
+        let payment = Payment::of(stack, "/books/goods").await.unwrap();
+        let left = payment.request("/books/goods").begin(stack.proxy_address());
+        left.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+    let is_free = async |stack: &Stack| {
+        let held = |row: &Value| matches!(row["state"].as_str(), Some("claimed" | "reserved" | "verified"));
+        !stack.ledger().unwrap().iter().any(held)
+    };
+    stack.until("no payment is held", is_free).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upstream_that_breaks_off_during_settlement_leaves_a_buyer_that_knows_what_to_do() {
     let scene = Scene::of(Settlement::Relay, &["books"]).await;

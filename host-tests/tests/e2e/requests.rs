@@ -178,26 +178,36 @@ async fn a_paid_upstream_sees_one_method_the_whole_body_and_no_trailers_of_ours(
     }
 }
 
-/// Some upstreams leave the body of a GET unread, and take it for the next request of the connection.
+/// Some upstreams leave such bodies unread, and take them for the next request of the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_body_of_a_free_get_is_no_request_to_an_upstream_that_leaves_it_unread() {
+async fn a_body_that_an_upstream_leaves_unread_is_no_request_to_it() {
     let smuggled = b"GET /goods/a HTTP/1.1\r\nhost: a\r\n\r\n";
     for shell in HOSTS {
         let shop = Shop::on(shell, json!({})).await;
-        let get = Request::get("/free/a").header("content-length", smuggled.len().to_string());
-        let answer = exchange(shop.stack.proxy_address(), &[&get.bytes(), &smuggled[..]].concat());
-        let arrived = shop.arrived();
-        if shell == Shell::Traefik {
-            assert_eq!((answer.status, answer.json()["reason"].as_str()), (400, Some("ambiguous_body")));
-            assert!(arrived.is_empty(), "{arrived:?}");
-        } else {
-            assert_eq!(answer.status, 200, "{shell:?}: {}", answer.summary());
-            let [arrived] = &arrived[..] else { panic!("{shell:?}: {arrived:?}") };
-            let is_framed = arrived.header("transfer-encoding").is_some();
-            let is_alone = arrived.header("connection").is_some_and(|value| value == "close");
-            assert!(is_framed || is_alone, "{shell:?}: {arrived:?}");
-            assert_eq!(arrived.body, smuggled, "{shell:?}");
+        let with_body = |request: Request| {
+            let request = request.header("content-length", smuggled.len().to_string());
+            exchange(shop.stack.proxy_address(), &[&request.bytes(), &smuggled[..]].concat())
+        };
+        for method in ["GET", "DELETE", "OPTIONS"] {
+            let answer = with_body(Request::new(method, "/free/a"));
+            let arrived = shop.arrived();
+            if shell == Shell::Traefik {
+                assert_eq!((answer.status, answer.json()["reason"].as_str()), (400, Some("ambiguous_body")));
+                assert!(arrived.is_empty(), "{method}: {arrived:?}");
+            } else {
+                assert_eq!(answer.status, 200, "{shell:?} {method}: {}", answer.summary());
+                let [arrived] = &arrived[..] else { panic!("{shell:?} {method}: {arrived:?}") };
+                let is_framed = arrived.header("transfer-encoding").is_some();
+                let is_alone = arrived.header("connection").is_some_and(|value| value == "close");
+                assert!(is_framed || is_alone, "{shell:?} {method}: {arrived:?}");
+                assert_eq!(arrived.body, smuggled, "{shell:?} {method}");
+            }
         }
+        let upgrade = Request::get("/free/a").header("connection", "Upgrade").header("upgrade", "websocket");
+        let answer =
+            with_body(upgrade.header("sec-websocket-version", "13").header("sec-websocket-key", "x"));
+        assert_eq!(answer.status, 400, "{shell:?}: {}", answer.summary());
+        assert!(shop.arrived().is_empty(), "{shell:?}");
     }
 }
 

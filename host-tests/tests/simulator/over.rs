@@ -210,6 +210,28 @@ fn a_relay_learns_that_nobody_waits_for_the_call_it_is_making() {
 }
 
 #[test]
+fn an_end_that_may_have_overtaken_its_call_is_told_again_once_the_call_is_answered() {
+    let shop = shop(true);
+    let left = |nonce: u64| {
+        let stream = shop.send_paid(0, "/paid/x", &shop.header("/paid/x", nonce));
+        let holder = stream.expect_callout("/verify").headers().get(RELAY_HOLDER).unwrap();
+        stream.client_leaves();
+        assert_eq!(ends(&shop), one(&holder, "unsent"));
+        (stream, holder)
+    };
+    let (stream, holder) = left(1);
+    say(stream.expect_callout("/verify"), &RelayReply::Valid);
+    assert_eq!(ends(&shop), one(&holder, "unsent"));
+    // The reply is lost with the filter, and maybe with the VM.
+    let (_stream, holder) = left(2);
+    let mut next = rules(GENERATION + 1);
+    next["facilitator"]["relay"] = true.into();
+    shop.envoy.replace_vms(next.to_string()).expect_taken();
+    shop.envoy.tick();
+    assert_eq!(ends(&shop), one(&holder, "unsent"));
+}
+
+#[test]
 fn an_upfront_charge_whose_answer_failed_is_reported_as_unsent_and_fetched_by_the_relays_word() {
     let shop = shop(true);
     let header = shop.header("/upfront/x", 1);

@@ -50,10 +50,20 @@ struct UnderWay {
     seen_ms: Option<u64>,
 }
 
-/// Tells an end, now or in its turn.
-pub(crate) fn tell(caller: &Caller<'_>, ending: &Ending) {
+/// Keeps an end, to be told in its turn or left to others.
+pub(crate) fn keep(ending: &Ending) {
+    ENDS.with_borrow_mut(|ends| ends.keep(line_of(ending)));
+}
+
+fn line_of(ending: &Ending) -> Vec<u8> {
     let mut line = Vec::new();
     ending.write(&mut line);
+    line
+}
+
+/// Tells an end, now or in its turn.
+pub(crate) fn tell(caller: &Caller<'_>, ending: &Ending) {
+    let line = line_of(ending);
     ENDS.with_borrow_mut(|ends| {
         // Behind others it waits for a tick.
         let is_first = ends.waiting.is_empty();

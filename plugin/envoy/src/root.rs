@@ -226,6 +226,9 @@ impl Context for Root {
                     let _ = hostcalls::log(LogLevel::Error, &message);
                 }
             }
+            Some(Waiter::Left(notes, deployment)) => {
+                let _ = deployment.tell(deployment.root, &notes);
+            }
             // Its stream is over, or it was a sign that one goes on.
             None => {}
         }

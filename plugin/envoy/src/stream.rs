@@ -197,7 +197,14 @@ impl Stream {
                         waiting::for_reply(token, Waiter::Orphan(Box::new(orphan), deployment));
                         abandoned
                     }
-                    Err(state) => state.abandoned(clock::now()?),
+                    Err(state) => {
+                        let abandoned = state.abandoned(clock::now()?);
+                        if self.deployment.rules.has_relay() {
+                            let left = Waiter::Left(abandoned.notes.clone(), Rc::clone(&self.deployment));
+                            waiting::for_reply(token, left);
+                        }
+                        abandoned
+                    }
                 }
             }
             Stage::Response(state) => state.abandoned(clock::now()?),

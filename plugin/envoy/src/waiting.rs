@@ -1,5 +1,8 @@
 //! Streams that wait, which the filter has to know: for the reply to a call, or, with a payment, for their upstream.
 //!
+//! A call to a relay may outlive its stream, too, and the end of that stream may overtake it: then the relay would hear of
+//! a claim that nobody gives back. So the end is told again once the call has been answered.
+//!
 //! A settle call of a filter without a relay may outlive its stream. Its reply is waited for nevertheless, because
 //! nobody else will write down that money moved. It is lost with the VM, and with the filter when rules are replaced
 //! and its last stream ends before the reply: then the payment stays settling until its lease ends, and the next resend
@@ -9,9 +12,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use farebox_core::Now;
-use farebox_core::exchange::Orphan;
+use farebox_core::exchange::{Note, Orphan};
 use farebox_core::payment::GOES_ON_EVERY_MS;
 
+use crate::ends;
 use crate::root::Deployment;
 use crate::stream::Stream;
 
@@ -23,6 +27,8 @@ pub(crate) enum Waiter {
     Stream(Rc<Stream>),
     /// A settle call without a stream.
     Orphan(Box<Orphan>, Rc<Deployment>),
+    /// A call to a relay whose stream is over, and what is to be told of that.
+    Left(Vec<Note>, Rc<Deployment>),
 }
 
 struct Waiting {
@@ -69,6 +75,13 @@ pub(crate) fn forget(root: u32) {
         waiting.replies.retain(|(_, waiter)| match waiter {
             Waiter::Stream(stream) => stream.root() != root,
             Waiter::Orphan(_, deployment) => deployment.root != root,
+            Waiter::Left(notes, deployment) => {
+                let stays = deployment.root != root;
+                if !stays {
+                    notes.iter().filter_map(Note::ending).for_each(|ending| ends::keep(&ending));
+                }
+                stays
+            }
         });
     });
 }

@@ -1,13 +1,13 @@
 //! Reading one spool, each line exactly once.
 //!
-//! The file is the truth. What is known of it, [`Spooled`], is written to the ledger in one transaction with the
-//! place it is known up to, as absolute values, and only then shown. So whenever the companion ends, the next one
-//! goes on behind the last line that counts; and writing the same twice changes nothing.
+//! The file is the truth. The ledger counts lines in the transaction that says how far the file was read, under a number
+//! that counts once. So whenever the companion ends, the next one goes on behind the last line that counts; and telling
+//! the same twice changes nothing.
 //!
 //! A file that has grown is moved aside. Writers look for each line which file the path leads to, so once one has
 //! been still for a while it has its last line: it is marked as read to its end, and removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use farebox_core::metrics::{HostSeries, SpoolLine};
 use tracing::warn;
 
-use crate::ledger::{Checkpoint, FileId, LedgerError, Spooled, TotalsOf};
+use crate::ledger::{Checkpoint, FileId, LedgerError, TotalsOf};
 
 /// Ends the name of a file that was moved aside.
 pub(super) const ASIDE: char = '~';
@@ -51,7 +51,7 @@ pub(super) struct Reader {
     aside: PathBuf,
     /// A file of this size is moved aside.
     rotate_at: u64,
-    known: Spooled,
+    known: Checkpoint,
     /// Size of the file that was moved aside, and since when.
     still: Option<(u64, Instant)>,
 }
@@ -75,28 +75,25 @@ const BATCH: u64 = 1024 * 1024;
 
 impl Reader {
     /// Goes on where `known` ends.
-    pub(super) fn new(totals: TotalsOf, name: String, path: PathBuf, rotate_at: u64, known: Spooled) -> Self {
+    pub(super) fn new(
+        totals: TotalsOf,
+        name: String,
+        path: PathBuf,
+        rotate_at: u64,
+        known: Checkpoint,
+    ) -> Self {
         let mut aside = path.clone().into_os_string();
         aside.push(ASIDE.to_string());
         Self { totals, name, path, aside: aside.into(), rotate_at, known, still: None }
     }
 
-    pub(super) const fn known(&self) -> &Spooled {
+    pub(super) const fn known(&self) -> &Checkpoint {
         &self.known
-    }
-
-    /// Lets go of counters.
-    pub(super) async fn forget(&mut self, gone: BTreeSet<HostSeries>) -> Result<(), SpoolError> {
-        if !gone.is_empty() {
-            self.totals.forget_spooled(&self.name, &gone).await?;
-            self.known.counters.retain(|series, _| !gone.contains(series));
-        }
-        Ok(())
     }
 
     /// Does at most one thing that outlives the companion.
     pub(super) async fn step(&mut self, now: Instant) -> Result<Step, SpoolError> {
-        if self.known.checkpoint.retired {
+        if self.known.retired {
             return self.remove().await;
         }
         let Some(mut source) = self.source()? else { return Ok(Step::Idle) };
@@ -117,7 +114,7 @@ impl Reader {
 
     /// The file that was moved aside comes first: what is in it is older.
     fn source(&self) -> Result<Option<Source>, SpoolError> {
-        let known = self.known.checkpoint.file;
+        let known = self.known.file;
         let is_known = |id: FileId| known.is_some_and(|known| known.is(id));
         let (aside, current) = (self.identify(&self.aside)?, self.identify(&self.path)?);
         let is_foreign = aside.is_some_and(|id| !is_known(id)) && current.is_some_and(is_known);
@@ -133,7 +130,7 @@ impl Reader {
             return Ok(None);
         }
         let (id, size) = (identity(&metadata), metadata.len());
-        let read_to = self.known.checkpoint.read_to;
+        let read_to = self.known.read_to;
         let from = match known {
             Some(known) if known.is(id) && read_to <= size => read_to,
             Some(known) => {
@@ -163,8 +160,8 @@ impl Reader {
     }
 
     async fn count(&mut self, source: &Source, batch: &[u8]) -> Result<(), SpoolError> {
-        let &Spooled { mut checkpoint, ref counters } = &self.known;
-        let mut changed: BTreeMap<HostSeries, u64> = BTreeMap::new();
+        let mut checkpoint = self.known;
+        let mut changes: BTreeMap<HostSeries, u64> = BTreeMap::new();
         for line in batch.strip_suffix(b"\n").unwrap_or(batch).split(|byte| *byte == b'\n') {
             let Some(line) = std::str::from_utf8(line).ok().and_then(SpoolLine::decode) else {
                 checkpoint.malformed += 1;
@@ -177,17 +174,20 @@ impl Reader {
                     continue;
                 }
                 let is_gauge = matches!(series, HostSeries::LastSuccess(_));
-                let known = |series: &HostSeries| counters.get(series).copied().unwrap_or(0);
-                let value = changed.entry(series).or_insert_with_key(known);
+                let value = changes.entry(series).or_default();
                 *value = if is_gauge { by.max(*value) } else { value.saturating_add(by) };
             }
         }
         checkpoint.file = Some(source.id);
         checkpoint.read_to = source.from + batch.len() as u64;
+        checkpoint.sequence += u64::from(!changes.is_empty());
         self.secure(source).await?;
-        self.totals.save_spool(&self.name, &checkpoint, &changed).await?;
-        self.known.checkpoint = checkpoint;
-        self.known.counters.extend(changed);
+        self.known = if self.totals.save_spool(&self.name, &checkpoint, changes).await? {
+            checkpoint
+        } else {
+            // A step that was given up has arrived.
+            self.totals.spool(&self.name).await?
+        };
         Ok(())
     }
 
@@ -212,12 +212,8 @@ impl Reader {
         if now.saturating_duration_since(since) < STILL {
             return Ok(Step::Idle);
         }
-        let mut checkpoint = Checkpoint {
-            file: Some(source.id),
-            read_to: source.size,
-            retired: true,
-            ..self.known.checkpoint
-        };
+        let mut checkpoint =
+            Checkpoint { file: Some(source.id), read_to: source.size, retired: true, ..self.known };
         // A line that will never end.
         checkpoint.malformed += u64::from(source.from < source.size);
         self.save(checkpoint).await?;
@@ -227,18 +223,18 @@ impl Reader {
 
     /// Removes the file that was read to its end; once it is gone, a file with its number is another.
     async fn remove(&mut self) -> Result<Step, SpoolError> {
-        let retired = self.known.checkpoint.file;
+        let retired = self.known.file;
         if self.identify(&self.aside)?.is_some_and(|id| retired.is_some_and(|retired| retired.is(id))) {
             fs::remove_file(&self.aside).map_err(|error| self.failed(&self.aside, error))?;
         } else {
-            self.save(Checkpoint { file: None, read_to: 0, retired: false, ..self.known.checkpoint }).await?;
+            self.save(Checkpoint { file: None, read_to: 0, retired: false, ..self.known }).await?;
         }
         Ok(Step::Done)
     }
 
     async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), SpoolError> {
-        self.totals.save_spool(&self.name, &checkpoint, &BTreeMap::new()).await?;
-        self.known.checkpoint = checkpoint;
+        self.totals.save_spool(&self.name, &checkpoint, BTreeMap::new()).await?;
+        self.known = checkpoint;
         Ok(())
     }
 

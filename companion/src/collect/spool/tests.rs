@@ -4,15 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use farebox_core::metrics::{HostSeries, SpoolLine, TupleCounter};
-use farebox_core::rules::load;
 use futures_util::FutureExt;
 
 use super::reader::STILL;
-use super::writer::SpoolWriter;
 use super::*;
 use crate::aggregate::{Aggregate, DropReason, Keys};
-use crate::state::{Active, State};
-use crate::testing::{pricing, tuple};
+use crate::state::State;
+use crate::testing::tuple;
 
 const MAX: u64 = 64 * 1024;
 
@@ -60,7 +58,7 @@ impl Stage {
 
     /// The reader a companion that starts now has.
     async fn reader(&self) -> Reader {
-        let known = self.ledger.spools().await.unwrap().remove("t").unwrap_or_default();
+        let known = self.totals.spool("t").await.unwrap();
         Reader::new(self.totals.clone(), "t".into(), self.path("t"), MAX / ROTATE_SHARE, known)
     }
 
@@ -69,14 +67,22 @@ impl Stage {
         while reader.step(self.now).await.unwrap() == Step::Done {}
     }
 
-    /// Those a companion that starts now has, the gateway's among them.
-    async fn spools(&self, folder: SpoolSettings, state: &Shared) -> Spools {
-        let own = self.folder.path().join("own.spool");
-        Spools::open(&self.ledger, self.totals.clone(), Some(folder), Some(own), state.clone()).await.unwrap()
+    /// Those a companion that starts now has.
+    async fn spools(&self, settings: SpoolSettings, state: &Shared) -> Spools {
+        Spools::open(&self.ledger, self.totals.clone(), settings, state.clone()).await.unwrap()
     }
 
-    fn count(&self, reader: &Reader) -> u64 {
-        reader.known().counters.get(&requests()).copied().unwrap_or(0)
+    /// What the ledger has counted.
+    async fn counters(&self) -> BTreeMap<HostSeries, u64> {
+        self.ledger.counters().await.unwrap().into_iter().collect()
+    }
+
+    async fn count(&self) -> u64 {
+        self.counters().await.get(&requests()).copied().unwrap_or(0)
+    }
+
+    async fn total(&self) -> u64 {
+        self.counters().await.values().sum()
     }
 
     fn settings(&self) -> SpoolSettings {
@@ -95,8 +101,8 @@ async fn lines_are_counted_as_often_as_they_say_and_a_gauge_takes_the_latest() {
     let older = SpoolLine::encode(8, 0, [(&HostSeries::ConfigGeneration, 1)]).unwrap();
     stage.append([line(1, 0, 1), line(1, 4, 5), gauge(70), gauge(60), boot, older].concat());
     stage.settle(&mut reader).await;
-    assert_eq!(reader.known().counters, BTreeMap::from([(requests(), 6), (latest, 70)]));
-    assert_eq!((reader.known().checkpoint.generation, reader.known().checkpoint.lost), (9, 4));
+    assert_eq!(stage.counters().await, BTreeMap::from([(requests(), 6), (latest, 70)]));
+    assert_eq!((reader.known().generation, reader.known().lost), (9, 4));
 }
 
 #[tokio::test]
@@ -107,16 +113,16 @@ async fn a_line_that_has_not_ended_waits_and_one_that_cannot_be_read_is_counted_
     let (start, end) = text.split_at(20);
     stage.append(line(1, 0, 1) + start);
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count(&reader), 1);
+    assert_eq!(stage.count().await, 1);
     stage.append(end);
     stage.append(b"1\t2\xff\n\n".as_slice());
     stage.append(line(1, 0, 1));
     stage.settle(&mut reader).await;
-    assert_eq!((stage.count(&reader), reader.known().checkpoint.malformed), (3, 2));
+    assert_eq!((stage.count().await, reader.known().malformed), (3, 2));
     stage.append(vec![b'x'; 2 * 1024 * 1024]);
     stage.append("\n".to_owned() + &line(1, 0, 1));
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count(&reader), 4, "a line without end keeps nobody waiting");
+    assert_eq!(stage.count().await, 4, "a line without end keeps nobody waiting");
 }
 
 /// What happens to a spool while it is read, to its end: two rotations, and a torn line.
@@ -161,9 +167,9 @@ async fn story(stage: &mut Stage, mut ends: impl FnMut(usize) -> bool) -> u64 {
         stage.now += STILL;
         stage.settle(&mut reader).await;
     }
-    assert_eq!(reader.known().checkpoint.malformed, 0);
+    assert_eq!(reader.known().malformed, 0);
     assert_eq!(stage.reader().await.known(), reader.known(), "the ledger says the same");
-    assert_eq!(stage.count(&reader), written as u64, "each line once");
+    assert_eq!(stage.count().await, written as u64, "each line once");
     written as u64
 }
 
@@ -184,21 +190,21 @@ async fn each_line_counts_once_whenever_the_companion_ends() {
 async fn lines_of_many_writers_count_once_while_the_file_is_moved_away_under_them() {
     const MOVES: usize = 2;
     let stage = Stage::new().await;
-    let writer = Arc::new(SpoolWriter::open(stage.path("t"), u64::MAX).unwrap());
+    let path = stage.path("t");
     let is_over = Arc::new(AtomicBool::new(false));
-    let write = |_| {
-        let (writer, is_over) = (writer.clone(), is_over.clone());
+    let writing = |_| {
+        let (path, is_over) = (path.clone(), is_over.clone());
         std::thread::spawn(move || {
             let mut written = 0;
             while !is_over.load(Ordering::Relaxed) {
-                writer.write(1, &[counted(1)]);
+                write(&path, 1, &[counted(1)]);
                 written += 1;
                 std::thread::sleep(Duration::from_millis(1));
             }
             written
         })
     };
-    let writers: Vec<_> = (0..4).map(write).collect();
+    let writers: Vec<_> = (0..4).map(writing).collect();
     let mut reader = stage.reader().await;
     for moved in 0..MOVES {
         for is_there in [true, false] {
@@ -210,11 +216,11 @@ async fn lines_of_many_writers_count_once_while_the_file_is_moved_away_under_the
     }
     let written: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
     let end = Instant::now() + 2 * STILL;
-    while Instant::now() < end && reader.known().counters[&counted(1).0] < written {
+    while Instant::now() < end && stage.total().await < written {
         reader.step(Instant::now()).await.unwrap();
     }
-    assert_eq!(reader.known().counters, BTreeMap::from([counted(written)]));
-    assert_eq!((reader.known().checkpoint.malformed, reader.known().checkpoint.lost), (0, 0));
+    assert_eq!(stage.counters().await, BTreeMap::from([counted(written)]));
+    assert_eq!((reader.known().malformed, reader.known().lost), (0, 0));
 }
 
 #[tokio::test]
@@ -229,7 +235,7 @@ async fn a_step_that_is_given_up_half_way_counts_nothing_twice() {
         stage.append(line(1, 0, 1));
     }
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count(&reader), 40);
+    assert_eq!(stage.count().await, 40);
     assert_eq!(stage.reader().await.known(), reader.known());
 }
 
@@ -244,15 +250,15 @@ async fn a_file_that_vanishes_is_replaced_or_is_cut_goes_on_with_the_next_line()
     // Likely with the number of the one before, and longer.
     stage.append([line(1, 0, 1), line(1, 0, 1), line(1, 0, 1)].concat());
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count(&reader), 5);
+    assert_eq!(stage.count().await, 5);
     std::fs::write(stage.path("t"), line(1, 0, 1)).unwrap();
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count(&reader), 6);
+    assert_eq!(stage.count().await, 6);
     std::fs::write(stage.path("new"), line(1, 0, 1)).unwrap();
     std::fs::rename(stage.path("new"), stage.path("t")).unwrap();
     stage.settle(&mut reader).await;
     stage.settle(&mut stage.reader().await).await;
-    assert_eq!(stage.count(&reader), 7);
+    assert_eq!(stage.count().await, 7);
 }
 
 #[tokio::test]
@@ -264,7 +270,7 @@ async fn what_somebody_put_aside_does_not_make_the_spool_count_again() {
     std::fs::write(stage.path("t~"), line(1, 0, 1)).unwrap();
     stage.append(line(1, 0, 1).repeat(400));
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count(&reader), 401);
+    assert_eq!(stage.count().await, 401);
     assert!(stage.path("t~").exists() && stage.path("t").exists(), "nothing is written over");
 }
 
@@ -275,14 +281,13 @@ async fn a_ledger_that_fails_keeps_the_lines_for_later() {
     stage.append(line(1, 0, 1));
     stage.ledger.close().await;
     assert!(matches!(reader.step(stage.now).await, Err(SpoolError::Ledger(_))));
-    assert_eq!(stage.count(&reader), 0);
     let url = Ledger::file_url(&stage.folder.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
     let (totals, _) = ledger.take_over_totals().await.unwrap();
     let stage = Stage { ledger, totals, ..stage };
     let mut reader = stage.reader().await;
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count(&reader), 1);
+    assert_eq!(stage.count().await, 1);
 }
 
 fn keys(names: &[&str]) -> Keys {
@@ -298,14 +303,11 @@ fn shared() -> Shared {
     Shared::new(State::new("pricing.yaml".into(), Vec::new(), aggregate))
 }
 
-fn active(generation: u64) -> Active {
-    let snapshot = Arc::new(load(&pricing("http://127.0.0.1:1", &["a"])).snapshot.unwrap());
-    Active { generation, hash: String::new(), snapshot, applied_at: 0, swept: 0 }
-}
-
-fn total(state: &Shared) -> u128 {
-    let totals = state.counted().totals();
-    totals.tuples.values().map(|of| of.get(TupleCounter::PaymentRequired)).sum()
+/// Appends a line as the plugin does, to the file the path leads to.
+fn write(path: &Path, generation: u64, series: &[(HostSeries, u64)]) {
+    let line = SpoolLine::encode(generation, 0, series.iter().map(|(series, by)| (series, *by))).unwrap();
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    file.unwrap().write_all(line.as_bytes()).unwrap();
 }
 
 fn counted(by: u64) -> (HostSeries, u64) {
@@ -317,55 +319,51 @@ async fn every_file_of_the_spools_name_is_one_all_of_them_add_up_and_a_copy_is_n
     let stage = Stage::new().await;
     std::fs::create_dir(stage.path("traefik-1")).unwrap();
     std::fs::write(stage.path(".hidden"), "x\n").unwrap();
-    let writers = ["t", "traefik-1/t"].map(|name| SpoolWriter::open(stage.path(name), MAX).unwrap());
     let state = shared();
     let spools = stage.spools(stage.settings(), &state).await;
-    writers.iter().for_each(|writer| writer.write(5, &[counted(1), (HostSeries::ConfigGeneration, 1)]));
+    for name in ["t", "traefik-1/t"] {
+        write(&stage.path(name), 5, &[counted(1), (HostSeries::ConfigGeneration, 1)]);
+    }
     // A backup, an editor's, somebody else's.
     for copy in ["t.bak", "traefik-1/t 2", "traefik-1/u"] {
         std::fs::copy(stage.path("t"), stage.path(copy)).unwrap();
     }
     spools.read().await;
-    assert_eq!(total(&state), 2);
+    assert_eq!(stage.total().await, 2);
     let names: Vec<_> =
         state.lock().spools.iter().map(|spool| (spool.name.clone(), spool.generation)).collect();
     let of = |name: &str, generation| (name.to_owned(), generation);
-    let expected = [of(GATEWAY_SPOOL, None), of("t", Some(5)), of("traefik-1/t", Some(5))];
+    let expected = [of("t", Some(5)), of("traefik-1/t", Some(5))];
     assert_eq!(names, expected);
 
     // The next companion knows no more than the ledger.
-    writers[0].write(5, &[counted(3)]);
+    write(&stage.path("t"), 5, &[counted(3)]);
     let state = shared();
     let spools = stage.spools(stage.settings(), &state).await;
     spools.read().await;
     spools.read().await;
-    assert_eq!(total(&state), 5);
+    assert_eq!(stage.total().await, 5);
 }
 
 #[tokio::test]
 async fn lines_that_are_lost_or_damaged_are_told_once_and_stay_told() {
     let stage = Stage::new().await;
-    let writer = SpoolWriter::open(stage.path("t"), 10).unwrap();
-    writer.write(1, &[counted(1)]);
-    writer.write(1, &[counted(1)]);
-    writer.write(1, &[counted(1)]);
-    stage.append("damaged\n");
+    stage.append(line(1, 0, 1) + "damaged\n");
     for _ in 0..2 {
         let state = shared();
         let spools = stage.spools(stage.settings(), &state).await;
         spools.read().await;
         spools.read().await;
         assert_eq!(dropped(&state, DropReason::Malformed), 1);
-        assert_eq!(dropped(&state, DropReason::Lost), 0, "nobody has said so yet");
-        assert_eq!(total(&state), 1, "the first line fitted");
+        assert_eq!(dropped(&state, DropReason::Lost), 0);
+        assert_eq!(stage.total().await, 1);
     }
-    std::fs::remove_file(stage.path("t")).unwrap();
-    writer.write(1, &[counted(1)]);
+    stage.append(line(1, 2, 1));
     for _ in 0..2 {
         let state = shared();
         let spools = stage.spools(stage.settings(), &state).await;
         spools.read().await;
-        assert_eq!((total(&state), dropped(&state, DropReason::Lost)), (2, 2));
+        assert_eq!((stage.total().await, dropped(&state, DropReason::Lost)), (2, 2));
     }
 }
 
@@ -383,55 +381,6 @@ async fn a_folder_that_cannot_be_read_is_said() {
 }
 
 #[tokio::test]
-async fn the_gateways_spool_is_read_without_a_folder_and_by_nobody_once_there_is_no_gateway() {
-    let stage = Stage::new().await;
-    let own = stage.folder.path().join("own.spool");
-    let writer = SpoolWriter::open(own.clone(), MAX).unwrap();
-    writer.write(1, &[counted(2)]);
-    let open = async |own: Option<PathBuf>, state: &Shared| {
-        Spools::open(&stage.ledger, stage.totals.clone(), None, own, state.clone()).await.unwrap()
-    };
-    for by in 2..=3 {
-        let state = shared();
-        open(Some(own.clone()), &state).await.read().await;
-        assert_eq!(total(&state), by);
-        assert_eq!(state.lock().spool_error, None);
-        writer.write(1, &[counted(1)]);
-    }
-    let state = shared();
-    open(None, &state).await.read().await;
-    assert_eq!((total(&state), state.lock().spools.len()), (0, 0), "what was counted is in the saved totals");
-}
-
-#[tokio::test]
-async fn counters_of_an_offer_that_is_gone_leave_the_ledger_and_late_ones_are_told() {
-    let stage = Stage::new().await;
-    let writer = SpoolWriter::open(stage.path("t"), MAX).unwrap();
-    let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
-    let spools = stage.spools(stage.settings(), &state).await;
-    let other = HostSeries::Tuple(tuple("ns", "b", 0), TupleCounter::PaymentRequired);
-    let reload = |generation, names: &[&str]| {
-        state.counted().apply(generation, keys(names));
-        state.lock().active = Some(active(generation));
-    };
-    reload(1, &["a", "b"]);
-    writer.write(1, &[counted(1), (other.clone(), 7)]);
-    spools.read().await;
-    assert_eq!(stage.ledger.spools().await.unwrap()["t"].counters.len(), 2);
-    reload(2, &["a"]);
-    for _ in 0..2 {
-        spools.read().await;
-        let kept = &stage.ledger.spools().await.unwrap()["t"].counters;
-        assert_eq!(kept, &BTreeMap::from([counted(1)]));
-        assert_eq!(dropped(&state, DropReason::Pruned), 0);
-    }
-    writer.write(1, &[counted(1), (other, 1)]);
-    let refused = spools.read().await;
-    assert_eq!(refused.iter().map(|(_, refused)| refused.len()).sum::<usize>(), 1);
-    assert_eq!((total(&state), dropped(&state, DropReason::Pruned)), (2, 1));
-}
-
-#[tokio::test]
 async fn of_two_companions_of_one_name_the_last_one_started_reads() {
     let stage = Stage::new().await;
     let mut old = stage.reader().await;
@@ -443,5 +392,5 @@ async fn of_two_companions_of_one_name_the_last_one_started_reads() {
     stage.append(line(1, 0, 1));
     assert!(matches!(old.step(stage.now).await, Err(SpoolError::Ledger(LedgerError::Superseded { .. }))));
     stage.settle(&mut new).await;
-    assert_eq!(stage.count(&new), 2);
+    assert_eq!(stage.count().await, 2);
 }

@@ -253,6 +253,8 @@ fn kinds() -> Value {
         "kinds": v2.chain(v1).collect::<Vec<_>>(),
         "extensions": ["eip2612GasSponsoring"],
         "signers": { "eip155:*": [SIGNER] },
+        // So that a companion can say that no money moves.
+        "development": true,
     })
 }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::world::{World, payment, settings};
 use crate::aggregate::{Keys, TupleTotals};
-use crate::collect::{Collector, GATEWAY_SPOOL, Spools};
+use crate::collect::Collector;
 use crate::gateway::Deployments;
 use crate::settings::GatewaySettings;
 use crate::testing::eventually;
@@ -108,9 +108,8 @@ async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     state.counted().apply(1, first);
     let collector = Collector::new(Vec::new(), state.clone()).unwrap();
     let (totals, _) = world.ledger.take_over_totals().await.unwrap();
-    let own = Some(world.spool.clone());
-    let spools = Spools::open(&world.ledger, totals.clone(), None, own, state.clone()).await.unwrap();
-    let collector = collector.with_spools(spools).with_ledger(world.ledger.clone(), totals);
+    let gateway = Some((world.deployments.clone(), world.meters.clone()));
+    let collector = collector.with_gateway(gateway).with_ledger(world.ledger.clone(), totals);
     let offers = || {
         let totals = state.counted().totals();
         let of = |tuple: &Tuple, totals: &TupleTotals| {
@@ -130,9 +129,9 @@ async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     state.counted().apply(2, second);
     collector.collect().await;
     assert!(!offers().iter().any(|(offer, ..)| offer == "a"), "{:?}", offers());
-    let known = world.ledger.spools().await.unwrap().remove(GATEWAY_SPOOL).unwrap();
+    let known = world.ledger.counters().await.unwrap();
     let is_gone = |series: &HostSeries| matches!(series, HostSeries::Tuple(t, _) if t.offer_name == "a");
-    assert!(!known.counters.keys().any(is_gone), "{:?}", known.counters);
+    assert!(!known.iter().any(|(series, _)| is_gone(series)), "{known:?}");
 }
 
 #[tokio::test]

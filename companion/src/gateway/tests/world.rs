@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
 use bytes::Bytes;
-use farebox_core::metrics::{HostSeries, SpoolLine, TupleCounter};
+use farebox_core::metrics::{HostSeries, TupleCounter};
 use farebox_core::protocol::encode_base64;
 use farebox_core::rules::{Facilitator, PushedRules, RuleSet, Settings as Filter, Snapshot, load};
 use futures_util::stream;
@@ -27,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::aggregate::Aggregate;
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::exchange_shell::handle;
-use crate::gateway::{Deployments, Gateway};
+use crate::gateway::{Deployments, Gateway, Meters};
 use crate::ledger::Ledger;
 use crate::port::Descriptors;
 use crate::relay::{Deadlines, Relay};
@@ -45,8 +44,7 @@ pub(super) struct World {
     pub(super) dev: Dev,
     pub(super) address: SocketAddr,
     pub(super) deployments: Arc<Deployments>,
-    /// Where the gateway counts.
-    pub(super) spool: PathBuf,
+    pub(super) meters: Arc<Meters>,
     pub(super) upstream: Upstream,
     pub(super) ledger: Ledger,
     pub(super) client: reqwest::Client,
@@ -85,7 +83,7 @@ pub(super) struct Asked {
     pub(super) body: usize,
 }
 
-/// Settings for tests, to be changed. The spool is that of the world.
+/// Settings for tests, to be changed.
 pub(super) fn settings() -> GatewaySettings {
     GatewaySettings {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -96,7 +94,6 @@ pub(super) fn settings() -> GatewaySettings {
         response_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
         grace: Duration::from_secs(5),
-        spool: PathBuf::new(),
         is_behind: false,
     }
 }
@@ -135,19 +132,17 @@ impl World {
         let client = FacilitatorClient::new(Credentials::default()).unwrap();
         let facilitators = Facilitators::default();
         let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators, 64);
-        let spool = folder.path().join("gateway.spool");
-        let settings = GatewaySettings { spool: spool.clone(), ..settings };
         let gateway = Gateway::bind(settings, watch::channel(relay.router()).1, "c1", Descriptors::raise())
             .await
             .unwrap();
         let (stop, finished) = watch::channel(());
         let (address, deployments) = (tcp(&gateway.address().unwrap()), gateway.deployments());
-        let shared = Arc::downgrade(&gateway.shared);
+        let (shared, meters) = (Arc::downgrade(&gateway.shared), gateway.meters());
         let mut world = Self {
             dev,
             address,
             deployments,
-            spool,
+            meters,
             upstream,
             ledger,
             client: reqwest::Client::builder()
@@ -272,17 +267,7 @@ impl World {
 
     /// Everything the gateway counted.
     pub(super) fn counters(&self) -> BTreeMap<HostSeries, u64> {
-        let mut counters = BTreeMap::new();
-        for (series, by) in self.lines().into_iter().flat_map(|line| line.series) {
-            *counters.entry(series).or_default() += by;
-        }
-        counters
-    }
-
-    /// The lines of its spool.
-    pub(super) fn lines(&self) -> Vec<SpoolLine> {
-        let text = std::fs::read_to_string(&self.spool).unwrap();
-        text.lines().map(|line| SpoolLine::decode(line).unwrap()).collect()
+        self.meters.counted()
     }
 
     /// Charges in the ledger.

@@ -193,6 +193,8 @@ mod tests {
         ] {
             says(&url, &wrong).await.unwrap_err();
         }
+        let text = says(&url, &["resolve", &nonce, "--refused"]).await.unwrap_err().to_string();
+        assert!(text.starts_with("until ") && text.contains("--cancelled"), "{text}");
         says(&url, &["resolve", &nonce, "--settled", &transaction]).await.unwrap();
         let text = says(&url, &["resolve", &nonce, "--refused"]).await.unwrap_err().to_string();
         assert_eq!(text, format!("it is settled already, in {transaction}: what is proven stays"));

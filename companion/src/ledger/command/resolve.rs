@@ -1,12 +1,14 @@
 //! What an operator found out about a payment.
 
 use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use farebox_core::evm::B256;
 use farebox_core::payment::{Answer, Resolution};
 
 use super::super::{Books, Entry, Filter, Ledger, LedgerOptions};
+use crate::state::unix_seconds;
 
 /// Arguments of `farebox ledger resolve`.
 #[derive(Debug, clap::Args)]
@@ -18,6 +20,9 @@ pub(super) struct Args {
     payer: Option<String>,
     #[command(flatten)]
     found: Found,
+    /// With --refused: although the authorization can still be used. Only where its nonce was cancelled on the chain.
+    #[arg(long, requires = "refused")]
+    cancelled: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +40,8 @@ struct Found {
 pub(super) async fn run(url: &str, args: Args) -> anyhow::Result<ExitCode> {
     let resolution = args.found.resolution()?;
     let mut books = Books::read(url).await?;
-    let filter = Filter { nonce: Some(args.nonce), payer: args.payer, ..Filter::default() };
+    let Args { nonce, payer, cancelled, .. } = args;
+    let filter = Filter { nonce: Some(nonce), payer, ..Filter::default() };
     let found = books.list(&filter, 2).await?;
     let entry = match &found[..] {
         [] => bail!("no such payment is in {}", books.url()),
@@ -43,6 +49,14 @@ pub(super) async fn run(url: &str, args: Args) -> anyhow::Result<ExitCode> {
         _ => bail!("several payments have this nonce; name the buyer with --payer"),
     };
     books.close().await;
+    let is_open = matches!(entry.state.as_str(), "settling" | "unknown");
+    if resolution == Resolution::Refused && is_open && !cancelled && entry.ends >= unix_seconds() {
+        bail!(
+            "until {} the money of this authorization can still move, and its buyer would be charged for nothing: wait \
+             until then, or say --cancelled if its nonce was cancelled on the chain",
+            httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(entry.ends))
+        );
+    }
     println!("{}", resolve(url, &entry, resolution).await?);
     Ok(ExitCode::SUCCESS)
 }

@@ -25,7 +25,7 @@ enum Stalled {
 
 impl Stalled {
     async fn of(book: &Book) -> Self {
-        if let Some(file) = crate::ledger::file_of(&book.url()) {
+        if let Some(file) = crate::ledger::place::file_of(&book.url()) {
             let named = |end: &str| PathBuf::from([file.to_str().unwrap(), end].concat());
             let (was, is) = (named("-wal"), named("-away"));
             std::fs::rename(&was, &is).unwrap();

@@ -69,6 +69,9 @@ fn decide<E>(
         Ok(path) => path,
         Err(why) => return Ok(block_saying(Cause::AmbiguousPath, None, asker, &Told::message(why.0))),
     };
+    if seen.is_upgrade_with_body() {
+        return Ok(block(Cause::AmbiguousBody, None, asker));
+    }
     let index = match rules.lookup(&path) {
         Lookup::Route(index) => index,
         Lookup::Protected => return Ok(block(Cause::ProtectedPrefix, None, asker)),

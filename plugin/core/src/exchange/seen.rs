@@ -84,9 +84,14 @@ impl<'a> Seen<'a> {
     pub(super) fn is_head(&self) -> bool {
         self.method == b"HEAD"
     }
-    /// It has a body of a told length, which upstreams may leave unread: then they take it for the next request.
+    /// It has a body of a told length, and a method for which upstreams may leave that unread: then they take it for the
+    /// next request.
     pub(super) fn may_stay_unread(&self) -> bool {
-        self.body && (self.is_head() || self.method == b"GET")
+        self.body && !matches!(self.method, b"POST" | b"PUT" | b"PATCH")
+    }
+    /// It has a body of a told length and asks to switch protocols: what follows its head is read in two ways.
+    pub(super) const fn is_upgrade_with_body(&self) -> bool {
+        self.body && self.upgrade
     }
     /// A request for something other than one HTTP response.
     pub(super) fn wants_upgrade(&self) -> bool {

@@ -61,9 +61,14 @@ fn an_ambiguous_path_is_refused() {
 fn a_body_that_an_upstream_may_take_for_the_next_request_is_framed_in_chunks_or_refused() {
     let asked =
         |method: &'static str, length: &str| request("/free/a").method(method).with("content-length", length);
-    for (method, length, is_ambiguous) in
-        [("GET", "28", true), ("HEAD", "28", true), ("GET", "0", false), ("POST", "28", false)]
-    {
+    for (method, length, is_ambiguous) in [
+        ("GET", "28", true),
+        ("HEAD", "28", true),
+        ("OPTIONS", "28", true),
+        ("DELETE", "28", true),
+        ("GET", "0", false),
+        ("POST", "28", false),
+    ] {
         let asked = asked(method, length);
         let story = Host::of(Mode::Relay).play(&asked, &ok());
         let removed = story.forwarded.unwrap().remove;
@@ -78,6 +83,14 @@ fn a_body_that_an_upstream_may_take_for_the_next_request_is_framed_in_chunks_or_
             let crate::exchange::Next::Reply(reply) = turn.next else { panic!("no reply") };
             assert_eq!(reply.status, 400);
         }
+    }
+}
+
+#[test]
+fn an_upgrade_with_a_body_is_refused_on_every_route() {
+    for path in ["/free/a", "/paid/a", "/up/a"] {
+        let asked = request(path).with("upgrade", "websocket").with("content-length", "28");
+        assert_refused(&asked, 400, "ambiguous_body", "Blocked(AmbiguousBody)");
     }
 }
 
