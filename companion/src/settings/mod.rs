@@ -152,11 +152,20 @@ impl Settings {
 
     /// Reads the settings file the flags name, or `farebox.yaml` in the working directory if there is one.
     pub fn load(flags: Flags) -> Result<Self, SettingsError> {
-        let default = PathBuf::from("farebox.yaml");
-        let path = flags.settings.clone().or_else(|| default.exists().then_some(default));
-        let file = path.map_or_else(|| Ok(SettingsFile::default()), |path| SettingsFile::read(&path))?;
-        Self::resolve(file, flags)
+        Self::resolve(read_file(flags.settings.clone())?, flags)
     }
+
+    /// Where the ledger is, by this settings file or the one that [`Self::load`] reads.
+    pub fn ledger(settings: Option<PathBuf>) -> Result<String, SettingsError> {
+        let file = read_file(settings)?;
+        ledger_url(file.relay.ledger.as_deref().unwrap_or(relay::DEFAULT_LEDGER))
+    }
+}
+
+fn read_file(named: Option<PathBuf>) -> Result<SettingsFile, SettingsError> {
+    let default = PathBuf::from("farebox.yaml");
+    let path = named.or_else(|| default.exists().then_some(default));
+    path.map_or_else(|| Ok(SettingsFile::default()), |path| SettingsFile::read(&path))
 }
 
 fn refuse_unsupported_source(source: &str) -> Result<(), SettingsError> {

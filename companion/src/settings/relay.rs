@@ -25,7 +25,7 @@ pub struct RelaySettings {
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9404";
-const DEFAULT_LEDGER: &str = "sqlite:farebox.db";
+pub(super) const DEFAULT_LEDGER: &str = "sqlite:farebox.db";
 const DEFAULT_COMPANION: &str = "farebox";
 /// A quarter.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * 86_400);

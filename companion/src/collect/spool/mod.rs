@@ -91,11 +91,10 @@ impl Spools {
         let found = find(folder, file)
             .map_err(|error| format!("the spool folder {} cannot be read: {error}", folder.display()))?;
         for name in found {
-            if !readers.contains_key(&name) {
+            readers.entry(name).or_insert_with_key(|name| {
                 info!(spool = name, "spool found");
-                let reader = self.reader(name.clone(), Checkpoint::default());
-                readers.insert(name, (reader, None));
-            }
+                (self.reader(name.clone(), Checkpoint::default()), None)
+            });
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod resolve;
 mod show;
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -13,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::place::file_of;
 use super::{Books, Filter};
-use crate::settings::ledger_url;
+use crate::settings::{Settings, ledger_url};
 use export::Format;
 
 /// Arguments of `farebox ledger`.
@@ -21,9 +22,13 @@ use export::Format;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// The database: sqlite:FILE or postgres://…, or file:PATH or env:NAME with that.
-    #[arg(long, global = true, default_value = "sqlite:farebox.db", value_name = "URL")]
-    ledger: String,
+    /// The database: sqlite:FILE or postgres://…, or file:PATH or env:NAME with that. If it is not given: what the
+    /// companion's settings say, or sqlite:farebox.db.
+    #[arg(long, global = true, value_name = "URL")]
+    ledger: Option<String>,
+    /// The companion's settings file; `farebox.yaml` in the working directory is used if it exists.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "ledger")]
+    settings: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -80,9 +85,12 @@ struct Which {
 
 /// Runs the command. Never creates or migrates a database.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let ledger = &ledger_url(&args.ledger)?;
-    if file_of(ledger).is_some_and(|file| !file.is_file()) {
-        anyhow::bail!("there is no ledger {}; name it with --ledger", args.ledger);
+    let ledger = &match &args.ledger {
+        Some(ledger) => ledger_url(ledger)?,
+        None => Settings::ledger(args.settings)?,
+    };
+    if let Some(file) = file_of(ledger).filter(|file| !file.is_file()) {
+        anyhow::bail!("there is no ledger {}; name it with --ledger, or --settings", file.display());
     }
     let mut out = io::stdout().lock();
     let written = match args.command {
@@ -176,6 +184,12 @@ mod tests {
             );
             assert!(!file.exists());
         }
+        let settings = folder.path().join("farebox.yaml");
+        let books = folder.path().join("books.db");
+        std::fs::write(&settings, format!("relay: {{ledger: 'sqlite:{}'}}\n", books.display())).unwrap();
+        let line = ["ledger", "--settings", settings.to_str().unwrap(), "list"];
+        let error = run(Line::try_parse_from(line).unwrap().args).await.unwrap_err().to_string();
+        assert!(error.contains(books.to_str().unwrap()), "{error}");
     }
 
     #[tokio::test]
