@@ -1,4 +1,5 @@
-//! Counts of plugin and gateway over the death of the companion: what a buyer was told of is counted once.
+//! Counts of plugin and gateway over the death of the companion: what a buyer was told of is counted once, but for what the
+//! gateway has not reported when it is killed, which may be missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ const BUYERS: u64 = 32;
 const QUIET: u64 = 640;
 /// How long settlements nobody was told of may be on their way.
 const SETTLED: Duration = Duration::from_secs(30);
+/// After this the ledger has what the gateway counted: it reports every second.
+const REPORTED: Duration = Duration::from_secs(2);
 /// A buyer whose payment nobody answers does not pay again at once.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -218,12 +221,14 @@ impl Shopper {
 // === impl Seen ===
 
 impl Seen {
-    /// Asserts that everything the buyers were told is counted once, and what they were not told at most once.
-    fn assert_covered(&self, page: &Scrape, charged: u128) {
+    /// Asserts that everything the buyers were told is counted once, but for so much that the gateway may not have reported,
+    /// and what they were not told at most once.
+    fn assert_covered(&self, page: &Scrape, charged: u128, missing: u128) {
         let shown = Tally::of(page, "goods");
         let in_flight = self.unanswered.min(u128::from(BUYERS));
         let between = |what: &str, shown: u128, seen: u128| {
-            assert!((seen..=seen + in_flight).contains(&shown), "{what}: {shown} of {seen} + {in_flight}");
+            let possible = seen.saturating_sub(missing)..=seen + in_flight;
+            assert!(possible.contains(&shown), "{what}: {shown} of {seen} + {in_flight} - {missing}");
         };
         let of = |counts: &BTreeMap<String, u128>, reason: &str| counts.get(reason).copied().unwrap_or(0);
         let served = self.served.len() as u128;
@@ -285,14 +290,17 @@ async fn final_page(stack: &Stack, served: &[String], requests: u128) -> (Scrape
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn counts_of_20_000_requests_are_exact_though_the_companion_is_killed_among_them_and_after() {
+async fn counts_of_20_000_requests_are_exact_but_for_a_second_of_a_gateway_that_is_killed() {
     let mut stack = Stack::start(options(Shell::Traefik)).await.unwrap();
     let terms = stack.challenge("/goods/a").await.unwrap()["accepts"][0].take();
     let watcher = Watcher::start(stack.companion_url(), &["goods"]);
     let started = Instant::now();
     let load = Load::start(&stack, &terms, REQUESTS);
     load.reach(REQUESTS / 2).await;
+    let reported = load.made.load(Ordering::Relaxed);
+    tokio::time::sleep(REPORTED).await;
     stack.kill_part(Part::Companion);
+    let missing = u128::from(load.made.load(Ordering::Relaxed) - reported + BUYERS);
     stack.start_part(Part::Companion).unwrap();
     let mut seen = load.finish().await;
     println!("{REQUESTS} requests in {:?}: {} served, {:?}", started.elapsed(), seen.served.len(), {
@@ -302,24 +310,25 @@ async fn counts_of_20_000_requests_are_exact_though_the_companion_is_killed_amon
     // The challenge of the beginning.
     seen.required += 1;
     assert!(seen.served.len() > 1_500 && seen.unanswered > 0, "{} {}", seen.served.len(), seen.unanswered);
-    let (page, charged) = final_page(&stack, &seen.served, seen.requests()).await;
-    seen.assert_covered(&page, charged);
+    let (page, charged) = final_page(&stack, &seen.served, seen.requests() - missing).await;
+    seen.assert_covered(&page, charged, missing);
 
-    nothing_answered_is_lost(&mut stack, &terms, &page, charged).await;
+    nothing_reported_is_lost(&mut stack, &terms, &page, charged).await;
     watcher.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_alone_loses_no_count_of_what_it_answered_before_it_was_killed() {
+async fn a_gateway_alone_that_is_killed_loses_no_count_it_has_reported() {
     let mut stack = Stack::start(options(Shell::Gateway)).await.unwrap();
     let terms = stack.challenge("/goods/a").await.unwrap()["accepts"][0].take();
     let (page, charged) = final_page(&stack, &[], 1).await;
-    nothing_answered_is_lost(&mut stack, &terms, &page, charged).await;
+    nothing_reported_is_lost(&mut stack, &terms, &page, charged).await;
 }
 
-/// With nothing in flight everything counts, though the companion that counted had no time to read it.
-async fn nothing_answered_is_lost(stack: &mut Stack, terms: &Value, before: &Scrape, charged: u128) {
+/// With nothing in flight everything counts.
+async fn nothing_reported_is_lost(stack: &mut Stack, terms: &Value, before: &Scrape, charged: u128) {
     let seen = Load::start(stack, terms, QUIET).finish().await;
+    tokio::time::sleep(REPORTED).await;
     stack.kill_part(Part::Companion);
     stack.start_part(Part::Companion).unwrap();
     assert_eq!((seen.unanswered, seen.blocked.len()), (0, 0));
