@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use farebox_core::exchange::HeaderEdits;
+use farebox_core::exchange::{HeaderEdits, may_leave_unread};
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -69,17 +69,12 @@ pub(super) fn lines<'a>(
     let is_believed = |name: &HeaderName| trusted || *name != FORWARDED_PROTO;
     // The core has to see that of an OPTIONS, which is no preflight then, and of an upgrade.
     let is_seen = parts.method == Method::OPTIONS || parts.headers.contains_key(header::UPGRADE);
-    let stands_alone = expects_no_body(&parts.method) && !is_seen;
+    let stands_alone = may_leave_unread(parts.method.as_str().as_bytes()) && !is_seen;
     let is_alone = |name: &HeaderName| stands_alone && *name == header::CONTENT_LENGTH;
     let own = parts.headers.iter();
     let own = own.filter(|(name, _)| *name != header::HOST && is_believed(name) && !is_alone(name));
     lines.extend(own.map(|(name, value)| (name.as_str(), value.as_bytes())));
     lines
-}
-
-/// Whether upstreams may leave the body of such a request unread, and take it for the next one.
-pub(super) fn expects_no_body(method: &Method) -> bool {
-    !matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// A response head as the core reads it.

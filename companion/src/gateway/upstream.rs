@@ -4,6 +4,7 @@ use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 
+use farebox_core::exchange::may_leave_unread;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -15,7 +16,6 @@ use tokio::time::sleep_until;
 use tracing::warn;
 
 use super::body::{RequestBody, Upload};
-use super::headers;
 use crate::settings::GatewaySettings;
 
 type Client = legacy::Client<HttpsConnector<HttpConnector>, RequestBody>;
@@ -98,7 +98,9 @@ impl Upstreams {
                 *request.version_mut() = Version::HTTP_2;
                 client
             }
-            _ if headers::expects_no_body(request.method()) && !request.body().is_end_stream() => {
+            _ if may_leave_unread(request.method().as_str().as_bytes())
+                && !request.body().is_end_stream() =>
+            {
                 if !upgrade {
                     request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -130,7 +130,7 @@ impl Committer {
             // Where the mark that follows is known, SQLite commits on the same way.
             committed.mark = self.recent.mark.map(|mark| mark + 1);
             self.in_doubt = committed.mark.map(|_| committed.clone());
-            let ends = if !place.sqlite { None } else { Some(committed.mark.is_some()) };
+            let ends = place.sqlite.then_some(committed.mark.is_some());
             let mark = sql::write(connection, companion, &changes, risen, counters, ends).await?;
             shared.look_at_mark(&place, mark.saturating_sub(1), shared.seen.load(Ordering::Acquire));
             if committed.mark.is_none() {

@@ -55,7 +55,8 @@ pub(crate) fn keep(ending: &Ending) {
     ENDS.with_borrow_mut(|ends| ends.keep(line_of(ending)));
 }
 
-fn line_of(ending: &Ending) -> Vec<u8> {
+/// An end as the relay reads it.
+pub(crate) fn line_of(ending: &Ending) -> Vec<u8> {
     let mut line = Vec::new();
     ending.write(&mut line);
     line

@@ -104,9 +104,7 @@ impl Deployment {
                 match (note.ending(), self.caller(context)) {
                     // The next sign says the same.
                     (Some(ending @ Ending { end: End::NotYet, .. }), Some(caller)) => {
-                        let mut line = Vec::new();
-                        ending.write(&mut line);
-                        let _ = caller.over(&line);
+                        let _ = caller.over(&ends::line_of(&ending));
                     }
                     (Some(ending), Some(caller)) => ends::tell(&caller, &ending),
                     _ => {}

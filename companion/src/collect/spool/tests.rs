@@ -285,6 +285,7 @@ async fn a_ledger_that_fails_keeps_the_lines_for_later() {
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
     let (totals, _) = ledger.take_over_totals().await.unwrap();
     let stage = Stage { ledger, totals, ..stage };
+    assert_eq!(stage.count().await, 0);
     let mut reader = stage.reader().await;
     stage.settle(&mut reader).await;
     assert_eq!(stage.count().await, 1);

@@ -54,6 +54,7 @@ pub use effects::{Call, HeaderEdits, Next, Note, Reply, Turn};
 pub use head::{RequestHead, ResponseHead, ResponseOrigin, Transport};
 pub use paying::{Calling, Late, Orphan, Stepping};
 pub use reply::internal;
+pub use seen::may_leave_unread;
 pub use serving::{Abandoned, Delivering, Passing, Upstream};
 pub use strip::{forged_names, to_gateway};
 

@@ -35,6 +35,11 @@ pub(super) struct Seen<'a> {
     pub(super) x_payment: PaymentLine<'a>,
 }
 
+/// Whether upstreams may leave the body of a request with this method unread: then they take it for the next request.
+pub fn may_leave_unread(method: &[u8]) -> bool {
+    !matches!(method, b"POST" | b"PUT" | b"PATCH")
+}
+
 impl<'a> Seen<'a> {
     pub(super) fn scan(head: &RequestHead<'a>) -> Self {
         let mut seen = Self {
@@ -84,10 +89,9 @@ impl<'a> Seen<'a> {
     pub(super) fn is_head(&self) -> bool {
         self.method == b"HEAD"
     }
-    /// It has a body of a told length, and a method for which upstreams may leave that unread: then they take it for the
-    /// next request.
+    /// It has a body of a told length that may be left unread.
     pub(super) fn may_stay_unread(&self) -> bool {
-        self.body && !matches!(self.method, b"POST" | b"PUT" | b"PATCH")
+        self.body && may_leave_unread(self.method)
     }
     /// It has a body of a told length and asks to switch protocols: what follows its head is read in two ways.
     pub(super) const fn is_upgrade_with_body(&self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::{
     Abandoned, Arrival, Calling, Delivering, Next, Note, Reply, RequestHead, ResponseHead, ResponseOrigin,
-    Turn, Upstream, begin,
+    Turn, Upstream, ambiguous_body, begin,
 };
 use super::relay::{Line, Relay};
 use super::script::{Does, End, Request, Story, Up};
@@ -88,13 +88,17 @@ impl Host {
         self
     }
     pub(super) fn begin(&mut self, request: &Request) -> Turn {
-        let lines = request.lines();
-        let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-        let head = RequestHead { headers: &lines, transport: request.transport };
         self.requests += 1;
         let arrival = Arrival { now: self.now(), holder: Holder(u128::from(self.requests).to_be_bytes()) };
-        let Ok(turn) = begin(&self.rules, &head, || Ok::<_, Infallible>(arrival));
+        let Ok(turn) = with_head(request, |head| begin(&self.rules, head, || Ok::<_, Infallible>(arrival)));
         turn
+    }
+    /// What a shell that cannot frame bodies anew answers before it passes a request on.
+    pub(super) fn refuses_body(&self, request: &Request) -> Option<Reply> {
+        match with_head(request, |head| ambiguous_body(&self.rules, head))?.next {
+            Next::Reply(reply) => Some(reply),
+            other => panic!("no reply: {other:?}"),
+        }
     }
     /// Plays a request to its end.
     pub(super) fn play(&mut self, request: &Request, upstream: &Up) -> Story {
@@ -399,4 +403,10 @@ fn check_own_reply(reply: &Reply) {
     if !matches!(reply.status, 402 | 412) {
         assert!(!String::from_utf8_lossy(&reply.body).contains("accepts"));
     }
+}
+
+fn with_head<T>(request: &Request, read: impl FnOnce(&RequestHead<'_>) -> T) -> T {
+    let lines = request.lines();
+    let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    read(&RequestHead { headers: &lines, transport: request.transport })
 }

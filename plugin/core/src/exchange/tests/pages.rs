@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::host::{Host, MODES, rules_in};
 use super::script::{End, Request, Story, Up, ok, request, settled, valid};
 use super::world::{payment, rules_with};
-use crate::exchange::{Next, RequestHead, ambiguous_body};
 use crate::rules::{Cors, RuleSet};
 
 const PAGE: &str = "https://app.example";
@@ -158,11 +157,6 @@ fn an_allowed_page_reads_what_it_paid_for_unless_the_upstream_decides_itself() {
 #[test]
 fn a_page_may_read_why_its_body_is_refused() {
     let host = Host::with_rules(selling_to_pages());
-    let asked = from(PAGE, "/free/a").with("content-length", "28");
-    let lines = asked.lines();
-    let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-    let head = RequestHead { headers: &lines, transport: Default::default() };
-    let refused = ambiguous_body(&host.rules, &head).map(|turn| turn.next);
-    let Some(Next::Reply(reply)) = refused else { panic!("{refused:?}") };
+    let reply = host.refuses_body(&from(PAGE, "/free/a").with("content-length", "28")).unwrap();
     assert!(reply.headers.iter().any(|(name, value)| name == ORIGIN && value == PAGE), "{reply:?}");
 }
