@@ -418,8 +418,8 @@ impl Exchange {
     /// Nobody is left to answer.
     fn end(&mut self) {
         let abandoned = match std::mem::replace(&mut self.stage, Stage::Nothing) {
-            Stage::Facilitator(state) => state.abandoned(now()),
-            Stage::Response(state) => state.abandoned(now()),
+            Stage::Facilitator(state) => state.abandoned(),
+            Stage::Response(state) => state.abandoned(),
             Stage::Nothing => return,
         };
         self.stamps.extend_from_slice(&abandoned.stamps);

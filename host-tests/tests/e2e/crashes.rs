@@ -228,14 +228,14 @@ async fn leaving_during_settlement(settlement: Settlement) {
     drop(scene.begin_until_call(&payment, "/settle/goods", "settle").await);
     // The relay hears the end of it and writes it down, and without a relay the filter does.
     let charge = Tally { charged: 1, amount: PRICE, ..Tally::default() };
-    Tally { requests: 2, required: 1, ..charge }.failed("settlement_failed").assert(stack, "settle").await;
+    Tally { requests: 2, required: 1, ..charge }.failed("client_disconnected").assert(stack, "settle").await;
     assert_eq!(facilitator.settled(&payment.nonce).await, 1, "the call went on without its client");
     facilitator.fail("settle", "none").await;
     assert_served(&payment.send(stack, "/settle/goods").await);
     assert_eq!(facilitator.operations().await, ["verify", "settle"]);
     assert_eq!(facilitator.settled(&payment.nonce).await, 1);
     // The charge was counted when it was made, and the answer is what it still owed.
-    let back = Tally { requests: 3, ..one_sale() }.failed("settlement_failed");
+    let back = Tally { requests: 3, ..one_sale() }.failed("client_disconnected");
     back.uncharged("redeemed").assert(stack, "settle").await;
 
     // Leaving in the middle of a body that was paid for is the client's own loss, or it could have itself

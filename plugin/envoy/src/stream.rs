@@ -198,7 +198,7 @@ impl Stream {
                         abandoned
                     }
                     Err(state) => {
-                        let abandoned = state.abandoned(clock::now()?);
+                        let abandoned = state.abandoned();
                         if self.deployment.rules.has_relay() {
                             let left = Waiter::Left(abandoned.notes.clone(), Rc::clone(&self.deployment));
                             waiting::for_reply(token, left);
@@ -207,7 +207,7 @@ impl Stream {
                     }
                 }
             }
-            Stage::Response(state) => state.abandoned(clock::now()?),
+            Stage::Response(state) => state.abandoned(),
             Stage::Delivery(state) => state.ended(origin::upstream_broke_off()?, clock::now()?),
             Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
         };

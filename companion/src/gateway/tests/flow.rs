@@ -285,8 +285,8 @@ async fn a_settlement_goes_on_without_its_client_and_is_served_to_the_next_attem
     };
     tokio::select! { _ = &mut leaving => panic!("answered"), () = settling => {} }
     drop(leaving);
-    let failed = TupleCounter::PaymentFailed(FailureReason::SettlementFailed);
-    eventually("the exchange is abandoned", || world.counted(failed) == 1).await;
+    let gone = TupleCounter::PaymentFailed(FailureReason::ClientDisconnected);
+    eventually("the exchange is abandoned", || world.counted(gone) == 1).await;
     while world.charged().await == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -97,6 +97,17 @@ async fn a_websocket_elsewhere_is_refused_before_any_challenge() {
 }
 
 #[tokio::test]
+async fn an_upgrade_with_a_body_is_refused_however_the_body_is_framed() {
+    let world = world_before(switching("websocket").await).await;
+    for framing in ["content-length: 3\r\n", "transfer-encoding: chunked\r\n"] {
+        for path in ["/free/x", "/ws/x"] {
+            let (_, answer) = ask(&world, path, "websocket", framing).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{framing}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_other_protocol_is_asked_for_or_accepted() {
     // To an upstream that speaks HTTP/2 the switch would open every other path.
     let world = world_before(switching("websocket").await).await;

@@ -199,10 +199,9 @@ impl Attempt {
         }
         Turn { stamps, notes, next: Next::Reply(self.reply(cause, told)) }
     }
-    /// The client went away while nothing had been settled.
-    pub(super) fn client_gone(&self, mut stamps: Vec<Stamp>, end: End) -> Abandoned {
-        stamps.push(self.failed(FailureReason::ClientDisconnected));
-        Abandoned { stamps, notes: self.over(end) }
+    /// The client went away, and no money had moved for it as far as is known here.
+    pub(super) fn client_gone(&self, end: End) -> Abandoned {
+        Abandoned { stamps: vec![self.failed(FailureReason::ClientDisconnected)], notes: self.over(end) }
     }
 
     fn with_payer(&self, mut edits: HeaderEdits) -> HeaderEdits {

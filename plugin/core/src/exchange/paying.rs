@@ -403,7 +403,7 @@ impl Calling {
     pub fn orphaned(self: Box<Self>) -> Result<(Abandoned, Orphan), Box<Self>> {
         match self.purpose {
             Purpose::Settle { epoch, settlement, .. } if !self.attempt.has_relay() => {
-                let stamps = vec![self.attempt.failed(FailureReason::SettlementFailed)];
+                let stamps = vec![self.attempt.failed(FailureReason::ClientDisconnected)];
                 let notes = self.attempt.over(End::Unsent);
                 let orphan = Orphan { attempt: self.attempt, started: self.started, epoch, settlement };
                 Ok((Abandoned { stamps, notes }, orphan))
@@ -411,25 +411,18 @@ impl Calling {
             _ => Err(self),
         }
     }
-    /// The client went away and no answer can reach this state any more. A settle call goes on without us, so
-    /// its outcome is unknown from here on.
-    pub fn abandoned(self, now: Now) -> Abandoned {
-        let Self { attempt, started, purpose, call } = self;
-        let mut stamps = vec![call_stamp(call.operation, CallOutcome::Unreachable, started, now)];
+    /// The client went away and no answer can reach this state any more. The call goes on without us, so it is not
+    /// counted, and the outcome of a settle call is unknown from here on.
+    pub fn abandoned(self) -> Abandoned {
+        let Self { attempt, purpose, .. } = self;
         match purpose {
-            Purpose::Verify => attempt.client_gone(stamps, End::Unsent),
-            Purpose::Settle { epoch, .. } => {
-                stamps.push(attempt.failed(FailureReason::SettlementFailed));
-                let notes = if attempt.has_relay() {
-                    attempt.over(End::Unsent)
-                } else {
-                    let reason = "the client left".to_owned();
-                    let outcome = Outcome::Unknown { transaction: None, reason };
-                    let holder = attempt.holder;
-                    vec![attempt.note(Event::Ended { epoch, holder, outcome, claim: None })]
-                };
-                Abandoned { stamps, notes }
+            Purpose::Settle { epoch, .. } if !attempt.has_relay() => {
+                let outcome = Outcome::Unknown { transaction: None, reason: "the client left".to_owned() };
+                let event = Event::Ended { epoch, holder: attempt.holder, outcome, claim: None };
+                let stamps = vec![attempt.failed(FailureReason::ClientDisconnected)];
+                Abandoned { stamps, notes: vec![attempt.note(event)] }
             }
+            _ => attempt.client_gone(End::Unsent),
         }
     }
 }

@@ -26,9 +26,10 @@ pub(super) struct Seen<'a> {
     pub(super) preflight: bool,
     /// `Access-Control-Request-Headers`.
     pub(super) asked_headers: &'a [u8],
-    /// A body of a told length follows. One in chunks cannot be seen: Envoy and Traefik keep `Transfer-Encoding` to
-    /// themselves.
+    /// A body of a told length follows.
     pub(super) body: bool,
+    /// A body in chunks follows. Envoy and Traefik keep `Transfer-Encoding` to themselves: only the gateway shows it.
+    pub(super) chunks: bool,
     pub(super) accepts_html: bool,
     pub(super) mozilla: bool,
     pub(super) payment_signature: PaymentLine<'a>,
@@ -54,6 +55,7 @@ impl<'a> Seen<'a> {
             preflight: false,
             asked_headers: b"",
             body: false,
+            chunks: false,
             accepts_html: false,
             mozilla: false,
             payment_signature: PaymentLine::Absent,
@@ -74,6 +76,7 @@ impl<'a> Seen<'a> {
                 "access-control-request-method" => seen.preflight |= !value.is_empty(),
                 "access-control-request-headers" => seen.asked_headers = value,
                 "content-length" => seen.body |= value != b"0",
+                "transfer-encoding" => seen.chunks = true,
                 "accept" => {
                     seen.accepts_html |=
                         contains(value, b"text/html") || contains(value, b"application/xhtml+xml");
@@ -93,9 +96,9 @@ impl<'a> Seen<'a> {
     pub(super) fn may_stay_unread(&self) -> bool {
         self.body && may_leave_unread(self.method)
     }
-    /// It has a body of a told length and asks to switch protocols: what follows its head is read in two ways.
+    /// It has a body and asks to switch protocols: what follows its head is read in two ways.
     pub(super) const fn is_upgrade_with_body(&self) -> bool {
-        self.body && self.upgrade
+        (self.body || self.chunks) && self.upgrade
     }
     /// A request for something other than one HTTP response.
     pub(super) fn wants_upgrade(&self) -> bool {

@@ -117,11 +117,10 @@ impl Upstream {
     }
     /// The client went away before a response head. The upstream has worked for it, so what was paid before was fetched:
     /// else one payment would have any number of requests carried out, as long as each is left in time.
-    pub fn abandoned(self, now: Now) -> Abandoned {
-        let _ = now;
+    pub fn abandoned(self) -> Abandoned {
         let Self { attempt, paid } = self;
         match paid {
-            Paid::Verified | Paid::Redeemed { .. } => attempt.client_gone(Vec::new(), End::Broken),
+            Paid::Verified | Paid::Redeemed { .. } => attempt.client_gone(End::Broken),
             // Counted when it was settled.
             Paid::Settled { .. } => Abandoned { stamps: Vec::new(), notes: attempt.over(End::Broken) },
         }

@@ -125,7 +125,7 @@ impl Host {
             Up::Breaks(status) => (*status, Vec::new(), ResponseOrigin::Upstream),
             Up::Unreachable => (503, Vec::new(), ResponseOrigin::ProxyUnavailable),
             Up::TimesOut => (504, Vec::new(), ResponseOrigin::ProxyTimeout),
-            Up::ClientGone => return self.abandon(&state.abandoned(self.now()), story),
+            Up::ClientGone => return self.abandon(&state.abandoned(), story),
         };
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
         let turn = state.response(&ResponseHead { status, headers: &headers, origin }, self.now());
@@ -288,7 +288,7 @@ impl Host {
         if !self.rules.has_relay() {
             assert!(state.call().headers.is_empty(), "a facilitator is told nothing of us");
             let does = facilitator(state.call().operation, &state.call().body);
-            return if is_gone { Err(state.abandoned(now)) } else { Ok(state.answered(does.end(), now)) };
+            return if is_gone { Err(state.abandoned()) } else { Ok(state.answered(does.end(), now)) };
         }
         let line = self.relay.line.pop_front();
         story.asked += 1;
@@ -304,7 +304,7 @@ impl Host {
             }
         };
         match line {
-            _ if is_gone => Err(state.abandoned(now)),
+            _ if is_gone => Err(state.abandoned()),
             Some(_) => Ok(state.answered(CallEnd::TimedOut, now)),
             None => {
                 let (status, body) = (word.status(), word.body());

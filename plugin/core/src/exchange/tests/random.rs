@@ -323,7 +323,7 @@ impl World {
                     // The worker dies, and nobody hears the answer.
                     self.crashed += 1;
                 } else if self.books.random.chance(5) {
-                    self.end(which, &state.abandoned(now));
+                    self.end(which, &state.abandoned());
                 } else {
                     self.books.truth[which].told += usize::from(is_success(&does));
                     let turn = state.answered(does.end(), now);
@@ -332,7 +332,7 @@ impl World {
             }
             Waiting::Upstream(state) => {
                 if self.books.random.chance(5) {
-                    return self.end(which, &state.abandoned(now));
+                    return self.end(which, &state.abandoned());
                 }
                 let statuses = [200, 201, 204, 200, 200, 302, 404, 500, 101, 200];
                 let status = statuses[self.books.random.below(10) as usize];
@@ -365,7 +365,7 @@ impl World {
         let mut state = Some(state);
         let (call, claim) = state.as_ref().map(|state| (state.call().clone(), state.claim().1)).unwrap();
         if gone_first {
-            let abandoned = state.take().unwrap().abandoned(now);
+            let abandoned = state.take().unwrap().abandoned();
             self.end(which, &abandoned);
         }
         let word = self.watch(which, |world| {
@@ -380,7 +380,7 @@ impl World {
         let Some(state) = state else { return };
         match ends {
             5..=6 => self.crashed += 1,
-            7..=11 => self.end(which, &state.abandoned(now)),
+            7..=11 => self.end(which, &state.abandoned()),
             12..=15 => {
                 let turn = state.answered(CallEnd::TimedOut, now);
                 self.carry_out(which, true, turn);

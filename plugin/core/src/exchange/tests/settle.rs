@@ -344,8 +344,8 @@ fn a_client_that_leaves_during_the_settlement_leaves_a_question() {
     let mut host = Host::new();
     host.script([valid(), settled(84532, TX).while_client_leaves()]);
     let story = paid(&mut host);
-    let counted = "PaymentPresented@0 Verify(Success,7) Settle(Unreachable,7) PaymentFailed(SettlementFailed)@0 \
-                   UnresolvedOpened@0";
+    let counted =
+        "PaymentPresented@0 Verify(Success,7) PaymentFailed(ClientDisconnected)@0 UnresolvedOpened@0";
     host.assert_counted(&story, counted);
     assert_eq!((host.lives(), host.open()), (vec!["unknown"], 1));
     // The settlement went through meanwhile: a resend is served without a second charge.
@@ -359,7 +359,7 @@ fn a_client_that_leaves_during_the_settlement_of_a_relay_is_owed_its_answer() {
     let mut host = Host::of(Mode::Relay);
     host.script([valid(), settled(84532, TX).while_client_leaves()]);
     let story = paid(&mut host);
-    host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(SettlementFailed)@0");
+    host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(ClientDisconnected)@0");
     assert_eq!((host.lives(), host.open()), (vec!["owed"], 0));
     assert_eq!(host.effects(), [Effect::Charged, Effect::SettledLate]);
     let story = paid(&mut host);
@@ -507,7 +507,7 @@ fn a_settle_call_that_outlives_its_client_ends_in_the_store() {
         host.script([valid()]);
         let upstream = host.until_upstream(&paying);
         let (abandoned, orphan) = host.until_settling(*upstream).orphaned().expect("a settle call");
-        assert_eq!(short(&abandoned.stamps), "PaymentFailed(SettlementFailed)@0");
+        assert_eq!(short(&abandoned.stamps), "PaymentFailed(ClientDisconnected)@0");
         let _ = host.tell(&abandoned.notes);
         assert_eq!(host.lives(), ["settling"]);
         // No second call while it runs.
