@@ -6,17 +6,16 @@
 //! * [`cli`] and [`settings`]: what the operator typed and wrote.
 //! * [`rules`]: the file is watched, loaded and applied by one function.
 //! * [`facilitator`]: what the facilitator supports, and a development facilitator.
-//! * [`publish`]: the rules become an Envoy resource, in a file and over gRPC; each proxy's confirmation is awaited.
+//! * [`publish`]: the rules become an Envoy resource, in a file and over gRPC; what each proxy reports confirms them.
 //! * [`relay`] and [`ledger`]: payments are settled once, whichever proxy asks. [`gateway`]: a proxy of its own.
-//! * [`collect`] and [`aggregate`]: the proxies' counters are read and added up; series of gone offers go.
+//! * [`counts`]: what proxies, gateway and spools report becomes counters of the ledger; series of gone offers go.
 //! * [`port`]: the listener of every port, which strangers cannot hold.
 //! * [`serve`]: `/metrics`, `/healthz`, `/readyz`, `/status`.
 //! * [`run`]: the daemon that ties them together. [`check`] and [`explain`]: the same rules, on the command line.
 
-pub mod aggregate;
 pub mod check;
 pub mod cli;
-pub mod collect;
+pub mod counts;
 pub mod explain;
 pub mod facilitator;
 pub mod gateway;

@@ -11,13 +11,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::aggregate::Aggregate;
-use crate::collect::{Collector, Spools};
+use crate::counts::{Gatherer, Spools, reports};
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Gateway;
 use crate::ledger::Ledger;
 use crate::port::{Descriptors, Port};
-use crate::publish::{self, ProxyState, Publication, Publisher, TraefikPublisher, discovery};
+use crate::publish::{self, Publication, Publisher, TraefikPublisher, discovery};
 use crate::relay::{self, Deadlines, Relay, Secret};
 use crate::rules::{self, Loader, Readiness, Source, Watch};
 use crate::serve;
@@ -31,9 +30,6 @@ const GRACE: Duration = Duration::from_secs(4);
 const LAST_READERS: Duration = Duration::from_secs(1);
 /// How long it may take to write down what was counted last, and to close the ledger.
 const CLOSING: Duration = Duration::from_secs(5);
-/// How often the spools are read where there is no Envoy to be read as well.
-const COLLECT_EVERY: Duration = Duration::from_secs(1);
-
 /// How often a companion looks at what others of its ledger published.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,10 +58,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let Started { collector, gating, relay, endpoint } = started;
-    let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
-    let relaying = relay.map(|relay| tokio::spawn(relay.serve(finished)));
-    let _ = pages.send_replace(serve::router(state.clone(), Some(collector.clone()), endpoint));
+    let Started { gatherer, gating, door, endpoint } = started;
+    let ledger = door.as_ref().map(|door| door.ledger.clone());
+    let calls = door.map(|door| tokio::spawn(door.serve(finished)));
+    let _ = pages.send_replace(serve::router(state.clone(), gatherer.clone(), endpoint));
 
     let delay = match signals.stop().await {
         Stop::Interrupted => Duration::ZERO,
@@ -83,8 +79,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         if let Some(gating) = gating {
             let _ = gating.await;
         }
-        if let Some(relaying) = relaying {
-            let _ = relaying.await;
+        if let Some(calls) = calls {
+            let _ = calls.await;
         }
     };
     let drain = settings.gateway.as_ref().map_or(Duration::ZERO, |gateway| gateway.grace);
@@ -96,7 +92,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     }
     let end = async {
         // What was counted last, while there is somebody to read it.
-        collector.collect_on_demand().await;
+        if let Some(gatherer) = gatherer {
+            gatherer.show().await;
+        }
         drop(close);
         let _ = serving.await;
         if let Some(ledger) = ledger {
@@ -109,23 +107,23 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The relay, bound to its address.
-struct Relaying {
-    relay: Relay,
-    over: mpsc::Receiver<()>,
+/// Where proxies call, bound to its address: with what they report, and where the companion settles, with payments.
+struct Door {
+    relay: Option<(Relay, mpsc::Receiver<()>)>,
     port: Port,
     secret: Option<Arc<Secret>>,
     ledger: Ledger,
     /// How long a call may take once it is told to stop.
     grace: Duration,
+    state: Shared,
 }
 
-// === impl Relaying ===
+// === impl Door ===
 
-impl Relaying {
+impl Door {
     fn new(
         settings: &Settings,
-        relaying: &RelaySettings,
+        own: &RelaySettings,
         client: FacilitatorClient,
         port: Port,
         ledger: Ledger,
@@ -134,38 +132,46 @@ impl Relaying {
     ) -> anyhow::Result<Self> {
         let FacilitatorSettings { verify_timeout, settle_timeout, .. } = settings.facilitator;
         let deadlines = Deadlines { verify: verify_timeout, settle: settle_timeout };
-        let facilitators = relaying.facilitators.clone();
-        let secret = relaying.secret.clone().map(Secret::load).transpose()?.map(Arc::new);
+        let secret = own.secret.clone().map(Secret::load).transpose()?.map(Arc::new);
         let most = relay::most_of_a_chain(descriptors);
-        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators, most);
-        Ok(Self { relay, over, port, secret, ledger, grace: settle_timeout + GRACE })
+        let relay = settings.relayed().map(|facilitators| {
+            Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators.clone(), most)
+        });
+        Ok(Self { relay, port, secret, ledger, grace: settle_timeout + GRACE, state: state.clone() })
+    }
+
+    fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref().map(|(relay, _)| relay)
     }
 
     /// Serves until `finished`, then until every settlement under way is over.
     async fn serve(self, finished: watch::Receiver<()>) {
-        let Self { relay, mut over, port, secret, grace, .. } = self;
-        let (_, router) = watch::channel(relay::at_the_door(relay.router(), secret));
+        let Self { relay, port, secret, ledger, grace, state } = self;
+        let (relay, over) = relay.unzip();
+        let relay = relay.map_or_else(relay::absent, Relay::router);
+        let router = relay.merge(reports::router(ledger, state));
+        let (_, router) = watch::channel(relay::at_the_door(router, secret));
         port.serve_router(router, finished, grace).await;
-        over.recv().await;
+        if let Some(mut over) = over {
+            over.recv().await;
+        }
     }
 }
 
 /// What is needed until the end.
 struct Started {
-    collector: Arc<Collector>,
+    /// `None` where nothing is counted.
+    gatherer: Option<Arc<Gatherer>>,
     /// The gateway, which serves already.
     gating: Option<JoinHandle<()>>,
-    relay: Option<Relaying>,
+    door: Option<Door>,
     endpoint: Option<publish::Endpoint>,
 }
 
 /// What is known before anything has started.
 fn first_state(settings: &Settings) -> Shared {
-    let listed = settings.envoy.iter().flat_map(|envoy| &envoy.proxies);
-    let proxies = listed.map(|proxy| ProxyState::new(proxy.name.clone(), proxy.stats.clone())).collect();
-    let mut state = State::new(settings.pricing.display().to_string(), proxies, Aggregate::default());
+    let mut state = State::new(settings.pricing.display().to_string());
     state.settles_direct = settings.facilitator.settlement == Settlement::Direct;
-    state.log_settlement_error();
     Shared::new(state)
 }
 
@@ -179,9 +185,7 @@ async fn start(
 ) -> anyhow::Result<Started> {
     let envoy = settings.envoy.as_ref();
     let last_published = publish::last_published(settings);
-    let listed = envoy.map(|envoy| envoy.proxies.clone()).unwrap_or_default();
-    let births = last_published.as_ref().map(|last| last.births.clone());
-    let credentials = settings.relay.as_ref().map(|relay| relay.facilitators.credentials.clone());
+    let credentials = settings.relayed().map(|facilitators| facilitators.credentials.clone());
     let client = FacilitatorClient::new(Credentials::new(credentials.unwrap_or_default()))?;
 
     let (relays, current_relay) = watch::channel(relay::closed());
@@ -196,43 +200,33 @@ async fn start(
         (deployments, meters) = (Some(rules), Some(gateway.meters()));
         gating = Some(tokio::spawn(gateway.serve(finished.clone())));
     }
-    let (aggregate, saved) = match &settings.relay {
-        Some(relay) => {
-            let ledger = open_ledger(settings, relay, &client, deployments.clone(), state).await?;
-            // Before the totals are taken from whoever runs already: it would have this address.
-            let limits = relay::limits(descriptors);
-            let port = Port::bind("relay.listen", &relay.listen, relay.tls.as_ref(), limits).await?;
-            let (totals, rows) = ledger.take_over_totals().await?;
-            let aggregate = Aggregate::restored(&rows).map_err(|cause| ledger.unusable_totals(&cause))?;
-            (aggregate, Some((relay, port, ledger, totals)))
-        }
-        None => (Aggregate::default(), None),
-    };
-    *state.counted() = aggregate.published(births);
-
-    let names = envoy.map(|envoy| envoy.names.clone()).unwrap_or_default();
-    let announced = envoy.and_then(|envoy| envoy.announced);
-    let relays_by = settings.relay.as_ref().map(|_| settings.facilitator.cluster.as_str());
-    let collector = Collector::new(listed, state.clone())?.discovering(names).announced_at(announced);
-    let mut collector = collector.relaying_by(relays_by);
-    let mut relay = None;
-    if let Some((relaying, port, ledger, totals)) = saved {
-        if let Some(traefik) = &settings.traefik {
-            let spools = Spools::open(&ledger, totals.clone(), traefik.spool.clone(), state.clone()).await?;
-            collector = collector.with_spools(spools);
-        }
-        collector = collector.with_ledger(ledger.clone(), totals);
-        relay = Some(Relaying::new(settings, relaying, client.clone(), port, ledger, descriptors, state)?);
+    let mut door = None;
+    if let Some(own) = &settings.relay {
+        let ledger = open_ledger(settings, own, &client, deployments.clone(), state).await?;
+        // Before the spools are taken from whoever runs already: it would have this address.
+        let limits = relay::limits(descriptors);
+        let port = Port::bind("relay.listen", &own.listen, own.tls.as_ref(), limits).await?;
+        door = Some(Door::new(settings, own, client.clone(), port, ledger, descriptors, state)?);
     }
-    let ledger = relay.as_ref().map(|relay| relay.ledger.clone());
-    if let Some(relay) = &relay {
-        let _ = relays.send_replace(relay.relay.clone().router());
+    let ledger = door.as_ref().map(|door| door.ledger.clone());
+    let mut gatherer = None;
+    if let Some(ledger) = &ledger {
+        let spools = match &settings.traefik {
+            Some(traefik) => Some(Spools::open(ledger, traefik.spool.clone(), state.clone()).await?),
+            None => None,
+        };
+        let own = Gatherer::new(ledger.clone(), state.clone()).with_gateway(meters).with_spools(spools);
+        let own = Arc::new(own);
+        gatherer = Some(own.clone());
+        tasks.spawn(async move { own.run().await });
     }
-    let collector = Arc::new(collector.with_gateway(deployments.clone().zip(meters)));
-    if let Some(relay) = &relay {
-        info!(address = %relay.port.address()?, "relaying to the facilitator");
-        tasks.spawn(relay::reconcile(relay.relay.clone()));
-        tasks.spawn(relay::watch_credentials(relay.relay.clone()));
+    if let Some(door) = &door {
+        info!(address = %door.port.address()?, "taking calls of proxies");
+    }
+    if let Some(relay) = door.as_ref().and_then(Door::relay) {
+        let _ = relays.send_replace(relay.clone().router());
+        tasks.spawn(relay::reconcile(relay.clone()));
+        tasks.spawn(relay::watch_credentials(relay.clone()));
     }
     let (publications, published) = watch::channel::<Option<Publication>>(None);
     if envoy.is_none() && settings.traefik.is_none() && deployments.is_none() {
@@ -241,21 +235,13 @@ async fn start(
         );
     }
     if let Some(envoy) = envoy {
-        let publisher = Publisher::new(envoy, state.clone(), collector.clone());
+        let publisher = Publisher::new(envoy, state.clone());
         publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
         if let Some(settings) = &envoy.discovery {
             let server = discovery::Server::bind(settings, state.clone(), descriptors).await?;
             tasks.spawn(publisher.serve(server, finished.clone()));
         }
-        collector.discover().await;
-        // What each proxy has refused so far, so that refusals of the first push can be told apart.
-        collector.collect_on_demand().await;
         tasks.spawn(publisher.run(published.clone()));
-    }
-    if envoy.is_some() || settings.traefik.is_some() || deployments.is_some() {
-        let interval = envoy.map_or(COLLECT_EVERY, |envoy| envoy.scrape_interval);
-        let collector = collector.clone();
-        tasks.spawn(async move { collector.run(interval).await });
     }
     let mut endpoint = None;
     if let Some(traefik) = &settings.traefik {
@@ -270,7 +256,7 @@ async fn start(
         .with_gateway(deployments);
     let reloads = signal(SignalKind::hangup())?;
     tasks.spawn(keep_loading(loader, rules::watch(settings.pricing.clone()), settings.watch, reloads));
-    Ok(Started { collector, gating, relay, endpoint })
+    Ok(Started { gatherer, gating, door, endpoint })
 }
 
 /// Loads the file, then follows its changes, the facilitator's, and the other companions of the ledger. SIGHUP loads

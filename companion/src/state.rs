@@ -5,29 +5,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Gate, Snapshot, Tuple};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::aggregate::{Aggregate, DropReason, Totals};
-use crate::collect::SpoolState;
+use crate::counts::{Counts, DropReason, SpoolState};
 use crate::gateway::Deployments;
 use crate::publish::discovery::Discovery;
-use crate::publish::{ProxyState, TraefikState};
+use crate::publish::{Proxies, TraefikState};
 use crate::rules::Offered;
 use crate::settings::Listen;
 
-/// Shared by the loader, the collector, the publisher and the server.
+/// Shared by everything that loads, counts, publishes and serves.
 ///
 /// Payments ask the state, and for a moment only. What is counted has a lock of its own, which adding up and pages of
 /// metrics hold for long. Who needs both takes that first.
 #[derive(Debug, Clone)]
 pub struct Shared {
     state: Arc<Mutex<State>>,
-    counted: Counted,
+    counted: Arc<Mutex<Counts>>,
 }
-
-/// The proxies' counters, behind their own lock.
-#[derive(Debug, Clone, Default)]
-pub struct Counted(Arc<Mutex<Aggregate>>);
 
 /// What the companion knows.
 #[derive(Debug)]
@@ -71,10 +66,8 @@ pub struct State {
     pub ledger_error: Option<String>,
     /// That the ledger's database was seen to go back, if it was.
     pub ledger_went_back: Option<String>,
-    /// Why the totals cannot be saved; `None` while they can, or if nobody saves them.
-    pub totals_error: Option<String>,
-    /// Every proxy of the settings.
-    pub proxies: Vec<ProxyState>,
+    /// Every proxy that reports.
+    pub proxies: Proxies,
     /// What proxies said that get their rules over gRPC.
     pub discovery: Discovery,
     /// Where the companion is a proxy itself.
@@ -85,8 +78,6 @@ pub struct State {
     pub spools: Vec<SpoolState>,
     /// Why none can be found; `None` while they can, or if there are none.
     pub spool_error: Option<String>,
-    /// The proxies' counters.
-    pub counted: Counted,
 }
 
 /// The rules in force.
@@ -100,9 +91,6 @@ pub struct Active {
     pub snapshot: Arc<Snapshot>,
     /// Unix seconds.
     pub applied_at: u64,
-    /// The last generation that removed a series: proxies get fresh VMs then, which is the only way an Envoy
-    /// drops a counter.
-    pub swept: u64,
 }
 
 /// One load attempt.
@@ -218,12 +206,12 @@ const DEAD_SECONDS: u64 = 30;
 impl Shared {
     /// Shares a state.
     pub fn new(state: State) -> Self {
-        Self { counted: state.counted.clone(), state: Arc::new(Mutex::new(state)) }
+        Self { counted: Arc::default(), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Locks what is counted; see [`Shared`] for the order. Never held across an await or a write to a file.
-    pub fn counted(&self) -> MutexGuard<'_, Aggregate> {
-        self.counted.lock()
+    pub fn counted(&self) -> MutexGuard<'_, Counts> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks it. Never held across an await or a write to a file.
@@ -232,20 +220,11 @@ impl Shared {
     }
 }
 
-// === impl Counted ===
-
-impl Counted {
-    /// Locks it.
-    pub fn lock(&self) -> MutexGuard<'_, Aggregate> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 // === impl State ===
 
 impl State {
     /// The state before the first load.
-    pub fn new(pricing: String, proxies: Vec<ProxyState>, aggregate: Aggregate) -> Self {
+    pub fn new(pricing: String) -> Self {
         Self {
             started_at: unix_seconds(),
             pricing,
@@ -266,14 +245,12 @@ impl State {
             settles_direct: false,
             ledger_error: None,
             ledger_went_back: None,
-            totals_error: None,
-            proxies,
+            proxies: Proxies::default(),
             discovery: Discovery::default(),
             gateway: None,
             traefik: None,
             spools: Vec::new(),
             spool_error: None,
-            counted: Counted(Arc::new(Mutex::new(aggregate))),
         }
     }
 
@@ -304,9 +281,10 @@ impl State {
     }
 
     /// What is wrong with how payments are kept; `None` if nothing is.
-    pub fn settlement_error(&self) -> Option<String> {
-        let names: Vec<&str> = self.proxies.iter().map(|proxy| proxy.name.as_str()).collect();
-        (self.settles_direct && names.len() > 1).then(|| {
+    pub fn settlement_error(&self, now: u64) -> Option<String> {
+        let processes = self.proxies.processes(now);
+        (self.settles_direct && processes.len() > 1).then(|| {
+            let names: Vec<&str> = processes.iter().map(|(proxy, _)| *proxy).collect();
             format!(
                 "settlement: direct is for one Envoy process, and {} report here: {}. One payment is served once by \
                  each of them; use settlement: relay",
@@ -314,13 +292,6 @@ impl State {
                 names.join(", ")
             )
         })
-    }
-
-    /// Logs [`Self::settlement_error`], if there is one.
-    pub fn log_settlement_error(&self) {
-        if let Some(error) = self.settlement_error() {
-            error!("{error}");
-        }
     }
 
     /// Notes a load attempt.
@@ -335,14 +306,14 @@ impl State {
         self.last_attempt = Some(Arc::new(attempt));
     }
 
-    /// Values and lines that are not counted, with those of these totals.
-    pub fn dropped(&self, totals: &Totals, reason: DropReason) -> u64 {
+    /// Values and lines that are not counted, with those of reports.
+    pub fn dropped(&self, counts: &Counts, reason: DropReason) -> u64 {
         let of_spool = |spool: &SpoolState| match reason {
             DropReason::Malformed => spool.malformed,
             DropReason::Lost => spool.lost,
             DropReason::Pruned | DropReason::StaleGeneration => 0,
         };
-        self.spools.iter().map(of_spool).fold(totals.dropped(reason), u64::saturating_add)
+        self.spools.iter().map(of_spool).fold(counts.dropped(reason), u64::saturating_add)
     }
 
     /// Why the companion is not ready; `None` if it is.
@@ -361,9 +332,11 @@ impl State {
         if let Some(error) = self.publish_error.as_ref().or(traefik) {
             return Some(format!("configuration not published: {error}"));
         }
-        let error = self.ledger_error.clone().or_else(|| self.totals_error.clone());
         let now = unix_seconds();
-        error
+        // Where proxies settle by themselves, they sell without it.
+        self.ledger_error
+            .clone()
+            .filter(|_| !self.settles_direct)
             .or_else(|| self.nothing_for_sale())
             .or_else(|| self.unpayable())
             .or_else(|| self.not_open_yet())
@@ -408,29 +381,39 @@ impl State {
         ))
     }
 
-    /// Why no proxy sells, as far as those that can be read tell. Where the companion is one itself, it does.
+    /// Why no proxy sells, as far as those that report tell. Where the companion is one itself, it does.
     fn nothing_enforced(&self, now: u64) -> Option<String> {
-        let mut read = self.proxies.iter().filter(|proxy| proxy.is_connected(now));
         if self.gateway.is_some() {
             return None;
         }
-        let first = read.next()?;
+        // Proxies on other machines may wait for the companion to be ready, before they can come to it.
+        let are_there = self.discovery.address.is_none() || self.discovery.has_acknowledged(now);
+        if self.proxies.none_reports(now) && are_there {
+            return Some(
+                "no proxy sells: none has reported since the rules were published; see whether Envoy runs, the filter is \
+                 in the chain of its listener, and its cluster `farebox` leads to relay.listen"
+                    .to_owned(),
+            );
+        }
+        let mut connected = self.proxies.iter().filter(|proxy| proxy.is_connected(now));
+        let first = connected.next()?;
         let trouble = first.trouble(now)?;
-        read.all(|proxy| proxy.trouble(now).is_some())
+        connected
+            .all(|proxy| proxy.trouble(now).is_some())
             .then(|| format!("no proxy sells: {} {trouble}", first.name))
     }
 
     /// Why Traefik has none of the routers by which something is sold.
     fn refused_by_traefik(&self) -> Option<String> {
         let loaded = self.traefik.as_ref()?.api.as_ref()?.as_ref().ok()?;
-        let error = loaded.error.as_ref().filter(|_| self.proxies.is_empty())?;
+        let error = loaded.error.as_ref().filter(|_| !self.proxies.are_pushed_to())?;
         Some(format!("Traefik refused the rules: {error}"))
     }
 
     /// Why the gateway answers every request it would sell with 502. An Envoy has upstreams of its own.
     fn leads_nowhere(&self) -> Option<String> {
         let gateway = self.gateway.as_ref().filter(|gateway| gateway.deployments.leads_nowhere())?;
-        self.proxies.is_empty().then(|| {
+        (!self.proxies.are_pushed_to()).then(|| {
             format!(
                 "the gateway at {} sells nothing: no route has an upstream; set gateway.upstream, or upstreamURL of each \
                  route",

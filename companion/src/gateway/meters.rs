@@ -4,24 +4,25 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use farebox_core::metrics::{HostSeries, Stamp, series_of};
+use farebox_core::metrics::{Counted, MetricSeries, Stamp, series_of};
 use farebox_core::rules::RuleSet;
 
-use crate::ledger::{Ledger, LedgerError, Report, new_run};
+use crate::ledger::{Ledger, LedgerError, new_run};
+use crate::state::Shared;
 
 /// Where the gateway counts.
 #[derive(Debug)]
 pub struct Meters {
-    counted: Mutex<BTreeMap<HostSeries, u64>>,
+    counted: Mutex<BTreeMap<MetricSeries, u64>>,
     /// The report under way, or the one before the next.
-    report: tokio::sync::Mutex<Report>,
+    report: tokio::sync::Mutex<Counted>,
 }
 
 // === impl Meters ===
 
 impl Meters {
     pub(super) fn new() -> Self {
-        let report = Report { reporter: format!("gateway {}", new_run()), ..Report::default() };
+        let report = Counted { reporter: format!("gateway {}", new_run()), ..Counted::default() };
         Self { counted: Mutex::default(), report: tokio::sync::Mutex::new(report) }
     }
 
@@ -39,20 +40,25 @@ impl Meters {
         }
     }
 
-    /// Has the ledger count what was counted here. A report that may not have arrived is told again under its number, and
-    /// what was counted since waits for the next.
-    pub async fn report(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+    /// Has the ledger count what was counted here and is alive. A report that may not have arrived is told again under its
+    /// number, and what was counted since waits for the next.
+    pub async fn report(&self, ledger: &Ledger, state: &Shared) -> Result<(), LedgerError> {
         let mut report = self.report.lock().await;
         if !report.changes.is_empty() {
             ledger.apply(&report).await?;
             report.changes.clear();
         }
-        let changes = std::mem::take(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner));
-        if changes.is_empty() {
+        {
+            let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counts = state.counted();
+            let Some(dropped) = counts.sift(&mut counted) else { return Ok(()) };
+            counts.drop_more(dropped);
+            report.changes = std::mem::take(&mut *counted);
+        }
+        if report.changes.is_empty() {
             return Ok(());
         }
         report.sequence += 1;
-        report.changes = changes;
         ledger.apply(&report).await?;
         report.changes.clear();
         Ok(())
@@ -60,7 +66,7 @@ impl Meters {
 
     /// What the ledger has not counted yet.
     #[cfg(test)]
-    pub(super) fn counted(&self) -> BTreeMap<HostSeries, u64> {
+    pub(super) fn counted(&self) -> BTreeMap<MetricSeries, u64> {
         self.counted.lock().unwrap().clone()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use farebox_core::Now;
 use farebox_core::evm::Amount;
-use farebox_core::metrics::{HostSeries, host_name};
+use farebox_core::metrics::{MetricSeries, series_name};
 use farebox_core::payment::{
     Answer, Claim, Effect, Event, Leases, Outcome, PaymentKey, Record, State, Step, Trust, Twin, step,
 };
@@ -226,13 +226,13 @@ impl<'a> Batch<'a> {
         // Who has opened a question closes it, whoever found the answer: what is left of the two is a gauge.
         let by = if matches!(effect, Effect::Opened | Effect::Closed) { companion } else { self.companion };
         if let Some(counter) = effect.counter() {
-            return self.add(by, &HostSeries::Tuple(tuple.clone(), counter));
+            return self.add(by, &MetricSeries::Tuple(tuple.clone(), counter));
         }
         match effect {
             Effect::Charged => {
-                let success = host_name(&HostSeries::LastSuccess(tuple.clone()));
+                let success = series_name(&MetricSeries::LastSuccess(tuple.clone()));
                 self.successes.insert(success, self.now.unix_seconds());
-                self.add(self.companion, &HostSeries::Charged(tuple.clone(), *amount));
+                self.add(self.companion, &MetricSeries::Charged(tuple.clone(), *amount));
             }
             Effect::Contradicted(text) => self.contradictions.push((key.clone(), text)),
             // What was refused is in the books, and who serves what is owed counts that.
@@ -240,8 +240,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn add(&mut self, companion: &str, series: &HostSeries) {
-        *self.counters.entry((companion.to_owned(), host_name(series))).or_default() += 1;
+    fn add(&mut self, companion: &str, series: &MetricSeries) {
+        *self.counters.entry((companion.to_owned(), series_name(series))).or_default() += 1;
     }
 }
 

@@ -43,21 +43,9 @@ pub enum LedgerError {
         /// What the database says.
         cause: String,
     },
-    /// The saved totals cannot be taken up. Nothing is overwritten.
+    /// Another run of the companion has begun, and reads the spools.
     #[error(
-        "the ledger {url} holds totals of the companion `{companion}` that cannot be taken up: {cause}; use the version of farebox that wrote them, or begin new totals with DELETE FROM totals WHERE companion = '{companion}'"
-    )]
-    Totals {
-        /// Without a password.
-        url: String,
-        /// See [`crate::settings::RelaySettings::companion`].
-        companion: String,
-        /// What does not fit.
-        cause: String,
-    },
-    /// Another run of the companion has begun, and saves the totals.
-    #[error(
-        "another companion of the name `{companion}` has taken over this ledger: give them different names (relay.companion), or stop one of them, and start the other again"
+        "another companion of the name `{companion}` reads its spools: give them different names (relay.companion), or stop one of them, and start the other again"
     )]
     Superseded {
         /// See [`crate::settings::RelaySettings::companion`].

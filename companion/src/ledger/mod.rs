@@ -13,8 +13,8 @@
 //! it is committed: a machine that loses its power forgets it, and then nobody can settle it. What a step counts is
 //! counted in its transaction.
 //!
-//! Beside the payments are each companion's counters, to which reports add ([`Ledger::apply`]), and its totals, see
-//! [`Ledger::take_over_totals`].
+//! Beside the payments are the counters, to which reports add ([`Ledger::apply`]): added up over all companions they are
+//! the totals.
 
 mod batch;
 mod books;
@@ -33,9 +33,6 @@ mod steps;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
-mod totals;
-#[cfg(test)]
-mod totals_tests;
 mod witness;
 mod writer;
 
@@ -46,13 +43,11 @@ pub use books::{Books, Entry, Filter, Total};
 pub use error::LedgerError;
 pub use farebox_core::payment::PaymentKey;
 pub use options::{Clock, LedgerOptions};
-pub use report::Report;
 pub use rules::PublishedRules;
-pub use spools::{Checkpoint, FileId};
+pub use spools::{Checkpoint, FileId, SpoolsOf};
 pub use store::Ledger;
-pub use totals::TotalsOf;
 
-pub(crate) use totals::new_run;
+pub(crate) use spools::new_run;
 
 /// What is sold, for the books and the counters: needed where a step may make a record.
 #[derive(Debug, Clone, PartialEq, Eq)]

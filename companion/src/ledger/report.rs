@@ -1,38 +1,69 @@
-//! What was counted beside payments, in reports: each is counted once, whoever tells it again.
+//! What was counted beside payments, in reports: each is counted once, whoever tells it again, and to whichever companion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use farebox_core::metrics::HostSeries;
-use sqlx::AnyConnection;
+use farebox_core::metrics::{Counted, MetricSeries, read_series_name, series_name};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use super::store::signed;
+use super::sql::MARK;
+use super::store::{signed, unsigned};
 use super::{Ledger, LedgerError, sql};
-
-/// What a reporter counted since its last report.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Who counted it. No other has this name.
-    pub reporter: String,
-    /// Higher than that of every report before.
-    pub sequence: u64,
-    /// By how much each series grew; of a gauge its value.
-    pub changes: BTreeMap<HostSeries, u64>,
-}
 
 /// Milliseconds after which a silent reporter is forgotten: a report is told again within seconds, or never.
 const FORGET_AFTER: u64 = 7 * 86_400_000;
+/// Series that are deleted at once. Payments wait for a transaction of a file.
+const AT_ONCE: usize = 200;
 
 // === impl Ledger ===
 
 impl Ledger {
-    /// Counts a report, unless it is counted already. Returns when it is on disk.
-    pub async fn apply(&self, report: &Report) -> Result<(), LedgerError> {
+    /// Counts a report, unless it is counted already. Whether it was not. Returns when it is on disk.
+    pub async fn apply(&self, report: &Counted) -> Result<bool, LedgerError> {
         let now = self.now_ms().await?;
         let is_file = self.is_file();
-        self.durably(async |connection| {
-            apply(connection, self.companion(), report, now, is_file).await.map(drop)
-        })
-        .await
+        self.durably(async |connection| apply(connection, self.companion(), report, now, is_file).await).await
+    }
+
+    /// The counters of all companions, added up. Names that cannot be read are left out.
+    pub async fn counters(&self) -> Result<BTreeMap<MetricSeries, u64>, LedgerError> {
+        let seen = self.seen();
+        let rows = sqlx::query("SELECT companion, series, value FROM counters")
+            .fetch_all(&mut *self.connection().await?)
+            .await?;
+        let (mut counters, mut mark) = (BTreeMap::new(), 0);
+        for row in &rows {
+            let (name, value) = (row.try_get::<&str, _>("series")?, unsigned(row.try_get("value")?));
+            match read_series_name(name) {
+                Some(series) => {
+                    let is_time = matches!(series, MetricSeries::LastSuccess(_));
+                    let known: &mut u64 = counters.entry(series).or_default();
+                    *known = if is_time { value.max(*known) } else { known.saturating_add(value) };
+                }
+                None if name == MARK && row.try_get::<&str, _>("companion")? == self.companion() => {
+                    mark = value;
+                }
+                None => {}
+            }
+        }
+        self.look_at_mark(mark, seen);
+        Ok(counters)
+    }
+
+    /// Deletes counters, of whichever companion.
+    pub async fn forget_counters(&self, gone: &BTreeSet<MetricSeries>) -> Result<(), LedgerError> {
+        let names: Vec<String> = gone.iter().map(series_name).collect();
+        for names in names.chunks(AT_ONCE) {
+            let places: Vec<String> = (1..=names.len()).map(|place| format!("${place}")).collect();
+            let sql = format!("DELETE FROM counters WHERE series IN ({})", places.join(", "));
+            self.durably(async |connection| {
+                // Nothing of it comes from elsewhere: it has as many places as there are names.
+                let query = sqlx::query(AssertSqlSafe(sql));
+                let query = names.iter().fold(query, |query, name| query.bind(name.clone()));
+                query.execute(connection).await.map(drop)
+            })
+            .await?;
+        }
+        Ok(())
     }
 }
 
@@ -40,33 +71,30 @@ impl Ledger {
 pub(super) async fn apply(
     connection: &mut AnyConnection,
     companion: &str,
-    report: &Report,
+    report: &Counted,
     now_ms: u64,
     is_file: bool,
 ) -> Result<bool, sqlx::Error> {
-    let Report { reporter, sequence, changes } = report;
     // It locks the row: of one report that is told twice at once, the second waits and finds it counted.
     let is_new = sqlx::query(
-        "INSERT INTO reporters (companion, reporter, sequence, heard_at) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (companion, reporter) DO UPDATE SET sequence = excluded.sequence, heard_at = excluded.heard_at \
+        "INSERT INTO reporters (reporter, sequence, heard_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (reporter) DO UPDATE SET sequence = excluded.sequence, heard_at = excluded.heard_at \
          WHERE reporters.sequence < excluded.sequence",
     )
-    .bind(companion)
-    .bind(reporter)
-    .bind(signed(*sequence))
+    .bind(report.reporter.as_str())
+    .bind(signed(report.sequence))
     .bind(signed(now_ms))
     .execute(&mut *connection)
     .await?;
     if is_new.rows_affected() == 0 {
         return Ok(false);
     }
-    if *sequence == 1 {
-        sqlx::query("DELETE FROM reporters WHERE companion = $1 AND heard_at < $2")
-            .bind(companion)
+    if report.sequence == 1 {
+        sqlx::query("DELETE FROM reporters WHERE heard_at < $1")
             .bind(signed(now_ms.saturating_sub(FORGET_AFTER)))
             .execute(&mut *connection)
             .await?;
     }
-    sql::count(connection, companion, changes, is_file).await?;
+    sql::count(connection, companion, &report.changes, is_file).await?;
     Ok(true)
 }

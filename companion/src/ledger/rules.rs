@@ -18,8 +18,6 @@ pub struct PublishedRules {
     pub hash: String,
     /// When each tuple (`born` 0 in the key) was born.
     pub births: BTreeMap<Tuple, u64>,
-    /// See [`crate::state::Active::swept`].
-    pub swept: u64,
 }
 
 // === impl Ledger ===
@@ -28,7 +26,7 @@ impl Ledger {
     /// What was published last.
     pub async fn latest_rules(&self) -> Result<Option<PublishedRules>, LedgerError> {
         let row = sqlx::query(
-            "SELECT generation, hash, births, swept FROM published_rules ORDER BY generation DESC LIMIT 1",
+            "SELECT generation, hash, births FROM published_rules ORDER BY generation DESC LIMIT 1",
         )
         .fetch_optional(&mut *self.connection().await?)
         .await?;
@@ -38,7 +36,6 @@ impl Ledger {
             generation: unsigned(row.try_get("generation")?),
             hash: row.try_get("hash")?,
             births: births.map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect(),
-            swept: unsigned(row.try_get("swept")?),
         }))
     }
 
@@ -60,15 +57,14 @@ impl Ledger {
         let births =
             rules.births.iter().map(|(tuple, born)| tuple_text(&Tuple { born: *born, ..tuple.clone() }));
         let written = sqlx::query(
-            "INSERT INTO published_rules (generation, previous, hash, births, swept, companion) \
-             SELECT $1, $2, $3, $4, $5, $6 \
+            "INSERT INTO published_rules (generation, previous, hash, births, companion) \
+             SELECT $1, $2, $3, $4, $5 \
              WHERE $2 = (SELECT COALESCE(MAX(generation), 0) FROM published_rules) ON CONFLICT DO NOTHING",
         )
         .bind(signed(rules.generation))
         .bind(signed(previous))
         .bind(&rules.hash)
         .bind(births.collect::<Vec<_>>().join("\n"))
-        .bind(signed(rules.swept))
         .bind(self.companion())
         .execute(&mut *self.connection().await?)
         .await?;

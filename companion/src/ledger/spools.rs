@@ -2,16 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use farebox_core::metrics::HostSeries;
-use sqlx::Row;
+use farebox_core::metrics::{Counted, MetricSeries};
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 
-use super::report::{Report, apply};
+use super::report::apply;
 use super::store::{signed, unsigned};
-use super::{Ledger, LedgerError, TotalsOf};
+use super::{Ledger, LedgerError};
 
-/// What the name of a spool as a reporter begins with.
+/// What the names of a companion's spools as reporters begin with.
 const REPORTER: &str = "spool ";
+
+/// The right of one run of a companion to read its spools.
+#[derive(Debug, Clone)]
+pub struct SpoolsOf {
+    ledger: Ledger,
+    /// Names the run.
+    run: String,
+}
 
 /// A file, whatever its name is at the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,12 +71,11 @@ impl Ledger {
         let rows = sqlx::query(
             "SELECT spools.spool, device, inode, created, read_to, retired, generation, lost, malformed, \
                COALESCE(reporters.sequence, 0) AS sequence \
-             FROM spools LEFT JOIN reporters \
-               ON reporters.companion = spools.companion AND reporters.reporter = $2 || spools.spool \
+             FROM spools LEFT JOIN reporters ON reporters.reporter = $2 || spools.spool \
              WHERE spools.companion = $1",
         )
         .bind(self.companion())
-        .bind(REPORTER)
+        .bind(reporter(self.companion(), ""))
         .fetch_all(&mut *self.connection().await?)
         .await?;
         let read = |row: &AnyRow| Ok((row.try_get("spool")?, checkpoint(row)?));
@@ -76,9 +83,23 @@ impl Ledger {
     }
 }
 
-// === impl TotalsOf ===
+// === impl SpoolsOf ===
 
-impl TotalsOf {
+impl SpoolsOf {
+    /// Of all runs of a companion only the one that asked last may read its spools: two that read files of one name
+    /// would take one for the other.
+    pub async fn take_over(ledger: &Ledger) -> Result<Self, LedgerError> {
+        let run = new_run();
+        ledger
+            .durably(async |connection| {
+                let sql = "INSERT INTO spool_readers (companion, run) VALUES ($1, $2) \
+                           ON CONFLICT (companion) DO UPDATE SET run = excluded.run";
+                sqlx::query(sql).bind(ledger.companion()).bind(&run).execute(connection).await
+            })
+            .await?;
+        Ok(Self { ledger: ledger.clone(), run })
+    }
+
     /// Counts lines of a spool, and writes down how far it was read by that: both or neither. Returns when it is on disk,
     /// as a file is removed on the strength of it. `false`, and nothing is written, if another report has this number: then
     /// it is counted, and the ledger knows how far.
@@ -86,10 +107,11 @@ impl TotalsOf {
         &self,
         spool: &str,
         at: &Checkpoint,
-        changes: BTreeMap<HostSeries, u64>,
+        changes: BTreeMap<MetricSeries, u64>,
     ) -> Result<bool, LedgerError> {
         let file = at.file.unwrap_or_default();
-        let report = Report { reporter: [REPORTER, spool].concat(), sequence: at.sequence, changes };
+        let reporter = reporter(self.ledger.companion(), spool);
+        let report = Counted { reporter, sequence: at.sequence, changes, malformed: 0 };
         let (now, is_file) = (self.ledger.now_ms().await?, self.ledger.is_file());
         self.durably(async |companion, connection| {
             if !report.changes.is_empty() && !apply(connection, companion, &report, now, is_file).await? {
@@ -120,10 +142,49 @@ impl TotalsOf {
         .await
     }
 
+    /// Runs `step`, with the companion's name, in a transaction that is on disk when this returns; not if another run
+    /// has taken over.
+    async fn durably<T: Send>(
+        &self,
+        step: impl AsyncFnOnce(&str, &mut AnyConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, LedgerError> {
+        let companion = self.ledger.companion();
+        let stepped = self
+            .ledger
+            .durably(async |connection| {
+                // Locks the row: whoever takes over waits for the end of this.
+                let ours =
+                    sqlx::query("UPDATE spool_readers SET run = run WHERE companion = $1 AND run = $2")
+                        .bind(companion)
+                        .bind(&self.run)
+                        .execute(&mut *connection)
+                        .await?;
+                if ours.rows_affected() == 0 {
+                    return Ok(None);
+                }
+                step(companion, connection).await.map(Some)
+            })
+            .await?;
+        stepped.ok_or_else(|| LedgerError::Superseded { companion: companion.to_owned() })
+    }
+
     /// How far a spool was read.
     pub async fn spool(&self, name: &str) -> Result<Checkpoint, LedgerError> {
         Ok(self.ledger.spools().await?.remove(name).unwrap_or_default())
     }
+}
+
+/// A spool as a reporter.
+fn reporter(companion: &str, spool: &str) -> String {
+    [REPORTER, companion, "/", spool].concat()
+}
+
+/// A name no other run has.
+pub(crate) fn new_run() -> String {
+    use std::hash::{BuildHasher, RandomState};
+
+    let now = crate::state::unix_millis();
+    format!("{now}-{:016x}", RandomState::new().hash_one((now, std::process::id())))
 }
 
 fn checkpoint(row: &AnyRow) -> Result<Checkpoint, sqlx::Error> {

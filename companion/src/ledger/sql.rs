@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use farebox_core::evm::{Address, to_hex};
-use farebox_core::metrics::{HostSeries, host_name};
+use farebox_core::metrics::{MetricSeries, series_name};
 use farebox_core::payment::PaymentKey;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
@@ -193,12 +193,12 @@ pub(super) async fn write(
 pub(super) async fn count(
     connection: &mut AnyConnection,
     companion: &str,
-    changes: &BTreeMap<HostSeries, u64>,
+    changes: &BTreeMap<MetricSeries, u64>,
     sqlite: bool,
 ) -> Result<(), sqlx::Error> {
     let (gauges, counters): (Vec<_>, Vec<_>) = changes
         .iter()
-        .map(|(series, value)| (matches!(series, HostSeries::LastSuccess(_)), host_name(series), *value))
+        .map(|(series, value)| (matches!(series, MetricSeries::LastSuccess(_)), series_name(series), *value))
         .partition(|(is_gauge, ..)| *is_gauge);
     let mut counters: Vec<_> = counters.iter().map(|(_, name, by)| (companion, name.as_str(), *by)).collect();
     counters.sort_unstable();

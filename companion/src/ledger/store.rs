@@ -1,6 +1,5 @@
 //! Opening a database, and what of it is shared by all who use it.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use farebox_core::metrics::{HostSeries, decode_host_name, host_name};
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
@@ -17,7 +15,6 @@ use tracing::error;
 
 use super::commit::{Committer, Recent};
 use super::place::{connect, creating, file_of, look_at, turn_to_migrate, without_password};
-use super::sql::MARK;
 use super::witness::Witness;
 use super::writer::{Message, Writer};
 use super::{LedgerError, LedgerOptions};
@@ -32,7 +29,7 @@ pub struct Ledger {
     queue: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
     witness: Arc<Witness>,
-    /// Names this companion's counters and totals.
+    /// Names this companion's counters.
     companion: String,
     options: LedgerOptions,
 }
@@ -188,44 +185,6 @@ impl Ledger {
         self.durably(nothing).await.map(drop)
     }
 
-    /// This companion's counters, for the aggregate. Names it cannot read are left out.
-    pub async fn counters(&self) -> Result<Vec<(HostSeries, u64)>, LedgerError> {
-        let seen = self.shared.seen.load(Ordering::Acquire);
-        let rows = sqlx::query("SELECT series, value FROM counters WHERE companion = $1")
-            .bind(&self.companion)
-            .fetch_all(&mut *self.connection().await?)
-            .await?;
-        let (mut counters, mut mark) = (Vec::with_capacity(rows.len()), 0);
-        for row in &rows {
-            let (name, value) = (row.try_get::<&str, _>("series")?, unsigned(row.try_get("value")?));
-            match decode_host_name(name) {
-                Some(series) => counters.push((series, value)),
-                None if name == MARK => mark = value,
-                None => {}
-            }
-        }
-        self.shared.look_at_mark(&self.place, mark, seen);
-        Ok(counters)
-    }
-
-    /// Deletes counters of this companion.
-    pub async fn forget_counters(&self, gone: &BTreeSet<HostSeries>) -> Result<(), LedgerError> {
-        if gone.is_empty() {
-            return Ok(());
-        }
-        self.durably(async |connection| {
-            for series in gone {
-                sqlx::query("DELETE FROM counters WHERE companion = $1 AND series = $2")
-                    .bind(&self.companion)
-                    .bind(host_name(series))
-                    .execute(&mut *connection)
-                    .await?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
     /// A connection to make statements on.
     pub(crate) async fn connection(&self) -> Result<PoolConnection<sqlx::Any>, LedgerError> {
         match self.pool.acquire().await {
@@ -263,6 +222,16 @@ impl Ledger {
 
     pub(super) fn companion(&self) -> &str {
         &self.companion
+    }
+
+    /// The mark of the last batch that is on disk.
+    pub(super) fn seen(&self) -> u64 {
+        self.shared.seen.load(Ordering::Acquire)
+    }
+
+    /// See [`Shared::look_at_mark`].
+    pub(super) fn look_at_mark(&self, found: u64, seen: u64) {
+        self.shared.look_at_mark(&self.place, found, seen);
     }
 
     pub(super) const fn options(&self) -> &LedgerOptions {

@@ -32,8 +32,6 @@ pub struct Published {
     pub generation: u64,
     /// When each tuple (`born` 0 in the key) was born.
     pub births: BTreeMap<Tuple, u64>,
-    /// See [`crate::state::Active::swept`].
-    pub swept: u64,
 }
 
 /// The filter with its rules, from which each form of the push is made.
@@ -43,8 +41,6 @@ pub(super) struct Filter<'a> {
     wasm: &'a str,
     /// What the filter reads.
     configuration: String,
-    /// A new value gives fresh VMs, and Envoy forgets the counters they do not define.
-    vm_configuration: String,
 }
 
 // === impl Filter ===
@@ -54,18 +50,18 @@ impl<'a> Filter<'a> {
     pub(super) fn new(wasm: &'a str, publication: &Publication) -> Self {
         // Strings, integers and string-keyed maps only: writing them cannot fail.
         let configuration = serde_json::to_string(&*publication.rules).unwrap_or_default();
-        Self { wasm, configuration, vm_configuration: lever(publication.swept) }
+        Self { wasm, configuration }
     }
 
     /// Without rules: it refuses everything.
     pub(super) fn closed(wasm: &'a str) -> Self {
-        Self { wasm, configuration: String::new(), vm_configuration: lever(0) }
+        Self { wasm, configuration: String::new() }
     }
 
     /// What tells it from every other: the generation of its rules, and a mark of all else. Companions of one
     /// ledger give the same generation to the same rules, whatever each of them says of the filter.
     pub(super) fn version(&self, generation: u64) -> String {
-        let [a, b, c, d, ..] = keccak256([self.wasm, "\0", &self.vm_configuration].concat().as_bytes());
+        let [a, b, c, d, ..] = keccak256(self.wasm.as_bytes());
         format!("{generation}-{a:02x}{b:02x}{c:02x}{d:02x}")
     }
 
@@ -79,7 +75,6 @@ impl<'a> Filter<'a> {
             "vm_config": {
                 "vm_id": NAME,
                 "runtime": RUNTIME,
-                "configuration": text(&self.vm_configuration),
                 "code": {"local": {"filename": self.wasm}},
             },
             "configuration": text(&self.configuration),
@@ -103,7 +98,6 @@ impl<'a> Filter<'a> {
         let vm = VmConfig {
             vm_id: NAME.to_owned(),
             runtime: RUNTIME.to_owned(),
-            configuration: Some(text(&self.vm_configuration)),
             code: Some(AsyncDataSource { specifier: Some(code) }),
             ..VmConfig::default()
         };
@@ -122,19 +116,13 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn lever(swept: u64) -> String {
-    format!("gc-{swept}")
-}
-
 /// Reads back what was published, so that generations go on rising and lives go on over a restart of the
 /// companion. `None` if there is nothing readable.
 pub(super) fn last_published(path: &Path) -> Option<Published> {
     let resource: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let config = resource.pointer("/resources/0/typed_config/config")?;
     let rules: PushedRules = serde_json::from_str(config.pointer("/configuration/value")?.as_str()?).ok()?;
-    let swept =
-        config.pointer("/vm_config/configuration/value")?.as_str()?.strip_prefix("gc-")?.parse().ok()?;
     let births =
         rules.tuples.into_iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
-    Some(Published { generation: rules.generation, births, swept })
+    Some(Published { generation: rules.generation, births })
 }

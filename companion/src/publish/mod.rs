@@ -1,12 +1,11 @@
 //! Rules on their way to the proxies: rendered for Envoy, written atomically, served over gRPC where that is
-//! set, and confirmed by each Envoy's own counters. A resource is pushed once: what an Envoy refused is not
+//! set, and confirmed by the reports of each Envoy. A resource is pushed once: what an Envoy refused is not
 //! offered to it again. For Traefik see [`traefik`].
 
-mod condition;
-mod confirm;
 pub mod discovery;
 mod ecds;
 mod file;
+mod proxies;
 mod traefik;
 
 use std::path::PathBuf;
@@ -17,15 +16,14 @@ use farebox_core::rules::{PushedRules, RouteUpstream};
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use crate::collect::Collector;
 use crate::settings::{EnvoySettings, Settings};
-use crate::state::Shared;
+use crate::state::{Shared, unix_seconds};
 
 use discovery::Resource;
 use ecds::Filter;
 
-pub use confirm::{ProxyState, PushState};
 pub use ecds::Published;
+pub use proxies::{Proxies, ProxyState, PushState, Vm};
 pub use traefik::{Endpoint, Loaded, TraefikPublisher, TraefikState};
 
 /// Rules ready to be pushed.
@@ -35,24 +33,17 @@ pub struct Publication {
     pub rules: Arc<PushedRules>,
     /// Where the requests of each route go, for a proxy whose routers are published too.
     pub upstreams: Arc<[RouteUpstream]>,
-    /// See [`crate::state::Active::swept`].
-    pub swept: u64,
 }
 
-/// Writes publications for Envoy, offers them over gRPC, and waits for their confirmation.
+/// Writes publications for Envoy, and offers them over gRPC.
 #[derive(Debug)]
 pub struct Publisher {
     wasm: String,
     path: PathBuf,
     resource: watch::Sender<Option<Arc<Resource>>>,
     state: Shared,
-    collector: Arc<Collector>,
 }
 
-/// How often an Envoy is asked while a push is under way, and for how long. After that the collector's
-/// ordinary readings confirm it.
-const CONFIRM_INTERVAL: Duration = Duration::from_millis(100);
-const CONFIRM_ROUNDS: u32 = 50;
 /// Pause before a failed write is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -65,22 +56,13 @@ pub fn last_published(settings: &Settings) -> Option<Published> {
     [envoy, traefik].into_iter().flatten().max_by_key(|published| published.generation)
 }
 
-// === impl Publication ===
-
-impl Publication {
-    /// Whether proxies replace their VMs for this push and drop metrics with them.
-    fn sweeps(&self) -> bool {
-        self.swept == self.rules.generation
-    }
-}
-
 // === impl Publisher ===
 
 impl Publisher {
     /// A publisher for these Envoys.
-    pub fn new(envoy: &EnvoySettings, state: Shared, collector: Arc<Collector>) -> Self {
+    pub fn new(envoy: &EnvoySettings, state: Shared) -> Self {
         let (resource, _) = watch::channel(None);
-        Self { wasm: envoy.wasm.clone(), path: envoy.publish.clone(), resource, state, collector }
+        Self { wasm: envoy.wasm.clone(), path: envoy.publish.clone(), resource, state }
     }
 
     /// Serves what this publisher publishes, for ever.
@@ -105,25 +87,13 @@ impl Publisher {
     pub async fn run(self, mut publications: watch::Receiver<Option<Publication>>) {
         loop {
             let publication = publications.borrow_and_update().clone();
-            let done = match publication {
-                Some(publication) => {
-                    if publication.sweeps() {
-                        // The time of a charge is a gauge that fresh VMs do not know.
-                        self.collector.collect_on_demand().await;
-                    }
-                    self.publish(&publication)
-                }
-                None => true,
-            };
+            let done = publication.is_none_or(|publication| self.publish(&publication));
             let next = async {
-                if !done {
-                    tokio::time::sleep(RETRY_INTERVAL).await;
-                    return Ok(());
+                if done {
+                    return publications.changed().await;
                 }
-                tokio::select! {
-                    changed = publications.changed() => changed,
-                    () = self.confirm() => publications.changed().await,
-                }
+                tokio::time::sleep(RETRY_INTERVAL).await;
+                Ok(())
             };
             if next.await.is_err() {
                 return;
@@ -135,7 +105,7 @@ impl Publisher {
     fn publish(&self, publication: &Publication) -> bool {
         let generation = publication.rules.generation;
         let filter = Filter::new(&self.wasm, publication);
-        self.state.lock().proxies.iter_mut().for_each(|proxy| proxy.pushing(generation));
+        self.state.lock().proxies.pushing(generation, unix_seconds());
         self.offer(generation, &filter);
         match file::replace(&self.path, filter.file().as_bytes()) {
             Ok(()) => {
@@ -165,17 +135,6 @@ impl Publisher {
             }
             is_new
         });
-    }
-
-    /// Asks often until every proxy has answered for the push.
-    async fn confirm(&self) {
-        for _ in 0..CONFIRM_ROUNDS {
-            self.collector.collect().await;
-            if self.state.lock().proxies.iter().all(ProxyState::has_answered) {
-                return;
-            }
-            tokio::time::sleep(CONFIRM_INTERVAL).await;
-        }
     }
 }
 

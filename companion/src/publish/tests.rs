@@ -6,17 +6,15 @@ use envoy_types::pb::envoy::config::core::v3::{TypedExtensionConfig, async_data_
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config;
 use envoy_types::pb::google::protobuf::{Any, StringValue};
-use farebox_core::metrics::HostSeries;
 use farebox_core::rules::{self, RuleSet};
 use prost::{Message, Name};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::aggregate::Aggregate;
-use crate::settings::{FacilitatorSettings, Proxy, Settlement};
+use crate::settings::{FacilitatorSettings, Settlement};
 use crate::state::State;
-use crate::testing::{FakeEnvoy, eventually, pricing, tuple};
+use crate::testing::{eventually, pricing, standing, tuple};
 
 fn publication(generation: u64, offers: &[&str]) -> Publication {
     let snapshot = rules::load(&pricing("https://pay.example.com", offers)).snapshot.unwrap();
@@ -32,14 +30,13 @@ fn publication(generation: u64, offers: &[&str]) -> Publication {
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     let rules =
         snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default());
-    Publication { rules: Arc::new(rules), upstreams: snapshot.upstreams.into(), swept: 3 }
+    Publication { rules: Arc::new(rules), upstreams: snapshot.upstreams.into() }
 }
 
 struct Stage {
     _folder: tempfile::TempDir,
     path: PathBuf,
     state: Shared,
-    envoy: FakeEnvoy,
     publications: watch::Sender<Option<Publication>>,
     publisher: JoinHandle<()>,
 }
@@ -47,32 +44,17 @@ struct Stage {
 async fn stage() -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("filter.yaml");
-    let envoy = FakeEnvoy::start().await;
-    let proxies = vec![Proxy { name: "e0".into(), stats: envoy.url.clone() }];
-    let states = vec![ProxyState::new("e0".into(), envoy.url.clone())];
-    let state = Shared::new(State::new("pricing.yaml".into(), states, Aggregate::default()));
-    let collector = Arc::new(Collector::new(proxies.clone(), state.clone()).unwrap());
-    let settings = EnvoySettings {
-        wasm: "/filter.wasm".into(),
-        publish: path.clone(),
-        discovery: None,
-        proxies,
-        names: Vec::new(),
-        announced: None,
-        scrape_interval: Duration::from_secs(5),
-    };
-    let publisher = Publisher::new(&settings, state.clone(), collector.clone());
+    let state = Shared::new(State::new("pricing.yaml".into()));
+    let settings = settings(path.clone());
+    let publisher = Publisher::new(&settings, state.clone());
     publisher.ensure_file().unwrap();
-    collector.collect().await;
     let (publications, published) = watch::channel(None);
     let publisher = tokio::spawn(publisher.run(published));
-    Stage { _folder: folder, path, state, envoy, publications, publisher }
+    Stage { _folder: folder, path, state, publications, publisher }
 }
 
-impl Stage {
-    fn push(&self) -> PushState {
-        self.state.lock().proxies[0].push
-    }
+fn settings(publish: PathBuf) -> EnvoySettings {
+    EnvoySettings { wasm: "/filter.wasm".into(), publish, discovery: None }
 }
 
 fn configuration(path: &Path) -> (Value, String) {
@@ -98,7 +80,7 @@ fn the_resource_is_the_one_envoy_discovers() {
     assert_eq!(config["vm_config"]["vm_id"], "farebox");
     assert_eq!(config["vm_config"]["runtime"], "envoy.wasm.runtime.v8");
     assert_eq!(config["vm_config"]["code"]["local"]["filename"], "/filter.wasm");
-    assert_eq!(config["vm_config"]["configuration"]["value"], "gc-3");
+    assert_eq!(config["vm_config"].get("configuration"), None, "no push replaces a VM");
     let pushed = RuleSet::from_json(config["configuration"]["value"].as_str().unwrap().as_bytes()).unwrap();
     assert_eq!(pushed.generation, 9);
 }
@@ -131,7 +113,6 @@ fn as_in_the_file(message: &Any) -> Value {
             "vm_config": {
                 "vm_id": vm.vm_id,
                 "runtime": vm.runtime,
-                "configuration": text(&vm.configuration.unwrap()),
                 "code": {"local": {"filename": filename}},
             },
             "configuration": text(&filter.configuration.unwrap()),
@@ -151,18 +132,9 @@ fn the_message_says_what_the_file_says() {
 #[tokio::test]
 async fn a_publication_is_offered_once_even_if_its_file_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = EnvoySettings {
-        wasm: "/filter.wasm".into(),
-        publish: folder.path().join("missing/filter.yaml"),
-        discovery: None,
-        names: Vec::new(),
-        announced: None,
-        proxies: Vec::new(),
-        scrape_interval: Duration::from_secs(5),
-    };
-    let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
-    let collector = Arc::new(Collector::new(Vec::new(), state.clone()).unwrap());
-    let publisher = Publisher::new(&settings, state, collector);
+    let settings = settings(folder.path().join("missing/filter.yaml"));
+    let state = Shared::new(State::new("pricing.yaml".into()));
+    let publisher = Publisher::new(&settings, state);
     let mut current = publisher.resource.subscribe();
     assert_eq!(*current.borrow_and_update(), None);
     let publication = publication(9, &["a"]);
@@ -196,7 +168,7 @@ fn what_was_published_is_read_back() {
     file::replace(&path, Filter::new("/filter.wasm", &publication(9, &["a", "b"])).file().as_bytes())
         .unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5), (tuple("ns", "b", 0), 9)]);
-    assert_eq!(ecds::last_published(&path), Some(Published { generation: 9, births, swept: 3 }));
+    assert_eq!(ecds::last_published(&path), Some(Published { generation: 9, births }));
 }
 
 #[test]
@@ -221,112 +193,28 @@ async fn before_the_first_rules_a_closed_filter_stands_in_and_is_never_put_back(
     assert_eq!(configuration(&stage.path).1, "");
     stage.publications.send_replace(Some(publication(9, &["a"])));
     eventually("published", || !configuration(&stage.path).1.is_empty()).await;
-    let settings = EnvoySettings {
-        wasm: "/filter.wasm".into(),
-        publish: stage.path.clone(),
-        discovery: None,
-        proxies: Vec::new(),
-        names: Vec::new(),
-        announced: None,
-        scrape_interval: Duration::from_secs(5),
-    };
-    let collector = Arc::new(Collector::new(Vec::new(), stage.state.clone()).unwrap());
-    Publisher::new(&settings, stage.state.clone(), collector).ensure_file().unwrap();
+    Publisher::new(&settings(stage.path.clone()), stage.state.clone()).ensure_file().unwrap();
     assert!(!configuration(&stage.path).1.is_empty());
 }
 
 #[tokio::test]
-async fn a_push_is_confirmed_by_the_proxys_own_generation() {
+async fn a_push_is_confirmed_by_what_the_proxy_reports_and_written_once() {
     let stage = stage().await;
-    assert_eq!(stage.push(), PushState::Idle);
+    let push = || stage.state.lock().proxies.iter().next().map(ProxyState::push);
+    let hear = |generation| {
+        let standing = standing("a", generation);
+        stage.state.lock().proxies.heard("e0", &standing, 0, standing.unix_ms);
+    };
+    hear(0);
+    assert_eq!(push(), Some(PushState::Idle));
     stage.publications.send_replace(Some(publication(9, &["a"])));
-    eventually("pending", || stage.push() == PushState::Pending).await;
-    stage.envoy.set(|answers| answers.generation = Some(9));
-    eventually("confirmed", || stage.push() == PushState::Confirmed).await;
-    let state = stage.state.lock();
-    assert_eq!((state.proxies[0].pushed, state.proxies[0].confirmed), (Some(9), Some(9)));
-}
-
-#[tokio::test]
-async fn a_refused_push_is_reported_and_not_sent_again() {
-    let stage = stage().await;
-    stage.envoy.set(|answers| {
-        answers.generation = Some(8);
-        answers.rejected = 4;
-    });
-    eventually("noted", || {
-        stage.publications.send_replace(Some(publication(8, &["a"])));
-        stage.push() == PushState::Confirmed
-    })
-    .await;
-    stage.publications.send_replace(Some(publication(9, &["a"])));
-    eventually("pending", || stage.push() == PushState::Pending).await;
+    eventually("pending", || push() == Some(PushState::Pending)).await;
+    eventually("published", || !configuration(&stage.path).1.is_empty()).await;
     let written = std::fs::metadata(&stage.path).unwrap().modified().unwrap();
-    stage.envoy.set(|answers| answers.rejected = 5);
-    eventually("refused", || stage.push() == PushState::Refused).await;
+    hear(9);
+    assert_eq!(push(), Some(PushState::Confirmed));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(std::fs::metadata(&stage.path).unwrap().modified().unwrap(), written);
-    assert_eq!(stage.state.lock().proxies[0].confirmed, Some(8));
-    // The next good push is a new one, and confirmed as such.
-    stage.publications.send_replace(Some(publication(10, &["a"])));
-    stage.envoy.set(|answers| answers.generation = Some(10));
-    eventually("confirmed", || stage.push() == PushState::Confirmed).await;
-}
-
-#[tokio::test]
-async fn the_proxies_are_read_before_a_push_that_drops_their_metrics() {
-    let stage = stage().await;
-    let sweeping = publication(9, &["a"]);
-    let keys = crate::aggregate::Keys {
-        tuples: BTreeSet::from([tuple("ns", "a", 0)]),
-        offers: BTreeSet::from([("ns".to_owned(), "a".to_owned())]),
-    };
-    stage.state.counted().apply(9, keys);
-    stage.envoy.count(&HostSeries::LastSuccess(tuple("ns", "a", 9)), 1_700_000_000);
-    stage.envoy.set(|answers| answers.delay = Duration::from_millis(100));
-    stage.publications.send_replace(Some(Publication { swept: 9, ..sweeping }));
-    eventually("published", || !configuration(&stage.path).1.is_empty()).await;
-    let totals = stage.state.counted().totals();
-    assert_eq!(totals.tuples[&tuple("ns", "a", 0)].last_success, Some(1_700_000_000));
-}
-
-#[tokio::test]
-async fn a_configuration_somebody_else_offered_is_told_until_the_next_push_is_confirmed() {
-    let stage = stage().await;
-    let refusals = || stage.state.lock().proxies[0].refusals();
-    stage.envoy.set(|answers| {
-        answers.generation = Some(9);
-        answers.rejected = 4;
-    });
-    stage.publications.send_replace(Some(publication(9, &["a"])));
-    eventually("confirmed", || stage.push() == PushState::Confirmed).await;
-    assert_eq!(refusals(), 0);
-    stage.envoy.set(|answers| answers.rejected = 5);
-    eventually("told", || {
-        // Writing the same push again has the proxy read again.
-        stage.publications.send_replace(Some(publication(9, &["a"])));
-        refusals() == 1
-    })
-    .await;
-    assert_eq!(stage.push(), PushState::Confirmed);
-    stage.envoy.set(|answers| answers.generation = Some(10));
-    stage.publications.send_replace(Some(publication(10, &["a"])));
-    eventually("healed", || stage.push() == PushState::Confirmed && refusals() == 0).await;
-}
-
-#[tokio::test]
-async fn refusals_counted_before_the_push_are_not_its_own() {
-    let stage = stage().await;
-    stage.envoy.set(|answers| answers.rejected = 4);
-    let collector = Collector::new(
-        vec![Proxy { name: "e0".into(), stats: stage.envoy.url.clone() }],
-        stage.state.clone(),
-    );
-    collector.unwrap().collect().await;
-    stage.publications.send_replace(Some(publication(9, &["a"])));
-    eventually("pending", || stage.push() == PushState::Pending).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(stage.push(), PushState::Pending);
 }
 
 #[tokio::test]

@@ -134,6 +134,12 @@ pub fn closed() -> Router {
     Router::new().fallback(async || respond(&RelayReply::Unavailable))
 }
 
+/// In the place of a relay where proxies settle by themselves.
+pub fn absent() -> Router {
+    let reason = "facilitator.settlement is direct: this companion settles nothing";
+    Router::new().fallback(async || respond(&RelayReply::NotTaken { reason: reason.to_owned() }))
+}
+
 /// A holder nobody can guess. `None` if this machine gives no random bytes.
 pub fn fresh_holder() -> Option<Holder> {
     let mut bytes = [0; 16];

@@ -82,7 +82,6 @@ const fn did_nothing(error: &LedgerError) -> bool {
         LedgerError::Open { .. }
         | LedgerError::Schema { .. }
         | LedgerError::Older { .. }
-        | LedgerError::Totals { .. }
         | LedgerError::Superseded { .. }
         | LedgerError::Replaced { .. }
         | LedgerError::Unreadable { .. }

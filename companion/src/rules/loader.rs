@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::in_use::InUse;
 use super::readiness::{AllKnown, Readiness};
 use super::watch::Candidate;
-use crate::aggregate::Keys;
+use crate::counts::Keys;
 use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, PublishedRules};
 use crate::publish::{Publication, Published};
@@ -65,7 +65,6 @@ enum Refusal {
 /// The numbers of a push.
 struct Numbers {
     generation: u64,
-    swept: u64,
     births: BTreeMap<Tuple, u64>,
 }
 
@@ -227,8 +226,7 @@ impl Loader {
             Some(ledger) => Some(self.agree(ledger, &hash, &keys).await.map_err(Refusal::Ledger)?),
             None => None,
         };
-        let Numbers { generation, swept, births } = {
-            let counted = self.state.counted();
+        let Numbers { generation, births } = {
             let mut state = self.state.lock();
             state.facilitators_are(in_use.states(&known), in_use.unlisted(&known));
             let agreed_generation = agreed.as_ref().map(|numbers| numbers.generation);
@@ -240,9 +238,10 @@ impl Loader {
                 active.snapshot = snapshot.clone();
                 return Ok(ReloadResult::Unchanged);
             }
+            // Without a ledger nothing is counted, and every tuple begins with every load.
             agreed.unwrap_or_else(|| {
-                let (generation, swept) = self.next_generation(state.active.as_ref());
-                Numbers { generation, swept, births: counted.births(generation, &keys) }
+                let generation = self.next_generation(state.active.as_ref());
+                Numbers { generation, births: keys.births(generation, &BTreeMap::new()) }
             })
         };
         let pushed = draft.numbered(generation, &births);
@@ -253,31 +252,23 @@ impl Loader {
 
         let mut counted = self.state.counted();
         let mut state = self.state.lock();
-        if self.ledger.is_some() {
-            // What was agreed upon holds here too, and what lives here and not there ends.
-            let mut lives = births.clone();
-            let here = state.active.as_ref().map(|active| active.snapshot.keep_set()).unwrap_or_default();
-            here.into_iter().for_each(|tuple| _ = lives.entry(tuple).or_insert(generation));
-            *counted = std::mem::take(&mut *counted).published(Some(lives));
-        }
-        let removed = counted.apply(generation, keys);
-        let swept = if removed > 0 && self.ledger.is_none() { generation } else { swept };
+        counted.apply(births.clone(), keys.offers);
         if let Some(gateway) = &self.gateway {
             gateway.apply(Arc::new(rules), &snapshot);
         }
         let upstreams = snapshot.upstreams.as_slice().into();
-        let active = Active { generation, hash, snapshot, applied_at: unix_seconds(), swept };
+        let active = Active { generation, hash, snapshot, applied_at: unix_seconds() };
         state.publish(active, &pushed.tuples);
         drop((state, counted));
         if self.ledger.is_some() {
-            self.last_published = Some(Published { generation, births, swept });
+            self.last_published = Some(Published { generation, births });
         }
-        self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), upstreams, swept }));
+        self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), upstreams }));
         Ok(ReloadResult::Applied)
     }
 
     fn in_use(&self, snapshot: &Snapshot) -> InUse {
-        InUse::of(self.settings.relay.as_ref().map(|relay| &relay.facilitators), snapshot)
+        InUse::of(self.settings.relayed(), snapshot)
     }
 
     /// Publishes the same rules with other upstreams, if these differ.
@@ -294,12 +285,12 @@ impl Loader {
         });
     }
 
-    /// The generation of the next push, higher than any before it, and the last one that removed a series.
-    fn next_generation(&self, active: Option<&Active>) -> (u64, u64) {
+    /// The generation of the next push, higher than any before it.
+    fn next_generation(&self, active: Option<&Active>) -> u64 {
         match (active, &self.last_published) {
-            (Some(active), _) => (active.generation + 1, active.swept),
-            (None, Some(last)) => ((last.generation + 1).max(unix_seconds() * 1000), last.swept),
-            (None, None) => (unix_seconds() * 1000, 0),
+            (Some(active), _) => active.generation + 1,
+            (None, Some(last)) => (last.generation + 1).max(unix_seconds() * 1000),
+            (None, None) => unix_seconds() * 1000,
         }
     }
 
@@ -315,38 +306,20 @@ impl Loader {
                 let active =
                     self.state.lock().active.as_ref().map(|active| (active.hash == hash, active.generation));
                 if latest.hash == hash && latest.generation >= own {
-                    let PublishedRules { generation, swept, births, .. } = latest.clone();
-                    return Ok(Numbers { generation, swept, births });
+                    let PublishedRules { generation, births, .. } = latest.clone();
+                    return Ok(Numbers { generation, births });
                 }
                 // Another has loaded a newer file, or an older one; this one's did not change.
                 if let Some((true, generation)) = active {
-                    return Ok(Numbers { generation, swept: latest.swept, births: BTreeMap::new() });
+                    return Ok(Numbers { generation, births: BTreeMap::new() });
                 }
             }
-            let before = latest.map(|latest| (latest.births, latest.swept));
-            let before =
-                before.or_else(|| self.last_published.as_ref().map(|last| (last.births.clone(), last.swept)));
-            let (next, _) = self.next_generation(self.state.lock().active.as_ref());
-            let generation = next.max(previous + 1);
-            let numbers = match before {
-                Some((lives, swept)) => {
-                    let gone = lives.keys().any(|tuple| !keys.tuples.contains(tuple));
-                    let born = |tuple: &Tuple| lives.get(tuple).copied().unwrap_or(generation);
-                    let births = keys.tuples.iter().map(|tuple| (tuple.clone(), born(tuple))).collect();
-                    Numbers { generation, swept: if gone { generation } else { swept }, births }
-                }
-                None => {
-                    let births = self.state.counted().births(generation, keys);
-                    Numbers { generation, swept: 0, births }
-                }
-            };
-            let Numbers { generation, swept, births } = &numbers;
-            let rules = PublishedRules {
-                generation: *generation,
-                hash: hash.to_owned(),
-                births: births.clone(),
-                swept: *swept,
-            };
+            let before = latest.map(|latest| latest.births);
+            let before = before.or_else(|| self.last_published.as_ref().map(|last| last.births.clone()));
+            let generation = self.next_generation(self.state.lock().active.as_ref()).max(previous + 1);
+            let births = keys.births(generation, &before.unwrap_or_default());
+            let numbers = Numbers { generation, births };
+            let rules = PublishedRules { generation, hash: hash.to_owned(), births: numbers.births.clone() };
             if ledger.publish_rules(&rules, previous).await? {
                 return Ok(numbers);
             }

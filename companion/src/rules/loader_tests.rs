@@ -1,20 +1,20 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use farebox_core::metrics::{HostSeries, TupleCounter};
+use farebox_core::metrics::{Counted, MetricSeries, TupleCounter};
 use farebox_core::rules::{Gate, Tuple};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::*;
-use crate::aggregate::{Aggregate, Report};
-use crate::collect::Collector;
+use crate::counts::{Gatherer, TupleTotals};
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Deployments;
+use crate::ledger::Ledger;
 use crate::publish::{Publication, Published};
 use crate::serve;
 use crate::settings::{Facilitators, Listen, RelaySettings, Settings, Settlement};
@@ -26,6 +26,9 @@ struct Stage {
     state: Shared,
     published: watch::Receiver<Option<Publication>>,
     facilitator: String,
+    ledger: Ledger,
+    counters: BTreeMap<MetricSeries, u64>,
+    _folder: tempfile::TempDir,
 }
 
 async fn stage_after(last: Option<Published>) -> Stage {
@@ -33,14 +36,18 @@ async fn stage_after(last: Option<Published>) -> Stage {
 }
 
 async fn stage_with(last: Option<Published>, relay: Option<RelaySettings>) -> Stage {
-    let settings = Settings { relay, ..settings(Settlement::Direct) };
-    let births = last.as_ref().map(|last| last.births.clone());
-    let state =
-        Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default().published(births)));
+    let settlement = if relay.is_some() { Settlement::Relay } else { Settlement::Direct };
+    let settings = Settings { relay, ..settings(settlement) };
+    let state = Shared::new(State::new("pricing.yaml".into()));
+    let folder = tempfile::tempdir().unwrap();
+    let url = Ledger::file_url(&folder.path().join("l.db"));
+    let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
     let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
     let (publications, published) = watch::channel(None);
     let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);
-    Stage { loader, state, published, facilitator: fake_facilitator().await }
+    let loader = loader.sharing(Some(ledger.clone()));
+    let (facilitator, counters) = (fake_facilitator().await, BTreeMap::new());
+    Stage { loader, state, published, facilitator, ledger, counters, _folder: folder }
 }
 
 async fn stage() -> Stage {
@@ -66,24 +73,30 @@ impl Stage {
         self.published.borrow().clone().unwrap()
     }
 
-    fn count(&self, offer: &str, born: u64, value: u64) {
-        let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
-        let report = crate::testing::report(1, vec![(series, value)]);
-        self.state.counted().ingest(&format!("envoy-of-{offer}-{born}"), report);
+    /// When the series of an offer that is pushed was born.
+    fn born(&self, offer: &str) -> u64 {
+        let tuples = &self.pushed().rules.tuples;
+        tuples.iter().find(|tuple| tuple.offer_name == offer).unwrap().born
     }
 
-    /// A proxy that enforces what was pushed last shows this for every offer.
-    fn read_everything(&self, value: u64) {
-        let count = |tuple: &Tuple| (HostSeries::Tuple(tuple.clone(), TupleCounter::PaymentPresented), value);
-        let values = self.pushed().rules.tuples.iter().map(count).collect();
-        let read_at = crate::state::unix_seconds();
-        let report = Report { read_at, ..crate::testing::report(1, values) };
-        self.state.counted().ingest("envoy", report);
+    /// The ledger has counted this in all.
+    fn count(&mut self, offer: &str, born: u64, value: u64) {
+        let series = MetricSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
+        self.counters.insert(series, value);
+        self.state.counted().read(self.counters.clone());
+    }
+
+    /// A proxy that enforces what was pushed last reports one for every offer.
+    async fn report_everything(&self, sequence: u64) {
+        let one = |tuple: &Tuple| (MetricSeries::Tuple(tuple.clone(), TupleCounter::PaymentPresented), 1);
+        let changes = self.pushed().rules.tuples.iter().map(one).collect();
+        let report = Counted { reporter: "envoy".to_owned(), sequence, changes, malformed: 0 };
+        assert!(self.ledger.apply(&report).await.unwrap());
     }
 
     fn totals(&self) -> Vec<(String, u128)> {
         let totals = self.state.counted().totals();
-        let of = |(tuple, of): (&farebox_core::rules::Tuple, &crate::aggregate::TupleTotals)| {
+        let of = |(tuple, of): (&Tuple, &TupleTotals)| {
             (tuple.offer_name.clone(), of.get(TupleCounter::PaymentPresented))
         };
         totals.tuples.iter().map(of).collect()
@@ -101,7 +114,7 @@ async fn the_first_load_is_applied_with_a_generation_of_its_time_and_ready_kinds
     assert_eq!(rules.generation, generation);
     assert!(rules.facilitator.as_ref().unwrap().ready);
     assert!(rules.routes[0].options[0].v1_kind);
-    assert_eq!(rules.tuples, [tuple("ns", "a", 0)]);
+    assert_eq!(rules.tuples, [tuple("ns", "a", generation)]);
     assert_eq!(stage.state.lock().not_ready(), None);
 }
 
@@ -144,7 +157,8 @@ async fn a_rejected_file_changes_nothing_and_is_reported_with_its_lines() {
     let mut stage = stage().await;
     stage.load(&["a"]).await;
     let (generation, pushed) = (stage.generation(), stage.pushed());
-    stage.count("a", 0, 7);
+    let born = stage.born("a");
+    stage.count("a", born, 7);
     for broken in ["", "routes: [", "wallet: nonsense\nroutes: []\n", "pattern: x\nroutes: []\n"] {
         assert_eq!(stage.load_text(broken).await, ReloadResult::Rejected, "{broken}");
         let state = stage.state.lock();
@@ -180,20 +194,17 @@ async fn without_a_first_good_load_the_companion_is_not_ready_and_says_why() {
 async fn a_removed_offer_is_gone_and_comes_back_clean() {
     let mut stage = stage().await;
     stage.load(&["a", "b"]).await;
-    let first = stage.pushed();
-    stage.count("a", 0, 3);
-    stage.count("b", 0, 5);
+    let first = stage.pushed().rules.generation;
+    stage.count("a", first, 3);
+    stage.count("b", first, 5);
     stage.load(&["a"]).await;
     assert_eq!(stage.totals(), [("a".to_owned(), 3)]);
-    let second = stage.pushed();
-    assert_eq!(second.rules.generation, first.rules.generation + 1);
-    assert_eq!((first.swept, second.swept), (0, second.rules.generation));
+    assert_eq!(stage.generation(), first + 1);
     stage.load(&["a", "b"]).await;
-    let third = stage.pushed();
-    assert_eq!(third.swept, second.swept, "nothing was removed since");
-    assert_eq!(third.rules.tuples, [tuple("ns", "a", 0), tuple("ns", "b", third.rules.generation)]);
-    stage.count("b", 0, 6);
-    stage.count("b", third.rules.generation, 1);
+    let third = stage.generation();
+    assert_eq!(stage.pushed().rules.tuples, [tuple("ns", "a", first), tuple("ns", "b", third)]);
+    stage.count("b", first, 6);
+    stage.count("b", third, 1);
     assert_eq!(stage.totals(), [("a".to_owned(), 3), ("b".to_owned(), 1)]);
 }
 
@@ -201,18 +212,19 @@ async fn a_removed_offer_is_gone_and_comes_back_clean() {
 async fn a_changed_price_keeps_the_counters() {
     let mut stage = stage().await;
     stage.load(&["a"]).await;
-    stage.count("a", 0, 3);
+    let born = stage.born("a");
+    stage.count("a", born, 3);
     let text = pricing(&stage.facilitator, &["a"]).replace("0.001", "0.002");
     assert_eq!(stage.load_text(&text).await, ReloadResult::Applied);
     assert_eq!(stage.totals(), [("a".to_owned(), 3)]);
-    assert_eq!(stage.pushed().swept, 0);
 }
 
 #[tokio::test]
 async fn a_changed_global_chain_and_a_repinned_asset_start_new_series() {
     let mut stage = stage().await;
     stage.load(&["a"]).await;
-    stage.count("a", 0, 3);
+    let born = stage.born("a");
+    stage.count("a", born, 3);
     let text = pricing(&stage.facilitator, &["a"]).replace("base-sepolia", "base");
     assert_eq!(stage.load_text(&text).await, ReloadResult::Applied);
     let totals = stage.state.counted().totals();
@@ -230,7 +242,8 @@ async fn a_changed_global_chain_and_a_repinned_asset_start_new_series() {
 async fn a_skipped_route_is_blocked_and_its_series_go() {
     let mut stage = stage().await;
     stage.load(&["a"]).await;
-    stage.count("a", 0, 3);
+    let born = stage.born("a");
+    stage.count("a", born, 3);
     let text = pricing(&stage.facilitator, &["a"]).replace("0.001", "0");
     assert_eq!(stage.load_text(&text).await, ReloadResult::Applied);
     assert_eq!(stage.totals(), []);
@@ -307,12 +320,11 @@ async fn a_file_that_adds_a_chain_with_a_dead_facilitator_closes_that_chain_alon
 async fn after_a_restart_generations_go_on_rising_and_lives_go_on() {
     let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
     let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
-    let mut stage = stage_after(Some(Published { generation: ahead, births, swept: 16 })).await;
+    let mut stage = stage_after(Some(Published { generation: ahead, births })).await;
     stage.load(&["a", "b"]).await;
     assert_eq!(stage.generation(), ahead + 1);
     let pushed = stage.pushed();
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", 17), tuple("ns", "b", ahead + 1)]);
-    assert_eq!(pushed.swept, ahead + 1, "an offer went while the companion was away");
 }
 
 #[tokio::test]
@@ -375,8 +387,8 @@ async fn thousands_of_offers_go_and_come_back_and_leave_nothing_behind() {
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     let kept: Vec<&str> = all.iter().copied().filter(|name| name.starts_with("kept")).collect();
     let mut stage = stage().await;
-    let collector = Collector::new(Vec::new(), stage.state.clone()).unwrap();
-    let server = serve::router(stage.state.clone(), Some(Arc::new(collector)), None);
+    let gatherer = Arc::new(Gatherer::new(stage.ledger.clone(), stage.state.clone()));
+    let server = serve::router(stage.state.clone(), Some(gatherer.clone()), None);
     let page = async || {
         let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
         let response = server.clone().oneshot(request).await.unwrap();
@@ -387,14 +399,14 @@ async fn thousands_of_offers_go_and_come_back_and_leave_nothing_behind() {
 
     let started = processor_time();
     stage.load(&all).await;
-    let mut left = Vec::new();
     for cycle in 1..=2 {
-        stage.read_everything(cycle);
+        stage.report_everything(2 * cycle - 1).await;
         assert_eq!(stage.load(&kept).await, ReloadResult::Applied);
         let half = page().await;
         assert_eq!((half.contains("goes-"), offers_on(&half)), (false, kept.len()));
-        // By now Envoy has forgotten them too.
-        stage.read_everything(cycle);
+        gatherer.tidy().await.unwrap();
+        assert_eq!(stage.ledger.counters().await.unwrap().len(), kept.len(), "nothing of the others is left");
+        stage.report_everything(2 * cycle).await;
         stage.load(&all).await;
         let full = page().await;
         assert_eq!(offers_on(&full), all.len());
@@ -402,14 +414,8 @@ async fn thousands_of_offers_go_and_come_back_and_leave_nothing_behind() {
             let line = full.lines().find(|line| line.contains("_requests_total{") && line.contains(offer));
             line.unwrap().rsplit_once(' ').unwrap().1.to_owned()
         };
-        assert_eq!((mine("kept-00000"), mine("goes-00001")), (cycle.to_string(), "0".to_owned()));
-        let generation = stage.generation();
-        let mut counted = stage.state.counted();
-        counted.forget_removals(Some(generation));
-        let rows = counted.to_state();
-        left.push((rows.counters.len(), rows.retired.len(), rows.removals.len(), rows.malformed.len()));
+        assert_eq!((mine("kept-00000"), mine("goes-00001")), ((2 * cycle).to_string(), "0".to_owned()));
     }
-    assert_eq!(left, [(kept.len(), 0, 0, 0); 2]);
     let took = processor_time() - started;
     assert!(took < SCALE_LIMIT, "{took:?}");
 }

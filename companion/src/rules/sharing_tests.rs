@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use farebox_core::metrics::{HostSeries, TupleCounter};
+use farebox_core::metrics::{Counted, MetricSeries, TupleCounter};
 use farebox_core::rules::Tuple;
 use tokio::sync::watch;
 
 use super::*;
-use crate::aggregate::Aggregate;
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::ledger::Ledger;
 use crate::publish::{Publication, Published};
@@ -36,9 +35,7 @@ impl Companion {
     async fn start(url: &str, facilitator: &str, last: Option<Published>) -> Self {
         let ledger = Ledger::open(url, "c", Default::default()).await.unwrap();
         let settings = settings(Settlement::Relay);
-        let births = last.as_ref().map(|last| last.births.clone());
-        let aggregate = Aggregate::default().published(births);
-        let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), aggregate));
+        let state = Shared::new(State::new("pricing.yaml".into()));
         let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
         let (publications, published) = watch::channel(None);
         let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);
@@ -61,13 +58,16 @@ impl Companion {
         self.state.lock().active.as_ref().unwrap().generation
     }
 
-    fn count(&self, offer: &str, born: u64, value: u64) {
-        let series = HostSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
-        let report = crate::testing::report(1, vec![(series, value)]);
-        self.state.counted().ingest(&format!("envoy-of-{offer}-{born}"), report);
+    /// A proxy counts one request, which this companion has in the ledger.
+    async fn count(&self, offer: &str, born: u64) {
+        let series = MetricSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
+        let (reporter, changes) = (crate::ledger::new_run(), [(series, 1)].into());
+        let report = Counted { reporter, sequence: 1, changes, malformed: 0 };
+        assert!(self.ledger.apply(&report).await.unwrap());
     }
 
-    fn counted(&self, offer: &str) -> u128 {
+    async fn counted(&self, offer: &str) -> u128 {
+        self.state.counted().read(self.ledger.counters().await.unwrap());
         let totals = self.state.counted().totals();
         let found = totals.tuples.iter().find(|(tuple, _)| tuple.offer_name == offer);
         found.map_or(0, |(_, of)| of.get(TupleCounter::PaymentPresented))
@@ -92,10 +92,9 @@ async fn of_companions_that_load_the_same_files_at_once_each_file_gets_one_gener
     assert!(generations.is_sorted_by(|a, b| a < b), "{generations:?}");
     let latest = first.ledger.latest_rules().await.unwrap().unwrap();
     let pushed = first.pushed();
-    assert_eq!((latest.generation, latest.swept), (pushed.rules.generation, pushed.swept));
+    assert_eq!(latest.generation, pushed.rules.generation);
     assert_eq!(latest.hash, pushed.rules.hash);
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", generations[4]), tuple("ns", "b", generations[4])]);
-    assert_eq!(pushed.swept, generations[4], "c went");
     assert_eq!(first.load(&["a", "b"]).await, ReloadResult::Unchanged);
     // Each row names every series: only the last and the one before it are kept.
     let mut connection = first.ledger.connection().await.unwrap();
@@ -113,9 +112,9 @@ async fn a_companion_that_comes_later_or_again_takes_the_number_that_is_there(da
     second.load(&["a", "b"]).await;
     assert_eq!(first.pushed(), second.pushed());
     // Its next life knows what it published.
-    let Publication { rules, swept, .. } = second.pushed();
+    let Publication { rules, .. } = second.pushed();
     let births = rules.tuples.iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
-    let last = Published { generation: rules.generation, births, swept };
+    let last = Published { generation: rules.generation, births };
     let facilitator = second.facilitator.clone();
     drop(second);
     let mut again = Companion::start(&database.url, &facilitator, Some(last)).await;
@@ -127,21 +126,25 @@ async fn an_offer_that_went_and_came_back_elsewhere_starts_anew_here_too(databas
     let [mut first, mut second] = pair(&database).await;
     for companion in [&mut first, &mut second] {
         companion.load(&["a", "b"]).await;
-        companion.count("a", 0, 3);
-        companion.count("b", 0, 5);
+        let born = companion.generation();
+        companion.count("a", born).await;
+        companion.count("b", born).await;
     }
+    let first_born = first.generation();
     second.load(&["a"]).await;
     second.load(&["a", "b"]).await;
     let born = second.generation();
     first.loader.follow().await;
     assert_eq!(first.pushed(), second.pushed());
-    assert_eq!(first.pushed().rules.tuples, [tuple("ns", "a", 0), tuple("ns", "b", born)]);
+    assert_eq!(first.pushed().rules.tuples, [tuple("ns", "a", first_born), tuple("ns", "b", born)]);
     assert_eq!(first.state.lock().reloads, [1, 0, 0], "following is no load");
-    for companion in [&first, &second] {
-        assert_eq!((companion.counted("a"), companion.counted("b")), (3, 0));
-        companion.count("b", 0, 6);
-        companion.count("b", born, 1);
-        assert_eq!(companion.counted("b"), 1, "what belongs to the life before is refused");
+    for (number, companion) in [&first, &second].into_iter().enumerate() {
+        let before = number as u128;
+        let shown = (companion.counted("a").await, companion.counted("b").await);
+        assert_eq!(shown, (2, before), "either shows what both have counted");
+        companion.count("b", first_born).await;
+        companion.count("b", born).await;
+        assert_eq!(companion.counted("b").await, before + 1, "the life before is over");
     }
 }
 
@@ -164,12 +167,12 @@ async fn what_was_published_before_there_was_a_ledger_goes_on_in_it(database: Da
     let facilitator = fake_facilitator().await;
     let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
     let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
-    let last = Published { generation: ahead, births, swept: 16 };
+    let last = Published { generation: ahead, births };
     let mut first = Companion::start(&database.url, &facilitator, Some(last.clone())).await;
     first.load(&["a", "b"]).await;
     let pushed = first.pushed();
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", 17), tuple("ns", "b", ahead + 1)]);
-    assert_eq!((pushed.rules.generation, pushed.swept), (ahead + 1, ahead + 1));
+    assert_eq!(pushed.rules.generation, ahead + 1);
     // Another that was even further ahead does not go back; the first follows it.
     let last = Published { generation: ahead + 500, ..last };
     let mut second = Companion::start(&database.url, &facilitator, Some(last)).await;

@@ -11,9 +11,9 @@ use farebox_core::protocol::Operation;
 use farebox_core::rules::{Gate, Tuple};
 
 use super::exposition::{Format, Labels, Page};
-use crate::aggregate::{DropReason, Totals, TupleTotals};
-use crate::publish::ProxyState;
+use crate::counts::{Counts, DropReason, Totals, TupleTotals};
 use crate::publish::discovery::Node;
+use crate::publish::{Proxies, ProxyState};
 use crate::state::{Active, FacilitatorState, ReloadResult, Shared, State};
 
 /// What a state exposes. It is written without a lock: a page about ten thousand offers has 50 MB.
@@ -34,35 +34,27 @@ struct Sample {
 /// The labels of each tuple, and what it counted.
 type Tuples<'a> = Vec<(Labels, &'a TupleTotals)>;
 
-/// Proxies beyond this many share the instance `other`.
-const MAX_INSTANCES: usize = 500;
 const PROXY: (&str, Cow<'static, str>) = ("proxy", Cow::Borrowed("envoy"));
 const SOURCE: (&str, Cow<'static, str>) = ("source", Cow::Borrowed("file"));
 
 // === impl Families ===
 
 impl Families {
-    /// Payments wait for the state, so what is counted is copied before the state is asked, and what takes long for many
-    /// offers is made of the rules afterwards.
+    /// Payments wait for the state, and reports for what is counted: what takes long for many offers is made afterwards.
     pub(super) fn of(shared: &Shared, now: u64) -> Self {
-        let (mut families, active) = {
+        let (counts, own, active) = {
             let counted = shared.counted();
-            let totals = counted.shown().into_owned();
             let state = shared.lock();
-            (Self::without_rules(totals, &state, now), state.active.clone())
+            let own = Family::ALL.into_iter().map(|family| (family, own(family, &state, &counted, now)));
+            (counted.clone(), own.collect(), state.active.clone())
         };
+        let mut families = Self { totals: counts.totals(), own };
         families.add_rules(active.as_ref());
         families
     }
 
-    /// What does not become more with the rules.
-    pub(super) fn without_rules(totals: Totals, state: &State, now: u64) -> Self {
-        let own = Family::ALL.into_iter().map(|family| (family, own(family, state, &totals, now))).collect();
-        Self { totals, own }
-    }
-
     /// What is known of the rules in force.
-    pub(super) fn add_rules(&mut self, active: Option<&Active>) {
+    fn add_rules(&mut self, active: Option<&Active>) {
         let Some(active) = active else { return };
         for (family, samples) in &mut self.own {
             samples.extend(of_rules(*family, active));
@@ -212,17 +204,18 @@ fn calls(page: &mut Page, totals: &Totals) {
 
 // --- the companion and its proxies ---
 
-fn own(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> {
+fn own(family: Family, state: &State, counts: &Counts, now: u64) -> Vec<Sample> {
     match family {
         Family::ProxyLastReportTimestampSeconds
         | Family::ProxyUp
         | Family::ProxyConfigGeneration
         | Family::ProxiesConnected => proxies(family, &state.proxies, now),
-        Family::ProxyReachesCompanion => reaching(&state.proxies, now),
-        Family::ProxyClockDifferenceSeconds => clocks(&state.proxies, now),
+        Family::ProxyReachesCompanion => {
+            of_proxies(&state.proxies, |proxy| proxy.reaches_relay(now).map(u8::from))
+        }
+        Family::ProxyClockDifferenceSeconds => of_proxies(&state.proxies, |proxy| Some(proxy.clock())),
         Family::BuildInfo => vec![Sample::new(vec![label("version", env!("CARGO_PKG_VERSION"))], 1)],
         Family::Ready => vec![Sample::new(Vec::new(), u8::from(state.not_ready().is_none()))],
-        Family::LedgerUp if state.settles_direct => Vec::new(),
         Family::LedgerUp => vec![Sample::new(Vec::new(), u8::from(state.ledger_error.is_none()))],
         Family::FacilitatorUp => {
             let is_up = |of: &FacilitatorState| u8::from(of.kinds.is_some() && of.failing_since.is_none());
@@ -236,7 +229,7 @@ fn own(family: Family, state: &State, totals: &Totals, now: u64) -> Vec<Sample> 
         Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
         Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
-            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], state.dropped(totals, reason)))
+            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], state.dropped(counts, reason)))
             .into(),
         family => config(family, state),
     }
@@ -287,54 +280,27 @@ fn of_rules(family: Family, active: &Active) -> Vec<Sample> {
     }
 }
 
-fn proxies(family: Family, proxies: &[ProxyState], now: u64) -> Vec<Sample> {
+fn proxies(family: Family, proxies: &Proxies, now: u64) -> Vec<Sample> {
+    if family == Family::ProxiesConnected && !proxies.are_pushed_to() {
+        return Vec::new();
+    }
     if family == Family::ProxiesConnected {
         let connected = proxies.iter().filter(|proxy| proxy.is_connected(now)).count();
         return vec![Sample::new(vec![PROXY], connected)];
     }
-    // The oldest report, the oldest generation and a failed reading speak for those that share an instance.
-    let mut values: BTreeMap<&str, u64> = BTreeMap::new();
-    for (index, proxy) in proxies.iter().enumerate() {
-        let known = proxy.is_known(now);
-        let value = match family {
-            Family::ProxyUp => proxy.is_up(now).map(u64::from),
-            Family::ProxyConfigGeneration => known.then_some(proxy.confirmed.unwrap_or(0)),
-            _ => proxy.last_report.filter(|_| known),
-        };
-        let Some(value) = value else { continue };
-        let instance = if index < MAX_INSTANCES { proxy.name.as_str() } else { "other" };
-        values.entry(instance).and_modify(|known| *known = value.min(*known)).or_insert(value);
-    }
-    let sample =
-        |(instance, value): (&str, u64)| Sample::new(vec![PROXY, owned("proxy_instance", instance)], value);
-    values.into_iter().map(sample).collect()
+    let value = |proxy: &ProxyState| match family {
+        Family::ProxyUp => u64::from(proxy.is_up(now)),
+        Family::ProxyConfigGeneration => proxy.confirmed().unwrap_or(0),
+        _ => proxy.last_report(),
+    };
+    of_proxies(proxies, |proxy| Some(value(proxy)))
 }
 
-/// One that does not reach it speaks for those that share an instance.
-fn reaching(proxies: &[ProxyState], now: u64) -> Vec<Sample> {
-    let known = proxies.iter().map(|proxy| (proxy, proxy.reaches_relay(now).filter(|_| proxy.is_known(now))));
-    worst(known.map(|(proxy, reaches)| (proxy, reaches.map(u8::from))), |known, found| found < known)
-}
-
-/// The worst clock speaks for those that share an instance.
-fn clocks(proxies: &[ProxyState], now: u64) -> Vec<Sample> {
-    let known = proxies.iter().map(|proxy| (proxy, proxy.clock().filter(|_| proxy.is_known(now))));
-    worst(known, |known, found| found.unsigned_abs() > known.unsigned_abs())
-}
-
-fn worst<'a, T: Display + Copy>(
-    values: impl Iterator<Item = (&'a ProxyState, Option<T>)>,
-    is_worse: fn(T, T) -> bool,
-) -> Vec<Sample> {
-    let mut by_instance: BTreeMap<&str, T> = BTreeMap::new();
-    for (index, (proxy, value)) in values.enumerate() {
-        let Some(value) = value else { continue };
-        let instance = if index < MAX_INSTANCES { proxy.name.as_str() } else { "other" };
-        let replace = |known: &mut T| *known = if is_worse(*known, value) { value } else { *known };
-        by_instance.entry(instance).and_modify(replace).or_insert(value);
-    }
-    let sample = |(instance, value)| Sample::new(vec![PROXY, owned("proxy_instance", instance)], value);
-    by_instance.into_iter().map(sample).collect()
+fn of_proxies<T: Display>(proxies: &Proxies, value: impl Fn(&ProxyState) -> Option<T>) -> Vec<Sample> {
+    let sample = |proxy: &ProxyState| {
+        Some(Sample::new(vec![PROXY, owned("proxy_instance", &proxy.name)], value(proxy)?))
+    };
+    proxies.iter().filter_map(sample).collect()
 }
 
 /// One counter per proxy that gets its rules over gRPC.

@@ -31,7 +31,7 @@ use bytes::Bytes;
 use serde_json::json as document;
 use tokio::task::JoinError;
 
-use crate::collect::Collector;
+use crate::counts::Gatherer;
 use crate::port::{Descriptors, Limits, Protocol, Share};
 use crate::publish::Endpoint;
 use crate::state::{Shared, unix_seconds};
@@ -44,7 +44,7 @@ use pages::Pages;
 #[derive(Debug, Clone)]
 struct Context {
     state: Shared,
-    collector: Option<Arc<Collector>>,
+    gatherer: Option<Arc<Gatherer>>,
     pages: Arc<Pages>,
 }
 
@@ -70,9 +70,10 @@ pub fn limits(descriptors: Descriptors) -> Limits {
     }
 }
 
-/// The server's routes. Without a `collector`, which is while the companion starts, pages show what is known already.
+/// The server's routes. Without a `gatherer`, which is while the companion starts or where nothing is counted, pages show
+/// what is known already.
 /// Without an `endpoint` there is no `/traefik`.
-pub fn router(state: Shared, collector: Option<Arc<Collector>>, endpoint: Option<Endpoint>) -> Router {
+pub fn router(state: Shared, gatherer: Option<Arc<Gatherer>>, endpoint: Option<Endpoint>) -> Router {
     let traefik = match endpoint {
         Some(endpoint) => Router::new().route("/traefik", get(async move || traefik(endpoint.text().await))),
         None => Router::new(),
@@ -83,7 +84,7 @@ pub fn router(state: Shared, collector: Option<Arc<Collector>>, endpoint: Option
         .route("/readyz", get(readyz))
         .route("/status", get(status_json))
         .layer(middleware::from_fn(read_only))
-        .with_state(Context { state, collector, pages: Arc::default() })
+        .with_state(Context { state, gatherer, pages: Arc::default() })
 }
 
 async fn read_only(request: Request, next: Next) -> Response {
@@ -109,8 +110,8 @@ impl Context {
     async fn page(&self, format: Format) -> Result<Bytes, JoinError> {
         self.pages
             .get(format, async || {
-                if let Some(collector) = &self.collector {
-                    collector.collect_on_demand().await;
+                if let Some(gatherer) = &self.gatherer {
+                    gatherer.show().await;
                 }
                 let state = self.state.clone();
                 // Thousands of offers take tens of milliseconds, in which others want to be served.

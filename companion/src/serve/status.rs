@@ -38,10 +38,9 @@ fn without_lists(state: &State, now: u64) -> Value {
         "publish_error": state.publish_error,
         "ledger_error": state.ledger_error,
         "ledger_went_back": state.ledger_went_back,
-        "totals_error": state.totals_error,
         "settlement": {
             "mode": if state.settles_direct { "direct" } else { "relay" },
-            "error": state.settlement_error(),
+            "error": state.settlement_error(now),
         },
         "facilitator": {
             "ready": active.is_some() && closed.is_empty(),
@@ -133,18 +132,25 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
     json!({
         "proxy": "envoy",
         "name": proxy.name,
-        "stats": proxy.stats,
         "connected": proxy.is_connected(now),
         "up": proxy.is_up(now),
-        "state": proxy.push.as_str(),
-        "generation_pushed": proxy.pushed,
-        "generation_confirmed": proxy.confirmed,
-        "refusals": proxy.refusals(),
-        "last_report": proxy.last_report,
-        "last_error": proxy.last_error,
+        "state": proxy.push().as_str(),
+        "generation_pushed": proxy.pushed(),
+        "generation_confirmed": proxy.confirmed(),
+        "refusal": (!proxy.refusal.is_empty()).then_some(&proxy.refusal),
+        "last_report": proxy.last_report(),
         "trouble": proxy.trouble(now),
         "reaches_relay": proxy.reaches_relay(now),
         "clock_difference_seconds": proxy.clock(),
+        "reporters": proxy.vms().map(|(name, vm)| json!({
+            "vm": name,
+            "process": vm.process,
+            "generation": vm.generation,
+            "hash": vm.hash,
+            "last_report": vm.heard_at,
+            "reports_waiting": vm.waiting,
+            "reports_lost": vm.lost,
+        })).collect::<Vec<_>>(),
     })
 }
 

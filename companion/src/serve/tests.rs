@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use farebox_core::evm::Amount;
 use farebox_core::metrics::{
-    BlockedReason, CallOutcome, FailureReason, Family, HostSeries, Kind, ReplayState, TupleCounter,
+    BlockedReason, CallOutcome, FailureReason, Family, Kind, MetricSeries, ReplayState, TupleCounter,
 };
 use farebox_core::protocol::Operation;
 use farebox_core::rules;
@@ -13,20 +13,40 @@ use tower::ServiceExt;
 
 use super::parser::{Read, parse};
 use super::*;
-use crate::aggregate::{Aggregate, Keys};
-use crate::collect::SpoolState;
+use crate::counts::{Counts, Keys, SpoolState};
 use crate::gateway::Deployments;
+use crate::ledger::Ledger;
 use crate::publish::discovery::Discovery;
-use crate::publish::{Loaded, ProxyState, TraefikState};
-use crate::settings::{Listen, Proxy};
+use crate::publish::{Loaded, TraefikState};
+use crate::settings::Listen;
 use crate::state::{
     Active, Attempt, BadReply, CredentialState, FacilitatorState, FailedCall, GatewayState, ReloadResult,
     State as Companion,
 };
-use crate::testing::{FakeEnvoy, pricing, reading, report, tuple};
+use crate::testing::{pricing, standing, tuple};
+
+/// Generation of the rules in force.
+const GENERATION: u64 = 1000;
+
+fn shared() -> Shared {
+    share(companion())
+}
+
+/// A companion no proxy has reported to.
+fn silent() -> Shared {
+    let (mut state, counts) = companion();
+    state.proxies = Default::default();
+    share((state, counts))
+}
+
+fn share((state, counts): (Companion, Counts)) -> Shared {
+    let shared = Shared::new(state);
+    *shared.counted() = counts;
+    shared
+}
 
 /// A companion with a paid offer, a skipped one, and what two proxies reported.
-fn companion() -> Companion {
+fn companion() -> (Companion, Counts) {
     let text = pricing("https://pay.example.com", &["a", "b"]).replacen(
         "price: \"0.001\"\n  offerNamespace: ns\n  offerName: b",
         "price: \"0\"\n  offerNamespace: ns\n  offerName: b",
@@ -34,30 +54,28 @@ fn companion() -> Companion {
     );
     let loaded = rules::load(&text);
     let snapshot = Arc::new(loaded.snapshot.unwrap());
-    let mut proxies: Vec<_> =
-        ["e0", "e1"].map(|name| ProxyState::new(name.into(), format!("http://{name}"))).into();
-    proxies[0].reported(&reading(Some(1000)));
-    let mut aggregate = Aggregate::default();
-    aggregate.apply(1000, Keys::from(&*snapshot));
+    let mut counts = Counts::default();
+    let keys = Keys::from(&*snapshot);
+    counts.apply(keys.births(0, &BTreeMap::new()), keys.offers);
     let a = || tuple("ns", "a", 0);
-    let count = |counter, value| (HostSeries::Tuple(a(), counter), value);
-    let values = vec![
+    let count = |counter, value| (MetricSeries::Tuple(a(), counter), value);
+    let counters = [
         count(TupleCounter::PaymentPresented, 5),
         count(TupleCounter::PaymentRequired, 4),
         count(TupleCounter::PaymentVerified, 3),
         count(TupleCounter::PaymentFailed(FailureReason::PaymentInvalid), 2),
         count(TupleCounter::ReplayRejected(ReplayState::InFlight), 1),
-        (HostSeries::Charged(a(), Amount::from_u64(1000)), 3),
-        (HostSeries::LastSuccess(a()), 1_700_000_000),
-        (HostSeries::Blocked("ns".into(), "b".into(), BlockedReason::RouteSkipped), 6),
-        (HostSeries::CallBucket(Operation::Settle, CallOutcome::Success, 0), 2),
-        (HostSeries::CallBucket(Operation::Settle, CallOutcome::Success, 7), 1),
-        (HostSeries::CallMillis(Operation::Settle, CallOutcome::Success), 1_009),
+        (MetricSeries::Charged(a(), Amount::from_u64(1000)), 3),
+        (MetricSeries::LastSuccess(a()), 1_700_000_000),
+        (MetricSeries::Blocked("ns".into(), "b".into(), BlockedReason::RouteSkipped), 6),
+        (MetricSeries::CallBucket(Operation::Settle, CallOutcome::Success, 0), 2),
+        (MetricSeries::CallBucket(Operation::Settle, CallOutcome::Success, 7), 1),
+        (MetricSeries::CallMillis(Operation::Settle, CallOutcome::Success), 1_009),
     ];
-    aggregate.ingest("e0", report(1, values));
-    let mut state = Companion::new("pricing.yaml".into(), proxies, aggregate);
-    state.active =
-        Some(Active { generation: 1000, hash: "0xabc".into(), snapshot, applied_at: 77, swept: 0 });
+    counts.read(counters.into());
+    let mut state = Companion::new("pricing.yaml".into());
+    hear(&mut state, "e0", GENERATION);
+    state.active = Some(Active { generation: GENERATION, hash: "0xabc".into(), snapshot, applied_at: 77 });
     state.attempted(Attempt {
         result: ReloadResult::Applied,
         at: 77,
@@ -89,29 +107,29 @@ fn companion() -> Companion {
     let failed = FailedCall { operation: "settle", error: "connection refused".into(), at: 79 };
     state.failed_calls = [("https://pay.example.com".to_owned(), failed)].into();
     state.discovery = Discovery::with_answers("e0", unix_seconds());
-    state
+    (state, counts)
+}
+
+/// A proxy reports that it enforces a generation.
+fn hear(state: &mut Companion, proxy: &str, generation: u64) {
+    let standing = standing(proxy, generation);
+    state.proxies.heard(proxy, &standing, 0, standing.unix_ms);
 }
 
 /// The same with all there is to tell of its proxies.
-fn complete() -> Companion {
-    let mut state = companion();
-    let all = crate::collect::Reading { clock: Some(1), relay_is_healthy: Some(true), ..reading(Some(1000)) };
-    state.proxies[0].reported(&all);
-    state.traefik = Some(TraefikState { gateway_tried: true, ..TraefikState::default() });
-    state
+fn complete() -> Shared {
+    let shared = shared();
+    shared.lock().proxies.pushing(GENERATION, unix_seconds());
+    shared.lock().traefik = Some(TraefikState { gateway_tried: true, ..TraefikState::default() });
+    shared
 }
 
-fn families(state: &Companion, now: u64) -> Families {
-    let totals = state.counted.lock().shown().into_owned();
-    let mut families = Families::without_rules(totals, state, now);
-    families.add_rules(state.active.as_ref());
-    families
+fn page(shared: &Shared, now: u64, format: Format) -> String {
+    Families::of(shared, now).page(format)
 }
 
 fn exposed(format: Format) -> BTreeMap<String, Read> {
-    let state = complete();
-    let now = unix_seconds();
-    parse(&families(&state, now).page(format), format)
+    parse(&page(&complete(), unix_seconds(), format), format)
 }
 
 /// Values of a family by the labels named, joined with `,`.
@@ -203,7 +221,7 @@ fn values_are_exact() {
 
 #[test]
 fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
-    let text = families(&companion(), unix_seconds()).page(Format::Prometheus);
+    let text = page(&shared(), unix_seconds(), Format::Prometheus);
     let of = |rest: &str| {
         let line = format!("obol_x402_verifier_facilitator_request_duration_seconds{rest} ");
         text.lines()
@@ -223,8 +241,7 @@ fn the_histogram_is_cumulative_and_its_sum_in_seconds() {
 
 #[test]
 fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
-    let state = complete();
-    let text = families(&state, unix_seconds()).page(Format::OpenMetrics);
+    let text = page(&complete(), unix_seconds(), Format::OpenMetrics);
     let read = parse(&text, Format::OpenMetrics);
     assert_eq!(read.len(), Family::ALL.len());
     assert!(text.contains("# TYPE obol_x402_verifier_requests counter\n"));
@@ -238,10 +255,10 @@ fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
 #[test]
 fn label_values_are_escaped() {
     let odd = "a\"b\\c\nd é";
-    let state = companion();
-    state.counted.lock().apply(2000, Keys { tuples: [tuple(odd, odd, 0)].into(), offers: [].into() });
+    let state = shared();
+    state.counted().apply([(tuple(odd, odd, 0), 2000)].into(), [].into());
     for format in [Format::Prometheus, Format::OpenMetrics] {
-        let read = parse(&families(&state, 0).page(format), format);
+        let read = parse(&page(&state, 0, format), format);
         let name = if format == Format::OpenMetrics { "requests" } else { "requests_total" };
         let family = &read[&format!("obol_x402_verifier_{name}")];
         assert_eq!(family.samples[0].1[0], ("offer_namespace".to_owned(), odd.to_owned()));
@@ -250,62 +267,43 @@ fn label_values_are_escaped() {
 
 #[test]
 fn before_the_first_load_only_what_is_known_is_exposed() {
-    let state = Companion::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
-    let read = parse(&families(&state, 0).page(Format::Prometheus), Format::Prometheus);
+    let state = Shared::new(Companion::new("pricing.yaml".into()));
+    let read = parse(&page(&state, 0, Format::Prometheus), Format::Prometheus);
     assert!(!read.contains_key("obol_x402_verifier_config_generation"));
     assert!(!read.contains_key("obol_x402_verifier_requests_total"));
     assert!(read.contains_key("obol_x402_verifier_config_reloads_total"));
 }
 
 #[test]
-fn a_silent_proxy_is_disconnected_after_a_minute_and_loses_its_series_after_ten() {
-    let state = companion();
+fn a_silent_proxy_is_down_at_once_disconnected_after_a_minute_and_loses_its_series_after_ten() {
+    let state = complete();
     let at = |seconds| {
-        let read =
-            parse(&families(&state, unix_seconds() + seconds).page(Format::Prometheus), Format::Prometheus);
-        let connected = values(&read["obol_x402_verifier_proxies_connected"], &["proxy"])["envoy"].clone();
-        (connected, read.contains_key("obol_x402_verifier_proxy_config_generation"))
+        let now = unix_seconds() + seconds;
+        state.lock().proxies.watch(now);
+        let read = parse(&page(&state, now, Format::Prometheus), Format::Prometheus);
+        let value = |name: &str| {
+            let family = read.get(&format!("obol_x402_verifier_{name}"))?;
+            Some(values(family, &["proxy"])["envoy"].clone())
+        };
+        [value("proxies_connected"), value("proxy_up"), value("proxy_config_generation")]
     };
-    assert_eq!(at(0), ("1".to_owned(), true));
-    assert_eq!(at(65), ("0".to_owned(), true));
-    assert_eq!(at(610), ("0".to_owned(), false));
-}
-
-#[test]
-fn a_proxy_that_cannot_be_read_is_down_until_it_is_forgotten() {
-    let mut state = companion();
-    let up = |state: &Companion, seconds: u64| -> BTreeMap<String, String> {
-        let page = families(state, unix_seconds() + seconds).page(Format::Prometheus);
-        let read = parse(&page, Format::Prometheus);
-        read.get("obol_x402_verifier_proxy_up")
-            .map_or_else(BTreeMap::new, |up| values(up, &["proxy_instance"]))
-    };
-    let both = |e0: &str, e1: &str| {
-        BTreeMap::from([("e0".to_owned(), e0.to_owned()), ("e1".to_owned(), e1.to_owned())])
-    };
-    state.proxies[1].unreadable("refused".into());
-    assert_eq!(up(&state, 0), both("1", "0"));
-    state.proxies[0].unreadable("refused".into());
-    assert_eq!(up(&state, 590), both("0", "0"));
-    assert_eq!(up(&state, 610), [("e1".to_owned(), "0".to_owned())].into(), "nobody ever read it");
-    state.proxies[1].reported(&reading(None));
-    assert_eq!(up(&state, 0), both("0", "1"));
+    let says = |values: [&str; 3]| values.map(|value| Some(value.to_owned()));
+    assert_eq!(at(0), says(["1", "1", "1000"]));
+    assert_eq!(at(15), says(["1", "0", "1000"]));
+    assert_eq!(at(65), says(["0", "0", "1000"]));
+    assert_eq!(at(610), [Some("0".to_owned()), None, None]);
 }
 
 #[test]
 fn instances_beyond_the_cap_share_one_series_with_the_lowest_generation() {
-    let mut state = companion();
-    state.proxies = (0..502)
-        .map(|index| {
-            let mut proxy = ProxyState::new(format!("e{index}"), String::new());
-            proxy.reported(&reading(Some(2000 - index)));
-            proxy
-        })
-        .collect();
-    let read = parse(&families(&state, unix_seconds()).page(Format::Prometheus), Format::Prometheus);
+    let state = shared();
+    for index in 0..502 {
+        hear(&mut state.lock(), &format!("f{index}"), 2000 - index);
+    }
+    let read = parse(&page(&state, unix_seconds(), Format::Prometheus), Format::Prometheus);
     let generations = values(&read["obol_x402_verifier_proxy_config_generation"], &["proxy_instance"]);
     assert_eq!(generations.len(), 501);
-    assert_eq!((&*generations["e499"], &*generations["other"]), ("1501", "1499"));
+    assert_eq!((&*generations["f498"], &*generations["other"]), ("1502", "1499"));
 }
 
 #[test]
@@ -329,38 +327,26 @@ fn the_accept_header_chooses_the_format() {
 }
 
 async fn ask(state: &Shared, method: &str, path: &str, accept: &str) -> (u16, HeaderMap, String) {
-    let collector = Arc::new(Collector::new(Vec::new(), state.clone()).unwrap());
-    ask_with(collector, state, method, path, accept).await
+    ask_with(None, state, method, path, accept).await
 }
 
 async fn ask_with(
-    collector: Arc<Collector>,
+    gatherer: Option<Arc<Gatherer>>,
     state: &Shared,
     method: &str,
     path: &str,
     accept: &str,
 ) -> (u16, HeaderMap, String) {
     let request = Request::builder().method(method).uri(path).header("accept", accept).body(Body::empty());
-    let response = router(state.clone(), Some(collector), None).oneshot(request.unwrap()).await.unwrap();
+    let response = router(state.clone(), gatherer, None).oneshot(request.unwrap()).await.unwrap();
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
 }
 
 #[tokio::test]
-async fn pages_that_are_read_while_the_companion_starts_take_no_proxy_away() {
-    let proxy = ProxyState::new("envoy-0".into(), "http://127.0.0.1:9".into());
-    let state = Shared::new(Companion::new("pricing.yaml".into(), vec![proxy], Aggregate::default()));
-    for path in ["/metrics", "/status"] {
-        let request = Request::get(path).body(Body::empty()).unwrap();
-        assert_eq!(router(state.clone(), None, None).oneshot(request).await.unwrap().status(), 200, "{path}");
-    }
-    assert_eq!(state.lock().proxies.len(), 1);
-}
-
-#[tokio::test]
 async fn endpoints_answer_get_and_nothing_else() {
-    let state = Shared::new(companion());
+    let state = shared();
     for path in ["/metrics", "/healthz", "/readyz", "/status"] {
         assert_eq!(ask(&state, "GET", path, "").await.0, 200, "{path}");
         let (status, _, body) = ask(&state, "HEAD", path, "").await;
@@ -376,7 +362,7 @@ async fn endpoints_answer_get_and_nothing_else() {
 
 #[tokio::test]
 async fn content_types_name_the_format() {
-    let state = Shared::new(companion());
+    let state = shared();
     let kind = async |accept: &str| ask(&state, "GET", "/metrics", accept).await.1["content-type"].clone();
     assert_eq!(kind("").await, "text/plain; version=0.0.4; charset=utf-8");
     assert_eq!(
@@ -387,12 +373,12 @@ async fn content_types_name_the_format() {
 
 #[tokio::test]
 async fn health_is_always_ok_and_readiness_names_its_cause() {
-    let state = Shared::new(Companion::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
+    let state = Shared::new(Companion::new("pricing.yaml".into()));
     let (status, _, body) = ask(&state, "GET", "/healthz", "").await;
     assert_eq!((status, body.as_str()), (200, r#"{"status":"ok"}"#));
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (503, "configuration not loaded: no attempt has finished yet\n"));
-    let state = Shared::new(companion());
+    let state = shared();
     for _ in 0..2 {
         let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
         assert_eq!((status, body.as_str()), (200, r#"{"status":"ready"}"#));
@@ -401,16 +387,11 @@ async fn health_is_always_ok_and_readiness_names_its_cause() {
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (503, "configuration not published: x cannot be written\n"));
     state.lock().publish_error = None;
-    state.lock().totals_error = Some("the totals cannot be saved: disk full".into());
-    let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
-    assert_eq!((status, body.as_str()), (503, "the totals cannot be saved: disk full\n"));
-    let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
-    assert_eq!(status["totals_error"], "the totals cannot be saved: disk full");
 }
 
 #[tokio::test]
 async fn proxies_that_keep_their_payments_themselves_are_named_where_there_are_two() {
-    let state = Shared::new(companion());
+    let state = shared();
     let settlement = async || {
         let status: serde_json::Value =
             serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
@@ -418,35 +399,49 @@ async fn proxies_that_keep_their_payments_themselves_are_named_where_there_are_t
     };
     assert_eq!(settlement().await, serde_json::json!({ "mode": "relay", "error": null }));
     state.lock().settles_direct = true;
+    hear(&mut state.lock(), "e0", GENERATION);
+    assert_eq!(settlement().await, serde_json::json!({ "mode": "direct", "error": null }));
+    hear(&mut state.lock(), "e1", GENERATION);
     let error = settlement().await["error"].as_str().unwrap().to_owned();
     assert!(error.contains("e0, e1") && error.contains("use settlement: relay"), "{error}");
-    state.lock().proxies.pop();
-    assert_eq!(settlement().await, serde_json::json!({ "mode": "direct", "error": null }));
+    // Two of one name are two as well.
+    let state = Shared::new(companion().0);
+    state.lock().settles_direct = true;
+    let other = farebox_core::metrics::Standing { process: "q".to_owned(), ..standing("x", GENERATION) };
+    state.lock().proxies.heard("e0", &other, 0, other.unix_ms);
+    let error = state.lock().settlement_error(unix_seconds()).unwrap();
+    assert!(error.contains("e0, e0"), "{error}");
 }
 
 #[tokio::test]
-async fn reading_the_metrics_reads_the_proxies_first() {
-    let envoy = FakeEnvoy::start().await;
-    let mut companion = companion();
-    companion.proxies = vec![ProxyState::new("e5".into(), envoy.url.clone())];
-    let state = Shared::new(companion);
-    let proxies = vec![Proxy { name: "e5".into(), stats: envoy.url.clone() }];
-    let collector = Arc::new(Collector::new(proxies, state.clone()).unwrap());
+async fn reading_the_metrics_reads_the_ledger_first_and_shows_the_last_numbers_where_that_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = Ledger::file_url(&folder.path().join("l.db"));
+    let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
+    let state = shared();
+    let gatherer = Arc::new(Gatherer::new(ledger.clone(), state.clone()));
     let requests = async || {
-        let body = ask_with(collector.clone(), &state, "GET", "/metrics", "").await.2;
+        let body = ask_with(Some(gatherer.clone()), &state, "GET", "/metrics", "").await.2;
         values(&parse(&body, Format::Prometheus)["obol_x402_verifier_requests_total"], &["offer_name"])["a"]
             .clone()
     };
-    assert_eq!(requests().await, "9");
-    envoy.count(&HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::PaymentPresented), 30);
-    assert_eq!(requests().await, "39");
-    envoy.set(|answers| answers.delay = Duration::from_secs(20));
-    assert_eq!(requests().await, "39");
+    assert_eq!(requests().await, "0");
+    let series = MetricSeries::Tuple(tuple("ns", "a", 0), TupleCounter::PaymentPresented);
+    let report = farebox_core::metrics::Counted {
+        reporter: "r".to_owned(),
+        sequence: 1,
+        changes: [(series, 30)].into(),
+        malformed: 0,
+    };
+    assert!(ledger.apply(&report).await.unwrap());
+    assert_eq!(requests().await, "30");
+    ledger.close().await;
+    assert_eq!(requests().await, "30");
 }
 
 #[tokio::test]
 async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_once() {
-    let state = Shared::new(companion());
+    let state = shared();
     let known = |kinds: Option<&str>, error: Option<&str>| FacilitatorState {
         url: "https://down.example.com".into(),
         networks: vec!["eip155:84532".into()],
@@ -480,7 +475,7 @@ async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_o
 /// What /readyz says, and the values of a family on /metrics by its last label.
 async fn told(state: &Shared, family: Family) -> (u16, String, Vec<String>) {
     let (status, _, body) = ask(state, "GET", "/readyz", "").await;
-    let page = families(&state.lock(), unix_seconds()).page(Format::Prometheus);
+    let page = page(state, unix_seconds(), Format::Prometheus);
     let read = parse(&page, Format::Prometheus);
     let values = read[family.name()].samples.iter().map(|(_, _, value)| value.clone()).collect();
     let ready: Vec<_> =
@@ -491,7 +486,7 @@ async fn told(state: &Shared, family: Family) -> (u16, String, Vec<String>) {
 
 #[tokio::test]
 async fn where_every_facilitator_is_dead_nothing_is_ready_and_one_that_restarts_is_no_reason() {
-    let state = Shared::new(companion());
+    let state = shared();
     let failing = |since: u64| {
         let mut state = state.lock();
         state.facilitators[0].failing_since = Some(since);
@@ -519,21 +514,19 @@ async fn where_every_facilitator_is_dead_nothing_is_ready_and_one_that_restarts_
 
 #[tokio::test]
 async fn where_no_proxy_sells_nothing_is_ready_and_each_that_does_not_is_named() {
-    let state = Shared::new(companion());
-    let unreached = || crate::collect::Reading { relay_is_healthy: Some(false), ..reading(Some(1000)) };
-    state.lock().proxies[0].reported(&unreached());
-    assert_eq!(told(&state, Family::ProxyReachesCompanion).await.0, 200, "the companion has just begun");
-    state.lock().proxies[0].long_ago();
+    let state = shared();
+    let unheard = standing("e0", GENERATION);
+    state.lock().proxies.heard("e0", &unheard, 3, unheard.unix_ms);
     let (status, body, reaches) = told(&state, Family::ProxyReachesCompanion).await;
     let start =
-        "no proxy sells: e0 does not reach the companion's relay: the health check of its cluster fails";
+        "no proxy sells: e0 got no answer from the companion's relay about payments in the last minute";
     assert!(status == 503 && body.starts_with(start), "{body}");
     assert_eq!(reaches, ["0"]);
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     assert_eq!((&page["ready"], &page["proxies"][0]["reaches_relay"]), (&false.into(), &false.into()));
-    assert!(page["proxies"][0]["trouble"].as_str().unwrap().starts_with("does not reach"), "{page}");
+    assert!(page["proxies"][0]["trouble"].as_str().unwrap().starts_with("got no answer"), "{page}");
     // Another sells: the one that does not is named.
-    state.lock().proxies[1].reported(&reading(Some(1000)));
+    hear(&mut state.lock(), "e1", GENERATION);
     let (status, _, _) = told(&state, Family::ProxyReachesCompanion).await;
     assert_eq!(status, 200);
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
@@ -541,28 +534,48 @@ async fn where_no_proxy_sells_nothing_is_ready_and_each_that_does_not_is_named()
 }
 
 #[tokio::test]
+async fn where_no_proxy_has_ever_reported_nothing_is_ready_half_a_minute_after_the_push() {
+    let state = silent();
+    state.lock().discovery = Discovery::default();
+    let ready = || state.lock().not_ready();
+    assert_eq!(ready(), None, "nothing was pushed to an Envoy");
+    state.lock().proxies.pushing(GENERATION, unix_seconds());
+    assert_eq!(ready(), None, "it may report any moment");
+    state.lock().proxies.pushing(GENERATION + 1, unix_seconds() - 31);
+    assert!(ready().unwrap().starts_with("no proxy sells: none has reported since"), "{:?}", ready());
+    // Proxies that get their rules over gRPC may wait for the companion to be ready; one that took them does not.
+    state.lock().discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
+    assert_eq!(ready(), None);
+    state.lock().discovery = Discovery::with_answers("e0", unix_seconds());
+    assert!(ready().unwrap().starts_with("no proxy sells: none has reported since"), "{:?}", ready());
+    hear(&mut state.lock(), "e0", GENERATION + 1);
+    assert_eq!(ready(), None);
+}
+
+#[tokio::test]
 async fn a_proxy_that_refused_its_first_rules_or_never_took_them_is_not_ready() {
-    let state = Shared::new(companion());
-    let never = |rejected: u64| {
-        let mut proxy = ProxyState::new("e0".into(), "http://e0".into()).joining(Some(1000));
-        proxy.reported(&crate::collect::Reading { rejected, ..reading(None) });
-        proxy
+    let state = silent();
+    let never = |refusal: &str| {
+        let standing = farebox_core::metrics::Standing { refusal: refusal.to_owned(), ..standing("e0", 0) };
+        state.lock().proxies.heard("e0", &standing, 0, standing.unix_ms);
     };
-    state.lock().proxies = vec![never(0)];
+    state.lock().proxies.pushing(GENERATION, unix_seconds());
+    never("");
     let (status, _, generation) = told(&state, Family::ProxyConfigGeneration).await;
     assert_eq!((status, generation), (200, vec!["0".to_owned()]), "it may take them any moment");
-    state.lock().proxies[0].long_ago();
+    state.lock().proxies.pushing(GENERATION + 1, unix_seconds() - 31);
     let (status, body, _) = told(&state, Family::ProxyConfigGeneration).await;
     assert!(status == 503 && body.starts_with("no proxy sells: e0 has taken no rules: "), "{body}");
-    state.lock().proxies = vec![never(1)];
+    never("format is 9");
     let (status, body, generation) = told(&state, Family::ProxyConfigGeneration).await;
-    assert!(status == 503 && body.starts_with("no proxy sells: e0 refused its first rules"), "{body}");
+    let start = "no proxy sells: e0 refused its first rules and serves nothing: format is 9";
+    assert!(status == 503 && body.starts_with(start), "{body}");
     assert_eq!(generation, ["0"], "older than any, for the alert");
 }
 
 #[tokio::test]
 async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
-    let state = Shared::new(companion());
+    let state = shared();
     let (_, _, up) = told(&state, Family::LedgerUp).await;
     assert_eq!(up, ["1"]);
     state.lock().ledger_error = Some("the ledger is full".into());
@@ -572,7 +585,10 @@ async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
     assert_eq!(page["ledger_error"], "the ledger is full");
     state.lock().ledger_error = None;
 
-    state.lock().proxies[0].reported(&crate::collect::Reading { clock: Some(-90), ..reading(Some(1000)) });
+    let mut late = standing("e0", GENERATION);
+    let now = late.unix_ms;
+    late.unix_ms -= 90_000;
+    state.lock().proxies.heard("e0", &late, 0, now);
     let (status, _, clocks) = told(&state, Family::ProxyClockDifferenceSeconds).await;
     assert_eq!((status, clocks), (200, vec!["-90".to_owned()]));
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
@@ -594,8 +610,8 @@ async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
 
 #[tokio::test]
 async fn a_traefik_that_refused_the_rules_is_not_ready() {
-    let state = Shared::new(companion());
-    state.lock().proxies.clear();
+    let state = shared();
+    state.lock().proxies = Default::default();
     let api = |error: Option<&str>| {
         let loaded = Loaded { generation: Some(1000), error: error.map(str::to_owned) };
         Some(TraefikState { pushed: Some(1000), api: Some(Ok(loaded)), ..TraefikState::default() })
@@ -609,7 +625,7 @@ async fn a_traefik_that_refused_the_rules_is_not_ready() {
 
 #[tokio::test]
 async fn a_gateway_that_leads_nowhere_is_not_ready() {
-    let state = Shared::new(companion());
+    let state = shared();
     let snapshot = state.lock().active.as_ref().unwrap().snapshot.clone();
     let facilitator = rules::Facilitator {
         cluster: "f".into(),
@@ -629,7 +645,7 @@ async fn a_gateway_that_leads_nowhere_is_not_ready() {
         deployments.apply(compiled.clone(), &snapshot);
         GatewayState { address: Listen::Tcp(([127, 0, 0, 1], 9405).into()), deployments }
     };
-    state.lock().proxies.clear();
+    state.lock().proxies = Default::default();
     state.lock().gateway = Some(gateway(None));
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     let start = "the gateway at 127.0.0.1:9405 sells nothing: no route has an upstream";
@@ -640,7 +656,7 @@ async fn a_gateway_that_leads_nowhere_is_not_ready() {
 
 #[tokio::test]
 async fn a_companion_that_stops_says_so_before_it_does() {
-    let state = Shared::new(companion());
+    let state = shared();
     state.lock().is_stopping = true;
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (503, "the companion is stopping\n"));
@@ -649,7 +665,7 @@ async fn a_companion_that_stops_says_so_before_it_does() {
 
 #[tokio::test]
 async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
-    let state = Shared::new(companion());
+    let state = shared();
     let (_, headers, body) = ask(&state, "GET", "/status", "").await;
     assert_eq!(headers["content-type"], "application/json");
     let status: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -687,7 +703,7 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
         })
     );
     assert_eq!(status["proxies"][0]["generation_confirmed"], 1000);
-    assert_eq!(status["proxies"][1]["connected"], false);
+    assert_eq!(status["proxies"][0]["reporters"][0]["generation"], 1000);
     assert_eq!(status["discovery"]["listen"], "127.0.0.1:9403");
     let node = &status["discovery"]["proxies"][0];
     assert_eq!(
@@ -702,7 +718,7 @@ async fn the_status_tells_generation_findings_skips_facilitator_and_proxies() {
 
 #[tokio::test]
 async fn what_traefik_took_and_what_spools_lost_is_told() {
-    let state = Shared::new(companion());
+    let state = shared();
     let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     assert_eq!(status["traefik"], serde_json::Value::Null, "it is not among the proxies");
     assert_eq!(ask(&state, "GET", "/traefik", "").await.0, 404);

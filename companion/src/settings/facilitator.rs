@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use farebox_core::protocol::COMPANION_CLUSTER;
 use farebox_core::rules::{Facilitator, HttpUrl};
 
 use super::{SettingsError, Settlement, file};
@@ -24,8 +25,6 @@ pub struct FacilitatorSettings {
 }
 
 const DEFAULT_CLUSTER: &str = "facilitator";
-/// Name of the Envoy cluster that leads to the relay.
-const RELAY_CLUSTER: &str = "farebox";
 /// What the relay adds to the facilitator's time: its ledger, and the way there.
 const RELAY_SLACK: Duration = Duration::from_secs(2);
 const DEFAULT_VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +43,7 @@ impl FacilitatorSettings {
         let settlement = settlement.or(file.settlement).unwrap_or_default();
         let default_cluster = match settlement {
             Settlement::Direct => DEFAULT_CLUSTER,
-            Settlement::Relay => RELAY_CLUSTER,
+            Settlement::Relay => COMPANION_CLUSTER,
         };
         let url = flag.or_else(|| file.url.clone()).map(|url| url.trim_end_matches('/').to_owned());
         let settings = Self {
@@ -70,7 +69,7 @@ impl FacilitatorSettings {
         if self.settlement == Settlement::Relay {
             return Ok(Facilitator {
                 cluster: self.cluster.clone(),
-                authority: RELAY_CLUSTER.to_owned(),
+                authority: COMPANION_CLUSTER.to_owned(),
                 path_prefix: String::new(),
                 verify_timeout_ms: millis(self.verify_timeout + RELAY_SLACK),
                 settle_timeout_ms: millis(self.settle_timeout + RELAY_SLACK),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farebox_core::rules;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use super::ledger::anchored;
@@ -119,8 +120,10 @@ pub(super) struct Envoy {
     pub(super) wasm: Option<String>,
     pub(super) publish: Option<PathBuf>,
     pub(super) discovery: Option<Discovery>,
-    pub(super) proxies: Vec<Proxy>,
-    pub(super) scrape_interval: Option<Span>,
+    /// Was which Envoys to read statistics from.
+    pub(super) proxies: Option<IgnoredAny>,
+    /// Was how often.
+    pub(super) scrape_interval: Option<IgnoredAny>,
 }
 
 /// `envoy.discovery:`
@@ -138,16 +141,6 @@ pub(super) struct Tls {
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
     pub(super) client_ca: Option<PathBuf>,
-}
-
-/// An entry of `envoy.proxies`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub(super) struct Proxy {
-    pub(super) name: Option<String>,
-    pub(super) stats: Option<String>,
-    pub(super) dns: Option<String>,
-    pub(super) announced: Option<u16>,
 }
 
 /// `traefik:`

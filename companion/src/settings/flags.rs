@@ -31,10 +31,10 @@ pub struct Flags {
     /// Who settles: the companion's relay with its ledger, or the proxies directly [default: relay].
     #[arg(long, value_enum, value_name = "WHO")]
     pub settlement: Option<Settlement>,
-    /// Address of the relay, or unix:PATH [default: 127.0.0.1:9404].
+    /// Address where proxies call the companion, or unix:PATH [default: 127.0.0.1:9404].
     #[arg(long, value_name = "ADDR")]
     pub relay_listen: Option<String>,
-    /// Database of the relay's ledger, or file:PATH or env:NAME with its URL [default: sqlite:farebox.db].
+    /// Database of the ledger, or file:PATH or env:NAME with its URL [default: sqlite:farebox.db].
     #[arg(long, value_name = "URL")]
     pub ledger: Option<String>,
     /// Serve as a proxy on an address, for a proxy in front or for clients directly [default: 127.0.0.1:9405].
@@ -49,9 +49,9 @@ pub struct Flags {
     /// Serving rules over gRPC.
     #[command(flatten)]
     pub discovery: Discovery,
-    /// An Envoy to read statistics from; repeatable, replaces the list of the settings file.
-    #[arg(long = "proxy", value_name = "NAME=URL")]
-    pub proxies: Vec<String>,
+    /// Was an Envoy to read statistics from.
+    #[arg(long, hide = true)]
+    pub proxy: Vec<String>,
 }
 
 /// Serving rules over gRPC.

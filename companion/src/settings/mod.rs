@@ -9,7 +9,6 @@ mod flags;
 mod gateway;
 mod ledger;
 mod listen;
-mod proxies;
 mod relay;
 #[cfg(test)]
 mod tests;
@@ -30,7 +29,6 @@ pub use flags::Flags;
 pub use gateway::GatewaySettings;
 pub use ledger::ledger_url;
 pub use listen::Listen;
-pub use proxies::{DnsName, Proxy};
 pub use relay::RelaySettings;
 pub use tls::TlsSettings;
 pub use traefik::{Signature, SpoolSettings, TraefikSettings};
@@ -50,13 +48,13 @@ pub struct Settings {
     pub watch: bool,
     /// How proxies reach the facilitator.
     pub facilitator: FacilitatorSettings,
-    /// The relay, where it settles.
+    /// Where proxies call the companion, and its ledger; `None` if there are no proxies.
     pub relay: Option<RelaySettings>,
     /// A proxy of the companion's own.
     pub gateway: Option<GatewaySettings>,
     /// What the filter does apart from prices.
     pub filter: rules::Settings,
-    /// Where rules are published for Envoy and whom to ask for statistics; `None` publishes nowhere.
+    /// Where rules are published for Envoy; `None` publishes nowhere.
     pub envoy: Option<EnvoySettings>,
     /// Where rules are published for Traefik, and where its plugin counts; `None` publishes nowhere.
     pub traefik: Option<TraefikSettings>,
@@ -71,14 +69,6 @@ pub struct EnvoySettings {
     pub publish: PathBuf,
     /// Where rules are served over gRPC besides.
     pub discovery: Option<DiscoverySettings>,
-    /// The Envoys listed one by one, in the order of the file.
-    pub proxies: Vec<Proxy>,
-    /// Names that stand for further Envoys.
-    pub names: Vec<DnsName>,
-    /// Port of the statistics of Envoys that have a stream for rules, where these are read too.
-    pub announced: Option<u16>,
-    /// Longest time between two readings of an Envoy.
-    pub scrape_interval: Duration,
 }
 
 /// Why the settings cannot be used. The text names the place and the fix.
@@ -92,10 +82,11 @@ const DEFAULT_PRICING: &str = "/config/pricing.yaml";
 const DEFAULT_LISTEN: &str = "127.0.0.1:9402";
 /// Load balancers and proxies notice within it that the companion is to get nothing new.
 const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
+/// What stands in the place of reading statistics.
+const REPORTING: &str = "nobody reads statistics any more: each Envoy reports by itself, through its cluster `farebox`, \
+                         which leads to relay.listen";
 /// Longest of it.
 const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(600);
-/// Values in `/metrics` are at most this old.
-const MAX_SCRAPE_INTERVAL: Duration = Duration::from_secs(5);
 
 // === impl Settings ===
 
@@ -108,14 +99,15 @@ impl Settings {
         let facilitators = Facilitators::resolve(file.facilitator, &facilitator)?;
         let relay = RelaySettings::resolve(file.relay, &flags, facilitators)?;
         let listen = flags.listen.or(file.listen);
-        let envoy =
-            resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery, flags.proxies)?;
+        if !flags.proxy.is_empty() {
+            return Err(SettingsError(format!("--proxy: remove it; {REPORTING}")));
+        }
+        let envoy = resolve_envoy(file.envoy, flags.envoy_wasm, flags.envoy_publish, flags.discovery)?;
         let (settlement, is_behind) = (facilitator.settlement, file.traefik.is_some());
         let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, settlement, is_behind)?;
         let traefik = TraefikSettings::resolve(file.traefik, settlement)?;
-        // Without proxies nobody calls a relay, and nothing is to be kept.
+        // Without proxies nobody calls the companion, and nothing is to be kept.
         let proxies = envoy.is_some() || gateway.is_some() || traefik.is_some();
-        let relays = facilitator.settlement == Settlement::Relay && proxies;
         Ok(Self {
             listen: parse_address("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             shutdown_delay: shutdown_delay(&file.shutdown)?,
@@ -123,7 +115,7 @@ impl Settings {
             watch: flags.watch.or(file.watch).unwrap_or(true),
             traefik,
             gateway,
-            relay: relays.then_some(relay),
+            relay: proxies.then_some(relay),
             facilitator,
             filter: check_filter(file.filter)?,
             envoy,
@@ -137,10 +129,15 @@ impl Settings {
         rules::Settings { upstream_timeout_seconds: Some(upstream), ..self.filter.clone() }
     }
 
+    /// Whom the relay calls; `None` where proxies call the facilitator themselves.
+    pub fn relayed(&self) -> Option<&Facilitators> {
+        let relay = self.relay.as_ref().filter(|_| self.facilitator.settlement == Settlement::Relay);
+        relay.map(|relay| &relay.facilitators)
+    }
+
     /// How the pricing file is loaded.
     pub fn loading(&self) -> rules::LoadOptions {
-        let relay = self.relay.as_ref();
-        let chains = relay.map(|relay| relay.facilitators.chains.keys().cloned().collect());
+        let chains = self.relayed().map(|facilitators| facilitators.chains.keys().cloned().collect());
         rules::LoadOptions {
             facilitator_url: self.facilitator.url.clone(),
             served_elsewhere: chains.unwrap_or_default(),
@@ -262,32 +259,23 @@ fn resolve_envoy(
     wasm: Option<String>,
     publish: Option<PathBuf>,
     discovery: flags::Discovery,
-    proxies: Vec<String>,
 ) -> Result<Option<EnvoySettings>, SettingsError> {
-    if file.is_none() && wasm.is_none() && publish.is_none() && discovery.is_empty() && proxies.is_empty() {
+    if file.is_none() && wasm.is_none() && publish.is_none() && discovery.is_empty() {
         return Ok(None);
     }
     let missing = |what| SettingsError(format!("{what} is missing: without it nothing reaches Envoy"));
     let file = file.unwrap_or_default();
-    let scrape_interval = file.scrape_interval.map_or(MAX_SCRAPE_INTERVAL, |interval| interval.0);
-    if scrape_interval.is_zero() || scrape_interval > MAX_SCRAPE_INTERVAL {
-        return Err(SettingsError("envoy.scrapeInterval: must be above 0 and at most 5s".into()));
+    for (key, is_set) in
+        [("proxies", file.proxies.is_some()), ("scrapeInterval", file.scrape_interval.is_some())]
+    {
+        if is_set {
+            return Err(SettingsError(format!("envoy.{key}: remove it; {REPORTING}")));
+        }
     }
-    let sources =
-        if proxies.is_empty() { proxies::listed(file.proxies)? } else { proxies::of_flags(&proxies)? };
     let discovery = DiscoverySettings::resolve(file.discovery, discovery)?;
-    if sources.announced.is_some() && discovery.is_none() {
-        return Err(SettingsError(
-            "envoy.proxies: `announced` needs envoy.discovery, where proxies announce themselves".into(),
-        ));
-    }
     Ok(Some(EnvoySettings {
         wasm: wasm.or(file.wasm).ok_or_else(|| missing("envoy.wasm (or --envoy-wasm)"))?,
         publish: publish.or(file.publish).ok_or_else(|| missing("envoy.publish (or --envoy-publish)"))?,
         discovery,
-        proxies: sources.proxies,
-        names: sources.names,
-        announced: sources.announced,
-        scrape_interval,
     }))
 }

@@ -1,14 +1,14 @@
-//! The relay and its ledger.
+//! Where proxies call the companion, and its ledger.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Facilitators, Flags, Listen, SettingsError, TlsSettings, check_name, file, ledger_url};
 
-/// The `relay:` section, checked. Used only where the relay settles.
+/// The `relay:` section, checked. Where proxies settle by themselves, they report there nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelaySettings {
-    /// Where proxies reach it.
+    /// Where proxies reach the companion.
     pub listen: Listen,
     /// Without it the channel is plain text.
     pub tls: Option<TlsSettings>,
@@ -53,7 +53,7 @@ impl RelaySettings {
         let tls = TlsSettings::resolve("relay.tls", file.tls)?;
         if !listen.is_private() && file.secret.is_none() && !TlsSettings::proves_clients(tls.as_ref()) {
             return Err(SettingsError(format!(
-                "relay.listen: {listen} can be reached by strangers, who could have payments settled: listen on \
+                "relay.listen: {listen} can be reached by strangers, who could have payments settled and counts falsified: listen on \
                  127.0.0.1 or on unix:/run/farebox/relay.sock, set relay.secret to a file with the words the proxies \
                  show, or set relay.tls with certificate, key and clientCa"
             )));

@@ -15,9 +15,7 @@ fn the_shipped_example_is_valid_and_states_the_defaults() {
     let settings = resolve(include_str!("../../farebox.example.yaml")).unwrap();
     assert_eq!(settings.filter, rules::Settings::default());
     assert_eq!(settings.listen, "127.0.0.1:9402".parse().unwrap());
-    let envoy = settings.envoy.unwrap();
-    assert_eq!(envoy.proxies, [Proxy { name: "envoy-0".into(), stats: "http://127.0.0.1:9901".into() }]);
-    assert_eq!(envoy.scrape_interval, Duration::from_secs(5));
+    assert!(settings.envoy.is_some());
     assert_eq!(settings.facilitator.verify_timeout, Duration::from_secs(5));
     assert_eq!(settings.facilitator.settle_timeout, Duration::from_secs(60));
     assert_eq!(settings.facilitator.settlement, Settlement::default());
@@ -50,7 +48,8 @@ fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_pro
     assert_eq!((endpoint.verify_timeout_ms, endpoint.settle_timeout_ms), (7_000, 62_000));
 
     let direct = resolve("facilitator: {settlement: direct}\nenvoy: {wasm: w, publish: p}").unwrap();
-    assert_eq!((direct.relay, direct.facilitator.cluster.as_str()), (None, "facilitator"));
+    assert!(direct.relayed().is_none() && direct.relay.is_some(), "proxies report there nevertheless");
+    assert_eq!(direct.facilitator.cluster, "facilitator");
     assert_eq!(resolve("{}").unwrap().relay, None);
 }
 
@@ -82,8 +81,8 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
         Err("2: unknown key `maxPaymentByte`; did you mean `maxPaymentBytes`?".into())
     );
     assert_eq!(
-        resolve("envoy:\n  proxies:\n  - name: a\n    stat: http://x"),
-        Err("4: unknown key `stat`; did you mean `stats`?".into())
+        resolve("envoy:\n  discovery:\n    listem: :1"),
+        Err("3: unknown key `listem`; did you mean `listen`?".into())
     );
 }
 
@@ -132,17 +131,14 @@ fn a_flag_wins_over_the_file() {
         listen: Some("127.0.0.1:1234".into()),
         pricing: Some("other.yaml".into()),
         watch: Some(false),
-        proxies: vec!["b=http://127.0.0.1:2".into()],
+        envoy_wasm: Some("other.wasm".into()),
         ..Flags::default()
     };
     let settings = resolve_with(include_str!("../../farebox.example.yaml"), flags).unwrap();
     assert_eq!(settings.listen, "127.0.0.1:1234".parse().unwrap());
     assert_eq!(settings.pricing, PathBuf::from("other.yaml"));
     assert!(!settings.watch);
-    assert_eq!(
-        settings.envoy.unwrap().proxies,
-        [Proxy { name: "b".into(), stats: "http://127.0.0.1:2".into() }]
-    );
+    assert_eq!(settings.envoy.unwrap().wasm, "other.wasm");
 }
 
 #[test]
@@ -161,15 +157,15 @@ fn only_the_file_route_source_exists() {
 
 #[test]
 fn durations_have_a_unit_and_bounds() {
-    let interval = |text: &str| {
-        resolve(&format!("envoy: {{wasm: a, publish: b, scrapeInterval: {text}}}"))
-            .map(|settings| settings.envoy.unwrap().scrape_interval)
+    let timeout = |text: &str| {
+        resolve(&format!("facilitator: {{verifyTimeout: {text}}}"))
+            .map(|settings| settings.facilitator.verify_timeout)
     };
-    assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
-    assert_eq!(interval("5s"), Ok(Duration::from_secs(5)));
-    assert!(interval("6s").is_err());
-    assert!(interval("0s").is_err());
-    assert!(interval("5").unwrap_err().contains("not a duration"));
+    assert_eq!(timeout("500ms"), Ok(Duration::from_millis(500)));
+    assert_eq!(timeout("10m"), Ok(Duration::from_secs(600)));
+    assert!(timeout("11m").is_err());
+    assert!(timeout("0s").is_err());
+    assert!(timeout("5").unwrap_err().contains("not a duration"));
 }
 
 #[test]
@@ -181,64 +177,20 @@ fn an_incomplete_envoy_section_is_refused() {
 }
 
 #[test]
-fn proxy_names_are_unique_and_short() {
-    let named = |names: &[&str]| {
-        let list =
-            names.iter().map(|name| format!("{{name: {name}, stats: 'http://x'}}")).collect::<Vec<_>>();
-        resolve(&format!("envoy: {{wasm: a, publish: b, proxies: [{}]}}", list.join(", "))).map(|_| ())
-    };
-    assert_eq!(named(&["a", "b"]), Ok(()));
-    assert_eq!(named(&["a", "a"]), Err("envoy.proxies: the name `a` is used twice".into()));
-    assert!(named(&["x".repeat(64).as_str()]).is_err());
-}
-
-#[test]
-fn a_name_stands_for_all_its_addresses() {
-    let names = |entries: &str| {
-        resolve(&format!("envoy: {{wasm: a, publish: b, proxies: [{entries}]}}")).map(|settings| {
-            let envoy = settings.envoy.unwrap();
-            (envoy.proxies.len(), envoy.names)
-        })
-    };
-    let name = |host: &str, port, path_prefix: &str| DnsName {
-        host: host.into(),
-        port,
-        path_prefix: path_prefix.into(),
-    };
-    assert_eq!(
-        names("{name: a, stats: 'http://x'}, {dns: 'http://envoys.shop.svc:9901/'}, {dns: 'http://e/admin'}"),
-        Ok((1, vec![name("envoys.shop.svc", 9901, ""), name("e", 80, "/admin")]))
-    );
-    let entry = "envoy.proxies: an entry has `name` and `stats`, or `dns`, or `announced`";
-    for wrong in ["{name: a}", "{stats: 'http://x'}", "{}", "{name: a, dns: 'http://x'}"] {
-        assert_eq!(names(wrong), Err(entry.into()), "{wrong}");
+fn settings_about_reading_statistics_are_refused_with_what_stands_in_their_place() {
+    let instead = "remove it; nobody reads statistics any more: each Envoy reports by itself, through its cluster \
+                   `farebox`, which leads to relay.listen";
+    for (key, value) in [
+        ("proxies", "[{name: a, stats: 'http://x'}, {dns: 'http://e:1'}, {announced: 9901}]"),
+        ("proxies", "[]"),
+        ("scrapeInterval", "5s"),
+    ] {
+        let error = resolve(&format!("envoy: {{wasm: a, publish: b, {key}: {value}}}")).unwrap_err();
+        assert_eq!(error, format!("envoy.{key}: {instead}"));
     }
-    let port = Err("envoy.proxies: `announced` is one port, between 1 and 65535".to_owned());
-    assert_eq!(names("{announced: 0}"), port);
-    assert_eq!(names("{announced: 9901}, {announced: 9902}"), port);
-    assert_eq!(
-        names("{announced: 9901}"),
-        Err("envoy.proxies: `announced` needs envoy.discovery, where proxies announce themselves".to_owned())
-    );
-    let twice = "{dns: 'http://e:1'}, {dns: 'http://e:1/'}";
-    assert_eq!(names(twice), Err("envoy.proxies: `http://e:1/` is listed twice".into()));
-    let error = names("{dns: 'https://e:1'}").unwrap_err();
-    assert!(error.ends_with("must start with http://: certificates name no addresses"), "{error}");
-    assert!(names("{dns: 'envoys:9901'}").is_err());
-}
-
-#[test]
-fn a_stats_address_is_a_plain_url() {
-    let stats = |url: &str| {
-        resolve(&format!("envoy: {{wasm: a, publish: b, proxies: [{{name: x, stats: '{url}'}}]}}"))
-            .map(|_| ())
-    };
-    assert_eq!(stats("http://127.0.0.1:9901/"), Ok(()));
-    assert_eq!(
-        stats("http://user:pw@127.0.0.1:9901"),
-        Err("envoy.proxies: the stats address of `x` must not hold a user or password".into())
-    );
-    assert!(stats("127.0.0.1:9901").is_err());
+    let flags =
+        Flags { route_source: "file".into(), proxy: vec!["a=http://x".to_owned()], ..Flags::default() };
+    assert_eq!(resolve_with("{}", flags).unwrap_err(), format!("--proxy: {instead}"));
 }
 
 #[test]

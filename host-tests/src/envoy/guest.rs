@@ -1,28 +1,18 @@
 //! What a VM knows while its guest runs: contexts, pending callouts, actions deferred to the end of the call.
 
 use super::abi::{Headers, MapType};
-use super::host::{Host, MetricKind};
+use super::host::Host;
 use std::cell::{RefCell, RefMut};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) type SharedHost = Rc<RefCell<Host>>;
 pub(crate) type SharedStream = Rc<RefCell<StreamData>>;
 
-/// What the VMs of one VM configuration defined. It ends with the last of them, and with it every metric that
-/// no other scope has.
-pub(crate) struct Scope {
-    host: SharedHost,
-    /// The VM configuration.
-    pub(crate) configuration: String,
-    names: RefCell<BTreeSet<String>>,
-}
-
 /// Data of one VM's store.
 pub(crate) struct Guest {
     pub(crate) host: SharedHost,
-    pub(crate) scope: Rc<Scope>,
     pub(crate) contexts: BTreeMap<u32, ContextData>,
     /// Context of the running call, and the one the guest switched to.
     pub(crate) current: u32,
@@ -36,8 +26,6 @@ pub(crate) struct Guest {
     pub(crate) root_calls: Vec<(u32, Call)>,
     /// The callout reply being delivered; absent for one that broke off.
     pub(crate) reply: Option<CallReply>,
-    /// Names behind metric ids (an id is four times the index, plus its kind).
-    pub(crate) metrics: Vec<String>,
     /// True while `_initialize` runs, when Envoy offers log, clock, random and environment only.
     pub(crate) restricted: bool,
     /// What happens at the n-th host call from now.
@@ -166,34 +154,12 @@ pub(crate) struct StreamData {
     pub(crate) client: Option<Response>,
 }
 
-// === impl Scope ===
-
-impl Scope {
-    pub(crate) fn new(host: &SharedHost, configuration: String) -> Rc<Self> {
-        Rc::new(Self { host: host.clone(), configuration, names: RefCell::default() })
-    }
-
-    pub(crate) fn define(&self, name: &str, kind: MetricKind) {
-        if self.names.borrow_mut().insert(name.to_owned()) {
-            self.host.borrow_mut().metrics.define(name, kind);
-        }
-    }
-}
-
-impl Drop for Scope {
-    fn drop(&mut self) {
-        let mut host = self.host.borrow_mut();
-        self.names.borrow().iter().for_each(|name| host.metrics.forget(name));
-    }
-}
-
 // === impl Guest ===
 
 impl Guest {
-    pub(crate) fn new(host: SharedHost, scope: Rc<Scope>) -> Self {
+    pub(crate) fn new(host: SharedHost) -> Self {
         Self {
             host,
-            scope,
             contexts: BTreeMap::new(),
             current: 0,
             effective: 0,
@@ -202,7 +168,6 @@ impl Guest {
             calls: BTreeMap::new(),
             root_calls: Vec::new(),
             reply: None,
-            metrics: Vec::new(),
             restricted: true,
             interrupt: None,
             tick: None,

@@ -1,17 +1,8 @@
-//! What all VMs of one Envoy process share: shared data, metrics, log, clusters, clock.
+//! What all VMs of one Envoy process share: shared data, log, clusters, clock.
 
 use super::abi::Status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// Kind of a host metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Adds.
-    Counter,
-    /// Is set.
-    Gauge,
-}
 
 /// One line a guest logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +17,6 @@ pub struct LogLine {
 pub(crate) struct Host {
     pub(crate) clock: Clock,
     pub(crate) shared: SharedData,
-    pub(crate) metrics: Metrics,
     pub(crate) log: Vec<LogLine>,
     pub(crate) clusters: BTreeSet<String>,
     /// What a guest did that Envoy does not survive or that leaves a client waiting.
@@ -58,18 +48,6 @@ pub(crate) struct SharedData {
     pub(crate) lost_races: u32,
 }
 
-/// Metrics by name. Names are process-wide: two VMs that define one name share its value.
-#[derive(Debug, Default)]
-pub(crate) struct Metrics(BTreeMap<String, Metric>);
-
-/// A metric lives as long as a scope it was defined in.
-#[derive(Debug)]
-struct Metric {
-    kind: MetricKind,
-    value: u64,
-    scopes: usize,
-}
-
 // === impl Host ===
 
 impl Host {
@@ -77,7 +55,6 @@ impl Host {
         Self {
             clock: Clock { wall: unix_seconds * 1_000_000_000, monotonic: 1_000_000_000 },
             shared: SharedData::default(),
-            metrics: Metrics::default(),
             log: Vec::new(),
             clusters: BTreeSet::new(),
             violations: Vec::new(),
@@ -164,57 +141,6 @@ impl SharedData {
     }
 }
 
-// === impl Metrics ===
-
-impl Metrics {
-    /// Defines a name in one scope more.
-    pub(crate) fn define(&mut self, name: &str, kind: MetricKind) {
-        self.0.entry(name.to_owned()).or_insert(Metric { kind, value: 0, scopes: 0 }).scopes += 1;
-    }
-
-    /// A scope of this name is gone.
-    pub(crate) fn forget(&mut self, name: &str) {
-        if let Some(metric) = self.0.get_mut(name) {
-            metric.scopes -= 1;
-            if metric.scopes == 0 {
-                self.0.remove(name);
-            }
-        }
-    }
-
-    /// `record`: a counter adds, a gauge is set.
-    pub(crate) fn record(&mut self, name: &str, value: u64) -> Status {
-        match self.0.get_mut(name) {
-            None => return Status::NotFound,
-            Some(Metric { kind: MetricKind::Counter, value: current, .. }) => {
-                *current = current.wrapping_add(value);
-            }
-            Some(Metric { kind: MetricKind::Gauge, value: current, .. }) => *current = value,
-        }
-        Status::Ok
-    }
-
-    /// `increment`: a counter takes only positive offsets.
-    pub(crate) fn increment(&mut self, name: &str, offset: i64) -> Status {
-        match self.0.get_mut(name) {
-            None => Status::NotFound,
-            Some(Metric { kind: MetricKind::Counter, .. }) if offset <= 0 => Status::BadArgument,
-            Some(Metric { value: current, .. }) => {
-                *current = current.wrapping_add_signed(offset);
-                Status::Ok
-            }
-        }
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<u64> {
-        self.0.get(name).map(|metric| metric.value)
-    }
-
-    pub(crate) fn all(&self) -> BTreeMap<String, (MetricKind, u64)> {
-        self.0.iter().map(|(name, metric)| (name.clone(), (metric.kind, metric.value))).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,29 +170,5 @@ mod tests {
         let (value, cas) = data.get(b"k").unwrap();
         assert_eq!((value, cas), (b"".as_slice(), 1));
         assert_eq!(data.set(b"k", b"1".to_vec(), 1), Status::Ok);
-    }
-
-    #[test]
-    fn recording_adds_to_a_counter_and_sets_a_gauge() {
-        let mut metrics = Metrics::default();
-        metrics.define("c", MetricKind::Counter);
-        metrics.define("g", MetricKind::Gauge);
-        for _ in 0..2 {
-            assert_eq!(metrics.record("c", 3), Status::Ok);
-            assert_eq!(metrics.record("g", 3), Status::Ok);
-        }
-        assert_eq!((metrics.get("c"), metrics.get("g")), (Some(6), Some(3)));
-        assert_eq!(metrics.record("absent", 1), Status::NotFound);
-    }
-
-    #[test]
-    fn a_counter_takes_no_offset_of_zero_or_less_and_keeps_its_value_when_defined_again() {
-        let mut metrics = Metrics::default();
-        metrics.define("c", MetricKind::Counter);
-        assert_eq!(metrics.increment("c", 0), Status::BadArgument);
-        assert_eq!(metrics.increment("c", -1), Status::BadArgument);
-        assert_eq!(metrics.increment("c", 2), Status::Ok);
-        metrics.define("c", MetricKind::Counter);
-        assert_eq!(metrics.get("c"), Some(2));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::abi::{Headers, MapType, Status};
 use super::guest::{After, Call, Guest, LocalReply, Phase, lock};
-use super::host::{LogLine, MetricKind};
+use super::host::LogLine;
 use super::memory::{enter, enter_unrestricted, give, read, write_u32, write_u64};
 use std::time::Duration;
 use wasmtime::{Caller, Linker, Result};
@@ -30,10 +30,6 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
     linker.func_wrap("env", "proxy_continue_stream", continue_stream)?;
     linker.func_wrap("env", "proxy_send_local_response", send_local_response)?;
     linker.func_wrap("env", "proxy_http_call", http_call)?;
-    linker.func_wrap("env", "proxy_define_metric", define_metric)?;
-    linker.func_wrap("env", "proxy_get_metric", get_metric)?;
-    linker.func_wrap("env", "proxy_record_metric", record_metric)?;
-    linker.func_wrap("env", "proxy_increment_metric", increment_metric)?;
     Ok(())
 }
 
@@ -92,7 +88,6 @@ fn get_buffer(mut env: Env<'_>, kind: u32, start: u32, max: u32, data: u32, size
     enter(&mut env)?;
     let buffer = match kind {
         4 => env.data().reply.as_ref().map(|r| r.body.clone()),
-        6 => Some(env.data().scope.configuration.clone().into_bytes()),
         7 => env.data().configuration().map(|c| c.to_vec()),
         _ => None,
     };
@@ -291,7 +286,8 @@ fn http_call(
     let (id, context) = (guest.last_token, guest.active());
     let about = guest.about;
     let call = Call { context, about, cluster, headers, body, timeout, deadline };
-    if call.headers.get(":path").is_some_and(|path| path.ends_with("/over")) {
+    let path = call.headers.get(":path").unwrap_or_default();
+    if path.ends_with("/over") || path.ends_with("/report") {
         guest.root_calls.push((id, call));
     } else {
         if about == 0 {
@@ -301,46 +297,4 @@ fn http_call(
     }
     write_u32(&mut env, token, id)?;
     answer(Status::Ok)
-}
-
-// === metrics ===
-
-fn define_metric(mut env: Env<'_>, kind: u32, name: u32, len: u32, id: u32) -> Result<u32> {
-    enter(&mut env)?;
-    let name = named(&mut env, name, len)?;
-    let metric = match kind {
-        0 => MetricKind::Counter,
-        1 => MetricKind::Gauge,
-        _ => return answer(Status::BadArgument),
-    };
-    env.data().scope.define(&name, metric);
-    let guest = env.data_mut();
-    guest.metrics.push(name);
-    let index = u32::try_from(guest.metrics.len()).expect("tests define few metrics");
-    write_u32(&mut env, id, index * 4 + kind)?;
-    answer(Status::Ok)
-}
-
-fn metric_name(env: &Env<'_>, id: u32) -> Option<String> {
-    env.data().metrics.get((id / 4).checked_sub(1)? as usize).cloned()
-}
-
-fn get_metric(mut env: Env<'_>, id: u32, value: u32) -> Result<u32> {
-    enter(&mut env)?;
-    let Some(name) = metric_name(&env, id) else { return answer(Status::NotFound) };
-    let current = env.data().host.borrow().metrics.get(&name).unwrap_or(0);
-    write_u64(&mut env, value, current)?;
-    answer(Status::Ok)
-}
-
-fn record_metric(mut env: Env<'_>, id: u32, value: u64) -> Result<u32> {
-    enter(&mut env)?;
-    let Some(name) = metric_name(&env, id) else { return answer(Status::NotFound) };
-    answer(env.data().host.borrow_mut().metrics.record(&name, value))
-}
-
-fn increment_metric(mut env: Env<'_>, id: u32, offset: i64) -> Result<u32> {
-    enter(&mut env)?;
-    let Some(name) = metric_name(&env, id) else { return answer(Status::NotFound) };
-    answer(env.data().host.borrow_mut().metrics.increment(&name, offset))
 }

@@ -247,10 +247,14 @@ impl Vm {
         }
     }
 
-    /// Answers every callout of a root context that no stream waits for: with a status of the relay, or with Envoy's own
-    /// page if there is none. What the guest calls meanwhile is for the next time.
-    pub(crate) fn answer_root_calls(&self, status: Option<u16>) -> Vec<Call> {
-        let calls = self.guest(|guest| std::mem::take(&mut guest.root_calls));
+    /// Takes every callout of a root context to an endpoint, for which no stream waits.
+    pub(crate) fn root_calls(&self, endpoint: &str) -> Vec<(u32, Call)> {
+        let is_to = |call: &Call| call.headers.get(":path").is_some_and(|path| path.ends_with(endpoint));
+        self.guest(|guest| guest.root_calls.extract_if(.., |(_, call)| is_to(call)).collect())
+    }
+
+    /// Answers such a callout: with a status of the companion, or with Envoy's own page if there is none.
+    pub(crate) fn answer_root_call(&self, token: u32, call: &Call, status: Option<u16>) {
         let headers = match status {
             Some(status) => Headers::from_pairs([
                 (":status", status.to_string()),
@@ -258,17 +262,12 @@ impl Vm {
             ]),
             None => Headers::from_pairs([(":status", "503")]),
         };
-        let answered = calls.into_iter().map(|(token, call)| {
-            let args = [call.context, token, lines(&headers), 0, 0];
-            let reply =
-                CallReply { headers: headers.clone(), body: Vec::new(), trailers: Headers::default() };
-            self.guest(|guest| guest.reply = Some(reply));
-            self.call(call.context, "proxy_on_http_call_response", &args);
-            self.guest(|guest| guest.reply = None);
-            self.run_deferred();
-            call
-        });
-        answered.collect()
+        let args = [call.context, token, lines(&headers), 0, 0];
+        let reply = CallReply { headers, body: Vec::new(), trailers: Headers::default() };
+        self.guest(|guest| guest.reply = Some(reply));
+        self.call(call.context, "proxy_on_http_call_response", &args);
+        self.guest(|guest| guest.reply = None);
+        self.run_deferred();
     }
 
     /// Delivers a callout reply, or the news that it broke off. Nothing happens for a callout whose

@@ -8,8 +8,7 @@
 //!   request side passes the guest's own response callback;
 //! * callouts need a known cluster and the three pseudo-headers; a reply that broke off has no headers;
 //!   a callout whose context, of a stream or of a filter, is gone never calls back;
-//! * shared data has compare-and-swap but no deletion; metrics are process-wide and survive a VM,
-//!   until the last VM of a VM configuration that defined them is gone;
+//! * shared data has compare-and-swap but no deletion;
 //! * a stream ends with `on_log`, `on_done`, `on_delete`;
 //! * a trap kills the VM: its streams get 503 (or hang, if only a callout reply could have woken them),
 //!   and the next request of that worker starts a fresh VM (`FAIL_RELOAD`).
@@ -33,6 +32,7 @@
 mod abi;
 pub(crate) mod artefact;
 mod callout;
+mod companion;
 mod guest;
 mod host;
 mod imports;
@@ -48,7 +48,7 @@ pub use abi::Headers;
 pub use artefact::filter_path;
 pub use callout::Callout;
 pub use guest::{Origin, Phase, Response};
-pub use host::{LogLine, MetricKind};
+pub use host::LogLine;
 pub use process::{Envoy, Push};
 pub use request::Request;
 pub use stream::Stream;

@@ -2,11 +2,13 @@
 
 use super::abi::Headers;
 use super::artefact::{engine, filter};
-use super::guest::{Interrupt, Phase, Scope, SharedHost, StreamData};
-use super::host::{Host, LogLine, MetricKind};
+use super::companion::Companion;
+use super::guest::{Interrupt, Phase, SharedHost, StreamData};
+use super::host::{Host, LogLine};
 use super::request::Request;
 use super::stream::Stream;
 use super::vm::Vm;
+use farebox_core::metrics::{MetricSeries, Received, Standing};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -20,11 +22,10 @@ const START: u64 = 1_790_000_000;
 pub struct Envoy {
     host: SharedHost,
     module: Module,
-    /// Of the VMs that begin now.
-    scope: RefCell<Rc<Scope>>,
     configuration: RefCell<Option<Rc<Vec<u8>>>>,
     main: RefCell<Seat>,
     workers: Vec<RefCell<Seat>>,
+    companion: RefCell<Companion>,
 }
 
 /// A thread's VM and the root context new streams get.
@@ -60,7 +61,7 @@ impl Push {
 // === impl Envoy: life ===
 
 impl Envoy {
-    /// A process running the real filter, without configuration, that knows the cluster `facilitator`.
+    /// A process running the real filter, without configuration, that knows the clusters `facilitator` and `farebox`.
     pub fn new(workers: usize) -> Self {
         Self::with_module(filter().clone(), workers)
     }
@@ -73,12 +74,11 @@ impl Envoy {
 
     fn with_module(module: Module, workers: usize) -> Self {
         let host = Rc::new(RefCell::new(Host::new(START)));
-        host.borrow_mut().clusters.insert("facilitator".to_owned());
-        let scope = Scope::new(&host, String::new());
-        let seat = || RefCell::new(Seat { vm: Vm::start(&module, &host, &scope), root: None });
+        host.borrow_mut().clusters.extend(["facilitator", "farebox"].map(str::to_owned));
+        let seat = || RefCell::new(Seat { vm: Vm::start(&module, &host), root: None });
         let (main, workers) = (seat(), (0..workers).map(|_| seat()).collect());
-        let scope = RefCell::new(scope);
-        let envoy = Self { host, module, scope, configuration: RefCell::new(None), main, workers };
+        let (configuration, companion) = (RefCell::new(None), RefCell::default());
+        let envoy = Self { host, module, configuration, main, workers, companion };
         envoy.check();
         envoy
     }
@@ -111,10 +111,8 @@ impl Envoy {
     /// Pushes a plugin configuration together with a changed VM configuration: every thread gets a fresh VM, and
     /// the old ones live until their last stream has ended.
     pub fn replace_vms(&self, configuration: impl AsRef<[u8]>) -> Push {
-        let old = self.scope.replace(Scope::new(&self.host, self.next_vm_configuration()));
         let configuration = Rc::new(configuration.as_ref().to_vec());
         if self.start_vm().configure(&configuration).is_none() {
-            self.scope.replace(old);
             self.check();
             return Push::Refused;
         }
@@ -140,13 +138,12 @@ impl Envoy {
         n: u32,
         configuration: impl AsRef<[u8]>,
     ) -> Rc<Cell<bool>> {
-        self.scope.replace(Scope::new(&self.host, self.next_vm_configuration()));
         let configuration = Rc::new(configuration.as_ref().to_vec());
-        let old = self.workers[worker].borrow().vm.clone();
-        let mut vms = vec![self.start_vm()];
+        let at_work = self.workers[worker].borrow().vm.clone();
+        let (mut vms, mut old) = (vec![self.start_vm()], Vec::new());
         for seat in [&self.main].into_iter().chain(&self.workers) {
             let vm = self.start_vm();
-            *seat.borrow_mut() = Seat { vm: vm.clone(), root: None };
+            old.push(seat.replace(Seat { vm: vm.clone(), root: None }));
             vms.push(vm);
         }
         let happened = Rc::new(Cell::new(false));
@@ -154,19 +151,18 @@ impl Envoy {
             let happened = happened.clone();
             move || {
                 assert!(vms.iter().all(|vm| vm.configure(&configuration).is_some()), "the push was refused");
+                for Seat { vm, root } in &old {
+                    root.iter().for_each(|root| vm.retire(*root));
+                }
                 happened.set(true);
             }
         };
-        old.guest(|guest| guest.interrupt = Some((n, Interrupt::Others(Box::new(replace)))));
+        at_work.guest(|guest| guest.interrupt = Some((n, Interrupt::Others(Box::new(replace)))));
         happened
     }
 
-    fn next_vm_configuration(&self) -> String {
-        format!("{}+", self.scope.borrow().configuration)
-    }
-
     fn start_vm(&self) -> Rc<Vm> {
-        Vm::start(&self.module, &self.host, &self.scope.borrow())
+        Vm::start(&self.module, &self.host)
     }
 
     /// Sends a request through a worker. A dead VM is replaced first.
@@ -201,6 +197,10 @@ impl Envoy {
         let mut seat = self.workers[worker].borrow_mut();
         if seat.vm.is_dead() {
             let configuration = self.configuration.borrow().clone().expect("a configuration was pushed");
+            // What was sent was sent, whoever died since.
+            let sent = seat.vm.root_calls("/report").into_iter();
+            let reports = sent.filter_map(|(_, call)| Received::read(&call.body));
+            reports.for_each(|report| self.companion.borrow_mut().take(report));
             seat.vm = self.start_vm();
             seat.root = Some(seat.vm.configure(&configuration).expect("the configuration was taken before"));
         }
@@ -212,11 +212,12 @@ impl Envoy {
 
     /// Fires the timers of every thread whose guest asked for ticks.
     pub fn tick(&self) {
-        for seat in [&self.main].into_iter().chain(&self.workers) {
-            let vm = seat.borrow().vm.clone();
-            vm.tick();
-        }
+        self.vms().iter().for_each(|vm| vm.tick());
         self.check();
+    }
+
+    fn vms(&self) -> Vec<Rc<Vm>> {
+        [&self.main].into_iter().chain(&self.workers).map(|seat| seat.borrow().vm.clone()).collect()
     }
 
     /// Panics over what a guest must never do. Every event of a test ends here.
@@ -306,14 +307,38 @@ impl Envoy {
 // === impl Envoy: observations ===
 
 impl Envoy {
-    /// Every metric by name.
-    pub fn metrics(&self) -> BTreeMap<String, (MetricKind, u64)> {
-        self.host.borrow().metrics.all()
+    /// What the companion has counted once every VM has reported.
+    pub fn counted(&self) -> BTreeMap<MetricSeries, u64> {
+        loop {
+            self.tick();
+            if self.reports(|_, _| (true, Some(204))) == 0 {
+                return self.companion.borrow().counters.clone();
+            }
+        }
     }
 
-    /// Value of a metric; `None` if it was never defined.
-    pub fn metric(&self, name: &str) -> Option<u64> {
-        self.host.borrow().metrics.get(name)
+    /// What each VM said of itself in its last report that arrived, by its name.
+    pub fn standings(&self) -> BTreeMap<String, Standing> {
+        self.companion.borrow().standings.clone()
+    }
+
+    /// Has every report under way arrive and be answered as `fate` says, by its number and the report: whether the
+    /// companion gets it, and the status of the answer, or `None` for Envoy's own page. How many there were that count.
+    pub fn reports(&self, mut fate: impl FnMut(usize, &Received) -> (bool, Option<u16>)) -> usize {
+        let mut number = 0;
+        for vm in self.vms() {
+            for (token, call) in vm.root_calls("/report") {
+                let report = Received::read(&call.body).expect("a report can be read");
+                let (arrives, status) = fate(number, &report);
+                number += usize::from(report.counted.is_some());
+                if arrives {
+                    self.companion.borrow_mut().take(report);
+                }
+                vm.answer_root_call(token, &call, status);
+            }
+        }
+        self.check();
+        number
     }
 
     /// What the guests logged.
@@ -329,10 +354,15 @@ impl Envoy {
 
     /// The same, with each answered by this status, or by Envoy's own page where the relay is away.
     pub fn overs_answered(&self, status: Option<u16>) -> Vec<(Headers, Vec<u8>)> {
-        let vms = [&self.main].into_iter().chain(&self.workers).map(|seat| seat.borrow().vm.clone());
-        let calls: Vec<_> = vms.flat_map(|vm| vm.answer_root_calls(status)).collect();
+        let mut told = Vec::new();
+        for vm in self.vms() {
+            for (token, call) in vm.root_calls("/over") {
+                vm.answer_root_call(token, &call, status);
+                told.push((call.headers, call.body));
+            }
+        }
         self.check();
-        calls.into_iter().map(|call| (call.headers, call.body)).collect()
+        told
     }
 
     /// Every shared-data key that begins so, with its value.

@@ -1,7 +1,7 @@
 //! One wasm VM: calls into the guest, the actions it deferred, and what a trap does.
 
 use super::artefact::engine;
-use super::guest::{After, ContextData, Guest, Origin, Scope, SharedHost};
+use super::guest::{After, ContextData, Guest, Origin, SharedHost};
 use super::memory::INJECTED;
 use super::{imports, wasi};
 use std::cell::{Cell, RefCell};
@@ -50,13 +50,13 @@ impl Called {
 
 impl Vm {
     /// Instantiates and initialises a guest; a trap leaves a dead VM.
-    pub(crate) fn start(module: &Module, host: &SharedHost, scope: &Rc<Scope>) -> Rc<Self> {
+    pub(crate) fn start(module: &Module, host: &SharedHost) -> Rc<Self> {
         let mut linker = Linker::new(engine());
         imports::link(&mut linker).expect("no import is defined twice");
         wasi::link(&mut linker).expect("no import is defined twice");
         // The SDK imports everything the ABI has, used or not.
         linker.define_unknown_imports_as_traps(module).expect("every import can be a trap");
-        let mut store = Store::new(engine(), Guest::new(host.clone(), scope.clone()));
+        let mut store = Store::new(engine(), Guest::new(host.clone()));
         let instance = linker
             .instantiate(&mut store, module)
             .unwrap_or_else(|error| panic!("the guest does not start: {error:#}"));
@@ -98,9 +98,8 @@ impl Vm {
         let data = ContextData::Root { configuration: configuration.clone() };
         self.guest(|guest| guest.contexts.insert(root, data));
         let size = |bytes: usize| u32::try_from(bytes).expect("a configuration is below 4 GiB");
-        let vm_size = size(self.guest(|guest| guest.scope.configuration.len()));
         self.call(root, "proxy_on_context_create", &[root, 0]);
-        let started = self.call(root, "proxy_on_vm_start", &[root, vm_size]);
+        let started = self.call(root, "proxy_on_vm_start", &[root, 0]);
         let configured = self.call(root, "proxy_on_configure", &[root, size(configuration.len())]);
         if ![started, configured].iter().all(|c| matches!(c, Called::Returned(1) | Called::Absent)) {
             return None;

@@ -37,7 +37,7 @@ async fn a_route_that_inherits_the_chain_is_labelled_like_one_that_names_it() {
         assert_eq!(buyer.pay(&path, &buyer.payment(&offer)).await.status, 200);
     }
 
-    let page = stack.metrics().await.unwrap();
+    let page = stack.counted().await.unwrap();
     assert_eq!(chains(&page), BTreeSet::from(["eip155:84532"]));
     let of_inherits = shapes(&page, "inherits");
     assert!(of_inherits.len() > 20);

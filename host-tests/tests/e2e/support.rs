@@ -125,14 +125,10 @@ impl Buyer {
 /// How many client connections each of the two workers has had.
 pub(crate) async fn connections_by_worker(stack: &Stack) -> [u64; 2] {
     let listener = stack.proxy_address().to_string().replace(':', "_");
-    let url = format!("{}/stats?filter=downstream_cx_total", stack.stats_url());
-    let text =
-        String::from_utf8(Answer::to(stack.client().get(url)).await.body).expect("statistics are text");
+    let counters = stack.envoy_stats("worker_.*downstream_cx_total").await.expect("Envoy answers");
     ["worker_0", "worker_1"].map(|worker| {
-        let counters = text.lines().filter_map(|line| line.split_once(": "));
-        let mut found = counters.filter(|(name, _)| name.contains(&listener) && name.contains(worker));
-        let (_, value) = found.next().unwrap_or_else(|| panic!("no connections of {worker} in:\n{text}"));
-        value.parse().expect("a counter is a number")
+        let mut found = counters.iter().filter(|(name, _)| name.contains(&listener) && name.contains(worker));
+        *found.next().unwrap_or_else(|| panic!("no connections of {worker} in {counters:?}")).1
     })
 }
 

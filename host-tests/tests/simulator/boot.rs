@@ -1,55 +1,27 @@
-//! Taking rules: what is defined, what is refused, what an unconfigured filter does.
+//! Taking rules: what is refused, what becomes of counts, what an unconfigured filter does.
 
 use crate::shop::{GENERATION, Shop, rules, settle_first, tuple};
-use farebox_core::metrics::{HostSeries, TupleCounter, host_name};
-use farebox_host_tests::envoy::{Envoy, MetricKind, Request};
+use farebox_core::metrics::{MetricSeries, TupleCounter};
+use farebox_host_tests::envoy::{Envoy, Request};
 use serde_json::json;
 
-/// Where the VMs agree which of them are the last.
-const LAST: &str = "farebox.last";
-
+/// The generation every VM said it enforces.
 fn generation_of(envoy: &Envoy) -> Option<u64> {
-    envoy.metric(&host_name(&HostSeries::ConfigGeneration))
+    envoy.counted();
+    let generations: Vec<u64> = envoy.standings().values().map(|standing| standing.generation).collect();
+    let first = *generations.first()?;
+    generations.iter().all(|generation| *generation == first).then_some(first)
 }
 
 #[test]
-fn nothing_but_the_generation_is_defined_at_boot_whatever_is_sold() {
-    for workers in [1, 4] {
-        let shop = Shop::with_rules(&rules(GENERATION), workers);
-        let generation = host_name(&HostSeries::ConfigGeneration);
-        let defined: Vec<_> = shop.envoy.metrics().into_iter().collect();
-        assert_eq!(defined, [(generation, (MetricKind::Gauge, GENERATION))]);
-        assert_eq!(shop.envoy.shared_keys(""), shop.envoy.shared_keys(LAST));
-    }
-}
-
-#[test]
-fn a_counter_is_defined_when_it_is_first_moved_and_no_other_with_it() {
-    let shop = Shop::open();
-    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
-    let moved = host_name(&HostSeries::Tuple(tuple("paid"), TupleCounter::PaymentRequired));
-    let generation = host_name(&HostSeries::ConfigGeneration);
-    let defined: Vec<_> = shop.envoy.metrics().into_iter().map(|(name, (_, value))| (name, value)).collect();
-    assert_eq!(defined, [(generation, GENERATION), (moved, 1)]);
-}
-
-#[test]
-fn what_was_counted_lives_on_in_fresh_vms_and_what_was_removed_does_not() {
+fn what_was_counted_in_vms_that_are_replaced_is_reported_by_those_that_come_after_them() {
     let shop = Shop::with_rules(&rules(GENERATION), 2);
     shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
     shop.envoy.send(1, Request::get("/upfront/x")).expect_response(402);
-    let mut without = rules(GENERATION + 1);
-    without["routes"].as_array_mut().unwrap().retain(|route| route["offerName"] != "upfront");
-    without["tuples"].as_array_mut().unwrap().retain(|tuple| tuple["offerName"] != "upfront");
-    shop.envoy.replace_vms(without.to_string()).expect_taken();
-    assert_eq!(shop.count("paid", TupleCounter::PaymentRequired), 1);
+    shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
     shop.envoy.send(1, Request::get("/paid/x")).expect_response(402);
     assert_eq!(shop.count("paid", TupleCounter::PaymentRequired), 2);
-    let removed = host_name(&HostSeries::Tuple(tuple("upfront"), TupleCounter::PaymentRequired));
-    assert_eq!(shop.envoy.metric(&removed), None);
-    // Nothing brings it back at its old value either.
-    shop.envoy.replace_vms(rules(GENERATION + 2).to_string()).expect_taken();
-    assert_eq!(shop.envoy.metric(&removed), None);
+    assert_eq!(shop.count("upfront", TupleCounter::PaymentRequired), 1);
 }
 
 #[test]
@@ -67,8 +39,7 @@ fn what_a_request_counts_under_older_rules_is_taken_over_by_the_vms_of_the_newer
     drop((first, second));
     shop.envoy.tick();
     assert_eq!(shop.charged("upfront", 2500), 2);
-    let time = shop.envoy.metric(&host_name(&HostSeries::LastSuccess(tuple("upfront"))));
-    assert_eq!(time, Some(shop.envoy.now()));
+    assert_eq!(shop.of(&MetricSeries::LastSuccess(tuple("upfront"))), shop.envoy.now());
     // Nothing of it is counted again.
     shop.envoy.tick();
     shop.envoy.replace_vms(rules(GENERATION + 2).to_string()).expect_taken();
@@ -121,53 +92,29 @@ fn what_is_left_by_older_vms_waits_for_the_last_and_goes_on_what_they_have_count
 }
 
 #[test]
-fn what_is_left_for_an_offer_that_is_removed_is_dropped() {
-    let shop = Shop::with_rules(&rules(GENERATION), 1);
-    let late = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 1));
-    shop.envoy.replace_vms(rules(GENERATION + 1).to_string()).expect_taken();
-    settle_first(&late);
-    late.upstream_answers(200, &[]);
-    late.body_ends();
-    drop(late);
-    let mut without = rules(GENERATION + 2);
-    without["routes"].as_array_mut().unwrap().retain(|route| route["offerName"] != "upfront");
-    without["tuples"].as_array_mut().unwrap().retain(|tuple| tuple["offerName"] != "upfront");
-    shop.envoy.replace_vms(without.to_string()).expect_taken();
-    shop.envoy.tick();
-    shop.envoy.replace_vms(rules(GENERATION + 3).to_string()).expect_taken();
-    shop.envoy.tick();
-    let amount = farebox_core::evm::Amount::from_u64(2500);
-    let charged = host_name(&HostSeries::Charged(tuple("upfront"), amount));
-    assert_eq!(shop.envoy.metric(&charged), None);
-}
-
-#[test]
-fn a_worker_that_counted_alone_and_crashed_takes_nothing_with_it() {
+fn a_worker_that_crashes_takes_along_only_what_it_has_not_reported() {
     let shop = Shop::with_rules(&rules(GENERATION), 2);
-    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
+    let ask = |worker| drop(shop.envoy.send(worker, Request::get("/paid/x")).expect_response(402));
+    ask(0);
+    assert_eq!(shop.count("paid", TupleCounter::PaymentRequired), 1);
+    ask(0);
+    ask(1);
     shop.envoy.crash(0);
-    shop.envoy.send(0, Request::get("/paid/x")).expect_response(402);
-    shop.envoy.send(1, Request::get("/paid/x")).expect_response(402);
+    ask(0);
     assert_eq!(shop.count("paid", TupleCounter::PaymentRequired), 3);
 }
 
 #[test]
 fn ticks_count_nothing_and_reserve_nothing() {
     let shop = Shop::with_rules(&rules(GENERATION), 4);
-    let before = shop.envoy.metrics();
+    let (before, keys) = (shop.envoy.counted(), shop.envoy.shared_keys(""));
     for _ in 0..200 {
         shop.envoy.tick();
+        shop.envoy.reports(|_, _| (true, Some(204)));
         shop.envoy.advance(std::time::Duration::from_secs(5));
     }
-    assert_eq!(shop.envoy.metrics(), before);
-    assert_eq!(shop.envoy.shared_keys(""), shop.envoy.shared_keys(LAST));
-}
-
-#[test]
-fn the_time_of_the_last_payment_is_no_series_before_the_first() {
-    let shop = Shop::open();
-    let gauge = shop.envoy.metric(&host_name(&HostSeries::LastSuccess(tuple("paid"))));
-    assert_eq!(gauge.unwrap_or(0), 0);
+    assert_eq!(shop.envoy.counted(), before);
+    assert_eq!(shop.envoy.shared_keys(""), keys);
 }
 
 #[test]
@@ -180,7 +127,7 @@ fn without_rules_everything_is_refused() {
         assert_eq!(response.headers.get("cache-control").as_deref(), Some("no-store"));
         assert_eq!(stream.forwarded(), None);
     }
-    assert_eq!(generation_of(&envoy).unwrap_or(0), 0);
+    assert_eq!(generation_of(&envoy), Some(0), "a proxy without rules says so");
 }
 
 #[test]
@@ -207,18 +154,16 @@ fn rules_that_cannot_be_used_are_refused_and_the_old_ones_go_on_serving() {
         spoiled(|r| r["tuples"][0]["offerName"] = json!("a;.;b")),
     ];
     shop.offer("/paid/x");
-    let names: Vec<String> = shop.envoy.metrics().into_keys().collect();
     for push in bad {
         shop.envoy.configure(&push).expect_refused();
         assert_eq!(generation_of(&shop.envoy), Some(GENERATION));
         let offer = shop.offer("/paid/x");
         assert_eq!(offer["amount"], "1000");
     }
-    assert_eq!(shop.envoy.metrics().into_keys().collect::<Vec<_>>(), names, "a refused push defines nothing");
 }
 
 #[test]
-fn a_refused_push_is_explained_in_the_log() {
+fn a_refused_push_is_explained_in_the_log_and_in_reports_until_one_is_taken() {
     let shop = Shop::open();
     let mut push = rules(GENERATION + 1);
     push["format"] = json!(9);
@@ -226,16 +171,14 @@ fn a_refused_push_is_explained_in_the_log() {
     let log = shop.envoy.log();
     let line = log.iter().find(|l| l.level >= 3).expect("a refusal is logged");
     assert!(line.text.contains("format is 9"), "{}", line.text);
-}
-
-#[test]
-fn counters_are_counters_and_only_times_and_generations_are_gauges() {
-    let shop = Shop::open();
-    for (name, (kind, _)) in shop.envoy.metrics() {
-        let gauge = name.ends_with("farebox_config_generation") || name.ends_with("_seconds");
-        let expected = if gauge { MetricKind::Gauge } else { MetricKind::Counter };
-        assert_eq!(kind, expected, "{name}");
-    }
+    let refusals = || {
+        shop.envoy.counted();
+        shop.envoy.standings().into_values().map(|standing| standing.refusal).collect::<Vec<_>>()
+    };
+    shop.envoy.advance(std::time::Duration::from_secs(5));
+    assert!(refusals().iter().all(|refusal| refusal.contains("format is 9")), "{:?}", refusals());
+    shop.envoy.configure(rules(GENERATION + 2).to_string()).expect_taken();
+    assert_eq!(refusals(), [""; 3]);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Requests that end without a payment: challenges, blocks, free routes.
 
 use crate::shop::{GENERATION, PAY_TO, PAYMENTS, Shop, body, counters, decode, rules};
-use farebox_core::metrics::{BlockedReason, FailureReason, HostSeries, host_name};
+use farebox_core::metrics::{BlockedReason, FailureReason, MetricSeries};
 use farebox_host_tests::envoy::{Origin, Request, Response};
 use serde_json::json;
 
 fn blocked(shop: &Shop, offer: Option<&str>, reason: BlockedReason) -> Option<u64> {
     let namespace = if offer.is_some() { "shop" } else { "" };
-    let series = HostSeries::Blocked(namespace.to_owned(), offer.unwrap_or_default().to_owned(), reason);
-    shop.envoy.metric(&host_name(&series))
+    let series = MetricSeries::Blocked(namespace.to_owned(), offer.unwrap_or_default().to_owned(), reason);
+    shop.envoy.counted().get(&series).copied()
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn a_settlement_outlives_its_client_and_its_answer_is_owed_and_fetched_once() {
                 assert!(resend.callout().is_none());
             }
             assert_eq!(
-                (shop.failed(offer, FailureReason::SettlementFailed), shop.charged(offer, amount)),
+                (shop.failed(offer, FailureReason::ClientDisconnected), shop.charged(offer, amount)),
                 (1, 0)
             );
             say(settle, &settled());

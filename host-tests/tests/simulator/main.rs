@@ -18,6 +18,7 @@ mod paid;
 mod random;
 mod reload;
 mod replay;
+mod reports;
 mod twins;
 mod upfront;
 mod upstream;

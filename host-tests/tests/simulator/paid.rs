@@ -4,7 +4,7 @@ use crate::shop::{
     GENERATION, PAY_TO, PAYMENTS, Shop, TRANSACTION, VALIDITY, counters, decode, rules, say, settled,
     verified,
 };
-use farebox_core::metrics::{HostSeries, host_name};
+use farebox_core::metrics::MetricSeries;
 use farebox_host_tests::envoy::{Headers, Origin, Phase, Request};
 use serde_json::json;
 use std::time::Duration;
@@ -73,8 +73,7 @@ fn a_paid_request_is_verified_served_settled_and_released() {
     let challenges = [("PaymentPresented", 1), ("PaymentRequired", 1), ("PaymentVerified", 1)];
     assert_eq!(shop.counted("paid"), counters(&challenges));
     assert_eq!((shop.charged("paid", 1000), shop.charged("other", 1000)), (1, 0));
-    let last = shop.envoy.metric(&host_name(&HostSeries::LastSuccess(crate::shop::tuple("paid"))));
-    assert_eq!(last, Some(shop.envoy.now()));
+    assert_eq!(shop.of(&MetricSeries::LastSuccess(crate::shop::tuple("paid"))), shop.envoy.now());
 }
 
 #[test]

@@ -164,8 +164,8 @@ fn a_table_that_cannot_be_written_refuses_the_payment() {
     // It could be one that is owed, so nobody is invited to sign another.
     assert_eq!((body(&response)["retriable"].clone(), stream.forwarded()), (json!(false), None));
     assert_eq!(response.headers.get("payment-required"), None);
-    assert_eq!(shop.failed("paid", FailureReason::ReplayGuardUnavailable), 1);
     shop.envoy.lose_races(0);
+    assert_eq!(shop.failed("paid", FailureReason::ReplayGuardUnavailable), 1);
     shop.serve(0, "/paid/x", &header);
 }
 

@@ -1,6 +1,6 @@
 //! A shop with paid, free and refused routes, and a buyer: what every test here starts from.
 
-use farebox_core::metrics::{FailureReason, HostSeries, TupleCounter, host_name};
+use farebox_core::metrics::{FailureReason, MetricSeries, TupleCounter};
 use farebox_core::rules::Tuple;
 use farebox_host_tests::envoy::{Callout, Envoy, Request, Response, Stream};
 use serde_json::{Value, json};
@@ -193,8 +193,7 @@ impl Shop {
     /// A counter of an offer.
     #[track_caller]
     pub(crate) fn count(&self, offer: &str, counter: TupleCounter) -> u64 {
-        // What was never moved is not defined.
-        self.envoy.metric(&host_name(&HostSeries::Tuple(tuple(offer), counter))).unwrap_or(0)
+        self.of(&MetricSeries::Tuple(tuple(offer), counter))
     }
 
     /// Refused payments of an offer by reason.
@@ -206,16 +205,21 @@ impl Shop {
     /// Charges of an offer at an amount.
     #[track_caller]
     pub(crate) fn charged(&self, offer: &str, amount: u64) -> u64 {
-        let amount = farebox_core::evm::Amount::from_u64(amount);
-        self.envoy.metric(&host_name(&HostSeries::Charged(tuple(offer), amount))).unwrap_or(0)
+        self.of(&MetricSeries::Charged(tuple(offer), farebox_core::evm::Amount::from_u64(amount)))
+    }
+
+    /// What the companion has counted of a series.
+    #[track_caller]
+    pub(crate) fn of(&self, series: &MetricSeries) -> u64 {
+        self.envoy.counted().get(series).copied().unwrap_or(0)
     }
 
     /// Every counter of an offer that is not zero, as short text: what a test compares as a whole.
     pub(crate) fn counted(&self, offer: &str) -> Vec<(String, u64)> {
-        let mut all: Vec<_> = TupleCounter::all()
-            .map(|c| (format!("{c:?}"), self.count(offer, c)))
-            .filter(|(_, n)| *n > 0)
-            .collect();
+        let counted = self.envoy.counted();
+        let count = |counter| counted.get(&MetricSeries::Tuple(tuple(offer), counter)).copied().unwrap_or(0);
+        let mut all: Vec<_> =
+            TupleCounter::all().map(|c| (format!("{c:?}"), count(c))).filter(|(_, n)| *n > 0).collect();
         all.sort();
         all
     }

@@ -1,6 +1,6 @@
 //! Counting what the plugin answers itself.
 
-use farebox_core::metrics::{BlockedReason, FailureReason, HostSeries, SpoolLine, TupleCounter};
+use farebox_core::metrics::{BlockedReason, FailureReason, MetricSeries, SpoolLine, TupleCounter};
 use farebox_host_tests::traefik::{Fault, Request, Traefik};
 use serde_json::json;
 
@@ -13,9 +13,9 @@ fn lines(traefik: &Traefik) -> Vec<SpoolLine> {
 
 /// Names of what each line counts, the offer apart.
 fn counted(traefik: &Traefik) -> Vec<String> {
-    let name = |series: &HostSeries| match series {
-        HostSeries::Tuple(tuple, counter) => format!("{} {counter:?}", tuple.offer_name),
-        HostSeries::Blocked(_, offer, reason) => format!("{offer} {reason:?}"),
+    let name = |series: &MetricSeries| match series {
+        MetricSeries::Tuple(tuple, counter) => format!("{} {counter:?}", tuple.offer_name),
+        MetricSeries::Blocked(_, offer, reason) => format!("{offer} {reason:?}"),
         other => format!("{other:?}"),
     };
     let line = |line: &SpoolLine| {

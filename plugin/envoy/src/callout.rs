@@ -1,4 +1,4 @@
-//! Calls to the facilitator.
+//! Calls to the facilitator and to the companion.
 //!
 //! Every call is made in the name of the filter, not of a stream: Envoy drops the call of a stream that is gone, and
 //! then there is no reply to be heard. See [`crate::filter_name`].
@@ -11,8 +11,8 @@
 use std::time::Duration;
 
 use farebox_core::exchange::Call;
-use farebox_core::protocol::{CallEnd, Operation, RELAY_PROXY};
-use farebox_core::rules::Facilitator;
+use farebox_core::protocol::{COMPANION_CLUSTER, CallEnd, Operation, RELAY_PROXY};
+use farebox_core::rules::RuleSet;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, Status};
 
@@ -34,22 +34,68 @@ pub(crate) enum Captured {
     Cut,
 }
 
-/// Who calls.
+/// Who calls whom.
 pub(crate) struct Caller<'a> {
-    pub(crate) facilitator: &'a Facilitator,
+    /// Of whom is called.
+    pub(crate) cluster: &'a str,
+    authority: &'a str,
+    path_prefix: &'a str,
+    /// It is the companion, which is told who calls.
+    is_companion: bool,
     pub(crate) identity: &'a Identity,
+    /// Of the rules in force.
+    pub(crate) generation: u64,
+    /// Of the rules in force.
+    pub(crate) hash: &'a str,
     /// Context of the filter.
     pub(crate) root: u32,
     /// Context for which the call is made, which is the effective one again after it.
     pub(crate) context: u32,
 }
 
-/// No stream waits for the reply, but a connection must not be held for ever.
-pub(crate) const OVER_TIMEOUT_MS: u32 = 5_000;
+/// Of calls no stream waits for: a connection must not be held for ever.
+pub(crate) const CALL_TIMEOUT_MS: u32 = 5_000;
 
 // === impl Caller ===
 
-impl Caller<'_> {
+impl<'a> Caller<'a> {
+    /// Calls whoever settles; `None` if the rules name nobody.
+    pub(crate) fn to_facilitator(
+        rules: &'a RuleSet,
+        identity: &'a Identity,
+        root: u32,
+        context: u32,
+    ) -> Option<Self> {
+        let facilitator = rules.facilitator.as_ref()?;
+        Some(Self {
+            cluster: &facilitator.cluster,
+            authority: &facilitator.authority,
+            path_prefix: &facilitator.path_prefix,
+            is_companion: facilitator.relay,
+            identity,
+            generation: rules.generation,
+            hash: &rules.hash,
+            root,
+            context,
+        })
+    }
+
+    /// Calls the companion: where it relays, or in its own cluster.
+    pub(crate) fn to_companion(rules: &'a RuleSet, identity: &'a Identity, root: u32, context: u32) -> Self {
+        let relay = Self::to_facilitator(rules, identity, root, context).filter(|it| it.is_companion);
+        relay.unwrap_or(Self {
+            cluster: COMPANION_CLUSTER,
+            authority: COMPANION_CLUSTER,
+            path_prefix: "",
+            is_companion: true,
+            identity,
+            generation: rules.generation,
+            hash: &rules.hash,
+            root,
+            context,
+        })
+    }
+
     /// Sends a call; the token comes back with its reply. An error means that nothing was sent and that no
     /// reply will come: the cluster is unknown or has no host.
     pub(crate) fn dispatch(&self, call: &Call) -> Result<u32, Status> {
@@ -62,7 +108,12 @@ impl Caller<'_> {
 
     /// Tells a relay how requests ended for their payments, or that they go on.
     pub(crate) fn over(&self, lines: &[u8]) -> Result<u32, Status> {
-        self.send("/over", lines, &[], OVER_TIMEOUT_MS)
+        self.send("/over", lines, &[], CALL_TIMEOUT_MS)
+    }
+
+    /// Reports to the companion.
+    pub(crate) fn report(&self, report: &[u8]) -> Result<u32, Status> {
+        self.send("/report", report, &[], CALL_TIMEOUT_MS)
     }
 
     fn send(
@@ -72,22 +123,21 @@ impl Caller<'_> {
         more: &[(&'static str, String)],
         timeout_ms: u32,
     ) -> Result<u32, Status> {
-        let facilitator = self.facilitator;
-        let path = [facilitator.path_prefix.as_str(), endpoint].concat();
+        let path = [self.path_prefix, endpoint].concat();
         let mut headers = vec![
             (":method", "POST"),
             (":path", path.as_str()),
-            (":authority", facilitator.authority.as_str()),
+            (":authority", self.authority),
             ("content-type", "application/json"),
             ("accept", "application/json"),
         ];
-        if facilitator.relay {
+        if self.is_companion {
             headers.push((RELAY_PROXY, &self.identity.proxy));
             headers.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
         }
         let timeout = Duration::from_millis(u64::from(timeout_ms));
         filter_name::take(self.root, self.context, || {
-            hostcalls::dispatch_http_call(&facilitator.cluster, headers, Some(body), Vec::new(), timeout)
+            hostcalls::dispatch_http_call(self.cluster, headers, Some(body), Vec::new(), timeout)
         })
     }
 }

@@ -4,16 +4,15 @@
 //!
 //! * [`root`]: takes pushed rules, or refuses them so that Envoy keeps the last good filter.
 //! * [`stream`]: one request: feeds the core its events and carries out what comes back.
-//! * [`callout`]: calls to the facilitator, and which replies Envoy made up itself.
+//! * [`callout`]: calls to the facilitator and the companion, and which replies Envoy made up itself.
 //! * [`filter_name`]: why the filter hears of them also when their streams are gone.
 //! * [`waiting`]: streams that wait, for a reply or with a payment for their upstream, and calls without a stream.
-//! * [`ends`]: how requests ended for their payments, told to a relay until it knows.
+//! * [`outbox`]: messages to the companion, each told until it knows.
+//! * [`ends`]: how requests ended for their payments, as such messages.
+//! * [`reports`]: what requests count, in memory and as such messages.
 //! * [`origin`]: who made a response, and who ended a stream.
 //! * [`shared_data`]: what the workers of a process share, under compare-and-swap.
 //! * [`payments`]: payments, kept there by a filter without a relay.
-//! * [`meters`]: Envoy's counters for the core's stamps, defined when they are first moved.
-//! * [`counted`]: which of them the process has, for VMs that begin later.
-//! * [`succession`]: what VMs that are replaced leave to those that come after them.
 //! * [`identity`]: the name of this proxy, and those of its requests.
 //! * [`header_map`]: reading headers without a copy; the only `unsafe` code beside a declaration in [`filter_name`].
 //!
@@ -36,18 +35,17 @@
 
 mod callout;
 mod clock;
-mod counted;
 mod ends;
 mod filter_name;
 mod header_map;
 mod identity;
-mod meters;
 mod origin;
+mod outbox;
 mod payments;
+mod reports;
 mod root;
 mod shared_data;
 mod stream;
-mod succession;
 mod waiting;
 
 #[allow(unreachable_pub, reason = "the macro exports `_initialize`, which the host calls")]

@@ -1,8 +1,9 @@
 //! Taking pushed rules.
 //!
 //! Envoy runs this in a throw-away VM first, then in its main thread and in every worker, so nothing here
-//! counts, calls or reserves.
+//! counts, calls or reserves. Why rules are refused is left in shared data, as the VM that refuses them goes.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +20,13 @@ use proxy_wasm::types::{BufferType, ContextType, LogLevel, Status};
 use crate::callout::{self, Caller, Captured};
 use crate::filter_name::Callback;
 use crate::identity::Identity;
-use crate::meters::Meters;
+use crate::reports::{self, Tally};
 use crate::stream::Handle;
 use crate::waiting::{self, Waiter};
 use crate::{clock, ends, payments};
 
-/// How long may wait what nothing but time brings about: a count left by a VM, an end that was not acknowledged, a sign
-/// that a request goes on.
+/// How long may wait what nothing but time brings about: a report, an end that was not acknowledged, a sign that a
+/// request goes on.
 const TICK: Duration = Duration::from_secs(1);
 /// With 4096 buckets every VM goes round in about ten minutes.
 const SWEEP_BUCKETS: u32 = 7;
@@ -33,10 +34,12 @@ const SWEEP_BUCKETS: u32 = 7;
 /// One configuration of the filter.
 pub(crate) struct Root {
     deployment: Rc<Deployment>,
-    /// Name of this VM and of its likes in other threads: the version of the filter and the VM configuration.
-    /// Envoy replaces the VMs when one of them changes.
-    vm: Vec<u8>,
     sweep_from: u32,
+}
+
+thread_local! {
+    /// Configurations in this VM, the newest last.
+    static ROOTS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Rules in force. A stream finishes on what it started with.
@@ -44,7 +47,7 @@ pub(crate) struct Deployment {
     pub(crate) rules: Arc<RuleSet>,
     pub(crate) limits: Limits,
     /// `None` before the filter was configured.
-    meters: Option<Meters>,
+    tally: Option<Rc<Tally>>,
     /// `None` before the filter was configured.
     pub(crate) identity: Option<Identity>,
     /// Context of the filter.
@@ -54,45 +57,47 @@ pub(crate) struct Deployment {
 // === impl Deployment ===
 
 impl Deployment {
-    fn new(root: u32, rules: RuleSet, meters: Option<Meters>) -> Self {
+    fn new(root: u32, rules: RuleSet) -> Self {
         let limits = Limits::of(&rules);
-        Self { rules: Arc::new(rules), limits, meters, identity: None, root }
+        Self { rules: Arc::new(rules), limits, tally: None, identity: None, root }
     }
 
-    /// Compiles a push and defines its metrics; nothing is in force yet.
-    fn load(root: u32, vm: Vec<u8>, configuration: &[u8]) -> Result<Self, String> {
+    /// Compiles a push; nothing is in force yet.
+    fn load(root: u32, configuration: &[u8]) -> Result<Self, String> {
         let rules = if configuration.is_empty() {
             RuleSet::closed()
         } else {
             RuleSet::from_json(configuration).map_err(|error| error.to_string())?
         };
-        let meters =
-            Meters::define(&rules, vm).map_err(|status| format!("cannot define metrics: {status:?}"))?;
         let identity = Identity::take().map_err(|status| format!("cannot name this proxy: {status:?}"))?;
-        Ok(Self { identity: Some(identity), ..Self::new(root, rules, Some(meters)) })
+        let deployment = Self::new(root, rules);
+        let tally = Tally::begin(&deployment.rules);
+        Ok(Self { identity: Some(identity), tally: Some(tally), ..deployment })
     }
 
-    /// Counts a request's stamps.
-    pub(crate) fn count(&self, stamps: &[Stamp]) {
-        if let Some(meters) = &self.meters {
-            stamps
-                .iter()
-                .filter(|stamp| self.rules.counts(stamp))
-                .for_each(|stamp| meters.count(stamp, &self.rules));
+    /// Counts stamps, on behalf of a context. Money that nobody else counts is reported at once.
+    pub(crate) fn count(&self, context: u32, stamps: &[Stamp]) {
+        let is_money = self.tally.as_ref().is_some_and(|tally| tally.count(stamps));
+        if let Some(companion) = self.companion(context).filter(|_| is_money) {
+            reports::hurry(&companion, clock::latest());
         }
     }
 
     /// Counts what became of payments beside their requests. Tuples that are gone have no series.
-    pub(crate) fn count_expired(&self, expired: &[Expired]) {
+    pub(crate) fn count_expired(&self, context: u32, expired: &[Expired]) {
         if !expired.is_empty() {
-            self.count(&expired_stamps(expired, &self.rules));
+            self.count(context, &expired_stamps(expired, &self.rules));
         }
     }
 
-    /// For calls on behalf of a context; `None` if these rules name no facilitator.
+    /// For calls on behalf of a context to whoever settles; `None` if these rules name nobody.
     pub(crate) fn caller(&self, context: u32) -> Option<Caller<'_>> {
-        let (facilitator, identity) = (self.rules.facilitator.as_ref()?, self.identity.as_ref()?);
-        Some(Caller { facilitator, identity, root: self.root, context })
+        Caller::to_facilitator(&self.rules, self.identity.as_ref()?, self.root, context)
+    }
+
+    /// For calls to the companion.
+    fn companion(&self, context: u32) -> Option<Caller<'_>> {
+        Some(Caller::to_companion(&self.rules, self.identity.as_ref()?, self.root, context))
     }
 
     /// Tells whoever keeps the payments. An end that cannot be told leaves a record as it was, which is never less
@@ -109,7 +114,7 @@ impl Deployment {
                     (Some(ending), Some(caller)) => ends::tell(&caller, &ending),
                     _ => {}
                 }
-            } else if self.record(note)?.is_none() && matches!(note.event, Event::Verified(_)) {
+            } else if self.record(context, note)?.is_none() && matches!(note.event, Event::Verified(_)) {
                 return Err(Status::CasMismatch);
             }
         }
@@ -117,10 +122,10 @@ impl Deployment {
     }
 
     /// Takes a note down in shared data. Gives what followed; `None` if it cannot be taken down.
-    fn record(&self, note: &Note) -> Result<Option<Vec<Expired>>, Status> {
+    fn record(&self, context: u32, note: &Note) -> Result<Option<Vec<Expired>>, Status> {
         let now = clock::now()?;
         let (answer, effects) = payments::step(note.key.digest(), note.tuple, &note.event, &self.limits, now);
-        self.count_expired(&effects);
+        self.count_expired(context, &effects);
         if answer.is_none() {
             let _ = hostcalls::log(LogLevel::Error, "farebox: cannot record what became of a payment");
         }
@@ -132,11 +137,11 @@ impl Deployment {
         // Whatever the facilitator said, it was asked.
         let reply = reply.unwrap_or(Captured::Cut);
         let late = orphan.answered(reply.as_end(), clock::now()?);
-        self.count(&late.stamps);
+        self.count(self.root, &late.stamps);
         for note in &late.notes {
-            let effects = self.record(note)?.unwrap_or_default();
+            let effects = self.record(self.root, note)?.unwrap_or_default();
             if effects.iter().any(|effect| effect.effect == Effect::Charged) {
-                self.count(&late.charged);
+                self.count(self.root, &late.charged);
             }
             if let Event::Ended { outcome, .. } = &note.event {
                 let (became, why) = match outcome {
@@ -158,52 +163,42 @@ impl Deployment {
         }
         Ok(())
     }
-
-    /// See [`Meters::take_over`].
-    fn take_over(&self) -> Result<(), Status> {
-        self.meters.as_ref().map_or(Ok(()), |meters| meters.take_over(&self.rules))
-    }
-
-    /// The last act of taking rules.
-    fn confirm(&self) -> Result<(), Status> {
-        let Some(meters) = &self.meters else { return Ok(()) };
-        meters.succeed(&self.rules)?;
-        // The closed set is nobody's push: it must not hide the generation of one.
-        if self.rules.is_loaded() { meters.confirm(self.rules.generation) } else { Ok(()) }
-    }
 }
 
 // === impl Root ===
 
 impl Root {
     pub(crate) fn new(context: u32) -> Self {
-        let deployment = Rc::new(Deployment::new(context, RuleSet::closed(), None));
-        Self { deployment, vm: Vec::new(), sweep_from: 0 }
+        ROOTS.with_borrow_mut(|roots| roots.push(context));
+        Self { deployment: Rc::new(Deployment::new(context, RuleSet::closed())), sweep_from: 0 }
     }
 
     fn configure(&mut self, size: usize) -> Result<(), String> {
-        let configuration = read(BufferType::PluginConfiguration, size)
-            .map_err(|status| format!("cannot read the configuration: {status:?}"))?;
-        let deployment = Deployment::load(self.deployment.root, self.vm.clone(), &configuration)?;
-        if deployment.rules.is_loaded() {
-            // VMs start at different buckets, so that together they come round sooner.
-            self.sweep_from = clock::now().map_or(0, |now| (now.unix_ms % u64::from(BUCKETS)) as u32);
-            hostcalls::set_tick_period(TICK).map_err(|status| format!("cannot tick: {status:?}"))?;
-        }
-        deployment.confirm().map_err(|status| format!("cannot confirm the generation: {status:?}"))?;
-        self.deployment = Rc::new(deployment);
+        let configuration =
+            read(size).map_err(|status| format!("cannot read the configuration: {status:?}"))?;
+        self.deployment = Rc::new(Deployment::load(self.deployment.root, &configuration)?);
+        // VMs start at different buckets, so that together they come round sooner.
+        self.sweep_from = clock::now().map_or(0, |now| (now.unix_ms % u64::from(BUCKETS)) as u32);
+        hostcalls::set_tick_period(TICK).map_err(|status| format!("cannot tick: {status:?}"))?;
         Ok(())
     }
 
     /// For calls to the relay, if the rules name one.
     fn relay(&self) -> Option<Caller<'_>> {
-        self.deployment.caller(self.deployment.root).filter(|caller| caller.facilitator.relay)
+        self.deployment.caller(self.deployment.root).filter(|_| self.deployment.rules.has_relay())
+    }
+
+    /// For reports: the newest configuration makes them.
+    fn reporter(&self) -> Option<Caller<'_>> {
+        let root = self.deployment.root;
+        let is_newest = ROOTS.with_borrow(|roots| roots.last() == Some(&root));
+        self.deployment.companion(root).filter(|_| is_newest)
     }
 
     fn sweep(&mut self, now: Now) -> Result<(), Status> {
         let limits = &self.deployment.limits;
         let expired = payments::sweep(self.sweep_from, SWEEP_BUCKETS, limits, now)?;
-        self.deployment.count_expired(&expired);
+        self.deployment.count_expired(self.deployment.root, &expired);
         self.sweep_from = (self.sweep_from + SWEEP_BUCKETS) % BUCKETS;
         Ok(())
     }
@@ -213,7 +208,10 @@ impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _trailers: usize) {
         let _callback = Callback::begin(self.deployment.root);
         let reply = callout::capture(num_headers, body_size);
-        if ends::answered(self.relay().as_ref(), token, reply.as_ref().ok()) {
+        let told = reply.as_ref().ok();
+        if ends::answered(self.relay().as_ref(), token, told)
+            || reports::answered(self.reporter().as_ref(), token, told, clock::latest())
+        {
             return;
         }
         match waiting::take(token) {
@@ -235,23 +233,26 @@ impl Context for Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        waiting::forget(self.deployment.root);
-        ends::forget(self.deployment.root);
+        let root = self.deployment.root;
+        let is_last = ROOTS.with_borrow_mut(|roots| {
+            roots.retain(|known| *known != root);
+            roots.is_empty()
+        });
+        waiting::forget(root);
+        ends::forget(root, is_last);
+        reports::forget(root, self.deployment.identity.as_ref().map(|identity| &*identity.vm), is_last);
     }
 }
 
 impl RootContext for Root {
-    fn on_vm_start(&mut self, vm_configuration_size: usize) -> bool {
-        // Where it cannot be read, no two VMs differ and each begins the counters it needs.
-        let configuration = read(BufferType::VmConfiguration, vm_configuration_size).unwrap_or_default();
-        self.vm = [env!("CARGO_PKG_VERSION").as_bytes(), b"/", &configuration].concat();
-        true
-    }
-
     fn on_configure(&mut self, plugin_configuration_size: usize) -> bool {
         match self.configure(plugin_configuration_size) {
-            Ok(()) => true,
+            Ok(()) => {
+                reports::refused("");
+                true
+            }
             Err(reason) => {
+                reports::refused(&reason);
                 let message = format!("farebox: rules refused, the last good ones stay in force: {reason}");
                 let _ = hostcalls::log(LogLevel::Error, &message);
                 false
@@ -270,8 +271,10 @@ impl RootContext for Root {
             if let Some(relay) = self.relay() {
                 ends::tick(&relay, now);
             }
+            if let Some(companion) = self.reporter() {
+                reports::tick(&companion, now);
+            }
         }
-        let _ = self.deployment.take_over();
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -283,7 +286,8 @@ impl RootContext for Root {
     }
 }
 
-/// A configuration. Envoy has no buffer of nothing.
-fn read(buffer: BufferType, size: usize) -> Result<Vec<u8>, Status> {
+/// The configuration. Envoy has no buffer of nothing.
+fn read(size: usize) -> Result<Vec<u8>, Status> {
+    let buffer = BufferType::PluginConfiguration;
     if size == 0 { Ok(Vec::new()) } else { Ok(hostcalls::get_buffer(buffer, 0, size)?.unwrap_or_default()) }
 }

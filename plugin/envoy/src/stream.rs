@@ -95,7 +95,7 @@ impl Stream {
     /// [`Action::Continue`].
     fn carry_out(self: &Rc<Self>, mut turn: Turn, side: Side) -> Result<Action, Status> {
         loop {
-            self.deployment.count(&turn.stamps);
+            self.deployment.count(self.context, &turn.stamps);
             self.deployment.tell(self.context, &turn.notes)?;
             turn = match turn.next {
                 Next::Step(state) => {
@@ -103,7 +103,7 @@ impl Stream {
                     let limits = &self.deployment.limits;
                     let (answer, effects) =
                         payments::step(state.key(), state.tuple(), state.event(), limits, now);
-                    self.deployment.count_expired(&effects);
+                    self.deployment.count_expired(self.context, &effects);
                     state.stepped(answer, &effects, now)
                 }
                 Next::Call(state) => match self.dispatch(&state) {
@@ -143,7 +143,7 @@ impl Stream {
     fn dispatch(&self, state: &Calling) -> Result<u32, Status> {
         let caller = self.deployment.caller(self.context).ok_or(Status::NotFound)?;
         caller.dispatch(state.call()).inspect_err(|status| {
-            let message = format!("farebox: cannot call cluster {}: {status:?}", caller.facilitator.cluster);
+            let message = format!("farebox: cannot call cluster {}: {status:?}", caller.cluster);
             let _ = hostcalls::log(LogLevel::Error, &message);
         })
     }
@@ -211,14 +211,14 @@ impl Stream {
             Stage::Delivery(state) => state.ended(origin::upstream_broke_off()?, clock::now()?),
             Stage::Request | Stage::Nothing | Stage::Ended => Abandoned::default(),
         };
-        self.deployment.count(&abandoned.stamps);
+        self.deployment.count(self.context, &abandoned.stamps);
         self.deployment.tell(self.context, &abandoned.notes)
     }
 
     /// A host call failed. The stream is answered and can never be served.
     fn fail_closed(&self, status: Status) -> Action {
         let _ = hostcalls::log(LogLevel::Error, &format!("farebox: host call failed: {status:?}"));
-        self.deployment.count(&[Stamp::Blocked(None, BlockedReason::InternalError)]);
+        self.deployment.count(self.context, &[Stamp::Blocked(None, BlockedReason::InternalError)]);
         let _ = send(&exchange::internal());
         // The reply itself comes by as a response head.
         self.stage.replace(Stage::Nothing);

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_core::Now;
 use farebox_core::exchange::{self, Arrival, HeaderEdits, Next, Reply, Turn};
-use farebox_core::metrics::{HostSeries, Stamp, series_of};
+use farebox_core::metrics::{MetricSeries, Stamp, series_of};
 use farebox_core::payment::Holder;
 use farebox_core::rules::RuleSet;
 use http_wasm_guest::Guest;
@@ -32,7 +32,7 @@ impl Screen {
     pub(crate) fn new(config: Config) -> Self {
         let spool = config.spool.map(|spool| Spool::new(spool, config.rules.generation));
         let screen = Self { rules: Arc::new(config.rules), spool };
-        screen.write(&[HostSeries::ConfigGeneration]);
+        screen.write(&[MetricSeries::ConfigGeneration]);
         screen
     }
 
@@ -49,7 +49,7 @@ impl Screen {
     }
 
     /// A failure to count never fails a request.
-    fn write(&self, series: &[HostSeries]) {
+    fn write(&self, series: &[MetricSeries]) {
         if let Some(spool) = self.spool.as_ref().filter(|_| !series.is_empty()) {
             spool.write(series);
         }

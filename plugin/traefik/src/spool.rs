@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 
-use farebox_core::metrics::{HostSeries, SpoolLine};
+use farebox_core::metrics::{MetricSeries, SpoolLine};
 use http_wasm_guest::host::log;
 
 use crate::{ERROR, config};
@@ -29,7 +29,7 @@ impl Spool {
     }
 
     /// Counts each series once.
-    pub(crate) fn write(&self, series: &[HostSeries]) {
+    pub(crate) fn write(&self, series: &[MetricSeries]) {
         let lost = self.lost.get();
         match self.append(lost, series) {
             Ok(()) => self.lost.set(0),
@@ -44,7 +44,7 @@ impl Spool {
         }
     }
 
-    fn append(&self, lost: u64, series: &[HostSeries]) -> io::Result<()> {
+    fn append(&self, lost: u64, series: &[MetricSeries]) -> io::Result<()> {
         let line = SpoolLine::encode(self.generation, lost, series.iter().map(|series| (series, 1)))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let mut file = OpenOptions::new().append(true).create(true).open(&self.settings.file)?;

@@ -76,8 +76,8 @@ async fn serve(options: Options, proxy: Proxy) -> Result<ExitCode> {
     println!("proxy        {}", stack.proxy_url());
     println!("companion    {0}/metrics {0}/status", stack.companion_url());
     match proxy {
-        Proxy::Envoy => println!("statistics   {}/stats", stack.stats_url()),
-        Proxy::Traefik => println!("Traefik API  {}/api/http/routers", stack.stats_url()),
+        Proxy::Envoy => println!("Envoy admin  {}", stack.admin_socket().display()),
+        Proxy::Traefik => println!("Traefik API  {}/api/http/routers", stack.api_url()),
     }
     let kind = if own_facilitator { " (development: it moves no money)" } else { "" };
     println!("facilitator  {}{kind}", stack.facilitator_url());

@@ -9,17 +9,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-/// Ports of the shipped file, by which its two listeners are recognised.
+/// Port of the shipped file, by which its listener is recognised.
 const SHIPPED_PROXY_PORT: u64 = 10_000;
-const SHIPPED_STATS_PORT: u64 = 9901;
 
 /// What a stack puts in.
 #[derive(Debug)]
 pub(crate) struct Places {
     /// Where clients connect.
     pub(crate) proxy: SocketAddr,
-    /// Where `/stats` and `/server_info` are read.
-    pub(crate) stats: SocketAddr,
     /// The socket of Envoy's own administration.
     pub(crate) admin: PathBuf,
     /// The file the filter configuration is discovered from; its folder is watched.
@@ -53,12 +50,11 @@ pub(super) fn system_authorities() -> Option<PathBuf> {
 pub(crate) fn render(shipped: &str, places: &Places) -> Result<Value> {
     let mut bootstrap: Value = serde_saphyr::from_str(shipped).context("the bootstrap is not YAML")?;
     let admin = json!({ "pipe": { "path": places.admin, "mode": 0o600 } });
-    *at(&mut bootstrap, "/admin/address")? = admin.clone();
+    *at(&mut bootstrap, "/admin/address")? = admin;
     for listener in list(&mut bootstrap, "/static_resources/listeners")? {
         let socket = at(listener, "/address/socket_address")?;
         let address = match socket["port_value"].as_u64() {
             Some(SHIPPED_PROXY_PORT) => places.proxy,
-            Some(SHIPPED_STATS_PORT) => places.stats,
             other => bail!("the bootstrap has a listener on an unexpected port: {other:?}"),
         };
         *socket = json!({ "address": address.ip(), "port_value": address.port() });
@@ -68,7 +64,6 @@ pub(crate) fn render(shipped: &str, places: &Places) -> Result<Value> {
             Some("upstream") => lead_to(cluster, &places.upstream, None)?,
             Some("farebox") => lead_to(cluster, &places.relay, None)?,
             Some("facilitator") => lead_to(cluster, &places.facilitator, places.authorities.as_ref())?,
-            Some("admin") => *endpoint(cluster)? = admin.clone(),
             other => bail!("the bootstrap has an unexpected cluster: {other:?}"),
         }
     }
@@ -164,7 +159,6 @@ mod tests {
     fn places(facilitator: &str) -> Places {
         Places {
             proxy: "127.0.0.1:1001".parse().unwrap(),
-            stats: "127.0.0.1:1002".parse().unwrap(),
             admin: "/stack/admin.sock".into(),
             discovery: "/stack/discovery/filter.yaml".into(),
             wasm: "/target/farebox-envoy.wasm".into(),
@@ -184,10 +178,10 @@ mod tests {
     fn every_place_of_the_shipped_file_is_filled() {
         let rendered = render(&shipped(), &places("http://127.0.0.1:1004")).unwrap();
         let text = rendered.to_string();
-        for shipped in ["10000", "9901", "8000", "4020", "/etc/farebox", "/usr/share", "/run/envoy"] {
+        for shipped in ["10000", "8000", "4020", "/etc/farebox", "/usr/share", "/run/envoy"] {
             assert!(!text.contains(shipped), "{shipped} is left in {text}");
         }
-        for place in ["1001", "1002", "1003", "1004", "/stack/admin.sock", "/stack/discovery/filter.yaml"] {
+        for place in ["1001", "1003", "1004", "/stack/admin.sock", "/stack/discovery/filter.yaml"] {
             assert!(text.contains(place), "{place} is missing in {text}");
         }
         assert_eq!(text.matches("/target/farebox-envoy.wasm").count(), 1);
@@ -251,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_bootstrap_that_changed_its_places_is_refused() {
-        let changed = shipped().replace("port_value: 9901", "port_value: 9902");
+        let changed = shipped().replace("port_value: 10000", "port_value: 10001");
         let error = render(&changed, &places("http://127.0.0.1:1004")).unwrap_err().to_string();
-        assert_eq!(error, "the bootstrap has a listener on an unexpected port: Some(9902)");
+        assert_eq!(error, "the bootstrap has a listener on an unexpected port: Some(10001)");
     }
 }

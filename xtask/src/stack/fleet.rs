@@ -12,20 +12,14 @@ use super::{Part, Process, Stack};
 pub(super) struct Sibling {
     name: String,
     proxy: SocketAddr,
-    stats: SocketAddr,
     process: Option<Process>,
 }
 
 // === impl Sibling ===
 
 impl Sibling {
-    pub(super) fn new(number: u32, proxy: SocketAddr, stats: SocketAddr) -> Self {
-        Self { name: format!("envoy-{number}"), proxy, stats, process: None }
-    }
-
-    /// As the companion is told of it.
-    pub(super) fn listed(&self) -> String {
-        format!("{}=http://{}", self.name, self.stats)
+    pub(super) fn new(number: u32, proxy: SocketAddr) -> Self {
+        Self { name: format!("envoy-{number}"), proxy, process: None }
     }
 
     pub(super) const fn process(&self) -> Option<&Process> {
@@ -46,7 +40,7 @@ impl Stack {
     pub fn start_proxy(&mut self, number: usize) -> Result<()> {
         let Some(index) = number.checked_sub(1) else { return self.start_part(Part::Proxy) };
         let sibling = self.siblings.get(index).with_context(|| format!("there is no proxy {number}"))?;
-        let command = self.envoy_command(&sibling.name, sibling.proxy, sibling.stats)?;
+        let command = self.envoy_command(&sibling.name, sibling.proxy)?;
         let log = self.folder().join(format!("{}.log", sibling.name));
         let process = Process::spawn(&sibling.name, command, &log)?;
         self.siblings[index].process = Some(process);

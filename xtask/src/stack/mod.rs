@@ -17,6 +17,7 @@ mod relay;
 mod scrape;
 mod traefik;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,6 +46,8 @@ const READY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(25);
 /// The longest a request of the stack's own client may take; settlements may take 60 s.
 const REQUEST: Duration = Duration::from_secs(90);
+/// How long a count of a proxy may be on its way.
+const REPORTED: Duration = Duration::from_millis(1_300);
 /// Lines of each log shown with a failure.
 const TAIL: usize = 30;
 /// Name of the proxy towards the companion.
@@ -81,7 +84,8 @@ pub struct Stack {
 #[derive(Debug)]
 struct Addresses {
     proxy: SocketAddr,
-    stats: SocketAddr,
+    /// Traefik's own API.
+    api: SocketAddr,
     companion: SocketAddr,
     relay: SocketAddr,
     gateway: SocketAddr,
@@ -142,14 +146,14 @@ impl Stack {
         let proxy = address(options.listen)?;
         let addresses = Addresses {
             proxy,
-            stats: address(None)?,
+            api: address(None)?,
             companion: address(options.companion)?,
             relay: address(None)?,
             gateway: if options.shell == Shell::Gateway { proxy } else { address(None)? },
             facilitator: address(None)?,
         };
         let siblings = (1..=options.siblings)
-            .map(|number| Ok(Sibling::new(number, address(None)?, address(None)?)))
+            .map(|number| Ok(Sibling::new(number, address(None)?)))
             .collect::<Result<_>>()?;
         let origin = match &options.upstream {
             Some(_) => None,
@@ -203,8 +207,7 @@ impl Stack {
     }
 
     async fn is_ready(&self) -> bool {
-        // Being asked for its metrics makes the companion read the proxy now.
-        let (Ok(_), Ok(status)) = (self.metrics().await, self.status().await) else { return false };
+        let Ok(status) = self.status().await else { return false };
         let generation = status["config_generation"].as_u64();
         let facilitator = &status["facilitator"];
         let is_current =
@@ -225,7 +228,7 @@ impl Stack {
             Part::Facilitator => self.facilitator_command()?,
             Part::Companion => self.companion_command(),
             Part::Proxy => match self.options.shell {
-                Shell::Envoy => self.envoy_command(PROXY_NAME, self.addresses.proxy, self.addresses.stats)?,
+                Shell::Envoy => self.envoy_command(PROXY_NAME, self.addresses.proxy)?,
                 Shell::Traefik => self.traefik_command()?,
                 Shell::Gateway => bail!("the companion is the proxy of this stack"),
             },
@@ -287,9 +290,23 @@ impl Stack {
         format!("http://{}", self.addresses.relay)
     }
 
-    /// Envoy's read-only statistics: `/stats`, `/server_info`.
-    pub fn stats_url(&self) -> String {
-        format!("http://{}", self.addresses.stats)
+    /// Traefik's own API.
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.addresses.api)
+    }
+
+    /// The socket of Envoy's administration.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.admin_of(PROXY_NAME)
+    }
+
+    fn admin_of(&self, proxy: &str) -> PathBuf {
+        self.folder().join(format!("{proxy}.sock"))
+    }
+
+    /// Envoy's own statistics whose names match an expression.
+    pub async fn envoy_stats(&self, names: &str) -> Result<BTreeMap<String, u64>> {
+        envoy_stats(&self.admin_socket(), names).await
     }
 
     /// The facilitator in use.
@@ -360,6 +377,12 @@ impl Stack {
         Scrape::parse(&response.error_for_status()?.text().await?)
     }
 
+    /// The companion's metrics, once the proxies have reported what they have counted by now.
+    pub async fn counted(&self) -> Result<Scrape> {
+        tokio::time::sleep(REPORTED).await;
+        self.metrics().await
+    }
+
     /// The companion's `/status`.
     pub async fn status(&self) -> Result<Value> {
         let response = self.client.get(format!("{}/status", self.companion_url())).send().await?;
@@ -382,13 +405,12 @@ impl Stack {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// The generation of rules Envoy enforces; `None` before the first.
+    /// The generation of rules Envoy says it enforces; `None` before the first.
     pub async fn enforced(&self) -> Result<Option<u64>> {
-        let url = format!("{}/stats?filter=farebox_config_generation&format=json", self.stats_url());
-        let response = self.client.get(url).send().await?.error_for_status()?;
-        let stats: Value = serde_json::from_slice(&response.bytes().await?)?;
-        let values = stats["stats"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(values.iter().find_map(|stat| stat["value"].as_u64()).filter(|generation| *generation > 0))
+        let status = self.status().await?;
+        let proxies = status["proxies"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let own = proxies.iter().find(|proxy| proxy["name"] == PROXY_NAME);
+        Ok(own.and_then(|proxy| proxy["generation_confirmed"].as_u64()))
     }
 
     async fn is_ok(&self, url: &str) -> bool {
@@ -493,10 +515,6 @@ impl Stack {
         if self.options.shell == Shell::Envoy {
             command.arg("--envoy-wasm").arg(&self.programs.guest);
             command.arg("--envoy-publish").arg(self.discovery());
-            command.arg("--proxy").arg(format!("{PROXY_NAME}={}", self.stats_url()));
-            for sibling in &self.siblings {
-                command.arg("--proxy").arg(sibling.listed());
-            }
         }
         command
     }
@@ -525,13 +543,12 @@ impl Stack {
         settings
     }
 
-    fn envoy_command(&self, name: &str, proxy: SocketAddr, stats: SocketAddr) -> Result<Command> {
+    fn envoy_command(&self, name: &str, proxy: SocketAddr) -> Result<Command> {
         let shipped = paths::workspace().join("envoy/bootstrap.yaml");
         let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
         let places = bootstrap::Places {
             proxy,
-            stats,
-            admin: self.folder().join(format!("{name}.sock")),
+            admin: self.admin_of(name),
             discovery: self.discovery(),
             wasm: self.programs.guest.clone(),
             upstream: self.upstream_url(),
@@ -552,6 +569,17 @@ impl Stack {
         command.args(["--log-level", "info", "--log-format", "[%Y-%m-%d %T.%e][%l][%n] %v"]);
         Ok(command)
     }
+}
+
+/// Statistics of the Envoy whose administration is on a socket, by name, of those whose names match an expression.
+pub async fn envoy_stats(admin: &Path, names: &str) -> Result<BTreeMap<String, u64>> {
+    let client = http::client_builder().timeout(REQUEST).unix_socket(admin.to_owned()).build()?;
+    let url = reqwest::Url::parse_with_params("http://envoy/stats", [("format", "json"), ("filter", names)])?;
+    let response = client.get(url).send().await?;
+    let page: Value = serde_json::from_slice(&response.error_for_status()?.bytes().await?)?;
+    let stats = page["stats"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let read = |stat: &Value| Some((stat["name"].as_str()?.to_owned(), stat["value"].as_u64()?));
+    Ok(stats.iter().filter_map(read).collect())
 }
 
 /// Why a facilitator is not known, of a companion's `/status`.

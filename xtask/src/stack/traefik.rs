@@ -19,7 +19,7 @@ impl Stack {
             "gateway": format!("http://{}", self.addresses.gateway),
             "upstream": self.upstream_url(),
             "spool": { "folder": self.spool(), "file": "/spool/farebox" },
-            "api": self.stats_url(),
+            "api": self.api_url(),
         })
     }
 
@@ -50,7 +50,7 @@ impl Stack {
         let spool = self.spool();
         let places: [(&str, Value); 4] = [
             ("/entryPoints/web/address", self.addresses.proxy.to_string().into()),
-            ("/entryPoints/traefik/address", self.addresses.stats.to_string().into()),
+            ("/entryPoints/traefik/address", self.addresses.api.to_string().into()),
             ("/providers/http/endpoint", format!("{}/traefik", self.companion_url()).into()),
             (
                 "/experimental/localPlugins/farebox/settings/mounts/0",

@@ -1,6 +1,6 @@
 //! What the gateway counts, and when the ledger has it.
 
-use farebox_core::metrics::HostSeries;
+use farebox_core::metrics::MetricSeries;
 
 use super::world::{World, payment};
 
@@ -8,7 +8,7 @@ use super::world::{World, payment};
 async fn each_answer_is_counted_before_its_head_is_sent() {
     let world = World::start().await;
     // Sums of milliseconds apart, whose growth nobody can foretell.
-    let is_counted = |series: &HostSeries| !matches!(series, HostSeries::CallMillis(..));
+    let is_counted = |series: &MetricSeries| !matches!(series, MetricSeries::CallMillis(..));
     let mut before = 0;
     let mut more = || {
         let counters = world.counters();
@@ -38,21 +38,21 @@ async fn a_ledger_that_cannot_be_written_loses_no_count_and_a_report_that_is_tol
         counters.iter().map(|(_, value)| value).sum::<u64>()
     };
     assert_eq!(world.get("/paid/x").await.status, 402);
-    world.meters.report(&world.ledger).await.unwrap();
-    world.meters.report(&world.ledger).await.unwrap();
+    world.meters.report(&world.ledger, &world.state).await.unwrap();
+    world.meters.report(&world.ledger, &world.state).await.unwrap();
     assert_eq!(required().await, 1);
     assert_eq!(world.get("/paid/x").await.status, 402);
     // Whether the ledger has it by now or not, the gateway does not know.
     for _ in 0..20 {
-        let _ = futures_util::FutureExt::now_or_never(world.meters.report(&world.ledger));
+        let _ = futures_util::FutureExt::now_or_never(world.meters.report(&world.ledger, &world.state));
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     assert_eq!(world.get("/paid/x").await.status, 402);
     world.ledger.close().await;
-    world.meters.report(&world.ledger).await.unwrap_err();
+    world.meters.report(&world.ledger, &world.state).await.unwrap_err();
     let url = world.ledger.url();
     let ledger = crate::ledger::Ledger::open(&url, "c1", Default::default()).await.unwrap();
-    world.meters.report(&ledger).await.unwrap();
+    world.meters.report(&ledger, &world.state).await.unwrap();
     let counters = ledger.counters().await.unwrap();
     assert_eq!(counters.iter().map(|(_, value)| value).sum::<u64>(), 3);
 }

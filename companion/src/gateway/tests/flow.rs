@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use farebox_core::metrics::{
-    BlockedReason, FailureReason, HostSeries, ReplayState, TupleCounter, UnchargedReason,
+    BlockedReason, FailureReason, MetricSeries, ReplayState, TupleCounter, UnchargedReason,
 };
 use farebox_core::protocol::decode_base64;
 use farebox_core::rules::{Cors, Settings as Filter, Unmatched};
@@ -64,7 +64,7 @@ async fn a_paid_request_is_served_once_settled_with_both_receipts_and_the_payer(
     assert_eq!((world.dev.settled().await, world.charged().await), (1, 1));
     assert_eq!(world.counted(TupleCounter::PaymentVerified), 1);
     // Money is the ledger's to count.
-    assert!(!world.counters().keys().any(|series| matches!(series, HostSeries::Charged(..))));
+    assert!(!world.counters().keys().any(|series| matches!(series, MetricSeries::Charged(..))));
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_route_that_leads_nowhere_is_refused_before_anybody_pays() {
     let got = world.pay("/lost/x", &payment(1)).await;
     assert_eq!((got.status, got.reason().as_str()), (502, "upstream_missing"));
     assert!(world.ledger.list(&Default::default(), 10).await.unwrap().is_empty());
-    let blocked = HostSeries::Blocked(String::new(), String::new(), BlockedReason::Other);
+    let blocked = MetricSeries::Blocked(String::new(), String::new(), BlockedReason::Other);
     assert_eq!(world.counters()[&blocked], 1);
     assert_eq!(world.deployments.without_upstream(), ["/lost/*"]);
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use farebox_core::metrics::{HostSeries, TupleCounter};
+use farebox_core::metrics::{MetricSeries, TupleCounter};
 use farebox_core::rules::{RuleSet, Settings as Filter, Tuple, load};
 use tokio::net::TcpStream;
 
 use super::world::{World, payment, settings};
-use crate::aggregate::{Keys, TupleTotals};
-use crate::collect::Collector;
+use crate::counts::{Gatherer, TupleTotals};
 use crate::gateway::Deployments;
 use crate::settings::GatewaySettings;
 use crate::testing::eventually;
@@ -102,14 +101,10 @@ async fn what_was_asked_for_is_forgotten_in_time() {
 #[tokio::test]
 async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     let mut world = World::start().await;
-    let keys = |world: &World| Keys::from(&*world.state.lock().active.as_ref().unwrap().snapshot);
     let state = world.state.clone();
-    let first = keys(&world);
-    state.counted().apply(1, first);
-    let collector = Collector::new(Vec::new(), state.clone()).unwrap();
-    let (totals, _) = world.ledger.take_over_totals().await.unwrap();
-    let gateway = Some((world.deployments.clone(), world.meters.clone()));
-    let collector = collector.with_gateway(gateway).with_ledger(world.ledger.clone(), totals);
+    let gatherer =
+        Gatherer::new(world.ledger.clone(), state.clone()).with_gateway(Some(world.meters.clone()));
+    let gatherer = Arc::new(gatherer);
     let offers = || {
         let totals = state.counted().totals();
         let of = |tuple: &Tuple, totals: &TupleTotals| {
@@ -120,17 +115,15 @@ async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
     assert_eq!(world.pay("/paid/500", &payment(2)).await.status, 500);
     for _ in 0..2 {
-        collector.collect().await;
+        gatherer.show().await;
         assert!(offers().contains(&("a".to_owned(), 2, 1)), "{:?}", offers());
     }
     let text = world.pricing().replace("offerName: a", "offerName: c");
     world.load(&text);
-    let second = keys(&world);
-    state.counted().apply(2, second);
-    collector.collect().await;
+    gatherer.tidy().await.unwrap();
     assert!(!offers().iter().any(|(offer, ..)| offer == "a"), "{:?}", offers());
     let known = world.ledger.counters().await.unwrap();
-    let is_gone = |series: &HostSeries| matches!(series, HostSeries::Tuple(t, _) if t.offer_name == "a");
+    let is_gone = |series: &MetricSeries| matches!(series, MetricSeries::Tuple(t, _) if t.offer_name == "a");
     assert!(!known.iter().any(|(series, _)| is_gone(series)), "{known:?}");
 }
 

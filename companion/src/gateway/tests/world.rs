@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
 use bytes::Bytes;
-use farebox_core::metrics::{HostSeries, TupleCounter};
+use farebox_core::metrics::{MetricSeries, TupleCounter};
 use farebox_core::protocol::encode_base64;
 use farebox_core::rules::{Facilitator, PushedRules, RuleSet, Settings as Filter, Snapshot, load};
 use futures_util::stream;
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::aggregate::Aggregate;
+use crate::counts::Keys;
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::exchange_shell::handle;
 use crate::gateway::{Deployments, Gateway, Meters};
@@ -127,7 +127,7 @@ impl World {
             Ledger::open(&Ledger::file_url(&folder.path().join("ledger.db")), "c1", Default::default())
                 .await
                 .unwrap();
-        let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
+        let state = Shared::new(State::new("pricing.yaml".into()));
         let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
         let client = FacilitatorClient::new(Credentials::default()).unwrap();
         let facilitators = Facilitators::default();
@@ -190,8 +190,9 @@ impl World {
             hash: pushed.hash.clone(),
             snapshot: snapshot.clone(),
             applied_at: unix_seconds(),
-            swept: 0,
         };
+        let keys = Keys::from(&*snapshot);
+        self.state.counted().apply(keys.births(self.generation, &BTreeMap::new()), keys.offers);
         self.state.lock().publish(active, &pushed.tuples);
         self.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
     }
@@ -261,19 +262,19 @@ impl World {
 
     /// What the gateway counted under any offer.
     pub(super) fn counted(&self, counter: TupleCounter) -> u64 {
-        let of = |series: &HostSeries| matches!(series, HostSeries::Tuple(_, of) if *of == counter);
+        let of = |series: &MetricSeries| matches!(series, MetricSeries::Tuple(_, of) if *of == counter);
         self.counters().iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
     }
 
     /// Everything the gateway counted.
-    pub(super) fn counters(&self) -> BTreeMap<HostSeries, u64> {
+    pub(super) fn counters(&self) -> BTreeMap<MetricSeries, u64> {
         self.meters.counted()
     }
 
     /// Charges in the ledger.
     pub(super) async fn charged(&self) -> u64 {
         let counters = self.ledger.counters().await.unwrap();
-        let charges = counters.iter().filter(|(series, _)| matches!(series, HostSeries::Charged(..)));
+        let charges = counters.iter().filter(|(series, _)| matches!(series, MetricSeries::Charged(..)));
         charges.map(|(_, count)| count).sum()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use farebox_core::evm::{Address, Amount, B256, Network};
-use farebox_core::metrics::HostSeries;
+use farebox_core::metrics::MetricSeries;
 use farebox_core::payment::{
     Answer, Claim, End, Event, Fingerprint, Holder, Leases, Outcome, PaymentKey, Terms,
 };
@@ -103,9 +103,9 @@ impl Book {
 
 pub(crate) async fn counted(ledger: &Ledger) -> Vec<(String, u64)> {
     let short = |(series, value)| match series {
-        HostSeries::Tuple(_, counter) => (format!("{counter:?}"), value),
-        HostSeries::Charged(_, amount) => (format!("Charged {amount}"), value),
-        HostSeries::LastSuccess(_) => ("LastSuccess".to_owned(), value),
+        MetricSeries::Tuple(_, counter) => (format!("{counter:?}"), value),
+        MetricSeries::Charged(_, amount) => (format!("Charged {amount}"), value),
+        MetricSeries::LastSuccess(_) => ("LastSuccess".to_owned(), value),
         other => panic!("{other:?}"),
     };
     let mut counted: Vec<_> = ledger.counters().await.unwrap().into_iter().map(short).collect();

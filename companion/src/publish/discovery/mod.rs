@@ -8,13 +8,11 @@
 //! * [`subscription`]: what one stream has asked for, was sent and said, without any I/O.
 //! * [`service`]: streams, in both variants of the protocol.
 //! * [`nodes`]: what each proxy said, for `/status` and `/metrics`.
-//! * [`peers`]: where they are.
 //!
-//! An acknowledgement is Envoy's word that it took a configuration. That rules are enforced is told by the
-//! generation in the proxy's own statistics, see [`super::ProxyState`].
+//! An acknowledgement is Envoy's word that it took a configuration. That rules are enforced is told by the proxy's own
+//! reports, see [`super::ProxyState`].
 
 mod nodes;
-mod peers;
 mod service;
 mod subscription;
 #[cfg(test)]

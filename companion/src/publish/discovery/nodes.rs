@@ -1,12 +1,10 @@
 //! What each proxy said over the discovery channel, by the id its bootstrap gives it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use super::peers::Peers;
 use super::subscription::Verdict;
-use crate::publish::confirm::FORGOTTEN_SECONDS;
-use crate::settings::{Listen, MAX_NAME, Proxy};
+use crate::publish::proxies::{FORGOTTEN_SECONDS, MAX_PROXIES, OTHER, UNNAMED, printable};
+use crate::settings::Listen;
 
 /// The discovery channel, as far as proxies have used it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,7 +12,6 @@ pub struct Discovery {
     /// Where it is served; `None` if it is not.
     pub address: Option<Listen>,
     nodes: BTreeMap<String, Node>,
-    peers: Peers,
 }
 
 /// One proxy.
@@ -47,11 +44,6 @@ pub struct Refusal {
     pub at: u64,
 }
 
-/// Proxies with a name of their own; those beyond share [`OTHER`].
-const MAX_NODES: usize = 500;
-const OTHER: &str = "other";
-/// A proxy that names itself nothing.
-const UNNAMED: &str = "unnamed";
 /// Longest text of a refusal.
 const MAX_MESSAGE: usize = 500;
 
@@ -64,34 +56,27 @@ impl Discovery {
         known.map(|(name, node)| (name.as_str(), node))
     }
 
-    /// The proxies that have a stream, with their statistics at this port. One without a name of its own cannot
-    /// be told from others and is not among them.
-    pub fn announced(&self, port: u16) -> Vec<Proxy> {
-        self.peers.at_port(port)
+    /// Whether a proxy that is connected has acknowledged rules.
+    pub fn has_acknowledged(&self, now: u64) -> bool {
+        self.nodes(now).any(|(_, node)| node.connected_since.is_some() && node.acknowledged.is_some())
     }
 
     /// A stream of the proxy with this id began. Returns the name it is kept under.
-    pub(super) fn opened(&mut self, id: &str, peer: Option<IpAddr>, now: u64) -> String {
+    pub(super) fn opened(&mut self, id: &str, now: u64) -> String {
         self.nodes.retain(|_, node| node.is_known(now));
         let mut name = printable(id);
-        if !self.nodes.contains_key(&name) && self.nodes.len() >= MAX_NODES {
+        if !self.nodes.contains_key(&name) && self.nodes.len() >= MAX_PROXIES {
             name = OTHER.to_owned();
         }
         let node = self.nodes.entry(name.clone()).or_default();
         node.streams += 1;
         node.ended_at = None;
         node.connected_since.get_or_insert(now);
-        if let Some(at) = peer.filter(|_| is_own(&name)) {
-            self.peers.opened(&name, at);
-        }
         name
     }
 
     /// A stream ended.
-    pub(super) fn closed(&mut self, name: &str, peer: Option<IpAddr>, now: u64) {
-        if let Some(at) = peer {
-            self.peers.closed(name, at);
-        }
+    pub(super) fn closed(&mut self, name: &str, now: u64) {
         if let Some(node) = self.nodes.get_mut(name) {
             node.streams = node.streams.saturating_sub(1);
             if node.streams == 0 {
@@ -133,19 +118,11 @@ impl Discovery {
 
 #[cfg(test)]
 impl Discovery {
-    pub(crate) fn connected(&mut self, name: &str, at: IpAddr, now: u64) {
-        self.opened(name, Some(at), now);
-    }
-
-    pub(crate) fn disconnected(&mut self, name: &str, at: IpAddr, now: u64) {
-        self.closed(name, Some(at), now);
-    }
-
     /// A proxy that took versions 10 and 11 and refused 12.
     pub(crate) fn with_answers(name: &str, now: u64) -> Self {
         let address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
         let mut discovery = Self { address, ..Self::default() };
-        discovery.opened(name, Some([10, 0, 0, 7].into()), now);
+        discovery.opened(name, now);
         for verdict in [
             Verdict::Acknowledged("10".to_owned()),
             Verdict::Acknowledged("11".to_owned()),
@@ -169,11 +146,4 @@ impl Node {
 /// Whether a name is one proxy's alone.
 fn is_own(name: &str) -> bool {
     name != OTHER && name != UNNAMED
-}
-
-/// A name for logs, labels and people, of what a stranger says its name is.
-fn printable(id: &str) -> String {
-    let name: String =
-        id.chars().take(MAX_NAME).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect();
-    if name.is_empty() { UNNAMED.to_owned() } else { name }
 }

@@ -73,7 +73,6 @@ struct Conversation<V: Variant> {
 /// The stream's part in what is known of its proxy; ends with it.
 struct Presence {
     name: String,
-    peer: Option<IpAddr>,
     state: Shared,
 }
 
@@ -218,16 +217,16 @@ impl<V: Variant> Conversation<V> {
 
 impl Presence {
     fn begin(id: &str, peer: Option<IpAddr>, state: &Shared) -> Self {
-        let name = state.lock().discovery.opened(id, peer, unix_seconds());
+        let name = state.lock().discovery.opened(id, unix_seconds());
         info!(proxy = name, ?peer, "connected for rules");
-        Self { name, peer, state: state.clone() }
+        Self { name, state: state.clone() }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
         info!(proxy = self.name, "no longer connected for rules");
-        self.state.lock().discovery.closed(&self.name, self.peer, unix_seconds());
+        self.state.lock().discovery.closed(&self.name, unix_seconds());
     }
 }
 

@@ -219,5 +219,5 @@ pub(super) fn last_published(path: &Path) -> Option<Published> {
     let rules = PushedRules::from_json(&config.get("rules")?.to_string()).ok()?;
     let births =
         rules.tuples.into_iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
-    Some(Published { generation: rules.generation, births, swept: 0 })
+    Some(Published { generation: rules.generation, births })
 }

@@ -24,7 +24,7 @@ async fn a_payment_is_verified_settled_and_counted_under_the_offer_the_proxy_nam
     assert_eq!(stage.settle(1, &payment(1)).await, settled);
     assert_eq!(stage.charges().await, (1, 1));
     let names =
-        |series: &HostSeries| matches!(series, HostSeries::Charged(tuple, _) if tuple.offer_name == "a");
+        |series: &MetricSeries| matches!(series, MetricSeries::Charged(tuple, _) if tuple.offer_name == "a");
     assert_eq!(stage.sum(names).await, 1);
     stage.over(1, End::Whole, &payment(1)).await;
     assert_eq!(stage.verify(2, &payment(1)).await, RelayReply::Used);

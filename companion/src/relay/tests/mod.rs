@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::Request;
-use farebox_core::metrics::{HostSeries, TupleCounter, tuple_text};
+use farebox_core::metrics::{MetricSeries, TupleCounter, tuple_text};
 use farebox_core::payment::{End, Leases};
 use farebox_core::protocol::{
     RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
@@ -26,7 +26,6 @@ use tower::ServiceExt;
 use farebox_core::payment::PaymentKey;
 
 use super::*;
-use crate::aggregate::Aggregate;
 use crate::facilitator::{Credentials, PaymentCall};
 use crate::ledger::{Clock, LedgerOptions};
 use crate::state::{Active, State, unix_millis, unix_seconds};
@@ -104,7 +103,7 @@ impl Stage {
     }
 
     async fn counted(&self, counter: TupleCounter) -> u64 {
-        let series = |known: &HostSeries| matches!(known, HostSeries::Tuple(_, of) if *of == counter);
+        let series = |known: &MetricSeries| matches!(known, MetricSeries::Tuple(_, of) if *of == counter);
         self.sum(series).await
     }
 
@@ -120,10 +119,10 @@ impl Stage {
     }
 
     async fn charged(&self) -> u64 {
-        self.sum(|known| matches!(known, HostSeries::Charged(..))).await
+        self.sum(|known| matches!(known, MetricSeries::Charged(..))).await
     }
 
-    async fn sum(&self, of: impl Fn(&HostSeries) -> bool) -> u64 {
+    async fn sum(&self, of: impl Fn(&MetricSeries) -> bool) -> u64 {
         let counters = self.relay.ledger.counters().await.unwrap();
         counters.into_iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
     }
@@ -176,7 +175,7 @@ pub(super) async fn relay_of(
     let options = LedgerOptions { leases: LEASES, clock, ..LedgerOptions::default() };
     let ledger = Ledger::open(ledger, "c1", options).await.unwrap();
     let client = FacilitatorClient::new(Credentials::new(facilitators.credentials.clone())).unwrap();
-    let state = State::new("pricing.yaml".into(), Vec::new(), Aggregate::default());
+    let state = State::new("pricing.yaml".into());
     let (relay, over) = Relay::new(ledger, client, Shared::new(state), deadlines, facilitators, MOST);
     let dear = "- pattern: /services/dear/*\n  price: \"0.5\"\n  offerNamespace: ns\n  offerName: dear\n";
     publish(&relay, 1, &[&pricing(url, &["a", "b"]), dear].concat());
@@ -188,7 +187,7 @@ fn publish(relay: &Relay, generation: u64, pricing: &str) {
     let snapshot = Arc::new(rules::load(pricing).snapshot.unwrap());
     let series = snapshot.tuples.clone();
     let hash = String::new();
-    let active = Active { generation, hash, snapshot, applied_at: unix_seconds(), swept: 0 };
+    let active = Active { generation, hash, snapshot, applied_at: unix_seconds() };
     relay.state.lock().publish(active, &series);
 }
 

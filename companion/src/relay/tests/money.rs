@@ -47,7 +47,7 @@ async fn a_cheap_payment_is_settled_as_itself_though_a_dear_one_is_brought() {
     let record = stage.dev.get("/dev/record").await;
     assert_eq!(record["settled"][0]["amount"], "1000");
     assert_eq!(
-        stage.sum(|series| matches!(series, HostSeries::Charged(of, _) if of.offer_name == "a")).await,
+        stage.sum(|series| matches!(series, MetricSeries::Charged(of, _) if of.offer_name == "a")).await,
         1
     );
     stage.over(1, End::Unsent, &payment(1)).await;

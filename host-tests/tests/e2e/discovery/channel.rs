@@ -65,7 +65,7 @@ impl Channel {
         self.certificates.as_ref().map(|folder| folder.path().join(name))
     }
 
-    /// A stack with these prices whose Envoy gets them over this channel, and is read five times a second.
+    /// A stack with these prices whose Envoy gets them over this channel.
     pub(crate) fn options(&self, pricing: &str) -> Options {
         let mut discovery = json!({ "listen": self.address() });
         if let Some(certificate) = self.file("companion.pem") {
@@ -85,7 +85,7 @@ impl Channel {
                 .map(|((certificate, key), authority)| ProxyCertificate { certificate, key, authority }),
         };
         Options {
-            settings: json!({ "envoy": { "scrapeInterval": "200ms", "discovery": discovery } }),
+            settings: json!({ "envoy": { "discovery": discovery } }),
             tweak: Box::new(move |bootstrap: &mut Value| source.install(bootstrap).unwrap()),
             ..Options::priced(pricing)
         }

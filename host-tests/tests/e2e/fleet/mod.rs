@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use xtask::stack::{Options, Part, Scrape, Stack};
+use xtask::stack::{Durability, Options, Part, Postgres, Scrape, Stack};
 
 use crate::common::{DevFacilitator, Tally};
 use crate::reload::metrics::Watcher;
@@ -18,19 +18,20 @@ use shop::{OFFERS, Offer, Seen, pricing};
 
 /// Requests of the whole run.
 const REQUESTS: u64 = 5_000;
-/// Two lives of an Envoy that start closer to each other cannot be told apart.
-const APART: Duration = Duration::from_secs(5);
 /// How long the last counts and the settlements nobody was told of may be on their way.
 const SETTLED: Duration = Duration::from_secs(30);
+/// How long the ledger has no database.
+const CUT_OFF: Duration = Duration::from_secs(5);
 /// The proxy that is killed.
 const KILLED: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
+    let mut database = Postgres::start(Durability::Careless).unwrap();
     let settings = json!({
         // A settlement that was under way when the companion died is asked about once its lease is over.
         "facilitator": { "settlement": "relay", "settleTimeout": "5s" },
-        "envoy": { "scrapeInterval": "500ms" },
+        "relay": { "ledger": database.url() },
     });
     let mut stack =
         Stack::start(Options { settings, siblings: 2, ..Options::priced(pricing(false)) }).await.unwrap();
@@ -40,7 +41,6 @@ async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
     let (load, director) = Load::start(stack.proxy_urls(), REQUESTS);
 
     director.reach(800).await;
-    tokio::time::sleep(APART.saturating_sub(started.elapsed())).await;
     director.reach(1_200).await;
     stack.kill_proxy(KILLED);
     director.reach(1_500).await;
@@ -50,6 +50,12 @@ async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
     director.reach(2_000).await;
     stack.rewrite_pricing(&pricing(true)).unwrap();
     director.late_offer_is_there();
+
+    director.reach(2_600).await;
+    // What is counted meanwhile waits where it is.
+    database.stop();
+    tokio::time::sleep(CUT_OFF).await;
+    database.start_again().unwrap();
 
     director.reach(3_200).await;
     stack.kill_part(Part::Companion);

@@ -94,6 +94,10 @@ pub(super) fn of_ledger(entry: &Value) -> Value {
         "reason",
     ];
     let mut entry = entry.clone();
+    if entry["state"] == "unknown" {
+        // What the last question brought, of which there were more where a run takes longer.
+        entry["reason"] = Value::Null;
+    }
     if entry["reason"].as_str().is_some_and(|reason| reason.starts_with("http://")) {
         // It names the facilitator's address, of which every host has another.
         entry["reason"] = entry["reason"]

@@ -198,9 +198,9 @@ async fn twenty_reloads_under_load_fail_no_request_and_keep_every_count() {
     let expected = [asked + paid, asked, paid, paid, paid * 1000, paid, paid];
     // Where Envoy is slow to answer, the companion shows what it read before.
     let started = Instant::now();
-    let mut page = stage.page().await;
+    let mut page = stage.counted().await;
     while counts(&page) != expected && started.elapsed() < PATIENCE {
-        page = stage.page().await;
+        page = stage.counted().await;
     }
     assert_eq!(counts(&page), expected);
     for family in ["payment_failed_total", "payment_failure_reasons_total", "settlements_unresolved"] {

@@ -10,7 +10,7 @@ use xtask::stack::{Options, Pricing};
 use crate::reload::buyer::Buyer;
 use crate::reload::metrics::{families_of, of_offer, sum};
 use crate::reload::pricing::{file, paid};
-use crate::reload::stage::{BOUND, Stage, options};
+use crate::reload::stage::{BOUND, Stage};
 
 /// Enough to have some on each worker, nearly always.
 const CONNECTIONS: usize = 6;
@@ -80,13 +80,13 @@ async fn a_removed_offer_is_closed_and_its_series_are_gone_within_two_seconds() 
         |count: usize| file(&offers[..count].iter().map(|offer| paid(offer, "0.001")).collect::<Vec<_>>());
     let mut map = ConfigMap::mount(&with(4));
     let pricing = Pricing::File(map.path());
-    let mut stage = Stage::with(Options { pricing, ..options("") }).await;
+    let mut stage = Stage::with(Options { pricing, ..Options::priced("") }).await;
     let buyer = stage.buyer();
     for offer in offers {
         let path = format!("/{offer}/api");
         let terms = buyer.terms(&path).await.unwrap();
         assert_eq!(buyer.pay(&path, &terms).await.unwrap().status, 200);
-        assert!(families_of(&stage.page().await, offer).len() > 10);
+        assert!(families_of(&stage.counted().await, offer).len() > 10);
     }
 
     let changed = Instant::now();
@@ -104,7 +104,7 @@ async fn a_removed_offer_is_closed_and_its_series_are_gone_within_two_seconds() 
     std::fs::write(map.path(), with(1)).unwrap();
     gone(&stage, changed, "by-edit").await;
 
-    let page = stage.page().await;
+    let page = stage.counted().await;
     assert_eq!(of_offer(&page, "requests_total", "kept"), 2);
     assert_eq!(of_offer(&page, "charged_requests_total", "kept"), 1);
     assert_eq!(sum(&page, "offers_loaded", &[]), 1);

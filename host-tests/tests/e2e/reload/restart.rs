@@ -3,13 +3,13 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use xtask::stack::{Part, Stack};
+use xtask::stack::{Options, Part, Stack};
 
 use crate::common::Settlement;
 use crate::reload::buyer::Buyer;
 use crate::reload::metrics::{Watcher, of_offer, sum};
 use crate::reload::pricing::{file, free, paid};
-use crate::reload::stage::{BOUND, Stage, options};
+use crate::reload::stage::{BOUND, Stage};
 
 fn prices() -> String {
     file(&[paid("kept", "0.001"), free("open")])
@@ -26,7 +26,7 @@ async fn without_the_relay_a_killed_companion_stops_no_proxy_and_catches_up_with
 }
 
 async fn killed_companions(settlement: Settlement) {
-    let mut options = options(&prices());
+    let mut options = Options::priced(&prices());
     options.settings["facilitator"] = settlement.settings(5_000, 60_000)["facilitator"].take();
     let mut stage = Stage::with(options).await;
     let buyer = stage.buyer();
@@ -42,7 +42,7 @@ async fn killed_companions(settlement: Settlement) {
         sold
     };
     sell(20).await;
-    assert_eq!(of_offer(&stage.page().await, "charged_requests_total", "kept"), 20);
+    assert_eq!(of_offer(&stage.counted().await, "charged_requests_total", "kept"), 20);
 
     for _ in 0..3 {
         stage.stack.kill_part(Part::Companion);
@@ -59,22 +59,16 @@ async fn killed_companions(settlement: Settlement) {
         if settlement == Settlement::Direct {
             sell(5).await;
         }
-        if settlement == Settlement::Direct {
-            let before = stage.generation;
-            stage.reloaded().await;
-            assert!(stage.generation > before);
-        } else {
-            // The ledger remembers under which generation these rules were pushed.
-            stage.stack.ready().await.unwrap();
-            assert_eq!(stage.stack.enforced().await.unwrap(), Some(stage.generation));
-        }
+        // The ledger remembers under which generation these rules were pushed.
+        stage.stack.ready().await.unwrap();
+        assert_eq!(stage.stack.enforced().await.unwrap(), Some(stage.generation));
         sell(5).await;
         watcher.looks_again().await;
     }
 
     let sold = sell(0).await;
     stage.stack.ready().await.unwrap();
-    let page = stage.page().await;
+    let page = stage.counted().await;
     assert_eq!(of_offer(&page, "requests_total", "kept"), sold + closed + 1);
     assert_eq!(of_offer(&page, "charged_requests_total", "kept"), sold);
     assert_eq!(of_offer(&page, "settled_amount_atomic_total", "kept"), sold * 1000);
@@ -84,7 +78,7 @@ async fn killed_companions(settlement: Settlement) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_rules_envoy_boots_closed_and_opens_with_the_first_ones() {
-    let mut stack = Stack::prepare(options(&prices())).unwrap();
+    let mut stack = Stack::prepare(Options::priced(&prices())).unwrap();
     let rules = std::fs::read_to_string(stack.pricing()).unwrap();
     std::fs::remove_file(stack.pricing()).unwrap();
     stack.start_part(Part::Facilitator).unwrap();
@@ -135,13 +129,13 @@ async fn an_envoy_that_restarts_enforces_the_last_rules_at_once_and_totals_do_no
         }
     };
     sell(&buyer).await;
-    assert_eq!(of_offer(&stage.page().await, "charged_requests_total", "kept"), 10);
+    assert_eq!(of_offer(&stage.counted().await, "charged_requests_total", "kept"), 10);
 
     // Envoy tells its age and the time of day in whole seconds. Lives that started within a few seconds of each
     // other cannot be told apart.
     tokio::time::sleep(Duration::from_secs(5)).await;
     stage.stack.stop_part(Part::Proxy);
-    assert_eq!(of_offer(&stage.page().await, "charged_requests_total", "kept"), 10);
+    assert_eq!(of_offer(&stage.counted().await, "charged_requests_total", "kept"), 10);
     stage.stack.start_part(Part::Proxy).unwrap();
     let buyer = stage.buyer();
     assert_eq!(first_answer(&stage, &buyer, "/kept/api").await, 402);

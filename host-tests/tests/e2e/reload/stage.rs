@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
 use xtask::stack::{Options, Scrape, Stack};
 
 use crate::reload::buyer::Buyer;
@@ -11,8 +10,6 @@ use crate::reload::buyer::Buyer;
 pub(crate) const BOUND: Duration = Duration::from_secs(2);
 /// How long anything else may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// The generation Envoy shows is set when the first of its threads has the rules.
-const WORKERS_LAG: Duration = Duration::from_millis(300);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -26,9 +23,9 @@ pub(crate) struct Stage {
 // === impl Stage ===
 
 impl Stage {
-    /// Starts a stack with these prices. Its proxy is read often, so that short-lived values are seen.
+    /// Starts a stack with these prices.
     pub(crate) async fn start(pricing: &str) -> Self {
-        Self::with(options(pricing)).await
+        Self::with(Options::priced(pricing)).await
     }
 
     pub(crate) async fn with(options: Options) -> Self {
@@ -51,11 +48,15 @@ impl Stage {
     pub(crate) async fn reloaded(&mut self) {
         let later = self.stack.later_generation(self.generation).await;
         self.generation = later.map_err(|error| self.stack.explain(error)).unwrap();
-        tokio::time::sleep(WORKERS_LAG).await;
     }
 
     pub(crate) async fn page(&self) -> Scrape {
         self.stack.metrics().await.unwrap()
+    }
+
+    /// The metrics once the proxy has reported what it has counted by now.
+    pub(crate) async fn counted(&self) -> Scrape {
+        self.stack.counted().await.unwrap()
     }
 
     /// How often the origin was asked for a path.
@@ -82,14 +83,6 @@ impl Stage {
 
     /// A counter of Envoy's own.
     pub(crate) async fn envoy_counter(&self, name: &str) -> u64 {
-        let url = format!("{}/stats?format=json&filter=%5E{name}%24", self.stack.stats_url());
-        let response = self.stack.client().get(url).send().await.unwrap();
-        let stats: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
-        stats["stats"].as_array().unwrap().iter().filter_map(|stat| stat["value"].as_u64()).sum()
+        self.stack.envoy_stats(&format!("^{name}$")).await.unwrap().into_values().sum()
     }
-}
-
-/// A stack with these prices whose proxy is read five times a second.
-pub(crate) fn options(pricing: &str) -> Options {
-    Options { settings: json!({ "envoy": { "scrapeInterval": "200ms" } }), ..Options::priced(pricing) }
 }

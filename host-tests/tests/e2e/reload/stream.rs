@@ -31,5 +31,5 @@ async fn a_stream_under_way_is_not_cut_by_reloads() {
     assert_eq!(String::from_utf8(received).unwrap(), events);
     // Still one by one: the last did not wait together with those before it.
     assert!(last_wait > Duration::from_millis(100), "{last_wait:?}");
-    assert_eq!(of_offer(&stage.page().await, "charged_requests_total", "guest"), 0);
+    assert_eq!(of_offer(&stage.counted().await, "charged_requests_total", "guest"), 0);
 }

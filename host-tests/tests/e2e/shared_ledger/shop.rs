@@ -62,15 +62,16 @@ impl Shop {
         self.stacks[0].origin().expect("it is the first stack's").hits().total()
     }
 
-    /// Payments charged, by both companions' metrics.
+    /// Payments charged, by the metrics of each companion: both show all of them.
     pub(super) async fn charged(&self) -> u128 {
-        let mut charged = 0;
+        let mut charged = Vec::new();
         for stack in &self.stacks {
             let page = stack.metrics().await.unwrap();
             let counted = page.sum("obol_x402_verifier_charged_requests_total", &[("offer_name", "goods")]);
-            charged += counted.unwrap();
+            charged.push(counted.unwrap());
         }
-        charged
+        assert!(charged.windows(2).all(|pair| pair[0] == pair[1]), "{charged:?}");
+        charged[0]
     }
 
     /// What `farebox ledger export` shows.

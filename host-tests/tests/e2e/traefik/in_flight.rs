@@ -57,7 +57,7 @@ fn traefik(stack: &Stack) -> &Process {
 
 /// Bytes Traefik has in use.
 async fn in_use(stack: &Stack) -> u64 {
-    let url = format!("{}/debug/pprof/heap?gc=1&debug=1", stack.stats_url());
+    let url = format!("{}/debug/pprof/heap?gc=1&debug=1", stack.api_url());
     let profile = stack.client().get(url).send().await.unwrap().text().await.unwrap();
     let line = profile.lines().find_map(|line| line.strip_prefix("# HeapAlloc = "));
     line.expect("a profile says what is in use").parse().unwrap()

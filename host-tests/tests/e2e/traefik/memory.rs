@@ -60,7 +60,7 @@ async fn text_of(stack: &Stack, generation: u64) -> String {
 
 /// Whether Traefik has this generation.
 async fn has(stack: &Stack, generation: u64) -> bool {
-    let url = format!("{}/api/http/middlewares/farebox@http", stack.stats_url());
+    let url = format!("{}/api/http/middlewares/farebox@http", stack.api_url());
     let Ok(answer) = stack.client().get(url).send().await else { return false };
     let shown: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default();
     let config = shown["plugin"]["farebox"]["config"].as_str().unwrap_or_default().to_owned();

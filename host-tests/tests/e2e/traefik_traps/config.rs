@@ -169,7 +169,7 @@ async fn a_bad_config_denies_everything_although_a_broader_router_leads_to_the_s
     answers(&stack, "/broad").await;
     for config in &bad {
         write(&stack, config);
-        let middleware = format!("{}/api/http/middlewares/goods@file", stack.stats_url());
+        let middleware = format!("{}/api/http/middlewares/goods@file", stack.api_url());
         let names: Vec<String> = config.as_object().unwrap().keys().cloned().collect();
         let taken = async |stack: &Stack| {
             let text = stack.client().get(&middleware).send().await.unwrap().text().await.unwrap();

@@ -1,18 +1,16 @@
-//! Host counter names: labels as `name=.=value;.;` tags before a `farebox_` family, so that Envoy's
-//! `stats_tags` can turn them into Prometheus labels (reference: Envoy statistics tag extraction).
+//! Names of series in reports, spools and the ledger: labels as `name=.=value;.;` tags before a `farebox_` family.
 //!
-//! Envoy cuts a tag at the first `;.;`, so a value must never hold or complete that mark. `;`, `=`, `%`
-//! and control characters of a value are written as `%` and two hex digits; everything else stays as it is.
+//! A value never holds or completes the mark `;.;`: `;`, `=`, `%` and control characters of a value are written as `%`
+//! and two hex digits; everything else stays as it is.
 
 use super::{BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, LateResult, ReplayState};
-use super::{Stamp, TupleCounter, UnchargedReason};
+use super::{TupleCounter, UnchargedReason};
 use crate::evm::Amount;
 use crate::protocol::Operation;
-use crate::rules::{RuleSet, Tuple};
+use crate::rules::Tuple;
 
-/// Prefix of every family in a host: not the public one, or an operator who scrapes Envoy directly would
-/// see each public series twice.
-const HOST_PREFIX: &str = "farebox_";
+/// Prefix of every family in a name: not the public one, as these families are made of several of those.
+const PREFIX: &str = "farebox_";
 const CHARGED: &str = "charged_requests_total";
 const LAST_SUCCESS: &str = "last_payment_success_seconds";
 const BLOCKED: &str = "blocked_requests_total";
@@ -24,9 +22,9 @@ const GENERATION: &str = "config_generation";
 const BUCKET_MILLIS: [u64; DURATION_BUCKETS.len()] =
     [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000];
 
-/// A host counter or gauge, decoded.
+/// A counter, or a gauge, of what requests count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostSeries {
+pub enum MetricSeries {
     /// A counter of a tuple; `born` is part of the tuple.
     Tuple(Tuple, TupleCounter),
     /// Charges of one amount.
@@ -44,11 +42,11 @@ pub enum HostSeries {
     ConfigGeneration,
 }
 
-/// The name under which a host keeps a series, without any prefix the host adds itself.
-pub fn host_name(series: &HostSeries) -> String {
+/// The name of a series.
+pub fn series_name(series: &MetricSeries) -> String {
     let mut name = Name(String::with_capacity(192));
     let family = match series {
-        HostSeries::Tuple(tuple, counter) => {
+        MetricSeries::Tuple(tuple, counter) => {
             name.tuple(tuple);
             let (family, label) = counter_family(*counter);
             if let Some((key, value)) = label {
@@ -56,44 +54,44 @@ pub fn host_name(series: &HostSeries) -> String {
             }
             family
         }
-        HostSeries::Charged(tuple, amount) => {
+        MetricSeries::Charged(tuple, amount) => {
             name.tuple(tuple);
             name.tag("amount", &amount.to_string());
             CHARGED
         }
-        HostSeries::LastSuccess(tuple) => {
+        MetricSeries::LastSuccess(tuple) => {
             name.tuple(tuple);
             LAST_SUCCESS
         }
-        HostSeries::Blocked(namespace, offer, reason) => {
+        MetricSeries::Blocked(namespace, offer, reason) => {
             name.tag("offer_namespace", namespace);
             name.tag("offer_name", offer);
             name.tag("reason", reason.as_str());
             BLOCKED
         }
-        HostSeries::CallBucket(operation, outcome, bucket) => {
+        MetricSeries::CallBucket(operation, outcome, bucket) => {
             name.call(*operation, *outcome);
             name.tag("le", DURATION_BUCKETS.get(*bucket).copied().unwrap_or("+Inf"));
             CALL_BUCKET
         }
-        HostSeries::CallMillis(operation, outcome) => {
+        MetricSeries::CallMillis(operation, outcome) => {
             name.call(*operation, *outcome);
             CALL_MILLIS
         }
-        HostSeries::ConfigGeneration => GENERATION,
+        MetricSeries::ConfigGeneration => GENERATION,
     };
-    name.0.push_str(HOST_PREFIX);
+    name.0.push_str(PREFIX);
     name.0.push_str(family);
     name.0
 }
 
-/// Reads a host name back; `None` for names that are not ours or not readable (`malformed`).
-pub fn decode_host_name(name: &str) -> Option<HostSeries> {
-    let (tags, family) = name.rsplit_once(HOST_PREFIX)?;
+/// Reads a name back; `None` for names that are not ours or not readable (`malformed`).
+pub fn read_series_name(name: &str) -> Option<MetricSeries> {
+    let (tags, family) = name.rsplit_once(PREFIX)?;
     let mut tags = Tags(tags);
     let series = match family {
-        GENERATION => HostSeries::ConfigGeneration,
-        BLOCKED => HostSeries::Blocked(
+        GENERATION => MetricSeries::ConfigGeneration,
+        BLOCKED => MetricSeries::Blocked(
             tags.take("offer_namespace")?,
             tags.take("offer_name")?,
             BlockedReason::parse(&tags.take("reason")?)?,
@@ -106,17 +104,17 @@ pub fn decode_host_name(name: &str) -> Option<HostSeries> {
                 None if le == "+Inf" => DURATION_BUCKETS.len(),
                 None => return None,
             };
-            HostSeries::CallBucket(operation, outcome, bucket)
+            MetricSeries::CallBucket(operation, outcome, bucket)
         }
         CALL_MILLIS => {
             let (operation, outcome) = tags.call()?;
-            HostSeries::CallMillis(operation, outcome)
+            MetricSeries::CallMillis(operation, outcome)
         }
-        CHARGED => HostSeries::Charged(tags.tuple()?, Amount::parse(&tags.take("amount")?).ok()?),
-        LAST_SUCCESS => HostSeries::LastSuccess(tags.tuple()?),
+        CHARGED => MetricSeries::Charged(tags.tuple()?, Amount::parse(&tags.take("amount")?).ok()?),
+        LAST_SUCCESS => MetricSeries::LastSuccess(tags.tuple()?),
         _ => {
             let tuple = tags.tuple()?;
-            HostSeries::Tuple(tuple, tags.counter(family)?)
+            MetricSeries::Tuple(tuple, tags.counter(family)?)
         }
     };
     tags.0.is_empty().then_some(series)
@@ -139,33 +137,6 @@ pub fn parse_tuple_text(text: &str) -> Option<Tuple> {
 /// The bucket index of a duration.
 pub fn histogram_bucket(millis: u64) -> usize {
     BUCKET_MILLIS.iter().position(|bound| millis <= *bound).unwrap_or(BUCKET_MILLIS.len())
-}
-
-/// The series a stamp adds to under a rule set, with the increment; two for a call (bucket and sum). For
-/// [`HostSeries::LastSuccess`], a gauge, the number is the value to set. A stamp of another rule set, whose
-/// indexes this one does not have, yields nothing.
-pub fn series_of(stamp: &Stamp, rules: &RuleSet) -> Vec<(HostSeries, u64)> {
-    let tuple = |index: crate::rules::TupleIndex| rules.tuples.get(index.0 as usize).cloned();
-    let one = |series: Option<HostSeries>, by| series.map(|s| (s, by)).into_iter().collect();
-    match stamp {
-        Stamp::Tuple(index, counter) => one(tuple(*index).map(|t| HostSeries::Tuple(t, *counter)), 1),
-        Stamp::Charged(charge) => {
-            let charge = rules.charges.get(charge.0 as usize);
-            one(charge.and_then(|(index, amount)| Some(HostSeries::Charged(tuple(*index)?, *amount))), 1)
-        }
-        Stamp::LastSuccess(index, seconds) => one(tuple(*index).map(HostSeries::LastSuccess), *seconds),
-        Stamp::Blocked(None, reason) => {
-            one(Some(HostSeries::Blocked(String::new(), String::new(), *reason)), 1)
-        }
-        Stamp::Blocked(Some(offer), reason) => {
-            let offer = rules.offers.get(offer.0 as usize).cloned();
-            one(offer.map(|(namespace, name)| HostSeries::Blocked(namespace, name, *reason)), 1)
-        }
-        Stamp::Call(operation, outcome, millis) => vec![
-            (HostSeries::CallBucket(*operation, *outcome, histogram_bucket(*millis)), 1),
-            (HostSeries::CallMillis(*operation, *outcome), *millis),
-        ],
-    }
 }
 
 type Label = (&'static str, &'static str);

@@ -12,18 +12,18 @@ fn tuple(namespace: &str, name: &str) -> Tuple {
 }
 
 /// Every series of a tuple and every call series.
-fn every_series(t: &Tuple) -> Vec<HostSeries> {
-    let mut all: Vec<_> = TupleCounter::all().map(|c| HostSeries::Tuple(t.clone(), c)).collect();
-    all.push(HostSeries::LastSuccess(t.clone()));
-    all.push(HostSeries::ConfigGeneration);
+fn every_series(t: &Tuple) -> Vec<MetricSeries> {
+    let mut all: Vec<_> = TupleCounter::all().map(|c| MetricSeries::Tuple(t.clone(), c)).collect();
+    all.push(MetricSeries::LastSuccess(t.clone()));
+    all.push(MetricSeries::ConfigGeneration);
     for reason in BlockedReason::ALL {
-        all.push(HostSeries::Blocked(t.offer_namespace.clone(), t.offer_name.clone(), *reason));
+        all.push(MetricSeries::Blocked(t.offer_namespace.clone(), t.offer_name.clone(), *reason));
     }
     for operation in [Operation::Verify, Operation::Settle] {
         for outcome in CallOutcome::ALL {
-            all.push(HostSeries::CallMillis(operation, *outcome));
+            all.push(MetricSeries::CallMillis(operation, *outcome));
             for bucket in 0..=DURATION_BUCKETS.len() {
-                all.push(HostSeries::CallBucket(operation, *outcome, bucket));
+                all.push(MetricSeries::CallBucket(operation, *outcome, bucket));
             }
         }
     }
@@ -35,30 +35,30 @@ fn names_are_tags_before_the_family() {
     let t = tuple("ns", "llm");
     let head =
         "offer_namespace=.=ns;.;offer_name=.=llm;.;chain=.=eip155:8453;.;asset_symbol=.=USDC;.;born=.=0;.;";
-    let name = |counter| host_name(&HostSeries::Tuple(t.clone(), counter));
+    let name = |counter| series_name(&MetricSeries::Tuple(t.clone(), counter));
     assert_eq!(name(TupleCounter::PaymentPresented), format!("{head}farebox_payments_presented_total"));
     assert_eq!(
         name(TupleCounter::PaymentFailed(FailureReason::PaymentReplayed)),
         format!("{head}reason=.=payment_replayed;.;farebox_payment_failure_reasons_total")
     );
     assert_eq!(
-        host_name(&HostSeries::Charged(t.clone(), Amount(U256::from(1000u64)))),
+        series_name(&MetricSeries::Charged(t.clone(), Amount(U256::from(1000u64)))),
         format!("{head}amount=.=1000;.;farebox_charged_requests_total")
     );
     assert_eq!(
-        host_name(&HostSeries::CallBucket(Operation::Settle, CallOutcome::Timeout, 13)),
+        series_name(&MetricSeries::CallBucket(Operation::Settle, CallOutcome::Timeout, 13)),
         "operation=.=settle;.;outcome=.=timeout;.;le=.=+Inf;.;farebox_facilitator_request_duration_seconds_bucket"
     );
-    assert_eq!(host_name(&HostSeries::ConfigGeneration), "farebox_config_generation");
+    assert_eq!(series_name(&MetricSeries::ConfigGeneration), "farebox_config_generation");
 }
 
 #[test]
 fn every_series_survives_the_round_trip_and_has_its_own_name() {
     let all = every_series(&tuple("ns", "llm"));
-    let names: std::collections::BTreeSet<_> = all.iter().map(host_name).collect();
+    let names: std::collections::BTreeSet<_> = all.iter().map(series_name).collect();
     assert_eq!(names.len(), all.len());
     for series in all {
-        assert_eq!(decode_host_name(&host_name(&series)), Some(series));
+        assert_eq!(read_series_name(&series_name(&series)), Some(series));
     }
 }
 
@@ -85,8 +85,8 @@ fn odd_label_values_survive_the_round_trip() {
         for name in odd {
             let t = tuple(namespace, name);
             for series in every_series(&t) {
-                let text = host_name(&series);
-                assert_eq!(decode_host_name(&text), Some(series), "{text}");
+                let text = series_name(&series);
+                assert_eq!(read_series_name(&text), Some(series), "{text}");
             }
         }
     }
@@ -94,7 +94,7 @@ fn odd_label_values_survive_the_round_trip() {
 
 #[test]
 fn a_value_never_ends_its_own_tag() {
-    let name = host_name(&HostSeries::LastSuccess(tuple("a;.;chain=.=eip155:1;.;", "b;.")));
+    let name = series_name(&MetricSeries::LastSuccess(tuple("a;.;chain=.=eip155:1;.;", "b;.")));
     assert_eq!(name.matches(";.;").count(), 5);
     assert_eq!(name.matches("=.=").count(), 5);
 }
@@ -102,15 +102,15 @@ fn a_value_never_ends_its_own_tag() {
 #[test]
 fn amounts_beyond_64_bits_survive() {
     for amount in [U256::from(1u64) << 64, U256::MAX] {
-        let series = HostSeries::Charged(tuple("", ""), Amount(amount));
-        assert_eq!(decode_host_name(&host_name(&series)), Some(series));
+        let series = MetricSeries::Charged(tuple("", ""), Amount(amount));
+        assert_eq!(read_series_name(&series_name(&series)), Some(series));
     }
 }
 
 #[test]
 fn foreign_and_broken_names_are_refused() {
-    let good = host_name(&HostSeries::LastSuccess(tuple("ns", "o")));
-    assert!(decode_host_name(&good).is_some());
+    let good = series_name(&MetricSeries::LastSuccess(tuple("ns", "o")));
+    assert!(read_series_name(&good).is_some());
     let bad = [
         String::new(),
         "requests_total".into(),
@@ -128,7 +128,7 @@ fn foreign_and_broken_names_are_refused() {
             .into(),
     ];
     for name in bad {
-        assert_eq!(decode_host_name(&name), None, "{name}");
+        assert_eq!(read_series_name(&name), None, "{name}");
     }
 }
 

@@ -191,7 +191,7 @@ impl Family {
             }
             Self::ConfigReloadsTotal => "Configuration load attempts.",
             Self::ProxyLastReportTimestampSeconds => "Unix timestamp of the last report of a proxy instance.",
-            Self::ProxyUp => "Whether the last reading of a proxy instance succeeded.",
+            Self::ProxyUp => "Whether a proxy instance reported within the last 10 seconds.",
             Self::ProxyConfigGeneration => "Configuration generation a proxy instance enforces; 0 for none.",
             Self::ProxiesConnected => "Proxy instances that reported within the last 60 seconds.",
             Self::ProxyPushesAcknowledgedTotal => {
@@ -204,7 +204,7 @@ impl Family {
             Self::LedgerUp => "Whether the ledger can be used.",
             Self::ProxyReachesCompanion => "Whether a proxy instance reaches the relay of the companion.",
             Self::ProxyClockDifferenceSeconds => {
-                "Seconds the clock of a proxy instance is ahead of the companion's, at least."
+                "Seconds the clock of a proxy instance is ahead of the companion's."
             }
             Self::GatewayReachable => "Whether the companion reaches the gateway where Traefik looks for it.",
             Self::BuildInfo => "The version of the companion; always 1.",

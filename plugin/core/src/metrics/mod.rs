@@ -1,14 +1,18 @@
-//! Metric families of the contract, and the names under which a proxy counts for the companion.
+//! Metric families of the contract, what a request counts, and how a shell reports it to the companion.
 
 mod codec;
+mod counts;
 mod family;
+mod report;
 mod spool_line;
 mod stamp;
 
 pub use codec::{
-    HostSeries, decode_host_name, histogram_bucket, host_name, parse_tuple_text, series_of, tuple_text,
+    MetricSeries, histogram_bucket, parse_tuple_text, read_series_name, series_name, tuple_text,
 };
+pub use counts::{Counts, series_of};
 pub use family::{DURATION_BUCKETS, Family, Kind, PREFIX};
+pub use report::{Counted, Received, Standing, Written};
 pub use spool_line::{LineTooLong, MAX_SPOOL_LINE, SpoolLine};
 pub use stamp::{
     BlockedReason, CallOutcome, FailureReason, LateResult, ReplayState, Stamp, TupleCounter, UnchargedReason,

@@ -7,11 +7,11 @@
 //! 1 ⇥ generation ⇥ lines lost before ⇥ name ⇥ name=25 …
 //! ```
 //!
-//! Names are those of [`host_name`], each counted once or as often as the number says. They hold no tab and no
+//! Names are those of [`series_name`], each counted once or as often as the number says. They hold no tab and no
 //! line end, as control characters in them are escaped, and end with a family, which holds no `=`. A line with
-//! [`HostSeries::ConfigGeneration`] says that a writer began to enforce the generation.
+//! [`MetricSeries::ConfigGeneration`] says that a writer began to enforce the generation.
 
-use super::{HostSeries, decode_host_name, host_name};
+use super::{MetricSeries, read_series_name, series_name};
 
 /// Version of the line's format.
 const FORMAT: &str = "1";
@@ -26,8 +26,8 @@ pub struct SpoolLine {
     pub generation: u64,
     /// Lines this writer could not write since the last one it could.
     pub lost: u64,
-    /// What is counted, and how often; for [`HostSeries::LastSuccess`], a gauge, the value to set.
-    pub series: Vec<(HostSeries, u64)>,
+    /// What is counted, and how often; for [`MetricSeries::LastSuccess`], a gauge, the value to set.
+    pub series: Vec<(MetricSeries, u64)>,
 }
 
 /// The line is longer than [`MAX_SPOOL_LINE`].
@@ -42,12 +42,12 @@ impl SpoolLine {
     pub fn encode<'a>(
         generation: u64,
         lost: u64,
-        series: impl IntoIterator<Item = (&'a HostSeries, u64)>,
+        series: impl IntoIterator<Item = (&'a MetricSeries, u64)>,
     ) -> Result<String, LineTooLong> {
         let mut line = format!("{FORMAT}\t{generation}\t{lost}");
         for (series, by) in series {
             line.push('\t');
-            line.push_str(&host_name(series));
+            line.push_str(&series_name(series));
             if by != 1 {
                 line.push('=');
                 line.push_str(&by.to_string());
@@ -71,12 +71,12 @@ impl SpoolLine {
     }
 }
 
-fn counted(field: &str) -> Option<(HostSeries, u64)> {
+fn counted(field: &str) -> Option<(MetricSeries, u64)> {
     let (name, by) = match field.rsplit_once('=') {
         Some((name, by)) if by.bytes().all(|byte| byte.is_ascii_digit()) => (name, number(by)?),
         _ => (field, 1),
     };
-    Some((decode_host_name(name)?, by))
+    Some((read_series_name(name)?, by))
 }
 
 /// Digits only: a sign or a space is damage.
@@ -105,11 +105,11 @@ mod tests {
     fn a_line_is_read_back_as_it_was_written() {
         for name in ["llm", "", "a\tb\nc", "x=5", "=", "farebox_", "é ;.; %", "1=2=3"] {
             let series = [
-                (HostSeries::Tuple(tuple(name), TupleCounter::PaymentRequired), 1),
-                (HostSeries::Blocked(String::new(), name.into(), BlockedReason::ALL[0]), 2),
-                (HostSeries::CallMillis(Operation::Settle, CallOutcome::ALL[0]), 0),
-                (HostSeries::LastSuccess(tuple(name)), u64::MAX),
-                (HostSeries::ConfigGeneration, 1),
+                (MetricSeries::Tuple(tuple(name), TupleCounter::PaymentRequired), 1),
+                (MetricSeries::Blocked(String::new(), name.into(), BlockedReason::ALL[0]), 2),
+                (MetricSeries::CallMillis(Operation::Settle, CallOutcome::ALL[0]), 0),
+                (MetricSeries::LastSuccess(tuple(name)), u64::MAX),
+                (MetricSeries::ConfigGeneration, 1),
             ];
             let line = SpoolLine::encode(9, 3, series.iter().map(|(series, by)| (series, *by))).unwrap();
             assert_eq!(line.matches('\n').count(), 1, "{line}");
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_line_that_may_tear_is_not_written() {
-        let series = HostSeries::Tuple(tuple(&"x".repeat(200)), TupleCounter::PaymentRequired);
+        let series = MetricSeries::Tuple(tuple(&"x".repeat(200)), TupleCounter::PaymentRequired);
         assert!(SpoolLine::encode(1, 0, [(&series, 1)]).is_ok());
         assert_eq!(SpoolLine::encode(1, 0, std::iter::repeat_n((&series, 1), 20)), Err(LineTooLong));
     }

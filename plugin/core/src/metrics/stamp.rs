@@ -94,7 +94,7 @@ closed_set! {
 /// A counter a proxy keeps per tuple. Sums of others are not among them, so a sum and its parts can never
 /// disagree, and a request moves as few counters as can be: `payment_failed_total` is the sum over its
 /// reasons, `requests_total` that of requests with a payment and without. The unresolved gauge is the
-/// difference of two counters, so that every host value is cumulative.
+/// difference of two counters, so that every counter is cumulative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each variant without a comment is its public family's name")]
 pub enum TupleCounter {
@@ -140,7 +140,7 @@ impl TupleCounter {
             .chain(LateResult::ALL.iter().map(|r| Self::ResolvedLate(*r)))
             .chain(ReplayState::ALL.iter().map(|s| Self::ReplayRejected(*s)))
     }
-    /// Dense position below [`TupleCounter::COUNT`], so that a shell finds a host metric by
+    /// Dense position below [`TupleCounter::COUNT`], so that a shell finds a counter by
     /// `tuple * COUNT + index` without hashing. Not stable across versions; never store it.
     pub const fn index(self) -> usize {
         match self {
@@ -159,7 +159,7 @@ impl TupleCounter {
     }
 }
 
-/// One thing to count. The shell maps it to its host's metric; it never fails a request.
+/// One thing to count. It never fails a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stamp {
     /// Add one to a counter of a tuple.

@@ -29,8 +29,8 @@ pub use matching::{find_match, matches};
 pub use payment::{Accepted, AcceptedTerms, NoIdentifier, Payment, PaymentError, Proof, Version};
 pub use receipt::Receipt;
 pub use relay::{
-    RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
-    RelayReply, route_text,
+    COMPANION_CLUSTER, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY,
+    RELAY_ROUTE, RelayReply, route_text,
 };
 pub use reply::{complaint, read_settle_reply, read_verify_reply};
 pub use requirement::same_network;

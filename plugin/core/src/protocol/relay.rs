@@ -10,6 +10,8 @@ use super::json::to_bytes;
 use super::printable;
 use crate::members::Members;
 
+/// Name of the Envoy cluster that leads to the companion, where no rules say another.
+pub const COMPANION_CLUSTER: &str = "farebox";
 /// Header: the offer that is bought, as [`crate::metrics::tuple_text`] writes it.
 pub const RELAY_OFFER: &str = "x-farebox-offer";
 /// Header: the route it is bought on, as [`route_text`] writes it.

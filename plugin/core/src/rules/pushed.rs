@@ -289,8 +289,8 @@ impl PushedRules {
     }
 }
 
-/// Whether a text can be the value of a metric label: short, printable, and readable back from a host
-/// counter name, where `;.;` ends a value.
+/// Whether a text can be the value of a metric label: short, printable, and readable back from the
+/// name of a series, where `;.;` ends a value.
 pub(super) fn is_label(text: &str) -> bool {
     const END: &[u8] = b";.;";
     text.len() <= 253

@@ -10,7 +10,7 @@ use farebox_core::rules::PushedRules;
 use serde_json::{Value, json};
 
 use crate::stack::bootstrap::{self, Places};
-use crate::stack::{Folder, Port, Process};
+use crate::stack::{Folder, Port, Process, envoy_stats};
 use crate::{paths, tools};
 
 const READY: Duration = Duration::from_secs(60);
@@ -41,10 +41,9 @@ pub(super) struct Answer {
 pub(super) struct Proxy {
     process: Process,
     address: SocketAddr,
-    stats: SocketAddr,
     folder: Folder,
     client: reqwest::Client,
-    _ports: [Port; 2],
+    _port: Port,
 }
 
 // === impl Answer ===
@@ -96,11 +95,10 @@ impl Proxy {
         upstream: Option<SocketAddr>,
     ) -> Result<Self> {
         let folder = Folder::create()?;
-        let ports = [Port::take()?, Port::take()?];
-        let [address, stats] = [ports[0].address(), ports[1].address()];
+        let port = Port::take()?;
+        let address = port.address();
         let places = Places {
             proxy: address,
-            stats,
             admin: folder.path().join("admin.sock"),
             discovery: discovery(&folder),
             wasm: shape.filter()?,
@@ -121,9 +119,9 @@ impl Proxy {
         command.arg("--concurrency").arg(workers.to_string());
         let process = Process::spawn(name, command, &folder.path().join("envoy.log"))?;
         let client = crate::http::client_builder().timeout(Duration::from_secs(10)).build()?;
-        let proxy = Self { process, address, stats, folder, client, _ports: ports };
+        let proxy = Self { process, address, folder, client, _port: port };
         match shape {
-            Shape::Farebox(rules) => proxy.until_generation(rules.generation).await?,
+            Shape::Farebox(_) => proxy.until_taken(1).await?,
             _ => proxy.until(async |proxy| proxy.answers().await).await?,
         }
         Ok(proxy)
@@ -138,9 +136,10 @@ impl Proxy {
         let resource = resource(&paths::envoy_filter()?, &serde_json::to_string(rules)?);
         let next = self.folder.path().join("next");
         std::fs::write(&next, resource)?;
+        let before = self.taken().await?;
         let started = Instant::now();
         std::fs::rename(next, discovery(&self.folder))?;
-        self.until_generation(rules.generation).await?;
+        self.until_taken(before + 1).await?;
         Ok(started.elapsed())
     }
 
@@ -155,16 +154,15 @@ impl Proxy {
         response.is_ok_and(|response| response.status().as_u16() < 500)
     }
 
-    async fn until_generation(&self, generation: u64) -> Result<()> {
-        self.until(async |proxy| matches!(proxy.generation().await, Ok(Some(now)) if now == generation)).await
+    async fn until_taken(&self, times: u64) -> Result<()> {
+        self.until(async |proxy| proxy.taken().await.is_ok_and(|taken| taken >= times)).await
     }
 
-    async fn generation(&self) -> Result<Option<u64>> {
-        let url = format!("http://{}/stats?filter=farebox_config_generation&format=json", self.stats);
-        let stats: Value =
-            serde_json::from_slice(&self.client.get(url).send().await?.error_for_status()?.bytes().await?)?;
-        let values = stats["stats"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(values.iter().find_map(|stat| stat["value"].as_u64()))
+    /// How many configurations of the filter Envoy has taken.
+    async fn taken(&self) -> Result<u64> {
+        let admin = self.folder.path().join("admin.sock");
+        let stats = envoy_stats(&admin, "extension_config_discovery.*config_reload$").await?;
+        Ok(stats.into_values().sum())
     }
 
     async fn until(&self, holds: impl AsyncFn(&Self) -> bool) -> Result<()> {

@@ -43,8 +43,8 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     println!("paid upstreams     /joke, /reports/today, /stream/events   free: /free/sample");
     println!("metrics, status    {0}/metrics  {0}/status", stack.companion_url());
     match args.proxy {
-        Proxy::Envoy => println!("Envoy's own stats  {}/stats", stack.stats_url()),
-        Proxy::Traefik => println!("Traefik's own API  {}/api/http/routers", stack.stats_url()),
+        Proxy::Envoy => println!("Envoy's own administration  {}", stack.admin_socket().display()),
+        Proxy::Traefik => println!("Traefik's own API  {}/api/http/routers", stack.api_url()),
     }
     println!("facilitator        {} (development: it moves no money)", stack.facilitator_url());
     println!("origin             {0}  what reached it: {0}/origin/hits", stack.upstream_url());

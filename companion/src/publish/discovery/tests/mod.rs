@@ -15,7 +15,6 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
-use crate::aggregate::Aggregate;
 use crate::settings::TlsSettings;
 use crate::state::{State, unix_seconds};
 use crate::testing::tcp;
@@ -43,7 +42,7 @@ impl Stage {
     }
 
     async fn with(tls: Option<TlsSettings>) -> anyhow::Result<Self> {
-        let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
+        let state = Shared::new(State::new("pricing.yaml".into()));
         let settings = DiscoverySettings { listen: Listen::Tcp(([127, 0, 0, 1], 0).into()), tls };
         let server = Server::bind(&settings, state.clone(), Descriptors::raise()).await?;
         let address = tcp(&server.address()?);

@@ -301,13 +301,13 @@ async fn streams_end_when_the_publisher_does() {
 fn proxies_beyond_the_bound_share_a_name() {
     let mut discovery = Discovery::default();
     for number in 0..500 {
-        assert_eq!(discovery.opened(&format!("proxy-{number}"), None, 100), format!("proxy-{number}"));
+        assert_eq!(discovery.opened(&format!("proxy-{number}"), 100), format!("proxy-{number}"));
     }
-    assert_eq!(discovery.opened("proxy-500", None, 100), "other");
-    assert_eq!(discovery.opened("proxy-7", None, 100), "proxy-7");
+    assert_eq!(discovery.opened("proxy-500", 100), "other");
+    assert_eq!(discovery.opened("proxy-7", 100), "proxy-7");
     assert_eq!(discovery.nodes(100).count(), 501);
     // Places of those that are gone are free again.
-    discovery.closed("proxy-3", None, 100);
-    discovery.closed("proxy-4", None, 100);
-    assert_eq!(discovery.opened("proxy-501", None, 701), "proxy-501");
+    discovery.closed("proxy-3", 100);
+    discovery.closed("proxy-4", 100);
+    assert_eq!(discovery.opened("proxy-501", 701), "proxy-501");
 }

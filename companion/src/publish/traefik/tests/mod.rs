@@ -12,7 +12,6 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::aggregate::Aggregate;
 use crate::settings::{FacilitatorSettings, Settlement, Signature, SpoolSettings};
 use crate::state::State;
 use crate::testing::{eventually, pricing, serve, tuple};
@@ -57,7 +56,6 @@ fn publication(generation: u64) -> Publication {
     Publication {
         rules: Arc::new(pushed(generation)),
         upstreams: vec![rules::RouteUpstream::default()].into(),
-        swept: 0,
     }
 }
 
@@ -75,7 +73,7 @@ impl Drop for Stage {
 }
 
 fn stage(settings: TraefikSettings) -> Stage {
-    let state = Shared::new(State::new("pricing.yaml".into(), Vec::new(), Aggregate::default()));
+    let state = Shared::new(State::new("pricing.yaml".into()));
     let publisher = TraefikPublisher::new(settings, state.clone());
     let endpoint = publisher.endpoint().unwrap();
     let (publications, published) = watch::channel(None);
@@ -190,7 +188,7 @@ async fn a_file_is_replaced_only_when_it_changes_and_read_back_at_the_next_start
         assert_eq!(std::fs::read_to_string(&path).unwrap(), stage.endpoint.text().await.unwrap());
     }
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
-    assert_eq!(last_published(&path), Some(Published { generation: 4, births, swept: 0 }));
+    assert_eq!(last_published(&path), Some(Published { generation: 4, births }));
     let before = inode();
     let stage = stage(with_file);
     stage.publications.send_replace(Some(publication(4)));
@@ -202,9 +200,9 @@ async fn a_file_is_replaced_only_when_it_changes_and_read_back_at_the_next_start
 async fn traefik_finds_it_at_the_companions_own_address() {
     let stage = stage(settings());
     stage.publications.send_replace(Some(publication(4)));
-    let collector = Arc::new(crate::collect::Collector::new(Vec::new(), stage.state.clone()).unwrap());
-    let router = crate::serve::router(stage.state.clone(), Some(collector), Some(stage.endpoint.clone()));
-    let answer = reqwest::get(format!("{}/traefik", serve(router).await)).await.unwrap();
+    let router = crate::serve::router(stage.state.clone(), None, Some(stage.endpoint.clone()));
+    let client = crate::http::client_builder().build().unwrap();
+    let answer = client.get(format!("{}/traefik", serve(router).await)).send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["content-type"]),
         (200, &"application/json".parse().unwrap())

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use farebox_core::metrics::{HostSeries, SpoolLine, TupleCounter};
+use farebox_core::metrics::{MetricSeries, SpoolLine, TupleCounter};
 use futures_util::FutureExt;
 
 use super::reader::STILL;
 use super::*;
-use crate::aggregate::{Aggregate, DropReason, Keys};
+use crate::counts::{DropReason, Keys};
 use crate::state::State;
 use crate::testing::tuple;
 
@@ -18,13 +18,14 @@ const MAX: u64 = 64 * 1024;
 struct Stage {
     folder: tempfile::TempDir,
     ledger: Ledger,
-    totals: TotalsOf,
+    own: SpoolsOf,
+    state: Shared,
     /// What it is when things are done.
     now: Instant,
 }
 
-fn requests() -> HostSeries {
-    HostSeries::Tuple(tuple("ns", "a", 1), TupleCounter::PaymentRequired)
+fn requests() -> MetricSeries {
+    MetricSeries::Tuple(tuple("ns", "a", 1), TupleCounter::PaymentRequired)
 }
 
 fn line(generation: u64, lost: u64, by: u64) -> String {
@@ -32,8 +33,8 @@ fn line(generation: u64, lost: u64, by: u64) -> String {
 }
 
 fn dropped(state: &Shared, reason: DropReason) -> u64 {
-    let totals = state.counted().totals();
-    state.lock().dropped(&totals, reason)
+    let counts = state.counted().clone();
+    state.lock().dropped(&counts, reason)
 }
 
 impl Stage {
@@ -43,8 +44,8 @@ impl Stage {
         let ledger = Ledger::open(&Ledger::file_url(&folder.path().join("l.db")), "c1", Default::default())
             .await
             .unwrap();
-        let (totals, _) = ledger.take_over_totals().await.unwrap();
-        Self { folder, ledger, totals, now: Instant::now() }
+        let own = SpoolsOf::take_over(&ledger).await.unwrap();
+        Self { folder, ledger, own, state: shared(), now: Instant::now() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,8 +59,9 @@ impl Stage {
 
     /// The reader a companion that starts now has.
     async fn reader(&self) -> Reader {
-        let known = self.totals.spool("t").await.unwrap();
-        Reader::new(self.totals.clone(), "t".into(), self.path("t"), MAX / ROTATE_SHARE, known)
+        let known = self.own.spool("t").await.unwrap();
+        let (own, state) = (self.own.clone(), self.state.clone());
+        Reader::new(own, state, "t".into(), self.path("t"), MAX / ROTATE_SHARE, known)
     }
 
     /// Reads until there is nothing to do.
@@ -69,12 +71,12 @@ impl Stage {
 
     /// Those a companion that starts now has.
     async fn spools(&self, settings: SpoolSettings, state: &Shared) -> Spools {
-        Spools::open(&self.ledger, self.totals.clone(), settings, state.clone()).await.unwrap()
+        Spools::open(&self.ledger, settings, state.clone()).await.unwrap()
     }
 
     /// What the ledger has counted.
-    async fn counters(&self) -> BTreeMap<HostSeries, u64> {
-        self.ledger.counters().await.unwrap().into_iter().collect()
+    async fn counters(&self) -> BTreeMap<MetricSeries, u64> {
+        self.ledger.counters().await.unwrap()
     }
 
     async fn count(&self) -> u64 {
@@ -95,10 +97,10 @@ async fn lines_are_counted_as_often_as_they_say_and_a_gauge_takes_the_latest() {
     let stage = Stage::new().await;
     let mut reader = stage.reader().await;
     assert_eq!(reader.step(stage.now).await.unwrap(), Step::Idle, "a spool may not be there yet");
-    let latest = HostSeries::LastSuccess(tuple("ns", "a", 1));
+    let latest = MetricSeries::LastSuccess(tuple("ns", "a", 1));
     let gauge = |at| SpoolLine::encode(3, 0, [(&latest, at)]).unwrap();
-    let boot = SpoolLine::encode(9, 0, [(&HostSeries::ConfigGeneration, 1)]).unwrap();
-    let older = SpoolLine::encode(8, 0, [(&HostSeries::ConfigGeneration, 1)]).unwrap();
+    let boot = SpoolLine::encode(9, 0, [(&MetricSeries::ConfigGeneration, 1)]).unwrap();
+    let older = SpoolLine::encode(8, 0, [(&MetricSeries::ConfigGeneration, 1)]).unwrap();
     stage.append([line(1, 0, 1), line(1, 4, 5), gauge(70), gauge(60), boot, older].concat());
     stage.settle(&mut reader).await;
     assert_eq!(stage.counters().await, BTreeMap::from([(requests(), 6), (latest, 70)]));
@@ -283,8 +285,8 @@ async fn a_ledger_that_fails_keeps_the_lines_for_later() {
     assert!(matches!(reader.step(stage.now).await, Err(SpoolError::Ledger(_))));
     let url = Ledger::file_url(&stage.folder.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
-    let (totals, _) = ledger.take_over_totals().await.unwrap();
-    let stage = Stage { ledger, totals, ..stage };
+    let own = SpoolsOf::take_over(&ledger).await.unwrap();
+    let stage = Stage { ledger, own, ..stage };
     assert_eq!(stage.count().await, 0);
     let mut reader = stage.reader().await;
     stage.settle(&mut reader).await;
@@ -299,20 +301,21 @@ fn keys(names: &[&str]) -> Keys {
 }
 
 fn shared() -> Shared {
-    let mut aggregate = Aggregate::default();
-    aggregate.apply(1, keys(&["a"]));
-    Shared::new(State::new("pricing.yaml".into(), Vec::new(), aggregate))
+    let state = Shared::new(State::new("pricing.yaml".into()));
+    let keys = keys(&["a"]);
+    state.counted().apply(keys.births(0, &BTreeMap::new()), keys.offers);
+    state
 }
 
 /// Appends a line as the plugin does, to the file the path leads to.
-fn write(path: &Path, generation: u64, series: &[(HostSeries, u64)]) {
+fn write(path: &Path, generation: u64, series: &[(MetricSeries, u64)]) {
     let line = SpoolLine::encode(generation, 0, series.iter().map(|(series, by)| (series, *by))).unwrap();
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
     file.unwrap().write_all(line.as_bytes()).unwrap();
 }
 
-fn counted(by: u64) -> (HostSeries, u64) {
-    (HostSeries::Tuple(tuple("ns", "a", 0), TupleCounter::PaymentRequired), by)
+fn counted(by: u64) -> (MetricSeries, u64) {
+    (MetricSeries::Tuple(tuple("ns", "a", 0), TupleCounter::PaymentRequired), by)
 }
 
 #[tokio::test]
@@ -323,7 +326,7 @@ async fn every_file_of_the_spools_name_is_one_all_of_them_add_up_and_a_copy_is_n
     let state = shared();
     let spools = stage.spools(stage.settings(), &state).await;
     for name in ["t", "traefik-1/t"] {
-        write(&stage.path(name), 5, &[counted(1), (HostSeries::ConfigGeneration, 1)]);
+        write(&stage.path(name), 5, &[counted(1), (MetricSeries::ConfigGeneration, 1)]);
     }
     // A backup, an editor's, somebody else's.
     for copy in ["t.bak", "traefik-1/t 2", "traefik-1/u"] {
@@ -387,8 +390,8 @@ async fn of_two_companions_of_one_name_the_last_one_started_reads() {
     let mut old = stage.reader().await;
     stage.append(line(1, 0, 1));
     stage.settle(&mut old).await;
-    let (totals, _) = stage.ledger.take_over_totals().await.unwrap();
-    let stage = Stage { totals, ..stage };
+    let own = SpoolsOf::take_over(&stage.ledger).await.unwrap();
+    let stage = Stage { own, ..stage };
     let mut new = stage.reader().await;
     stage.append(line(1, 0, 1));
     assert!(matches!(old.step(stage.now).await, Err(SpoolError::Ledger(LedgerError::Superseded { .. }))));

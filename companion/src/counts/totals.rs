@@ -1,17 +1,16 @@
-//! Contributions added up under the public labels. Births and amounts are not labels: the lives and prices of
-//! a tuple that are accepted add up.
+//! Counters added up under the public labels. Births and amounts are not labels: the lives and prices of a tuple that are
+//! alive add up.
 
 use std::collections::BTreeMap;
 
 use farebox_core::metrics::{
-    BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, HostSeries, TupleCounter,
+    BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, MetricSeries, TupleCounter,
 };
 use farebox_core::protocol::Operation;
 use farebox_core::rules::Tuple;
 use ruint::aliases::U256;
 
-use super::keep::{KeepSet, Verdict};
-use super::store::DropReason;
+use super::KeepSet;
 
 /// Totals of every living series.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,7 +21,6 @@ pub struct Totals {
     pub blocked: BTreeMap<(String, String, BlockedReason), u128>,
     /// `facilitator_request_duration_seconds`.
     pub calls: BTreeMap<(Operation, CallOutcome), CallTotals>,
-    pub(super) dropped: BTreeMap<DropReason, u64>,
 }
 
 /// Totals of one tuple.
@@ -83,26 +81,10 @@ impl Totals {
         totals
     }
 
-    /// Without what does not live any more, and with zeros for what was born since.
-    pub(super) fn kept(mut self, keep: &KeepSet) -> Self {
-        self.tuples.retain(|tuple, _| keep.holds(tuple));
-        for tuple in keep.tuples().filter(|tuple| !self.tuples.contains_key(*tuple)).collect::<Vec<_>>() {
-            self.tuples.insert(tuple.clone(), TupleTotals::default());
-        }
-        self.blocked.retain(|(namespace, name, reason), _| {
-            keep.judge(&HostSeries::Blocked(namespace.clone(), name.clone(), *reason)) == Verdict::Kept
-        });
-        self
-    }
-
-    /// Values refused: `reports_dropped_total`.
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.dropped.get(&reason).copied().unwrap_or(0)
-    }
-
-    pub(super) fn add(&mut self, series: &HostSeries, value: u128) {
+    pub(super) fn add(&mut self, series: &MetricSeries, value: u64) {
+        let (time, value) = (value, u128::from(value));
         match series {
-            HostSeries::Tuple(tuple, counter) => {
+            MetricSeries::Tuple(tuple, counter) => {
                 let totals = self.tuple(tuple);
                 totals.counters[counter.index()] += value;
                 match counter {
@@ -111,30 +93,29 @@ impl Totals {
                     _ => {}
                 }
             }
-            HostSeries::Charged(tuple, amount) => {
+            MetricSeries::Charged(tuple, amount) => {
                 let totals = self.tuple(tuple);
                 totals.charged += value;
                 totals.amount = totals.amount.saturating_add(amount.0.saturating_mul(U256::from(value)));
             }
-            HostSeries::Blocked(namespace, name, reason) => {
+            MetricSeries::Blocked(namespace, name, reason) => {
                 *self.blocked.entry((namespace.clone(), name.clone(), *reason)).or_default() += value;
             }
-            HostSeries::CallBucket(operation, outcome, bucket) => {
+            MetricSeries::CallBucket(operation, outcome, bucket) => {
                 let calls = self.calls.entry((*operation, *outcome)).or_default();
                 if let Some(count) = calls.buckets.get_mut(*bucket) {
                     *count += value;
                 }
             }
-            HostSeries::CallMillis(operation, outcome) => {
+            MetricSeries::CallMillis(operation, outcome) => {
                 self.calls.entry((*operation, *outcome)).or_default().millis += value;
             }
-            HostSeries::LastSuccess(_) | HostSeries::ConfigGeneration => {}
+            MetricSeries::LastSuccess(tuple) => {
+                let latest = &mut self.tuple(tuple).last_success;
+                *latest = (*latest).max(Some(time));
+            }
+            MetricSeries::ConfigGeneration => {}
         }
-    }
-
-    pub(super) fn latest(&mut self, tuple: &Tuple, seconds: u64) {
-        let latest = &mut self.tuple(tuple).last_success;
-        *latest = (*latest).max(Some(seconds));
     }
 
     fn tuple(&mut self, tuple: &Tuple) -> &mut TupleTotals {

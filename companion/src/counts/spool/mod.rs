@@ -15,7 +15,7 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use crate::ledger::{Checkpoint, Ledger, LedgerError, TotalsOf};
+use crate::ledger::{Checkpoint, Ledger, LedgerError, SpoolsOf};
 use crate::settings::SpoolSettings;
 use crate::state::Shared;
 
@@ -41,7 +41,7 @@ pub struct SpoolState {
 /// All spools of a companion.
 #[derive(Debug)]
 pub struct Spools {
-    totals: TotalsOf,
+    ledger: SpoolsOf,
     settings: SpoolSettings,
     /// By name, with what the last attempt to read failed with.
     readers: Mutex<Readers>,
@@ -59,13 +59,9 @@ const ROTATE_SHARE: u64 = 4;
 
 impl Spools {
     /// The spools of a folder, from where the ledger says they were read to.
-    pub async fn open(
-        ledger: &Ledger,
-        totals: TotalsOf,
-        settings: SpoolSettings,
-        state: Shared,
-    ) -> Result<Self, LedgerError> {
-        let spools = Self { totals, settings, readers: Mutex::default(), state };
+    pub async fn open(ledger: &Ledger, settings: SpoolSettings, state: Shared) -> Result<Self, LedgerError> {
+        let own = SpoolsOf::take_over(ledger).await?;
+        let spools = Self { ledger: own, settings, readers: Mutex::default(), state };
         let known = ledger.spools().await?.into_iter();
         let readers = known.map(|(name, known)| (name.clone(), (spools.reader(name, known), None))).collect();
         Ok(Self { readers: Mutex::new(readers), ..spools })
@@ -102,7 +98,7 @@ impl Spools {
     fn reader(&self, name: String, known: Checkpoint) -> Reader {
         let SpoolSettings { folder, max_bytes, .. } = &self.settings;
         let path = folder.join(&name);
-        Reader::new(self.totals.clone(), name, path, max_bytes / ROTATE_SHARE, known)
+        Reader::new(self.ledger.clone(), self.state.clone(), name, path, max_bytes / ROTATE_SHARE, known)
     }
 
     fn show(&self, readers: &Readers, folder_error: Option<String>) {

@@ -14,10 +14,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use farebox_core::metrics::{HostSeries, SpoolLine};
+use farebox_core::metrics::{MetricSeries, SpoolLine};
 use tracing::warn;
 
-use crate::ledger::{Checkpoint, FileId, LedgerError, TotalsOf};
+use crate::ledger::{Checkpoint, FileId, LedgerError, SpoolsOf};
+use crate::state::Shared;
 
 /// Ends the name of a file that was moved aside.
 pub(super) const ASIDE: char = '~';
@@ -45,7 +46,8 @@ pub(super) enum Step {
 /// Reads one spool.
 #[derive(Debug)]
 pub(super) struct Reader {
-    totals: TotalsOf,
+    ledger: SpoolsOf,
+    state: Shared,
     name: String,
     path: PathBuf,
     aside: PathBuf,
@@ -76,7 +78,8 @@ const BATCH: u64 = 1024 * 1024;
 impl Reader {
     /// Goes on where `known` ends.
     pub(super) fn new(
-        totals: TotalsOf,
+        ledger: SpoolsOf,
+        state: Shared,
         name: String,
         path: PathBuf,
         rotate_at: u64,
@@ -84,7 +87,7 @@ impl Reader {
     ) -> Self {
         let mut aside = path.clone().into_os_string();
         aside.push(ASIDE.to_string());
-        Self { totals, name, path, aside: aside.into(), rotate_at, known, still: None }
+        Self { ledger, state, name, path, aside: aside.into(), rotate_at, known, still: None }
     }
 
     pub(super) const fn known(&self) -> &Checkpoint {
@@ -99,8 +102,7 @@ impl Reader {
         let Some(mut source) = self.source()? else { return Ok(Step::Idle) };
         let batch = self.lines(&mut source)?;
         if !batch.is_empty() {
-            self.count(&source, &batch).await?;
-            return Ok(Step::Done);
+            return self.count(&source, &batch).await;
         }
         if source.is_aside {
             return self.retire(&source, now).await;
@@ -159,9 +161,10 @@ impl Reader {
         Ok(read)
     }
 
-    async fn count(&mut self, source: &Source, batch: &[u8]) -> Result<(), SpoolError> {
+    /// Counts lines. Before rules were loaded nobody knows which of them may be counted: then they wait.
+    async fn count(&mut self, source: &Source, batch: &[u8]) -> Result<Step, SpoolError> {
         let mut checkpoint = self.known;
-        let mut changes: BTreeMap<HostSeries, u64> = BTreeMap::new();
+        let mut changes: BTreeMap<MetricSeries, u64> = BTreeMap::new();
         for line in batch.strip_suffix(b"\n").unwrap_or(batch).split(|byte| *byte == b'\n') {
             let Some(line) = std::str::from_utf8(line).ok().and_then(SpoolLine::decode) else {
                 checkpoint.malformed += 1;
@@ -169,26 +172,28 @@ impl Reader {
             };
             checkpoint.lost = checkpoint.lost.saturating_add(line.lost);
             for (series, by) in line.series {
-                if series == HostSeries::ConfigGeneration {
+                if series == MetricSeries::ConfigGeneration {
                     checkpoint.generation = checkpoint.generation.max(line.generation);
                     continue;
                 }
-                let is_gauge = matches!(series, HostSeries::LastSuccess(_));
+                let is_gauge = matches!(series, MetricSeries::LastSuccess(_));
                 let value = changes.entry(series).or_default();
                 *value = if is_gauge { by.max(*value) } else { value.saturating_add(by) };
             }
         }
+        let Some(dropped) = self.state.counted().sift(&mut changes) else { return Ok(Step::Idle) };
         checkpoint.file = Some(source.id);
         checkpoint.read_to = source.from + batch.len() as u64;
         checkpoint.sequence += u64::from(!changes.is_empty());
         self.secure(source).await?;
-        self.known = if self.totals.save_spool(&self.name, &checkpoint, changes).await? {
+        self.known = if self.ledger.save_spool(&self.name, &checkpoint, changes).await? {
+            self.state.counted().drop_more(dropped);
             checkpoint
         } else {
             // A step that was given up has arrived.
-            self.totals.spool(&self.name).await?
+            self.ledger.spool(&self.name).await?
         };
-        Ok(())
+        Ok(Step::Done)
     }
 
     /// Lines that count must not end with the machine's power before the ledger's word that they do: what is
@@ -233,7 +238,7 @@ impl Reader {
     }
 
     async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), SpoolError> {
-        self.totals.save_spool(&self.name, &checkpoint, BTreeMap::new()).await?;
+        self.ledger.save_spool(&self.name, &checkpoint, BTreeMap::new()).await?;
         self.known = checkpoint;
         Ok(())
     }

@@ -1,0 +1,130 @@
+//! What was counted, added up. Proxies, gateway and spools bring reports to the ledger, whose counters are the totals.
+//!
+//! * [`reports`]: what filters report, `POST /report`.
+//! * [`spool`]: files in which a shell that cannot call counts.
+//! * [`gather`]: what the companion brings itself, and what a reader of `/metrics` gets.
+//! * [`keep`]: which series may exist. The load that removes an offer removes its series.
+//! * [`totals`]: counters under the public labels.
+
+pub mod gather;
+mod keep;
+pub mod reports;
+mod spool;
+#[cfg(test)]
+mod tests;
+mod totals;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use farebox_core::metrics::MetricSeries;
+use farebox_core::rules::Tuple;
+
+pub use gather::Gatherer;
+pub use keep::{KeepSet, Keys, Verdict};
+pub use spool::{SpoolError, SpoolState, Spools};
+pub use totals::{CallTotals, Totals, TupleTotals};
+
+/// The counters that were read last, and which of them are alive.
+///
+/// A copy is made at once, and says what was there at that moment.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// `None` before rules were loaded.
+    keep: Option<Arc<KeepSet>>,
+    counters: Arc<BTreeMap<MetricSeries, u64>>,
+    dropped: Dropped,
+}
+
+/// How often each reason held.
+pub type Dropped = BTreeMap<DropReason, u64>;
+
+/// Why something is not counted: `reason` of `reports_dropped_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// Its tuple or offer is gone.
+    Pruned,
+    /// It belongs to an earlier life of its tuple.
+    StaleGeneration,
+    /// Its name, or its line in a spool, cannot be read.
+    Malformed,
+    /// It could not be reported: a line that could not be written to a spool, or a report a filter had no room to keep.
+    Lost,
+}
+
+// === impl Counts ===
+
+impl Counts {
+    /// Makes `keys` what may exist, each tuple with the generation it was born in: new tuples start at zero, series of
+    /// all others go. The only way a series is ever removed.
+    pub fn apply(&mut self, births: BTreeMap<Tuple, u64>, offers: BTreeSet<(String, String)>) {
+        let keep = KeepSet::new(births, offers);
+        Arc::make_mut(&mut self.counters).retain(|series, _| keep.judge(series) == Verdict::Kept);
+        self.keep = Some(Arc::new(keep));
+    }
+
+    /// Takes from changes what is gone, and says how often each reason for that holds. `None` before rules were loaded:
+    /// then nobody knows what may exist.
+    pub fn sift(&self, changes: &mut BTreeMap<MetricSeries, u64>) -> Option<Dropped> {
+        let keep = self.keep.as_ref()?;
+        let mut dropped = Dropped::new();
+        changes.retain(|series, _| {
+            let reason = match keep.judge(series) {
+                Verdict::Kept => return true,
+                Verdict::Pruned => DropReason::Pruned,
+                Verdict::Stale => DropReason::StaleGeneration,
+            };
+            *dropped.entry(reason).or_default() += 1;
+            false
+        });
+        Some(dropped)
+    }
+
+    /// Counts what is dropped.
+    pub fn drop_more(&mut self, dropped: impl IntoIterator<Item = (DropReason, u64)>) {
+        for (reason, how_many) in dropped {
+            let known = self.dropped.entry(reason).or_default();
+            *known = known.saturating_add(how_many);
+        }
+    }
+
+    /// Takes the counters of the ledger. Returns those that are gone.
+    pub fn read(&mut self, mut counters: BTreeMap<MetricSeries, u64>) -> BTreeSet<MetricSeries> {
+        let Some(keep) = &self.keep else { return BTreeSet::new() };
+        let gone = counters.extract_if(.., |series, _| keep.judge(series) != Verdict::Kept);
+        let gone = gone.map(|(series, _)| series).collect();
+        self.counters = Arc::new(counters);
+        gone
+    }
+
+    /// Everything added up.
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.keep.as_ref().map_or_else(Totals::default, |keep| Totals::zero(keep));
+        for (series, value) in &*self.counters {
+            totals.add(series, *value);
+        }
+        totals
+    }
+
+    /// What was dropped for a reason: `reports_dropped_total`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped.get(&reason).copied().unwrap_or(0)
+    }
+}
+
+// === impl DropReason ===
+
+impl DropReason {
+    /// Every reason, in exposition order.
+    pub const ALL: [Self; 4] = [Self::Pruned, Self::StaleGeneration, Self::Malformed, Self::Lost];
+
+    /// The label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pruned => "pruned",
+            Self::StaleGeneration => "stale_generation",
+            Self::Malformed => "malformed",
+            Self::Lost => "lost",
+        }
+    }
+}

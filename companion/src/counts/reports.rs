@@ -1,0 +1,104 @@
+//! `POST /report`: what filters count, and which rules they enforce.
+//!
+//! 204 once a report is counted and on disk, or was before; 400 if it can never be read; 503 if it is to be told again.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use farebox_core::metrics::{Counted, FailureReason, MetricSeries, Received, TupleCounter};
+use farebox_core::protocol::RELAY_PROXY;
+use tracing::{error, warn};
+
+use super::DropReason;
+use crate::ledger::Ledger;
+use crate::state::{Shared, unix_millis};
+
+/// Where reports are counted.
+#[derive(Debug, Clone)]
+struct Reports {
+    ledger: Ledger,
+    state: Shared,
+}
+
+/// What came of the counts of a report.
+struct Outcome {
+    status: StatusCode,
+    /// Payments of it to which the companion gave no answer.
+    unheard: u64,
+}
+
+/// Largest report.
+const MAX_BODY: usize = 1 << 20;
+
+/// The endpoint.
+pub fn router(ledger: Ledger, state: Shared) -> Router {
+    Router::new()
+        .route("/report", post(report))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Reports { ledger, state })
+}
+
+async fn report(
+    State(reports): State<Reports>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> StatusCode {
+    let Some(Received { standing, counted }) = body.ok().and_then(|body| Received::read(&body)) else {
+        warn!("a report cannot be read, and what it counts is lost: is the filter of another version?");
+        return StatusCode::BAD_REQUEST;
+    };
+    let Outcome { status, unheard } = match counted {
+        Some(counted) => reports.count(counted, standing.generation).await,
+        None => Outcome { status: StatusCode::NO_CONTENT, unheard: 0 },
+    };
+    let proxy = headers.get(RELAY_PROXY).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let lost = reports.state.lock().proxies.heard(proxy, &standing, unheard, unix_millis());
+    reports.state.counted().drop_more([(DropReason::Lost, lost)]);
+    status
+}
+
+// === impl Reports ===
+
+impl Reports {
+    /// Counts what is alive, and says how much is not.
+    async fn count(&self, mut counted: Counted, generation: u64) -> Outcome {
+        let later = Outcome { status: StatusCode::SERVICE_UNAVAILABLE, unheard: 0 };
+        let ours = self.state.lock().active.as_ref().map(|active| active.generation);
+        // Another companion published them: what they name is not known here yet.
+        if ours.is_none_or(|ours| ours < generation) {
+            return later;
+        }
+        let Some(mut dropped) = self.state.counted().sift(&mut counted.changes) else { return later };
+        dropped.insert(DropReason::Malformed, counted.malformed);
+        match self.ledger.apply(&counted).await {
+            Ok(is_new) => {
+                if is_new {
+                    self.state.counted().drop_more(dropped);
+                }
+                let unheard = if is_new { unheard(&counted.changes) } else { 0 };
+                Outcome { status: StatusCode::NO_CONTENT, unheard }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let mut state = self.state.lock();
+                if state.ledger_error.as_ref() != Some(&error) {
+                    error!("{error}");
+                    state.ledger_error = Some(error);
+                }
+                later
+            }
+        }
+    }
+}
+
+fn unheard(changes: &BTreeMap<MetricSeries, u64>) -> u64 {
+    let counter = TupleCounter::PaymentFailed(FailureReason::CompanionUnreachable);
+    let of_it =
+        changes.iter().filter(|(series, _)| matches!(series, MetricSeries::Tuple(_, of) if *of == counter));
+    of_it.map(|(_, by)| *by).fold(0, u64::saturating_add)
+}

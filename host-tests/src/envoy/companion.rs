@@ -1,0 +1,33 @@
+//! What a companion would know that takes reports: each is counted once.
+
+use farebox_core::metrics::{Counted, MetricSeries, Received, Standing};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub(crate) struct Companion {
+    pub(crate) counters: BTreeMap<MetricSeries, u64>,
+    /// By VM.
+    pub(crate) standings: BTreeMap<String, Standing>,
+    /// The number of the last report, by reporter.
+    reporters: BTreeMap<String, u64>,
+}
+
+impl Companion {
+    pub(crate) fn take(&mut self, report: Received) {
+        let Received { standing, counted } = report;
+        self.standings.insert(standing.vm.clone(), standing);
+        let Some(Counted { reporter, sequence, changes, malformed }) = counted else { return };
+        assert_eq!(malformed, 0, "a report the companion cannot read");
+        let last = self.reporters.entry(reporter).or_default();
+        if sequence <= *last {
+            return;
+        }
+        assert_eq!(sequence, *last + 1, "a report was left out");
+        *last = sequence;
+        for (series, by) in changes {
+            let is_time = matches!(series, MetricSeries::LastSuccess(_));
+            let known = self.counters.entry(series).or_default();
+            *known = if is_time { by.max(*known) } else { *known + by };
+        }
+    }
+}
