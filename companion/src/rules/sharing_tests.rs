@@ -67,7 +67,8 @@ impl Companion {
     }
 
     async fn counted(&self, offer: &str) -> u128 {
-        self.state.counted().read(self.ledger.counters().await.unwrap());
+        let counters = self.ledger.counters().await.unwrap();
+        self.state.counted().read(counters);
         let totals = self.state.counted().totals();
         let found = totals.tuples.iter().find(|(tuple, _)| tuple.offer_name == offer);
         found.map_or(0, |(_, of)| of.get(TupleCounter::PaymentPresented))

@@ -26,7 +26,7 @@ async fn without_the_relay_a_killed_companion_stops_no_proxy_and_catches_up_with
 }
 
 async fn killed_companions(settlement: Settlement) {
-    let mut options = Options::priced(&prices());
+    let mut options = Options::priced(prices());
     options.settings["facilitator"] = settlement.settings(5_000, 60_000)["facilitator"].take();
     let mut stage = Stage::with(options).await;
     let buyer = stage.buyer();
@@ -78,7 +78,7 @@ async fn killed_companions(settlement: Settlement) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_rules_envoy_boots_closed_and_opens_with_the_first_ones() {
-    let mut stack = Stack::prepare(Options::priced(&prices())).unwrap();
+    let mut stack = Stack::prepare(Options::priced(prices())).unwrap();
     let rules = std::fs::read_to_string(stack.pricing()).unwrap();
     std::fs::remove_file(stack.pricing()).unwrap();
     stack.start_part(Part::Facilitator).unwrap();
