@@ -64,6 +64,15 @@ impl Around {
         Ok(Settings::load(Flags { settings, facilitator, route_source: "file".into(), ..Flags::default() })?
             .loading())
     }
+
+    /// What names a facilitator in place of the pricing file's.
+    fn source(&self) -> String {
+        match (&self.facilitator, &self.settings) {
+            (Some(_), _) => "--facilitator".into(),
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => "farebox.yaml".into(),
+        }
+    }
 }
 
 /// What proxies that keep their payments themselves cannot do.
@@ -85,7 +94,7 @@ pub enum Proxy {
 /// Prints what loading the file finds, one `file:line: severity: key: message` a line, and a summary.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = load_with(&read(&args.file)?, &args.around.options()?);
-    let mut report = report(&args.file, &loaded, args.proxy);
+    let mut report = report(&args.file, &loaded, args.proxy, &args.around);
     if args.settlement == Some(Settlement::Direct) {
         not_direct(&mut report);
     }
@@ -108,7 +117,7 @@ fn exit_code(loaded: &Loaded) -> u8 {
     }
 }
 
-fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>) -> String {
+fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>, around: &Around) -> String {
     let mut out = String::new();
     for finding in &loaded.findings {
         line(&mut out, format_args!("{}:{finding}", file.display()));
@@ -133,10 +142,7 @@ fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>) -> String {
                     plural(snapshot.offers_loaded(), "offer"),
                 ),
             );
-            line(
-                &mut out,
-                format_args!("facilitator: {}", snapshot.facilitator_url.as_deref().unwrap_or("none")),
-            );
+            line(&mut out, format_args!("{}", facilitator(snapshot, around)));
         }
         None => line(
             &mut out,
@@ -147,6 +153,17 @@ fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>) -> String {
         ),
     }
     out
+}
+
+/// Who verifies and settles, and who said so where the settings and the file differ.
+pub(crate) fn facilitator(snapshot: &Snapshot, around: &Around) -> String {
+    let used = snapshot.facilitator_url.as_deref().unwrap_or("none");
+    match &snapshot.replaced_facilitator {
+        Some(replaced) => {
+            format!("facilitator: {used} ({}; the pricing file says {replaced})", around.source())
+        }
+        None => format!("facilitator: {used}"),
+    }
 }
 
 /// For how much, on which chain and to whom: what an operator reads before real money moves.
@@ -217,7 +234,7 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let loaded = load_with(&read(&file).unwrap(), &Around::default().options().unwrap());
         let prefix = format!("{}/", folder.path().display());
-        let report = report(&file, &loaded, proxy).replace(&prefix, "");
+        let report = report(&file, &loaded, proxy, &Around::default()).replace(&prefix, "");
         (exit_code(&loaded), report.lines().map(str::to_owned).collect())
     }
 
@@ -305,6 +322,21 @@ mod tests {
         assert_eq!(snapshot(Around::default()), None);
         let flag = snapshot(Around { facilitator: Some("https://g.example".into()), ..Around::default() });
         assert_eq!(flag.unwrap().facilitator_url.as_deref(), Some("https://g.example"));
+        let told = |around: Around| {
+            let loaded = load_with(GOOD, &around.options().unwrap());
+            report(Path::new("p"), &loaded, None, &around).lines().last().unwrap().to_owned()
+        };
+        assert_eq!(
+            told(Around { facilitator: Some("https://g.example".into()), ..Around::default() }),
+            "facilitator: https://g.example (--facilitator; the pricing file says https://f.example)"
+        );
+        assert_eq!(
+            told(Around { settings: Some(settings.clone()), facilitator: None }),
+            format!(
+                "facilitator: http://pay.cluster:8080 ({}; the pricing file says https://f.example)",
+                settings.display()
+            )
+        );
         let file = snapshot(Around { settings: Some(settings), facilitator: None });
         assert_eq!(file.unwrap().facilitator_url.as_deref(), Some("http://pay.cluster:8080"));
     }

@@ -50,6 +50,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     info!(%address, pricing = %settings.pricing.display(), "serving /metrics, /healthz, /readyz and /status");
 
     let mut tasks = JoinSet::new();
+    tasks.spawn(serve::log_readiness(state.clone()));
     let (finish, finished) = watch::channel(());
     let started = tokio::select! {
         started = start(&settings, descriptors, &state, &finished, &mut tasks) => started?,
@@ -149,8 +150,8 @@ impl Door {
         let Self { relay, port, secret, ledger, grace, state } = self;
         let (relay, over) = relay.unzip();
         let relay = relay.map_or_else(relay::absent, Relay::router);
-        let router = relay.merge(reports::router(ledger, state));
-        let (_, router) = watch::channel(relay::at_the_door(router, secret));
+        let router = relay.merge(reports::router(ledger, state.clone()));
+        let (_, router) = watch::channel(relay::at_the_door(router, secret, state));
         port.serve_router(router, finished, grace).await;
         if let Some(mut over) = over {
             over.recv().await;

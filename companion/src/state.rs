@@ -388,19 +388,33 @@ impl State {
         }
         // Proxies on other machines may wait for the companion to be ready, before they can come to it.
         let are_there = self.discovery.address.is_none() || self.discovery.has_acknowledged(now);
+        let known = || self.proxies.iter().filter(|proxy| are_there || proxy.is_up(now));
+        let refused = if self.proxies.were_refused(now) {
+            "; in the last minute the relay refused a call without the words of relay.secret: let the cluster `farebox` show \
+             them, see relay-secret.yaml in envoy/README.md"
+        } else {
+            ""
+        };
         if self.proxies.none_reports(now) && are_there {
-            return Some(
-                "no proxy sells: none has reported since the rules were published; see whether Envoy runs, the filter is \
-                 in the chain of its listener, and its cluster `farebox` leads to relay.listen"
-                    .to_owned(),
-            );
+            return Some(format!(
+                "no proxy sells: none reports; see whether Envoy runs, envoy.wasm names the plugin where Envoy sees it, the \
+                 filter is in the chain of its listener, and its cluster `farebox` leads to relay.listen{refused}"
+            ));
         }
-        let mut connected = self.proxies.iter().filter(|proxy| proxy.is_connected(now));
-        let first = connected.next()?;
-        let trouble = first.trouble(now)?;
-        connected
-            .all(|proxy| proxy.trouble(now).is_some())
-            .then(|| format!("no proxy sells: {} {trouble}", first.name))
+        let named = known().min_by_key(|proxy| !proxy.is_up(now))?;
+        let trouble = named.sells_nothing(now)?;
+        known()
+            .all(|proxy| proxy.sells_nothing(now).is_some())
+            .then(|| format!("no proxy sells: {} {trouble}{refused}", named.name))
+    }
+
+    /// Why the companion is not ready, where no other line of the log says it.
+    pub fn unlogged(&self, now: u64) -> Option<String> {
+        self.nothing_for_sale()
+            .or_else(|| self.all_facilitators_dead(now))
+            .or_else(|| self.nothing_enforced(now).filter(|_| self.proxies.iter().next().is_none()))
+            .or_else(|| self.leads_nowhere())
+            .filter(|_| !self.is_stopping)
     }
 
     /// Why Traefik has none of the routers by which something is sold.

@@ -32,7 +32,8 @@ pub use totals::{CallTotals, Totals, TupleTotals};
 pub struct Counts {
     /// `None` before rules were loaded.
     keep: Option<Arc<KeepSet>>,
-    counters: Arc<BTreeMap<MetricSeries, u64>>,
+    /// `None` until they were read: a zero would be read as a restart.
+    counters: Option<Arc<BTreeMap<MetricSeries, u64>>>,
     dropped: Dropped,
 }
 
@@ -46,7 +47,7 @@ pub enum DropReason {
     Pruned,
     /// It belongs to an earlier life of its tuple.
     StaleGeneration,
-    /// Its name, or its line in a spool, cannot be read.
+    /// Its name, or its line in a spool, cannot be read; or it is money, and the ledger counts that with the payment.
     Malformed,
     /// It could not be reported: a line that could not be written to a spool, or a report a filter had no room to keep.
     Lost,
@@ -59,17 +60,20 @@ impl Counts {
     /// all others go. The only way a series is ever removed.
     pub fn apply(&mut self, births: BTreeMap<Tuple, u64>, offers: BTreeSet<(String, String)>) {
         let keep = KeepSet::new(births, offers);
-        Arc::make_mut(&mut self.counters).retain(|series, _| keep.judge(series) == Verdict::Kept);
+        if let Some(counters) = &mut self.counters {
+            Arc::make_mut(counters).retain(|series, _| keep.judge(series) == Verdict::Kept);
+        }
         self.keep = Some(Arc::new(keep));
     }
 
-    /// Takes from changes what is gone, and says how often each reason for that holds. `None` before rules were loaded:
-    /// then nobody knows what may exist.
-    pub fn sift(&self, changes: &mut BTreeMap<MetricSeries, u64>) -> Option<Dropped> {
+    /// Takes from changes what is gone, and money unless their sender counts it; says how often each reason for that
+    /// holds. `None` before rules were loaded: then it is unknown what may exist.
+    pub fn sift(&self, changes: &mut BTreeMap<MetricSeries, u64>, counts_money: bool) -> Option<Dropped> {
         let keep = self.keep.as_ref()?;
         let mut dropped = Dropped::new();
         changes.retain(|series, _| {
             let reason = match keep.judge(series) {
+                Verdict::Kept if series.is_money() && !counts_money => DropReason::Malformed,
                 Verdict::Kept => return true,
                 Verdict::Pruned => DropReason::Pruned,
                 Verdict::Stale => DropReason::StaleGeneration,
@@ -93,14 +97,15 @@ impl Counts {
         let Some(keep) = &self.keep else { return BTreeSet::new() };
         let gone = counters.extract_if(.., |series, _| keep.judge(series) != Verdict::Kept);
         let gone = gone.map(|(series, _)| series).collect();
-        self.counters = Arc::new(counters);
+        self.counters = Some(Arc::new(counters));
         gone
     }
 
-    /// Everything added up.
+    /// Everything added up; nothing until the ledger was read.
     pub fn totals(&self) -> Totals {
-        let mut totals = self.keep.as_ref().map_or_else(Totals::default, |keep| Totals::zero(keep));
-        for (series, value) in &*self.counters {
+        let (Some(keep), Some(counters)) = (&self.keep, &self.counters) else { return Totals::default() };
+        let mut totals = Totals::zero(keep);
+        for (series, value) in &**counters {
             totals.add(series, *value);
         }
         totals

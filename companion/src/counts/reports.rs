@@ -1,8 +1,11 @@
 //! `POST /report`: what filters count, and which rules they enforce.
 //!
-//! 204 once a report is counted and on disk, or was before; 400 if it can never be read; 503 if it is to be told again.
+//! 204 once a report is counted and on disk, or was before; 400 if it cannot be read, 503 if it cannot be counted now:
+//! the filter tells both again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -23,6 +26,8 @@ use crate::state::{Shared, unix_millis};
 struct Reports {
     ledger: Ledger,
     state: Shared,
+    /// Whether the last report could not be read, which is logged once.
+    is_unread: Arc<AtomicBool>,
 }
 
 /// What came of the counts of a report.
@@ -37,10 +42,11 @@ const MAX_BODY: usize = 1 << 20;
 
 /// The endpoint.
 pub fn router(ledger: Ledger, state: Shared) -> Router {
-    Router::new()
-        .route("/report", post(report))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(Reports { ledger, state })
+    Router::new().route("/report", post(report)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(Reports {
+        ledger,
+        state,
+        is_unread: Arc::default(),
+    })
 }
 
 async fn report(
@@ -49,9 +55,14 @@ async fn report(
     body: Result<Bytes, BytesRejection>,
 ) -> StatusCode {
     let Some(Received { standing, counted }) = body.ok().and_then(|body| Received::read(&body)) else {
-        warn!("a report cannot be read, and what it counts is lost: is the filter of another version?");
+        if !reports.is_unread.swap(true, Ordering::Relaxed) {
+            warn!(
+                "a report cannot be read, and its filter keeps what it counts: see that filter and companion are of one version"
+            );
+        }
         return StatusCode::BAD_REQUEST;
     };
+    reports.is_unread.store(false, Ordering::Relaxed);
     let Outcome { status, unheard } = match counted {
         Some(counted) => reports.count(counted, standing.generation).await,
         None => Outcome { status: StatusCode::NO_CONTENT, unheard: 0 },
@@ -73,8 +84,10 @@ impl Reports {
         if ours.is_none_or(|ours| ours < generation) {
             return later;
         }
-        let Some(mut dropped) = self.state.counted().sift(&mut counted.changes) else { return later };
-        dropped.insert(DropReason::Malformed, counted.malformed);
+        let counts_money = self.state.lock().settles_direct;
+        let sifted = self.state.counted().sift(&mut counted.changes, counts_money);
+        let Some(mut dropped) = sifted else { return later };
+        *dropped.entry(DropReason::Malformed).or_default() += counted.malformed;
         match self.ledger.apply(&counted).await {
             Ok(is_new) => {
                 if is_new {

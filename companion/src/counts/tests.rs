@@ -21,6 +21,8 @@ on_every_database! {
     a_report_is_counted_once_to_whichever_companion_it_is_told,
     a_report_of_what_is_gone_is_taken_and_what_it_says_is_dropped_and_counted_once,
     a_report_waits_for_the_rules_and_for_those_of_its_proxy,
+    money_is_taken_from_a_report_only_where_filters_settle,
+    a_counter_that_cannot_grow_further_stays_and_stops_nothing,
     totals_are_those_of_all_companions_and_what_is_gone_goes_for_all,
 }
 
@@ -118,6 +120,32 @@ async fn a_report_waits_for_the_rules_and_for_those_of_its_proxy(database: Datab
     assert!(state.lock().ledger_error.is_some());
 }
 
+async fn money_is_taken_from_a_report_only_where_filters_settle(database: Database) {
+    let (ledger, state, router) = companion(&database, "c1").await;
+    load(&state, GENERATION, &[("a", 5)]);
+    let money = [
+        MetricSeries::Charged(tuple("ns", "a", 5), Amount::from_u64(10)),
+        MetricSeries::LastSuccess(tuple("ns", "a", 5)),
+        MetricSeries::Tuple(tuple("ns", "a", 5), TupleCounter::UnresolvedOpened),
+    ]
+    .map(|series| (series, 1));
+    assert_eq!(tell(&router, report(1, &money)).await, 204);
+    assert_eq!(ledger.counters().await.unwrap(), [].into());
+    assert_eq!(state.counted().dropped(DropReason::Malformed), 3);
+    state.lock().settles_direct = true;
+    assert_eq!(tell(&router, report(2, &money)).await, 204);
+    assert_eq!(ledger.counters().await.unwrap(), money.into());
+}
+
+async fn a_counter_that_cannot_grow_further_stays_and_stops_nothing(database: Database) {
+    let (ledger, state, router) = companion(&database, "c1").await;
+    load(&state, GENERATION, &[("a", 5)]);
+    for (sequence, by) in [(1, u64::MAX), (2, 1 << 53), (3, 1)] {
+        assert_eq!(tell(&router, report(sequence, &[(requests("a", 5), by)])).await, 204);
+        assert_eq!(ledger.counters().await.unwrap(), [(requests("a", 5), 1 << 53)].into());
+    }
+}
+
 async fn totals_are_those_of_all_companions_and_what_is_gone_goes_for_all(database: Database) {
     let (first, first_state, _) = companion(&database, "c1").await;
     let (second, second_state, _) = companion(&database, "c2").await;
@@ -174,6 +202,8 @@ fn what_exists_is_shown_at_zero_before_traffic_and_prices_and_lives_add_up() {
     let mut counts = Counts::default();
     assert_eq!(counts.totals(), Totals::default());
     counts.apply(births(&[("a", 5), ("b", 5)]), [].into());
+    assert_eq!(counts.totals(), Totals::default(), "a zero instead of a total that was not read is a lie");
+    counts.read([].into());
     let totals = counts.totals();
     assert_eq!((totals.tuples.len(), totals.blocked.len()), (2, BlockedReason::ALL.len()));
     assert_eq!(totals.calls.len(), 2 * CallOutcome::ALL.len());

@@ -9,7 +9,7 @@ use farebox_core::Now;
 use farebox_core::exchange::refusal::Cause;
 use farebox_core::exchange::{
     self, Arrival, Calling, Delivering, HeaderEdits, Next, Note, Reply, RequestHead, ResponseHead,
-    ResponseOrigin, Transport, Turn, Upstream,
+    ResponseOrigin, Transport, Turn, Upstream, may_leave_unread,
 };
 use farebox_core::metrics::{FailureReason, Stamp, TupleCounter};
 use farebox_core::payment::GOES_ON_EVERY_MS;
@@ -251,8 +251,11 @@ async fn send(
     if upgrade.is_some() {
         upgrade::restore(&mut headers);
     }
-    // The client of this protocol takes a GET without a length for one without a body.
-    if !is_http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
+    // The client of this protocol takes a GET without a length for one without a body. A body that an upstream may leave
+    // unread goes in chunks, which cannot be read as a request.
+    let is_long = body.size_hint().exact().is_none() || may_leave_unread(parts.method.as_str().as_bytes());
+    if !is_http2 && !body.is_end_stream() && is_long {
+        headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut request = Request::new(body);

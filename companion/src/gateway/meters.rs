@@ -51,7 +51,7 @@ impl Meters {
         {
             let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
             let mut counts = state.counted();
-            let Some(dropped) = counts.sift(&mut counted) else { return Ok(()) };
+            let Some(dropped) = counts.sift(&mut counted, false) else { return Ok(()) };
             counts.drop_more(dropped);
             report.changes = std::mem::take(&mut *counted);
         }

@@ -32,6 +32,8 @@ pub struct Filter {
     pub state: Option<String>,
     /// 32 bytes as hex, any case.
     pub nonce: Option<String>,
+    /// Hash of the transaction, any case.
+    pub transaction: Option<String>,
     /// First and last instant of the reservation, Unix milliseconds, the last one excluded.
     pub between: Option<(u64, u64)>,
     /// Only what is over: delivered or refused, and with a window that closed before this, Unix seconds.
@@ -342,6 +344,9 @@ impl Filter {
         }
         if let Some(nonce) = &self.nonce {
             ask("nonce =", Bound::Text(nonce.to_ascii_lowercase()));
+        }
+        if let Some(transaction) = &self.transaction {
+            ask("lower(transaction_hash) =", Bound::Text(transaction.to_ascii_lowercase()));
         }
         if let Some((from, to)) = self.between {
             ask("reserved_at >=", Bound::Number(from));

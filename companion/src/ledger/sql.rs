@@ -18,6 +18,9 @@ use super::store::{BEGIN_FILE, Query, signed, unsigned};
 /// The counter of a companion's batches: what tells that a database went back, or whether a commit arrived. It is
 /// the name of no series.
 pub(super) const MARK: &str = "batches";
+/// Where a counter stays: the highest number that all who read metrics can tell from the next one. A counter that could
+/// not grow would undo the payment that is written with it.
+const HIGHEST: u64 = 1 << 53;
 
 /// Rows of one statement. Databases bound the values it may have.
 pub(super) const MOST: usize = 256;
@@ -277,7 +280,9 @@ impl<'a> Statement<'a> {
             ),
             Self::Count(some) => format!(
                 "INSERT INTO counters (companion, series, value) VALUES {} \
-                 ON CONFLICT (companion, series) DO UPDATE SET value = counters.value + excluded.value \
+                 ON CONFLICT (companion, series) DO UPDATE SET value = \
+                   CASE WHEN counters.value < {HIGHEST} - excluded.value \
+                   THEN counters.value + excluded.value ELSE {HIGHEST} END \
                  RETURNING series, value",
                 places.rows(some.len(), 3),
             ),
@@ -291,7 +296,7 @@ impl<'a> Statement<'a> {
         'a: 'q,
     {
         let counter = |query: Query<'q>, of: &str, name: &str, value: u64| {
-            query.bind(of.to_owned()).bind(name.to_owned()).bind(signed(value))
+            query.bind(of.to_owned()).bind(name.to_owned()).bind(signed(value.min(HIGHEST)))
         };
         match self {
             Self::Delete(key) => bind_key(query, Some(key)),

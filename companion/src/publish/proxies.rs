@@ -15,8 +15,8 @@ pub struct Proxies {
     known: BTreeMap<String, ProxyState>,
     /// The generation pushed last, and when, Unix seconds.
     pushed: Option<(u64, u64)>,
-    /// One has reported since the companion began.
-    were_heard: bool,
+    /// When a call was refused because it did not show the relay's secret, Unix seconds.
+    refused_at: Option<u64>,
 }
 
 /// A proxy, as far as it has reported.
@@ -26,14 +26,14 @@ pub struct ProxyState {
     pub name: String,
     /// Its VMs, one for each thread, by their names.
     vms: BTreeMap<String, Vm>,
-    /// The generation pushed last, and when, or when the proxy joined after that, Unix seconds.
+    /// The generation pushed last, and since when the proxy is behind, or when it joined after that, Unix seconds.
     pushed: Option<(u64, u64)>,
+    /// Since when it reports without a silence, Unix seconds.
+    since: u64,
     /// Why it refused the last configuration that came to it; empty if it did not.
     pub refusal: String,
     /// Its clock less the companion's, seconds; a report may be on its way for some of them.
     clock: i64,
-    /// When it last said that payments got no answer from the relay, Unix seconds.
-    unheard_at: Option<u64>,
     /// What the log says of it already.
     logged: Logged,
 }
@@ -53,14 +53,26 @@ pub struct Vm {
     pub waiting: u64,
     /// Reports it had no room to keep.
     pub lost: u64,
+    /// Payments got no answer from the relay, says its last report.
+    unheard: bool,
+}
+
+/// What is wrong with a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Silent,
+    RefusedFirst,
+    NoRules,
+    Unheard,
+    /// It sells, by rules that are not the published ones.
+    Stale,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Logged {
     push: PushState,
     wrong_clock: bool,
-    trouble: bool,
-    silence: bool,
+    trouble: Option<Trouble>,
 }
 
 /// What became of a push.
@@ -86,8 +98,10 @@ const CONNECTED_SECONDS: u64 = 60;
 pub(super) const FORGOTTEN_SECONDS: u64 = 600;
 /// Seconds after which a proxy that took no rules yet will not take them by itself.
 const FIRST_RULES_SECONDS: u64 = 30;
-/// How long a payment that was not answered speaks against the way to the companion, seconds.
-const UNHEARD_SECONDS: u64 = 60;
+/// After which one that has rules should have taken those published since.
+const STALE_SECONDS: u64 = 15;
+/// How long a refused call may be why proxies are not heard, seconds.
+const REFUSED_SECONDS: u64 = 60;
 /// Proxies with a name of their own; those beyond share [`OTHER`].
 pub(super) const MAX_PROXIES: usize = 500;
 pub(super) const OTHER: &str = "other";
@@ -103,7 +117,6 @@ impl Proxies {
     /// since the last one.
     pub fn heard(&mut self, id: &str, standing: &Standing, unheard: u64, now_ms: u64) -> u64 {
         let now = now_ms / 1_000;
-        self.were_heard = true;
         let mut name = printable(id);
         if !self.known.contains_key(&name) && self.known.len() >= MAX_PROXIES {
             name = OTHER.to_owned();
@@ -120,7 +133,7 @@ impl Proxies {
     pub fn pushing(&mut self, generation: u64, now: u64) {
         if self.pushed.is_none_or(|(known, _)| known != generation) {
             self.pushed = Some((generation, now));
-            self.known.values_mut().for_each(|proxy| proxy.pushed = self.pushed);
+            self.known.values_mut().for_each(|proxy| proxy.pushing(generation, now));
         }
     }
 
@@ -147,10 +160,20 @@ impl Proxies {
         self.known.values()
     }
 
-    /// Why not one of them can sell, though rules were published a while ago: not one has reported since the companion
-    /// began.
+    /// Whether none is there, though rules were published a while ago.
     pub fn none_reports(&self, now: u64) -> bool {
-        !self.were_heard && self.pushed.is_some_and(|(_, at)| now.saturating_sub(at) > FIRST_RULES_SECONDS)
+        self.known.is_empty()
+            && self.pushed.is_some_and(|(_, at)| now.saturating_sub(at) > FIRST_RULES_SECONDS)
+    }
+
+    /// A call was refused because it did not show the relay's secret.
+    pub const fn refused(&mut self, now: u64) {
+        self.refused_at = Some(now);
+    }
+
+    /// Whether that happened just now.
+    pub fn were_refused(&self, now: u64) -> bool {
+        self.refused_at.is_some_and(|at| now.saturating_sub(at) <= REFUSED_SECONDS)
     }
 
     /// The processes that report now, each as its proxy's name and its own.
@@ -182,7 +205,7 @@ impl ProxyState {
             pushed,
             refusal: String::new(),
             clock: 0,
-            unheard_at: None,
+            since: 0,
             logged: Logged::default(),
         }
     }
@@ -194,6 +217,11 @@ impl ProxyState {
         if !self.vms.contains_key(&standing.vm) && self.vms.len() >= MAX_VMS {
             return 0;
         }
+        if !self.is_up(now) {
+            self.since = now;
+        }
+        // What failed while nothing was heard of the proxy is history: that it reports shows that the way is open again.
+        let unheard = unheard > 0 && now.saturating_sub(self.since) > SILENT_SECONDS;
         let vm = self.vms.entry(standing.vm.clone()).or_default();
         let lost = standing.lost.saturating_sub(vm.lost);
         *vm = Vm {
@@ -203,15 +231,19 @@ impl ProxyState {
             heard_at: now,
             waiting: standing.waiting,
             lost: standing.lost,
+            unheard,
         };
         self.refusal.clone_from(&standing.refusal);
         let [theirs, ours] = [standing.unix_ms, now_ms].map(|at| i64::try_from(at).unwrap_or(i64::MAX));
         self.clock = theirs.saturating_sub(ours) / 1_000;
-        if unheard > 0 {
-            self.unheard_at = Some(now);
-        }
         self.log(now);
         lost
+    }
+
+    /// One that has not taken the push before is behind since then.
+    fn pushing(&mut self, generation: u64, now: u64) {
+        let behind = self.pushed.filter(|_| self.push() != PushState::Confirmed);
+        self.pushed = Some((generation, behind.map_or(now, |(_, at)| at.min(now))));
     }
 
     /// Its VMs by name.
@@ -251,7 +283,7 @@ impl ProxyState {
 
     /// Whether its payments reach the companion's relay; `None` if it is silent.
     pub fn reaches_relay(&self, now: u64) -> Option<bool> {
-        if self.is_unheard(now) { Some(false) } else { self.is_up(now).then_some(true) }
+        self.is_up(now).then(|| !self.is_unheard())
     }
 
     /// Whether it reported just now.
@@ -264,27 +296,58 @@ impl ProxyState {
         self.silence(now) <= CONNECTED_SECONDS
     }
 
-    /// Why it sells nothing, as far as it says. Completes a sentence whose subject is the proxy.
+    /// What is wrong with it. Completes a sentence whose subject is the proxy.
     pub fn trouble(&self, now: u64) -> Option<String> {
-        if !self.is_connected(now) {
-            return None;
+        self.finds(now).map(|trouble| self.describe(trouble, now))
+    }
+
+    /// The same, if it sells nothing because of that.
+    pub fn sells_nothing(&self, now: u64) -> Option<String> {
+        let trouble = self.finds(now).filter(|trouble| *trouble != Trouble::Stale)?;
+        Some(self.describe(trouble, now))
+    }
+
+    fn finds(&self, now: u64) -> Option<Trouble> {
+        if !self.is_up(now) {
+            return Some(Trouble::Silent);
         }
-        let is_late = self.pushed.is_some_and(|(_, at)| now.saturating_sub(at) > FIRST_RULES_SECONDS);
+        let (pushed, at) = self.pushed.unwrap_or_default();
+        let behind = now.saturating_sub(at);
         match (self.confirmed(), self.push()) {
-            (None, PushState::Refused) => Some(format!(
+            (None, PushState::Refused) => Some(Trouble::RefusedFirst),
+            (None, PushState::Pending) if behind > FIRST_RULES_SECONDS => Some(Trouble::NoRules),
+            _ if self.is_unheard() => Some(Trouble::Unheard),
+            (Some(enforced), PushState::Pending) if enforced < pushed && behind > STALE_SECONDS => {
+                Some(Trouble::Stale)
+            }
+            _ => None,
+        }
+    }
+
+    fn describe(&self, trouble: Trouble, now: u64) -> String {
+        match trouble {
+            Trouble::Silent => format!(
+                "has not been heard for {} s: see whether it runs, and whether its cluster `farebox` leads to relay.listen \
+                 and shows the words of relay.secret",
+                self.silence(now)
+            ),
+            Trouble::RefusedFirst => format!(
                 "refused its first rules and serves nothing: {}; its own log has the whole reason",
                 self.refusal
-            )),
-            (None, PushState::Pending) if is_late => Some(
-                "has taken no rules: does its config_discovery read the file that the companion writes, or ask \
-                 envoy.discovery.listen?"
-                    .to_owned(),
             ),
-            _ => self.is_unheard(now).then(|| {
-                "got no answer from the companion's relay about payments in the last minute; compare the address of its \
-                 cluster with relay.listen, and relay.secret with what it shows"
-                    .to_owned()
-            }),
+            Trouble::NoRules => "has taken no rules: does its config_discovery read the file that the companion writes, or \
+                                 ask envoy.discovery.listen, and does envoy.wasm name the plugin where Envoy sees it?"
+                .to_owned(),
+            Trouble::Unheard => "got no answer from the companion's relay about payments, though its reports arrive: see \
+                                 whether the companion's machine and its ledger keep up"
+                .to_owned(),
+            Trouble::Stale => format!(
+                "enforces generation {} and has not taken generation {}, published {} s ago: look into Envoy's log of that \
+                 time, and whether envoy.wasm names the plugin where Envoy sees it",
+                self.confirmed().unwrap_or(0),
+                self.pushed().unwrap_or(0),
+                now.saturating_sub(self.pushed.unwrap_or_default().1)
+            ),
         }
     }
 
@@ -292,8 +355,8 @@ impl ProxyState {
         self.silence(now) <= FORGOTTEN_SECONDS
     }
 
-    fn is_unheard(&self, now: u64) -> bool {
-        self.unheard_at.is_some_and(|at| now.saturating_sub(at) <= UNHEARD_SECONDS)
+    fn is_unheard(&self) -> bool {
+        self.vms.values().any(|vm| vm.unheard)
     }
 
     fn silence(&self, now: u64) -> u64 {
@@ -306,14 +369,15 @@ impl ProxyState {
         if push != self.logged.push {
             match push {
                 PushState::Confirmed => info!(proxy, generation = self.pushed(), "rules enforced"),
-                PushState::Refused => error!(
+                // Without rules before, that is its trouble.
+                PushState::Refused if self.confirmed().is_some() => error!(
                     proxy,
                     pushed = self.pushed(),
                     enforced = self.confirmed(),
                     "the proxy refused the rules and keeps the last good: {}",
                     self.refusal
                 ),
-                PushState::Idle | PushState::Pending => {}
+                PushState::Idle | PushState::Pending | PushState::Refused => {}
             }
         }
         let wrong_clock = self.clock.unsigned_abs() > CLOCK_TOLERANCE_SECONDS;
@@ -327,22 +391,13 @@ impl ProxyState {
             (true, false) => info!(proxy, "the clocks of the proxy and of the companion agree again"),
             _ => {}
         }
-        let silence = !self.is_up(now);
-        match (self.logged.silence, silence) {
-            (false, true) => {
-                let seconds = self.silence(now);
-                warn!(proxy, seconds, "the proxy is silent: see whether it runs and reaches relay.listen");
-            }
-            (true, false) => info!(proxy, "the proxy reports again"),
-            _ => {}
+        let trouble = self.finds(now);
+        match trouble {
+            _ if trouble == self.logged.trouble => {}
+            Some(trouble) => warn!(proxy, "the proxy {}", self.describe(trouble, now)),
+            None => info!(proxy, "the trouble of the proxy is over"),
         }
-        let trouble = self.trouble(now);
-        match (self.logged.trouble, &trouble) {
-            (false, Some(trouble)) => warn!(proxy, "the proxy {trouble}"),
-            (true, None) if !silence => info!(proxy, "the proxy sells again"),
-            _ => {}
-        }
-        self.logged = Logged { push, wrong_clock, trouble: trouble.is_some(), silence };
+        self.logged = Logged { push, wrong_clock, trouble };
     }
 }
 

@@ -49,13 +49,14 @@ fn a_refused_push_says_why_until_the_next_is_enforced() {
     let refusing = Standing { refusal: "format is 9".to_owned(), ..standing("a", 8) };
     hear(&mut proxies, &refusing, NOW + 1);
     assert_eq!(first(&proxies).push(), PushState::Refused);
+    hear(&mut proxies, &refusing, NOW + 60);
     assert_eq!(first(&proxies).trouble(NOW + 60), None, "it sells by its last good rules");
-    proxies.pushing(10, NOW + 2);
-    hear(&mut proxies, &standing("a", 10), NOW + 3);
+    proxies.pushing(10, NOW + 61);
+    hear(&mut proxies, &standing("a", 10), NOW + 62);
     assert_eq!((first(&proxies).push(), first(&proxies).refusal.as_str()), (PushState::Confirmed, ""));
     // What somebody else offers to it is told, and changes nothing.
     let refusing = Standing { refusal: "no rules".to_owned(), ..standing("a", 10) };
-    hear(&mut proxies, &refusing, NOW + 4);
+    hear(&mut proxies, &refusing, NOW + 63);
     assert_eq!(
         (first(&proxies).push(), first(&proxies).refusal.as_str()),
         (PushState::Confirmed, "no rules")
@@ -80,18 +81,64 @@ fn a_silent_proxy_is_down_after_ten_seconds_and_forgotten_after_ten_minutes() {
 }
 
 #[test]
-fn payments_the_companion_never_heard_of_speak_against_the_way_to_it_for_a_minute() {
+fn payments_the_companion_never_heard_of_speak_against_it_until_the_next_report_without_one() {
     let mut proxies = Proxies::default();
-    proxies.heard("e0", &standing("a", 8), 2, NOW * 1_000);
-    assert_eq!(first(&proxies).reaches_relay(NOW), Some(false));
-    assert!(first(&proxies).trouble(NOW).unwrap().contains("got no answer from the companion's relay"));
-    hear(&mut proxies, &standing("a", 8), NOW + 60);
-    assert_eq!(first(&proxies).reaches_relay(NOW + 60), Some(false));
-    hear(&mut proxies, &standing("a", 8), NOW + 61);
-    assert_eq!(
-        (first(&proxies).reaches_relay(NOW + 61), first(&proxies).trouble(NOW + 61)),
-        (Some(true), None)
-    );
+    let hear = |proxies: &mut Proxies, unheard, at: u64| {
+        proxies.heard("e0", &standing("a", 8), unheard, at * 1_000);
+        (first(proxies).reaches_relay(at), first(proxies).trouble(at))
+    };
+    for at in (0..=12).step_by(2) {
+        assert_eq!(hear(&mut proxies, 0, NOW + at), (Some(true), None));
+    }
+    let (reaches, trouble) = hear(&mut proxies, 2, NOW + 14);
+    assert_eq!(reaches, Some(false));
+    assert!(trouble.unwrap().starts_with("got no answer from the companion's relay"));
+    assert_eq!(hear(&mut proxies, 0, NOW + 16), (Some(true), None));
+}
+
+#[test]
+fn payments_that_failed_before_the_companion_began_or_while_it_was_away_are_history() {
+    let mut proxies = Proxies::default();
+    for at in [NOW, NOW + 2, NOW + 60] {
+        proxies.heard("e0", &standing("a", 8), 1, at * 1_000);
+        assert_eq!((first(&proxies).reaches_relay(at), first(&proxies).trouble(at)), (Some(true), None));
+    }
+}
+
+#[test]
+fn a_proxy_that_is_silent_is_named_with_how_long_and_what_to_look_at() {
+    let mut proxies = Proxies::default();
+    hear(&mut proxies, &standing("a", 8), NOW);
+    assert_eq!(first(&proxies).trouble(NOW + 10), None);
+    for at in [11, 33, 300] {
+        let trouble = first(&proxies).sells_nothing(NOW + at).unwrap();
+        assert!(
+            trouble.starts_with(&format!("has not been heard for {at} s: see whether it runs")),
+            "{trouble}"
+        );
+    }
+}
+
+#[test]
+fn a_proxy_that_goes_on_by_old_rules_is_named_though_it_sells() {
+    let mut proxies = Proxies::default();
+    proxies.pushing(8, NOW);
+    hear(&mut proxies, &standing("a", 8), NOW + 1);
+    proxies.pushing(9, NOW + 100);
+    // It is behind since the first push it did not take.
+    proxies.pushing(10, NOW + 110);
+    let at = |proxies: &mut Proxies, at| {
+        hear(proxies, &standing("a", 8), at);
+        (first(proxies).trouble(at), first(proxies).sells_nothing(at))
+    };
+    assert_eq!(at(&mut proxies, NOW + 115), (None, None));
+    let (trouble, nothing) = at(&mut proxies, NOW + 116);
+    let trouble = trouble.unwrap();
+    assert!(trouble.starts_with("enforces generation 8 and has not taken generation 10, "), "{trouble}");
+    assert!(trouble.contains("Envoy's log") && trouble.contains("envoy.wasm"), "{trouble}");
+    assert_eq!(nothing, None);
+    hear(&mut proxies, &standing("a", 10), NOW + 117);
+    assert_eq!(first(&proxies).trouble(NOW + 117), None);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::port::{Descriptors, Limits, Protocol, Share};
 use crate::settings::SettingsError;
+use crate::state::{Shared, unix_seconds};
 
 use super::MAX_BODY;
 
@@ -125,11 +126,12 @@ fn read(file: &PathBuf, key: &hmac::Key) -> Result<Vec<hmac::Tag>, String> {
 }
 
 /// The relay as it is reached over a socket.
-pub fn at_the_door(relay: Router, secret: Option<Arc<Secret>>) -> Router {
+pub fn at_the_door(relay: Router, secret: Option<Arc<Secret>>, state: Shared) -> Router {
     let guard = move |request: Request, next: Next| {
-        let secret = secret.clone();
+        let (secret, state) = (secret.clone(), state.clone());
         async move {
             if secret.is_some_and(|secret| !secret.opens(request.headers())) {
+                state.lock().proxies.refused(unix_seconds());
                 let text = format!("{RELAY_SECRET}: the secret of this relay is not shown\n");
                 return refused(StatusCode::UNAUTHORIZED, text);
             }
@@ -195,11 +197,15 @@ mod tests {
     }
 
     fn relay(secret: Option<Arc<Secret>>) -> Router {
+        watched(secret, Shared::new(crate::state::State::new("pricing.yaml".into())))
+    }
+
+    fn watched(secret: Option<Arc<Secret>>, state: Shared) -> Router {
         let echo = async |headers: HeaderMap, body: String| {
             assert!(!headers.contains_key(RELAY_SECRET), "the secret goes no further");
             assert_eq!(body, "hello");
         };
-        at_the_door(Router::new().route("/verify", post(echo)), secret)
+        at_the_door(Router::new().route("/verify", post(echo)), secret, state)
     }
 
     #[tokio::test]
@@ -221,6 +227,18 @@ mod tests {
             assert_eq!(status(&router, Some("0123456789abcdef-two")).await, 200);
         }
         assert_eq!(status(&relay(None), None).await, 200);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_refused_for_its_secret_is_noted_for_readiness() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "0123456789abcdef").unwrap();
+        let state = Shared::new(crate::state::State::new("pricing.yaml".into()));
+        let router = watched(Some(Arc::new(Secret::load(file).unwrap())), state.clone());
+        let is_noted = || state.lock().proxies.were_refused(unix_seconds());
+        assert_eq!((status(&router, Some("0123456789abcdef")).await, is_noted()), (200, false));
+        assert_eq!((status(&router, None).await, is_noted()), (401, true));
     }
 
     #[test]

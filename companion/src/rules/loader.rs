@@ -340,6 +340,10 @@ impl Loader {
                         facilitator = active.snapshot.facilitator_url.as_deref().unwrap_or("none"),
                         "rules loaded"
                     );
+                    if let Some(replaced) = &active.snapshot.replaced_facilitator {
+                        let used = active.snapshot.facilitator_url.as_deref().unwrap_or("none");
+                        warn!("the facilitator is {used}, by the settings; the pricing file says {replaced}");
+                    }
                 }
             }
             ReloadResult::Unchanged => info!("rules unchanged"),

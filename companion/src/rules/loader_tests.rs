@@ -344,6 +344,7 @@ async fn a_reader_sees_one_load_or_the_next_and_never_a_mix() {
     let mut stage = stage().await;
     let offers = [vec!["a", "b"], vec!["c"], vec!["a", "c", "d"]];
     stage.load(&offers[0]).await;
+    stage.state.counted().read([].into());
     let (state, stop) = (stage.state.clone(), Arc::new(AtomicBool::new(false)));
     let stopped = stop.clone();
     let reader = std::thread::spawn(move || {

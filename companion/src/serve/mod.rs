@@ -30,6 +30,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use serde_json::json as document;
 use tokio::task::JoinError;
+use tracing::{info, warn};
 
 use crate::counts::Gatherer;
 use crate::port::{Descriptors, Limits, Protocol, Share};
@@ -53,6 +54,8 @@ struct Context {
 const HEAD: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(90);
 const WRITE: Duration = Duration::from_secs(10);
+/// How often the log is told what keeps the companion from being ready.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest head of a request, bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -127,6 +130,26 @@ impl Context {
 
 async fn healthz() -> Response {
     json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned())
+}
+
+/// Logs, for ever, what keeps the companion from being ready, if nobody else does.
+pub async fn log_readiness(state: Shared) {
+    let mut told = None;
+    loop {
+        let found = state.lock().unlogged(unix_seconds());
+        log_change(&mut told, found);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn log_change(told: &mut Option<String>, found: Option<String>) {
+    match (&*told, &found) {
+        (told, found) if told == found => {}
+        (_, Some(cause)) => warn!("not ready: {cause}"),
+        (Some(cause), None) => info!("no longer so: {cause}"),
+        (None, None) => {}
+    }
+    *told = found;
 }
 
 async fn readyz(State(context): State<Context>) -> Response {

@@ -516,10 +516,12 @@ async fn where_every_facilitator_is_dead_nothing_is_ready_and_one_that_restarts_
 async fn where_no_proxy_sells_nothing_is_ready_and_each_that_does_not_is_named() {
     let state = shared();
     let unheard = standing("e0", GENERATION);
-    state.lock().proxies.heard("e0", &unheard, 3, unheard.unix_ms);
+    state.lock().proxies = Default::default();
+    for before in [11_000, 4_000, 0] {
+        state.lock().proxies.heard("e0", &unheard, 3, unheard.unix_ms - before);
+    }
     let (status, body, reaches) = told(&state, Family::ProxyReachesCompanion).await;
-    let start =
-        "no proxy sells: e0 got no answer from the companion's relay about payments in the last minute";
+    let start = "no proxy sells: e0 got no answer from the companion's relay about payments, ";
     assert!(status == 503 && body.starts_with(start), "{body}");
     assert_eq!(reaches, ["0"]);
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
@@ -542,12 +544,12 @@ async fn where_no_proxy_has_ever_reported_nothing_is_ready_half_a_minute_after_t
     state.lock().proxies.pushing(GENERATION, unix_seconds());
     assert_eq!(ready(), None, "it may report any moment");
     state.lock().proxies.pushing(GENERATION + 1, unix_seconds() - 31);
-    assert!(ready().unwrap().starts_with("no proxy sells: none has reported since"), "{:?}", ready());
+    assert!(ready().unwrap().starts_with("no proxy sells: none reports; "), "{:?}", ready());
     // Proxies that get their rules over gRPC may wait for the companion to be ready; one that took them does not.
     state.lock().discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
     assert_eq!(ready(), None);
     state.lock().discovery = Discovery::with_answers("e0", unix_seconds());
-    assert!(ready().unwrap().starts_with("no proxy sells: none has reported since"), "{:?}", ready());
+    assert!(ready().unwrap().starts_with("no proxy sells: none reports; "), "{:?}", ready());
     hear(&mut state.lock(), "e0", GENERATION + 1);
     assert_eq!(ready(), None);
 }
@@ -571,6 +573,82 @@ async fn a_proxy_that_refused_its_first_rules_or_never_took_them_is_not_ready() 
     let start = "no proxy sells: e0 refused its first rules and serves nothing: format is 9";
     assert!(status == 503 && body.starts_with(start), "{body}");
     assert_eq!(generation, ["0"], "older than any, for the alert");
+}
+
+#[tokio::test]
+async fn where_every_proxy_is_silent_or_gone_nothing_is_ready() {
+    let state = silent();
+    state.lock().discovery = Discovery::default();
+    let hear = |proxy: &str, ago: u64| {
+        let standing = standing(proxy, GENERATION);
+        state.lock().proxies.heard(proxy, &standing, 0, standing.unix_ms - ago * 1_000);
+    };
+    state.lock().proxies.pushing(GENERATION, unix_seconds() - 700);
+    hear("e0", 300);
+    hear("e1", 33);
+    let (status, body, _) = told(&state, Family::ProxyUp).await;
+    assert!(status == 503 && body.starts_with("no proxy sells: e0 has not been heard for 30"), "{body}");
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert!(page["proxies"][1]["trouble"].as_str().unwrap().contains("relay.listen"), "{page}");
+    // Over gRPC it may wait for the companion to be ready.
+    state.lock().discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
+    assert_eq!(state.lock().not_ready(), None);
+    state.lock().discovery.address = None;
+    hear("e1", 0);
+    assert_eq!(told(&state, Family::ProxyUp).await.0, 200);
+    state.lock().proxies.watch(unix_seconds() + 601);
+    assert!(state.lock().not_ready().unwrap().starts_with("no proxy sells: none reports; "));
+}
+
+#[tokio::test]
+async fn rules_a_proxy_did_not_take_keep_back_no_readiness_while_it_sells() {
+    let state = silent();
+    let now = unix_seconds();
+    state.lock().proxies.pushing(GENERATION, now - 60);
+    hear(&mut state.lock(), "e0", GENERATION);
+    state.lock().proxies.pushing(GENERATION + 1, now - 35);
+    hear(&mut state.lock(), "e0", GENERATION);
+    assert_eq!(ask(&state, "GET", "/readyz", "").await.0, 200);
+    let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
+    assert!(page["proxies"][0]["trouble"].as_str().unwrap().contains("envoy.wasm"), "{page}");
+}
+
+#[tokio::test]
+async fn a_relay_that_refused_a_call_for_its_secret_is_named_where_no_proxy_reports() {
+    let state = silent();
+    state.lock().discovery = Discovery::default();
+    state.lock().proxies.pushing(GENERATION, unix_seconds() - 31);
+    let body = async || ask(&state, "GET", "/readyz", "").await.2;
+    state.lock().proxies.refused(unix_seconds() - 62);
+    assert!(body().await.contains("envoy.wasm") && !body().await.contains("relay.secret"));
+    state.lock().proxies.refused(unix_seconds() - 1);
+    assert!(body().await.contains("without the words of relay.secret"), "{}", body().await);
+}
+
+#[tokio::test]
+async fn what_keeps_back_readiness_is_logged_when_it_appears_changes_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let lines = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
+    let lines = lines.with_writer(Arc::new(std::fs::File::create(&path).unwrap()));
+    tracing::subscriber::with_default(lines.finish(), || {
+        let mut told = None;
+        for found in [None, Some("a"), Some("a"), Some("b"), None, None] {
+            log_change(&mut told, found.map(str::to_owned));
+        }
+    });
+    let said = std::fs::read_to_string(path).unwrap();
+    let said: Vec<&str> = said.lines().map(str::trim).collect();
+    assert_eq!(said, ["WARN not ready: a", "WARN not ready: b", "INFO no longer so: b"]);
+    // Proxies that are known are named by lines of their own.
+    let state = silent();
+    state.lock().discovery = Discovery::default();
+    state.lock().proxies.pushing(GENERATION, unix_seconds() - 31);
+    let now = unix_seconds();
+    let mut state = state.lock();
+    assert!(state.unlogged(now).is_some_and(|cause| Some(cause) == state.not_ready()));
+    hear(&mut state, "e0", 0);
+    assert_eq!(state.unlogged(now), None);
 }
 
 #[tokio::test]

@@ -24,10 +24,11 @@ pub fn ledger_url(text: &str) -> Result<String, SettingsError> {
     let url = found.trim();
     let known = ["sqlite:", "postgres://", "postgresql://"];
     if url.lines().count() != 1 || !known.iter().any(|scheme| url.starts_with(scheme)) {
-        let place = if found.as_str() == text { "" } else { text };
+        // What was typed may hold a password.
+        let place = if found.as_str() == text { String::new() } else { format!(" in {text}") };
         return Err(SettingsError(format!(
-            "the ledger's URL {place}: must be sqlite:FILE or postgres://user:password@host/database, or say where that \
-             stands: file:PATH or env:NAME"
+            "the ledger's URL{place}: must be sqlite:FILE, such as sqlite:farebox.db, or \
+             postgres://user:password@host/database, or say where that stands: file:PATH or env:NAME"
         )));
     }
     Ok(url.to_owned())
@@ -57,7 +58,7 @@ mod tests {
         assert_eq!(anchored("sqlite:url", folder.path()), "sqlite:url");
         // Whatever the machine that runs the tests has there, it is no ledger.
         let error = ledger_url("env:PATH").unwrap_err().to_string();
-        assert!(error.starts_with("the ledger's URL env:PATH: must be sqlite:FILE"), "{error}");
+        assert!(error.starts_with("the ledger's URL in env:PATH: must be sqlite:FILE"), "{error}");
         let error = ledger_url("env:FAREBOX_NO_SUCH_VARIABLE").unwrap_err().to_string();
         assert!(error.ends_with("FAREBOX_NO_SUCH_VARIABLE is not in the environment"), "{error}");
     }

@@ -20,6 +20,8 @@ pub(crate) struct Outbox {
     under_way: Option<UnderWay>,
     /// Whether a message was dropped since all of them had been told.
     is_full: bool,
+    /// Whether the companion could not read what it was told last.
+    is_unread: bool,
     lost: u64,
 }
 
@@ -56,7 +58,7 @@ const LENGTH: usize = 4;
 
 impl Outbox {
     pub(crate) const fn new(kind: Kind) -> Self {
-        Self { kind, waiting: VecDeque::new(), under_way: None, is_full: false, lost: 0 }
+        Self { kind, waiting: VecDeque::new(), under_way: None, is_full: false, is_unread: false, lost: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -114,8 +116,14 @@ impl Outbox {
     /// A reply came. `None` if it was none to a call of these messages, else whether they are taken.
     pub(crate) fn answered(&mut self, token: u32, reply: Option<&Captured>) -> Option<bool> {
         let call = self.under_way.take_if(|call| call.token == token)?;
-        // What can never be read is not told again.
-        let is_taken = matches!(reply, Some(Captured::Reply { status: 204 | 400, .. }));
+        let is_unread = matches!(reply, Some(Captured::Reply { status: 400, .. }));
+        if is_unread && !self.is_unread {
+            let message = "farebox: the companion cannot read what the filter tells it, and is told again: see that both \
+                           are of one version, and that the cluster farebox leads to the companion";
+            let _ = hostcalls::log(LogLevel::Error, message);
+        }
+        self.is_unread = is_unread;
+        let is_taken = matches!(reply, Some(Captured::Reply { status: 204, .. }));
         if is_taken {
             self.waiting.drain(..call.told.min(self.waiting.len()));
             self.is_full &= !self.waiting.is_empty();

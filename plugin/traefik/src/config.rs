@@ -71,7 +71,7 @@ pub(crate) fn read(json: Bytes) -> Result<Option<Config>, String> {
     let pushed = PushedRules::from_json(rules.get())
         .map_err(|error| format!("the rules are not readable: {error}"))?;
     drop(text);
-    let rules = RuleSet::compile_lean(pushed).map_err(|error| error.to_string())?;
+    let rules = RuleSet::compile(pushed).map_err(|error| error.to_string())?.keeping_no_challenges();
     let rules = match signature {
         Signature::Guest => rules,
         Signature::Gateway => rules.leaving_signatures(),

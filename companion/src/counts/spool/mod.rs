@@ -86,13 +86,34 @@ impl Spools {
         let SpoolSettings { folder, file, .. } = &self.settings;
         let found = find(folder, file)
             .map_err(|error| format!("the spool folder {} cannot be read: {error}", folder.display()))?;
+        let mut doubled = Ok(());
         for name in found {
-            readers.entry(name).or_insert_with_key(|name| {
-                info!(spool = name, "spool found");
-                (self.reader(name.clone(), Checkpoint::default()), None)
-            });
+            if readers.contains_key(&name) {
+                continue;
+            }
+            let path = folder.join(&name);
+            let same = readers
+                .iter()
+                .filter_map(|(of, (reader, _))| Some((of, reader.is_there(), reader.knows(&path)?)));
+            let known = match same.max_by_key(|(_, is_there, known)| (*is_there, known.read_to)) {
+                Some((of, true, _)) => {
+                    doubled = Err(format!(
+                        "the spool {name} is the file of {of}: it is not counted twice, remove one"
+                    ));
+                    continue;
+                }
+                Some((before, false, known)) => {
+                    info!(spool = name, before, "spool found that has a new name");
+                    known
+                }
+                None => {
+                    info!(spool = name, "spool found");
+                    Checkpoint::default()
+                }
+            };
+            readers.insert(name.clone(), (self.reader(name, known), None));
         }
-        Ok(())
+        doubled
     }
 
     fn reader(&self, name: String, known: Checkpoint) -> Reader {

@@ -66,6 +66,8 @@ struct Source {
     from: u64,
     is_aside: bool,
     may_rotate: bool,
+    /// It is shorter than what was read of it.
+    is_cut: bool,
 }
 
 /// How long a file that was moved aside has to be still.
@@ -94,12 +96,26 @@ impl Reader {
         &self.known
     }
 
+    /// Where to go on in the file at `path`, if it is the one that was read here under another name.
+    pub(super) fn knows(&self, path: &Path) -> Option<Checkpoint> {
+        let file = self.known.file.filter(|known| is_at(*known, path))?;
+        Some(Checkpoint { file: Some(file), read_to: self.known.read_to, ..Checkpoint::default() })
+    }
+
+    /// Whether the file that was read last still has its name.
+    pub(super) fn is_there(&self) -> bool {
+        self.known.file.is_some_and(|known| is_at(known, &self.path) || is_at(known, &self.aside))
+    }
+
     /// Does at most one thing that outlives the companion.
     pub(super) async fn step(&mut self, now: Instant) -> Result<Step, SpoolError> {
         if self.known.retired {
             return self.remove().await;
         }
         let Some(mut source) = self.source()? else { return Ok(Step::Idle) };
+        if source.is_cut {
+            return self.go_on(&source).await;
+        }
         let batch = self.lines(&mut source)?;
         if !batch.is_empty() {
             return self.count(&source, &batch).await;
@@ -132,17 +148,25 @@ impl Reader {
             return Ok(None);
         }
         let (id, size) = (identity(&metadata), metadata.len());
-        let read_to = self.known.read_to;
         let from = match known {
-            Some(known) if known.is(id) && read_to <= size => read_to,
-            Some(known) => {
-                let what = if known.is(id) { "was cut" } else { "was replaced" };
-                warn!("the spool {} {what}; lines that were not read are lost", path.display());
+            Some(known) if known.is(id) => self.known.read_to,
+            Some(_) => {
+                warn!("the spool {} was replaced; lines that were not read are lost", path.display());
                 0
             }
             None => 0,
         };
-        Ok(Some(Source { file, id, size, from, is_aside, may_rotate: aside.is_none() }))
+        Ok(Some(Source { file, id, size, from, is_aside, may_rotate: aside.is_none(), is_cut: from > size }))
+    }
+
+    /// Goes on at the end of a file that was cut. A line that is left in it may be counted already.
+    async fn go_on(&mut self, source: &Source) -> Result<Step, SpoolError> {
+        let path = if source.is_aside { &self.aside } else { &self.path };
+        warn!("the spool {} was cut; lines that were not read are lost", path.display());
+        let checkpoint = Checkpoint { read_to: source.size, ..self.known };
+        self.ledger.save_spool(&self.name, &checkpoint, BTreeMap::new()).await?;
+        self.known = checkpoint;
+        Ok(Step::Done)
     }
 
     /// The bytes of whole lines behind what is known.
@@ -176,12 +200,11 @@ impl Reader {
                     checkpoint.generation = checkpoint.generation.max(line.generation);
                     continue;
                 }
-                let is_gauge = matches!(series, MetricSeries::LastSuccess(_));
                 let value = changes.entry(series).or_default();
-                *value = if is_gauge { by.max(*value) } else { value.saturating_add(by) };
+                *value = value.saturating_add(by);
             }
         }
-        let Some(dropped) = self.state.counted().sift(&mut changes) else { return Ok(Step::Idle) };
+        let Some(dropped) = self.state.counted().sift(&mut changes, false) else { return Ok(Step::Idle) };
         checkpoint.file = Some(source.id);
         checkpoint.read_to = source.from + batch.len() as u64;
         checkpoint.sequence += u64::from(!changes.is_empty());
@@ -254,6 +277,10 @@ impl Reader {
     fn failed(&self, path: &Path, error: io::Error) -> SpoolError {
         SpoolError::File(path.to_owned(), error)
     }
+}
+
+fn is_at(known: FileId, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| known.is(identity(&metadata)))
 }
 
 fn identity(metadata: &Metadata) -> FileId {

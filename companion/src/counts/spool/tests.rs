@@ -93,17 +93,16 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn lines_are_counted_as_often_as_they_say_and_a_gauge_takes_the_latest() {
+async fn lines_are_counted_as_often_as_they_say_and_money_in_them_is_not() {
     let stage = Stage::new().await;
     let mut reader = stage.reader().await;
     assert_eq!(reader.step(stage.now).await.unwrap(), Step::Idle, "a spool may not be there yet");
-    let latest = MetricSeries::LastSuccess(tuple("ns", "a", 1));
-    let gauge = |at| SpoolLine::encode(3, 0, [(&latest, at)]).unwrap();
+    let money = SpoolLine::encode(3, 0, [(&MetricSeries::LastSuccess(tuple("ns", "a", 1)), 70)]).unwrap();
     let boot = SpoolLine::encode(9, 0, [(&MetricSeries::ConfigGeneration, 1)]).unwrap();
     let older = SpoolLine::encode(8, 0, [(&MetricSeries::ConfigGeneration, 1)]).unwrap();
-    stage.append([line(1, 0, 1), line(1, 4, 5), gauge(70), gauge(60), boot, older].concat());
+    stage.append([line(1, 0, 1), line(1, 4, 5), money, boot, older].concat());
     stage.settle(&mut reader).await;
-    assert_eq!(stage.counters().await, BTreeMap::from([(requests(), 6), (latest, 70)]));
+    assert_eq!(stage.counters().await, BTreeMap::from([(requests(), 6)]));
     assert_eq!((reader.known().generation, reader.known().lost), (9, 4));
 }
 
@@ -253,7 +252,13 @@ async fn a_file_that_vanishes_is_replaced_or_is_cut_goes_on_with_the_next_line()
     stage.append([line(1, 0, 1), line(1, 0, 1), line(1, 0, 1)].concat());
     stage.settle(&mut reader).await;
     assert_eq!(stage.count().await, 5);
-    std::fs::write(stage.path("t"), line(1, 0, 1)).unwrap();
+    // What is left of a file that was cut is counted already.
+    for left in [line(1, 0, 1), String::new()] {
+        std::fs::write(stage.path("t"), left).unwrap();
+        stage.settle(&mut reader).await;
+    }
+    assert_eq!(stage.count().await, 5);
+    stage.append(line(1, 0, 1));
     stage.settle(&mut reader).await;
     assert_eq!(stage.count().await, 6);
     std::fs::write(stage.path("new"), line(1, 0, 1)).unwrap();
@@ -397,4 +402,27 @@ async fn of_two_companions_of_one_name_the_last_one_started_reads() {
     assert!(matches!(old.step(stage.now).await, Err(SpoolError::Ledger(LedgerError::Superseded { .. }))));
     stage.settle(&mut new).await;
     assert_eq!(stage.count().await, 2);
+}
+
+#[tokio::test]
+async fn a_spool_with_a_new_or_a_second_name_is_not_counted_again() {
+    let stage = Stage::new().await;
+    let state = shared();
+    let spools = stage.spools(stage.settings(), &state).await;
+    let [first, second, third] = ["a/t", "b/t", "c/t"].map(|name| stage.path(name));
+    for folder in ["a", "c"] {
+        std::fs::create_dir(stage.path(folder)).unwrap();
+    }
+    write(&first, 5, &[counted(1)]);
+    spools.read().await;
+    std::fs::rename(stage.path("a"), stage.path("b")).unwrap();
+    write(&second, 5, &[counted(2)]);
+    spools.read().await;
+    let (series, _) = counted(0);
+    assert_eq!(stage.counters().await[&series], 3);
+    std::fs::hard_link(&second, &third).unwrap();
+    write(&third, 5, &[counted(4)]);
+    spools.read().await;
+    assert_eq!(stage.counters().await[&series], 7);
+    assert!(state.lock().spool_error.as_ref().unwrap().contains("c/t is the file of b/t"));
 }

@@ -41,10 +41,11 @@ enum Command {
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
-    /// Everything about the payments with this nonce.
+    /// Everything about the payments with this nonce, or of this transaction.
     Show {
-        /// 0x and 64 hex digits.
-        nonce: String,
+        /// Nonce or transaction hash: 0x and 64 hex digits.
+        #[arg(value_name = "NONCE")]
+        named: String,
     },
     /// Every payment, the oldest first, for other programs.
     Export {
@@ -97,14 +98,25 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::List { which, limit } => {
             let (mut books, filter) = (Books::read(ledger).await?, which.filter()?);
             let (entries, totals) = (books.list(&filter, limit).await?, books.totals(&filter).await?);
+            if entries.is_empty() {
+                eprintln!(
+                    "no such payment is in {}; what is settled under `facilitator: {{ settlement: direct }}` is in no \
+                     ledger",
+                    books.url()
+                );
+            }
             show::list(&mut out, &entries, &totals)
         }
-        Command::Show { nonce } => {
+        Command::Show { named } => {
             let mut books = Books::read(ledger).await?;
-            let entries =
-                books.list(&Filter { nonce: Some(nonce), ..Filter::default() }, u32::MAX >> 1).await?;
+            let by_nonce = Filter { nonce: Some(named.clone()), ..Filter::default() };
+            let mut entries = books.list(&by_nonce, u32::MAX >> 1).await?;
             if entries.is_empty() {
-                anyhow::bail!("no payment with this nonce is in {}", books.url());
+                let by_transaction = Filter { transaction: Some(named), ..Filter::default() };
+                entries = books.list(&by_transaction, u32::MAX >> 1).await?;
+            }
+            if entries.is_empty() {
+                anyhow::bail!("no payment with this nonce or transaction is in {}", books.url());
             }
             entries.iter().try_for_each(|entry| show::everything(&mut out, entry))
         }
@@ -214,7 +226,10 @@ mod tests {
         assert_eq!(text, format!("it is settled already, in {transaction}: what is proven stays"));
         assert_eq!(book.counted().await[0], ("Charged 1000".to_owned(), 1));
         let entry = book.entry(1).await.unwrap();
-        assert_eq!((entry.state.as_str(), entry.transaction), ("owed", Some(transaction)));
+        assert_eq!((entry.state.as_str(), entry.transaction), ("owed", Some(transaction.clone())));
+        says(&url, &["show", &transaction]).await.unwrap();
+        let error = says(&url, &["show", &format!("0x{:064x}", 8)]).await.unwrap_err().to_string();
+        assert!(error.starts_with("no payment with this nonce or transaction"), "{error}");
     }
 
     #[tokio::test]

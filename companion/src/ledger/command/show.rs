@@ -11,7 +11,7 @@ pub(super) fn list(out: &mut impl Write, entries: &[Entry], totals: &[Total]) ->
     for entry in entries {
         writeln!(
             out,
-            "{} {:9} {} {} {} from {} for {}/{} {}",
+            "{} {:9} {} {} {} from {} for {}/{} nonce {}{}",
             time(entry.reserved_at),
             entry.state,
             entry.amount,
@@ -20,7 +20,8 @@ pub(super) fn list(out: &mut impl Write, entries: &[Entry], totals: &[Total]) ->
             entry.payer,
             entry.offer_namespace,
             entry.offer_name,
-            entry.transaction.as_deref().or(entry.reason.as_deref()).unwrap_or(&entry.nonce),
+            entry.nonce,
+            outcome(entry),
         )?;
     }
     for total in totals {
@@ -31,6 +32,15 @@ pub(super) fn list(out: &mut impl Write, entries: &[Entry], totals: &[Total]) ->
         )?;
     }
     Ok(())
+}
+
+/// The transaction, or why there is none, as the end of a line.
+fn outcome(entry: &Entry) -> String {
+    match (&entry.transaction, &entry.reason) {
+        (Some(transaction), _) => format!(" transaction {transaction}"),
+        (None, Some(reason)) => format!(" reason {reason}"),
+        (None, None) => String::new(),
+    }
 }
 
 /// Everything about a payment.
@@ -102,7 +112,7 @@ pub(super) mod tests {
         let list = text(|out| list(out, &[entry()], &[total]));
         assert_eq!(
             list,
-            "2027-01-15T08:00:00Z delivered 1000 USDC eip155:84532 from 0xpayer for ns/a, \"b\" 0xtx\n\
+            "2027-01-15T08:00:00Z delivered 1000 USDC eip155:84532 from 0xpayer for ns/a, \"b\" nonce 0x01 transaction 0xtx\n\
              settled: 1000 USDC (atomic units of 0xasset on eip155:84532) in 1 payments\n"
         );
     }

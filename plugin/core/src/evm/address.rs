@@ -20,15 +20,15 @@ pub enum HexError {
     #[error("must start with 0x")]
     NoPrefix,
     /// The number of digits is not the one the type needs.
-    #[error("has {found} hex digits, needs {needed}")]
+    #[error("has {found} hex digits after 0x, needs {needed}")]
     Length {
-        /// Characters found after `0x`.
+        /// Digits found after `0x`.
         found: usize,
         /// Digits the type needs.
         needed: usize,
     },
     /// A character outside `0-9a-fA-F`.
-    #[error("holds a character that is not a hex digit")]
+    #[error("is not hex: after 0x it holds a character outside 0-9, a-f and A-F")]
     Digit,
 }
 
@@ -98,7 +98,7 @@ impl B256 {
 
 fn parse_fixed<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     let digits = strip_prefix(text).ok_or(HexError::NoPrefix)?;
-    if !digits.is_ascii() {
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(HexError::Digit);
     }
     let (pairs, rest) = digits.as_bytes().as_chunks::<2>();

@@ -170,6 +170,19 @@ struct Name(String);
 /// The tags of a name not read yet.
 struct Tags<'a>(&'a str);
 
+// === impl MetricSeries ===
+
+impl MetricSeries {
+    /// Whether it belongs to the money families, which whoever settles counts.
+    pub const fn is_money(&self) -> bool {
+        match self {
+            Self::Charged(..) | Self::LastSuccess(_) => true,
+            Self::Tuple(_, counter) => counter.is_money(),
+            Self::Blocked(..) | Self::CallBucket(..) | Self::CallMillis(..) | Self::ConfigGeneration => false,
+        }
+    }
+}
+
 // === impl Name ===
 
 impl Name {

@@ -130,6 +130,10 @@ impl TupleCounter {
     /// How many counters a tuple has: the length of an array indexed by [`TupleCounter::index`].
     pub const COUNT: usize = Self::REPLAYED + ReplayState::COUNT;
 
+    /// Whether it belongs to the money families.
+    pub const fn is_money(self) -> bool {
+        matches!(self, Self::UnresolvedOpened | Self::UnresolvedClosed | Self::ResolvedLate(_))
+    }
     /// Every counter with every reason, in the order of [`TupleCounter::index`]: what is defined for a
     /// live tuple at load.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -181,12 +185,7 @@ impl Stamp {
     pub const fn is_money(&self) -> bool {
         match self {
             Self::Charged(_) | Self::LastSuccess(..) => true,
-            Self::Tuple(_, counter) => matches!(
-                counter,
-                TupleCounter::UnresolvedOpened
-                    | TupleCounter::UnresolvedClosed
-                    | TupleCounter::ResolvedLate(_)
-            ),
+            Self::Tuple(_, counter) => counter.is_money(),
             Self::Blocked(..) | Self::Call(..) => false,
         }
     }

@@ -1,4 +1,4 @@
-//! The 402 challenge of a route, rendered once at load around the one thing a request decides: its URL.
+//! The 402 challenge of a route, rendered once around the one thing a request decides: its URL.
 
 use serde::Serialize;
 

@@ -125,7 +125,7 @@ fn a_resource_is_kept_as_object_and_dropped_as_text() {
 #[test]
 fn a_broken_payload_is_a_payment_that_cannot_be_used() {
     for (member, value, reason) in [
-        ("nonce", "0x1234", "authorization.nonce has 4 hex digits, needs 64"),
+        ("nonce", "0x1234", "authorization.nonce has 4 hex digits after 0x, needs 64"),
         ("value", "1e4", "authorization.value is not a decimal integer"),
         ("from", "f39F", "authorization.from must start with 0x"),
     ] {

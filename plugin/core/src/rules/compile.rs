@@ -3,12 +3,11 @@
 use super::matcher::{Matcher, RouteIndex};
 use super::pushed::is_label;
 use super::ruleset::{ChargeIndex, OfferIndex, Route, RouteChallenge, RuleSet, TupleIndex};
-use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules, Settings};
+use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules};
 use crate::evm::Amount;
-use crate::protocol::{Challenge, MIN_REMAINING_SECONDS};
+use crate::protocol::MIN_REMAINING_SECONDS;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
-use std::sync::Arc;
 
 /// Why a push cannot be used. The text names the member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,18 +23,8 @@ impl RuleSet {
         Self::compile(PushedRules::from_json(text).map_err(unreadable)?)
     }
 
-    /// Compiles a push for a shell that answers many requests by it: every challenge is rendered now.
+    /// Compiles a push.
     pub fn compile(pushed: PushedRules) -> Result<Self, CompileError> {
-        Self::compiled(pushed, AtLoad::default())
-    }
-
-    /// Compiles a push for a shell that reads it again for every request it has at a time: it is quick and takes little
-    /// memory, and a challenge is rendered for each answer.
-    pub fn compile_lean(pushed: PushedRules) -> Result<Self, CompileError> {
-        Self::compiled(pushed, WhenAsked)
-    }
-
-    fn compiled(pushed: PushedRules, challenges: impl Challenges) -> Result<Self, CompileError> {
         if pushed.format != FORMAT {
             return Err(CompileError(format!("format is {}, this filter reads {FORMAT}", pushed.format)));
         }
@@ -48,11 +37,11 @@ impl RuleSet {
                 return Err(CompileError(format!("tuples[{position}] cannot be metric labels")));
             }
         }
-        let mut compiler = Compiler::new(&pushed, challenges);
+        let mut compiler = Compiler::new(&pushed);
         let mut routes = Vec::with_capacity(pushed.routes.len());
         for (position, route) in pushed.routes.into_iter().enumerate() {
             let route = compiler
-                .route(position, route, &pushed.settings)
+                .route(position, route)
                 .map_err(|CompileError(why)| CompileError(format!("routes[{position}]: {why}")))?;
             routes.push(route);
         }
@@ -73,61 +62,36 @@ impl RuleSet {
             charges: compiler.charges.into_items(),
             routes,
             leaves_signatures: false,
+            keeps_challenges: true,
             matcher: Some(compiler.matcher),
         })
     }
 }
 
-struct Compiler<C> {
+struct Compiler {
     tuples: usize,
     has_facilitator: bool,
-    /// Whoever is called for this keeps payments.
-    has_ledger: bool,
     matcher: Matcher,
     offers: Distinct<(String, String)>,
     charges: Distinct<(TupleIndex, Amount)>,
-    challenges: C,
 }
-
-/// When challenges are rendered. A guest has the code of its own way alone.
-trait Challenges {
-    /// That of a paid route.
-    fn of(
-        &mut self,
-        route: &PushedRoute,
-        settings: &Settings,
-        has_ledger: bool,
-    ) -> Result<RouteChallenge, CompileError>;
-}
-
-/// Those rendered so far, by what they ask for.
-#[derive(Default)]
-struct AtLoad(HashMap<String, Arc<Challenge>, Fixed>);
-struct WhenAsked;
 
 type Fixed = BuildHasherDefault<DefaultHasher>;
 
 // === impl Compiler ===
 
-impl<C: Challenges> Compiler<C> {
-    fn new(pushed: &PushedRules, challenges: C) -> Self {
+impl Compiler {
+    fn new(pushed: &PushedRules) -> Self {
         Self {
             tuples: pushed.tuples.len(),
             has_facilitator: pushed.facilitator.is_some(),
-            has_ledger: pushed.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay),
             matcher: Matcher::default(),
             offers: Distinct::default(),
             charges: Distinct::default(),
-            challenges,
         }
     }
 
-    fn route(
-        &mut self,
-        position: usize,
-        route: PushedRoute,
-        settings: &Settings,
-    ) -> Result<Route, CompileError> {
+    fn route(&mut self, position: usize, route: PushedRoute) -> Result<Route, CompileError> {
         let index = RouteIndex(small(position)?);
         self.matcher.add(index, &route.pattern).map_err(|error| CompileError(error.to_string()))?;
         if !is_label(&route.offer_namespace) || !is_label(&route.offer_name) {
@@ -143,7 +107,7 @@ impl<C: Challenges> Compiler<C> {
         if paid && !self.has_facilitator {
             return Err(CompileError("a paid route needs a facilitator".into()));
         }
-        let challenge = paid.then(|| self.challenges.of(&route, settings, self.has_ledger)).transpose()?;
+        let challenge = paid.then(|| RouteChallenge::new(&route.description));
         let offer = self.offers.index((route.offer_namespace, route.offer_name))?;
         let options =
             route.options.into_iter().map(|option| self.option(option)).collect::<Result<_, _>>()?;
@@ -167,35 +131,6 @@ impl<C: Challenges> Compiler<C> {
         }
         let charge = self.charges.index((TupleIndex(small(option.tuple)?), option.amount))?;
         Ok((option, ChargeIndex(charge)))
-    }
-}
-
-// === impl Challenges ===
-
-impl Challenges for AtLoad {
-    /// Routes that ask for the same money with the same words share one challenge: with thousands of
-    /// routes the challenges are most of a filter's memory.
-    fn of(
-        &mut self,
-        route: &PushedRoute,
-        settings: &Settings,
-        has_ledger: bool,
-    ) -> Result<RouteChallenge, CompileError> {
-        let wire: Vec<PaymentOption> =
-            route.options.iter().map(|option| PaymentOption { tuple: 0, ..option.clone() }).collect();
-        let key = serde_json::to_string(&(&wire, &route.description))
-            .map_err(|error| CompileError(format!("the options cannot be written as JSON: {error}")))?;
-        let challenge = self.0.entry(key).or_insert_with(|| {
-            let options: Vec<&PaymentOption> = route.options.iter().collect();
-            Arc::new(Challenge::prepare(&options, &route.description, settings, has_ledger))
-        });
-        Ok(RouteChallenge::Rendered(Arc::clone(challenge)))
-    }
-}
-
-impl Challenges for WhenAsked {
-    fn of(&mut self, route: &PushedRoute, _: &Settings, _: bool) -> Result<RouteChallenge, CompileError> {
-        Ok(RouteChallenge::Described(route.description.as_str().into()))
     }
 }
 

@@ -140,7 +140,8 @@ impl Loader {
 
     fn snapshot(&mut self, text: &str, options: &LoadOptions) -> Option<Snapshot> {
         let file = self.file(text)?;
-        let facilitator_url = self.facilitator_url(file.facilitator_url.as_ref(), options);
+        let (facilitator_url, replaced_facilitator) =
+            self.facilitator_url(file.facilitator_url.as_ref(), options);
         let LoadOptions { settle_timeout, replay_horizon, .. } = *options;
         let defaults = Defaults {
             wallet: self.wallet(&file),
@@ -168,6 +169,7 @@ impl Loader {
         let tuples = number_tuples(&mut routes);
         Some(Snapshot {
             facilitator_url,
+            replaced_facilitator,
             require_secure_transport: file.require_secure_transport.is_some_and(|typed| typed.value),
             route_lines: routes.iter().map(|route| route.line).collect(),
             upstreams: routes.iter().map(|route| route.upstream.clone()).collect(),
@@ -194,7 +196,12 @@ impl Loader {
         }
     }
 
-    fn facilitator_url(&mut self, typed: Option<&At<String>>, options: &LoadOptions) -> Option<String> {
+    /// The one that is used, and the one of the file that it replaces.
+    fn facilitator_url(
+        &mut self,
+        typed: Option<&At<String>>,
+        options: &LoadOptions,
+    ) -> (Option<String>, Option<String>) {
         let plain_http = options.plain_http;
         let of_file = typed.and_then(|typed| {
             self.checked_facilitator(&typed.value, typed.line, "facilitatorURL", plain_http)
@@ -202,9 +209,11 @@ impl Loader {
         match &options.facilitator_url {
             Some(replacement) => {
                 let key = "facilitatorURL (replaced from outside the file)";
-                self.checked_facilitator(replacement, 1, key, plain_http)
+                let used = self.checked_facilitator(replacement, 1, key, plain_http);
+                let replaced = of_file.filter(|_| used.is_some()).filter(|own| Some(own) != used.as_ref());
+                (used, replaced)
             }
-            None => of_file,
+            None => (of_file, None),
         }
     }
 

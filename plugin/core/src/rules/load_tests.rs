@@ -343,6 +343,10 @@ fn a_facilitator_from_outside_replaces_the_file_s_and_is_held_to_the_same_rules(
     let text = "facilitatorURL: https://a.example\nroutes: []\n";
     let replaced = load_with(text, &options("http://127.0.0.1:4020/")).snapshot.unwrap();
     assert_eq!(replaced.facilitator_url.as_deref(), Some("http://127.0.0.1:4020"));
+    assert_eq!(replaced.replaced_facilitator.as_deref(), Some("https://a.example"));
+    let same = load_with(text, &options("https://a.example/")).snapshot.unwrap();
+    assert_eq!(same.replaced_facilitator, None, "both say the same");
+    assert_eq!(snapshot(text).replaced_facilitator, None);
     assert!(load_with(text, &options("http://b.example")).snapshot.is_none());
     let plain = LoadOptions { plain_http: true, ..options("http://b.example") };
     assert_eq!(
@@ -536,6 +540,31 @@ fn gates_are_paid_free_and_auth() {
     let gates: Vec<Gate> = snapshot.routes.iter().map(|route| route.gate).collect();
     assert_eq!(gates, [Gate::Paid, Gate::Paid, Gate::Free, Gate::Auth]);
     assert_eq!(snapshot.protected, ["/a", "/b", "/d"]);
+}
+
+#[test]
+fn a_route_that_is_free_and_has_terms_rejects_the_file() {
+    let free =
+        |terms: &str| file(&format!("- pattern: /a/*\n  gate: free\n  {terms}\n- pattern: /b\n  price: 1\n"));
+    assert_eq!(
+        rejection(&free("price: 0.01")),
+        "6: rejected: routes[0].price: contradicts `gate: free` on line 5, which would serve /a/* to everybody without a \
+         payment; take out `gate: free` to sell it, or `price` to give it away"
+    );
+    for terms in [
+        "price: 0",
+        "perMTok: 2",
+        "payTo: \"0x2222222222222222222222222222222222222222\"",
+        "network: base",
+        "payments: [{price: 1}]",
+        "paymentFlow: upfront",
+        "minRemaining: 30",
+    ] {
+        let key = terms.split(':').next().unwrap();
+        assert!(rejection(&free(terms)).contains(&format!("routes[0].{key}: contradicts")), "{terms}");
+    }
+    assert!(warnings(&free("price:")).is_empty(), "a key without a value is not set");
+    assert!(warnings(&file("- pattern: /a\n  gate: paid\n  price: 1\n")).is_empty());
 }
 
 #[test]

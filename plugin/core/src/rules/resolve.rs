@@ -60,7 +60,7 @@ pub(super) fn resolve(
     at.features();
     let mut dropped = Vec::new();
     let resolved = if gate == Some(Gate::Paid) { at.options(defaults, &mut dropped) } else { Vec::new() };
-    at.unpriced(gate);
+    at.free_of_terms(gate, &text);
     let min_remaining = at.min_remaining(&resolved);
     at.told();
     let description = entry.description.as_ref().map_or_else(String::new, |text| text.value.clone());
@@ -313,14 +313,23 @@ impl Resolver<'_> {
         }
     }
 
-    /// Notes prices that nobody will be asked for.
-    fn unpriced(&mut self, gate: Option<Gate>) {
+    /// A route is free or has terms. Which of the two was meant, nobody can say.
+    fn free_of_terms(&mut self, gate: Option<Gate>, pattern: &str) {
         let entry = self.entry;
-        let priced = entry.inline.price.as_ref().or(entry.inline.per_mtok.as_ref()).map(|price| price.line);
-        let priced = priced.or_else(|| entry.payments.first().map(|payment| payment.line));
-        if let (Some(Gate::Free), Some(line)) = (gate, priced) {
-            self.warn(line, "gate", "is free, so the price has no effect");
-        }
+        let Some(typed) = entry.gate.as_ref().filter(|_| gate == Some(Gate::Free)) else { return };
+        let terms = [
+            entry.inline.first_set(),
+            entry.payments.first().map(|payment| (payment.line, "payments")),
+            entry.inline.payment_flow.as_ref().map(|flow| (flow.line, "paymentFlow")),
+            entry.min_remaining.as_ref().map(|seconds| (seconds.line, "minRemaining")),
+        ];
+        let Some((line, key)) = terms.into_iter().flatten().next() else { return };
+        let message = format!(
+            "contradicts `gate: free` on line {}, which would serve {pattern} to everybody without a payment; take out \
+             `gate: free` to sell it, or `{key}` to give it away",
+            typed.line
+        );
+        self.find(Severity::Reject, line, key, message);
     }
 
     fn options(&mut self, defaults: &Defaults, dropped: &mut Vec<(SkipReason, usize)>) -> Vec<Resolved> {

@@ -4,7 +4,7 @@ use super::matcher::Matcher;
 use super::{Facilitator, Gate, PaymentOption, PublicPath, Settings, Tuple};
 use crate::metrics::Stamp;
 use crate::protocol::Challenge;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Position in [`RuleSet::tuples`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,25 +35,28 @@ pub struct Route {
     pub(crate) challenge: Option<RouteChallenge>,
 }
 
-/// When the challenge of a route is rendered.
+/// The challenge of a route. It is rendered when it is first asked for: of thousands of routes few are asked for between
+/// two pushes, and requests wait while a push is compiled.
 #[derive(Debug)]
-pub(crate) enum RouteChallenge {
-    /// At load. Routes that ask for the same share it.
-    Rendered(Arc<Challenge>),
-    /// For each answer, from the route and this description of it.
-    Described(Box<str>),
+pub(crate) struct RouteChallenge {
+    description: Box<str>,
+    rendered: OnceLock<Arc<Challenge>>,
 }
 
+// === impl RouteChallenge ===
+
 impl RouteChallenge {
+    pub(super) fn new(description: &str) -> Self {
+        Self { description: description.into(), rendered: OnceLock::new() }
+    }
+
     /// The challenge of its route.
     pub(crate) fn rendered(&self, route: &Route, rules: &RuleSet) -> Arc<Challenge> {
-        match self {
-            Self::Rendered(challenge) => Arc::clone(challenge),
-            Self::Described(description) => {
-                let options: Vec<_> = route.options.iter().map(|(option, _)| option).collect();
-                Arc::new(Challenge::prepare(&options, description, &rules.settings, rules.has_relay()))
-            }
-        }
+        let render = || {
+            let options: Vec<_> = route.options.iter().map(|(option, _)| option).collect();
+            Arc::new(Challenge::prepare(&options, &self.description, &rules.settings, rules.has_relay()))
+        };
+        if rules.keeps_challenges { Arc::clone(self.rendered.get_or_init(render)) } else { render() }
     }
 }
 
@@ -78,6 +81,8 @@ pub struct RuleSet {
     pub routes: Vec<Route>,
     /// See [`Self::leaving_signatures`].
     pub(crate) leaves_signatures: bool,
+    /// See [`Self::keeping_no_challenges`].
+    pub(super) keeps_challenges: bool,
     /// `None` until a push was taken: everything is answered 503 `config_not_loaded`.
     pub(super) matcher: Option<Matcher>,
 }
@@ -95,6 +100,7 @@ impl RuleSet {
             charges: Vec::new(),
             routes: Vec::new(),
             leaves_signatures: false,
+            keeps_challenges: true,
             matcher: None,
         }
     }
@@ -102,6 +108,11 @@ impl RuleSet {
     #[must_use]
     pub fn numbered_as(self, pushed: &super::PushedRules) -> Self {
         Self { generation: pushed.generation, tuples: pushed.tuples.clone(), ..self }
+    }
+    /// The same rules for a shell that has them once for each request under way: it renders a challenge for each answer.
+    #[must_use]
+    pub fn keeping_no_challenges(self) -> Self {
+        Self { keeps_challenges: false, ..self }
     }
     /// The same rules for a shell that only screens: no signature is checked here, since whoever comes next
     /// checks every payment again.

@@ -64,6 +64,8 @@ pub struct Skipped {
 pub struct Snapshot {
     /// Effective facilitator URL, no trailing slash; `None` only if no payment needs one.
     pub facilitator_url: Option<String>,
+    /// The file's own `facilitatorURL`, where another one is used in its place.
+    pub replaced_facilitator: Option<String>,
     /// `requireSecureTransport` of the file.
     pub require_secure_transport: bool,
     /// Routes in matching order; `PaymentOption::tuple` refers to `tuples`.
