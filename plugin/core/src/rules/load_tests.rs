@@ -563,7 +563,14 @@ fn a_route_that_is_free_and_has_terms_rejects_the_file() {
         let key = terms.split(':').next().unwrap();
         assert!(rejection(&free(terms)).contains(&format!("routes[0].{key}: contradicts")), "{terms}");
     }
-    assert!(warnings(&free("price:")).is_empty(), "a key without a value is not set");
+    for empty in ["price:", "price: \"\"", "payments: []", "payTo: ~"] {
+        let key = empty.split(':').next().unwrap();
+        let found = warnings(&free(empty)).join("\n");
+        assert!(
+            found.contains(&format!("routes[0].{key}: is empty, and `gate: free` serves /a/*")),
+            "{empty}: {found}"
+        );
+    }
     assert!(warnings(&file("- pattern: /a\n  gate: paid\n  price: 1\n")).is_empty());
 }
 

@@ -44,6 +44,8 @@ pub(super) struct RouteEntry {
     pub(super) gate: Option<At<String>>,
     pub(super) inline: Money,
     pub(super) payments: Vec<Money>,
+    /// The first key of terms, with or without a value.
+    pub(super) terms: Option<(usize, &'static str)>,
     pub(super) upstream_url: Option<At<String>>,
     pub(super) strip_prefix: Option<At<String>>,
     /// `None` for one that cannot be used. Its value is a secret.
@@ -381,6 +383,11 @@ impl Reader<'_> {
             gate: self.text(&map, "gate"),
             inline: self.money(&map, node.line),
             payments: self.payments(&map),
+            terms: MONEY_KEYS
+                .iter()
+                .chain(&["payments", "minRemaining"])
+                .filter_map(|key| Some((map.find(key)?.line, *key)))
+                .min(),
             upstream_url: self.text(&map, "upstreamURL"),
             strip_prefix: self.text(&map, "stripPrefix"),
             upstream_auth: self

@@ -323,7 +323,15 @@ impl Resolver<'_> {
             entry.inline.payment_flow.as_ref().map(|flow| (flow.line, "paymentFlow")),
             entry.min_remaining.as_ref().map(|seconds| (seconds.line, "minRemaining")),
         ];
-        let Some((line, key)) = terms.into_iter().flatten().next() else { return };
+        let Some((line, key)) = terms.into_iter().flatten().next() else {
+            if let Some((line, key)) = entry.terms {
+                let message = format!(
+                    "is empty, and `gate: free` serves {pattern} to everybody; take out one of the two"
+                );
+                self.find(Severity::Warning, line, key, message);
+            }
+            return;
+        };
         let message = format!(
             "contradicts `gate: free` on line {}, which would serve {pattern} to everybody without a payment; take out \
              `gate: free` to sell it, or `{key}` to give it away",
