@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use farebox_core::rules::{Finding, Gate, Snapshot, Tuple};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::counts::{Counts, DropReason, SpoolState};
 use crate::gateway::Deployments;
+use crate::ledger::LedgerError;
 use crate::publish::discovery::Discovery;
 use crate::publish::{Proxies, TraefikState};
 use crate::rules::Offered;
@@ -251,6 +252,22 @@ impl State {
             traefik: None,
             spools: Vec::new(),
             spool_error: None,
+        }
+    }
+
+    /// The ledger failed: for readiness, and once for the log, where `so` says what follows from it.
+    pub fn ledger_fails(&mut self, error: &LedgerError, so: &str) {
+        let error = error.to_string();
+        if self.ledger_error.as_ref() != Some(&error) {
+            error!("{error}{so}");
+            self.ledger_error = Some(error);
+        }
+    }
+
+    /// The ledger was written. What could only be read says nothing of that.
+    pub fn ledger_works(&mut self) {
+        if self.ledger_error.take().is_some() {
+            info!("the ledger works again");
         }
     }
 

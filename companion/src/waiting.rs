@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::facilitator::FacilitatorClient;
 use crate::gateway::Deployments;
@@ -37,10 +37,10 @@ pub(crate) async fn open_ledger(
             Ok(ledger) => break ledger,
             Err(
                 error @ (LedgerError::Open { .. } | LedgerError::Unreachable { .. } | LedgerError::Failed(_)),
-            ) => error.to_string(),
+            ) => error,
             Err(error) => return Err(error),
         };
-        note(state, error);
+        state.lock().ledger_fails(&error, "; no payment is taken until it can");
         if let (Some(gateway), true) = (&gateway, selling.is_empty()) {
             let readiness = Readiness::start(client.clone());
             let (publications, _) = watch::channel::<Option<Publication>>(None);
@@ -73,14 +73,5 @@ async fn follow(mut loader: Loader, mut file: rules::Watch) {
     loop {
         let candidate = file.next().await;
         loader.reload(Source::File, candidate).await;
-    }
-}
-
-/// Logs what is new of an error.
-fn note(state: &Shared, error: String) {
-    let mut state = state.lock();
-    if state.ledger_error.as_ref() != Some(&error) {
-        error!("{error}; no payment is taken until it can");
-        state.ledger_error = Some(error);
     }
 }

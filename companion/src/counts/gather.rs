@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use farebox_core::metrics::MetricSeries;
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::Spools;
 use crate::gateway::Meters;
@@ -116,14 +116,12 @@ impl Gatherer {
         if !self.state.lock().settles_direct {
             return;
         }
-        let failure = self.ledger.check().await.err().map(|error| error.to_string());
+        let checked = self.ledger.check().await;
         let mut state = self.state.lock();
-        match (&state.ledger_error, &failure) {
-            (known, Some(error)) if known.as_ref() != Some(error) => error!("{error}; counts wait for it"),
-            (Some(_), None) => info!("the ledger works again"),
-            _ => {}
+        match checked {
+            Ok(()) => state.ledger_works(),
+            Err(error) => state.ledger_fails(&error, "; counts wait for it"),
         }
-        state.ledger_error = failure;
     }
 
     async fn read(&self) -> Result<BTreeSet<MetricSeries>, LedgerError> {

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use farebox_core::metrics::{Counted, FailureReason, MetricSeries, Received, TupleCounter};
 use farebox_core::protocol::RELAY_PROXY;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::DropReason;
 use crate::ledger::Ledger;
@@ -79,12 +79,14 @@ impl Reports {
     /// Counts what is alive, and says how much is not.
     async fn count(&self, mut counted: Counted, generation: u64) -> Outcome {
         let later = Outcome { status: StatusCode::SERVICE_UNAVAILABLE, unheard: 0 };
-        let ours = self.state.lock().active.as_ref().map(|active| active.generation);
+        let (ours, counts_money) = {
+            let state = self.state.lock();
+            (state.active.as_ref().map(|active| active.generation), state.settles_direct)
+        };
         // Another companion published them: what they name is not known here yet.
         if ours.is_none_or(|ours| ours < generation) {
             return later;
         }
-        let counts_money = self.state.lock().settles_direct;
         let sifted = self.state.counted().sift(&mut counted.changes, counts_money);
         let Some(mut dropped) = sifted else { return later };
         *dropped.entry(DropReason::Malformed).or_default() += counted.malformed;
@@ -97,12 +99,7 @@ impl Reports {
                 Outcome { status: StatusCode::NO_CONTENT, unheard }
             }
             Err(error) => {
-                let error = error.to_string();
-                let mut state = self.state.lock();
-                if state.ledger_error.as_ref() != Some(&error) {
-                    error!("{error}");
-                    state.ledger_error = Some(error);
-                }
+                self.state.lock().ledger_fails(&error, "");
                 later
             }
         }

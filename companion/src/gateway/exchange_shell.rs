@@ -253,8 +253,8 @@ async fn send(
     }
     // The client of this protocol takes a GET without a length for one without a body. A body that an upstream may leave
     // unread goes in chunks, which cannot be read as a request.
-    let is_long = body.size_hint().exact().is_none() || may_leave_unread(parts.method.as_str().as_bytes());
-    if !is_http2 && !body.is_end_stream() && is_long {
+    let in_chunks = body.size_hint().exact().is_none() || may_leave_unread(parts.method.as_str().as_bytes());
+    if !is_http2 && !body.is_end_stream() && in_chunks {
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }

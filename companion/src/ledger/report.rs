@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use farebox_core::metrics::{Counted, MetricSeries, read_series_name, series_name};
+use farebox_core::metrics::{Counted, MetricSeries, grow, read_series_name, series_name};
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::sql::MARK;
@@ -35,9 +35,8 @@ impl Ledger {
             let (name, value) = (row.try_get::<&str, _>("series")?, unsigned(row.try_get("value")?));
             match read_series_name(name) {
                 Some(series) => {
-                    let is_time = matches!(series, MetricSeries::LastSuccess(_));
-                    let known: &mut u64 = counters.entry(series).or_default();
-                    *known = if is_time { value.max(*known) } else { known.saturating_add(value) };
+                    let is_time = series.is_time();
+                    grow(counters.entry(series).or_default(), value, is_time);
                 }
                 None if name == MARK && row.try_get::<&str, _>("companion")? == self.companion() => {
                     mark = value;

@@ -201,7 +201,7 @@ pub(super) async fn count(
 ) -> Result<(), sqlx::Error> {
     let (gauges, counters): (Vec<_>, Vec<_>) = changes
         .iter()
-        .map(|(series, value)| (matches!(series, MetricSeries::LastSuccess(_)), series_name(series), *value))
+        .map(|(series, value)| (series.is_time(), series_name(series), *value))
         .partition(|(is_gauge, ..)| *is_gauge);
     let mut counters: Vec<_> = counters.iter().map(|(_, name, by)| (companion, name.as_str(), *by)).collect();
     counters.sort_unstable();

@@ -41,7 +41,6 @@ use farebox_core::protocol::RelayReply;
 use futures_util::future::join_all;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
-use tracing::{error, info};
 
 use crate::facilitator::FacilitatorClient;
 use crate::ledger::{Ledger, LedgerError};
@@ -111,21 +110,9 @@ impl Relay {
     /// Notes for readiness and log that the ledger failed.
     fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
         if let Err(error) = &result {
-            let error = error.to_string();
-            let mut state = self.state.lock();
-            if state.ledger_error.as_ref() != Some(&error) {
-                error!("{error}");
-                state.ledger_error = Some(error);
-            }
+            self.state.lock().ledger_fails(error, "");
         }
         result
-    }
-
-    /// The ledger was written. What could only be read says nothing of that.
-    fn ledger_works(&self) {
-        if self.state.lock().ledger_error.take().is_some() {
-            info!("the ledger works again");
-        }
     }
 }
 

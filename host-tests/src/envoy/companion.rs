@@ -1,6 +1,6 @@
 //! What a companion would know that takes reports: each is counted once.
 
-use farebox_core::metrics::{Counted, MetricSeries, Received, Standing};
+use farebox_core::metrics::{Counted, MetricSeries, Received, Standing, grow};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -25,9 +25,8 @@ impl Companion {
         assert_eq!(sequence, *last + 1, "a report was left out");
         *last = sequence;
         for (series, by) in changes {
-            let is_time = matches!(series, MetricSeries::LastSuccess(_));
-            let known = self.counters.entry(series).or_default();
-            *known = if is_time { by.max(*known) } else { *known + by };
+            let is_time = series.is_time();
+            grow(self.counters.entry(series).or_default(), by, is_time);
         }
     }
 }

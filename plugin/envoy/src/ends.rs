@@ -1,8 +1,7 @@
 //! How requests ended for their payments, told to a relay until it says that it knows.
 //!
 //! A relay that is away while an answer ends would go on to owe that answer, and would serve it once more after the
-//! lease. So an end is kept until the relay has it on disk, or says that it can never take it. Of an end that is lost,
-//! the lease of its payment decides.
+//! lease. So an end is kept until the relay has it on disk. Of an end that is lost, the lease of its payment decides.
 
 use std::cell::RefCell;
 

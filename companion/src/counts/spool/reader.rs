@@ -130,6 +130,10 @@ impl Reader {
         Ok(Step::Idle)
     }
 
+    fn path_of(&self, is_aside: bool) -> &Path {
+        if is_aside { &self.aside } else { &self.path }
+    }
+
     /// The file that was moved aside comes first: what is in it is older.
     fn source(&self) -> Result<Option<Source>, SpoolError> {
         let known = self.known.file;
@@ -137,7 +141,7 @@ impl Reader {
         let (aside, current) = (self.identify(&self.aside)?, self.identify(&self.path)?);
         let is_foreign = aside.is_some_and(|id| !is_known(id)) && current.is_some_and(is_known);
         let is_aside = aside.is_some() && !is_foreign;
-        let path = if is_aside { &self.aside } else { &self.path };
+        let path = self.path_of(is_aside);
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -161,7 +165,7 @@ impl Reader {
 
     /// Goes on at the end of a file that was cut. A line that is left in it may be counted already.
     async fn go_on(&mut self, source: &Source) -> Result<Step, SpoolError> {
-        let path = if source.is_aside { &self.aside } else { &self.path };
+        let path = self.path_of(source.is_aside);
         warn!("the spool {} was cut; lines that were not read are lost", path.display());
         let checkpoint = Checkpoint { read_to: source.size, ..self.known };
         self.ledger.save_spool(&self.name, &checkpoint, BTreeMap::new()).await?;
@@ -171,7 +175,7 @@ impl Reader {
 
     /// The bytes of whole lines behind what is known.
     fn lines(&self, source: &mut Source) -> Result<Vec<u8>, SpoolError> {
-        let path = if source.is_aside { &self.aside } else { &self.path };
+        let path = self.path_of(source.is_aside);
         let mut read = Vec::new();
         let result = source
             .file
@@ -222,7 +226,7 @@ impl Reader {
     /// Lines that count must not end with the machine's power before the ledger's word that they do: what is
     /// left of the file would count once more.
     async fn secure(&self, source: &Source) -> Result<(), SpoolError> {
-        let path = if source.is_aside { &self.aside } else { &self.path };
+        let path = self.path_of(source.is_aside);
         let file = source.file.try_clone().map_err(|error| self.failed(path, error))?;
         let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
         synced.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| self.failed(path, error))

@@ -181,6 +181,15 @@ impl MetricSeries {
             Self::Blocked(..) | Self::CallBucket(..) | Self::CallMillis(..) | Self::ConfigGeneration => false,
         }
     }
+    /// Whether it is a time, a gauge whose latest value holds. Counters add up.
+    pub const fn is_time(&self) -> bool {
+        matches!(self, Self::LastSuccess(_))
+    }
+}
+
+/// What a series comes to when something more is counted.
+pub fn grow(known: &mut u64, by: u64, is_time: bool) {
+    *known = if is_time { by.max(*known) } else { known.saturating_add(by) };
 }
 
 // === impl Name ===

@@ -2,7 +2,7 @@
 //! what is reported.
 
 use super::{
-    BlockedReason, CallOutcome, DURATION_BUCKETS, MetricSeries, Stamp, TupleCounter, histogram_bucket,
+    BlockedReason, CallOutcome, DURATION_BUCKETS, MetricSeries, Stamp, TupleCounter, grow, histogram_bucket,
 };
 use crate::protocol::Operation;
 use crate::rules::{RuleSet, TupleIndex};
@@ -37,8 +37,7 @@ impl Counts {
             match self.moved.binary_search_by_key(&position, |moved| moved.0) {
                 Ok(place) => {
                     if let Some((_, known)) = self.moved.get_mut(place) {
-                        let is_time = layout.is_time(position as usize);
-                        *known = if is_time { amount.max(*known) } else { known.saturating_add(amount) };
+                        grow(known, amount, layout.is_time(position as usize));
                     }
                 }
                 Err(place) => self.moved.insert(place, (position, amount)),

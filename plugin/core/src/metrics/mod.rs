@@ -8,7 +8,7 @@ mod spool_line;
 mod stamp;
 
 pub use codec::{
-    MetricSeries, histogram_bucket, parse_tuple_text, read_series_name, series_name, tuple_text,
+    MetricSeries, grow, histogram_bucket, parse_tuple_text, read_series_name, series_name, tuple_text,
 };
 pub use counts::{Counts, series_of};
 pub use family::{DURATION_BUCKETS, Family, Kind, PREFIX};

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MetricSeries, read_series_name, series_name};
+use super::{MetricSeries, grow, read_series_name, series_name};
 
 /// Version of the format.
 const FORMAT: &str = "1";
@@ -140,9 +140,8 @@ impl Received {
                 counted.malformed += 1;
                 continue;
             };
-            let is_time = matches!(series, MetricSeries::LastSuccess(_));
-            let known = counted.changes.entry(series).or_default();
-            *known = if is_time { by.max(*known) } else { known.saturating_add(by) };
+            let is_time = series.is_time();
+            grow(counted.changes.entry(series).or_default(), by, is_time);
         }
         Some(Self { standing, counted: Some(counted) })
     }
