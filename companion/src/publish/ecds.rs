@@ -49,7 +49,7 @@ impl<'a> Filter<'a> {
     /// With the rules of a publication.
     pub(super) fn new(wasm: &'a str, publication: &Publication) -> Self {
         // Strings, integers and string-keyed maps only: writing them cannot fail.
-        let configuration = serde_json::to_string(&*publication.rules).unwrap_or_default();
+        let configuration = publication.rules.to_lines();
         Self { wasm, configuration }
     }
 

@@ -10,6 +10,7 @@ mod challenge;
 mod client_gone;
 mod crash;
 mod facilitator;
+mod gradual;
 mod holds;
 mod host_rules;
 mod hostile;

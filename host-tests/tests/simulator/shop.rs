@@ -122,8 +122,12 @@ impl Shop {
     }
 
     pub(crate) fn with_rules(rules: &Value, workers: usize) -> Self {
+        Self::with_push(&rules.to_string(), workers)
+    }
+
+    pub(crate) fn with_push(push: &str, workers: usize) -> Self {
         let envoy = Envoy::new(workers);
-        envoy.configure(rules.to_string()).expect_taken();
+        envoy.configure(push).expect_taken();
         Self { envoy, buyer: Payer::numbered(1) }
     }
 

@@ -3,15 +3,20 @@
 //! One reader for all objects instead of one generated for each type: generated readers made up a quarter of
 //! the filter, and every worker of a proxy holds a copy of it.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Why a text is not the object that was expected. Names the member.
 pub(crate) type Reason = String;
 
 /// The members of one object, each as raw text.
-pub(crate) struct Members<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// The name of a member, copied only where an escape is in it.
+struct Name<'a>(Cow<'a, str>);
 
 impl<'a> Members<'a> {
     /// Reads an object. Members nobody asks for are ignored, unless [`Members::only`] is asked.
@@ -23,7 +28,7 @@ impl<'a> Members<'a> {
     }
 
     /// Every member, in the order of the text.
-    pub(crate) fn into_iter(self) -> impl Iterator<Item = (String, &'a RawValue)> {
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
         self.0.into_iter()
     }
 
@@ -81,7 +86,7 @@ impl<'a> Members<'a> {
 
     /// Refuses members that are not among these.
     pub(crate) fn only(&self, names: &[&str]) -> Result<(), Reason> {
-        match self.0.iter().find(|(key, _)| !names.contains(&key.as_str())) {
+        match self.0.iter().find(|(key, _)| !names.contains(&key.as_ref())) {
             Some((key, _)) => Err(format!("unknown field `{key}`")),
             None => Ok(()),
         }
@@ -101,21 +106,43 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                let mut members = Vec::with_capacity(8);
+                while let Some((Name(name), raw)) = map.next_entry()? {
+                    members.push((name, raw));
                 }
                 Ok(members)
             }
         }
         deserializer.deserialize_map(Reader).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(name))
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(name.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Reader).map(Self)
     }
 }
 

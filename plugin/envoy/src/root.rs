@@ -12,7 +12,7 @@ use farebox_core::Now;
 use farebox_core::exchange::{Note, Orphan};
 use farebox_core::metrics::Stamp;
 use farebox_core::payment::{BUCKETS, Effect, End, Ending, Event, Expired, Limits, Outcome, expired_stamps};
-use farebox_core::rules::RuleSet;
+use farebox_core::rules::{GradualCompile, Progress, RuleSet};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType, LogLevel, Status};
@@ -31,15 +31,26 @@ const TICK: Duration = Duration::from_secs(1);
 /// With 4096 buckets every VM goes round in about ten minutes.
 const SWEEP_BUCKETS: u32 = 7;
 
+/// A push longer than this is compiled a few lines at a time, bytes. A shorter one takes a millisecond or two.
+const MOST_AT_ONCE: usize = 64 * 1024;
+/// So many lines at a time, which take as long, and then the requests that came meanwhile.
+const LINES: usize = 128;
+/// How soon the next lines follow: the least Envoy knows.
+const NEXT_LINES: Duration = Duration::from_millis(1);
+
 /// One configuration of the filter.
 pub(crate) struct Root {
     deployment: Rc<Deployment>,
+    /// Its rules, as far as they are compiled. Those before them stay in force so long.
+    coming: Option<GradualCompile>,
     sweep_from: u32,
 }
 
 thread_local! {
     /// Configurations in this VM, the newest last.
     static ROOTS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// The newest rules of this VM.
+    static NEWEST: RefCell<Option<Rc<Deployment>>> = const { RefCell::new(None) };
 }
 
 /// Rules in force. A stream finishes on what it started with.
@@ -62,23 +73,30 @@ impl Deployment {
         Self { rules: Arc::new(rules), limits, tally: None, identity: None, root }
     }
 
-    /// Compiles a push; nothing is in force yet.
-    fn load(root: u32, configuration: &[u8]) -> Result<Self, String> {
-        let rules = if configuration.is_empty() {
-            RuleSet::closed()
-        } else {
-            RuleSet::from_json(configuration).map_err(|error| error.to_string())?
-        };
-        let identity = Identity::take().map_err(|status| format!("cannot name this proxy: {status:?}"))?;
+    /// Puts rules in force.
+    fn begin(root: u32, rules: RuleSet) -> Result<Rc<Self>, String> {
         let deployment = Self::new(root, rules);
         let tally = Tally::begin(&deployment.rules);
-        Ok(Self { identity: Some(identity), tally: Some(tally), ..deployment })
+        let deployment = Rc::new(Self { identity: Some(identity()?), tally: Some(tally), ..deployment });
+        NEWEST.with_borrow_mut(|newest| {
+            if newest.as_ref().is_none_or(|newest| newest.rules.generation <= deployment.rules.generation) {
+                *newest = Some(Rc::clone(&deployment));
+            }
+        });
+        Ok(deployment)
+    }
+
+    /// The same rules for another configuration.
+    fn under(&self, root: u32) -> Result<Rc<Self>, String> {
+        let Self { rules, limits, tally, .. } = self;
+        let (rules, tally) = (Arc::clone(rules), tally.clone());
+        Ok(Rc::new(Self { rules, limits: *limits, tally, identity: Some(identity()?), root }))
     }
 
     /// Counts stamps, on behalf of a context. Money that nobody else counts is reported at once.
     pub(crate) fn count(&self, context: u32, stamps: &[Stamp]) {
         let is_money = self.tally.as_ref().is_some_and(|tally| tally.count(stamps));
-        if let Some(companion) = self.companion(context).filter(|_| is_money) {
+        if is_money && let Some(companion) = self.companion(context) {
             reports::hurry(&companion, clock::latest());
         }
     }
@@ -170,17 +188,49 @@ impl Deployment {
 impl Root {
     pub(crate) fn new(context: u32) -> Self {
         ROOTS.with_borrow_mut(|roots| roots.push(context));
-        Self { deployment: Rc::new(Deployment::new(context, RuleSet::closed())), sweep_from: 0 }
+        let deployment = Rc::new(Deployment::new(context, RuleSet::closed()));
+        Self { deployment, coming: None, sweep_from: 0 }
     }
 
     fn configure(&mut self, size: usize) -> Result<(), String> {
         let configuration =
             read(size).map_err(|status| format!("cannot read the configuration: {status:?}"))?;
-        self.deployment = Rc::new(Deployment::load(self.deployment.root, &configuration)?);
+        let root = self.deployment.root;
+        let newest = NEWEST.with_borrow(Clone::clone).filter(|newest| newest.rules.is_loaded());
+        let newest = newest.filter(|_| configuration.len() > MOST_AT_ONCE);
+        // In a new VM, as in the one that only tries a push, the answer is due at once.
+        let gradual = newest.and_then(|newest| Some((newest, GradualCompile::begin(&configuration)?)));
+        match gradual {
+            Some((newest, coming)) => {
+                self.coming = Some(coming.map_err(|error| error.to_string())?);
+                self.deployment = newest.under(root)?;
+            }
+            None => self.deployment = Deployment::begin(root, compile(&configuration)?)?,
+        }
         // VMs start at different buckets, so that together they come round sooner.
         self.sweep_from = clock::now().map_or(0, |now| (now.unix_ms % u64::from(BUCKETS)) as u32);
-        hostcalls::set_tick_period(TICK).map_err(|status| format!("cannot tick: {status:?}"))?;
-        Ok(())
+        let tick = if self.coming.is_some() { NEXT_LINES } else { TICK };
+        hostcalls::set_tick_period(tick).map_err(|status| format!("cannot tick: {status:?}"))
+    }
+
+    /// Compiles the next lines of the rules that are coming. Whether some were.
+    fn advance(&mut self) -> bool {
+        let Some(coming) = self.coming.take() else { return false };
+        let root = self.deployment.root;
+        let over = match coming.advance(LINES).map_err(|error| error.to_string()) {
+            Ok(Progress::More(coming)) => {
+                self.coming = Some(coming);
+                return true;
+            }
+            Ok(Progress::Done(rules)) => Deployment::begin(root, rules),
+            Err(error) => Err(error),
+        };
+        match over {
+            Ok(deployment) => self.deployment = deployment,
+            Err(reason) => refuse(&reason),
+        }
+        let _ = hostcalls::set_tick_period(TICK);
+        true
     }
 
     /// For calls to the relay, if the rules name one.
@@ -252,9 +302,7 @@ impl RootContext for Root {
                 true
             }
             Err(reason) => {
-                reports::refused(&reason);
-                let message = format!("farebox: rules refused, the last good ones stay in force: {reason}");
-                let _ = hostcalls::log(LogLevel::Error, &message);
+                refuse(&reason);
                 false
             }
         }
@@ -262,6 +310,9 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let _callback = Callback::begin(self.deployment.root);
+        if self.advance() {
+            return;
+        }
         // What cannot be done now is done on the next round, or by the next write.
         if let Ok(now) = clock::now() {
             let _ = self.sweep(now);
@@ -284,6 +335,24 @@ impl RootContext for Root {
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
         Some(Box::new(Handle::new(context_id, Rc::clone(&self.deployment))))
     }
+}
+
+fn compile(configuration: &[u8]) -> Result<RuleSet, String> {
+    if configuration.is_empty() {
+        return Ok(RuleSet::closed());
+    }
+    RuleSet::from_json(configuration).map_err(|error| error.to_string())
+}
+
+fn identity() -> Result<Identity, String> {
+    Identity::take().map_err(|status| format!("cannot name this proxy: {status:?}"))
+}
+
+/// Says that the rules cannot be used.
+fn refuse(reason: &str) {
+    reports::refused(reason);
+    let message = format!("farebox: rules refused, the last good ones stay in force: {reason}");
+    let _ = hostcalls::log(LogLevel::Error, &message);
 }
 
 /// The configuration. Envoy has no buffer of nothing.

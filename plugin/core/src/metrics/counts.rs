@@ -6,12 +6,16 @@ use super::{
 };
 use crate::protocol::Operation;
 use crate::rules::{RuleSet, TupleIndex};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 /// Amounts of one rule set.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// By position, of those that were moved.
+    /// Positions with what was added.
     moved: Vec<(u32, u64)>,
+    /// Where each position stands among them.
+    places: HashMap<u32, u32, BuildHasherDefault<DefaultHasher>>,
 }
 
 /// Positions of one rule set: first those of every tuple, then charges, blocked requests of every offer and of none,
@@ -34,13 +38,12 @@ impl Counts {
     pub fn add(&mut self, stamp: &Stamp, rules: &RuleSet) {
         let layout = Layout::of(rules);
         for (position, amount) in layout.positions(stamp, rules).into_iter().flatten() {
-            match self.moved.binary_search_by_key(&position, |moved| moved.0) {
-                Ok(place) => {
-                    if let Some((_, known)) = self.moved.get_mut(place) {
-                        grow(known, amount, layout.is_time(position as usize));
-                    }
-                }
-                Err(place) => self.moved.insert(place, (position, amount)),
+            let place = *self.places.entry(position).or_insert_with(|| {
+                self.moved.push((position, 0));
+                self.moved.len() as u32 - 1
+            });
+            if let Some((_, known)) = self.moved.get_mut(place as usize) {
+                grow(known, amount, layout.is_time(position as usize));
             }
         }
     }
@@ -52,6 +55,7 @@ impl Counts {
     pub fn take(&mut self, rules: &RuleSet) -> Option<(MetricSeries, u64)> {
         loop {
             let (position, amount) = self.moved.pop()?;
+            self.places.remove(&position);
             if let Some(series) = Layout::of(rules).series(position as usize, rules) {
                 return Some((series, amount));
             }

@@ -21,7 +21,7 @@ const MAX_URL: usize = 2048;
 ///
 /// The base64 of the header is prepared too: the text on both sides of the URL is padded with JSON
 /// white space to whole triples of bytes, so that only the URL itself is encoded per request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Challenge {
     /// Base64 of everything before the URL's opening quote.
     header_before: Box<str>,
@@ -34,7 +34,7 @@ pub struct Challenge {
 }
 
 /// A challenge in pieces; see [`Parts::render`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Parts {
     /// `x402Version`.
     version: u8,

@@ -3,11 +3,12 @@
 use super::matcher::{Matcher, RouteIndex};
 use super::pushed::is_label;
 use super::ruleset::{ChargeIndex, OfferIndex, Route, RouteChallenge, RuleSet, TupleIndex};
-use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules};
+use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules, Tuple};
 use crate::evm::Amount;
 use crate::protocol::MIN_REMAINING_SECONDS;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
+use std::mem;
 
 /// Why a push cannot be used. The text names the member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,60 +19,30 @@ impl RuleSet {
     /// Reads and compiles the JSON of a push. Refuses unknown members, another format, dangling indexes,
     /// unusable patterns and paid routes without options or facilitator.
     pub fn from_json(json: &[u8]) -> Result<Self, CompileError> {
-        let unreadable = |reason: String| CompileError(format!("the rules are not readable: {reason}"));
         let text = core::str::from_utf8(json).map_err(|error| unreadable(error.to_string()))?;
         Self::compile(PushedRules::from_json(text).map_err(unreadable)?)
     }
 
     /// Compiles a push.
-    pub fn compile(pushed: PushedRules) -> Result<Self, CompileError> {
-        if pushed.format != FORMAT {
-            return Err(CompileError(format!("format is {}, this filter reads {FORMAT}", pushed.format)));
-        }
-        if pushed.generation == 0 {
-            return Err(CompileError("generation is 0, which stands for no rules at all".into()));
-        }
-        for (position, tuple) in pushed.tuples.iter().enumerate() {
-            let labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
-            if labels.iter().any(|label| !is_label(label)) {
-                return Err(CompileError(format!("tuples[{position}] cannot be metric labels")));
-            }
-        }
-        let mut compiler = Compiler::new(&pushed);
-        let mut routes = Vec::with_capacity(pushed.routes.len());
-        for (position, route) in pushed.routes.into_iter().enumerate() {
-            let route = compiler
-                .route(position, route)
-                .map_err(|CompileError(why)| CompileError(format!("routes[{position}]: {why}")))?;
-            routes.push(route);
-        }
-        compiler.matcher.fold(&routes).map_err(|error| CompileError(error.to_string()))?;
-        for (position, place) in pushed.protected.iter().enumerate() {
-            compiler
-                .matcher
-                .protect(place)
-                .map_err(|error| CompileError(format!("protected[{position}]: {error}")))?;
-        }
-        Ok(Self {
-            generation: pushed.generation,
-            hash: pushed.hash.into(),
-            settings: pushed.settings,
-            facilitator: pushed.facilitator,
-            tuples: pushed.tuples,
-            offers: compiler.offers.into_items(),
-            charges: compiler.charges.into_items(),
-            routes,
-            leaves_signatures: false,
-            keeps_challenges: true,
-            matcher: Some(compiler.matcher),
-        })
+    pub fn compile(mut pushed: PushedRules) -> Result<Self, CompileError> {
+        let (tuples, routes) = (mem::take(&mut pushed.tuples), mem::take(&mut pushed.routes));
+        let protected = mem::take(&mut pushed.protected);
+        let mut compiler = Compiler::begin(pushed)?;
+        compiler.rules.tuples.reserve_exact(tuples.len());
+        compiler.rules.routes.reserve_exact(routes.len());
+        tuples.into_iter().try_for_each(|tuple| compiler.tuple(tuple))?;
+        routes.into_iter().try_for_each(|route| compiler.route(route))?;
+        protected.iter().try_for_each(|place| compiler.protect(place))?;
+        compiler.finish()
     }
 }
 
-struct Compiler {
-    tuples: usize,
-    has_facilitator: bool,
+/// Takes the entries of a push one by one: first tuples, then routes, then the protected set.
+#[derive(Debug)]
+pub(super) struct Compiler {
+    rules: RuleSet,
     matcher: Matcher,
+    protected: usize,
     offers: Distinct<(String, String)>,
     charges: Distinct<(TupleIndex, Amount)>,
 }
@@ -81,17 +52,64 @@ type Fixed = BuildHasherDefault<DefaultHasher>;
 // === impl Compiler ===
 
 impl Compiler {
-    fn new(pushed: &PushedRules) -> Self {
-        Self {
-            tuples: pushed.tuples.len(),
-            has_facilitator: pushed.facilitator.is_some(),
+    /// Begins with what a push says beside its lists.
+    pub(super) fn begin(pushed: PushedRules) -> Result<Self, CompileError> {
+        let PushedRules { format, generation, hash, settings, facilitator, .. } = pushed;
+        if format != FORMAT {
+            return Err(CompileError(format!("format is {format}, this filter reads {FORMAT}")));
+        }
+        if generation == 0 {
+            return Err(CompileError("generation is 0, which stands for no rules at all".into()));
+        }
+        Ok(Self {
+            rules: RuleSet { generation, hash: hash.into(), settings, facilitator, ..RuleSet::closed() },
             matcher: Matcher::default(),
+            protected: 0,
             offers: Distinct::default(),
             charges: Distinct::default(),
-        }
+        })
     }
 
-    fn route(&mut self, position: usize, route: PushedRoute) -> Result<Route, CompileError> {
+    /// Takes the next tuple.
+    pub(super) fn tuple(&mut self, tuple: Tuple) -> Result<(), CompileError> {
+        let labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
+        if labels.iter().any(|label| !is_label(label)) {
+            let position = self.rules.tuples.len();
+            return Err(CompileError(format!("tuples[{position}] cannot be metric labels")));
+        }
+        self.rules.tuples.push(tuple);
+        Ok(())
+    }
+
+    /// Takes the next route.
+    pub(super) fn route(&mut self, route: PushedRoute) -> Result<(), CompileError> {
+        let position = self.rules.routes.len();
+        let route = self
+            .compiled(position, route)
+            .map_err(|CompileError(why)| CompileError(format!("routes[{position}]: {why}")))?;
+        self.rules.routes.push(route);
+        Ok(())
+    }
+
+    /// Takes the next member of the protected set.
+    pub(super) fn protect(&mut self, place: &str) -> Result<(), CompileError> {
+        let position = self.protected;
+        self.protected += 1;
+        self.matcher.protect(place).map_err(|error| CompileError(format!("protected[{position}]: {error}")))
+    }
+
+    /// Everything was taken.
+    pub(super) fn finish(mut self) -> Result<RuleSet, CompileError> {
+        self.matcher.fold(&self.rules.routes).map_err(|error| CompileError(error.to_string()))?;
+        Ok(RuleSet {
+            offers: self.offers.into_items(),
+            charges: self.charges.into_items(),
+            matcher: Some(self.matcher),
+            ..self.rules
+        })
+    }
+
+    fn compiled(&mut self, position: usize, route: PushedRoute) -> Result<Route, CompileError> {
         let index = RouteIndex(small(position)?);
         self.matcher.add(index, &route.pattern).map_err(|error| CompileError(error.to_string()))?;
         if !is_label(&route.offer_namespace) || !is_label(&route.offer_name) {
@@ -104,7 +122,7 @@ impl Compiler {
                 false => "only a paid route has ways to pay".into(),
             }));
         }
-        if paid && !self.has_facilitator {
+        if paid && self.rules.facilitator.is_none() {
             return Err(CompileError("a paid route needs a facilitator".into()));
         }
         let challenge = paid.then(|| RouteChallenge::new(&route.description));
@@ -123,7 +141,7 @@ impl Compiler {
     }
 
     fn option(&mut self, option: PaymentOption) -> Result<(PaymentOption, ChargeIndex), CompileError> {
-        if option.tuple >= self.tuples {
+        if option.tuple >= self.rules.tuples.len() {
             return Err(CompileError(format!("tuple {} does not exist", option.tuple)));
         }
         if option.amount.is_zero() {
@@ -134,11 +152,17 @@ impl Compiler {
     }
 }
 
+/// Why a push is refused before it is understood.
+pub(super) fn unreadable(why: String) -> CompileError {
+    CompileError(format!("the rules are not readable: {why}"))
+}
+
 fn small(position: usize) -> Result<u32, CompileError> {
     u32::try_from(position).map_err(|_| CompileError("there are too many entries".into()))
 }
 
 /// A list without duplicates that knows where each item is.
+#[derive(Debug)]
 struct Distinct<T> {
     items: Vec<T>,
     places: HashMap<T, u32, Fixed>,

@@ -4,6 +4,7 @@
 
 mod compile;
 mod extra;
+mod gradual;
 mod matcher;
 mod path;
 mod pattern;
@@ -40,6 +41,7 @@ mod yaml;
 
 pub use compile::CompileError;
 pub use extra::Extra;
+pub use gradual::{GradualCompile, Progress};
 pub use matcher::{Lookup, RouteIndex};
 pub use path::{AmbiguousPath, CanonicalPath, canonicalize};
 pub use pushed::{

@@ -9,7 +9,7 @@ use super::pushed::{
     Settings, Tuple, Unmatched, default_max_age,
 };
 use crate::evm::{Address, Amount, Network, TransferMethod};
-use crate::members::{Members, Reason, read_text};
+use crate::members::{Members, Reason};
 
 const UNMATCHED: [(&str, Unmatched); 2] = [("deny", Unmatched::Deny), ("pass", Unmatched::Pass)];
 const BODIES: [(&str, BodyVersion); 2] = [("v2", BodyVersion::V2), ("v1", BodyVersion::V1)];
@@ -49,10 +49,10 @@ impl<'de> Deserialize<'de> for PushedRules {
 }
 
 /// The same members and defaults as the derived reader of an operator's file, which is too large for a filter.
-fn read_settings(raw: &RawValue) -> Result<Settings, Reason> {
+fn read_settings(text: &str) -> Result<Settings, Reason> {
     let base = Settings::default();
     let wire = object(
-        raw.get(),
+        text,
         &[
             "unmatched",
             "body",
@@ -98,8 +98,8 @@ fn read_settings(raw: &RawValue) -> Result<Settings, Reason> {
     })
 }
 
-fn read_cors(raw: &RawValue) -> Result<Cors, Reason> {
-    let wire = object(raw.get(), &["origins", "credentials", "maxAge"])?;
+fn read_cors(text: &str) -> Result<Cors, Reason> {
+    let wire = object(text, &["origins", "credentials", "maxAge"])?;
     wire.required("origins")?;
     Ok(Cors {
         origins: each(&wire, "origins", read_string)?,
@@ -111,13 +111,13 @@ fn read_cors(raw: &RawValue) -> Result<Cors, Reason> {
     })
 }
 
-fn read_string(raw: &RawValue) -> Result<String, Reason> {
-    read_text(raw).ok_or_else(|| "not a string".into())
+pub(super) fn read_string(text: &str) -> Result<String, Reason> {
+    serde_json::from_str(text).map_err(|_| "not a string".into())
 }
 
-fn read_facilitator(raw: &RawValue) -> Result<Facilitator, Reason> {
+fn read_facilitator(text: &str) -> Result<Facilitator, Reason> {
     let wire = object(
-        raw.get(),
+        text,
         &["cluster", "authority", "pathPrefix", "verifyTimeoutMs", "settleTimeoutMs", "ready", "relay"],
     )?;
     wire.required("ready")?;
@@ -133,8 +133,8 @@ fn read_facilitator(raw: &RawValue) -> Result<Facilitator, Reason> {
     })
 }
 
-fn read_tuple(raw: &RawValue) -> Result<Tuple, Reason> {
-    let wire = object(raw.get(), &["offerNamespace", "offerName", "chain", "assetSymbol", "born"])?;
+pub(super) fn read_tuple(text: &str) -> Result<Tuple, Reason> {
+    let wire = object(text, &["offerNamespace", "offerName", "chain", "assetSymbol", "born"])?;
     Ok(Tuple {
         offer_namespace: wire.text("offerNamespace")?,
         offer_name: wire.text("offerName")?,
@@ -144,9 +144,9 @@ fn read_tuple(raw: &RawValue) -> Result<Tuple, Reason> {
     })
 }
 
-fn read_route(raw: &RawValue) -> Result<PushedRoute, Reason> {
+pub(super) fn read_route(text: &str) -> Result<PushedRoute, Reason> {
     let wire = object(
-        raw.get(),
+        text,
         &[
             "pattern",
             "gate",
@@ -170,14 +170,14 @@ fn read_route(raw: &RawValue) -> Result<PushedRoute, Reason> {
     })
 }
 
-fn read_public(raw: &RawValue) -> Result<PublicPath, Reason> {
-    let wire = object(raw.get(), &["host", "dropPrefix"])?;
+fn read_public(text: &str) -> Result<PublicPath, Reason> {
+    let wire = object(text, &["host", "dropPrefix"])?;
     Ok(PublicPath { host: wire.text("host")?, drop_prefix: wire.text("dropPrefix")? })
 }
 
-fn read_option(raw: &RawValue) -> Result<PaymentOption, Reason> {
+fn read_option(text: &str) -> Result<PaymentOption, Reason> {
     let wire = object(
-        raw.get(),
+        text,
         &[
             "tuple",
             "network",
@@ -214,7 +214,7 @@ fn read_option(raw: &RawValue) -> Result<PaymentOption, Reason> {
         eip712_version: wire.text("eip712Version")?,
         gas_sponsoring: wire.flag("gasSponsoring", false)?,
         extra: match wire.optional("extra")? {
-            Some(raw) => Extra::read(raw).map_err(|error| format!("`extra` {error}"))?,
+            Some(raw) => Extra::read(raw.get()).map_err(|error| format!("`extra` {error}"))?,
             None => Extra::default(),
         },
     })
@@ -230,22 +230,18 @@ fn object<'a>(text: &'a str, names: &[&str]) -> Result<Members<'a>, Reason> {
 fn nested<T>(
     members: &Members<'_>,
     name: &str,
-    read: fn(&RawValue) -> Result<T, Reason>,
+    read: fn(&str) -> Result<T, Reason>,
 ) -> Result<Option<T>, Reason> {
     let Some(raw) = members.optional(name)? else { return Ok(None) };
-    read(raw).map(Some).map_err(|reason| format!("{name}: {reason}"))
+    read(raw.get()).map(Some).map_err(|reason| format!("{name}: {reason}"))
 }
 
 /// Reads a list that may be absent.
-fn each<T>(
-    members: &Members<'_>,
-    name: &str,
-    read: fn(&RawValue) -> Result<T, Reason>,
-) -> Result<Vec<T>, Reason> {
+fn each<T>(members: &Members<'_>, name: &str, read: fn(&str) -> Result<T, Reason>) -> Result<Vec<T>, Reason> {
     let entries = members.list(name)?;
     let mut all = Vec::with_capacity(entries.len());
     for (position, raw) in entries.into_iter().enumerate() {
-        all.push(read(raw).map_err(|reason| format!("{name}[{position}]: {reason}"))?);
+        all.push(read(raw.get()).map_err(|reason| format!("{name}[{position}]: {reason}"))?);
     }
     Ok(all)
 }

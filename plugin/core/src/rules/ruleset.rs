@@ -4,7 +4,9 @@ use super::matcher::Matcher;
 use super::{Facilitator, Gate, PaymentOption, PublicPath, Settings, Tuple};
 use crate::metrics::Stamp;
 use crate::protocol::Challenge;
-use std::sync::{Arc, OnceLock};
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Position in [`RuleSet::tuples`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,9 +56,31 @@ impl RouteChallenge {
     pub(crate) fn rendered(&self, route: &Route, rules: &RuleSet) -> Arc<Challenge> {
         let render = || {
             let options: Vec<_> = route.options.iter().map(|(option, _)| option).collect();
-            Arc::new(Challenge::prepare(&options, &self.description, &rules.settings, rules.has_relay()))
+            Challenge::prepare(&options, &self.description, &rules.settings, rules.has_relay())
         };
-        if rules.keeps_challenges { Arc::clone(self.rendered.get_or_init(render)) } else { render() }
+        if rules.keeps_challenges {
+            Arc::clone(self.rendered.get_or_init(|| rules.challenges.shared(render())))
+        } else {
+            Arc::new(render())
+        }
+    }
+}
+
+/// Challenges that were rendered: routes of equal terms have one in common.
+#[derive(Debug, Default)]
+pub(super) struct Challenges(Mutex<HashSet<Arc<Challenge>, BuildHasherDefault<DefaultHasher>>>);
+
+// === impl Challenges ===
+
+impl Challenges {
+    fn shared(&self, challenge: Challenge) -> Arc<Challenge> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(equal) = known.get(&challenge) {
+            return Arc::clone(equal);
+        }
+        let challenge = Arc::new(challenge);
+        known.insert(Arc::clone(&challenge));
+        challenge
     }
 }
 
@@ -83,6 +107,7 @@ pub struct RuleSet {
     pub(crate) leaves_signatures: bool,
     /// See [`Self::keeping_no_challenges`].
     pub(super) keeps_challenges: bool,
+    pub(super) challenges: Challenges,
     /// `None` until a push was taken: everything is answered 503 `config_not_loaded`.
     pub(super) matcher: Option<Matcher>,
 }
@@ -101,6 +126,7 @@ impl RuleSet {
             routes: Vec::new(),
             leaves_signatures: false,
             keeps_challenges: true,
+            challenges: Challenges::default(),
             matcher: None,
         }
     }

@@ -103,9 +103,9 @@ impl Proxy {
             discovery: discovery(&folder),
             wasm: shape.filter()?,
             upstream: format!("http://{}", upstream.unwrap_or(address)),
-            // Nothing under measurement calls it.
-            relay: format!("http://{address}"),
-            facilitator: format!("http://{address}"),
+            // Only the companion is called, with reports, and the upstream takes them.
+            relay: format!("http://{}", upstream.unwrap_or(address)),
+            facilitator: format!("http://{}", upstream.unwrap_or(address)),
             authorities: None,
         };
         let shipped = std::fs::read_to_string(paths::workspace().join("envoy/bootstrap.yaml"))?;
@@ -133,7 +133,7 @@ impl Proxy {
 
     /// Publishes rules as the companion does, and returns how long it took until Envoy confirms them.
     pub(super) async fn take(&self, rules: &PushedRules) -> Result<Duration> {
-        let resource = resource(&paths::envoy_filter()?, &serde_json::to_string(rules)?);
+        let resource = resource(&paths::envoy_filter()?, &rules.to_lines());
         let next = self.folder.path().join("next");
         std::fs::write(&next, resource)?;
         let before = self.taken().await?;
@@ -192,7 +192,7 @@ impl Shape<'_> {
             std::fs::write(discovery(folder), resource(filter, configuration))
         };
         match self {
-            Self::Farebox(rules) => write(&self.filter()?, &serde_json::to_string(rules)?)?,
+            Self::Farebox(rules) => write(&self.filter()?, &rules.to_lines())?,
             Self::Floor(filter, answer) => {
                 write(filter, &answer.map(Answer::configuration).unwrap_or_default())?;
             }
@@ -207,8 +207,10 @@ impl Shape<'_> {
                     headers: vec![("content-type".to_owned(), "application/json".to_owned())],
                     body: json!({ "answer": "x".repeat(1000) }).to_string(),
                 };
+                // It takes reports as a companion does.
+                let reports = json!({ "match": { "path": "/report" }, "direct_response": { "status": 204 } });
                 without_filter(bootstrap)?;
-                *at(bootstrap, "/route_config/virtual_hosts/0/routes")? = json!([answer.route()]);
+                *at(bootstrap, "/route_config/virtual_hosts/0/routes")? = json!([reports, answer.route()]);
             }
         }
         Ok(())

@@ -1,0 +1,142 @@
+//! Compiling a push a few lines at a time.
+//!
+//! A proxy runs its filter and its requests in one thread, so whoever compiles thousands of routes at once holds every
+//! request up meanwhile. The companion writes each member of the three lists on a line of its own; between two lines the
+//! filter can do something else. What is written that way is plain JSON as well.
+
+use super::compile::{CompileError, Compiler, unreadable};
+use super::read::{read_route, read_string, read_tuple};
+use super::{PushedRules, RuleSet};
+use crate::members::Reason;
+
+/// A push of which a part is compiled.
+#[derive(Debug)]
+pub struct GradualCompile {
+    text: String,
+    /// Where the next line begins.
+    at: usize,
+    list: List,
+    /// Of the next member of the list.
+    position: usize,
+    compiler: Compiler,
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub enum Progress {
+    /// Lines are left.
+    More(GradualCompile),
+    /// It is done.
+    Done(RuleSet),
+}
+
+/// The list that is read, in the order of a push.
+#[derive(Debug, Clone, Copy)]
+enum List {
+    Tuples,
+    Routes,
+    Protected,
+}
+
+const TUPLES: &str = "\"tuples\":[";
+const ROUTES: &str = "],\"routes\":[";
+const PROTECTED: &str = "],\"protected\":[";
+const END: &str = "]}";
+
+impl PushedRules {
+    /// The JSON of the push, each member of its lists on a line of its own: what [`GradualCompile`] reads.
+    pub fn to_lines(&self) -> String {
+        let head = Self {
+            hash: self.hash.clone(),
+            settings: self.settings.clone(),
+            facilitator: self.facilitator.clone(),
+            tuples: Vec::new(),
+            routes: Vec::new(),
+            protected: Vec::new(),
+            ..*self
+        };
+        let mut text = json(&head);
+        text.truncate(text.len() - [ROUTES, PROTECTED, END].concat().len());
+        list(&mut text, &self.tuples, ROUTES);
+        list(&mut text, &self.routes, PROTECTED);
+        list(&mut text, &self.protected, END);
+        text
+    }
+}
+
+/// Writes the members of a list, and what comes after it.
+fn list<T: serde::Serialize>(text: &mut String, members: &[T], after: &str) {
+    for (position, member) in members.iter().enumerate() {
+        text.push_str(if position == 0 { "\n" } else { ",\n" });
+        text.push_str(&json(member));
+    }
+    text.push('\n');
+    text.push_str(after);
+}
+
+/// Strings, integers and string-keyed maps only: writing them cannot fail.
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+// === impl GradualCompile ===
+
+impl GradualCompile {
+    /// Reads the first line. `None` if the push is not written in lines: then [`RuleSet::from_json`] reads it.
+    pub fn begin(push: &[u8]) -> Option<Result<Self, CompileError>> {
+        let text = core::str::from_utf8(push).ok()?;
+        let (head, _) = text.split_once('\n').filter(|(head, _)| head.ends_with(TUPLES))?;
+        let at = head.len() + 1;
+        let head = PushedRules::from_json(&[head, ROUTES, PROTECTED, END].concat()).map_err(unreadable);
+        let compiler = head.and_then(Compiler::begin);
+        Some(compiler.map(|compiler| Self {
+            text: text.to_owned(),
+            at,
+            list: List::Tuples,
+            position: 0,
+            compiler,
+        }))
+    }
+
+    /// Reads and compiles at most so many lines.
+    pub fn advance(mut self, lines: usize) -> Result<Progress, CompileError> {
+        for _ in 0..lines {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let line = rest.split('\n').next().unwrap_or_default();
+            self.at += line.len() + 1;
+            match (self.list, line) {
+                (List::Tuples, ROUTES) => (self.list, self.position) = (List::Routes, 0),
+                (List::Routes, PROTECTED) => (self.list, self.position) = (List::Protected, 0),
+                (List::Protected, END) if rest.len() == line.len() => {
+                    return self.compiler.finish().map(Progress::Done);
+                }
+                (list, line) => {
+                    let member = line.strip_suffix(',').unwrap_or(line);
+                    let position = self.position;
+                    let unreadable =
+                        |name: &str, why: Reason| unreadable(format!("{name}[{position}]: {why}"));
+                    match list {
+                        List::Tuples => {
+                            let tuple = read_tuple(member).map_err(|why| unreadable("tuples", why))?;
+                            self.compiler.tuple(tuple)?;
+                        }
+                        List::Routes => {
+                            let route = read_route(member).map_err(|why| unreadable("routes", why))?;
+                            self.compiler.route(route)?;
+                        }
+                        List::Protected => {
+                            let place = read_string(member).map_err(|why| unreadable("protected", why))?;
+                            self.compiler.protect(&place)?;
+                        }
+                    }
+                    self.position += 1;
+                }
+            }
+        }
+        Ok(Progress::More(self))
+    }
+}
+
+#[cfg(test)]
+#[path = "gradual_tests.rs"]
+mod tests;
