@@ -10,9 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use farebox_core::rules::{
-    CanonicalPath, Facilitator, Flow, Gate, Lookup, PaymentOption, Route, RouteIndex, RuleSet, Settings,
-    Severity, SkipScope, Snapshot, canonicalize, load_with,
+    CanonicalPath, Facilitator, Gate, Lookup, Route, RouteIndex, RuleSet, Severity, SkipScope, Snapshot,
+    canonicalize, load_with,
 };
+use farebox_core::terms::{Flow, PaymentOption, Settings};
 
 use crate::check::{Around, line, read};
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use farebox_core::rules::{Finding, Gate, Snapshot, Tuple};
+use farebox_core::rules::{Finding, Gate, Snapshot};
+use farebox_core::terms::Tuple;
 use tracing::{error, info, warn};
 
 use crate::counts::{Counts, DropReason, SpoolState};

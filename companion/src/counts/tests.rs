@@ -8,7 +8,7 @@ use farebox_core::metrics::{
     BlockedReason, CallOutcome, Counted, FailureReason, MetricSeries, Standing, TupleCounter, Written,
 };
 use farebox_core::protocol::{Operation, RELAY_PROXY};
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use tower::ServiceExt;
 
 use super::*;

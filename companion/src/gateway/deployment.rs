@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use farebox_core::rules::{
-    Finding, Gate, HttpUrl, Lookup, RouteIndex, RouteUpstream, RuleSet, Severity, Snapshot, Unmatched,
-    canonicalize,
+    Finding, Gate, HttpUrl, Lookup, RouteIndex, RouteUpstream, RuleSet, Severity, Snapshot, canonicalize,
 };
+use farebox_core::terms::Unmatched;
 use http::uri::{Authority, Scheme};
 
 use super::credential::Authorization;

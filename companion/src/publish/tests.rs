@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config;
 use envoy_types::pb::google::protobuf::{Any, StringValue};
 use farebox_core::rules::{self, RuleSet};
+use farebox_core::terms;
 use prost::{Message, Name};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -29,7 +30,7 @@ fn publication(generation: u64, offers: &[&str]) -> Publication {
     let endpoint = facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     let rules =
-        snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default());
+        snapshot.push(generation, &terms::Settings::default(), &endpoint, &births, &BTreeSet::default());
     Publication { rules: Arc::new(rules), upstreams: snapshot.upstreams.into() }
 }
 

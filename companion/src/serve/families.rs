@@ -8,7 +8,8 @@ use farebox_core::metrics::{
     DURATION_BUCKETS, FailureReason, Family, LateResult, ReplayState, TupleCounter, UnchargedReason,
 };
 use farebox_core::protocol::Operation;
-use farebox_core::rules::{Gate, Tuple};
+use farebox_core::rules::Gate;
+use farebox_core::terms::Tuple;
 
 use super::exposition::{Format, Labels, Page};
 use crate::counts::{Counts, DropReason, Totals, TupleTotals};

@@ -9,6 +9,7 @@ use farebox_core::metrics::{
 };
 use farebox_core::protocol::Operation;
 use farebox_core::rules;
+use farebox_core::terms;
 use tower::ServiceExt;
 
 use super::parser::{Read, parse};
@@ -714,7 +715,7 @@ async fn a_gateway_that_leads_nowhere_is_not_ready() {
         ready: true,
         relay: true,
     };
-    let (none, settings) = (Default::default(), rules::Settings::default());
+    let (none, settings) = (Default::default(), terms::Settings::default());
     let pushed = snapshot.push(1000, &settings, &facilitator, &BTreeMap::new(), &none);
     let compiled = Arc::new(rules::RuleSet::compile(pushed).unwrap());
     let gateway = |default: Option<&str>| {

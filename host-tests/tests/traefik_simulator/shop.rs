@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use farebox_core::rules::{self, Facilitator, PushedRules, RuleSet};
+use farebox_core::terms;
 use farebox_host_tests::traefik::{Request, START, Traefik};
 use serde_json::{Value, json};
 use xtask::payer::{Payer, Window, header_value};
@@ -40,7 +41,7 @@ fn pushed_of(pricing: &str) -> PushedRules {
         ready: true,
         relay: true,
     };
-    snapshot.push(GENERATION, &rules::Settings::default(), &facilitator, &BTreeMap::new(), &BTreeSet::new())
+    snapshot.push(GENERATION, &terms::Settings::default(), &facilitator, &BTreeMap::new(), &BTreeSet::new())
 }
 
 /// The same, compiled natively.

@@ -6,7 +6,7 @@ use farebox_core::metrics::{
     BlockedReason, FailureReason, MetricSeries, ReplayState, TupleCounter, UnchargedReason,
 };
 use farebox_core::protocol::decode_base64;
-use farebox_core::rules::{Cors, Settings as Filter, Unmatched};
+use farebox_core::terms::{Cors, Settings as Filter, Unmatched};
 use http::Method;
 use serde_json::{Value, json};
 

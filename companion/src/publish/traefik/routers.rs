@@ -16,8 +16,9 @@
 use std::collections::BTreeMap;
 
 use farebox_core::rules::{
-    Gate, PushedRoute, PushedRules, RouteUpstream, Shape, Take, Unmatched, covering, plain, without_case,
+    Gate, PushedRoute, PushedRules, RouteUpstream, Shape, Take, covering, plain, without_case,
 };
+use farebox_core::terms::Unmatched;
 use serde_json::{Map, Value, json};
 
 use super::{ALIKE, GATEWAY, LIMIT, NAME};

@@ -19,7 +19,7 @@ use farebox_core::protocol::{
     RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
 };
 use farebox_core::rules;
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use farebox_core::exchange::{self, Next, RequestHead, Transport};
 use farebox_core::protocol::decode_base64;
-use farebox_core::rules::{self, BodyVersion, Facilitator, PaymentOption, RuleSet, Settings, Unmatched};
+use farebox_core::rules::{self, Facilitator, RuleSet};
+use farebox_core::terms::{BodyVersion, PaymentOption, Settings, Unmatched};
 use serde_json::Value;
 
 /// Encoded bytes of the longest payment the strict shop reads.

@@ -8,10 +8,9 @@ use super::path::canonical_text;
 use super::pattern::Pattern;
 use super::pricing_file::{self, At, PricingFile, Unlock, WHOLE_FILE};
 use super::resolve::{self, Route};
-use super::{
-    Gate, HttpUrl, PushedRoute, RouteUpstream, SkipReason, SkipScope, Skipped, Snapshot, Tuple, yaml,
-};
+use super::{Gate, HttpUrl, PushedRoute, RouteUpstream, SkipReason, SkipScope, Skipped, Snapshot, yaml};
 use crate::evm::{Address, Network, chain_by_name, default_asset, is_named_chain};
+use crate::terms::Tuple;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How bad a finding is.
@@ -58,13 +57,13 @@ pub struct LoadOptions {
     pub plain_http: bool,
     /// How long a settlement may take, seconds.
     pub settle_timeout: u64,
-    /// See [`super::Settings::replay_horizon_seconds`].
+    /// See [`crate::terms::Settings::replay_horizon_seconds`].
     pub replay_horizon: u64,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        let replay_horizon = super::Settings::default().replay_horizon_seconds;
+        let replay_horizon = crate::terms::Settings::default().replay_horizon_seconds;
         Self {
             facilitator_url: None,
             served_elsewhere: BTreeSet::new(),

@@ -1,5 +1,6 @@
 use super::*;
-use crate::rules::{Facilitator, Flow, HostSetting, Lookup, RouteIndex, RuleSet, Settings, canonicalize};
+use crate::rules::{Facilitator, HostSetting, Lookup, RouteIndex, RuleSet, canonicalize};
+use crate::terms::{Flow, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 
 const WALLET: &str = "0x2222222222222222222222222222222222222222";

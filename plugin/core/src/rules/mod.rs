@@ -3,7 +3,6 @@
 //! `PricingFile` (YAML, companion only) → [`Snapshot`] → [`PushedRules`] (JSON, pushed) → [`RuleSet`].
 
 mod compile;
-mod extra;
 mod matcher;
 mod path;
 mod pattern;
@@ -39,13 +38,9 @@ mod url;
 mod yaml;
 
 pub use compile::CompileError;
-pub use extra::Extra;
 pub use matcher::{Lookup, RouteIndex};
 pub use path::{AmbiguousPath, CanonicalPath, canonicalize};
-pub use pushed::{
-    BodyVersion, Cors, FORMAT, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
-    Settings, Tuple, Unmatched,
-};
+pub use pushed::{FORMAT, Facilitator, Gate, PublicPath, PushedRoute, PushedRules};
 pub(crate) use ruleset::RouteChallenge;
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
 

@@ -6,13 +6,13 @@ use super::option::{self, Defaults, Refusal, Resolved};
 use super::path::canonical_text;
 use super::pattern::{Pattern, normalize};
 use super::pricing_file::{At, Money, RouteEntry};
-use super::pushed::is_label;
 use super::url::is_host_name;
 use super::{
-    Credential, Extra, Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, RouteUpstream,
-    Settings, SkipReason, SkipScope, Skipped,
+    Credential, Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, RouteUpstream, SkipReason,
+    SkipScope, Skipped,
 };
 use crate::protocol::{Challenge, MIN_REMAINING_SECONDS};
+use crate::terms::{Extra, Settings, is_label};
 
 /// A route with its place, before it is seen among the others.
 pub(super) struct Route {

@@ -1,10 +1,9 @@
 //! Resolved rules of one load, and their push.
 
-use super::{
-    FORMAT, Facilitator, Flow, Gate, HttpUrl, PushedRoute, PushedRules, RouteUpstream, Settings, Tuple,
-};
+use super::{FORMAT, Facilitator, Gate, HttpUrl, PushedRoute, PushedRules, RouteUpstream};
 use crate::evm::{B256, keccak256};
 use crate::protocol::MIN_REMAINING_SECONDS;
+use crate::terms::{Flow, Settings, Tuple};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a route or option was left out.

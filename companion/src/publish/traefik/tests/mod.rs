@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::Path as Segments;
 use axum::routing::get;
 use farebox_core::rules::{self, HttpUrl, RuleSet};
+use farebox_core::terms;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -49,7 +50,7 @@ fn pushed(generation: u64) -> PushedRules {
     };
     let endpoint = facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
-    snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default())
+    snapshot.push(generation, &terms::Settings::default(), &endpoint, &births, &BTreeSet::default())
 }
 
 fn publication(generation: u64) -> Publication {

@@ -1,8 +1,7 @@
 //! No router of Traefik is a way around the table, whatever it asks for and however a path is spelled.
 
-use farebox_core::rules::{
-    self, Gate, HttpUrl, Lookup, PushedRules, RouteUpstream, RuleSet, Settings, Unmatched, canonicalize,
-};
+use farebox_core::rules::{self, Gate, HttpUrl, Lookup, PushedRules, RouteUpstream, RuleSet, canonicalize};
+use farebox_core::terms::{Settings, Unmatched};
 use serde_json::Value;
 
 use super::muxer::{self, Router, entry, routing_path};

@@ -14,7 +14,7 @@ pub struct Extra(Vec<(String, String)>);
 
 impl Extra {
     /// Reads an object. Of a repeated member the last counts.
-    pub(super) fn read(raw: &RawValue) -> Result<Self, Reason> {
+    pub(crate) fn read(raw: &RawValue) -> Result<Self, Reason> {
         let mut extra = Self::default();
         for (name, value) in Members::read(raw.get())?.into_iter() {
             extra.put(name, value.get().to_owned());
