@@ -268,7 +268,7 @@ fn of_rules(family: Family, active: &Active) -> Vec<Sample> {
                 *counts.entry(key).or_insert(0_u64) += 1;
             }
             let sample = |((namespace, name, scope, reason), count): ((&String, &String, _, _), u64)| {
-                let (scope, reason): (farebox_core::rules::SkipScope, farebox_core::rules::SkipReason) =
+                let (scope, reason): (farebox_pricing::SkipScope, farebox_pricing::SkipReason) =
                     (scope, reason);
                 let mut labels = vec![owned("offer_namespace", namespace), owned("offer_name", name)];
                 labels.extend([label("scope", scope.as_str()), label("reason", reason.as_str())]);

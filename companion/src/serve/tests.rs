@@ -53,7 +53,7 @@ fn companion() -> (Companion, Counts) {
         "price: \"0\"\n  offerNamespace: ns\n  offerName: b",
         1,
     );
-    let loaded = rules::load(&text);
+    let loaded = farebox_pricing::load(&text);
     let snapshot = Arc::new(loaded.snapshot.unwrap());
     let mut counts = Counts::default();
     let keys = Keys::from(&*snapshot);
@@ -719,7 +719,7 @@ async fn a_gateway_that_leads_nowhere_is_not_ready() {
     let pushed = snapshot.push(1000, &settings, &facilitator, &BTreeMap::new(), &none);
     let compiled = Arc::new(rules::RuleSet::compile(pushed).unwrap());
     let gateway = |default: Option<&str>| {
-        let default = default.map(|url| rules::HttpUrl::parse(url).unwrap());
+        let default = default.map(|url| farebox_pricing::HttpUrl::parse(url).unwrap());
         let deployments = Arc::new(Deployments::new(default, Duration::ZERO));
         deployments.apply(compiled.clone(), &snapshot);
         GatewayState { address: Listen::Tcp(([127, 0, 0, 1], 9405).into()), deployments }

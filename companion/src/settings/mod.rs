@@ -19,7 +19,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use farebox_core::rules;
 use farebox_core::terms;
 
 pub use discovery::DiscoverySettings;
@@ -137,9 +136,9 @@ impl Settings {
     }
 
     /// How the pricing file is loaded.
-    pub fn loading(&self) -> rules::LoadOptions {
+    pub fn loading(&self) -> farebox_pricing::LoadOptions {
         let chains = self.relayed().map(|facilitators| facilitators.chains.keys().cloned().collect());
-        rules::LoadOptions {
+        farebox_pricing::LoadOptions {
             facilitator_url: self.facilitator.url.clone(),
             served_elsewhere: chains.unwrap_or_default(),
             plain_http: self.facilitator.allow_plain_http,
@@ -243,8 +242,8 @@ fn check_cors(cors: &terms::Cors) -> Result<(), SettingsError> {
                     .into(),
             ));
         }
-        let plain =
-            rules::HttpUrl::parse(origin).is_ok_and(|url| url.to_string() == *origin && url.path.is_empty());
+        let plain = farebox_pricing::HttpUrl::parse(origin)
+            .is_ok_and(|url| url.to_string() == *origin && url.path.is_empty());
         if !all && !plain {
             return Err(SettingsError(format!(
                 "filter.cors.origins: `{origin}` is not an origin as browsers send it, such as https://app.example: \

@@ -11,6 +11,7 @@
 
 mod api;
 mod body;
+mod expression;
 mod probe;
 mod routers;
 #[cfg(test)]
