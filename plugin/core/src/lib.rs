@@ -14,6 +14,8 @@
 //! * [`metrics`]: every metric family, and the names under which a proxy counts for the companion.
 //! * [`payment`]: one payment's life: the machine that decides about it, and the form its records have in shared data.
 //! * [`exchange`]: one request's life as a state machine; events in, effects out.
+//!
+//! `examples/shell.rs` is the smallest shell around it.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
