@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use farebox_core::rules::{Gate, LoadOptions, Loaded, Severity, Snapshot, load_with};
+use farebox_core::rules::Gate;
+use farebox_pricing::{LoadOptions, Loaded, Severity, Snapshot, load_with};
 
 use crate::explain::payment;
 use crate::settings::{Flags, Settings, SettingsError, Settlement};

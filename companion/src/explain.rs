@@ -10,9 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use farebox_core::rules::{
-    CanonicalPath, Facilitator, Flow, Gate, Lookup, PaymentOption, Route, RouteIndex, RuleSet, Settings,
-    Severity, SkipScope, Snapshot, canonicalize, load_with,
+    CanonicalPath, Facilitator, Gate, Lookup, Route, RouteIndex, RuleSet, canonicalize,
 };
+use farebox_core::terms::{Flow, PaymentOption, Settings};
+use farebox_pricing::{Severity, SkipScope, Snapshot, load_with};
 
 use crate::check::{Around, line, read};
 
@@ -268,7 +269,7 @@ facilitatorURL: https://f.example
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pricing.yaml");
         std::fs::write(&file, FILE).unwrap();
-        let snapshot = farebox_core::rules::load(&read(&file).unwrap()).snapshot.unwrap();
+        let snapshot = farebox_pricing::load(&read(&file).unwrap()).snapshot.unwrap();
         let text = explain(Path::new("pricing.yaml"), &snapshot, method, target).unwrap();
         text.lines().map(str::to_owned).collect()
     }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use farebox_core::rules::{Finding, Gate, Snapshot, Tuple};
+use farebox_core::rules::Gate;
+use farebox_core::terms::Tuple;
+use farebox_pricing::{Finding, Snapshot};
 use tracing::{error, info, warn};
 
 use crate::counts::{Counts, DropReason, SpoolState};
@@ -511,7 +513,7 @@ impl State {
 impl Attempt {
     /// The first thing that rejected it, with its place.
     pub fn cause(&self, pricing: &str) -> String {
-        use farebox_core::rules::Severity;
+        use farebox_pricing::Severity;
 
         if let Some(error) = &self.error {
             return error.clone();

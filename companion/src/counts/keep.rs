@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::metrics::MetricSeries;
-use farebox_core::rules::{Snapshot, Tuple};
+use farebox_core::terms::Tuple;
+use farebox_pricing::Snapshot;
 
 /// What a load keeps alive. Tuples have `born` 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

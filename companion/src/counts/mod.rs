@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use farebox_core::metrics::MetricSeries;
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 
 pub use gather::Gatherer;
 pub use keep::{KeepSet, Keys, Verdict};

@@ -8,7 +8,7 @@ use farebox_core::metrics::{
     BlockedReason, CallOutcome, Counted, FailureReason, MetricSeries, Standing, TupleCounter, Written,
 };
 use farebox_core::protocol::{Operation, RELAY_PROXY};
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use tower::ServiceExt;
 
 use super::*;
@@ -39,7 +39,7 @@ fn births(tuples: &[(&str, u64)]) -> BTreeMap<Tuple, u64> {
 /// Rules with these offers are in force.
 fn load(state: &Shared, generation: u64, tuples: &[(&str, u64)]) {
     let offers: Vec<&str> = tuples.iter().map(|(offer, _)| *offer).collect();
-    let snapshot = farebox_core::rules::load(&pricing("https://pay.example.com", &offers)).snapshot.unwrap();
+    let snapshot = farebox_pricing::load(&pricing("https://pay.example.com", &offers)).snapshot.unwrap();
     let keys = Keys::from(&snapshot);
     state.counted().apply(births(tuples), keys.offers);
     let snapshot = std::sync::Arc::new(snapshot);

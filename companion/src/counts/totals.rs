@@ -7,7 +7,7 @@ use farebox_core::metrics::{
     BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, MetricSeries, TupleCounter,
 };
 use farebox_core::protocol::Operation;
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use ruint::aliases::U256;
 
 use super::KeepSet;

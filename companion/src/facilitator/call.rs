@@ -2,7 +2,7 @@
 
 use farebox_core::evm::{Address, Amount, Network, PERMIT2, TransferMethod, chain_by_name, v1_name};
 use farebox_core::protocol::{Payment, Version};
-use farebox_core::rules::{Flow, PaymentOption};
+use farebox_core::terms::{Flow, PaymentOption};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -135,6 +135,6 @@ fn option(requirements: &Requirements, version: Version) -> Result<PaymentOption
         eip712_name: extra.name.clone(),
         eip712_version: extra.version.clone(),
         gas_sponsoring: false,
-        extra: farebox_core::rules::Extra::default(),
+        extra: farebox_core::terms::Extra::default(),
     })
 }

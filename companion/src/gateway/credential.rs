@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use farebox_core::rules::Credential;
+use farebox_pricing::Credential;
 use http::HeaderValue;
 
 /// A credential in use.

@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use farebox_core::rules::{
-    Finding, Gate, HttpUrl, Lookup, RouteIndex, RouteUpstream, RuleSet, Severity, Snapshot, Unmatched,
-    canonicalize,
-};
+use farebox_core::rules::{Gate, Lookup, RouteIndex, RuleSet, canonicalize};
+use farebox_core::terms::Unmatched;
+use farebox_pricing::{Finding, HttpUrl, RouteUpstream, Severity, Snapshot};
 use http::uri::{Authority, Scheme};
 
 use super::credential::Authorization;

@@ -28,7 +28,7 @@ impl Meters {
 
     /// Counts stamps: the one place where the gateway counts anything.
     pub(super) fn count(&self, rules: &RuleSet, stamps: &[Stamp]) {
-        let counted = stamps.iter().filter(|stamp| rules.counts(stamp));
+        let counted = stamps.iter().filter(|stamp| stamp.is_counted_under(rules));
         let growth: Vec<_> = counted.flat_map(|stamp| series_of(stamp, rules)).collect();
         if growth.is_empty() {
             return;

@@ -8,7 +8,7 @@ use farebox_core::metrics::{MetricSeries, series_name};
 use farebox_core::payment::{
     Answer, Claim, Effect, Event, Leases, Outcome, PaymentKey, Record, State, Step, Trust, Twin, step,
 };
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 
 use super::row::{Loaded, Row, Times, identifier_column};
 use super::{Sale, Stepped};

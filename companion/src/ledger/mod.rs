@@ -37,7 +37,7 @@ mod witness;
 mod writer;
 
 use farebox_core::payment::{Answer, Claim};
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 
 pub use books::{Books, Entry, Filter, Total};
 pub use error::LedgerError;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use farebox_core::evm::{Address, Amount, B256, Network, from_hex, keccak256, to_hex};
 use farebox_core::payment::{Fingerprint, Hold, Holder, PaymentKey, Record, State, Terms, Trust};
-use farebox_core::rules::{Flow, Tuple};
+use farebox_core::terms::{Flow, Tuple};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 

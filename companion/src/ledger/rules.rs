@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use farebox_core::metrics::{parse_tuple_text, tuple_text};
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use sqlx::Row;
 
 use super::store::{signed, unsigned};

@@ -11,7 +11,8 @@ use envoy_types::pb::envoy::extensions::wasm::v3::{FailurePolicy, PluginConfig, 
 use envoy_types::pb::google::protobuf::{Any, StringValue};
 use envoy_types::util::pack_any;
 use farebox_core::evm::keccak256;
-use farebox_core::rules::{PushedRules, Tuple};
+use farebox_core::rules::PushedRules;
+use farebox_core::terms::Tuple;
 use prost::Name;
 use serde_json::{Value, json};
 

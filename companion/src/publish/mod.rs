@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farebox_core::rules::{PushedRules, RouteUpstream};
+use farebox_core::rules::PushedRules;
+use farebox_pricing::RouteUpstream;
 use tokio::sync::watch;
 use tracing::{error, info};
 

@@ -6,7 +6,8 @@ use envoy_types::pb::envoy::config::core::v3::{TypedExtensionConfig, async_data_
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config;
 use envoy_types::pb::google::protobuf::{Any, StringValue};
-use farebox_core::rules::{self, RuleSet};
+use farebox_core::rules::RuleSet;
+use farebox_core::terms;
 use prost::{Message, Name};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -17,7 +18,7 @@ use crate::state::State;
 use crate::testing::{eventually, pricing, standing, tuple};
 
 fn publication(generation: u64, offers: &[&str]) -> Publication {
-    let snapshot = rules::load(&pricing("https://pay.example.com", offers)).snapshot.unwrap();
+    let snapshot = farebox_pricing::load(&pricing("https://pay.example.com", offers)).snapshot.unwrap();
     let facilitator = FacilitatorSettings {
         url: None,
         allow_plain_http: false,
@@ -29,7 +30,7 @@ fn publication(generation: u64, offers: &[&str]) -> Publication {
     let endpoint = facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
     let rules =
-        snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default());
+        snapshot.push(generation, &terms::Settings::default(), &endpoint, &births, &BTreeSet::default());
     Publication { rules: Arc::new(rules), upstreams: snapshot.upstreams.into() }
 }
 
@@ -153,7 +154,7 @@ fn the_resource_shipped_for_envoy_sells_for_nobody() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy");
         std::fs::read_to_string(folder.join(name)).unwrap()
     };
-    assert_eq!(rules::load(&shipped("pricing.yaml")).findings, []);
+    assert_eq!(farebox_pricing::load(&shipped("pricing.yaml")).findings, []);
     let closed = Filter::closed("/usr/share/farebox/farebox-envoy.wasm").file();
     assert_eq!(shipped("filter.yaml"), closed);
 }

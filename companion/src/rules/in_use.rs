@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::evm::{Network, v1_name};
-use farebox_core::rules::Snapshot;
+use farebox_pricing::Snapshot;
 
 use super::readiness::AllKnown;
 use crate::facilitator::Supported;

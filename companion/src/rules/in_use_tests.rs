@@ -14,7 +14,7 @@ const DEFAULT: &str = "https://default";
 /// Something is sold on Base Sepolia and on Base; Base has its own facilitators, the default one a fall-back.
 fn in_use() -> InUse {
     let text = pricing(DEFAULT, &["a", "b"]) + "  network: base\n";
-    let snapshot = farebox_core::rules::load(&text).snapshot.unwrap();
+    let snapshot = farebox_pricing::load(&text).snapshot.unwrap();
     let own = vec!["https://own-1".to_owned(), "https://own-2".to_owned()];
     let facilitators = Facilitators {
         fallbacks: vec!["https://fallback".into()],
@@ -51,7 +51,7 @@ fn the_default_one_is_in_use_only_where_a_chain_is_left_to_it_or_nothing_is_sold
     let own = [(chain_by_name("base-sepolia").unwrap(), vec!["https://own".to_owned()])].into();
     let facilitators = Facilitators { chains: own, ..Facilitators::default() };
     for (offers, expected) in [(&["a"][..], "https://own"), (&[], DEFAULT)] {
-        let snapshot = farebox_core::rules::load(&pricing(DEFAULT, offers)).snapshot.unwrap();
+        let snapshot = farebox_pricing::load(&pricing(DEFAULT, offers)).snapshot.unwrap();
         let urls = InUse::of(Some(&facilitators), &snapshot).urls();
         assert_eq!(urls, [expected.to_owned()].into(), "{offers:?}");
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use farebox_core::rules::{RuleSet, Severity, Snapshot, Tuple, load_with};
+use farebox_core::rules::RuleSet;
+use farebox_core::terms::Tuple;
+use farebox_pricing::{Severity, Snapshot, load_with};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use farebox_core::metrics::{Counted, MetricSeries, TupleCounter};
-use farebox_core::rules::{Gate, Tuple};
+use farebox_core::rules::Gate;
+use farebox_core::terms::Tuple;
 use tokio::sync::watch;
 use tower::ServiceExt;
 

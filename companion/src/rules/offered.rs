@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use farebox_core::evm::{Address, Amount, Network};
-use farebox_core::rules::{PaymentOption, Snapshot, Tuple};
+use farebox_core::terms::{PaymentOption, Tuple};
+use farebox_pricing::Snapshot;
 
 /// Every way to pay, with the offers it stands or stood for. A proxy may sell for a while by a price that has changed
 /// since, so terms are kept for a day after they were last published.

@@ -2,7 +2,7 @@ use super::*;
 
 fn at(price: &str) -> (Snapshot, Vec<Tuple>) {
     let text = crate::testing::pricing("http://127.0.0.1:1", &["a"]).replacen("0.001", price, 1);
-    let snapshot = farebox_core::rules::load(&text).snapshot.unwrap();
+    let snapshot = farebox_pricing::load(&text).snapshot.unwrap();
     let series = snapshot.tuples.iter().map(|tuple| Tuple { born: 7, ..tuple.clone() }).collect();
     (snapshot, series)
 }

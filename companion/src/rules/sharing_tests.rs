@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use farebox_core::metrics::{Counted, MetricSeries, TupleCounter};
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use tokio::sync::watch;
 
 use super::*;

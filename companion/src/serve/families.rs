@@ -8,7 +8,8 @@ use farebox_core::metrics::{
     DURATION_BUCKETS, FailureReason, Family, LateResult, ReplayState, TupleCounter, UnchargedReason,
 };
 use farebox_core::protocol::Operation;
-use farebox_core::rules::{Gate, Tuple};
+use farebox_core::rules::Gate;
+use farebox_core::terms::Tuple;
 
 use super::exposition::{Format, Labels, Page};
 use crate::counts::{Counts, DropReason, Totals, TupleTotals};
@@ -267,7 +268,7 @@ fn of_rules(family: Family, active: &Active) -> Vec<Sample> {
                 *counts.entry(key).or_insert(0_u64) += 1;
             }
             let sample = |((namespace, name, scope, reason), count): ((&String, &String, _, _), u64)| {
-                let (scope, reason): (farebox_core::rules::SkipScope, farebox_core::rules::SkipReason) =
+                let (scope, reason): (farebox_pricing::SkipScope, farebox_pricing::SkipReason) =
                     (scope, reason);
                 let mut labels = vec![owned("offer_namespace", namespace), owned("offer_name", name)];
                 labels.extend([label("scope", scope.as_str()), label("reason", reason.as_str())]);

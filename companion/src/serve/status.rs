@@ -1,6 +1,6 @@
 //! The `/status` document. Times are Unix seconds.
 
-use farebox_core::rules::{Finding, Severity, Skipped};
+use farebox_pricing::{Finding, Severity, Skipped};
 use serde_json::{Value, json};
 
 use crate::publish::discovery::Node;

@@ -9,6 +9,7 @@ use farebox_core::metrics::{
 };
 use farebox_core::protocol::Operation;
 use farebox_core::rules;
+use farebox_core::terms;
 use tower::ServiceExt;
 
 use super::parser::{Read, parse};
@@ -52,7 +53,7 @@ fn companion() -> (Companion, Counts) {
         "price: \"0\"\n  offerNamespace: ns\n  offerName: b",
         1,
     );
-    let loaded = rules::load(&text);
+    let loaded = farebox_pricing::load(&text);
     let snapshot = Arc::new(loaded.snapshot.unwrap());
     let mut counts = Counts::default();
     let keys = Keys::from(&*snapshot);
@@ -714,11 +715,11 @@ async fn a_gateway_that_leads_nowhere_is_not_ready() {
         ready: true,
         relay: true,
     };
-    let (none, settings) = (Default::default(), rules::Settings::default());
+    let (none, settings) = (Default::default(), terms::Settings::default());
     let pushed = snapshot.push(1000, &settings, &facilitator, &BTreeMap::new(), &none);
     let compiled = Arc::new(rules::RuleSet::compile(pushed).unwrap());
     let gateway = |default: Option<&str>| {
-        let default = default.map(|url| rules::HttpUrl::parse(url).unwrap());
+        let default = default.map(|url| farebox_pricing::HttpUrl::parse(url).unwrap());
         let deployments = Arc::new(Deployments::new(default, Duration::ZERO));
         deployments.apply(compiled.clone(), &snapshot);
         GatewayState { address: Listen::Tcp(([127, 0, 0, 1], 9405).into()), deployments }

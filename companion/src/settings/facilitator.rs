@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use farebox_core::protocol::COMPANION_CLUSTER;
-use farebox_core::rules::{Facilitator, HttpUrl};
+use farebox_core::rules::Facilitator;
+use farebox_pricing::HttpUrl;
 
 use super::{SettingsError, Settlement, file};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use farebox_core::evm::Network;
-use farebox_core::rules::read_chain;
+use farebox_pricing::read_chain;
 
 use super::{FacilitatorSettings, SettingsError, Settlement, file};
 

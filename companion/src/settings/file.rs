@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use farebox_core::rules;
+use farebox_core::terms;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
@@ -23,7 +23,7 @@ pub struct SettingsFile {
     pub(super) facilitator: Facilitator,
     pub(super) relay: Relay,
     pub(super) gateway: Option<Gateway>,
-    pub(super) filter: rules::Settings,
+    pub(super) filter: terms::Settings,
     pub(super) envoy: Option<Envoy>,
     pub(super) traefik: Option<Traefik>,
 }

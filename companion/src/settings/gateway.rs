@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use farebox_core::rules::HttpUrl;
+use farebox_pricing::HttpUrl;
 
 use super::{SettingsError, Settlement, file, parse_address};
 

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use farebox_core::rules;
+use farebox_core::terms;
 
 pub use discovery::DiscoverySettings;
 pub use facilitator::FacilitatorSettings;
@@ -53,7 +53,7 @@ pub struct Settings {
     /// A proxy of the companion's own.
     pub gateway: Option<GatewaySettings>,
     /// What the filter does apart from prices.
-    pub filter: rules::Settings,
+    pub filter: terms::Settings,
     /// Where rules are published for Envoy; `None` publishes nowhere.
     pub envoy: Option<EnvoySettings>,
     /// Where rules are published for Traefik, and where its plugin counts; `None` publishes nowhere.
@@ -124,9 +124,9 @@ impl Settings {
 
     /// [`Self::filter`] as it is pushed: with how long an upstream may take, as far as it is known here. In front of an
     /// upstream of Envoy's own it is not.
-    pub fn pushed_filter(&self) -> rules::Settings {
+    pub fn pushed_filter(&self) -> terms::Settings {
         let upstream = self.gateway.as_ref().map_or(0, |gateway| gateway.response_timeout.as_secs());
-        rules::Settings { upstream_timeout_seconds: Some(upstream), ..self.filter.clone() }
+        terms::Settings { upstream_timeout_seconds: Some(upstream), ..self.filter.clone() }
     }
 
     /// Whom the relay calls; `None` where proxies call the facilitator themselves.
@@ -136,9 +136,9 @@ impl Settings {
     }
 
     /// How the pricing file is loaded.
-    pub fn loading(&self) -> rules::LoadOptions {
+    pub fn loading(&self) -> farebox_pricing::LoadOptions {
         let chains = self.relayed().map(|facilitators| facilitators.chains.keys().cloned().collect());
-        rules::LoadOptions {
+        farebox_pricing::LoadOptions {
             facilitator_url: self.facilitator.url.clone(),
             served_elsewhere: chains.unwrap_or_default(),
             plain_http: self.facilitator.allow_plain_http,
@@ -194,7 +194,7 @@ fn shutdown_delay(file: &file::Shutdown) -> Result<Duration, SettingsError> {
     Ok(delay)
 }
 
-fn check_filter(mut filter: rules::Settings) -> Result<rules::Settings, SettingsError> {
+fn check_filter(mut filter: terms::Settings) -> Result<terms::Settings, SettingsError> {
     if !(1024..=1024 * 1024).contains(&filter.max_payment_bytes) {
         return Err(SettingsError(format!(
             "filter.maxPaymentBytes: {} is outside 1024 to 1048576",
@@ -228,7 +228,7 @@ fn percent_encoded(catalog: &str) -> Result<String, SettingsError> {
     Ok(encoded.collect())
 }
 
-fn check_cors(cors: &rules::Cors) -> Result<(), SettingsError> {
+fn check_cors(cors: &terms::Cors) -> Result<(), SettingsError> {
     if cors.origins.is_empty() {
         return Err(SettingsError(
             "filter.cors.origins: is empty; name the pages that may buy, or `*`".into(),
@@ -242,8 +242,8 @@ fn check_cors(cors: &rules::Cors) -> Result<(), SettingsError> {
                     .into(),
             ));
         }
-        let plain =
-            rules::HttpUrl::parse(origin).is_ok_and(|url| url.to_string() == *origin && url.path.is_empty());
+        let plain = farebox_pricing::HttpUrl::parse(origin)
+            .is_ok_and(|url| url.to_string() == *origin && url.path.is_empty());
         if !all && !plain {
             return Err(SettingsError(format!(
                 "filter.cors.origins: `{origin}` is not an origin as browsers send it, such as https://app.example: \

@@ -13,7 +13,7 @@ fn resolve_with(text: &str, flags: Flags) -> Result<Settings, String> {
 #[test]
 fn the_shipped_example_is_valid_and_states_the_defaults() {
     let settings = resolve(include_str!("../../farebox.example.yaml")).unwrap();
-    assert_eq!(settings.filter, rules::Settings::default());
+    assert_eq!(settings.filter, terms::Settings::default());
     assert_eq!(settings.listen, "127.0.0.1:9402".parse().unwrap());
     assert!(settings.envoy.is_some());
     assert_eq!(settings.facilitator.verify_timeout, Duration::from_secs(5));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use farebox_core::rules::HttpUrl;
+use farebox_pricing::HttpUrl;
 use serde::{Deserialize, Serialize};
 
 use super::{SettingsError, Settlement, file};

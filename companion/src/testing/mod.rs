@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use farebox_core::metrics::Standing;
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -37,7 +37,7 @@ pub(crate) fn settings(settlement: Settlement) -> Settings {
         },
         relay: None,
         gateway: None,
-        filter: farebox_core::rules::Settings::default(),
+        filter: farebox_core::terms::Settings::default(),
         envoy: None,
         traefik: None,
     }

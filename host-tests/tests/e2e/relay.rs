@@ -10,7 +10,7 @@ use crate::common::{
 use farebox_core::metrics::tuple_text;
 use farebox_core::payment::Holder;
 use farebox_core::protocol::{RELAY_HOLDER, RELAY_OFFER, RELAY_ROUTE, RelayReply};
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use serde_json::Value;
 use xtask::stack::{Options, Part, Stack};
 

@@ -10,7 +10,8 @@ use farebox_core::exchange::{
 };
 use farebox_core::payment::{self, Event, Holder};
 use farebox_core::protocol::{CallEnd, Operation, RELAY_HOLDER, RELAY_KNOWN, RelayReply};
-use farebox_core::rules::{self, RuleSet};
+use farebox_core::rules::RuleSet;
+use farebox_core::terms;
 use farebox_host_tests::traefik::{self, Sent, Traefik};
 use serde_json::{Value, json};
 
@@ -271,8 +272,8 @@ fn call(calling: &Calling) -> Payment {
         ends: claim.ends,
         unless_known: unless_known.map(answer),
         flow: match claim.terms.flow {
-            rules::Flow::Authorization => Flow::Authorization,
-            rules::Flow::Upfront => Flow::Upfront,
+            terms::Flow::Authorization => Flow::Authorization,
+            terms::Flow::Upfront => Flow::Upfront,
         },
         body: call.body.clone(),
         headers: headers.map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),

@@ -7,7 +7,7 @@ use farebox_core::payment::{
     Answer, Claim, End, Ending, Event, Fingerprint, Holder, Leases, Record, Terms, step,
 };
 use farebox_core::protocol::{RELAY_HOLDER, RelayReply};
-use farebox_core::rules::Flow;
+use farebox_core::terms::Flow;
 use farebox_host_tests::envoy::{Request, Stream};
 use std::sync::Arc;
 use std::time::Duration;

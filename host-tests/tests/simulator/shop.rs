@@ -1,7 +1,7 @@
 //! A shop with paid, free and refused routes, and a buyer: what every test here starts from.
 
 use farebox_core::metrics::{FailureReason, MetricSeries, TupleCounter};
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use farebox_host_tests::envoy::{Callout, Envoy, Request, Response, Stream};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

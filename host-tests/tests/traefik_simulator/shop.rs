@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use farebox_core::rules::{self, Facilitator, PushedRules, RuleSet};
+use farebox_core::rules::{Facilitator, PushedRules, RuleSet};
+use farebox_core::terms;
 use farebox_host_tests::traefik::{Request, START, Traefik};
 use serde_json::{Value, json};
 use xtask::payer::{Payer, Window, header_value};
@@ -29,7 +30,7 @@ pub(crate) fn pushed() -> PushedRules {
 
 /// The rules of a pricing file.
 fn pushed_of(pricing: &str) -> PushedRules {
-    let loaded = rules::load(pricing);
+    let loaded = farebox_pricing::load(pricing);
     let snapshot = loaded.snapshot.unwrap_or_else(|| panic!("{:#?}", loaded.findings));
     let facilitator = Facilitator {
         cluster: "farebox".into(),
@@ -40,7 +41,7 @@ fn pushed_of(pricing: &str) -> PushedRules {
         ready: true,
         relay: true,
     };
-    snapshot.push(GENERATION, &rules::Settings::default(), &facilitator, &BTreeMap::new(), &BTreeSet::new())
+    snapshot.push(GENERATION, &terms::Settings::default(), &facilitator, &BTreeMap::new(), &BTreeSet::new())
 }
 
 /// The same, compiled natively.

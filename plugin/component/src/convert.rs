@@ -2,7 +2,7 @@
 
 use farebox_core::exchange::{Calling, HeaderEdits, Reply, RequestHead, Transport};
 use farebox_core::protocol::RELAY_HOLDER;
-use farebox_core::rules;
+use farebox_core::terms;
 
 use crate::bindings::exports::farebox::x402::gate::{Answer, Edits, Flow, Payment, Request};
 
@@ -80,8 +80,8 @@ pub(crate) fn payment(calling: &Calling) -> Payment {
         ends: claim.ends,
         unless_known: calling.unless_known().map(Into::into),
         flow: match claim.terms.flow {
-            rules::Flow::Authorization => Flow::Authorization,
-            rules::Flow::Upfront => Flow::Upfront,
+            terms::Flow::Authorization => Flow::Authorization,
+            terms::Flow::Upfront => Flow::Upfront,
         },
         body: call.body.clone(),
         headers: headers.map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),

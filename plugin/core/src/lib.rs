@@ -3,15 +3,19 @@
 //! Bytes and the current time come in, decisions go out. The same code runs in Envoy's VM, in
 //! Traefik's guest and natively in the companion, so a rule about money is written once, here.
 //!
-//! A tour, in the order a request meets the modules:
+//! A tour, from the bottom to the top. Each module imports only what stands above it in this list, which a test holds
+//! them to:
 //!
-//! * [`rules`]: a pricing file becomes a [`rules::Snapshot`] (companion only), which is pushed as
-//!   [`rules::PushedRules`] and compiled into the immutable [`rules::RuleSet`] a proxy matches with.
-//! * [`exchange`]: one request's life as a state machine; events in, effects out.
-//! * [`protocol`]: the x402 messages, v1 and v2: challenges, payments, receipts, facilitator replies.
 //! * [`evm`]: chains, assets, exact amounts, EIP-712, and the signatures of EIP-3009 and Permit2.
-//! * [`payment`]: one payment's life: the machine that decides about it, and the form its records have in shared data.
+//! * [`terms`]: what is sold, and on which conditions.
+//! * [`protocol`]: the x402 messages, v1 and v2: challenges, payments, receipts, facilitator replies.
+//! * [`rules`]: what the companion pushes, [`rules::PushedRules`], is compiled into the immutable [`rules::RuleSet`] a
+//!   proxy matches with.
 //! * [`metrics`]: every metric family, and the names under which a proxy counts for the companion.
+//! * [`payment`]: one payment's life: the machine that decides about it, and the form its records have in shared data.
+//! * [`exchange`]: one request's life as a state machine; events in, effects out.
+//!
+//! `examples/shell.rs` is the smallest shell around it.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -33,7 +37,11 @@ pub mod metrics;
 pub mod payment;
 pub mod protocol;
 pub mod rules;
+pub mod terms;
 
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod layers;
 mod members;
 
 /// The time of one event, as the shell read it from its clock.

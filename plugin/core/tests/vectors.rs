@@ -20,7 +20,7 @@ use farebox_core::protocol::{
     CallBody, CheckPolicy, Payment, SignatureTrust, Signed, authenticate, decode_base64, encode_base64,
     find_match, judge,
 };
-use farebox_core::rules::{Extra, Flow, PaymentOption};
+use farebox_core::terms::{Extra, Flow, PaymentOption};
 use serde_json::Value;
 
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]

@@ -78,7 +78,7 @@ impl Tally {
     pub(crate) fn count(&self, stamps: &[Stamp]) -> bool {
         let mut counts = self.counts.borrow_mut();
         let mut is_money = false;
-        for stamp in stamps.iter().filter(|stamp| self.rules.counts(stamp)) {
+        for stamp in stamps.iter().filter(|stamp| stamp.is_counted_under(&self.rules)) {
             counts.add(stamp, &self.rules);
             is_money |= stamp.is_money();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use farebox_core::Now;
 use farebox_core::evm::{Address, Amount};
 use farebox_core::payment::{Fingerprint, Hold, Holder, Leases, Record, State, Terms, Trust};
-use farebox_core::rules::Flow;
+use farebox_core::terms::Flow;
 
 use crate::cast::{Body, Payment, Tick};
 

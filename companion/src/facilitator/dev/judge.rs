@@ -4,7 +4,7 @@ use farebox_core::evm::{Address, Amount, B256, Network, PERMIT2, TransferMethod,
 use farebox_core::protocol::{
     CheckPolicy, MIN_REMAINING_SECONDS, authenticate, judge as judge_terms, matches,
 };
-use farebox_core::rules::PaymentOption;
+use farebox_core::terms::PaymentOption;
 
 use crate::facilitator::{CallError, PaymentCall};
 

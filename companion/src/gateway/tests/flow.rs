@@ -6,7 +6,7 @@ use farebox_core::metrics::{
     BlockedReason, FailureReason, MetricSeries, ReplayState, TupleCounter, UnchargedReason,
 };
 use farebox_core::protocol::decode_base64;
-use farebox_core::rules::{Cors, Settings as Filter, Unmatched};
+use farebox_core::terms::{Cors, Settings as Filter, Unmatched};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -130,7 +130,7 @@ async fn what_no_rule_covers_is_refused_unless_the_operator_lets_it_pass() {
     let lost = World::with(settings(), pass.clone()).await;
     assert_eq!(lost.get("/elsewhere").await.reason(), "upstream_missing");
     let mut own = settings();
-    own.upstream = farebox_core::rules::HttpUrl::parse(&format!("http://{}", world.upstream.address)).ok();
+    own.upstream = farebox_pricing::HttpUrl::parse(&format!("http://{}", world.upstream.address)).ok();
     let passing = World::with(own, pass).await;
     assert_eq!(passing.get("/elsewhere").await.status, 200);
     assert_eq!(world.upstream.seen().len(), 1);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farebox_core::metrics::{MetricSeries, TupleCounter};
-use farebox_core::rules::{RuleSet, Settings as Filter, Tuple, load};
+use farebox_core::rules::RuleSet;
+use farebox_core::terms::{Settings as Filter, Tuple};
+use farebox_pricing::load;
 use tokio::net::TcpStream;
 
 use super::world::{World, payment, settings};

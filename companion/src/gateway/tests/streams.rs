@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farebox_core::metrics::TupleCounter;
-use farebox_core::rules::Settings as Filter;
+use farebox_core::terms::Settings as Filter;
 use futures_util::stream;
 
 use tokio::io::AsyncWriteExt;

@@ -9,7 +9,7 @@ use farebox_core::metrics::MetricSeries;
 use farebox_core::payment::{
     Answer, Claim, End, Event, Fingerprint, Holder, Leases, Outcome, PaymentKey, Terms,
 };
-use farebox_core::rules::{Flow, Tuple};
+use farebox_core::terms::{Flow, Tuple};
 
 use super::super::{Clock, Entry, Ledger, LedgerOptions, Sale, Stepped};
 use crate::testing::Database;

@@ -1,6 +1,7 @@
 //! Traefik's dynamic configuration, as its file and HTTP providers read it.
 
-use farebox_core::rules::{PushedRules, RouteUpstream};
+use farebox_core::rules::PushedRules;
+use farebox_pricing::RouteUpstream;
 use serde_json::{Value, json};
 
 use super::{ALIKE, ALIKE_BY, LIMIT, NAME, routers};

@@ -11,6 +11,7 @@
 
 mod api;
 mod body;
+mod expression;
 mod probe;
 mod routers;
 #[cfg(test)]
@@ -20,7 +21,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farebox_core::rules::{PushedRules, Tuple};
+use farebox_core::rules::PushedRules;
+use farebox_core::terms::Tuple;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;

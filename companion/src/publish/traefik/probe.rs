@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use farebox_core::rules::HttpUrl;
+use farebox_pricing::HttpUrl;
 use tokio::net::TcpStream;
 use tracing::{info, warn};
 

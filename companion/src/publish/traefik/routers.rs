@@ -15,11 +15,12 @@
 
 use std::collections::BTreeMap;
 
-use farebox_core::rules::{
-    Gate, PushedRoute, PushedRules, RouteUpstream, Shape, Take, Unmatched, covering, plain, without_case,
-};
+use farebox_core::rules::{Gate, PushedRoute, PushedRules, without_case};
+use farebox_core::terms::Unmatched;
+use farebox_pricing::RouteUpstream;
 use serde_json::{Map, Value, json};
 
+use super::expression::{Shape, Take, covering, plain};
 use super::{ALIKE, GATEWAY, LIMIT, NAME};
 use crate::settings::TraefikSettings;
 

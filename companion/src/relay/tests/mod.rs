@@ -18,8 +18,7 @@ use farebox_core::payment::{End, Leases};
 use farebox_core::protocol::{
     RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
 };
-use farebox_core::rules;
-use farebox_core::rules::Tuple;
+use farebox_core::terms::Tuple;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -184,7 +183,7 @@ pub(super) async fn relay_of(
 
 /// Puts rules in force.
 fn publish(relay: &Relay, generation: u64, pricing: &str) {
-    let snapshot = Arc::new(rules::load(pricing).snapshot.unwrap());
+    let snapshot = Arc::new(farebox_pricing::load(pricing).snapshot.unwrap());
     let series = snapshot.tuples.clone();
     let hash = String::new();
     let active = Active { generation, hash, snapshot, applied_at: unix_seconds() };

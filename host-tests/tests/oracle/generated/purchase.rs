@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use farebox_core::protocol::encode_base64;
-use farebox_core::rules::Flow;
+use farebox_core::terms::Flow;
 use farebox_host_tests::traefik::{Request, START};
 use serde_json::Value;
 use xtask::payer::{Payer, Window, header_value};

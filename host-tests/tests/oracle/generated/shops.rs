@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use farebox_core::exchange::{self, Next, RequestHead, Transport};
 use farebox_core::protocol::decode_base64;
-use farebox_core::rules::{self, BodyVersion, Facilitator, PaymentOption, RuleSet, Settings, Unmatched};
+use farebox_core::rules::{Facilitator, RuleSet};
+use farebox_core::terms::{BodyVersion, PaymentOption, Settings, Unmatched};
 use serde_json::Value;
 
 /// Encoded bytes of the longest payment the strict shop reads.
@@ -103,7 +104,7 @@ pub(super) fn shops() -> Vec<Shop> {
 }
 
 fn shop(settings: Settings, ready: bool, relay: bool, v1: &[&str]) -> Shop {
-    let loaded = rules::load(PRICING);
+    let loaded = farebox_pricing::load(PRICING);
     let snapshot = loaded.snapshot.unwrap_or_else(|| panic!("{:#?}", loaded.findings));
     assert_eq!(snapshot.skipped.len(), 1, "only the broken route is left out: {:#?}", loaded.findings);
     let facilitator = Facilitator {

@@ -14,7 +14,8 @@ use crate::protocol::{
     Operation, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_ROUTE, Receipt,
     Version,
 };
-use crate::rules::{ChargeIndex, Flow, PaymentOption, RouteIndex, RuleSet, Tuple, TupleIndex};
+use crate::rules::{ChargeIndex, RouteIndex, RuleSet, TupleIndex};
+use crate::terms::{Flow, PaymentOption, Tuple};
 
 /// One attempt to pay. It holds the rules it began under and ends under them.
 #[derive(Debug)]

@@ -19,9 +19,9 @@ use crate::protocol::{
     CallBody, CheckPolicy, Payment, PaymentError, SignatureTrust, Version, authenticate, judge, route_text,
 };
 use crate::rules::{
-    CanonicalPath, Flow, Gate, Lookup, OfferIndex, PaymentOption, Route, RouteIndex, RuleSet, TupleIndex,
-    Unmatched, canonicalize,
+    CanonicalPath, Gate, Lookup, OfferIndex, Route, RouteIndex, RuleSet, TupleIndex, canonicalize,
 };
+use crate::terms::{Flow, PaymentOption, Unmatched};
 
 /// What a shell knows of a request that brings a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

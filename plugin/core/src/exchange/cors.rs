@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Reply;
 use super::reply::Asker;
 use super::seen::Seen;
-use crate::rules::Settings;
+use crate::terms::Settings;
 
 type Headers = Vec<(Cow<'static, str>, String)>;
 

@@ -10,7 +10,8 @@ use super::response::EXPOSED;
 use super::seen::Seen;
 use super::strip::OWED;
 use crate::protocol::{PaymentFailure, Receipt, printable};
-use crate::rules::{Route, RouteChallenge, RuleSet, Settings};
+use crate::rules::{Route, RouteChallenge, RuleSet};
+use crate::terms::Settings;
 
 /// Most characters of foreign text in an answer.
 const MAX_DETAIL: usize = 200;

@@ -4,7 +4,7 @@ use super::cors::grant;
 use super::reply::Asker;
 use super::strip::{forged_names, is_alias};
 use super::{HeaderEdits, ResponseHead};
-use crate::rules::Settings;
+use crate::terms::Settings;
 
 /// What browsers may read although the page is of another origin.
 pub(super) const EXPOSED: [&str; 5] =

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::Transport;
 use super::seen::{Seen, first_element};
-use crate::rules::{CanonicalPath, PublicPath, Settings};
+use crate::rules::{CanonicalPath, PublicPath};
+use crate::terms::Settings;
 
 /// Longest host that is repeated in an answer.
 const MAX_HOST: usize = 255;

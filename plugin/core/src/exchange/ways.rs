@@ -5,7 +5,8 @@ use crate::evm::{Address, TransferMethod, asset_by_address, chain_by_name, v1_na
 use crate::protocol::{
     CheckPolicy, Payment, Proof, SignatureTrust, Signed, authenticate, find_match, same_network,
 };
-use crate::rules::{ChargeIndex, Flow, PaymentOption, Route, RuleSet, TupleIndex};
+use crate::rules::{ChargeIndex, Route, RuleSet, TupleIndex};
+use crate::terms::{Flow, PaymentOption};
 
 /// The ways to pay on a route, and all others there are.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use super::{BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, LateRes
 use super::{TupleCounter, UnchargedReason};
 use crate::evm::Amount;
 use crate::protocol::Operation;
-use crate::rules::Tuple;
+use crate::terms::Tuple;
 
 /// Prefix of every family in a name: not the public one, as these families are made of several of those.
 const PREFIX: &str = "farebox_";

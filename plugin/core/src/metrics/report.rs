@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::metrics::{CallOutcome, TupleCounter};
     use crate::protocol::Operation;
-    use crate::rules::Tuple;
+    use crate::terms::Tuple;
 
     fn standing() -> Standing {
         Standing {

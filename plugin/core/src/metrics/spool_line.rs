@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::metrics::{BlockedReason, CallOutcome, TupleCounter};
     use crate::protocol::Operation;
-    use crate::rules::Tuple;
+    use crate::terms::Tuple;
 
     fn tuple(name: &str) -> Tuple {
         Tuple {

@@ -1,7 +1,7 @@
 //! What one request counts. Closed sets: nothing a client or facilitator sends becomes a label.
 
 use crate::protocol::Operation;
-use crate::rules::{ChargeIndex, OfferIndex, TupleIndex};
+use crate::rules::{ChargeIndex, OfferIndex, RuleSet, TupleIndex};
 
 macro_rules! closed_set {
     ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal),+ $(,)? }) => {
@@ -168,7 +168,7 @@ impl TupleCounter {
 pub enum Stamp {
     /// Add one to a counter of a tuple.
     Tuple(TupleIndex, TupleCounter),
-    /// One charge: the amount is part of the series (see [`crate::rules::RuleSet::charges`]).
+    /// One charge: the amount is part of the series (see [`RuleSet::charges`]).
     Charged(ChargeIndex),
     /// Set `last_payment_success_seconds` of a tuple to this Unix time.
     LastSuccess(TupleIndex, u64),
@@ -188,6 +188,11 @@ impl Stamp {
             Self::Tuple(_, counter) => counter.is_money(),
             Self::Blocked(..) | Self::Call(..) => false,
         }
+    }
+    /// Whether a shell with these rules counts it. Money is counted once, by who settles: with a relay that is its
+    /// ledger.
+    pub fn is_counted_under(&self, rules: &RuleSet) -> bool {
+        !(self.is_money() && rules.has_relay())
     }
 }
 

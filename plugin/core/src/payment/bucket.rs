@@ -7,7 +7,8 @@ use super::codec::{decode, encode};
 use super::{Answer, Effect, Event, KeyDigest, Leases, Record, step};
 use crate::Now;
 use crate::metrics::Stamp;
-use crate::rules::{RuleSet, Tuple, TupleIndex};
+use crate::rules::{RuleSet, TupleIndex};
+use crate::terms::Tuple;
 
 /// How many buckets a shell keeps.
 pub const BUCKETS: u32 = 4096;

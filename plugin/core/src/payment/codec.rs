@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::{Fingerprint, Hold, Holder, KeyDigest, Record, Slot, State, Terms, Trust};
 use crate::evm::{Address, Amount};
-use crate::rules::Flow;
+use crate::terms::Flow;
 
 /// First byte of a written bucket. Shared data outlives the code that wrote it.
 const VERSION: u8 = 3;

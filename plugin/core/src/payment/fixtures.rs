@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Fingerprint, Hold, Holder, Record, State, Terms, Trust};
 use crate::evm::{Address, Amount};
-use crate::rules::Flow;
+use crate::terms::Flow;
 
 /// Who holds the records of [`states`].
 pub(super) const HOLDER: Holder = Holder([1; 16]);

@@ -3,7 +3,7 @@
 use super::bucket::BUCKETS;
 use crate::evm::{Address, B256, Network, PERMIT2, TransferMethod, keccak256};
 use crate::protocol::Payment;
-use crate::rules::PaymentOption;
+use crate::terms::PaymentOption;
 
 /// The key of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::evm::{Address, Amount, B256, from_hex, keccak256, to_hex};
 use crate::protocol::{Payment, Proof, signed_digest};
-use crate::rules::{Flow, PaymentOption};
+use crate::terms::{Flow, PaymentOption};
 
 /// What was signed: a hash of the EIP-712 digest and of the signature in its canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

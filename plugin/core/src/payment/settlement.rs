@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use crate::protocol::{CallEnd, SettleReply, read_settle_reply};
-use crate::rules::PaymentOption;
+use crate::terms::PaymentOption;
 
 /// A settle call under way. Whoever makes it (filter, relay) hands in how it ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::header::{append_base64, encode_base64};
 use super::html::page;
 use super::json::{quoted, to_bytes};
 use super::requirement::{MIME_TYPE, Requirement, V1Requirement};
-use crate::rules::{BodyVersion, PaymentOption, Settings};
+use crate::terms::{BodyVersion, PaymentOption, Settings};
 
 /// The `error` of a challenge nobody failed yet.
 const PAYMENT_REQUIRED: &str = "Payment required";

@@ -4,7 +4,7 @@ use super::*;
 use crate::evm::{Amount, TransferMethod};
 use crate::protocol::decode_base64;
 use crate::protocol::fixtures::{option, usdc};
-use crate::rules::Flow;
+use crate::terms::Flow;
 
 const URL: &str = "https://api.example.com/premium?a=1";
 

@@ -7,7 +7,7 @@ use crate::evm::{
     TransferMethod, classify, domain_separator, permit_witness_transfer_from_hash, permit2_domain_separator,
     recover, transfer_with_authorization_hash, typed_data_digest,
 };
-use crate::rules::PaymentOption;
+use crate::terms::PaymentOption;
 
 /// How long an authorization has to live on at least, or it may expire before the facilitator broadcasts it: the
 /// margin every reference facilitator uses. Seconds.
@@ -217,7 +217,7 @@ impl Refused {
 
 impl CheckPolicy {
     /// The policy an operator's settings ask for, in a shell that decides, on a route that asks for nothing more.
-    pub fn from_settings(settings: &crate::rules::Settings) -> Self {
+    pub fn from_settings(settings: &crate::terms::Settings) -> Self {
         Self {
             min_remaining_seconds: MIN_REMAINING_SECONDS,
             leave_signature: false,

@@ -138,7 +138,7 @@ fn who_signed_is_told_of_a_payment_that_is_no_good_here() {
     let changed = [
         PaymentOption { amount: Amount::from_u64(7), ..usdc() },
         PaymentOption { pay_to: Address([9; 20]), ..usdc() },
-        PaymentOption { flow: crate::rules::Flow::Upfront, ..usdc() },
+        PaymentOption { flow: crate::terms::Flow::Upfront, ..usdc() },
     ];
     for option in changed {
         let signed = authenticate(&decode(&v2(&usdc())), &option, &POLICY).unwrap();

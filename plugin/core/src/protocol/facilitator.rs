@@ -8,7 +8,7 @@ use super::json::to_bytes;
 use super::payment::{Payment, Version};
 use super::proof::WireProof;
 use super::requirement::{Requirement, SCHEME, V1Requirement};
-use crate::rules::PaymentOption;
+use crate::terms::PaymentOption;
 
 /// The two calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use crate::protocol::CheckPolicy;
 use crate::protocol::fixtures::{NOW, PAYER, check, decode, option, usdc, v1, v2};
 
 fn call(payment: &Value, option: &PaymentOption, minimal: bool) -> Value {
-    let policy = CheckPolicy::from_settings(&crate::rules::Settings::default());
+    let policy = CheckPolicy::from_settings(&crate::terms::Settings::default());
     let payment = decode(payment);
     let signed = check(&payment, option, &policy, NOW).unwrap();
     let body = CallBody::new(&payment, &signed, option, "https://api.example.com/x", minimal);
@@ -97,7 +97,7 @@ fn a_permit_is_written_back_whole() {
 #[test]
 fn the_same_payment_makes_the_same_bytes() {
     let (payment, option) = (decode(&v2(&usdc())), usdc());
-    let policy = CheckPolicy::from_settings(&crate::rules::Settings::default());
+    let policy = CheckPolicy::from_settings(&crate::terms::Settings::default());
     let signed = check(&payment, &option, &policy, NOW).unwrap();
     let body = || CallBody::new(&payment, &signed, &option, "https://a", false);
     assert_eq!(body(), body());
@@ -105,7 +105,7 @@ fn the_same_payment_makes_the_same_bytes() {
 
 #[test]
 fn operator_members_of_extra_cannot_replace_protocol_ones() {
-    let mut option = PaymentOption { flow: crate::rules::Flow::Upfront, ..usdc() };
+    let mut option = PaymentOption { flow: crate::terms::Flow::Upfront, ..usdc() };
     for name in ["name", "version", "assetTransferMethod", "paymentFlow", "agentSkills"] {
         option.extra.set(name, "operator's");
     }

@@ -9,7 +9,7 @@ use crate::evm::{
     asset_by_symbol, chain_by_name, domain_separator, from_hex, permit_witness_transfer_from_hash,
     permit2_domain_separator, to_hex, transfer_with_authorization_hash, typed_data_digest, v1_name,
 };
-use crate::rules::{Extra, Flow, PaymentOption};
+use crate::terms::{Extra, Flow, PaymentOption};
 
 /// The signer's address.
 pub(crate) const PAYER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";

@@ -3,7 +3,7 @@
 use core::fmt::Write as _;
 
 use crate::evm::{asset_by_address, chain_name};
-use crate::rules::PaymentOption;
+use crate::terms::PaymentOption;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em;\
     color:#222;background:#fff}table{border-collapse:collapse;width:100%}\

@@ -3,7 +3,7 @@
 use super::payment::{Payment, Proof};
 use super::requirement::{SCHEME, same_address, same_network};
 use crate::evm::TransferMethod;
-use crate::rules::{Flow, PaymentOption};
+use crate::terms::{Flow, PaymentOption};
 
 /// Whether a payment names this option: scheme and network (aliases resolved), and for v2 also amount
 /// (as text), asset, payTo and flow; addresses in any letter case. `extra` and `maxTimeoutSeconds` may

@@ -6,7 +6,7 @@ use super::json::{check_depth, is_object};
 use super::proof::read_proof;
 use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization};
 use crate::members::{Members, Reason, read_text};
-use crate::rules::Flow;
+use crate::terms::Flow;
 
 /// Protocol version of a payment. The payload decides, not the header it came in: buyers exist that
 /// send version 2 in `X-PAYMENT`.

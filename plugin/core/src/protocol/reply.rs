@@ -6,7 +6,7 @@ use super::json::{check_depth, printable};
 use super::reasons::{Meaning, meaning};
 use super::requirement::same_network;
 use crate::members::{Members, read_text};
-use crate::rules::PaymentOption;
+use crate::terms::PaymentOption;
 
 /// Longest facilitator text that is passed on, characters.
 const MAX_TEXT: usize = 200;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::evm::{Address, Amount, Network, TransferMethod, chain_by_name, chain_name, v1_name};
-use crate::rules::{Extra, Flow, PaymentOption};
+use crate::terms::{Extra, Flow, PaymentOption};
 
 /// The only scheme there is a local check for.
 pub(super) const SCHEME: &str = "exact";

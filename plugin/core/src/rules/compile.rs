@@ -1,11 +1,11 @@
 //! From a push to a [`RuleSet`].
 
 use super::matcher::{Matcher, RouteIndex};
-use super::pushed::is_label;
 use super::ruleset::{ChargeIndex, OfferIndex, Route, RouteChallenge, RuleSet, TupleIndex};
-use super::{FORMAT, Gate, PaymentOption, PushedRoute, PushedRules, Tuple};
+use super::{FORMAT, Gate, PushedRoute, PushedRules};
 use crate::evm::Amount;
 use crate::protocol::MIN_REMAINING_SECONDS;
+use crate::terms::{PaymentOption, Tuple, is_label};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 use std::mem;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::evm::{Address, Network, TransferMethod};
-use crate::rules::{Extra, Facilitator, Flow, Lookup, Settings, Tuple, canonicalize};
+use crate::rules::{Facilitator, Lookup, canonicalize};
+use crate::terms::{Extra, Flow, Settings, Tuple};
 use serde_json::json;
 
 fn option(tuple: usize, amount: u64) -> PaymentOption {

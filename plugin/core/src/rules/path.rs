@@ -61,7 +61,7 @@ fn is_plain(raw: &[u8]) -> bool {
 }
 
 /// The canonical, decoded form of a path without query. Borrowed if nothing had to change.
-pub(super) fn canonical_text(raw: &[u8]) -> Result<Cow<'_, str>, AmbiguousPath> {
+pub fn canonical_text(raw: &[u8]) -> Result<Cow<'_, str>, AmbiguousPath> {
     if raw.first() != Some(&b'/') {
         return Err(AmbiguousPath("the path does not start with /"));
     }

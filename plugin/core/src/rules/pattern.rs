@@ -1,16 +1,13 @@
 //! Path patterns: exact, prefix or glob, and which paths each takes.
 
-#[cfg(any(test, feature = "pricing-file"))]
-use super::path::canonical_text;
-
 /// Why a text is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct PatternError(String);
+pub struct PatternError(String);
 
 /// A normalised pattern by the way it is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Pattern {
+pub enum Pattern {
     /// One path, also with one trailing slash more or less. Kept without it, so `/` is empty.
     Exact(String),
     /// The path and everything below it. Kept without the final `/*`, so `/*` is empty.
@@ -21,16 +18,17 @@ pub(super) enum Pattern {
 
 /// A pattern with wildcards inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Glob {
-    pub(super) segments: Vec<GlobSegment>,
+pub struct Glob {
+    /// Between the slashes.
+    pub segments: Vec<GlobSegment>,
     /// The last segment was exactly `*`: whatever follows is taken, but something has to follow,
     /// if only a slash. That segment is not among `segments`.
-    pub(super) takes_rest: bool,
+    pub takes_rest: bool,
 }
 
 /// One segment of a glob.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum GlobSegment {
+pub enum GlobSegment {
     /// No wildcard.
     Literal(String),
     /// With wildcards.
@@ -39,7 +37,7 @@ pub(super) enum GlobSegment {
 
 /// One step of a segment with wildcards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Token {
+pub enum Token {
     /// Itself.
     Char(char),
     /// `?`
@@ -55,43 +53,11 @@ pub(super) enum Token {
     },
 }
 
-/// Normalises a pattern as an operator wrote it: the same rules as for a request path.
-#[cfg(any(test, feature = "pricing-file"))]
-pub(super) fn normalize(text: &str) -> Result<String, PatternError> {
-    let upper = text.to_ascii_uppercase();
-    for escaped in ["%2A", "%3F", "%5B", "%5D"] {
-        if upper.contains(escaped) {
-            return Err(PatternError(format!("an escaped wildcard ({escaped}) cannot be part of a pattern")));
-        }
-    }
-    if text.contains('#') {
-        return Err(PatternError("a pattern has no fragment (#)".into()));
-    }
-    if text.contains(';') {
-        return Err(PatternError(
-            "a pattern cannot hold ; because paths with ;parameters must mean the same without them".into(),
-        ));
-    }
-    let path = canonical_text(text.as_bytes()).map_err(|refused| PatternError(refused.0.to_owned()))?;
-    if path.split('/').any(|segment| segment.ends_with(['.', ' '])) {
-        return Err(PatternError(
-            "no segment of a pattern can end with a dot or a space, because such paths must mean the same without it"
-                .into(),
-        ));
-    }
-    let pattern = path.into_owned();
-    Pattern::parse(&pattern)?;
-    Ok(match pattern.strip_suffix('/') {
-        Some(exact) if !exact.is_empty() && !pattern.contains('*') => exact.to_owned(),
-        _ => pattern,
-    })
-}
-
 // === impl Pattern ===
 
 impl Pattern {
-    /// Reads a normalised pattern. Not idempotent with [`normalize`]: percent signs are literal here.
-    pub(super) fn parse(normalised: &str) -> Result<Self, PatternError> {
+    /// Reads a normalised pattern: percent signs are literal.
+    pub fn parse(normalised: &str) -> Result<Self, PatternError> {
         if !normalised.starts_with('/') {
             return Err(PatternError("a pattern starts with /".into()));
         }
@@ -110,7 +76,7 @@ impl Pattern {
 
 impl Glob {
     /// Reads a glob that starts with a slash.
-    pub(super) fn parse(text: &str) -> Result<Self, PatternError> {
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
         let (body, takes_rest) = match text.strip_suffix("/*") {
             Some(body) => (body, true),
             None => (text, false),
@@ -125,7 +91,7 @@ impl Glob {
     }
 
     /// The first segment if it holds no wildcard.
-    pub(super) fn first_literal(&self) -> Option<&str> {
+    pub fn first_literal(&self) -> Option<&str> {
         match self.segments.first() {
             Some(GlobSegment::Literal(text)) => Some(text),
             _ => None,
@@ -133,21 +99,21 @@ impl Glob {
     }
 
     /// Whether it takes a canonical path.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         let mut found = segments(path);
         let all = self.segments.iter().all(|segment| found.next().is_some_and(|text| segment.matches(text)));
         all && found.next().is_some() == self.takes_rest
     }
 
     /// Whether its segments take the leading segments of a path: the test of a protected glob.
-    pub(super) fn matches_start(&self, path: &str) -> bool {
+    pub fn matches_start(&self, path: &str) -> bool {
         let mut found = segments(path);
         self.segments.iter().all(|segment| found.next().is_some_and(|text| segment.matches(text)))
     }
 }
 
 /// The segments of a path that starts with a slash; a trailing slash is an empty last segment.
-pub(super) fn segments(path: &str) -> core::str::Split<'_, char> {
+pub fn segments(path: &str) -> core::str::Split<'_, char> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
@@ -171,14 +137,8 @@ impl GlobSegment {
         Ok(Self::Wild(tokens))
     }
 
-    /// Whether it certainly takes every segment.
-    #[cfg(feature = "pricing-file")]
-    pub(super) fn takes_all(&self) -> bool {
-        matches!(self, Self::Wild(tokens) if tokens.iter().all(|token| *token == Token::Many))
-    }
-
     /// Whether it takes this segment.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Literal(literal) => literal == text,
             Self::Wild(tokens) => wild_matches(tokens, text),
@@ -244,7 +204,8 @@ fn wild_matches(tokens: &[Token], text: &str) -> bool {
 }
 
 impl Token {
-    pub(super) fn takes(&self, char: char) -> bool {
+    /// Whether it takes this character.
+    pub fn takes(&self, char: char) -> bool {
         match self {
             Self::Char(literal) => *literal == char,
             Self::Any | Self::Many => true,

@@ -3,13 +3,12 @@
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::value::RawValue;
 
-use super::Extra;
-use super::pushed::{
-    BodyVersion, Cors, Facilitator, Flow, Gate, PaymentOption, PublicPath, PushedRoute, PushedRules,
-    Settings, Tuple, Unmatched, default_max_age,
-};
+use super::pushed::{Facilitator, Gate, PublicPath, PushedRoute, PushedRules};
 use crate::evm::{Address, Amount, Network, TransferMethod};
 use crate::members::{Members, Reason};
+use crate::terms::{
+    BodyVersion, Cors, Extra, Flow, PaymentOption, Settings, Tuple, Unmatched, default_max_age,
+};
 
 const UNMATCHED: [(&str, Unmatched); 2] = [("deny", Unmatched::Deny), ("pass", Unmatched::Pass)];
 const BODIES: [(&str, BodyVersion); 2] = [("v2", BodyVersion::V2), ("v1", BodyVersion::V1)];

@@ -1,9 +1,9 @@
 //! The immutable table a proxy decides with: one per push, shared by every request that started under it.
 
 use super::matcher::Matcher;
-use super::{Facilitator, Gate, PaymentOption, PublicPath, Settings, Tuple};
-use crate::metrics::Stamp;
+use super::{Facilitator, Gate, PublicPath};
 use crate::protocol::Challenge;
+use crate::terms::{PaymentOption, Settings, Tuple};
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -145,11 +145,6 @@ impl RuleSet {
     #[must_use]
     pub fn leaving_signatures(self) -> Self {
         Self { leaves_signatures: true, ..self }
-    }
-    /// Whether whoever enforces these rules counts a stamp. Money is counted once, by who settles: with a
-    /// relay that is its ledger.
-    pub fn counts(&self, stamp: &Stamp) -> bool {
-        !(stamp.is_money() && self.has_relay())
     }
     /// Whether the facilitator is a relay with a ledger.
     pub fn has_relay(&self) -> bool {

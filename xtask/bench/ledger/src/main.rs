@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use farebox::ledger::{Ledger, LedgerOptions, PaymentKey, Sale};
 use farebox_core::evm::{Address, Amount, B256, Network};
 use farebox_core::payment::{Answer, Claim, End, Event, Fingerprint, Holder, Outcome, Terms};
-use farebox_core::rules::{Flow, Tuple};
+use farebox_core::terms::{Flow, Tuple};
 use serde_json::json;
 use tokio::task::JoinSet;
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
-use farebox_core::rules::{Facilitator, Gate, PushedRules, Settings, load};
+use farebox_core::rules::{Facilitator, Gate, PushedRules};
+use farebox_core::terms::Settings;
+use farebox_pricing::load;
 
 /// A path of the one free route.
 pub(super) const FREE_PATH: &str = "/free/item";

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Router;
 use axum::extract::Path as Segments;
 use axum::routing::get;
-use farebox_core::rules::{self, HttpUrl, RuleSet};
+use farebox_core::rules::RuleSet;
+use farebox_core::terms;
+use farebox_pricing::HttpUrl;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -38,7 +40,7 @@ fn settings() -> TraefikSettings {
 }
 
 fn pushed(generation: u64) -> PushedRules {
-    let snapshot = rules::load(&pricing("https://pay.example.com", &["a"])).snapshot.unwrap();
+    let snapshot = farebox_pricing::load(&pricing("https://pay.example.com", &["a"])).snapshot.unwrap();
     let facilitator = FacilitatorSettings {
         allow_plain_http: false,
         url: None,
@@ -49,13 +51,13 @@ fn pushed(generation: u64) -> PushedRules {
     };
     let endpoint = facilitator.endpoint(snapshot.facilitator_url.as_deref(), true).unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
-    snapshot.push(generation, &rules::Settings::default(), &endpoint, &births, &BTreeSet::default())
+    snapshot.push(generation, &terms::Settings::default(), &endpoint, &births, &BTreeSet::default())
 }
 
 fn publication(generation: u64) -> Publication {
     Publication {
         rules: Arc::new(pushed(generation)),
-        upstreams: vec![rules::RouteUpstream::default()].into(),
+        upstreams: vec![farebox_pricing::RouteUpstream::default()].into(),
     }
 }
 
@@ -128,7 +130,7 @@ fn a_secret_of_an_upstream_is_in_no_push() {
         "  offerName: a\n",
         "  offerName: a\n  upstreamAuth: Bearer hush\n  upstreamURL: http://one:1\n- pattern: /free\n  gate: free\n  upstreamAuth: Bearer hush\n  upstreamURL: http://one:1\n",
     );
-    let snapshot = rules::load(&text).snapshot.unwrap();
+    let snapshot = farebox_pricing::load(&text).snapshot.unwrap();
     assert!(snapshot.upstreams.iter().all(|upstream| upstream.credential.is_some()));
     let text = body::of(&pushed(1), &snapshot.upstreams, &settings());
     assert!(!text.contains("hush") && !text.contains("http://one:1"), "{text}");

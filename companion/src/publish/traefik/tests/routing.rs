@@ -1,8 +1,8 @@
 //! No router of Traefik is a way around the table, whatever it asks for and however a path is spelled.
 
-use farebox_core::rules::{
-    self, Gate, HttpUrl, Lookup, PushedRules, RouteUpstream, RuleSet, Settings, Unmatched, canonicalize,
-};
+use farebox_core::rules::{self, Gate, Lookup, PushedRules, RuleSet, canonicalize};
+use farebox_core::terms::{Settings, Unmatched};
+use farebox_pricing::{HttpUrl, RouteUpstream};
 use serde_json::Value;
 
 use super::muxer::{self, Router, entry, routing_path};

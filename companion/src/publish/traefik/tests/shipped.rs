@@ -10,7 +10,7 @@ fn shipped(name: &str) -> String {
 
 #[test]
 fn the_dynamic_configuration_shipped_is_what_the_companion_publishes_for_the_files_beside_it() {
-    let loaded = rules::load(&shipped("pricing.yaml"));
+    let loaded = farebox_pricing::load(&shipped("pricing.yaml"));
     assert_eq!(loaded.findings, []);
     let snapshot = loaded.snapshot.unwrap();
     let flags = Flags { route_source: "file".into(), ..Flags::default() };

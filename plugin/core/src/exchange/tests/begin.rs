@@ -5,7 +5,8 @@ use super::script::{End, Request, ok, request, settled, valid};
 use super::world::{START, Terms, Wallet, payment, pushed, rules_with};
 use crate::exchange::{HeaderEdits, Transport};
 use crate::protocol::decode_base64;
-use crate::rules::{Gate, PushedRoute, RuleSet, Unmatched};
+use crate::rules::{Gate, PushedRoute, RuleSet};
+use crate::terms::Unmatched;
 use std::sync::Arc;
 
 /// Plays a request that must be answered by us, and gives status, reason and stamps.
@@ -374,7 +375,7 @@ fn a_payment_for_other_terms_finds_no_option() {
         |t| t.option.asset.0[0] ^= 1,
         |t| t.option.pay_to.0[0] ^= 1,
         |t| t.option.network = super::world::network(1),
-        |t| t.option.flow = crate::rules::Flow::Upfront,
+        |t| t.option.flow = crate::terms::Flow::Upfront,
     ];
     for (change, mode) in changes.into_iter().flat_map(|change| MODES.map(|mode| (change, mode))) {
         let mut terms = base.clone();
@@ -395,11 +396,11 @@ fn a_payment_for_other_terms_finds_no_option() {
 fn an_upgrade_can_only_be_paid_upfront() {
     let rules = rules_with(|p| {
         let mut both = p.routes[3].options[0].clone();
-        both.flow = crate::rules::Flow::Authorization;
+        both.flow = crate::terms::Flow::Authorization;
         p.routes[3].options.insert(0, both);
     });
     let mut terms = Terms::of(3, 0, 1);
-    terms.option.flow = crate::rules::Flow::Authorization;
+    terms.option.flow = crate::terms::Flow::Authorization;
     let paid = Wallet::new(1).pay(&terms);
     let mut host = Host::with_rules(rules);
     let upgrade = request("/up/a").with("upgrade", "websocket").paying(&paid);

@@ -336,5 +336,5 @@ fn a_payment_is_held_to_what_was_signed_and_kept_until_it_ends() {
     assert_eq!((record.terms.offer.as_str(), record.terms.route.as_str()), ("ns/o", "/paid/*"));
     assert_eq!((record.terms.asset, record.terms.pay_to), (super::world::TOKEN, super::world::PAY_TO));
     assert_eq!(record.terms.amount, crate::evm::Amount::from_u64(1000));
-    assert_eq!(record.terms.flow, crate::rules::Flow::Authorization);
+    assert_eq!(record.terms.flow, crate::terms::Flow::Authorization);
 }

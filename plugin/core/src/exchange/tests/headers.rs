@@ -33,7 +33,7 @@ fn forged(path: &str) -> (Request, Vec<String>) {
 
 #[test]
 fn identity_headers_never_reach_an_upstream_in_any_spelling() {
-    let mut pass = Host::with_rules(rules_with(|p| p.settings.unmatched = crate::rules::Unmatched::Pass));
+    let mut pass = Host::with_rules(rules_with(|p| p.settings.unmatched = crate::terms::Unmatched::Pass));
     let (unmatched, all) = forged("/elsewhere");
     assert_eq!(pass.play(&unmatched, &ok()).forwarded.unwrap().remove, all);
     let (free, all) = forged("/free/a");

@@ -5,7 +5,8 @@ use super::script::{Does, End, Story, Up, ok, request, settled, valid};
 use super::settle::{assert_unknown, host_with_an_open_question};
 use super::world::{START, Terms, Wallet, network, other_payment, payment, upfront_payment};
 use crate::evm::{Address, Amount};
-use crate::rules::{Flow, PushedRules};
+use crate::rules::PushedRules;
+use crate::terms::Flow;
 
 const TX: &str = "0xabc";
 const SERVED: &str =
@@ -169,7 +170,7 @@ type Change = (&'static str, u64, fn(&mut PushedRules));
 
 /// What an operator may do to the offer of `/paid/*`, or time to its payments.
 fn changes() -> Vec<Change> {
-    fn option(p: &mut PushedRules) -> &mut crate::rules::PaymentOption {
+    fn option(p: &mut PushedRules) -> &mut crate::terms::PaymentOption {
         &mut p.routes[0].options[0]
     }
     vec![

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::host::{Host, MODES, rules_in};
 use super::script::{End, Request, Story, Up, ok, request, settled, valid};
 use super::world::{payment, rules_with};
-use crate::rules::{Cors, RuleSet};
+use crate::rules::RuleSet;
+use crate::terms::Cors;
 
 const PAGE: &str = "https://app.example";
 

@@ -19,7 +19,7 @@ use crate::protocol::{
     CallEnd, Operation, Payment, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN,
     RELAY_ROUTE, RelayReply, VerifyOutcome, read_verify_reply,
 };
-use crate::rules::{Extra, Flow, PaymentOption};
+use crate::terms::{Extra, Flow, PaymentOption};
 
 /// The facilitator behind the relay.
 pub(super) type Facilitator<'a> = &'a mut dyn FnMut(Operation, &[u8]) -> Does;

@@ -7,7 +7,7 @@ use super::settle::host_with_an_open_question;
 use super::world::{START, Terms, Wallet, junk_signed, payment, upfront_payment};
 use crate::protocol::Operation::{Settle, Verify};
 use crate::protocol::RelayReply;
-use crate::rules::Settings;
+use crate::terms::Settings;
 
 const TX: &str = "0xabc";
 

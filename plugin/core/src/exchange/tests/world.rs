@@ -9,9 +9,8 @@ use crate::evm::{
     transfer_with_authorization_hash, typed_data_digest,
 };
 use crate::protocol::{decode_base64, encode_base64};
-use crate::rules::{
-    Extra, FORMAT, Facilitator, Flow, Gate, PaymentOption, PushedRoute, PushedRules, RuleSet, Settings, Tuple,
-};
+use crate::rules::{FORMAT, Facilitator, Gate, PushedRoute, PushedRules, RuleSet};
+use crate::terms::{Extra, Flow, PaymentOption, Settings, Tuple};
 
 /// Unix seconds at which every story begins.
 pub(super) const START: u64 = 1_800_000_000;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rules::yaml::parse;
+use crate::yaml::parse;
 
 fn findings(text: &str) -> Vec<(usize, String, String)> {
     let root = parse(text).unwrap_or_else(|b| panic!("{}", b.message)).expect("a document");

@@ -1,5 +1,7 @@
 use super::*;
-use crate::rules::{Facilitator, Flow, HostSetting, Lookup, RouteIndex, RuleSet, Settings, canonicalize};
+use crate::HostSetting;
+use farebox_core::rules::{Facilitator, Lookup, PushedRules, RouteIndex, RuleSet, canonicalize};
+use farebox_core::terms::{Flow, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 
 const WALLET: &str = "0x2222222222222222222222222222222222222222";
@@ -704,7 +706,7 @@ fn the_hash_covers_behaviour_and_not_generation_or_births() {
     assert_eq!((first.hash.len(), &first.hash[..2]), (66, "0x"));
     assert_eq!((first.generation, first.tuples[0].born), (1, 1));
     assert_eq!((second.generation, second.tuples[0].born), (2, 0));
-    let compiled = |pushed: &crate::rules::PushedRules| RuleSet::compile(pushed.clone()).unwrap();
+    let compiled = |pushed: &PushedRules| RuleSet::compile(pushed.clone()).unwrap();
     let renumbered = compiled(&first).numbered_as(&second);
     assert_eq!(
         format!("{renumbered:?}"),

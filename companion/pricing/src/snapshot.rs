@@ -1,11 +1,13 @@
 //! Resolved rules of one load, and their push.
 
-use super::{
-    FORMAT, Facilitator, Flow, Gate, HttpUrl, PushedRoute, PushedRules, RouteUpstream, Settings, Tuple,
-};
-use crate::evm::{B256, keccak256};
-use crate::protocol::MIN_REMAINING_SECONDS;
 use std::collections::{BTreeMap, BTreeSet};
+
+use farebox_core::evm::{B256, keccak256};
+use farebox_core::protocol::MIN_REMAINING_SECONDS;
+use farebox_core::rules::{FORMAT, Facilitator, Gate, PushedRoute, PushedRules};
+use farebox_core::terms::{Flow, Settings, Tuple};
+
+use super::{HttpUrl, RouteUpstream};
 
 /// Why a route or option was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

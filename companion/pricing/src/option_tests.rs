@@ -1,5 +1,5 @@
 use super::*;
-use crate::evm::{chain_by_name, named_chains};
+use farebox_core::evm::{chain_by_name, named_chains};
 
 const OBOL_BASE_SEPOLIA: &str = "0x0a09371a8b011d5110656ceBCc70603e53FD2c78";
 const CUSTOM: &str = "0x1111111111111111111111111111111111111111";

@@ -1,7 +1,8 @@
 //! The chain an operator means.
 
+use farebox_core::evm::{Network, chain_by_name, chain_name, named_chains};
+
 use super::pricing_file::nearest;
-use crate::evm::{Network, chain_by_name, chain_name, named_chains};
 
 /// Reads what an operator wrote as the name of a chain: a name of the table, an alias or `eip155:` and a number, letter
 /// case ignored. The error completes a sentence whose subject is the key, and says what to write.

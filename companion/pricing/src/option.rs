@@ -1,15 +1,16 @@
 //! One way to pay, from the words of the file to our own requirement.
 
-use super::chain::read_chain;
-use super::load::{Finding, Severity};
-use super::pricing_file::{At, Money};
-use super::pushed::is_label;
-use super::{Extra, Flow, PaymentOption, SkipReason};
-use crate::evm::{
+use farebox_core::evm::{
     Address, Amount, Asset, Network, PriceError, TransferMethod, asset_by_address, asset_by_symbol,
     default_asset, v1_name,
 };
+use farebox_core::terms::{Extra, Flow, PaymentOption, is_label};
 use ruint::aliases::U256;
+
+use super::SkipReason;
+use super::chain::read_chain;
+use super::load::{Finding, Severity};
+use super::pricing_file::{At, Money};
 
 /// What an option falls back to.
 #[derive(Debug, Clone)]

@@ -1,18 +1,17 @@
 //! From an entry of `routes` to a resolved route: gate, labels, ways to pay, and what is skipped and why.
 
+use farebox_core::protocol::{Challenge, MIN_REMAINING_SECONDS};
+use farebox_core::rules::pattern::Pattern;
+use farebox_core::rules::{Gate, PublicPath, PushedRoute, canonical_text};
+use farebox_core::terms::{Extra, Settings, is_label};
+
 use super::dialect::foreign;
 use super::load::{Finding, Severity};
 use super::option::{self, Defaults, Refusal, Resolved};
-use super::path::canonical_text;
-use super::pattern::{Pattern, normalize};
+use super::pattern::normalize;
 use super::pricing_file::{At, Money, RouteEntry};
-use super::pushed::is_label;
 use super::url::is_host_name;
-use super::{
-    Credential, Extra, Gate, HostSetting, HttpUrl, NotPushed, PublicPath, PushedRoute, RouteUpstream,
-    Settings, SkipReason, SkipScope, Skipped,
-};
-use crate::protocol::{Challenge, MIN_REMAINING_SECONDS};
+use super::{Credential, HostSetting, HttpUrl, NotPushed, RouteUpstream, SkipReason, SkipScope, Skipped};
 
 /// A route with its place, before it is seen among the others.
 pub(super) struct Route {
@@ -157,9 +156,7 @@ impl Resolver<'_> {
             self.find(Severity::Reject, typed.line, "pattern", message);
             return None;
         }
-        let parsed =
-            normalize(&typed.value).and_then(|text| Pattern::parse(&text).map(|pattern| (text, pattern)));
-        match parsed {
+        match normalize(&typed.value) {
             Ok((text, pattern)) => {
                 if !matches!(pattern, Pattern::Glob(_)) && text.contains(['?', '[']) {
                     self.warn(
@@ -478,7 +475,7 @@ fn extra(entry: &RouteEntry) -> Extra {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::load;
+    use crate::load;
 
     #[test]
     fn no_challenge_is_larger_than_its_bound() {

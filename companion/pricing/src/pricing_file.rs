@@ -2,10 +2,11 @@
 //!
 //! Keys and types are checked here, all at once; what the values mean is [`super::resolve`]'s.
 
+use std::collections::HashMap;
+
 use super::Credential;
 use super::load::{Finding, Severity};
 use super::yaml::{Entry, Node, Value};
-use std::collections::HashMap;
 
 /// A value and the line of its key.
 #[derive(Debug, Clone)]

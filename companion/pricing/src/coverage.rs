@@ -1,7 +1,8 @@
 //! Which earlier route takes every path of a later one.
 
-use super::pattern::{Glob, GlobSegment, Pattern, segments};
 use std::collections::HashMap;
+
+use farebox_core::rules::pattern::{Glob, GlobSegment, Pattern, Token, segments};
 
 /// The patterns of the routes so far, in a form that finds a covering one without trying them all.
 #[derive(Default)]
@@ -93,16 +94,20 @@ fn covers(glob: &Glob, pattern: &Pattern) -> bool {
 
 /// Certain coverage only: a segment that takes everything, the same one, or a literal it matches.
 fn segment_covers(wide: &GlobSegment, narrow: &GlobSegment) -> bool {
-    wide == narrow || wide.takes_all() || matches!(narrow, GlobSegment::Literal(text) if wide.matches(text))
+    wide == narrow || takes_all(wide) || matches!(narrow, GlobSegment::Literal(text) if wide.matches(text))
+}
+
+fn takes_all(segment: &GlobSegment) -> bool {
+    matches!(segment, GlobSegment::Wild(tokens) if tokens.iter().all(|token| *token == Token::Many))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::pattern::normalize;
+    use crate::pattern::normalize;
 
     fn pattern(text: &str) -> Pattern {
-        Pattern::parse(&normalize(text).unwrap()).unwrap()
+        normalize(text).unwrap().1
     }
 
     fn covering(earlier: &[&str], later: &str) -> Option<usize> {

@@ -1,9 +1,9 @@
 //! Routes that lie beside each other so that some readers of a path take one for the other.
 
-use super::Gate;
+use farebox_core::rules::pattern::Pattern;
+use farebox_core::rules::{Gate, without_case};
+
 use super::coverage::{Coverage, literal_start};
-use super::matcher::without_case;
-use super::pattern::Pattern;
 use super::resolve::Route;
 
 /// Each route whose paths an earlier one of other terms takes, once letter case is ignored, and that earlier one.

@@ -2,18 +2,19 @@
 //!
 //! Such a router matches a text that is not quite a canonical path: some bytes are still percent-encoded in it,
 //! parameters are there, separators may be others. So there are two kinds of expression. [`covering`] takes at
-//! least what the [`Matcher`](super::matcher) takes, in every spelling: what it leads to has to decide again.
+//! least what the [`RuleSet::lookup`](farebox_core::rules::RuleSet::lookup) takes, in every spelling: what it leads to has to decide again.
 //! [`plain`] takes at most that, and only texts that are their own canonical form: what it leads to may be the
 //! upstream itself. Both are RE2, and hold no back-quote and no line end.
 
-use super::matcher::without_case;
-use super::pattern::{Glob, GlobSegment, Pattern, Token, segments};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use farebox_core::rules::pattern::{Glob, GlobSegment, Pattern, Token, segments};
+use farebox_core::rules::without_case;
+
 /// Which of the paths a pattern takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Take {
+pub(super) enum Take {
     /// No more than the matcher does.
     AtMost,
     /// No less than the matcher does, among plain paths.
@@ -32,7 +33,7 @@ const PLAIN: &str = "[-A-Za-z0-9._~!$&'()*+,=:@]";
 /// An expression that matches every path at or below the places of `below` (patterns, or members of the
 /// protected set), and every path the patterns of `at` take, in every spelling and letter case. `None` if there
 /// are none.
-pub fn covering<'a>(
+pub(super) fn covering<'a>(
     below: impl IntoIterator<Item = &'a str>,
     at: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
@@ -45,7 +46,7 @@ pub fn covering<'a>(
 }
 
 /// The part between `^` and `$` of an expression of plain paths, or `None` if the pattern takes none.
-pub fn plain(pattern: &str, take: Take) -> Option<String> {
+pub(super) fn plain(pattern: &str, take: Take) -> Option<String> {
     let mut out = String::with_capacity(pattern.len() + 16);
     let Ok(pattern) = Pattern::parse(pattern) else {
         return (take == Take::AtLeast).then(|| ".*".to_owned());
@@ -75,7 +76,7 @@ pub fn plain(pattern: &str, take: Take) -> Option<String> {
 
 /// The leading segments of what a pattern takes, and how many there are in all, an empty last one included.
 #[derive(Debug)]
-pub struct Shape {
+pub(super) struct Shape {
     segments: Vec<GlobSegment>,
     least: usize,
     most: usize,
@@ -85,13 +86,13 @@ pub struct Shape {
 
 impl Shape {
     /// The shape of a pattern; one that cannot be read without letter case may take anything.
-    pub fn new(pattern: &str) -> Self {
+    pub(super) fn new(pattern: &str) -> Self {
         let anything = Self { segments: Vec::new(), least: 0, most: usize::MAX };
         Pattern::parse(&without_case(pattern)).map_or(anything, |pattern| Self::of(&pattern))
     }
 
     /// Whether some path may be taken by both, for a reader without letter case. Never wrongly false.
-    pub fn may_overlap(&self, other: &Self) -> bool {
+    pub(super) fn may_overlap(&self, other: &Self) -> bool {
         self.least <= other.most
             && other.least <= self.most
             && self.segments.iter().zip(&other.segments).all(|(one, other)| match (one, other) {

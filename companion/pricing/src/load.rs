@@ -1,18 +1,19 @@
 //! Loading a pricing file: the one function for every reload path.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use farebox_core::evm::{Address, Network, chain_by_name, default_asset, is_named_chain};
+use farebox_core::rules::pattern::Pattern;
+use farebox_core::rules::{Gate, PushedRoute, canonical_text};
+use farebox_core::terms::Tuple;
+
 use super::chain::read_chain;
 use super::coverage::Coverage;
 use super::mixed;
 use super::option::{CHECKSUM_FAILS, Defaults, read_address};
-use super::path::canonical_text;
-use super::pattern::Pattern;
 use super::pricing_file::{self, At, PricingFile, Unlock, WHOLE_FILE};
 use super::resolve::{self, Route};
-use super::{
-    Gate, HttpUrl, PushedRoute, RouteUpstream, SkipReason, SkipScope, Skipped, Snapshot, Tuple, yaml,
-};
-use crate::evm::{Address, Network, chain_by_name, default_asset, is_named_chain};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use super::{HttpUrl, RouteUpstream, SkipReason, SkipScope, Skipped, Snapshot, yaml};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,13 +59,13 @@ pub struct LoadOptions {
     pub plain_http: bool,
     /// How long a settlement may take, seconds.
     pub settle_timeout: u64,
-    /// See [`super::Settings::replay_horizon_seconds`].
+    /// See [`farebox_core::terms::Settings::replay_horizon_seconds`].
     pub replay_horizon: u64,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        let replay_horizon = super::Settings::default().replay_horizon_seconds;
+        let replay_horizon = farebox_core::terms::Settings::default().replay_horizon_seconds;
         Self {
             facilitator_url: None,
             served_elsewhere: BTreeSet::new(),

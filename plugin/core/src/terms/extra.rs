@@ -14,7 +14,7 @@ pub struct Extra(Vec<(String, String)>);
 
 impl Extra {
     /// Reads an object. Of a repeated member the last counts.
-    pub(super) fn read(text: &str) -> Result<Self, Reason> {
+    pub(crate) fn read(text: &str) -> Result<Self, Reason> {
         let mut extra = Self::default();
         for (name, value) in Members::read(text)?.into_iter() {
             extra.put(name.into_owned(), value.get().to_owned());

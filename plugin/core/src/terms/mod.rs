@@ -1,0 +1,12 @@
+//! What is sold, and on which conditions: the types that messages, rules, counts and payments have in common.
+
+mod extra;
+mod option;
+mod settings;
+mod tuple;
+
+pub use extra::Extra;
+pub use option::{Flow, PaymentOption};
+pub(crate) use settings::default_max_age;
+pub use settings::{BodyVersion, Cors, Settings, Unmatched};
+pub use tuple::{Tuple, is_label};
