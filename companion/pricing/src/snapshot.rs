@@ -1,11 +1,13 @@
 //! Resolved rules of one load, and their push.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 
-use farebox_core::evm::{B256, keccak256};
+use farebox_core::evm::B256;
 use farebox_core::protocol::MIN_REMAINING_SECONDS;
 use farebox_core::rules::{FORMAT, Facilitator, Gate, PushedRoute, PushedRules};
 use farebox_core::terms::{Flow, Settings, Tuple};
+use sha3::{Digest, Keccak256};
 
 use super::{HttpUrl, RouteUpstream};
 
@@ -249,9 +251,24 @@ fn limit_times(route: &mut PushedRoute, settings: &Settings, facilitator: &Facil
 /// Hash of a push whose generation, hash and births are still zero. Struct members are written in the
 /// order of their declaration and maps are sorted, so equal rules give equal bytes.
 fn content_hash(unnumbered: &PushedRules) -> String {
+    let mut hashed = Hashed(Keccak256::new());
     // Strings, integers and string-keyed maps only: writing them cannot fail.
-    let json = serde_json::to_vec(unnumbered).unwrap_or_default();
-    B256(keccak256(&json)).to_string()
+    let _ = serde_json::to_writer(&mut hashed, unnumbered);
+    B256(hashed.0.finalize().into()).to_string()
+}
+
+/// Takes what is written, megabytes for thousands of routes, without keeping it.
+struct Hashed(Keccak256);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 // === impl HostSetting ===

@@ -56,6 +56,8 @@ impl PushedRules {
             ..*self
         };
         let mut text = json(&head);
+        // Thousands of routes are megabytes, which a growing text would copy again and again.
+        text.reserve(self.tuples.len() * 128 + self.routes.len() * 512 + self.protected.len() * 32);
         text.truncate(text.len() - [ROUTES, PROTECTED, END].concat().len());
         list(&mut text, &self.tuples, ROUTES);
         list(&mut text, &self.routes, PROTECTED);
