@@ -9,7 +9,7 @@ use sqlx::{AnyConnection, Connection, Executor};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use xtask::stack::Port;
+use farebox_testkit::stack::Port;
 
 use crate::shop::{Program, Shop};
 

@@ -9,10 +9,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use farebox_core::protocol::decode_base64;
+use farebox_testkit::stack::Port;
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use xtask::payer::{Payer, Window, header_value};
-use xtask::stack::Port;
 
 /// Everything that runs. Programs end with their test.
 pub(crate) struct Shop {
@@ -198,7 +198,7 @@ impl Shop {
         self.sold += 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let window = Window::numbered(self.sold, now, 300);
-        let payment = header_value(&Payer::development().pay_v2(offer, window).unwrap());
+        let payment = header_value(&Wallet::development().pay_v2(offer, window).unwrap());
         let request = self.client.get(format!("http://{}{path}", self.ports.gateway));
         request.header("payment-signature", payment)
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use xtask::stack::{Options, Stack};
+use farebox_testkit::stack::{Options, Stack};
 
 use crate::common::{DevFacilitator, Payment, assert_workers_live};
 

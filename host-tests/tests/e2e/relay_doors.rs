@@ -6,13 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use reqwest::{Certificate, ClientBuilder, Identity};
-use serde_json::{Value, json};
-use xtask::http::client_builder;
-use xtask::stack::{
+use farebox_testkit::http::client_builder;
+use farebox_testkit::stack::{
     GrpcDiscovery, Options, ProxyCertificate, Stack, install_relay_secret, install_relay_socket,
     install_relay_tls,
 };
+use reqwest::{Certificate, ClientBuilder, Identity};
+use serde_json::{Value, json};
 
 use crate::common::{DevFacilitator, Payment, Settlement, certificates, exchange};
 

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use farebox_testkit::stack::{Options, Shell, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Options, Shell, Stack};
 
 use crate::common::{Answer, Arrived, DevFacilitator, Payment, Request, Upstream, exchange, text};
 

@@ -8,8 +8,8 @@ pub(crate) mod tally;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use farebox_testkit::stack::{Options, Scrape, Stack};
 use serde_json::Value;
-use xtask::stack::{Options, Scrape, Stack};
 
 use script::Script;
 use shop::{OBOL, PRICING, RECIPIENTS, TUPLES};

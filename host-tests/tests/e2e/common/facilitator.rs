@@ -1,8 +1,8 @@
 //! The controls of the development facilitator.
 
+use farebox_testkit::stack::Stack;
 use reqwest::Client;
 use serde_json::{Value, json};
-use xtask::stack::Stack;
 
 /// A development facilitator, by its `/dev` endpoints.
 #[derive(Debug, Clone)]

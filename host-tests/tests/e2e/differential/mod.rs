@@ -12,8 +12,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use farebox_host_tests::Dice;
+use farebox_testkit::stack::{Options, Place, Readers, Shell, Stack};
 use serde_json::json;
-use xtask::stack::{Options, Place, Readers, Shell, Stack};
 
 use crate::common::{Answer, DevFacilitator, Payment, Request, text};
 use fan::{Fan, Reading};

@@ -2,7 +2,7 @@
 
 use crate::common::{DevFacilitator, Payment, Request, Settlement, assert_workers_live};
 use farebox_core::metrics::Family;
-use xtask::stack::{Facilitator, Options, Part, Stack, facilitator_error};
+use farebox_testkit::stack::{Facilitator, Options, Part, Stack, facilitator_error};
 
 use crate::facilitator_faults::{assert_served, options};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use farebox_testkit::paths;
+use farebox_testkit::stack::{Options, Port, Process, Shell, Stack};
 use serde_json::{Value, json};
-use xtask::paths;
-use xtask::stack::{Options, Port, Process, Shell, Stack};
 
 use super::assert_served;
 use crate::common::{DevFacilitator, Payment, Request, Settlement};

@@ -7,8 +7,8 @@ mod shop;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use farebox_testkit::stack::{Durability, Options, Part, Postgres, Scrape, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Durability, Options, Part, Postgres, Scrape, Stack};
 
 use crate::common::{DevFacilitator, Tally};
 use crate::reload::metrics::Watcher;

@@ -20,8 +20,8 @@ mod host;
 mod outcome;
 mod table;
 
+use farebox_testkit::stack::{Durability, Facilitator, Options, Part, Postgres, Shell, Stack};
 use serde_json::json;
-use xtask::stack::{Durability, Facilitator, Options, Part, Postgres, Shell, Stack};
 
 use crate::accounting::shop::PRICING;
 use crate::common::{DevFacilitator, Payment, Request, Settlement};

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
+use farebox_testkit::paths;
+use farebox_testkit::stack::{Durability, Facilitator, Options, Postgres, Stack};
 use serde_json::{Value, json};
-use xtask::paths;
-use xtask::stack::{Durability, Facilitator, Options, Postgres, Stack};
 
 use crate::common::DevFacilitator;
 use crate::support::until;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use farebox_core::metrics::Family;
+use farebox_testkit::stack::{Options, Port, Stack};
 use serde_json::json;
-use xtask::stack::{Options, Port, Stack};
 
 use super::options;
 use crate::common::{Answer, DevFacilitator, Payment, in_ledger};

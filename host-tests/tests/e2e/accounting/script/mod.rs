@@ -6,10 +6,10 @@ mod failing;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use farebox_testkit::stack::Stack;
+use farebox_testkit::wallet::{Wallet, header_value};
 use reqwest::RequestBuilder;
 use serde_json::Value;
-use xtask::payer::{Payer, header_value};
-use xtask::stack::Stack;
 
 use super::shop::{BASIC_GOODS, Goods};
 use super::tally::{PREFIX, Tally, Tuple};
@@ -41,7 +41,7 @@ impl<'a> Script<'a> {
     pub(super) fn new(stack: &'a Stack, settlement: Settlement, tally: Tally) -> Self {
         Self {
             stack,
-            buyer: Buyer::new(stack, Payer::development()),
+            buyer: Buyer::new(stack, Wallet::development()),
             facilitator: DevFacilitator::of(stack),
             settlement,
             tally,

@@ -3,7 +3,7 @@
 //!
 //! A stack stops with its owner: when it is dropped, and when a signal ends the process.
 
-pub(crate) mod bootstrap;
+pub mod bootstrap;
 mod fleet;
 mod grpc;
 mod guard;
@@ -102,7 +102,7 @@ struct Programs {
 
 /// The temporary folder, removed when dropped, by a signal too.
 #[derive(Debug)]
-pub(crate) struct Folder(tempfile::TempDir);
+pub struct Folder(tempfile::TempDir);
 
 // === impl Stack ===
 
@@ -130,7 +130,7 @@ impl Stack {
             }
             Shell::Traefik => {
                 let guest = paths::traefik_plugin()?;
-                built(traefik::plugin_in(&guest))?;
+                built(paths::traefik_module(&guest))?;
                 Programs { farebox, guest, proxy: tools::traefik()? }
             }
             Shell::Gateway => Programs { proxy: farebox.clone(), guest: PathBuf::new(), farebox },
@@ -612,14 +612,16 @@ impl Part {
 // === impl Folder ===
 
 impl Folder {
-    pub(crate) fn create() -> Result<Self> {
+    /// Makes one.
+    pub fn create() -> Result<Self> {
         guard::install();
         let folder = tempfile::Builder::new().prefix("farebox-stack-").tempdir()?;
         guard::watch_folder(folder.path());
         Ok(Self(folder))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::Stack;
-use crate::build::TRAEFIK_MODULE;
 use crate::paths;
 
 // === impl Stack ===
@@ -35,7 +34,7 @@ impl Stack {
 
     /// The plugin as Traefik loads it, this stack's own copy.
     pub fn plugin(&self) -> PathBuf {
-        plugin_in(&self.folder().join("plugins-local"))
+        paths::traefik_module(&self.folder().join("plugins-local"))
     }
 
     pub(super) fn traefik_command(&self) -> Result<Command> {
@@ -74,11 +73,6 @@ impl Stack {
         command.arg(format!("--configFile={}", path.display())).current_dir(folder);
         Ok(command)
     }
-}
-
-/// The plugin in a folder of local plugins.
-pub(super) fn plugin_in(folder: &Path) -> PathBuf {
-    folder.join("src").join(TRAEFIK_MODULE).join("plugin.wasm")
 }
 
 /// Copies a folder with all there is in it.
