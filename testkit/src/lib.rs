@@ -3,6 +3,7 @@
 //! * [`stack`]: origin, development facilitator, companion and proxy as one running whole.
 //! * [`origin`]: the demo upstream, with every kind of answer a paid route can meet.
 //! * [`wallet`]: signs payments, and forges them.
+//! * [`facilitator`]: the development facilitator, in this process or another.
 //! * [`client`]: the public x402 client, run by Node.
 //! * [`page`]: a page in a real browser that buys.
 //! * [`node`]: the scripts that run by Node.
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod facilitator;
 pub mod http;
 pub mod node;
 pub mod origin;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use farebox_testkit::client::{Bought, Client, Dialect, Purchase};
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Stack};
 use farebox_testkit::wallet::{Wallet, header_value};
 use serde_json::{Value, json};
 
-use crate::common::DevFacilitator;
 use crate::support::{Answer, Buyer, PAYMENT, decode};
 
 const WALLET: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";

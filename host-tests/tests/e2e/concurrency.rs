@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use farebox_core::protocol::encode_base64;
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Stack};
 use farebox_testkit::wallet::{Wallet, header_value};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::common::DevFacilitator;
 use crate::support::{Answer, Buyer, PAYMENT, X_PAYMENT, connections_by_worker, until};
 
 /// Two routes with the very same terms.

@@ -4,13 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::common::{
-    Answer, DevFacilitator, Payment, Request, Settlement, Tally, assert_workers_live, in_ledger,
-};
+use crate::common::{Answer, Payment, Request, Settlement, Tally, assert_workers_live, in_ledger};
 use farebox_core::metrics::tuple_text;
 use farebox_core::payment::Holder;
 use farebox_core::protocol::{RELAY_HOLDER, RELAY_OFFER, RELAY_ROUTE, RelayReply};
 use farebox_core::rules::Tuple;
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Part, Stack};
 use serde_json::Value;
 

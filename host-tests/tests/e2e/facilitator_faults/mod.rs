@@ -8,7 +8,8 @@ mod verify;
 
 use std::time::Duration;
 
-use crate::common::{Answer, DevFacilitator, Settlement, Tally};
+use crate::common::{Answer, Settlement, Tally};
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Part, Stack};
 use serde_json::Value;
 

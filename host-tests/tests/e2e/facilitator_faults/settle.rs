@@ -186,7 +186,7 @@ async fn resend(scene: &Scene, name: &str, payment: &Payment, operations: &[&str
             "{name}: calls of the resend"
         );
     }
-    let mut bodies = scene.facilitator.settle_bodies().await;
+    let mut bodies = scene.facilitator.bodies("settle").await;
     bodies.retain(|body| body.contains(&payment.nonce));
     assert!(bodies.len() > 1, "{name}: it was settled again");
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{name}: identical settle calls");

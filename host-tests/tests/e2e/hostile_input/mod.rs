@@ -9,7 +9,8 @@ mod identity;
 mod paths;
 mod payments;
 
-use crate::common::{Answer, DevFacilitator, Payment, Request, assert_workers_live, exchange, text};
+use crate::common::{Answer, Payment, Request, assert_workers_live, exchange, text};
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Stack};
 use serde_json::{Value, json};
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Postgres, Shell, Stack};
 use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use super::form::has_form;
 use super::outcome::{Outcome, of_ledger};
 use crate::accounting::shop::{BASIC, PRICING, TUPLES};
 use crate::accounting::tally::{Key, PREFIX, Tally, series};
-use crate::common::{Answer, DevFacilitator, Request, exchange};
+use crate::common::{Answer, Request, exchange};
 use crate::support::{now, until};
 
 /// How long a number may be on its way.

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use farebox_host_tests::Dice;
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Shell, Stack};
 use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::{Value, json};
 
-use crate::common::{Arrived, DevFacilitator, Upstream, exchange, text};
+use crate::common::{Arrived, Upstream, exchange, text};
 use request::{Asked, NUMBER};
 
 const PRICING: &str = r#"

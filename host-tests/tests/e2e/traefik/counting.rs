@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use farebox_core::metrics::{BlockedReason, FailureReason};
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Part, Scrape, Shell, Stack};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::options;
-use crate::common::{DevFacilitator, Tally};
+use crate::common::Tally;
 use crate::reload::buyer::{Buyer, Reply};
 use crate::reload::metrics::{Watcher, sum};
 use crate::support::decode;

@@ -8,8 +8,9 @@ mod reloads;
 
 use std::time::Duration;
 
-use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement, in_ledger};
+use crate::common::{Answer, Payment, Request, Settlement, in_ledger};
 use farebox_core::metrics::Family;
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Part, Shell, Stack};
 use serde_json::{Value, json};
 

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use farebox_core::metrics::FailureReason;
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Shell, Stack};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::options;
-use crate::common::{DevFacilitator, Tally};
+use crate::common::Tally;
 use crate::reload::buyer::Buyer;
 use crate::reload::metrics::{Watcher, sum};
 use crate::reload::pricing::{file, free, paid};

@@ -6,6 +6,7 @@ mod failing;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::Stack;
 use farebox_testkit::wallet::{Wallet, header_value};
 use reqwest::RequestBuilder;
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use super::shop::{BASIC_GOODS, Goods};
 use super::tally::{PREFIX, Tally, Tuple};
-use crate::common::{DevFacilitator, Settlement, in_ledger};
+use crate::common::{Settlement, in_ledger};
 use crate::support::{Answer, Buyer, PAYMENT, now, until};
 
 /// What has been delivered is on record when the stream is over, which the client learns a moment earlier.
