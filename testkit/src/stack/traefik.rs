@@ -22,6 +22,11 @@ impl Stack {
         })
     }
 
+    /// Traefik's own API.
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.addresses.api)
+    }
+
     /// The gateway behind Traefik, which only Traefik is to call.
     pub fn gateway_url(&self) -> String {
         format!("http://{}", self.addresses.gateway)
