@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{check, explain, facilitator, ledger, run, settings};
+use crate::{check, explain, ledger, run, settings};
 
 /// x402 payments inside the proxy that already carries the traffic.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ enum Command {
     /// Look into the ledger of the relay.
     Ledger(ledger::command::Args),
     /// Run a development facilitator. It moves no money.
-    Facilitator(facilitator::Args),
+    Facilitator(farebox_dev_facilitator::Args),
 }
 
 /// Runs the command of the process arguments.
@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
         Command::Ledger(args) => block_on(ledger::command::run(args)),
         Command::Facilitator(args) => {
             log_to_stderr(log_format);
-            block_on(facilitator::run(args))
+            block_on(farebox_dev_facilitator::run(args))
         }
     };
     outcome.unwrap_or_else(|error| {

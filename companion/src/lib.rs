@@ -5,7 +5,7 @@
 //!
 //! * [`cli`] and [`settings`]: what the operator typed and wrote.
 //! * [`rules`]: the file is watched, loaded and applied by one function.
-//! * [`facilitator`]: what the facilitator supports, and a development facilitator.
+//! * [`facilitator`]: what the facilitator supports, and how it is called.
 //! * [`publish`]: the rules become an Envoy resource, in a file and over gRPC; what each proxy reports confirms them.
 //! * [`relay`] and [`ledger`]: payments are settled once, whichever proxy asks. [`gateway`]: a proxy of its own.
 //! * [`counts`]: what proxies, gateway and spools report becomes counters of the ledger; series of gone offers go.

@@ -4,23 +4,22 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-
-use crate::{paths, shell, tools};
+use farebox_testkit::{paths, shell, tools};
 
 /// The rules, in [`folder`].
-pub const RULES: &str = "rules.yaml";
+pub(crate) const RULES: &str = "rules.yaml";
 /// The configuration that loads them, in [`folder`].
-pub const CONFIGURATION: &str = "prometheus.yaml";
+pub(crate) const CONFIGURATION: &str = "prometheus.yaml";
 /// How the names of their unit tests end.
 const TESTS: &str = "_test.yaml";
 
 /// `deploy/prometheus`.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     paths::workspace().join("deploy/prometheus")
 }
 
 /// Checks the configuration and the rules, and runs the unit tests of the rules.
-pub fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     promtool(&["check", "config", CONFIGURATION])?;
     promtool(&["check", "rules", RULES])?;
     let tests = tests()?;

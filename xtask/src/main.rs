@@ -1,10 +1,18 @@
-//! `cargo xtask`: see [`xtask::commands`].
+//! `cargo xtask`: the developer commands of Farebox. What they start is in `farebox-testkit`.
+//!
+//! * [`commands`]: one module per command.
+//! * [`build`]: the release artefacts and what is asserted about them.
+//! * [`alerts`]: the Prometheus rules an operator loads, and their unit tests.
 #![forbid(unsafe_code)]
+
+mod alerts;
+mod build;
+mod commands;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match xtask::commands::run() {
+    match commands::run() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -4,13 +4,13 @@
 //! final. The one that vouched settles, and is written down before it is called: a second facilitator could move
 //! the money a second time, so once a settle call may have arrived nobody else is ever asked.
 
-use farebox_core::protocol::{Operation, VerifyOutcome, Version, read_verify_reply};
+use farebox_core::protocol::{Operation, PaymentCall, VerifyOutcome, Version, read_verify_reply};
 use reqwest::StatusCode;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::Relay;
-use crate::facilitator::{CallFailed, PaymentCall, Replied};
+use crate::facilitator::{CallFailed, Replied};
 use crate::state::{FailedCall, unix_seconds};
 
 /// What became of the wish to have a payment verified.

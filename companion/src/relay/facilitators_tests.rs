@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::response::IntoResponse;
 use farebox_core::evm::chain_by_name;
+use farebox_testkit::facilitator::DevFacilitator;
 use serde_json::{Value, json};
 
 use super::tests::{By, PATIENT, payment, relay_of};
@@ -13,13 +14,13 @@ use super::*;
 use crate::ledger::{Clock, Entry, Filter};
 use crate::settings::Credential;
 use crate::state::{FacilitatorState, unix_millis, unix_seconds};
-use crate::testing::{Dev, eventually};
+use crate::testing::eventually;
 
 /// A relay with two facilitators: the rules name the first, the second is its fall-back.
 struct Pair {
     relay: Relay,
-    first: Dev,
-    second: Dev,
+    first: DevFacilitator,
+    second: DevFacilitator,
     folder: tempfile::TempDir,
     clock: Arc<AtomicU64>,
 }
@@ -45,28 +46,24 @@ async fn entries(relay: &Relay) -> Vec<Entry> {
     relay.ledger.list(&Filter::default(), 10).await.unwrap()
 }
 
-fn url(dev: &Dev) -> String {
-    format!("http://{}", dev.address)
-}
-
 fn fallback(to: &str) -> Facilitators {
     Facilitators { fallbacks: vec![to.to_owned()], ..Facilitators::default() }
 }
 
-async fn operations(dev: &Dev) -> Vec<String> {
-    let record = dev.get("/dev/record").await;
+async fn operations(dev: &DevFacilitator) -> Vec<String> {
+    let record = dev.record().await;
     let calls = record["calls"].as_array().unwrap();
     calls.iter().map(|call| call["operation"].as_str().unwrap().to_owned()).collect()
 }
 
 impl Pair {
     async fn open(deadlines: Deadlines) -> Self {
-        let (first, second) = (Dev::start(&[]).await, Dev::start(&[]).await);
+        let (first, second) = (DevFacilitator::start().await, DevFacilitator::start().await);
         let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(unix_millis())));
         let ledger = Ledger::file_url(&folder.path().join("ledger.db"));
-        let facilitators = fallback(&url(&second));
+        let facilitators = fallback(second.url());
         let (relay, _) =
-            relay_of(&url(&first), facilitators, &ledger, Clock::Set(clock.clone()), deadlines).await;
+            relay_of(first.url(), facilitators, &ledger, Clock::Set(clock.clone()), deadlines).await;
         Self { relay, first, second, folder, clock }
     }
 
@@ -113,8 +110,8 @@ async fn a_payment_does_not_wait_for_a_page_of_metrics() {
 #[tokio::test]
 async fn a_chain_whose_facilitators_are_not_known_yet_is_closed_until_one_is() {
     let Pair { relay, first, second, .. } = &Pair::open(PATIENT).await;
-    let known = |dev: &Dev, kinds: Option<&str>| FacilitatorState {
-        url: url(dev),
+    let known = |dev: &DevFacilitator, kinds: Option<&str>| FacilitatorState {
+        url: dev.url().to_owned(),
         networks: vec!["eip155:84532".into()],
         kinds: kinds.map(|kind| vec![kind.to_owned()]),
         ..FacilitatorState::default()
@@ -142,28 +139,28 @@ async fn where_the_first_gives_no_verdict_the_next_is_asked_and_settles_what_it_
     ];
     for (mode, nonce) in modes.iter().zip(1..) {
         let pair = Pair::open(Deadlines { verify: Duration::from_secs(2), ..PATIENT }).await;
-        pair.first.fail(json!({ "verify": mode })).await;
+        pair.first.order(&json!({ "verify": mode })).await;
         assert_eq!(pair.ask("/verify", &payment(nonce)).await, RelayReply::Valid, "{mode}");
         assert!(is_settled(&pair.ask("/settle", &payment(nonce)).await), "{mode}");
         assert_eq!(operations(&pair.first).await, ["verify"], "{mode}");
         assert_eq!(operations(&pair.second).await, ["verify", "settle"], "{mode}");
-        assert_eq!(pair.entry().await.facilitator, Some(url(&pair.second)), "{mode}");
+        assert_eq!(pair.entry().await.facilitator.as_deref(), Some(pair.second.url()), "{mode}");
     }
 }
 
 #[tokio::test]
 async fn a_facilitator_nobody_can_connect_to_is_passed_over() {
-    let (second, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
-    let relay = shop("http://127.0.0.1:1", fallback(&url(&second)), folder.path(), PATIENT).await;
+    let (second, folder) = (DevFacilitator::start().await, tempfile::tempdir().unwrap());
+    let relay = shop("http://127.0.0.1:1", fallback(second.url()), folder.path(), PATIENT).await;
     assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Valid);
     assert!(is_settled(&ask(&relay, "/settle", &payment(1)).await));
-    assert_eq!(second.settled().await, 1);
+    assert_eq!(second.settled_payments().await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_verdict_is_final_whoever_might_say_otherwise() {
     let pair = Pair::open(PATIENT).await;
-    pair.first.fail(json!({ "verify": "invalid:insufficient_funds" })).await;
+    pair.first.fail("verify", "invalid:insufficient_funds").await;
     let reason = "insufficient_funds".to_owned();
     let invalid = RelayReply::Invalid { reason, detail: None };
     assert_eq!(pair.ask("/verify", &payment(1)).await, invalid);
@@ -173,8 +170,8 @@ async fn a_verdict_is_final_whoever_might_say_otherwise() {
 #[tokio::test]
 async fn all_share_the_one_deadline_of_a_verification() {
     let pair = Pair::open(Deadlines { verify: Duration::from_millis(600), ..PATIENT }).await;
-    pair.first.fail(json!({ "verify": "hang" })).await;
-    pair.second.fail(json!({ "verify": "hang" })).await;
+    pair.first.fail("verify", "hang").await;
+    pair.second.fail("verify", "hang").await;
     let started = Instant::now();
     let reply = pair.ask("/verify", &payment(1)).await;
     let took = started.elapsed();
@@ -195,8 +192,8 @@ async fn without_a_verdict_the_last_facilitator_is_quoted() {
         ("garbage", RelayReply::NoVerdict),
         ("reset", RelayReply::Unreachable),
     ] {
-        pair.first.fail(json!({ "verify": "http_500" })).await;
-        pair.second.fail(json!({ "verify": mode })).await;
+        pair.first.fail("verify", "http_500").await;
+        pair.second.order(&json!({ "verify": mode })).await;
         assert_eq!(pair.ask("/verify", &payment(1)).await, reply, "{mode}");
         assert_eq!(entries(&pair.relay).await, [], "{mode}");
     }
@@ -206,12 +203,12 @@ async fn without_a_verdict_the_last_facilitator_is_quoted() {
 async fn once_a_settle_call_may_have_arrived_nobody_else_is_asked_to_settle() {
     let pair = Pair::open(Deadlines { settle: Duration::from_millis(300), ..PATIENT }).await;
     pair.ask("/verify", &payment(1)).await;
-    pair.first.fail(json!({ "settle": "hang" })).await;
+    pair.first.fail("settle", "hang").await;
     assert!(is_open(&pair.ask("/settle", &payment(1)).await));
     assert_eq!(pair.entry().await.state, "unknown");
     // The first stays away: for the reconciliation, for the buyer who comes back, and for the next life of a
     // companion whose settings name only the second.
-    pair.first.fail(json!({ "verify": "http_503", "settle": "http_503" })).await;
+    pair.first.order(&json!({ "verify": "http_503", "settle": "http_503" })).await;
     let before = operations(&pair.first).await.len();
     let asked_again = async |pair: &Pair| operations(&pair.first).await.len() > before;
     pair.reconcile_until("asked again", asked_again).await;
@@ -221,24 +218,24 @@ async fn once_a_settle_call_may_have_arrived_nobody_else_is_asked_to_settle() {
     let Pair { first, second, folder, clock, .. } = pair;
     let ledger = Ledger::file_url(&folder.path().join("ledger.db"));
     let alone = Facilitators::default();
-    let (relay, _) = relay_of(&url(&second), alone, &ledger, Clock::Set(clock.clone()), PATIENT).await;
+    let (relay, _) = relay_of(second.url(), alone, &ledger, Clock::Set(clock.clone()), PATIENT).await;
     let pair = Pair { relay, first, second, folder, clock };
-    assert_eq!(pair.entry().await.facilitator, Some(url(&pair.first)));
-    pair.first.fail(json!({ "settle": "none" })).await;
+    assert_eq!(pair.entry().await.facilitator.as_deref(), Some(pair.first.url()));
+    pair.first.fail("settle", "none").await;
     pair.reconcile_until("settled", async |pair| pair.entry().await.state == "owed").await;
-    assert_eq!((pair.first.settled().await, operations(&pair.second).await), (1, vec![]));
+    assert_eq!((pair.first.settled_payments().await.len(), operations(&pair.second).await), (1, vec![]));
 }
 
 #[tokio::test]
 async fn the_one_that_vouched_settles_though_the_first_is_back() {
     let pair = Pair::open(Deadlines { settle: Duration::from_millis(300), ..PATIENT }).await;
-    pair.first.fail(json!({ "verify": "http_503", "count": 1 })).await;
+    pair.first.fail_next("verify", "http_503", 1).await;
     pair.ask("/verify", &payment(1)).await;
-    pair.second.fail(json!({ "settle": "hang", "count": 1 })).await;
+    pair.second.fail_next("settle", "hang", 1).await;
     assert!(is_open(&pair.ask("/settle", &payment(1)).await));
     pair.reconcile_until("settled", async |pair| pair.entry().await.state == "owed").await;
     assert_eq!(operations(&pair.first).await, ["verify"]);
-    assert_eq!(pair.second.settled().await, 1);
+    assert_eq!(pair.second.settled_payments().await.len(), 1);
 }
 
 #[tokio::test]
@@ -246,30 +243,33 @@ async fn a_payment_tried_again_after_a_refusal_is_settled_by_who_vouches_then() 
     let pair = Pair::open(PATIENT).await;
     pair.ask("/verify", &payment(1)).await;
     let refusal = json!({ "settle": "invalid:insufficient_funds", "count": 1, "verify": "http_503" });
-    pair.first.fail(refusal).await;
+    pair.first.order(&refusal).await;
     assert!(matches!(pair.ask("/settle", &payment(1)).await, RelayReply::Refused { .. }));
     assert_eq!(pair.ask("/verify", &payment(1)).await, RelayReply::Valid);
     assert!(is_settled(&pair.ask("/settle", &payment(1)).await));
-    assert_eq!((pair.first.settled().await, pair.second.settled().await), (0, 1));
+    assert_eq!(
+        (pair.first.settled_payments().await.len(), pair.second.settled_payments().await.len()),
+        (0, 1)
+    );
 }
 
 #[tokio::test]
 async fn a_chain_with_its_own_facilitators_leaves_the_default_one_alone() {
-    let (default, own) = (Dev::start(&[]).await, Dev::start(&[]).await);
+    let (default, own) = (DevFacilitator::start().await, DevFacilitator::start().await);
     let folder = tempfile::tempdir().unwrap();
-    let chains = [(chain_by_name("base-sepolia").unwrap(), vec![url(&own)])].into();
+    let chains = [(chain_by_name("base-sepolia").unwrap(), vec![own.url().to_owned()])].into();
     let facilitators = Facilitators { chains, ..fallback("http://127.0.0.1:1") };
-    let relay = shop(&url(&default), facilitators, folder.path(), PATIENT).await;
+    let relay = shop(default.url(), facilitators, folder.path(), PATIENT).await;
     ask(&relay, "/verify", &payment(1)).await;
     ask(&relay, "/settle", &payment(1)).await;
-    assert_eq!((operations(&default).await, own.settled().await), (vec![], 1));
+    assert_eq!((operations(&default).await, own.settled_payments().await.len()), (vec![], 1));
 }
 
 #[tokio::test]
 async fn one_known_not_to_take_the_kind_is_asked_only_if_no_other_takes_it() {
     let pair = Pair::open(PATIENT).await;
-    let kinds = |dev: &Dev, kinds: &[&str]| FacilitatorState {
-        url: url(dev),
+    let kinds = |dev: &DevFacilitator, kinds: &[&str]| FacilitatorState {
+        url: dev.url().to_owned(),
         kinds: Some(kinds.iter().map(ToString::to_string).collect()),
         ..FacilitatorState::default()
     };
@@ -334,8 +334,8 @@ async fn an_expired_credential_closes_the_shop_and_says_so_until_its_file_is_rep
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     let jwt = |end: u64| format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(json!({ "exp": end }).to_string()));
-    let (dev, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
-    let relay = shop_with_token(&url(&dev), folder.path(), &jwt(unix_seconds() - 1)).await;
+    let (dev, folder) = (DevFacilitator::start().await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(dev.url(), folder.path(), &jwt(unix_seconds() - 1)).await;
     let watching = tokio::spawn(watch_credentials(relay.clone()));
     eventually("it is not ready", || relay.state.lock().not_ready().is_some()).await;
     let reason = relay.state.lock().not_ready().unwrap();
@@ -352,10 +352,10 @@ async fn an_expired_credential_closes_the_shop_and_says_so_until_its_file_is_rep
 
 #[tokio::test]
 async fn a_settlement_that_cannot_be_authorized_any_more_is_kept_and_ends_settled() {
-    let (dev, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
-    let relay = shop_with_token(&url(&dev), folder.path(), "good").await;
+    let (dev, folder) = (DevFacilitator::start().await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(dev.url(), folder.path(), "good").await;
     ask(&relay, "/verify", &payment(1)).await;
-    dev.fail(json!({ "settle": "cut_after_headers", "count": 1 })).await;
+    dev.fail_next("settle", "cut_after_headers", 1).await;
     assert!(is_open(&ask(&relay, "/settle", &payment(1)).await));
     std::fs::write(folder.path().join("token"), "").unwrap();
     // Asking fails, which says nothing about the first call.
@@ -363,7 +363,7 @@ async fn a_settlement_that_cannot_be_authorized_any_more_is_kept_and_ends_settle
     assert_eq!(entries(&relay).await[0].state, "unknown");
     std::fs::write(folder.path().join("token"), "good").unwrap();
     assert!(is_settled(&ask(&relay, "/verify", &payment(1)).await));
-    assert_eq!((entries(&relay).await[0].state.as_str(), dev.settled().await), ("owed", 1));
+    assert_eq!((entries(&relay).await[0].state.as_str(), dev.settled_payments().await.len()), ("owed", 1));
 }
 
 #[tokio::test]
@@ -438,9 +438,9 @@ async fn any_other_reply_that_is_no_verdict_is_kept_too_and_logged_now_and_then(
 
 #[tokio::test]
 async fn a_verdict_is_nothing_to_tell_and_a_refused_credential_is_told_once() {
-    let (dev, folder) = (Dev::start(&[]).await, tempfile::tempdir().unwrap());
-    let relay = shop_with_token(&url(&dev), folder.path(), "good").await;
-    dev.fail(json!({ "settle": "pending" })).await;
+    let (dev, folder) = (DevFacilitator::start().await, tempfile::tempdir().unwrap());
+    let relay = shop_with_token(dev.url(), folder.path(), "good").await;
+    dev.fail("settle", "pending").await;
     for path in ["/verify", "/settle"] {
         ask(&relay, path, &payment(1)).await;
     }

@@ -6,12 +6,11 @@ use axum::http::HeaderMap;
 use farebox_core::metrics::parse_tuple_text;
 use farebox_core::payment::{Claim, Fingerprint, Holder, PaymentKey, Terms};
 use farebox_core::protocol::{
-    RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
-    RelayReply, printable,
+    CallError, PaymentCall, RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN,
+    RELAY_PROXY, RELAY_ROUTE, RelayReply, printable,
 };
 
 use super::Relay;
-use crate::facilitator::{CallError, PaymentCall};
 use crate::ledger::Sale;
 
 /// A call that may be made.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_core::payment::{Answer, Event, PaymentKey};
+use farebox_core::protocol::PaymentCall;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -11,7 +12,6 @@ use super::books::Entry;
 use super::settling::{Making, Origin};
 use super::under_way::Call;
 use super::{Relay, fresh_holder};
-use crate::facilitator::PaymentCall;
 use crate::ledger::{LedgerError, Stepped};
 
 const EVERY: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_core::payment::{Answer, Claim, End, Event, Holder, Outcome, PaymentKey, Reading, Settlement};
-use farebox_core::protocol::{CallEnd, Operation, RelayReply};
+use farebox_core::protocol::{CallEnd, Operation, PaymentCall, RelayReply};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -13,7 +13,6 @@ use super::books::{Entry, Happening};
 use super::order::Order;
 use super::told::Waiting;
 use super::under_way::Call;
-use crate::facilitator::PaymentCall;
 use crate::ledger::{LedgerError, Sale, Stepped};
 
 /// A settle call the machine asked for.

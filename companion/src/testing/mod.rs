@@ -1,7 +1,6 @@
 //! Stand-ins for the companion's neighbours.
 
 mod database;
-mod dev;
 mod gate;
 
 use std::net::SocketAddr;
@@ -17,7 +16,6 @@ use tokio::net::TcpListener;
 use crate::settings::{FacilitatorSettings, Listen, Settings, Settlement};
 
 pub(crate) use database::{Database, on_every_database};
-pub(crate) use dev::{Dev, payment_call, upfront_call};
 pub(crate) use gate::{Gate, Lost};
 
 /// Settings of a companion without proxies, by which settlements are made like this.

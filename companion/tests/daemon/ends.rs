@@ -9,7 +9,8 @@ use sqlx::{AnyConnection, Connection, Executor};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use xtask::stack::Port;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::Port;
 
 use crate::shop::{Program, Shop};
 
@@ -47,10 +48,10 @@ async fn a_settlement_of_fifteen_seconds_is_finished_answered_and_written_down_b
         "shutdown": { "delay": "1s" }, "facilitator": { "settleTimeout": "20s" }, "gateway": { "grace": "20s" },
     });
     let mut shop = Shop::start(settings).await;
-    shop.tell_facilitator(json!({ "settle": "slow:15000" })).await;
+    shop.facilitator().fail("settle", "slow:15000").await;
     let began = Instant::now();
     let buying = shop.begin_to_buy();
-    shop.until("the facilitator settles", async |shop| shop.calls("settle").await == 1).await;
+    shop.until("the facilitator settles", async |shop| shop.facilitator().calls("settle").await == 1).await;
     // One that never reads its answer, and one that is never answered.
     let mut slow = Vec::new();
     for says in ["GET /free HTTP/1.1\r\nhost: a\r\n\r\n", "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n"] {
@@ -159,8 +160,7 @@ async fn a_chain_whose_facilitator_fails_from_the_first_second_is_closed_alone_a
     assert_eq!(shop.page_of_status().await["facilitator"]["closed"][0]["offers"], json!(["ns/b"]));
 
     let returned = Instant::now();
-    let works = shop.client.post(format!("http://{failing}/dev/fail")).body(r#"{"supported":"none"}"#);
-    works.send().await.unwrap().error_for_status().unwrap();
+    DevFacilitator::at(format!("http://{failing}"), &shop.client).fail("supported", "none").await;
     shop.until("it is ready", async |shop| shop.readyz().await.unwrap().0 == 200).await;
     assert!(returned.elapsed() < Duration::from_millis(1_500), "{:?}", returned.elapsed());
     assert_eq!(shop.buy_at("/base", &terms).await.unwrap(), (200, "sold".to_owned()));

@@ -9,10 +9,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use farebox_core::protocol::decode_base64;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::Port;
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use xtask::payer::{Payer, Window, header_value};
-use xtask::stack::Port;
 
 /// Everything that runs. Programs end with their test.
 pub(crate) struct Shop {
@@ -198,23 +199,13 @@ impl Shop {
         self.sold += 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let window = Window::numbered(self.sold, now, 300);
-        let payment = header_value(&Payer::development().pay_v2(offer, window).unwrap());
+        let payment = header_value(&Wallet::development().pay_v2(offer, window).unwrap());
         let request = self.client.get(format!("http://{}{path}", self.ports.gateway));
         request.header("payment-signature", payment)
     }
 
-    /// What the facilitator is to do from now on.
-    pub(crate) async fn tell_facilitator(&self, order: Value) {
-        let url = format!("http://{}/dev/fail", self.ports.facilitator);
-        let told = self.client.post(url).body(order.to_string()).send().await.unwrap();
-        told.error_for_status().unwrap();
-    }
-
-    /// How often the facilitator was asked for something.
-    pub(crate) async fn calls(&self, operation: &str) -> usize {
-        let url = format!("http://{}/dev/record", self.ports.facilitator);
-        let record: Value = serde_json::from_str(&read(self.client.get(url)).await.unwrap().1).unwrap();
-        record["calls"].as_array().unwrap().iter().filter(|call| call["operation"] == operation).count()
+    pub(crate) fn facilitator(&self) -> DevFacilitator {
+        DevFacilitator::at(format!("http://{}", self.ports.facilitator), &self.client)
     }
 
     /// Every payment in the ledger, read as an operator does while no companion runs.

@@ -1,11 +1,10 @@
 //! A page in a real Chromium buys from another origin, with the public client, where `filter.cors` names it, and cannot
 //! where nothing does.
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::page::{Page, Seen};
+use farebox_testkit::stack::{Options, Shell, Stack};
 use serde_json::json;
-use xtask::page::{Page, Seen};
-use xtask::stack::{Options, Shell, Stack};
-
-use crate::common::DevFacilitator;
 
 const PRICING: &str = r#"
 wallet: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"

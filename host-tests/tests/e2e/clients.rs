@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use farebox_testkit::client::{Bought, Client, Dialect, Purchase};
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Stack};
+use farebox_testkit::wallet::{Wallet, header_value};
 use serde_json::{Value, json};
-use xtask::client::{Bought, Client, Dialect, Purchase};
-use xtask::payer::{Payer, header_value};
-use xtask::stack::{Options, Stack};
 
-use crate::common::DevFacilitator;
 use crate::support::{Answer, Buyer, PAYMENT, decode};
 
 const WALLET: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
@@ -59,7 +59,7 @@ async fn version_1_clients_pay_by_the_body() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_facilitator_judges_our_requirement_and_streams_and_bodies_pass_untouched() {
     let stack = Stack::start(Options::priced(PRICING)).await.unwrap();
-    let buyer = Buyer::new(&stack, Payer::development());
+    let buyer = Buyer::new(&stack, Wallet::development());
     let ours = buyer.offers("/basic/1").await.remove(0);
 
     // What a client says about our terms changes nothing, where it does not change what it signed.
@@ -83,7 +83,8 @@ async fn the_facilitator_judges_our_requirement_and_streams_and_bodies_pass_unto
     let answer = buyer.pay("/basic/large", &buyer.payment(&ours)).await;
     assert_eq!((answer.status, answer.receipt(), answer.whole), (200, Some(true), true));
     assert_eq!(answer.header("content-length"), Some("20000000"));
-    let is_whole = (0..).map(xtask::origin::pattern).zip(&answer.body).all(|(sent, got)| sent == *got);
+    let is_whole =
+        (0..).map(farebox_testkit::origin::pattern).zip(&answer.body).all(|(sent, got)| sent == *got);
     assert!(answer.body.len() == 20_000_000 && is_whole);
 
     let zipped = buyer.pay("/basic/gzip", &buyer.payment(&ours)).await;
@@ -108,7 +109,7 @@ async fn receipts_are_of_the_settlement(bought: &Bought, stack: &Stack, network:
     let settled = record["settled"].as_array().unwrap();
     let settled = settled.iter().find(|settled| settled["transaction"] == transaction).unwrap();
     assert_eq!((&settled["amount"], &settled["payTo"]), (&json!("1000"), &json!(WALLET)));
-    let payer = Payer::development().address().to_string();
+    let payer = Wallet::development().address().to_string();
     assert_eq!(
         bought.receipt,
         json!({ "success": true, "transaction": transaction, "network": network, "payer": payer })

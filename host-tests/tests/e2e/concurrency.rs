@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use farebox_core::protocol::encode_base64;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Stack};
+use farebox_testkit::wallet::{Wallet, header_value};
 use serde_json::Value;
 use tokio::task::JoinSet;
-use xtask::payer::{Payer, header_value};
-use xtask::stack::{Options, Stack};
 
-use crate::common::DevFacilitator;
 use crate::support::{Answer, Buyer, PAYMENT, X_PAYMENT, connections_by_worker, until};
 
 /// Two routes with the very same terms.
@@ -23,7 +23,7 @@ routes:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_100_concurrent_uses_of_one_payment_exactly_one_is_served() {
     let stack = Stack::start(Options::priced(PRICING)).await.unwrap();
-    let buyer = Buyer::new(&stack, Payer::development());
+    let buyer = Buyer::new(&stack, Wallet::development());
     let offer = buyer.offers("/basic/1").await.remove(0);
     let before = connections_by_worker(&stack).await;
 
@@ -60,7 +60,7 @@ async fn of_100_concurrent_uses_of_one_payment_exactly_one_is_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_spelling_or_another_route_is_the_same_payment() {
     let stack = Stack::start(Options::priced(PRICING)).await.unwrap();
-    let buyer = Buyer::new(&stack, Payer::development());
+    let buyer = Buyer::new(&stack, Wallet::development());
     let offer = buyer.offers("/basic/1").await.remove(0);
     let origin = stack.origin().unwrap();
 

@@ -4,9 +4,10 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use crate::common::{Answer, DevFacilitator, Payment, Settlement, Tally, assert_workers_live, in_ledger};
+use crate::common::{Answer, Payment, Settlement, Tally, assert_workers_live, in_ledger};
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Part, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Options, Part, Stack};
 
 const PRICE: u128 = 1000;
 

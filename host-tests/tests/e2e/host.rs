@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use xtask::stack::{Options, Stack};
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Stack};
 
-use crate::common::{DevFacilitator, Payment, assert_workers_live};
+use crate::common::{Payment, assert_workers_live};
 
 const KEPT: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
                     - { pattern: /free, gate: free }\n\

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use xtask::payer::Payer;
-use xtask::stack::{Options, Scrape, Series, Stack};
+use farebox_testkit::stack::{Options, Scrape, Series, Stack};
+use farebox_testkit::wallet::Wallet;
 
 use crate::support::Buyer;
 
@@ -29,7 +29,7 @@ routes:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_route_that_inherits_the_chain_is_labelled_like_one_that_names_it() {
     let stack = Stack::start(Options::priced(pricing("base-sepolia"))).await.unwrap();
-    let buyer = Buyer::new(&stack, Payer::development());
+    let buyer = Buyer::new(&stack, Wallet::development());
     for route in ["inherits", "alias", "shouted", "caip", "same-inherits", "same-named"] {
         let path = format!("/{route}/1");
         let offer = buyer.offers(&path).await.remove(0);

@@ -1,8 +1,8 @@
 //! Facilitators of other projects as they are published, over a chain that applies a transfer and loses its word of
 //! it. Whatever they make of that, money moves once, and nobody is asked for more.
 
+use farebox_testkit::stack::{Facilitator, Implementation, Options, Reference, Shell, Stack};
 use serde_json::json;
-use xtask::stack::{Facilitator, Implementation, Options, Reference, Shell, Stack};
 
 use crate::common::{Answer, Payment, Settlement, Tally, in_ledger};
 

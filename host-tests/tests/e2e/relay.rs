@@ -4,15 +4,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::common::{
-    Answer, DevFacilitator, Payment, Request, Settlement, Tally, assert_workers_live, in_ledger,
-};
+use crate::common::{Answer, Payment, Request, Settlement, Tally, assert_workers_live, in_ledger};
 use farebox_core::metrics::tuple_text;
 use farebox_core::payment::Holder;
 use farebox_core::protocol::{RELAY_HOLDER, RELAY_OFFER, RELAY_ROUTE, RelayReply};
 use farebox_core::terms::Tuple;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Part, Stack};
 use serde_json::Value;
-use xtask::stack::{Options, Part, Stack};
 
 const PRICE: u128 = 1000;
 const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\

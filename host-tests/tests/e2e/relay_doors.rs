@@ -6,15 +6,16 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use reqwest::{Certificate, ClientBuilder, Identity};
-use serde_json::{Value, json};
-use xtask::http::client_builder;
-use xtask::stack::{
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::http::client_builder;
+use farebox_testkit::stack::{
     GrpcDiscovery, Options, ProxyCertificate, Stack, install_relay_secret, install_relay_socket,
     install_relay_tls,
 };
+use reqwest::{Certificate, ClientBuilder, Identity};
+use serde_json::{Value, json};
 
-use crate::common::{DevFacilitator, Payment, Settlement, certificates, exchange};
+use crate::common::{Payment, Settlement, certificates, exchange};
 
 const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
     - { pattern: /goods/*, price: 0.001, offerName: goods }\n";
@@ -55,7 +56,7 @@ async fn an_envoy_that_shows_the_secret_sells_and_a_stranger_gets_nothing() {
     let shown = file.clone();
     let tweak = move |bootstrap: &mut Value| install_relay_secret(bootstrap, &shown);
     let (stack, facilitator) = selling(json!({ "secret": file }), tweak).await;
-    let call = facilitator.settle_bodies().await.remove(0);
+    let call = facilitator.bodies("settle").await.remove(0);
     for path in ["/verify", "/settle", "/over"] {
         for shown in [None, Some(""), Some("0123456789abcdef0123456789abcdeF")] {
             let mut request = stack.client().post(format!("{}{path}", stack.relay_url())).body(call.clone());
@@ -85,7 +86,7 @@ async fn an_envoy_that_shows_a_certificate_sells_and_a_stranger_gets_no_answer()
     let tweak = move |bootstrap: &mut Value| install_relay_tls(bootstrap, &shown);
     let (stack, facilitator) = selling(relay, tweak).await;
     let address: SocketAddr = stack.relay_url().trim_start_matches("http://").parse().unwrap();
-    let call = facilitator.settle_bodies().await.remove(0);
+    let call = facilitator.bodies("settle").await.remove(0);
 
     let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).unwrap();
     let authority = Certificate::from_pem(&read(ours.path(), "ca.pem")).unwrap();

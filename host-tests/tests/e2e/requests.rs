@@ -5,10 +5,11 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Shell, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Options, Shell, Stack};
 
-use crate::common::{Answer, Arrived, DevFacilitator, Payment, Request, Upstream, exchange, text};
+use crate::common::{Answer, Arrived, Payment, Request, Upstream, exchange, text};
 
 const PRICING: &str = r#"
 wallet: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use farebox_core::protocol::decode_base64;
+use farebox_testkit::http::client_builder;
+use farebox_testkit::stack::Stack;
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
-use xtask::http::client_builder;
-use xtask::payer::{Payer, Window, header_value};
-use xtask::stack::Stack;
 
 /// How long a payment is good for, seconds.
 const LIFETIME: u64 = 300;
@@ -38,7 +38,7 @@ pub(crate) struct Answer {
 pub(crate) struct Buyer {
     client: Client,
     url: String,
-    payer: Payer,
+    payer: Wallet,
 }
 
 // === impl Answer ===
@@ -83,7 +83,7 @@ impl Answer {
 // === impl Buyer ===
 
 impl Buyer {
-    pub(crate) fn new(stack: &Stack, payer: Payer) -> Self {
+    pub(crate) fn new(stack: &Stack, payer: Wallet) -> Self {
         let client = client_builder().pool_max_idle_per_host(0).build().expect("a client needs nothing");
         Self { client, url: stack.proxy_url(), payer }
     }

@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
+use farebox_testkit::paths;
 use wasmtime::component::{Component, Linker, ResourceAny};
 use wasmtime::{Engine, Store};
-use xtask::paths;
 
 wasmtime::component::bindgen!({
     path: "../plugin/component/wit",

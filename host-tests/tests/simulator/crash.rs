@@ -4,9 +4,9 @@
 use crate::shop::{Shop, VALIDITY, decode, say, settled, verified};
 use farebox_core::metrics::TupleCounter;
 use farebox_host_tests::envoy::{Origin, Phase, Request, Stream};
+use farebox_testkit::wallet::{Window, header_value};
 use serde_json::Value;
 use std::time::Duration;
-use xtask::payer::{Window, header_value};
 
 /// How long a settlement belongs to its request.
 const SETTLEMENT: Duration = Duration::from_secs(131);

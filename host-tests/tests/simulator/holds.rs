@@ -9,9 +9,9 @@ use farebox_core::payment::{
 use farebox_core::protocol::{RELAY_HOLDER, RelayReply};
 use farebox_core::terms::Flow;
 use farebox_host_tests::envoy::{Request, Stream};
+use farebox_testkit::wallet::{Window, header_value};
 use std::sync::Arc;
 use std::time::Duration;
-use xtask::payer::{Window, header_value};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MINUTES: u32 = 20;

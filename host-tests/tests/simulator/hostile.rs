@@ -4,8 +4,8 @@ use crate::shop::{PAYMENTS, Shop, body};
 use farebox_core::metrics::FailureReason;
 use farebox_core::protocol::encode_base64;
 use farebox_host_tests::envoy::{Phase, Request, Response};
+use farebox_testkit::wallet::header_value;
 use serde_json::json;
-use xtask::payer::header_value;
 
 /// Sends a payment header that is none and expects to be told so.
 #[track_caller]

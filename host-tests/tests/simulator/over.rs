@@ -8,8 +8,8 @@ use farebox_core::protocol::{
     RELAY_GENERATION, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROXY, RELAY_ROUTE, RelayReply,
 };
 use farebox_host_tests::envoy::{Callout, Stream};
+use farebox_testkit::wallet::{Window, header_value};
 use std::collections::BTreeSet;
-use xtask::payer::{Window, header_value};
 
 fn shop(relay: bool) -> Shop {
     let mut rules = rules(GENERATION);

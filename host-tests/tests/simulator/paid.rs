@@ -6,9 +6,9 @@ use crate::shop::{
 };
 use farebox_core::metrics::MetricSeries;
 use farebox_host_tests::envoy::{Headers, Origin, Phase, Request};
+use farebox_testkit::wallet::{Window, header_value};
 use serde_json::json;
 use std::time::Duration;
-use xtask::payer::{Window, header_value};
 
 #[test]
 fn trailers_say_nothing_that_only_farebox_says() {

@@ -4,10 +4,10 @@
 use crate::shop::{GENERATION, Shop, refused, rules, settled, verified};
 use farebox_core::metrics::TupleCounter;
 use farebox_host_tests::envoy::{Origin, Phase, Request, Stream};
+use farebox_testkit::wallet::{Window, header_value};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use xtask::payer::{Window, header_value};
 
 const PATHS: [&str; 5] = ["/paid/x", "/other/x", "/upfront/x", "/free/x", "/nowhere"];
 /// Payments in use at one time; old ones give way to new ones as the story goes on.

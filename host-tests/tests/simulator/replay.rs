@@ -3,9 +3,9 @@
 use crate::shop::{PAYMENTS, Shop, TRANSACTION, VALIDITY, body, decode, refused, say, settled, verified};
 use farebox_core::metrics::{FailureReason, ReplayState, TupleCounter};
 use farebox_host_tests::envoy::{Phase, Request};
+use farebox_testkit::wallet::{Window, header_value};
 use serde_json::json;
 use std::time::Duration;
-use xtask::payer::{Window, header_value};
 
 #[test]
 fn of_a_hundred_concurrent_uses_over_two_workers_one_reaches_the_upstream() {

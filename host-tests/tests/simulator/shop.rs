@@ -3,9 +3,9 @@
 use farebox_core::metrics::{FailureReason, MetricSeries, TupleCounter};
 use farebox_core::terms::Tuple;
 use farebox_host_tests::envoy::{Callout, Envoy, Request, Response, Stream};
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use xtask::payer::{Payer, Window, header_value};
 
 /// Recipient of every payment.
 pub(crate) const PAY_TO: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
@@ -22,7 +22,7 @@ pub(crate) const PAYMENTS: &str = "farebox.payments.";
 /// A proxy with the shop's rules.
 pub(crate) struct Shop {
     pub(crate) envoy: Envoy,
-    pub(crate) buyer: Payer,
+    pub(crate) buyer: Wallet,
 }
 
 /// A paid route's option as it is pushed.
@@ -128,7 +128,7 @@ impl Shop {
     pub(crate) fn with_push(push: &str, workers: usize) -> Self {
         let envoy = Envoy::new(workers);
         envoy.configure(push).expect_taken();
-        Self { envoy, buyer: Payer::numbered(1) }
+        Self { envoy, buyer: Wallet::numbered(1) }
     }
 
     /// What the shop asks for at a path.

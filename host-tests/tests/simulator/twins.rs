@@ -4,8 +4,8 @@
 use crate::shop::{Shop, VALIDITY, body, refused, say, settled, verified};
 use farebox_core::metrics::{ReplayState, TupleCounter};
 use farebox_host_tests::envoy::Stream;
+use farebox_testkit::wallet::{Window, header_value};
 use std::time::Duration;
-use xtask::payer::{Window, header_value};
 
 /// Longer than a request may hold a payment that nobody settles.
 const HOLD: Duration = Duration::from_secs(601);

@@ -50,7 +50,7 @@ fn a_signature_that_only_a_chain_could_check_is_verified_and_never_settled_unles
     let shop = Shop::open();
     let mut payment = shop.payment("/upfront/x", 1);
     payment["payload"]["signature"] = json!(format!("0x{}", "ab".repeat(66)));
-    let header = xtask::payer::header_value(&payment);
+    let header = farebox_testkit::wallet::header_value(&payment);
     for _ in 0..3 {
         let stream = shop.send_paid(0, "/upfront/x", &header);
         say(

@@ -1,9 +1,10 @@
 //! What goes on, and how.
 
 use farebox_host_tests::traefik::{Request, START, Traefik};
+use farebox_testkit::paths;
+use farebox_testkit::wallet::{Wallet, Window};
 use serde_json::Value;
-use xtask::build::{TRAEFIK, TRAEFIK_MODULE, inspect};
-use xtask::payer::{Payer, Window};
+use wasmtime::{Config, Engine, Module};
 
 use crate::shop::{config, forged, open, paying, payment};
 
@@ -50,7 +51,7 @@ fn a_paid_request_goes_on_with_its_payment_and_without_forged_identity() {
 fn a_payment_that_is_no_good_as_a_new_one_goes_on_because_its_life_decides_first() {
     let traefik = open();
     let offer = payment(&traefik, "/paid/x", 1)["accepted"].clone();
-    let sign = |offer: &Value, window: Window| Payer::numbered(1).pay_v2(offer, window).unwrap();
+    let sign = |offer: &Value, window: Window| Wallet::numbered(1).pay_v2(offer, window).unwrap();
     let window = Window::numbered(1, START, 600);
     let mut cheaper = offer.clone();
     cheaper["amount"] = "999".into();
@@ -82,7 +83,7 @@ fn a_payment_in_an_unknown_token_is_refused_here() {
         [("asset", "0x00000000000000000000000000000000c0ffee00"), ("network", "eip155:137")]
     {
         let known = std::mem::replace(&mut offer[member], value.into());
-        let payment = Payer::numbered(1).pay_v2(&offer, window).unwrap();
+        let payment = Wallet::numbered(1).pay_v2(&offer, window).unwrap();
         assert_eq!(traefik.send(paying("/paid/x", &payment)).expect_reply().status, 402, "{member}");
         offer[member] = known;
     }
@@ -130,9 +131,12 @@ fn many_requests_at_once_have_an_instance_each_and_one_after_the_other_share_one
 
 #[test]
 fn the_plugin_as_it_is_shipped_has_no_bulk_memory_instruction_and_no_names() {
-    let folder = xtask::paths::traefik_plugin().unwrap().join("src").join(TRAEFIK_MODULE);
-    let wasm = std::fs::read(folder.join("plugin.wasm")).unwrap();
-    inspect(&TRAEFIK, &wasm).unwrap();
+    let wasm = std::fs::read(paths::traefik_module(&paths::traefik_plugin().unwrap())).unwrap();
+    let mut config = Config::new();
+    config.wasm_bulk_memory(false);
+    Module::validate(&Engine::new(&config).unwrap(), &wasm).unwrap();
+    // The section of names is known by its own: four letters.
+    assert!(!wasm.windows(5).any(|bytes| bytes == b"\x04name"));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use farebox_core::rules::{Facilitator, PushedRules, RuleSet};
 use farebox_core::terms;
 use farebox_host_tests::traefik::{Request, START, Traefik};
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::{Value, json};
-use xtask::payer::{Payer, Window, header_value};
 
 /// The generation of the shop's rules.
 pub(crate) const GENERATION: u64 = 7;
@@ -87,7 +87,7 @@ pub(crate) fn payment(traefik: &Traefik, path: &str, number: u64) -> Value {
     assert_eq!(reply.status, 402, "{reply:?}");
     let offer =
         decode(reply.header("payment-required").expect("a 402 carries a challenge"))["accepts"][0].clone();
-    Payer::numbered(1).pay_v2(&offer, Window::numbered(number, START, 600)).expect("the offer can be paid")
+    Wallet::numbered(1).pay_v2(&offer, Window::numbered(number, START, 600)).expect("the offer can be paid")
 }
 
 /// A request with a payment.

@@ -10,30 +10,30 @@ const SIZE_LIMIT: usize = 400_000;
 
 /// What a host loads.
 #[derive(Debug, Clone, Copy)]
-pub struct Guest {
+pub(crate) struct Guest {
     /// File name, for people.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Profile of the workspace it is compiled in.
-    pub profile: &'static str,
+    pub(crate) profile: &'static str,
     /// What the host calls, and nothing else.
-    pub exports: &'static [&'static str],
+    pub(crate) exports: &'static [&'static str],
     /// The host functions it may link. A function that is not here would be a new power.
-    pub imports: &'static [&'static str],
+    pub(crate) imports: &'static [&'static str],
     /// Whether the host runs the bulk-memory instructions as they are meant.
-    pub bulk_memory: bool,
+    pub(crate) bulk_memory: bool,
 }
 
 /// What a module holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artefact {
+pub(crate) struct Artefact {
     /// File name, for people.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Bytes.
-    pub size: usize,
+    pub(crate) size: usize,
     /// Exported names, sorted.
-    pub exports: Vec<String>,
+    pub(crate) exports: Vec<String>,
     /// Imported `module.name`, sorted.
-    pub imports: Vec<String>,
+    pub(crate) imports: Vec<String>,
     /// Instructions that copy or fill memory.
     bulk_memory_operations: usize,
     /// Names of functions, which a host shows to clients with a trap.
@@ -41,7 +41,7 @@ pub struct Artefact {
 }
 
 /// Reads a module and refuses one that breaks a rule of its host, naming every rule it breaks.
-pub fn inspect(guest: &Guest, wasm: &[u8]) -> Result<Artefact> {
+pub(crate) fn inspect(guest: &Guest, wasm: &[u8]) -> Result<Artefact> {
     let artefact = read(guest.name, wasm)?;
     let faults = artefact.faults(guest);
     if !faults.is_empty() {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use farebox_testkit::{paths, shell, tools};
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::place;
-use crate::{paths, shell, tools};
 
 /// What the core needs of a machine: nothing.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -17,17 +17,17 @@ const INTERFACE: &str = "farebox:x402/gate@0.1.0";
 
 /// What a component holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Component {
+pub(crate) struct Component {
     /// Bytes.
-    pub size: usize,
+    pub(crate) size: usize,
     /// Names of what it offers to its host.
-    pub exports: Vec<String>,
+    pub(crate) exports: Vec<String>,
     /// Names of what it asks its host for.
-    pub imports: Vec<String>,
+    pub(crate) imports: Vec<String>,
 }
 
 /// Builds the component and checks it.
-pub fn component() -> Result<Component> {
+pub(crate) fn component() -> Result<Component> {
     shell::say("building farebox.component.wasm");
     cargo_component(&["build", "--release"], &[])?;
     let folder = target()?.join(TARGET).join("release");
@@ -42,7 +42,7 @@ pub fn component() -> Result<Component> {
 }
 
 /// Formats and lints of its sources, which the workspace's do not reach.
-pub fn component_lints() -> Result<()> {
+pub(crate) fn component_lints() -> Result<()> {
     // First, because the lints make the bindings that the sources name.
     cargo_component(&["clippy", "--release"], &["--", "-D", "warnings"])?;
     shell::run(Command::new(paths::cargo()).args(["fmt", "--check"]).current_dir(sources()))

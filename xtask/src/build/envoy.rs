@@ -3,7 +3,7 @@
 use super::artefact::Guest;
 
 /// What Envoy loads. Names of functions are left out too: a trap is logged by the panic hook, in words.
-pub const ENVOY: Guest = Guest {
+pub(crate) const ENVOY: Guest = Guest {
     name: "farebox-envoy.wasm",
     profile: "guest",
     exports: &EXPORTS,

@@ -10,37 +10,36 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use farebox_testkit::{paths, shell, tools};
 
-use crate::{paths, shell, tools};
-
-pub use artefact::{Artefact, Guest, inspect};
-pub use component::{Component, component, component_lints};
-pub use envoy::ENVOY;
-pub use traefik::{MODULE as TRAEFIK_MODULE, TRAEFIK};
+pub(crate) use artefact::{Artefact, Guest, inspect};
+pub(crate) use component::{component, component_lints};
+pub(crate) use envoy::ENVOY;
+pub(crate) use traefik::TRAEFIK;
 
 /// Builds `farebox` and the guests, checks these, and returns what was found in them.
-pub fn build() -> Result<Vec<Artefact>> {
+pub(crate) fn build() -> Result<Vec<Artefact>> {
     tools::wasm_targets()?;
     native()?;
     Ok(vec![filter()?, traefik_plugin()?])
 }
 
 /// The native program alone.
-pub fn native() -> Result<()> {
+pub(crate) fn native() -> Result<()> {
     shell::say("building farebox");
     cargo(&["build", "--release", "--package", "farebox"])?;
     place(&paths::target()?.join("release/farebox"), &paths::farebox()?)
 }
 
 /// The filter for Envoy alone.
-pub fn filter() -> Result<Artefact> {
+pub(crate) fn filter() -> Result<Artefact> {
     let (artefact, built) = checked("farebox-envoy", "farebox_envoy", &ENVOY)?;
     place(&built, &paths::envoy_filter()?)?;
     Ok(artefact)
 }
 
 /// The plugin for Traefik alone.
-pub fn traefik_plugin() -> Result<Artefact> {
+pub(crate) fn traefik_plugin() -> Result<Artefact> {
     let (artefact, built) = checked("farebox-traefik", "farebox-traefik", &TRAEFIK)?;
     traefik::pack(&built)?;
     Ok(artefact)
@@ -55,7 +54,7 @@ fn checked(package: &str, module: &str, host: &Guest) -> Result<(Artefact, PathB
 }
 
 /// Any package as the guests of a host are built: the module of this name, shrunk to what the host calls.
-pub fn guest(package: &str, module: &str, host: &Guest) -> Result<PathBuf> {
+pub(crate) fn guest(package: &str, module: &str, host: &Guest) -> Result<PathBuf> {
     cargo(&["build", "--profile", host.profile, "--target", "wasm32-wasip1", "--package", package])?;
     let folder = paths::target()?.join("wasm32-wasip1").join(host.profile);
     let built = folder.join(module).with_extension("wasm");
@@ -65,7 +64,7 @@ pub fn guest(package: &str, module: &str, host: &Guest) -> Result<PathBuf> {
 }
 
 /// Any native program as it is released, with these features.
-pub fn release(package: &str, features: &[&str]) -> Result<PathBuf> {
+pub(crate) fn release(package: &str, features: &[&str]) -> Result<PathBuf> {
     cargo(&["build", "--release", "--package", package, "--features", &features.join(",")])?;
     Ok(paths::target()?.join("release").join(package))
 }

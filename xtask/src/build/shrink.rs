@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use farebox_testkit::{shell, tools};
 use serde_json::json;
 
 use super::artefact::Guest;
-use crate::{shell, tools};
 
 /// What the compiler uses of WebAssembly beyond its first version, and every host of ours knows.
 const FEATURES: [&str; 7] = [

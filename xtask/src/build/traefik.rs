@@ -5,25 +5,22 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use farebox_testkit::paths;
 use zip::write::SimpleFileOptions;
 use zip::{DateTime, ZipWriter};
 
 use super::artefact::Guest;
 use super::place;
-use crate::paths;
 
 /// What Traefik loads. Its engine mistakes the instructions that copy and fill memory (wazero before 1.9 on
 /// amd64), and it sends the names of functions to clients when a guest traps.
-pub const TRAEFIK: Guest = Guest {
+pub(crate) const TRAEFIK: Guest = Guest {
     name: "farebox-traefik.wasm",
     profile: "traefik-guest",
     exports: &["memory", "_start", "handle_request", "handle_response"],
     imports: IMPORTS,
     bulk_memory: false,
 };
-
-/// Name of the plugin in Traefik's static configuration and in the catalogue.
-pub const MODULE: &str = "github.com/farebox/farebox";
 
 /// Neither sockets, nor buffering, nor anything of a response that the guest did not make itself.
 const IMPORTS: &[&str] = &[
@@ -65,9 +62,9 @@ pub(super) fn pack(wasm: &Path) -> Result<()> {
         (wasm.to_owned(), "plugin.wasm"),
         (sources.join("LICENSE"), "LICENSE"),
     ];
-    let folder = paths::traefik_plugin()?.join("src").join(MODULE);
+    let module = paths::traefik_module(&paths::traefik_plugin()?);
     for (source, name) in &files {
-        place(source, &folder.join(name))?;
+        place(source, &module.with_file_name(name))?;
     }
     let draft = tempfile::NamedTempFile::new()?;
     let mut archive = ZipWriter::new(draft.as_file());

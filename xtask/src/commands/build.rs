@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use farebox_testkit::paths;
 
-use crate::{build, paths};
+use crate::build;
 
 pub(super) fn run() -> Result<ExitCode> {
     build::build()?.iter().for_each(|artefact| println!("{artefact}"));

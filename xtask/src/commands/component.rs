@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use farebox_testkit::{paths, tools};
 
-use crate::{build, paths, tools};
+use crate::build;
 
 pub(super) fn run() -> Result<ExitCode> {
     tools::wasm_targets()?;

@@ -13,8 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
-
-use crate::stack::Shell;
+use farebox_testkit::stack::Shell;
 
 /// Build, try and test Farebox.
 #[derive(Debug, Parser)]
@@ -74,7 +73,7 @@ impl Proxy {
 }
 
 /// Runs the command of the process arguments.
-pub fn run() -> Result<ExitCode> {
+pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Build => build::run(),
         Command::Component => component::run(),

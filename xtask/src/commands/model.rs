@@ -3,8 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
-
-use crate::{paths, shell};
+use farebox_testkit::{paths, shell};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -8,9 +8,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use farebox_testkit::stack::{Durability, Postgres};
+use farebox_testkit::{paths, shell, tools};
 
-use crate::stack::{Durability, Postgres};
-use crate::{alerts, build, paths, shell, tools};
+use crate::{alerts, build};
 
 /// One suite: its name and what it does.
 struct Suite {

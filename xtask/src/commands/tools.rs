@@ -4,9 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-
-use crate::paths;
-use crate::tools::{self, TOOLS, Tool};
+use farebox_testkit::paths;
+use farebox_testkit::tools::{self, TOOLS, Tool};
 
 /// Width of the name of a tool.
 const NAME: usize = 18;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
+use farebox_testkit::stack::{Facilitator, Options, Pricing, Stack, facilitator_error};
+use farebox_testkit::{paths, shell};
 use serde_json::Value;
 
 use super::Proxy;
-use crate::stack::{Facilitator, Options, Pricing, Stack, facilitator_error};
-use crate::{build, paths, shell};
+use crate::build;
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]

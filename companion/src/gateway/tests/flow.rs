@@ -8,7 +8,7 @@ use farebox_core::metrics::{
 use farebox_core::protocol::decode_base64;
 use farebox_core::terms::{Cors, Settings as Filter, Unmatched};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::world::{Got, World, payment, settings, upfront};
 use crate::testing::eventually;
@@ -61,7 +61,7 @@ async fn a_paid_request_is_served_once_settled_with_both_receipts_and_the_payer(
     for gone in ["payment-signature", "x_obol_offer", "origin"] {
         assert!(!asked.headers.contains_key(gone), "{gone}");
     }
-    assert_eq!((world.dev.settled().await, world.charged().await), (1, 1));
+    assert_eq!((world.dev.settled_payments().await.len(), world.charged().await), (1, 1));
     assert_eq!(world.counted(TupleCounter::PaymentVerified), 1);
     // Money is the ledger's to count.
     assert!(!world.counters().keys().any(|series| matches!(series, MetricSeries::Charged(..))));
@@ -154,7 +154,7 @@ async fn of_fifty_uses_of_one_payment_one_is_served() {
     let all = futures_util::future::join_all((0..50).map(|_| world.pay("/paid/x", &payment))).await;
     assert_eq!(all.iter().filter(|got| got.status == 200).count(), 1);
     assert!(all.iter().all(|got| matches!(got.status, 200 | 402 | 409)), "other answers");
-    assert_eq!((world.upstream.seen().len(), world.dev.settled().await), (1, 1));
+    assert_eq!((world.upstream.seen().len(), world.dev.settled_payments().await.len()), (1, 1));
     assert_eq!(world.pay("/paid/x", &payment).await.status, 402);
     let refused = world.counted(TupleCounter::ReplayRejected(ReplayState::InFlight))
         + world.counted(TupleCounter::ReplayRejected(ReplayState::Settled));
@@ -186,7 +186,7 @@ async fn an_upstream_that_fails_costs_nothing_and_the_payment_can_be_used_again(
     assert_eq!(world.pay("/paid/304", &payment(1)).await.status, 304);
     let got = world.pay("/dead/x", &payment(2)).await;
     assert_eq!((got.status, got.reason().as_str()), (502, "upstream_unavailable"));
-    assert_eq!(world.dev.settled().await, 0);
+    assert_eq!(world.dev.settled_payments().await.len(), 0);
     assert_eq!(world.counted(TupleCounter::UpstreamFailedAfterVerify), 2);
     assert_eq!(world.counted(TupleCounter::VerifiedUncharged(UnchargedReason::Redirect)), 2);
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
@@ -214,7 +214,7 @@ async fn an_upfront_route_settles_first_and_keeps_the_money() {
     assert_eq!((got.status, receipt(&got)["success"].as_bool()), (500, Some(true)));
     assert_eq!(world.charged().await, 2);
     assert_eq!(world.counted(TupleCounter::UpstreamFailedAfterCharge), 1);
-    world.dev.fail(json!({ "settle": "invalid:insufficient_funds", "count": 1 })).await;
+    world.dev.fail_next("settle", "invalid:insufficient_funds", 1).await;
     assert_eq!(world.pay("/upfront/x", &upfront(3)).await.status, 402);
     assert_eq!(world.upstream.seen().len(), 2);
 }
@@ -222,17 +222,17 @@ async fn an_upfront_route_settles_first_and_keeps_the_money() {
 #[tokio::test]
 async fn a_refused_settlement_hides_the_response_and_an_unknown_one_is_no_challenge() {
     let world = World::start().await;
-    world.dev.fail(json!({ "settle": "invalid:insufficient_funds", "count": 1 })).await;
+    world.dev.fail_next("settle", "invalid:insufficient_funds", 1).await;
     let got = world.pay("/paid/x", &payment(1)).await;
     assert_eq!((got.status, receipt(&got)["success"].as_bool()), (402, Some(false)));
     assert!(!got.body.contains("served") && got.header("x-kept").is_none());
     assert_eq!(world.counted(TupleCounter::PaymentFailed(FailureReason::SettlementRejected)), 1);
 
-    world.dev.fail(json!({ "settle": "pending" })).await;
+    world.dev.fail("settle", "pending").await;
     let got = world.pay("/paid/x", &payment(2)).await;
     assert_eq!((got.status, got.reason().as_str()), (503, "settlement_failed"));
     assert!(got.header("payment-required").is_none() && got.header("x-kept").is_none());
-    world.dev.fail(json!({ "settle": "none" })).await;
+    world.dev.fail("settle", "none").await;
     // The same payment again repeats the settlement, and is served.
     let got = world.pay("/paid/x", &payment(2)).await;
     assert_eq!((got.status, receipt(&got)["success"].as_bool()), (200, Some(true)));
@@ -242,10 +242,10 @@ async fn a_refused_settlement_hides_the_response_and_an_unknown_one_is_no_challe
 #[tokio::test]
 async fn a_facilitator_that_is_away_is_a_503_and_nothing_is_asked_of_the_upstream() {
     let world = World::start().await;
-    world.dev.fail(json!({ "verify": "reset", "count": 1 })).await;
+    world.dev.fail_next("verify", "reset", 1).await;
     let got = world.pay("/paid/x", &payment(1)).await;
     assert_eq!(got.status, 503);
-    world.dev.fail(json!({ "verify": "invalid:insufficient_funds", "count": 1 })).await;
+    world.dev.fail_next("verify", "invalid:insufficient_funds", 1).await;
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 402);
     assert!(world.upstream.seen().is_empty());
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
@@ -263,15 +263,15 @@ async fn a_client_that_leaves_before_the_upstream_answered_pays_nothing() {
     drop(leaving);
     let gone = TupleCounter::PaymentFailed(FailureReason::ClientDisconnected);
     eventually("the exchange is abandoned", || world.counted(gone) == 1).await;
-    assert_eq!(world.dev.settled().await, 0);
+    assert_eq!(world.dev.settled_payments().await.len(), 0);
     assert_eq!(world.pay("/paid/x", &payment).await.status, 200);
-    assert_eq!((world.dev.settled().await, world.charged().await), (1, 1));
+    assert_eq!((world.dev.settled_payments().await.len(), world.charged().await), (1, 1));
 }
 
 #[tokio::test]
 async fn a_settlement_goes_on_without_its_client_and_is_served_to_the_next_attempt_once() {
     let world = World::start().await;
-    world.dev.fail(json!({ "settle": "slow:500", "count": 1 })).await;
+    world.dev.fail_next("settle", "slow:500", 1).await;
     let payment = payment(1);
     let mut leaving = Box::pin(world.send_paid("/paid/x", &payment));
     while world.upstream.seen().is_empty() {
@@ -279,7 +279,7 @@ async fn a_settlement_goes_on_without_its_client_and_is_served_to_the_next_attem
         assert!(waited.is_err(), "answered");
     }
     let settling = async {
-        while world.dev.get("/dev/record").await["calls"].to_string().matches("settle").count() == 0 {
+        while world.dev.record().await["calls"].to_string().matches("settle").count() == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -292,7 +292,7 @@ async fn a_settlement_goes_on_without_its_client_and_is_served_to_the_next_attem
     }
     let got = world.pay("/paid/x", &payment).await;
     assert_eq!((got.status, receipt(&got)["success"].as_bool()), (200, Some(true)));
-    assert_eq!((world.dev.settled().await, world.charged().await), (1, 1));
+    assert_eq!((world.dev.settled_payments().await.len(), world.charged().await), (1, 1));
     assert_eq!(world.pay("/paid/x", &payment).await.status, 402);
 }
 

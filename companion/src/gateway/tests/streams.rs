@@ -28,7 +28,7 @@ async fn events_of_a_paid_stream_arrive_one_by_one_after_the_settlement() {
     let response = world.send_paid("/paid/events", &payment(1)).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(response.headers().contains_key("payment-response"));
-    assert_eq!(world.dev.settled().await, 1);
+    assert_eq!(world.dev.settled_payments().await.len(), 1);
     let mut events = response;
     for number in 0..5 {
         // Sent only after the one before has arrived.
@@ -79,7 +79,7 @@ async fn a_body_the_upstream_breaks_off_is_broken_off_and_may_be_asked_for_once_
     eventually("the failure is counted", broken).await;
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 402);
-    assert_eq!((world.dev.settled().await, world.charged().await), (1, 1));
+    assert_eq!((world.dev.settled_payments().await.len(), world.charged().await), (1, 1));
 }
 
 #[tokio::test]
@@ -124,14 +124,14 @@ async fn an_upload_that_breaks_off_ends_its_exchange() {
         payment(1)
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    while !world.dev.get("/dev/record").await["calls"].to_string().contains("verify") {
+    while !world.dev.record().await["calls"].to_string().contains("verify") {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     drop(stream);
     let reason = farebox_core::metrics::FailureReason::ClientDisconnected;
     let gone = || world.counted(TupleCounter::PaymentFailed(reason)) == 1;
     eventually("the exchange is abandoned", gone).await;
-    assert_eq!(world.dev.settled().await, 0);
+    assert_eq!(world.dev.settled_payments().await.len(), 0);
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
 }
 
@@ -183,5 +183,5 @@ async fn one_byte_now_and_then_buys_an_upload_no_time() {
         let quick = trickle(&world, &head, Duration::from_millis(20)).await;
         assert!(quick.starts_with("HTTP/1.1 200 "), "{quick}");
     }
-    assert_eq!(world.dev.settled().await, 1, "the payment of the slow one was free again");
+    assert_eq!(world.dev.settled_payments().await.len(), 1, "the payment of the slow one was free again");
 }

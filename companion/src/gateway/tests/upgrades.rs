@@ -38,11 +38,11 @@ async fn switching(protocol: &'static str) -> SocketAddr {
 async fn world_before(upstream: SocketAddr) -> World {
     let mut world = World::start().await;
     let text = format!(
-        "wallet: \"{SHOP}\"\nchain: base-sepolia\nfacilitatorURL: http://{}\nroutes:\n\
+        "wallet: \"{SHOP}\"\nchain: base-sepolia\nfacilitatorURL: {}\nroutes:\n\
          - {{pattern: /ws/*, price: \"0.001\", paymentFlow: upfront, upstreamURL: \"http://{upstream}\"}}\n\
          - {{pattern: /late/*, price: \"0.001\", upstreamURL: \"http://{upstream}\"}}\n\
          - {{pattern: /free/*, gate: free, upstreamURL: \"http://{upstream}\"}}\n",
-        world.dev.address
+        world.dev.url()
     );
     world.load(&text);
     world
@@ -83,7 +83,7 @@ async fn a_websocket_that_is_paid_first_carries_bytes_both_ways() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(rest.is_empty());
-    assert_eq!((world.dev.settled().await, world.charged().await), (1, 1));
+    assert_eq!((world.dev.settled_payments().await.len(), world.charged().await), (1, 1));
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_websocket_elsewhere_is_refused_before_any_challenge() {
     assert!(answer.starts_with("HTTP/1.1 501 "), "{answer}");
     let (_, answer) = ask(&world, "/ws/x", "websocket", "").await;
     assert!(answer.starts_with("HTTP/1.1 402 "), "{answer}");
-    assert_eq!(world.dev.settled().await, 0);
+    assert_eq!(world.dev.settled_payments().await.len(), 0);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use farebox_core::protocol::encode_base64;
 use farebox_core::rules::{Facilitator, PushedRules, RuleSet};
 use farebox_core::terms::Settings as Filter;
 use farebox_pricing::{Snapshot, load};
+use farebox_testkit::facilitator::{DevFacilitator, payment_call, upfront_call};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use hyper::server::conn::http1;
@@ -34,7 +35,7 @@ use crate::port::Descriptors;
 use crate::relay::{Deadlines, Relay};
 use crate::settings::{Facilitators, GatewaySettings};
 use crate::state::{Active, Shared, State, unix_seconds};
-use crate::testing::{Dev, payment_call, tcp, upfront_call};
+use crate::testing::tcp;
 
 pub(super) const SHOP: &str = "0x1111111111111111111111111111111111111111";
 
@@ -43,7 +44,7 @@ type Events = mpsc::Receiver<Result<Bytes, std::io::Error>>;
 
 /// A running gateway and everything around it.
 pub(super) struct World {
-    pub(super) dev: Dev,
+    pub(super) dev: DevFacilitator,
     pub(super) address: SocketAddr,
     pub(super) deployments: Arc<Deployments>,
     pub(super) meters: Arc<Meters>,
@@ -122,7 +123,7 @@ impl World {
     }
 
     pub(super) async fn with(settings: GatewaySettings, filter: Filter) -> Self {
-        let dev = Dev::start(&[]).await;
+        let dev = DevFacilitator::start().await;
         let upstream = Upstream::start().await;
         let folder = tempfile::tempdir().unwrap();
         let ledger =
@@ -170,7 +171,7 @@ impl World {
     pub(super) fn pricing(&self) -> String {
         let (upstream, dead) = (self.upstream.address, "127.0.0.1:1");
         format!(
-            "wallet: \"{SHOP}\"\nchain: base-sepolia\nfacilitatorURL: http://{}\nroutes:\n\
+            "wallet: \"{SHOP}\"\nchain: base-sepolia\nfacilitatorURL: {}\nroutes:\n\
              - {{pattern: /paid/*, price: \"0.001\", offerNamespace: ns, offerName: a, stripPrefix: /paid, \
              upstreamURL: \"http://{upstream}\", upstreamAuth: Bearer hush}}\n\
              - {{pattern: /upfront/*, price: \"0.001\", offerNamespace: ns, offerName: b, paymentFlow: upfront, \
@@ -179,7 +180,7 @@ impl World {
              - {{pattern: /lost/*, price: \"0.001\"}}\n\
              - {{pattern: /dead/*, price: \"0.001\", upstreamURL: \"http://{dead}\"}}\n\
              - {{pattern: /deadfree/*, gate: free, upstreamURL: \"http://{dead}\"}}\n",
-            self.dev.address
+            self.dev.url()
         )
     }
 

@@ -32,7 +32,7 @@ async fn is_open_until_it_is_answered(stage: &Stage, call: &Value, code: &str) {
     let other_route = By { route: "/services/b/*", offer: tuple("ns", "b", 0), ..By::holder(4) };
     let asked = ask(&stage.relay, "/verify", &other_route, call).await;
     assert!(is_open(&asked), "{code}: {asked:?}");
-    stage.dev.fail(json!({ "settle": "none" })).await;
+    stage.dev.fail("settle", "none").await;
     let redeemed = stage.verify(5, call).await;
     assert!(serves(&redeemed), "{code}: {redeemed:?}");
     stage.over(5, End::Whole, call).await;
@@ -44,12 +44,12 @@ async fn a_refusal_after_the_money_moved_leaves_the_payment_open(database: Datab
     for (code, nonce) in AFTER_THE_BROADCAST.iter().zip(1..) {
         let call = payment(nonce);
         stage.verify(1, &call).await;
-        stage.dev.fail(json!({ "settle": format!("settled_but:{code}") })).await;
+        stage.dev.fail("settle", &format!("settled_but:{code}")).await;
         let told = stage.settle(1, &call).await;
         assert!(is_open(&told), "{code}: {told:?}");
         // The same facilitator says it again, or that the nonce is used now.
         for code in [*code, "invalid_exact_evm_nonce_already_used"] {
-            stage.dev.fail(json!({ "settle": format!("invalid:{code}") })).await;
+            stage.dev.fail("settle", &format!("invalid:{code}")).await;
             let told = stage.verify(2, &call).await;
             assert!(is_open(&told), "{code}: {told:?}");
         }
@@ -63,10 +63,10 @@ async fn a_refusal_after_a_lost_reply_leaves_the_payment_open(database: Database
     for (code, nonce) in BEFORE.iter().zip(1..) {
         let call = payment(nonce);
         stage.verify(1, &call).await;
-        stage.dev.fail(json!({ "settle": "cut_after_headers" })).await;
+        stage.dev.fail("settle", "cut_after_headers").await;
         assert!(is_open(&stage.settle(1, &call).await));
         // By its buyer, and by the reconciliation with nobody asking.
-        stage.dev.fail(json!({ "settle": format!("invalid:{code}") })).await;
+        stage.dev.fail("settle", &format!("invalid:{code}")).await;
         let told = stage.verify(2, &call).await;
         assert!(is_open(&told), "{code}: {told:?}");
         stage.pass(Duration::from_secs(10));
@@ -83,7 +83,7 @@ async fn a_nonce_used_right_after_it_was_valid_leaves_the_payment_open(database:
     let call = payment(1);
     stage.verify(1, &call).await;
     let code = "invalid_exact_evm_nonce_already_used";
-    stage.dev.fail(json!({ "settle": format!("settled_but:{code}") })).await;
+    stage.dev.fail("settle", &format!("settled_but:{code}")).await;
     let told = stage.settle(1, &call).await;
     assert!(is_open(&told), "{told:?}");
     is_open_until_it_is_answered(&stage, &call, code).await;
@@ -96,7 +96,7 @@ async fn a_refusal_of_the_first_call_charges_nothing_and_frees_the_payment() {
     let stage = Stage::open().await;
     for (code, nonce) in BEFORE.iter().zip(1..) {
         stage.verify(1, &payment(nonce)).await;
-        stage.dev.fail(json!({ "settle": format!("invalid:{code}") })).await;
+        stage.dev.fail("settle", &format!("invalid:{code}")).await;
         assert_eq!(stage.settle(1, &payment(nonce)).await, refused(code));
         assert!(!stage.has(&payment(nonce)).await);
     }
@@ -107,11 +107,11 @@ async fn a_refusal_of_the_first_call_charges_nothing_and_frees_the_payment() {
 async fn a_transaction_on_its_way_is_asked_about_once_more_at_once_and_then_left_open() {
     let stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "pending_then_success" })).await;
+    stage.dev.fail("settle", "pending_then_success").await;
     assert!(is_settled(&stage.settle(1, &payment(1)).await));
     assert_eq!(stage.settle_calls().await, 2);
     stage.verify(1, &payment(2)).await;
-    stage.dev.fail(json!({ "settle": "pending" })).await;
+    stage.dev.fail("settle", "pending").await;
     let told = stage.settle(1, &payment(2)).await;
     assert!(matches!(told, RelayReply::Open { transaction: Some(_) }), "{told:?}");
     assert_eq!(stage.settle_calls().await, 4);

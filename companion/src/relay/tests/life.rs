@@ -101,12 +101,12 @@ async fn one_call_tells_how_many_requests_ended() {
 #[tokio::test]
 async fn a_payment_the_facilitator_refuses_can_be_tried_again_anywhere() {
     let stage = Stage::open().await;
-    stage.dev.fail(json!({ "verify": "invalid:insufficient_funds", "count": 1 })).await;
+    stage.dev.fail_next("verify", "invalid:insufficient_funds", 1).await;
     let reason = "insufficient_funds".to_owned();
     assert_eq!(stage.verify(1, &payment(1)).await, RelayReply::Invalid { reason, detail: None });
     assert!(!stage.has(&payment(1)).await);
     assert_eq!(stage.verify(2, &payment(1)).await, RelayReply::Valid);
-    stage.dev.fail(json!({ "settle": "invalid:insufficient_funds", "count": 1 })).await;
+    stage.dev.fail_next("settle", "invalid:insufficient_funds", 1).await;
     assert_eq!(stage.settle(2, &payment(1)).await, refused("insufficient_funds"));
     assert!(!stage.has(&payment(1)).await);
     assert_eq!(stage.verify(1, &payment(1)).await, RelayReply::Valid);
@@ -154,7 +154,7 @@ async fn terms_nobody_published_are_not_taken_and_make_no_call() {
             RelayReply::New { now: Some(_) }
         ));
     }
-    let record = stage.dev.get("/dev/record").await;
+    let record = stage.dev.record().await;
     assert_eq!(record["calls"], json!([]));
 }
 
@@ -167,7 +167,7 @@ async fn a_known_payment_is_answered_by_its_life_though_nothing_is_published() {
     assert!(is_settled(&stage.settle(1, &owed).await));
     stage.over(1, End::Unsent, &owed).await;
     stage.verify(2, &open).await;
-    stage.dev.fail(json!({ "settle": "http_500" })).await;
+    stage.dev.fail("settle", "http_500").await;
     assert!(is_open(&stage.settle(2, &open).await));
     let stage = stage.restart().await;
     stage.relay.state.lock().offered = Offered::default();
@@ -182,9 +182,8 @@ async fn a_payment_verified_under_an_earlier_price_is_settled_by_a_companion_tha
     let stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
     let stage = stage.restart().await;
-    let url = format!("http://{}", stage.dev.address);
     stage.relay.state.lock().offered = Offered::default();
-    publish(&stage.relay, 2, &pricing(&url, &["a"]).replace("0.001", "0.002"));
+    publish(&stage.relay, 2, &pricing(stage.dev.url(), &["a"]).replace("0.001", "0.002"));
     assert!(matches!(stage.verify(2, &payment(2)).await, RelayReply::NotTaken { .. }), "a new one");
     assert!(is_settled(&stage.settle(1, &payment(1)).await));
     assert_eq!(stage.charges().await, (1, 1));
@@ -192,7 +191,7 @@ async fn a_payment_verified_under_an_earlier_price_is_settled_by_a_companion_tha
 
 async fn a_payment_whose_proxy_hangs_up_while_it_is_verified_is_free_for_another(database: Database) {
     let stage = Stage::on(database, PATIENT).await;
-    stage.dev.fail(json!({ "verify": "slow:2000", "count": 1 })).await;
+    stage.dev.fail_next("verify", "slow:2000", 1).await;
     let call = payment(1);
     let gone = tokio::time::timeout(Duration::from_millis(400), stage.verify(1, &call)).await;
     assert!(gone.is_err(), "the proxy stops waiting");
@@ -211,7 +210,7 @@ async fn a_settlement_whose_client_has_left_its_proxy_buys_an_answer_at_another(
     for (nonce, in_the_middle) in [(1, true), (2, false)] {
         let call = payment(nonce);
         stage.verify(1, &call).await;
-        stage.dev.fail(json!({ "settle": "slow:400", "count": 1 })).await;
+        stage.dev.fail_next("settle", "slow:400", 1).await;
         let (relay, body) = (stage.relay.clone(), call.clone());
         let settling = tokio::spawn(async move { ask(&relay, "/settle", &By::holder(1), &body).await });
         if in_the_middle {
@@ -239,7 +238,7 @@ async fn a_settlement_whose_client_has_left_its_proxy_buys_an_answer_at_another(
 async fn a_settlement_is_finished_when_nobody_waits_and_buys_one_answer_later(database: Database) {
     let stage = Stage::on(database, PATIENT).await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "slow:600", "count": 1 })).await;
+    stage.dev.fail_next("settle", "slow:600", 1).await;
     let call = payment(1);
     let gone = tokio::time::timeout(Duration::from_millis(300), stage.settle(1, &call)).await;
     assert!(gone.is_err(), "the proxy stops waiting");
@@ -260,7 +259,7 @@ async fn an_open_payment_that_is_sent_again_is_settled_as_it_is_on_record_and_se
 ) {
     let stage = Stage::on(database, Deadlines { settle: Duration::from_millis(500), ..PATIENT }).await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "hang", "count": 1 })).await;
+    stage.dev.fail_next("settle", "hang", 1).await;
     assert!(is_open(&stage.settle(1, &payment(1)).await));
     assert_eq!(stage.counted(TupleCounter::UnresolvedOpened).await, 1);
     // The same payment in other bytes: the call on record is made, not that of this request.
@@ -269,9 +268,7 @@ async fn an_open_payment_that_is_sent_again_is_settled_as_it_is_on_record_and_se
     let served = stage.verify(2, &again).await;
     assert!(is_settled(&served), "{served:?}");
     assert_eq!(stage.counted(TupleCounter::UnresolvedClosed).await, 1);
-    let record = stage.dev.get("/dev/record").await;
-    let settles = record["calls"].as_array().unwrap().iter().filter(|call| call["operation"] == "settle");
-    let bodies: Vec<_> = settles.map(|call| call["body"].clone()).collect();
+    let bodies = stage.dev.bodies("settle").await;
     assert_eq!(bodies.len(), 2);
     assert_eq!(bodies[0], bodies[1]);
     assert_eq!(stage.settle(2, &again).await, served);
@@ -285,9 +282,9 @@ async fn an_open_payment_whose_call_takes_too_long_stays_open_for_its_buyer_and_
     let deadlines = Deadlines { verify: Duration::from_millis(300), settle: Duration::from_secs(1) };
     let stage = Stage::on(Database::sqlite().await, deadlines).await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "http_500", "count": 1 })).await;
+    stage.dev.fail_next("settle", "http_500", 1).await;
     assert!(is_open(&stage.settle(1, &payment(1)).await));
-    stage.dev.fail(json!({ "settle": "slow:700", "count": 1 })).await;
+    stage.dev.fail_next("settle", "slow:700", 1).await;
     assert!(is_open(&stage.verify(2, &payment(1)).await));
     while stage.charged().await == 0 {
         tokio::time::sleep(Duration::from_millis(25)).await;
@@ -300,7 +297,7 @@ async fn an_open_payment_whose_call_takes_too_long_stays_open_for_its_buyer_and_
 async fn a_request_that_asks_twice_waits_for_the_one_settlement() {
     let stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "slow:300", "count": 1 })).await;
+    stage.dev.fail_next("settle", "slow:300", 1).await;
     let call = payment(1);
     let (first, second) = tokio::join!(stage.settle(1, &call), stage.settle(1, &call));
     assert!(is_settled(&first), "{first:?}");
@@ -321,7 +318,7 @@ async fn a_facilitator_that_cannot_be_reached_charges_nothing_and_keeps_nothing(
 async fn a_facilitator_that_redirects_a_settlement_elsewhere_leaves_it_open() {
     let stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "redirect_308:http://127.0.0.1:1", "count": 1 })).await;
+    stage.dev.fail_next("settle", "redirect_308:http://127.0.0.1:1", 1).await;
     assert!(is_open(&stage.settle(1, &payment(1)).await));
     assert!(stage.has(&payment(1)).await);
 }
@@ -340,7 +337,7 @@ async fn a_ledger_that_fails_closes_the_gate_and_says_so() {
 async fn settlements_under_way_are_waited_for_at_the_end() {
     let mut stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "slow:300", "count": 1 })).await;
+    stage.dev.fail_next("settle", "slow:300", 1).await;
     let (relay, call) = (stage.relay.clone(), payment(1));
     let asked = tokio::spawn(async move { ask(&relay, "/settle", &By::holder(1), &call).await });
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -59,14 +59,14 @@ async fn everything_that_happens_to_money_is_one_line_that_says_what_and_for_who
     }
 
     stage.verify(1, &payment(2)).await;
-    stage.dev.fail(json!({ "settle": "invalid:insufficient_funds", "count": 1 })).await;
+    stage.dev.fail_next("settle", "invalid:insufficient_funds", 1).await;
     stage.settle(1, &payment(2)).await;
     let refused = lines.with("not settled, and nothing was charged");
     assert!(refused.len() == 1 && refused[0].contains("reason=\"insufficient_funds\""), "{refused:?}");
     assert_eq!(lines.with("does not settle a payment: insufficient_funds").len(), 1);
 
     stage.verify(1, &payment(3)).await;
-    stage.dev.fail(json!({ "settle": "http_500", "count": 1 })).await;
+    stage.dev.fail_next("settle", "http_500", 1).await;
     stage.settle(1, &payment(3)).await;
     assert_eq!(lines.with("it is not known yet whether money moved").len(), 1);
     stage.pass(Duration::from_secs(10));
@@ -74,7 +74,7 @@ async fn everything_that_happens_to_money_is_one_line_that_says_what_and_for_who
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(lines.with("nobody waited for it").len(), 1);
 
-    stage.dev.fail(json!({ "verify": "invalid:insufficient_funds" })).await;
+    stage.dev.fail("verify", "invalid:insufficient_funds").await;
     for nonce in 4..20 {
         stage.verify(1, &payment(nonce)).await;
     }

@@ -89,9 +89,7 @@ impl World {
     }
 
     async fn moved(&self, nonce: u8) -> bool {
-        let record = self.stage.dev.get("/dev/record").await;
-        let nonce = key_of(&payment(nonce)).nonce.to_string();
-        record["settled"].as_array().unwrap().iter().any(|of| of["nonce"] == json!(nonce))
+        self.stage.dev.settled(&key_of(&payment(nonce)).nonce.to_string()).await > 0
     }
 
     /// Asks, and hangs up now and then.
@@ -139,7 +137,7 @@ impl World {
     async fn fail(&mut self) {
         let (verify, settle) = (VERIFY[self.below(VERIFY.len())], SETTLE[self.below(SETTLE.len())]);
         self.log.push(format!("verify {verify}, settle {settle}"));
-        self.stage.dev.fail(json!({ "verify": verify, "settle": settle })).await;
+        self.stage.dev.order(&json!({ "verify": verify, "settle": settle })).await;
     }
 
     async fn buy(&mut self, nonce: u8) {
@@ -219,7 +217,7 @@ impl World {
 
     /// The facilitator tells the truth from here on, and everything is asked about.
     async fn settle_down(&mut self) {
-        self.stage.dev.fail(json!({ "verify": "none", "settle": "none" })).await;
+        self.stage.dev.order(&json!({ "verify": "none", "settle": "none" })).await;
         // Calls under way are over.
         tokio::time::sleep(DEADLINES.settle * 3).await;
         for _ in 0..6 {

@@ -16,19 +16,20 @@ use axum::http::Request;
 use farebox_core::metrics::{MetricSeries, TupleCounter, tuple_text};
 use farebox_core::payment::{End, Leases};
 use farebox_core::protocol::{
-    RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
+    PaymentCall, RELAY_HOLDER, RELAY_KNOWN, RELAY_OFFER, RELAY_PROVEN, RELAY_PROXY, RELAY_ROUTE,
 };
 use farebox_core::terms::Tuple;
+use farebox_testkit::facilitator::{DevFacilitator, payment_call};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use farebox_core::payment::PaymentKey;
 
 use super::*;
-use crate::facilitator::{Credentials, PaymentCall};
+use crate::facilitator::Credentials;
 use crate::ledger::{Clock, LedgerOptions};
 use crate::state::{Active, State, unix_millis, unix_seconds};
-use crate::testing::{Database, Dev, payment_call, pricing, tuple};
+use crate::testing::{Database, pricing, tuple};
 
 /// The wallet of [`pricing`].
 pub(super) const SHOP: &str = "0x1111111111111111111111111111111111111111";
@@ -45,7 +46,7 @@ pub(super) const LEASES: Leases = Leases { hold_ms: 600_000, settle_ms: 2_000 };
 /// A relay between proxies and a development facilitator.
 pub(super) struct Stage {
     pub(super) relay: Relay,
-    pub(super) dev: Dev,
+    pub(super) dev: DevFacilitator,
     over: mpsc::Receiver<()>,
     database: Database,
     /// What the ledger's clock shows, Unix milliseconds.
@@ -58,7 +59,7 @@ impl Stage {
     }
 
     pub(super) async fn on(database: Database, deadlines: Deadlines) -> Self {
-        let dev = Dev::start(&[]).await;
+        let dev = DevFacilitator::start().await;
         let clock = Arc::new(AtomicU64::new(unix_millis()));
         let (relay, over) = relay(&dev, &database, &clock, deadlines).await;
         Self { relay, dev, over, database, clock }
@@ -128,14 +129,12 @@ impl Stage {
 
     /// Charges by the books and by the facilitator.
     async fn charges(&self) -> (u64, usize) {
-        (self.charged().await, self.dev.settled().await)
+        (self.charged().await, self.dev.settled_payments().await.len())
     }
 
     /// How often a facilitator was asked to settle.
-    pub(super) async fn settle_calls(&self) -> usize {
-        let record = self.dev.get("/dev/record").await;
-        let calls = record["calls"].as_array().unwrap().iter();
-        calls.filter(|call| call["operation"] == "settle").count()
+    pub(super) async fn settle_calls(&self) -> u64 {
+        self.dev.calls("settle").await
     }
 
     /// Reconciles until `holds`.
@@ -153,14 +152,13 @@ impl Stage {
 }
 
 async fn relay(
-    dev: &Dev,
+    dev: &DevFacilitator,
     database: &Database,
     clock: &Arc<AtomicU64>,
     deadlines: Deadlines,
 ) -> (Relay, mpsc::Receiver<()>) {
-    let url = format!("http://{}", dev.address);
     let clock = Clock::Set(clock.clone());
-    relay_of(&url, Facilitators::default(), &database.url, clock, deadlines).await
+    relay_of(dev.url(), Facilitators::default(), &database.url, clock, deadlines).await
 }
 
 /// A relay whose rules name the facilitator at `url`.

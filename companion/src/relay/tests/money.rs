@@ -44,7 +44,7 @@ async fn a_cheap_payment_is_settled_as_itself_though_a_dear_one_is_brought() {
     let stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
     assert!(is_settled(&ask(&stage.relay, "/settle", &By::dear(1), &dear(1)).await));
-    let record = stage.dev.get("/dev/record").await;
+    let record = stage.dev.record().await;
     assert_eq!(record["settled"][0]["amount"], "1000");
     assert_eq!(
         stage.sum(|series| matches!(series, MetricSeries::Charged(of, _) if of.offer_name == "a")).await,
@@ -80,7 +80,7 @@ async fn an_owed_answer_buys_only_what_it_was_paid_for_and_only_by_the_bytes_tha
 async fn what_nobody_can_check_gives_way_to_the_payment_whose_nonce_it_names(database: Database) {
     let stage = Stage::on(database, PATIENT).await;
     let (call, junk) = (payment(1), junk(&payment(1)));
-    stage.dev.fail(json!({ "verify": "slow:1500", "count": 1 })).await;
+    stage.dev.fail_next("verify", "slow:1500", 1).await;
     let by = By { proven: false, ..By::holder(9) };
     let own = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -97,7 +97,7 @@ async fn a_junk_signature_of_an_open_payment_changes_nothing(database: Database)
     let stage = Stage::on(database, Deadlines { settle: Duration::from_millis(300), ..PATIENT }).await;
     let call = payment(1);
     stage.verify(1, &call).await;
-    stage.dev.fail(json!({ "settle": "success_but_hang", "count": 1 })).await;
+    stage.dev.fail_next("settle", "success_but_hang", 1).await;
     assert!(is_open(&stage.settle(1, &call).await));
     for known in [true, false] {
         let by = By { known, ..By::holder(2) };
@@ -115,7 +115,7 @@ async fn a_charge_that_is_written_down_too_late_for_its_buyer_is_owed() {
     let stage = Stage::open().await;
     let call = payment(1);
     stage.verify(1, &call).await;
-    stage.dev.fail(json!({ "settle": "slow:500", "count": 1 })).await;
+    stage.dev.fail_next("settle", "slow:500", 1).await;
     let mut other = AnyConnection::connect(&stage.database.url).await.unwrap();
     let gone = async {
         tokio::time::timeout(Duration::from_millis(1_000), stage.settle(1, &call)).await.unwrap_err();
@@ -145,14 +145,14 @@ async fn of_two_companions_with_outcomes_in_either_order_settled_wins(database: 
         stage.verify(1, &call).await;
         // The first companion's call moves the money; its reply takes a while.
         let takes = if settled_first { 600 } else { 1_800 };
-        stage.dev.fail(json!({ "settle": format!("slow:{takes}"), "count": 1 })).await;
+        stage.dev.fail_next("settle", &format!("slow:{takes}"), 1).await;
         let (relay, body) = (stage.relay.clone(), call.clone());
         let first = tokio::spawn(async move { ask(&relay, "/settle", &By::holder(1), &body).await });
         tokio::time::sleep(Duration::from_millis(150)).await;
         // Its lease ends by the clock of the ledger, and the second companion asks.
         stage.pass(Duration::from_secs(3));
         let late = json!({ "settle": "slow:1200", "count": 1 });
-        stage.dev.fail(if settled_first { late } else { used.clone() }).await;
+        stage.dev.order(&if settled_first { late } else { used.clone() }).await;
         let asking = tokio::spawn(reconcile(second.clone()));
         let told = first.await.unwrap();
         assert!(is_open(&told), "the payment was taken from it: {told:?}");
@@ -202,7 +202,7 @@ async fn an_answer_that_broke_off_at_one_proxy_is_fetched_at_another_once(databa
 /// A record is kept for the retention, whatever the authorization says of its own time.
 async fn a_payment_outlives_its_window(database: Database) {
     let stage = Stage::on(database, PATIENT).await;
-    let call = crate::testing::upfront_call(1000, 1, SHOP);
+    let call = farebox_testkit::facilitator::upfront_call(1000, 1, SHOP);
     stage.verify(1, &call).await;
     stage.settle(1, &call).await;
     stage.over(1, End::Whole, &call).await;

@@ -16,7 +16,7 @@ async fn a_facilitator_that_settles_and_does_not_say_so_is_asked_until_the_outco
 ) {
     let stage = Stage::on(database, Deadlines { settle: Duration::from_millis(300), ..PATIENT }).await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "success_but_hang", "count": 2 })).await;
+    stage.dev.fail_next("settle", "success_but_hang", 2).await;
     assert!(is_open(&stage.settle(1, &payment(1)).await));
     assert_eq!(stage.counted(TupleCounter::UnresolvedOpened).await, 1);
     stage
@@ -58,12 +58,12 @@ async fn one_that_hangs_holds_up_no_other_and_is_not_asked_twice_at_once() {
         Stage::on(Database::sqlite().await, Deadlines { settle: Duration::from_secs(3), ..PATIENT }).await;
     for nonce in [1, 2] {
         stage.verify(nonce, &payment(nonce)).await;
-        stage.dev.fail(json!({ "settle": "http_500", "count": 1 })).await;
+        stage.dev.fail_next("settle", "http_500", 1).await;
         assert!(is_open(&stage.settle(nonce, &payment(nonce)).await));
         stage.pass(Duration::from_millis(1_000));
     }
     // The call of the one hangs; the other is answered.
-    stage.dev.fail(json!({ "settle": "hang", "count": 1 })).await;
+    stage.dev.fail_next("settle", "hang", 1).await;
     stage.pass(Duration::from_millis(1_500));
     stage.reconcile_until("both are asked", async |stage| stage.settle_calls().await == 4).await;
     stage.pass(Duration::from_secs(10));
@@ -78,7 +78,7 @@ async fn one_that_hangs_holds_up_no_other_and_is_not_asked_twice_at_once() {
 async fn what_is_not_due_is_not_asked_about_and_asking_ends() {
     let stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "http_500" })).await;
+    stage.dev.fail("settle", "http_500").await;
     assert!(is_open(&stage.settle(1, &payment(1)).await));
     let asking = tokio::spawn(reconcile(stage.relay.clone()));
     tokio::time::sleep(Duration::from_millis(1_300)).await;
@@ -101,6 +101,6 @@ async fn what_is_not_due_is_not_asked_about_and_asking_ends() {
     assert!((30..=33).contains(&calls), "about two hours of asking: {calls}");
     assert_eq!(stage.charges().await, (0, 0));
     // Its buyer may still ask.
-    stage.dev.fail(json!({ "settle": "none" })).await;
+    stage.dev.fail("settle", "none").await;
     assert!(serves(&stage.verify(2, &payment(1)).await));
 }

@@ -41,7 +41,7 @@ async fn a_settlement_that_cannot_be_written_down_is_not_begun_and_its_buyer_tol
 #[tokio::test]
 async fn a_verdict_that_cannot_be_written_down_is_none() {
     let stage = Stage::open().await;
-    stage.dev.fail(json!({ "verify": "slow:300", "count": 1 })).await;
+    stage.dev.fail_next("verify", "slow:300", 1).await;
     let locked = async {
         tokio::time::sleep(Duration::from_millis(150)).await;
         lock(&stage).await
@@ -60,7 +60,7 @@ async fn a_verdict_that_cannot_be_written_down_is_none() {
 async fn an_outcome_is_written_down_as_soon_as_it_can_be() {
     let stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
-    stage.dev.fail(json!({ "settle": "slow:300", "count": 1 })).await;
+    stage.dev.fail_next("settle", "slow:300", 1).await;
     let locked = async {
         tokio::time::sleep(Duration::from_millis(150)).await;
         let locked = lock(&stage).await;
@@ -78,7 +78,7 @@ async fn an_outcome_is_written_down_as_soon_as_it_can_be() {
 #[tokio::test]
 async fn a_facilitator_that_hangs_takes_so_many_payments_and_no_more() {
     let stage = Stage::open().await;
-    stage.dev.fail(json!({ "verify": "slow:1500" })).await;
+    stage.dev.fail("verify", "slow:1500").await;
     let nonces: Vec<u8> = (1..=48).collect();
     let payments: Vec<Value> = nonces.iter().copied().map(payment).collect();
     let asked = nonces.iter().zip(&payments).map(|(nonce, payment)| stage.verify(*nonce, payment));
@@ -87,7 +87,7 @@ async fn a_facilitator_that_hangs_takes_so_many_payments_and_no_more() {
     assert_eq!(busy, nonces.len() - MOST, "{replies:?}");
     assert_eq!(replies.iter().filter(|reply| **reply == RelayReply::Valid).count(), MOST);
     // Nothing is kept of what was turned away.
-    stage.dev.fail(json!({})).await;
+    stage.dev.order(&json!({})).await;
     let again = replies.iter().position(|reply| *reply == RelayReply::Busy).unwrap();
     assert_eq!(stage.verify(99, &payments[again]).await, RelayReply::Valid);
 }

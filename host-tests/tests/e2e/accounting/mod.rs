@@ -8,14 +8,15 @@ pub(crate) mod tally;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Scrape, Stack};
 use serde_json::Value;
-use xtask::stack::{Options, Scrape, Stack};
 
 use script::Script;
 use shop::{OBOL, PRICING, RECIPIENTS, TUPLES};
 use tally::{Key, PREFIX, Tally, series};
 
-use crate::common::{DevFacilitator, Settlement};
+use crate::common::Settlement;
 use crate::support::{Answer, connections_by_worker, now};
 
 /// How long the last counts may be on their way.

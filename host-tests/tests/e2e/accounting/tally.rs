@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use xtask::stack::Scrape;
+use farebox_testkit::stack::Scrape;
 
 pub(crate) const PREFIX: &str = "obol_x402_verifier_";
 

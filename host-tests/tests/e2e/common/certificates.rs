@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use farebox_testkit::stack::GrpcDiscovery;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
-use xtask::stack::GrpcDiscovery;
 
 /// An authority (`ca.pem`), and what it signed for both sides (`companion`, `proxy`).
 pub(crate) fn certificates() -> tempfile::TempDir {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use xtask::stack::{Part, Stack};
+use farebox_testkit::stack::{Part, Stack};
 
 use super::raw::Request;
 

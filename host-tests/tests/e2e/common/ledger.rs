@@ -1,7 +1,7 @@
 //! Payments in the ledger.
 
+use farebox_testkit::stack::Stack;
 use serde_json::Value;
-use xtask::stack::Stack;
 
 /// Waits until the ledger has a payment in a state: how a request ended is known there a moment later.
 pub(crate) async fn in_ledger(stack: &Stack, nonce: &str, state: &str) -> Value {

@@ -1,8 +1,7 @@
 //! What the end-to-end tests share: a client that sends exactly the bytes it is told to, payments,
-//! the development facilitator's controls, the numbers of an offer, and the health of the workers.
+//! the numbers of an offer, and the health of the workers.
 
 mod certificates;
-mod facilitator;
 mod health;
 mod ledger;
 mod numbers;
@@ -12,7 +11,6 @@ mod settlement;
 mod upstream;
 
 pub(crate) use certificates::certificates;
-pub(crate) use facilitator::DevFacilitator;
 pub(crate) use health::assert_workers_live;
 pub(crate) use ledger::in_ledger;
 pub(crate) use numbers::{Calls, Tally};

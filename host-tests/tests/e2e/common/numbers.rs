@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use farebox_core::metrics::Family;
-use xtask::stack::{Scrape, Stack};
+use farebox_testkit::stack::{Scrape, Stack};
 
 /// How long a number may take to arrive: a proxy counts some things when a stream is over, which is a
 /// moment after the client has its answer.

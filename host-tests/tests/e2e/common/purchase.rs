@@ -1,9 +1,9 @@
 //! Payments for the routes of a stack.
 
 use anyhow::Result;
+use farebox_testkit::stack::Stack;
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::Value;
-use xtask::payer::{Payer, Window, header_value};
-use xtask::stack::Stack;
 
 use super::raw::{Answer, Request};
 
@@ -27,7 +27,7 @@ impl Payment {
 
     /// Signs an offer with a fresh nonce.
     pub(crate) fn sign(offer: &Value) -> Self {
-        let json = Payer::development().pay_v2(offer, Window::fresh(300)).expect("a usable offer");
+        let json = Wallet::development().pay_v2(offer, Window::fresh(300)).expect("a usable offer");
         let nonce = json["payload"]["authorization"]["nonce"].as_str().expect("a text").to_owned();
         Self { json, nonce }
     }

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use farebox_testkit::stack::{Reader, Readers};
 use serde_json::Value;
-use xtask::stack::{Reader, Readers};
 
 use crate::common::{Upstream, exchange, text};
 

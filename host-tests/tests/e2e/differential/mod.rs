@@ -12,10 +12,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use farebox_host_tests::Dice;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Place, Readers, Shell, Stack};
 use serde_json::json;
-use xtask::stack::{Options, Place, Readers, Shell, Stack};
 
-use crate::common::{Answer, DevFacilitator, Payment, Request, text};
+use crate::common::{Answer, Payment, Request, text};
 use fan::{Fan, Reading};
 
 const PRICING: &str = r#"

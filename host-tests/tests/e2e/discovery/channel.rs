@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use farebox_testkit::stack::{GrpcDiscovery, Options, Port, ProxyCertificate};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use xtask::stack::{GrpcDiscovery, Options, Port, ProxyCertificate};
 
 use crate::common::certificates;
 

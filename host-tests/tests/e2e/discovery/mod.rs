@@ -6,9 +6,9 @@ mod channel;
 use std::process::Command;
 use std::time::Duration;
 
+use farebox_testkit::paths;
+use farebox_testkit::stack::{Part, Process, Stack};
 use serde_json::{Value, json};
-use xtask::paths;
-use xtask::stack::{Part, Process, Stack};
 
 use crate::reload::buyer::Buyer;
 use crate::reload::metrics::sum;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::paths;
+use farebox_testkit::stack::{Options, Port, Process, Shell, Stack};
 use serde_json::{Value, json};
-use xtask::paths;
-use xtask::stack::{Options, Port, Process, Shell, Stack};
 
 use super::assert_served;
-use crate::common::{DevFacilitator, Payment, Request, Settlement};
+use crate::common::{Payment, Request, Settlement};
 
 const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
     - { pattern: /free, gate: free }\n- { pattern: /goods/*, price: 0.001, offerNamespace: ns, offerName: goods }\n\

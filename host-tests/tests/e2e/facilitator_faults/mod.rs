@@ -8,9 +8,10 @@ mod verify;
 
 use std::time::Duration;
 
-use crate::common::{Answer, DevFacilitator, Settlement, Tally};
+use crate::common::{Answer, Settlement, Tally};
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Part, Stack};
 use serde_json::Value;
-use xtask::stack::{Options, Part, Stack};
 
 const VERIFY_TIMEOUT: Duration = Duration::from_millis(1000);
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(1500);

@@ -1,8 +1,8 @@
 //! `/settle` fails: refused where that is certain, else unknown until a resend decides it.
 
 use crate::common::{Answer, Calls, Payment, Settlement, Tally, assert_workers_live};
+use farebox_testkit::stack::{Part, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Part, Stack};
 
 use crate::facilitator_faults::{
     End, Fault, SETTLE_TIMEOUT, SLACK, Scene, VERIFY_TIMEOUT, assert_error, assert_new_terms, assert_served,
@@ -186,7 +186,7 @@ async fn resend(scene: &Scene, name: &str, payment: &Payment, operations: &[&str
             "{name}: calls of the resend"
         );
     }
-    let mut bodies = scene.facilitator.settle_bodies().await;
+    let mut bodies = scene.facilitator.bodies("settle").await;
     bodies.retain(|body| body.contains(&payment.nonce));
     assert!(bodies.len() > 1, "{name}: it was settled again");
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{name}: identical settle calls");

@@ -1,7 +1,7 @@
 //! `/verify` fails: the request is closed, nothing is settled, and the payment is as good as before.
 
 use crate::common::{Calls, Payment, Request, Settlement, assert_workers_live};
-use xtask::stack::Part;
+use farebox_testkit::stack::Part;
 
 use crate::facilitator_faults::{
     End, Fault, SLACK, Scene, VERIFY_TIMEOUT, assert_error, assert_new_terms, assert_served, failure, fault,

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use xtask::payer::{Payer, Window, header_value};
 
 use crate::reload::buyer::Reply;
 
@@ -146,7 +146,7 @@ impl Director {
 
 impl Buyer {
     fn new(number: u64, proxies: Vec<String>) -> Self {
-        let client = xtask::http::client_builder().timeout(PATIENCE).build().unwrap();
+        let client = farebox_testkit::http::client_builder().timeout(PATIENCE).build().unwrap();
         let (terms, used, seen) = Default::default();
         Self { client, proxies, random: number, terms, used, seen }
     }
@@ -249,13 +249,13 @@ impl Buyer {
     }
 }
 
-fn sign(payer: &Payer, terms: &Value) -> Result<String> {
+fn sign(payer: &Wallet, terms: &Value) -> Result<String> {
     Ok(header_value(&payer.pay_v2(terms, Window::fresh(300))?))
 }
 
 /// Signed by another key than that of the payer it names.
 fn forge(offer: &Offer, terms: &Value) -> Result<String> {
-    let mut payment = Payer::numbered(0).pay_v2(terms, Window::fresh(300))?;
+    let mut payment = Wallet::numbered(0).pay_v2(terms, Window::fresh(300))?;
     payment["payload"]["authorization"]["from"] = Value::from(offer.payer().address().to_string());
     Ok(header_value(&payment))
 }

@@ -7,10 +7,11 @@ mod shop;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Durability, Options, Part, Postgres, Scrape, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Durability, Options, Part, Postgres, Scrape, Stack};
 
-use crate::common::{DevFacilitator, Tally};
+use crate::common::Tally;
 use crate::reload::metrics::Watcher;
 
 use load::Load;

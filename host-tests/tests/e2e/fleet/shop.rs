@@ -1,6 +1,6 @@
 //! What is sold, at which proxy, and what a buyer of it saw.
 
-use xtask::payer::Payer;
+use farebox_testkit::wallet::Wallet;
 
 use crate::common::Tally;
 use crate::reload::pricing::{file, free, paid};
@@ -61,8 +61,8 @@ pub(super) fn pricing(pushed: bool) -> String {
 // === impl Offer ===
 
 impl Offer {
-    pub(super) fn payer(&self) -> Payer {
-        Payer::numbered(self.payer)
+    pub(super) fn payer(&self) -> Wallet {
+        Wallet::numbered(self.payer)
     }
 }
 

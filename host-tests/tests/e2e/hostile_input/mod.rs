@@ -9,9 +9,10 @@ mod identity;
 mod paths;
 mod payments;
 
-use crate::common::{Answer, DevFacilitator, Payment, Request, assert_workers_live, exchange, text};
+use crate::common::{Answer, Payment, Request, assert_workers_live, exchange, text};
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Options, Stack};
 
 const PRICING: &str = r#"
 wallet: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"

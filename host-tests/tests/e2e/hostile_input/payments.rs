@@ -193,7 +193,7 @@ pub(crate) async fn the_largest_accepted_payment_passes_and_more_is_refused(
     assert_eq!(answer.status, 200, "{}", answer.summary());
     assert_eq!(answer.receipt()["success"], true);
     assert_eq!(scene.facilitator.settled(&largest.nonce).await, 1);
-    let bodies = scene.facilitator.settle_bodies().await;
+    let bodies = scene.facilitator.bodies("settle").await;
     assert!(bodies.last().unwrap().len() > cap * 7 / 10, "the facilitator was sent all of it");
     assert_eq!(at_upstream(&answer.json(), "payment-signature"), [""; 0]);
 

@@ -1,8 +1,8 @@
 //! The words the table is written in: what is done, and what has to come of it.
 
+use farebox_testkit::stack::Shell;
+use farebox_testkit::wallet::Window;
 use serde_json::Value;
-use xtask::payer::Window;
-use xtask::stack::Shell;
 
 use super::form::Form;
 use crate::accounting::shop::Goods;

@@ -1,6 +1,6 @@
 //! What has to come of a case, in the words of the table.
 
-use xtask::stack::Shell;
+use farebox_testkit::stack::Shell;
 
 use super::case::{Act, Case, Ledger};
 use super::form::Form;

@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Postgres, Shell, Stack};
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use xtask::payer::{Payer, Window, header_value};
-use xtask::stack::{Options, Postgres, Shell, Stack};
 
 use super::case::{Act, Asked, Case, Expected, Ledger, NewPayment, Pay, Step};
 use super::form::has_form;
 use super::outcome::{Outcome, of_ledger};
 use crate::accounting::shop::{BASIC, PRICING, TUPLES};
 use crate::accounting::tally::{Key, PREFIX, Tally, series};
-use crate::common::{Answer, DevFacilitator, Request, exchange};
+use crate::common::{Answer, Request, exchange};
 use crate::support::{now, until};
 
 /// How long a number may be on its way.
@@ -230,7 +231,7 @@ impl Host {
         (new.accepted)(&mut accepted);
         let mut window = Window::numbered(self.number, self.began, LIFETIME);
         (new.window)(&mut window);
-        let payer = new.signer.map_or_else(Payer::development, Payer::numbered);
+        let payer = new.signer.map_or_else(Wallet::development, Wallet::numbered);
         let mut payment = if new.version == 1 {
             payer.pay_v1(&signed, "base-sepolia", window).expect("the offer can be paid")
         } else {

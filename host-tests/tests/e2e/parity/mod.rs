@@ -20,11 +20,12 @@ mod host;
 mod outcome;
 mod table;
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Durability, Facilitator, Options, Part, Postgres, Shell, Stack};
 use serde_json::json;
-use xtask::stack::{Durability, Facilitator, Options, Part, Postgres, Shell, Stack};
 
 use crate::accounting::shop::PRICING;
-use crate::common::{DevFacilitator, Payment, Request, Settlement};
+use crate::common::{Payment, Request, Settlement};
 use crate::support::now;
 use case::Case;
 use host::Host;

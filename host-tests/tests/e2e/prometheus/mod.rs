@@ -5,9 +5,9 @@ mod server;
 
 use std::collections::BTreeMap;
 
+use farebox_testkit::stack::{Facilitator, Options, Part, Stack};
+use farebox_testkit::wallet::Wallet;
 use serde_json::Value;
-use xtask::payer::Payer;
-use xtask::stack::{Facilitator, Options, Part, Stack};
 
 use crate::support::Buyer;
 use server::{Prometheus, Sample};
@@ -113,7 +113,7 @@ async fn what_keeps_anything_from_being_sold_is_alerted_though_it_was_wrong_from
 }
 
 async fn buy(stack: &Stack) {
-    let buyer = Buyer::new(stack, Payer::development());
+    let buyer = Buyer::new(stack, Wallet::development());
     for (offer, chain, place, count, price) in PURCHASES {
         let path = format!("/{offer}/1");
         for _ in 0..count {

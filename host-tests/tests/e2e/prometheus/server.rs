@@ -3,11 +3,14 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use farebox_testkit::stack::{Port, Process, Stack};
+use farebox_testkit::{paths, tools};
 use serde_json::Value;
 use tempfile::TempDir;
-use xtask::stack::{Port, Process, Stack};
-use xtask::{alerts, tools};
 
+/// The rules of `deploy/prometheus`, and the configuration that loads them.
+const RULES: &str = "rules.yaml";
+const CONFIGURATION: &str = "prometheus.yaml";
 /// How long something may take to be in the results. A machine under load starts slowly.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
@@ -40,12 +43,13 @@ impl Prometheus {
     /// this one does every second, and nothing else is different.
     pub(super) async fn start(stack: &Stack) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let shipped_in = paths::workspace().join("deploy/prometheus");
         let shipped =
-            |name: &str| std::fs::read_to_string(alerts::folder().join(name)).expect("the file is shipped");
+            |name: &str| std::fs::read_to_string(shipped_in.join(name)).expect("the file is shipped");
         let companion = stack.companion_url();
         let companion = companion.trim_start_matches("http://");
         let configuration = replaced(
-            shipped(alerts::CONFIGURATION),
+            shipped(CONFIGURATION),
             &[
                 ("scrape_interval: 30s", "scrape_interval: 1s"),
                 ("evaluation_interval: 30s", "evaluation_interval: 1s"),
@@ -53,10 +57,10 @@ impl Prometheus {
                 ("127.0.0.1:9402", companion),
             ],
         );
-        let rules = replaced(shipped(alerts::RULES), &[("interval: 30s", "interval: 1s")]);
-        let configuration_path = folder.path().join(alerts::CONFIGURATION);
+        let rules = replaced(shipped(RULES), &[("interval: 30s", "interval: 1s")]);
+        let configuration_path = folder.path().join(CONFIGURATION);
         std::fs::write(&configuration_path, configuration).expect("the folder can be written");
-        std::fs::write(folder.path().join(alerts::RULES), rules).expect("the folder can be written");
+        std::fs::write(folder.path().join(RULES), rules).expect("the folder can be written");
 
         let port = Port::take().expect("a free port");
         let mut command = Command::new(tools::prometheus().expect("Prometheus can be had"));

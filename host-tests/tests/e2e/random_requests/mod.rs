@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use farebox_host_tests::Dice;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Shell, Stack};
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::{Value, json};
-use xtask::payer::{Payer, Window, header_value};
-use xtask::stack::{Options, Shell, Stack};
 
-use crate::common::{Arrived, DevFacilitator, Upstream, exchange, text};
+use crate::common::{Arrived, Upstream, exchange, text};
 use request::{Asked, NUMBER};
 
 const PRICING: &str = r#"
@@ -54,7 +55,7 @@ type Sent = BTreeMap<u64, String>;
 
 /// One client: sends its share of the requests, one after the other.
 fn play(stack: &Stack, offers: &[Value], first: u64) -> (Sent, BTreeMap<u16, u64>) {
-    let (payer, to) = (Payer::numbered(first), stack.proxy_address());
+    let (payer, to) = (Wallet::numbered(first), stack.proxy_address());
     let (mut sent, mut statuses) = (Sent::new(), BTreeMap::<u16, u64>::new());
     let mut payments: Vec<Value> = Vec::new();
     for number in (first..REQUESTS).step_by(usize::try_from(CLIENTS).unwrap()) {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use farebox_core::protocol::decode_base64;
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
-use xtask::payer::{Payer, Window, header_value};
 
 /// No request of these tests takes longer than this, or it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,7 +18,7 @@ const VALID_SECONDS: u64 = 300;
 pub(crate) struct Buyer {
     client: reqwest::Client,
     proxy: String,
-    payer: Payer,
+    payer: Wallet,
 }
 
 /// What came back.
@@ -34,9 +34,12 @@ pub(crate) struct Reply {
 impl Buyer {
     /// A buyer at this proxy.
     pub(crate) fn new(proxy: String) -> Self {
-        let client =
-            xtask::http::client_builder().pool_max_idle_per_host(1).timeout(PATIENCE).build().unwrap();
-        Self { client, proxy, payer: Payer::development() }
+        let client = farebox_testkit::http::client_builder()
+            .pool_max_idle_per_host(1)
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
+        Self { client, proxy, payer: Wallet::development() }
     }
 
     /// Sends a request without a payment.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use farebox_testkit::stack::Scrape;
 use tokio::task::JoinHandle;
-use xtask::stack::Scrape;
 
 use crate::reload::buyer::{Buyer, Reply};
 use crate::reload::metrics::{Watcher, of_offer, sum};

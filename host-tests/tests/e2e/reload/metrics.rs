@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use farebox_testkit::stack::{Scrape, Series};
 use tokio::task::JoinHandle;
-use xtask::stack::{Scrape, Series};
 
 /// Prefix of every public family.
 pub(crate) const PREFIX: &str = "obol_x402_verifier_";
@@ -81,7 +81,7 @@ impl Watcher {
 }
 
 async fn watch(url: String, mut seen: Seen, stop: Arc<AtomicBool>, readings: Arc<AtomicU32>) -> Result<()> {
-    let client = xtask::http::client_builder().timeout(Duration::from_secs(5)).build()?;
+    let client = farebox_testkit::http::client_builder().timeout(Duration::from_secs(5)).build()?;
     while !stop.load(Ordering::Relaxed) {
         if let Ok(response) = client.get(&url).send().await
             && let Ok(text) = response.text().await

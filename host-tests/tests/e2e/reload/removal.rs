@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use xtask::stack::{Options, Pricing};
+use farebox_testkit::stack::{Options, Pricing};
 
 use crate::reload::buyer::Buyer;
 use crate::reload::metrics::{families_of, of_offer, sum};

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use xtask::stack::{Options, Part, Stack};
+use farebox_testkit::stack::{Options, Part, Stack};
 
 use crate::common::Settlement;
 use crate::reload::buyer::Buyer;

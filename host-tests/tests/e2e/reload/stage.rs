@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use xtask::stack::{Options, Scrape, Stack};
+use farebox_testkit::stack::{Options, Scrape, Stack};
 
 use crate::reload::buyer::Buyer;
 

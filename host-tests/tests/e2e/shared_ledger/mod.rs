@@ -4,10 +4,10 @@ mod shop;
 
 use std::collections::BTreeMap;
 
+use farebox_testkit::stack::Part;
+use farebox_testkit::wallet::{Wallet, header_value};
 use serde_json::json;
 use tokio::task::JoinSet;
-use xtask::payer::{Payer, header_value};
-use xtask::stack::Part;
 
 use self::shop::Shop;
 use crate::support::{Answer, Buyer, PAYMENT, until};
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 200;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_1000_uses_of_one_payment_at_two_proxies_of_two_companions_one_is_served() {
     let mut shop = Shop::open().await;
-    let buyers = [0, 1].map(|at| Buyer::new(shop.stack(at), Payer::development()));
+    let buyers = [0, 1].map(|at| Buyer::new(shop.stack(at), Wallet::development()));
     let offer = buyers[0].offers("/goods/1").await.remove(0);
     let payment = buyers[0].payment(&offer);
     let value = header_value(&payment);
@@ -77,7 +77,7 @@ async fn of_1000_uses_of_one_payment_at_two_proxies_of_two_companions_one_is_ser
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_broke_off_at_one_companion_is_fetched_once_at_the_other() {
     let shop = Shop::open().await;
-    let buyers = [0, 1].map(|at| Buyer::new(shop.stack(at), Payer::development()));
+    let buyers = [0, 1].map(|at| Buyer::new(shop.stack(at), Wallet::development()));
     let payment = buyers[0].payment(&buyers[0].offers("/goods/1").await[0]);
     let broken = buyers[0].pay("/goods/cut", &payment).await;
     assert_eq!((broken.status, broken.whole, broken.receipt()), (200, false, Some(true)));
@@ -98,7 +98,7 @@ async fn an_answer_that_broke_off_at_one_companion_is_fetched_once_at_the_other(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_goes_away_closes_both_proxies_and_opens_them_when_it_is_back() {
     let mut shop = Shop::open().await;
-    let buyers = [0, 1].map(|at| Buyer::new(shop.stack(at), Payer::development()));
+    let buyers = [0, 1].map(|at| Buyer::new(shop.stack(at), Wallet::development()));
     let offer = buyers[0].offers("/goods/1").await.remove(0);
     let bought = buyers[0].payment(&offer);
     assert_eq!(buyers[0].pay("/goods/1", &bought).await.status, 200);

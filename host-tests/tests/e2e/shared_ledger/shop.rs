@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::paths;
+use farebox_testkit::stack::{Durability, Facilitator, Options, Postgres, Stack};
 use serde_json::{Value, json};
-use xtask::paths;
-use xtask::stack::{Durability, Facilitator, Options, Postgres, Stack};
 
-use crate::common::DevFacilitator;
 use crate::support::until;
 
 /// Both stacks, and the database of their ledger.

@@ -2,9 +2,9 @@
 
 use farebox_core::evm::{B256, keccak256};
 use farebox_core::metrics::Family;
+use farebox_testkit::origin::pattern;
+use farebox_testkit::stack::{Part, Stack};
 use serde_json::Value;
-use xtask::origin::pattern;
-use xtask::stack::{Part, Stack};
 
 use super::{counted, open};
 use crate::common::{Answer, Payment, exchange, in_ledger};

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use farebox_core::metrics::{BlockedReason, FailureReason};
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Part, Scrape, Shell, Stack};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use xtask::stack::{Part, Scrape, Shell, Stack};
 
 use super::options;
-use crate::common::{DevFacilitator, Tally};
+use crate::common::Tally;
 use crate::reload::buyer::{Buyer, Reply};
 use crate::reload::metrics::{Watcher, sum};
 use crate::support::decode;
@@ -165,7 +166,7 @@ impl Shopper {
             Work::Forge => {
                 let mut payment = decode(&self.buyer.sign(&self.terms));
                 payment["payload"]["authorization"]["nonce"] = json!(format!("0x{}", "07".repeat(32)));
-                Some(xtask::payer::header_value(&payment))
+                Some(farebox_testkit::wallet::header_value(&payment))
             }
             Work::Garble => Some("no payment".to_owned()),
             // Where there is nothing to replay yet, the terms are asked for.

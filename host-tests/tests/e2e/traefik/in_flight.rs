@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use farebox_testkit::stack::{Options, Part, Process, Shell, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Options, Part, Process, Shell, Stack};
 
 use super::PRICING;
 use crate::common::{Answer, Request, Settlement};

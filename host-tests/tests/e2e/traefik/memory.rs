@@ -8,10 +8,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use farebox_testkit::stack::{Options, Part, Shell, Stack};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use xtask::stack::{Options, Part, Shell, Stack};
 
 use super::{PRICING, options};
 use crate::reload::metrics::sum;

@@ -8,10 +8,11 @@ mod reloads;
 
 use std::time::Duration;
 
-use crate::common::{Answer, DevFacilitator, Payment, Request, Settlement, in_ledger};
+use crate::common::{Answer, Payment, Request, Settlement, in_ledger};
 use farebox_core::metrics::Family;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Part, Shell, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Options, Part, Shell, Stack};
 
 const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
     - { pattern: /free/*, gate: free }\n- { pattern: /goods/*, price: 0.001, offerName: goods }\n";
@@ -65,7 +66,7 @@ async fn a_payment_is_screened_by_the_plugin_and_settled_and_served_once_by_the_
         let payment = Payment::of(&stack, "/goods/a").await.unwrap();
         let mut forged = payment.json.clone();
         forged["payload"]["authorization"]["nonce"] = json!(format!("0x{}", "07".repeat(32)));
-        let header = xtask::payer::header_value(&forged);
+        let header = farebox_testkit::wallet::header_value(&forged);
         let refused =
             Request::get("/goods/a").header("payment-signature", header).send(stack.proxy_address());
         assert_eq!((refused.status, refusal(&refused)["reason"].as_str()), (402, Some("payment_invalid")));

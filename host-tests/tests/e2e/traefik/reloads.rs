@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use farebox_core::metrics::FailureReason;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Shell, Stack};
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use xtask::stack::{Options, Shell, Stack};
 
 use super::options;
-use crate::common::{DevFacilitator, Tally};
+use crate::common::Tally;
 use crate::reload::buyer::Buyer;
 use crate::reload::metrics::{Watcher, sum};
 use crate::reload::pricing::{file, free, paid};
@@ -101,7 +102,8 @@ async fn later(stack: &Stack, generation: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_64_buyers_at_once_none_fails_for_20_reloads_and_none_is_served_unpaid() {
-    let options = Options { pricing: xtask::stack::Pricing::Text(version(0)), ..options(Shell::Traefik) };
+    let options =
+        Options { pricing: farebox_testkit::stack::Pricing::Text(version(0)), ..options(Shell::Traefik) };
     let stack = Stack::start(options).await.unwrap();
     let watcher = Watcher::start(stack.companion_url(), &["kept", "moving"]);
     let stop = Arc::new(AtomicBool::new(false));

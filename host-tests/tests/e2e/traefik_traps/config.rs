@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use farebox_core::rules::PushedRules;
+use farebox_testkit::stack::{Options, Part, Stack};
 use serde_json::{Value, json};
-use xtask::stack::{Options, Part, Stack};
 
 use super::options;
 use crate::common::Request;
@@ -49,7 +49,7 @@ fn watch(traefik: &mut Value, folder: &str) {
 fn install(stack: &Stack, wasm: &[u8]) {
     let plugin = stack.plugin();
     std::fs::create_dir_all(plugin.parent().unwrap()).unwrap();
-    let manifest = xtask::paths::workspace().join("traefik/.traefik.yml");
+    let manifest = farebox_testkit::paths::workspace().join("traefik/.traefik.yml");
     std::fs::copy(manifest, plugin.with_file_name(".traefik.yml")).unwrap();
     std::fs::write(plugin, wasm).unwrap();
 }
@@ -96,7 +96,8 @@ async fn the_configuration_reaches_the_plugin_byte_for_byte_through_both_provide
         });
         options.settings["traefik"] = json!({ "publish": "dynamic/farebox.yaml", "http": true });
         let mut stack =
-            Stack::prepare(Options { pricing: xtask::stack::Pricing::Text(pricing()), ..options }).unwrap();
+            Stack::prepare(Options { pricing: farebox_testkit::stack::Pricing::Text(pricing()), ..options })
+                .unwrap();
         let dynamic = stack.folder().join("dynamic");
         std::fs::create_dir(&dynamic).unwrap();
         install(&stack, &probe);

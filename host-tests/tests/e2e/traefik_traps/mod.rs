@@ -24,8 +24,8 @@ mod config;
 mod retry;
 mod wire;
 
+use farebox_testkit::stack::{Options, Shell};
 use serde_json::Value;
-use xtask::stack::{Options, Shell};
 
 use crate::traefik;
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use farebox_core::metrics::Family;
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::{Options, Port, Stack};
 use serde_json::json;
-use xtask::stack::{Options, Port, Stack};
 
 use super::options;
-use crate::common::{Answer, DevFacilitator, Payment, in_ledger};
+use crate::common::{Answer, Payment, in_ledger};
 use crate::traefik::counted;
 
 /// An upstream that answers 503 to the first request and 200 to all others.

@@ -1,7 +1,7 @@
 //! Requests as they cross the plugin.
 
+use farebox_testkit::stack::Stack;
 use serde_json::Value;
-use xtask::stack::Stack;
 
 use super::options;
 use crate::common::{Payment, Request};

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use farebox_core::protocol::encode_base64;
 use farebox_core::terms::Flow;
 use farebox_host_tests::traefik::{Request, START};
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::Value;
-use xtask::payer::{Payer, Window, header_value};
 
 use super::shops::{Offer, Shop};
 use super::spoil::{self, Kind};
@@ -149,7 +149,7 @@ impl Draft<'_> {
     }
 }
 
-fn payers() -> &'static [Payer] {
-    static PAYERS: OnceLock<Vec<Payer>> = OnceLock::new();
-    PAYERS.get_or_init(|| (1..=5).map(Payer::numbered).collect())
+fn payers() -> &'static [Wallet] {
+    static PAYERS: OnceLock<Vec<Wallet>> = OnceLock::new();
+    PAYERS.get_or_init(|| (1..=5).map(Wallet::numbered).collect())
 }

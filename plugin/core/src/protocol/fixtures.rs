@@ -1,4 +1,9 @@
-//! Options and payments for tests, signed with the publicly known first development key of Anvil.
+//! Options and payments for tests of this crate, and the wallet that signs them: by default with the publicly known
+//! first development key of Anvil.
+//!
+//! Everything else signs with the wallet of the testkit. Tests in this library cannot: the testkit depends on the library
+//! as it is without tests, whose types are not those here, and is not there for WebAssembly, on which the core's other
+//! tests run too.
 
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
@@ -6,7 +11,7 @@ use serde_json::{Value, json};
 use super::{CheckPolicy, Payment, Refused, Signed, authenticate, encode_base64, judge};
 use crate::evm::{
     Address, Amount, Authorization, B256, Domain, EXACT_PROXY, PermitAuthorization, TransferMethod,
-    asset_by_symbol, chain_by_name, domain_separator, from_hex, permit_witness_transfer_from_hash,
+    asset_by_symbol, chain_by_name, domain_separator, from_hex, keccak256, permit_witness_transfer_from_hash,
     permit2_domain_separator, to_hex, transfer_with_authorization_hash, typed_data_digest, v1_name,
 };
 use crate::terms::{Extra, Flow, PaymentOption};
@@ -18,6 +23,12 @@ const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f
 pub(crate) const PAY_TO: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
 /// The clock of the tests, Unix seconds.
 pub(crate) const NOW: u64 = 1_800_000_000;
+
+/// One key, and what it signs.
+pub(crate) struct Wallet {
+    key: SigningKey,
+    pub(crate) address: Address,
+}
 
 /// 1000 atomic units of a registry asset.
 pub(crate) fn option(chain: &str, symbol: &str) -> PaymentOption {
@@ -52,15 +63,7 @@ pub(crate) fn v2(option: &PaymentOption) -> Value {
     json!({
         "x402Version": 2,
         "resource": { "url": "https://api.example.com/x" },
-        "accepted": {
-            "scheme": "exact",
-            "network": option.network,
-            "amount": option.amount,
-            "asset": option.asset,
-            "payTo": option.pay_to,
-            "maxTimeoutSeconds": option.max_timeout_seconds,
-            "extra": { "name": option.eip712_name, "version": option.eip712_version },
-        },
+        "accepted": accepted(option),
         "payload": payload(option),
     })
 }
@@ -92,64 +95,27 @@ pub(crate) fn check(
     authenticate(payment, option, policy)
 }
 
-/// The `payload` member, signed.
+/// The `payload` member, signed by [`PAYER`].
 pub(crate) fn payload(option: &PaymentOption) -> Value {
-    let from = Address::parse(PAYER).unwrap();
-    let end = Amount::from_u64(NOW + 3600);
-    let begin = Amount::from_u64(0);
-    match option.transfer_method {
-        TransferMethod::Eip3009 => {
-            let signed = Authorization {
-                from,
-                to: option.pay_to,
-                value: option.amount,
-                valid_after: begin,
-                valid_before: end,
-                nonce: B256([7; 32]),
-            };
-            let separator = domain_separator(&Domain {
-                name: &option.eip712_name,
-                version: &option.eip712_version,
-                network: &option.network,
-                verifying_contract: option.asset,
-            });
-            json!({
-                "signature": sign(&typed_data_digest(&separator, &transfer_with_authorization_hash(&signed))),
-                "authorization": {
-                    "from": signed.from,
-                    "to": signed.to,
-                    "value": signed.value,
-                    "validAfter": signed.valid_after,
-                    "validBefore": signed.valid_before,
-                    "nonce": signed.nonce.to_string(),
-                },
-            })
-        }
-        TransferMethod::Permit2 => {
-            let signed = PermitAuthorization {
-                from,
-                token: option.asset,
-                amount: option.amount,
-                spender: EXACT_PROXY,
-                nonce: Amount::from_u64(7),
-                deadline: end,
-                witness_to: option.pay_to,
-                witness_valid_after: begin,
-            };
-            let separator = permit2_domain_separator(&option.network);
-            json!({
-                "signature": sign(&typed_data_digest(&separator, &permit_witness_transfer_from_hash(&signed))),
-                "permit2Authorization": {
-                    "permitted": { "token": signed.token, "amount": signed.amount },
-                    "from": signed.from,
-                    "spender": signed.spender,
-                    "nonce": signed.nonce,
-                    "deadline": signed.deadline,
-                    "witness": { "to": signed.witness_to, "validAfter": signed.witness_valid_after },
-                },
-            })
-        }
+    let key = from_hex(KEY).unwrap().try_into().unwrap();
+    Wallet::of(&key).payload(option, B256([7; 32]), NOW + 3600)
+}
+
+/// What a v2 payment repeats of the offer.
+pub(crate) fn accepted(option: &PaymentOption) -> Value {
+    let mut extra = json!({ "name": option.eip712_name, "version": option.eip712_version });
+    if option.flow == Flow::Upfront {
+        extra["paymentFlow"] = json!(option.flow);
     }
+    json!({
+        "scheme": "exact",
+        "network": option.network,
+        "amount": option.amount,
+        "asset": option.asset,
+        "payTo": option.pay_to,
+        "maxTimeoutSeconds": option.max_timeout_seconds,
+        "extra": extra,
+    })
 }
 
 /// One reply of a facilitator, from `tests/facilitator_replies.json`.
@@ -189,11 +155,78 @@ pub(crate) fn recorded_replies() -> Vec<RecordedReply> {
     serde_json::from_str(include_str!("../../tests/facilitator_replies.json")).unwrap()
 }
 
-/// r ‖ s ‖ v with v 27 or 28, as 0x-hex.
-fn sign(digest: &B256) -> String {
-    let key = SigningKey::from_slice(&from_hex(KEY).unwrap()).unwrap();
-    let (signature, recovery) = key.sign_prehash_recoverable(&digest.0);
-    let mut bytes = signature.to_bytes().to_vec();
-    bytes.push(27 + recovery.to_byte());
-    to_hex(&bytes)
+// === impl Wallet ===
+
+impl Wallet {
+    pub(crate) fn of(key: &[u8; 32]) -> Self {
+        let key = SigningKey::from_slice(key).unwrap();
+        let point = key.verifying_key().to_sec1_point(false);
+        let hash = keccak256(&point.as_bytes()[1..]);
+        Self { key, address: Address(*hash.last_chunk().unwrap()) }
+    }
+
+    /// The `payload` member of a payment of all that the option asks, valid from 0 until `end` (Unix seconds).
+    pub(crate) fn payload(&self, option: &PaymentOption, nonce: B256, end: u64) -> Value {
+        let (begin, end) = (Amount::from_u64(0), Amount::from_u64(end));
+        match option.transfer_method {
+            TransferMethod::Eip3009 => {
+                let signed = Authorization {
+                    from: self.address,
+                    to: option.pay_to,
+                    value: option.amount,
+                    valid_after: begin,
+                    valid_before: end,
+                    nonce,
+                };
+                let separator = domain_separator(&Domain {
+                    name: &option.eip712_name,
+                    version: &option.eip712_version,
+                    network: &option.network,
+                    verifying_contract: option.asset,
+                });
+                json!({
+                    "signature": self.sign(&separator, &transfer_with_authorization_hash(&signed)),
+                    "authorization": {
+                        "from": signed.from,
+                        "to": signed.to,
+                        "value": signed.value,
+                        "validAfter": signed.valid_after,
+                        "validBefore": signed.valid_before,
+                        "nonce": signed.nonce.to_string(),
+                    },
+                })
+            }
+            TransferMethod::Permit2 => {
+                let signed = PermitAuthorization {
+                    from: self.address,
+                    token: option.asset,
+                    amount: option.amount,
+                    spender: EXACT_PROXY,
+                    nonce: Amount::from_u64(u64::from(nonce.0[0])),
+                    deadline: end,
+                    witness_to: option.pay_to,
+                    witness_valid_after: begin,
+                };
+                let separator = permit2_domain_separator(&option.network);
+                json!({
+                    "signature": self.sign(&separator, &permit_witness_transfer_from_hash(&signed)),
+                    "permit2Authorization": {
+                        "permitted": { "token": signed.token, "amount": signed.amount },
+                        "from": signed.from,
+                        "spender": signed.spender,
+                        "nonce": signed.nonce,
+                        "deadline": signed.deadline,
+                        "witness": { "to": signed.witness_to, "validAfter": signed.witness_valid_after },
+                    },
+                })
+            }
+        }
+    }
+
+    /// r ‖ s ‖ v with v 27 or 28, as 0x-hex.
+    fn sign(&self, separator: &B256, hash: &B256) -> String {
+        let digest = typed_data_digest(separator, hash);
+        let (signature, recovery) = self.key.sign_prehash_recoverable(&digest.0);
+        to_hex(&[&signature.to_bytes()[..], &[27 + recovery.to_byte()]].concat())
+    }
 }

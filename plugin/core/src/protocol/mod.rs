@@ -1,5 +1,6 @@
 //! The x402 messages, versions 1 and 2: header codec, payments, challenges, receipts, facilitator calls.
 
+mod call;
 mod challenge;
 mod check;
 mod facilitator;
@@ -17,6 +18,7 @@ mod relay;
 mod reply;
 mod requirement;
 
+pub use call::{CallError, PaymentCall};
 pub use challenge::{Challenge, PaymentFailure};
 pub use check::{
     CLOCK_TOLERANCE_SECONDS, CheckPolicy, MIN_REMAINING_SECONDS, Refused, SignatureTrust, Signed,

@@ -47,6 +47,7 @@ pub(crate) fn measure(count: u32) -> Result<Value, String> {
     Ok(figures)
 }
 
+/// Signs without the testkit, because that is not there for WebAssembly, where this runs too.
 fn sign(number: u32) -> Result<Signed, String> {
     let digest = keccak256(&number.to_be_bytes());
     let key = SigningKey::from_slice(&keccak256(&digest)).map_err(|error| error.to_string())?;

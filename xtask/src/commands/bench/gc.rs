@@ -13,14 +13,15 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use farebox_testkit::shell;
+use farebox_testkit::stack::{Options, Part, Process, Stack};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Args;
 use super::report::{Goal, Measured, median, numbers};
-use crate::stack::{Options, Part, Process, Stack};
-use crate::{build, shell};
+use crate::build;
 use farebox_core::metrics::PREFIX;
 
 /// The promises: from the write to the last series, of the reload, and of a reading of the metrics.

@@ -7,12 +7,13 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use farebox_testkit::stack::{Durability, Postgres};
+use farebox_testkit::{shell, tools};
 use serde_json::{Map, Value, json};
 
 use super::Args;
 use super::report::{Goal, Measured, median, numbers};
-use crate::stack::{Durability, Postgres};
-use crate::{build, shell, tools};
+use crate::build;
 
 const IN_FLIGHT: [u32; 2] = [1, 32];
 const DATABASES: [(&str, &str); 2] = [("sqlite", "SQLite"), ("postgresql", "PostgreSQL")];
@@ -29,7 +30,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured> {
         shell::say(format_args!("ledger, round {round}/{rounds}"));
         for in_flight in IN_FLIGHT {
             // A fresh file: it is on the disk where build products are, which a tmpfs is not.
-            let folder = tempfile::tempdir_in(crate::paths::target()?)?;
+            let folder = tempfile::tempdir_in(farebox_testkit::paths::target()?)?;
             let file = format!("sqlite:{}", folder.path().join("ledger.db").display());
             for ((database, _), url) in DATABASES.into_iter().zip([file, server.url()]) {
                 let figures = run(&program, &url, in_flight, millis)?;
@@ -50,7 +51,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured> {
 /// What the disk takes to keep a batch, the median: no payment is quicker than three of these after each other.
 fn flush_microseconds() -> Result<f64> {
     const TIMES: usize = 50;
-    let mut file = tempfile::tempfile_in(crate::paths::target()?)?;
+    let mut file = tempfile::tempfile_in(farebox_testkit::paths::target()?)?;
     let batch = vec![b'x'; 64 << 10];
     let mut took = Vec::with_capacity(TIMES);
     for _ in 0..TIMES {

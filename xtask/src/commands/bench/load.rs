@@ -6,10 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use farebox_testkit::shell;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
-
-use crate::shell;
 
 /// Asks for the paths in turn, each with its payment if there is one, and prints what it measured as the last
 /// line.

@@ -17,9 +17,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use farebox_testkit::{shell, tools};
 
 use self::report::Measured;
-use crate::{shell, tools};
 
 /// A part of the benchmark: a module with a `measure`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use farebox_testkit::{paths, shell};
 use serde_json::{Map, Value, json};
 
 use super::workload;
+use crate::build;
 use crate::build::Guest;
-use crate::{build, paths, shell};
 
 /// The probe, built twice.
 pub(super) struct Probe {

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use farebox_core::rules::PushedRules;
+use farebox_testkit::stack::bootstrap::{self, Places};
+use farebox_testkit::stack::{Folder, Port, Process, envoy_stats};
+use farebox_testkit::{paths, tools};
 use serde_json::{Value, json};
-
-use crate::stack::bootstrap::{self, Places};
-use crate::stack::{Folder, Port, Process, envoy_stats};
-use crate::{paths, tools};
 
 const READY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(1);
@@ -118,7 +117,7 @@ impl Proxy {
         command.arg("-c").arg(config).arg("--use-dynamic-base-id").args(["--log-level", "warning"]);
         command.arg("--concurrency").arg(workers.to_string());
         let process = Process::spawn(name, command, &folder.path().join("envoy.log"))?;
-        let client = crate::http::client_builder().timeout(Duration::from_secs(10)).build()?;
+        let client = farebox_testkit::http::client_builder().timeout(Duration::from_secs(10)).build()?;
         let proxy = Self { process, address, folder, client, _port: port };
         match shape {
             Shape::Farebox(_) => proxy.until_taken(1).await?,

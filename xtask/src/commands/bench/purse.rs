@@ -1,17 +1,16 @@
 //! The payments requests come with.
 
 use anyhow::{Context, Result};
+use farebox_testkit::stack::Stack;
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::{Value, json};
-
-use crate::payer::{Payer, Window, header_value};
-use crate::stack::Stack;
 
 /// Longer than any measurement takes, in seconds.
 const VALID: u64 = 86_400;
 
 /// Payments for one offer.
 pub(super) struct Purse {
-    payer: Payer,
+    payer: Wallet,
     offer: Value,
 }
 
@@ -21,7 +20,7 @@ impl Purse {
     /// For what a path asks.
     pub(super) async fn of(stack: &Stack, path: &str) -> Result<Self> {
         let challenge = stack.challenge(path).await?;
-        Ok(Self { payer: Payer::development(), offer: challenge["accepts"][0].clone() })
+        Ok(Self { payer: Wallet::development(), offer: challenge["accepts"][0].clone() })
     }
 
     /// Payments as good as any, each another one.

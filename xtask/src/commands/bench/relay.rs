@@ -8,6 +8,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use farebox_testkit::stack::{Options, Part, Stack};
+use farebox_testkit::{shell, tools};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -15,8 +17,7 @@ use super::load::{self, Load, Sample};
 use super::purse::Purse;
 use super::report::{Goal, Measured, median, tell_round};
 use super::{Args, workload};
-use crate::stack::{Options, Part, Stack};
-use crate::{build, shell, tools};
+use crate::build;
 
 /// The relay is to reach this much of what is possible without it.
 const GOAL: f64 = 0.7;

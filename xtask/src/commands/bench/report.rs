@@ -1,10 +1,10 @@
 //! Goals, the table and `target/farebox/bench.json`.
 
 use anyhow::{Context, Result};
+use farebox_testkit::{paths, shell, tools};
 use serde_json::{Map, Value, json};
 
 use super::Part;
-use crate::{paths, shell, tools};
 
 /// What a part has measured.
 pub(super) struct Measured {

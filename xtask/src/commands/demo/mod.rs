@@ -7,11 +7,12 @@ mod story;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use farebox_testkit::client::Client;
+use farebox_testkit::shell;
+use farebox_testkit::stack::{Options, Stack};
 
 use super::Proxy;
-use crate::client::Client;
-use crate::stack::{Options, Stack};
-use crate::{build, shell};
+use crate::build;
 
 /// What the demo sells.
 const PRICING: &str = include_str!("pricing.yaml");

@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use farebox_core::metrics::Family;
-
-use crate::stack::{Scrape, Stack};
+use farebox_testkit::stack::{Scrape, Stack};
 
 /// The columns shown, with the family each one sums.
 const COLUMNS: [(&str, Family); 7] = [

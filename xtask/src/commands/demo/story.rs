@@ -4,14 +4,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use farebox_testkit::client::{Bought, Client, Dialect, PaymentHeader, Purchase};
+use farebox_testkit::origin::Origin;
+use farebox_testkit::stack::Stack;
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::Value;
 
 use super::numbers::{self, Numbers};
 use super::report::Report;
-use crate::client::{Bought, Client, Dialect, PaymentHeader, Purchase};
-use crate::origin::Origin;
-use crate::payer::{Payer, Window, header_value};
-use crate::stack::Stack;
 
 const OFFERS: [&str; 3] = ["joke", "reports", "stream"];
 /// A removed offer has to be gone this fast.
@@ -123,8 +123,8 @@ impl Scene<'_> {
     /// A payment in the name of the payer, signed by somebody else.
     async fn forged(&self) -> Result<String> {
         let offer = self.stack.challenge("/joke").await?["accepts"][0].take();
-        let mut payment = Payer::numbered(1).pay_v2(&offer, Window::fresh(300))?;
-        payment["payload"]["authorization"]["from"] = Payer::development().address().to_string().into();
+        let mut payment = Wallet::numbered(1).pay_v2(&offer, Window::fresh(300))?;
+        payment["payload"]["authorization"]["from"] = Wallet::development().address().to_string().into();
         self.send(&header_value(&payment)).await
     }
 
@@ -133,7 +133,7 @@ impl Scene<'_> {
         let offer = self.stack.challenge("/joke").await?["accepts"][0].take();
         let mut cheaper = offer.clone();
         cheaper["amount"] = "999".into();
-        let mut payment = Payer::development().pay_v2(&cheaper, Window::fresh(300))?;
+        let mut payment = Wallet::development().pay_v2(&cheaper, Window::fresh(300))?;
         payment["accepted"] = offer;
         self.send(&header_value(&payment)).await
     }

@@ -1,9 +1,9 @@
 //! Asking, buying, and using a payment twice.
 
+use farebox_testkit::wallet::header_value;
 use reqwest::Method;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use xtask::payer::header_value;
 
 use super::super::shop::{
     BASIC, BASIC_GOODS, MULTI, MULTI_GOODS, MULTI_ON_BASE_GOODS, OBOL, OBOL_GOODS, TWIN, TWIN_GOODS, UNNAMED,

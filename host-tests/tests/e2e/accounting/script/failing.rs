@@ -1,7 +1,7 @@
 //! Everything that can go wrong: payments, upstreams, the facilitator, clients.
 
+use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::{Value, json};
-use xtask::payer::{Payer, Window, header_value};
 
 use super::super::shop::{
     BASIC, BASIC_GOODS, Goods, MULTI_ON_BASE_GOODS, OBOL, OBOL_GOODS, TWIN, TWIN_GOODS, UPFRONT,
@@ -24,9 +24,9 @@ enum Moment {
 
 impl Script<'_> {
     pub(super) async fn pay_badly(&mut self) {
-        let payer = Payer::development().address().to_string();
+        let payer = Wallet::development().address().to_string();
         for goods in [BASIC_GOODS, BASIC_GOODS, BASIC_GOODS, MULTI_ON_BASE_GOODS, OBOL_GOODS] {
-            let thief = Buyer::new(self.stack, Payer::numbered(1));
+            let thief = Buyer::new(self.stack, Wallet::numbered(1));
             let mut forged = thief.payment(self.offer(goods));
             let signed = if goods.tuple == OBOL { "permit2Authorization" } else { "authorization" };
             forged["payload"][signed]["from"] = json!(payer);
@@ -64,7 +64,7 @@ impl Script<'_> {
             Window { valid_before: now() - 5, ..Window::fresh(60) },
             Window { valid_after: now() + 100, ..Window::fresh(300) },
         ] {
-            let payment = Payer::development().pay_v2(&offer, window).expect("it can be signed");
+            let payment = Wallet::development().pay_v2(&offer, window).expect("it can be signed");
             self.pay(BASIC_GOODS, "untimely", &payment, 402).await;
             self.note_unfit(BASIC, "payment_invalid");
         }

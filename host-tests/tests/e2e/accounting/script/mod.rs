@@ -6,14 +6,15 @@ mod failing;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use farebox_testkit::facilitator::DevFacilitator;
+use farebox_testkit::stack::Stack;
+use farebox_testkit::wallet::{Wallet, header_value};
 use reqwest::RequestBuilder;
 use serde_json::Value;
-use xtask::payer::{Payer, header_value};
-use xtask::stack::Stack;
 
 use super::shop::{BASIC_GOODS, Goods};
 use super::tally::{PREFIX, Tally, Tuple};
-use crate::common::{DevFacilitator, Settlement, in_ledger};
+use crate::common::{Settlement, in_ledger};
 use crate::support::{Answer, Buyer, PAYMENT, now, until};
 
 /// What has been delivered is on record when the stream is over, which the client learns a moment earlier.
@@ -41,7 +42,7 @@ impl<'a> Script<'a> {
     pub(super) fn new(stack: &'a Stack, settlement: Settlement, tally: Tally) -> Self {
         Self {
             stack,
-            buyer: Buyer::new(stack, Payer::development()),
+            buyer: Buyer::new(stack, Wallet::development()),
             facilitator: DevFacilitator::of(stack),
             settlement,
             tally,

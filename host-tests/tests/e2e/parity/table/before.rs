@@ -1,6 +1,6 @@
 //! Rows 1 to 10: what is decided before any payment is looked at.
 
-use xtask::stack::Shell;
+use farebox_testkit::stack::Shell;
 
 use super::super::case::{Case, case};
 use super::super::form::Form;

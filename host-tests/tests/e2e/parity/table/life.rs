@@ -185,6 +185,6 @@ pub(super) fn late() -> Vec<Case> {
 }
 
 /// Long enough to be taken, with some time for a slow machine.
-fn closing(window: &mut xtask::payer::Window) {
+fn closing(window: &mut farebox_testkit::wallet::Window) {
     window.valid_before = now() + 12;
 }

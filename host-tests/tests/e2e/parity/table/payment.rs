@@ -1,7 +1,7 @@
 //! Rows 11 to 16 and 28: payments, good and bad.
 
+use farebox_testkit::wallet::Wallet;
 use serde_json::{Value, json};
-use xtask::payer::Payer;
 
 use super::super::case::{Act, Case, case};
 use crate::accounting::shop::{
@@ -110,7 +110,7 @@ pub(super) fn good() -> Vec<Case> {
         sold("version 2", BASIC_GOODS, "1?who=me").sold(200).and(|answer| {
             let echo = answer.json();
             let headers = echo["headers"].to_string();
-            let payer = Payer::development().address().to_string().to_lowercase();
+            let payer = Wallet::development().address().to_string().to_lowercase();
             headers.to_lowercase().contains(&payer)
                 && !headers.contains("payment-signature")
                 && echo["query"] == "who=me"
@@ -158,5 +158,5 @@ fn posted() -> Case {
 pub(super) fn from_the_rich(payment: &mut Value) {
     let payload = &mut payment["payload"];
     let signed = if payload["authorization"].is_object() { "authorization" } else { "permit2Authorization" };
-    payload[signed]["from"] = json!(Payer::development().address().to_string());
+    payload[signed]["from"] = json!(Wallet::development().address().to_string());
 }

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use k256::ecdsa::SigningKey;
-
-use crate::evm::{
-    Address, Amount, Authorization, B256, Domain, Network, TransferMethod, domain_separator, keccak256,
-    transfer_with_authorization_hash, typed_data_digest,
-};
+use crate::evm::{Address, Amount, B256, Network, TransferMethod, to_hex};
+pub(super) use crate::protocol::fixtures::Wallet;
+use crate::protocol::fixtures::accepted;
 use crate::protocol::{decode_base64, encode_base64};
 use crate::rules::{FORMAT, Facilitator, Gate, PushedRoute, PushedRules, RuleSet};
 use crate::terms::{Extra, Flow, PaymentOption, Settings, Tuple};
@@ -106,12 +103,6 @@ pub(super) fn rules_with(change: impl FnOnce(&mut PushedRules)) -> Arc<RuleSet> 
     Arc::new(RuleSet::compile(pushed).unwrap())
 }
 
-/// A buyer.
-pub(super) struct Wallet {
-    key: SigningKey,
-    pub(super) address: Address,
-}
-
 /// What a payment says; change a field to say something else.
 #[derive(Clone)]
 pub(super) struct Terms {
@@ -123,74 +114,23 @@ pub(super) struct Terms {
     pub(super) pretty: bool,
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
-}
-
 // === impl Wallet ===
 
 impl Wallet {
     pub(super) fn new(seed: u8) -> Self {
-        let key = SigningKey::from_slice(&[seed.max(1); 32]).unwrap();
-        let point = key.verifying_key().to_sec1_point(false);
-        let hash = keccak256(&point.as_bytes()[1..]);
-        Self { key, address: Address(hash[12..].try_into().unwrap()) }
+        Self::of(&[seed.max(1); 32])
     }
     /// The payment for an option as header value.
     pub(super) fn pay(&self, terms: &Terms) -> String {
         let option = &terms.option;
-        let authorization = Authorization {
-            from: self.address,
-            to: option.pay_to,
-            value: Amount::from_u64(terms.value),
-            valid_after: Amount::from_u64(0),
-            valid_before: Amount::from_u64(terms.valid_before),
-            nonce: B256([terms.nonce; 32]),
-        };
-        let domain = Domain {
-            name: &option.eip712_name,
-            version: &option.eip712_version,
-            network: &option.network,
-            verifying_contract: option.asset,
-        };
-        let digest =
-            typed_data_digest(&domain_separator(&domain), &transfer_with_authorization_hash(&authorization));
-        let (signature, recovery) = self.key.sign_prehash_recoverable(&digest.0);
-        let mut signature = signature.to_bytes().to_vec();
-        signature.push(27 + recovery.to_byte());
-        let payload = serde_json::json!({
-            "signature": hex(&signature),
-            "authorization": {
-                "from": self.address.checksummed(),
-                "to": option.pay_to.checksummed(),
-                "value": terms.value.to_string(),
-                "validAfter": "0",
-                "validBefore": terms.valid_before.to_string(),
-                "nonce": authorization.nonce.to_string(),
-            },
-        });
+        let signed = PaymentOption { amount: Amount::from_u64(terms.value), ..option.clone() };
+        let payload = self.payload(&signed, B256([terms.nonce; 32]), terms.valid_before);
         let payment = if terms.v1 {
             serde_json::json!({
                 "x402Version": 1, "scheme": "exact", "network": option.v1_network, "payload": payload,
             })
         } else {
-            let mut extra = serde_json::json!({"name": option.eip712_name, "version": option.eip712_version});
-            if option.flow == Flow::Upfront {
-                extra["paymentFlow"] = "upfront".into();
-            }
-            serde_json::json!({
-                "x402Version": 2,
-                "accepted": {
-                    "scheme": "exact",
-                    "network": option.network.as_str(),
-                    "amount": option.amount.to_string(),
-                    "asset": option.asset.checksummed(),
-                    "payTo": option.pay_to.checksummed(),
-                    "maxTimeoutSeconds": option.max_timeout_seconds,
-                    "extra": extra,
-                },
-                "payload": payload,
-            })
+            serde_json::json!({ "x402Version": 2, "accepted": accepted(option), "payload": payload })
         };
         let text =
             if terms.pretty { serde_json::to_string_pretty(&payment).unwrap() } else { payment.to_string() };
@@ -221,7 +161,7 @@ pub(super) fn other_payment(nonce: u8) -> String {
 pub(super) fn junk_signed(payment: &str) -> String {
     let text = String::from_utf8(decode_base64(payment.as_bytes()).unwrap()).unwrap();
     let mut payment: serde_json::Value = serde_json::from_str(&text).unwrap();
-    payment["payload"]["signature"] = hex(&[0xab; 70]).into();
+    payment["payload"]["signature"] = to_hex(&[0xab; 70]).into();
     encode_base64(payment.to_string().as_bytes())
 }
 /// The usual payment for `/up/*`.

@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use farebox_testkit::{shell, tools};
 use serde_json::{Map, Value, json};
 
 use super::load::{self, Load, Sample};
@@ -21,7 +22,7 @@ use super::probe;
 use super::proxy::{Answer, Proxy, Shape};
 use super::report::{Measured, tell_round};
 use super::{Args, workload};
-use crate::{build, shell, tools};
+use crate::build;
 
 /// One proxy under one kind of load.
 struct Contender<'a> {

@@ -5,11 +5,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use farebox_testkit::stack::{Folder, Port, Process};
+use farebox_testkit::{http, paths, tools};
 use serde_json::{Value, json};
 
 use crate::commands::bench::workload;
-use crate::stack::{Folder, Port, Process};
-use crate::{http, paths, tools};
 
 const READY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(25);

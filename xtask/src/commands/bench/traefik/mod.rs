@@ -15,6 +15,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use farebox_testkit::stack::{Options, Part, Process, Shell, Stack};
+use farebox_testkit::{shell, tools};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -23,8 +25,7 @@ use super::proxy::{Proxy, Shape};
 use super::purse::Purse;
 use super::report::{Measured, tell_round};
 use super::{Args, workload};
-use crate::stack::{Options, Part, Process, Shell, Stack};
-use crate::{build, shell, tools};
+use crate::build;
 
 use bare::Bare;
 

@@ -9,8 +9,8 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
-use super::listener::Connection;
-use super::mode::{Endpoint, Mode};
+use crate::listener::Connection;
+use crate::mode::{Endpoint, Mode};
 
 /// Says on every reply what this is.
 const WARNING: (HeaderName, HeaderValue) = (
@@ -22,7 +22,7 @@ const WARNING: (HeaderName, HeaderValue) = (
 const FLUSH: Duration = Duration::from_millis(30);
 
 /// Sends the honest reply, or what `mode` makes of it.
-pub(super) async fn send(
+pub(crate) async fn send(
     mode: &Mode,
     endpoint: Endpoint,
     honest: Value,
@@ -65,7 +65,7 @@ pub(super) async fn send(
 }
 
 /// A JSON reply with the warning.
-pub(super) fn json_reply(status: u16, value: &Value) -> Response<Body> {
+pub(crate) fn json_reply(status: u16, value: &Value) -> Response<Body> {
     reply(status, "application/json", Body::from(value.to_string()))
 }
 

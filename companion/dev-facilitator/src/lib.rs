@@ -7,6 +7,7 @@
 //!
 //! Payments are judged by the same core a proxy uses, with the strictness of a token contract: a
 //! signature that could not settle on chain does not settle here.
+#![forbid(unsafe_code)]
 
 mod answer;
 mod api;
@@ -79,11 +80,8 @@ fn parse_balance(text: &str) -> Result<Amount, String> {
     Amount::parse(text).map_err(|error| error.to_string())
 }
 
-pub(crate) fn parse_failure(text: &str) -> Result<(Endpoint, Mode), String> {
+fn parse_failure(text: &str) -> Result<(Endpoint, Mode), String> {
     let (endpoint, mode) = text.split_once('=').ok_or("must be ENDPOINT=MODE, e.g. settle=hang")?;
     let endpoint: Endpoint = endpoint.parse()?;
     Ok((endpoint, Mode::parse_for(mode, endpoint)?))
 }
-
-#[cfg(test)]
-mod tests;

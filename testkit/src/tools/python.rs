@@ -17,10 +17,10 @@ const PACKAGE: Package = Package { name: "x402", version: "2.25.0", files: &[] }
 
 pub(super) const TOOL: Tool = Tool {
     name: "Python packages",
-    source: Source::PyPi("xtask/python"),
+    source: Source::PyPi("testkit/python"),
     wanted: WANTED,
     megabytes: 92,
-    gone: || "choose other versions in xtask/python/requirements.txt".to_owned(),
+    gone: || "choose other versions in testkit/python/requirements.txt".to_owned(),
     here: || {
         let place = paths::cache()?.join(folder(&requirements()?));
         let version = WANTED.to_owned();
@@ -30,13 +30,13 @@ pub(super) const TOOL: Tool = Tool {
     fetch: || python_packages().map(drop),
 };
 
-/// The folder of the packages of `xtask/python`, for `PYTHONPATH`; one per content of their list.
+/// The folder of the packages of `testkit/python`, for `PYTHONPATH`; one per content of their list.
 pub fn python_packages() -> Result<PathBuf> {
     let list = requirements()?;
     install(&TOOL, &folder(&list), |dir| pypi::unpack_listed(dir, &paths::workspace().join(LIST)))
 }
 
-const LIST: &str = "xtask/python/requirements.txt";
+const LIST: &str = "testkit/python/requirements.txt";
 
 fn requirements() -> Result<Vec<u8>> {
     std::fs::read(paths::workspace().join(LIST)).context(LIST)

@@ -1,4 +1,4 @@
-//! A page in a real browser that buys from another origin. What it does is in `xtask/node/page.mjs`.
+//! A page in a real browser that buys from another origin. What it does is in `testkit/node/page.mjs`.
 
 use std::net::SocketAddr;
 use std::time::Duration;

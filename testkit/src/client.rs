@@ -1,5 +1,5 @@
 //! The public x402 client, `@x402/fetch`, run by Node: an independent implementation that has to be able
-//! to pay. What it does is in `xtask/node/pay.mjs`.
+//! to pay. What it does is in `testkit/node/pay.mjs`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -102,7 +102,7 @@ impl Dialect {
 impl Purchase {
     /// A GET of a URL, paid by version 2 with the publicly known development key.
     pub fn of(url: impl Into<String>) -> Self {
-        let key: String = crate::payer::DEVELOPMENT_KEY.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key: String = crate::wallet::DEVELOPMENT_KEY.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             url: url.into(),
             key: Some(format!("0x{key}")),

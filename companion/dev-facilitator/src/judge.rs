@@ -1,35 +1,30 @@
 //! From the body of a call to a transfer that would hold on chain, or the code of a refusal.
 
-use farebox_core::evm::{Address, Amount, B256, Network, PERMIT2, TransferMethod, asset_by_address};
+use farebox_core::evm::{Address, Amount, PERMIT2, TransferMethod, asset_by_address};
+use farebox_core::payment::PaymentKey;
 use farebox_core::protocol::{
-    CheckPolicy, MIN_REMAINING_SECONDS, authenticate, judge as judge_terms, matches,
+    CallError, CheckPolicy, MIN_REMAINING_SECONDS, PaymentCall, authenticate, judge as judge_terms, matches,
 };
 use farebox_core::terms::PaymentOption;
 
-use crate::facilitator::{CallError, PaymentCall};
-
 /// A payment that was found sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Transfer {
-    pub(super) network: Network,
-    pub(super) asset: Address,
-    /// The contract that counts the nonce: the token, or Permit2.
-    pub(super) contract: Address,
-    pub(super) payer: Address,
-    pub(super) pay_to: Address,
-    pub(super) amount: Amount,
-    pub(super) nonce: B256,
-    pub(super) signature: Vec<u8>,
+pub(crate) struct Transfer {
+    pub(crate) key: PaymentKey,
+    pub(crate) asset: Address,
+    pub(crate) pay_to: Address,
+    pub(crate) amount: Amount,
+    pub(crate) signature: Vec<u8>,
 }
 
 /// A call, judged.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(crate) struct Judged {
     /// The network in the spelling of the call's version, for the reply; empty if there is none.
-    pub(super) network: String,
+    pub(crate) network: String,
     /// The payer the payment claims.
-    pub(super) payer: Option<Address>,
-    pub(super) verdict: Result<Transfer, &'static str>,
+    pub(crate) payer: Option<Address>,
+    pub(crate) verdict: Result<Transfer, &'static str>,
 }
 
 /// A contract takes only signatures it can recover itself, with a recovery byte of 27 or 28, and there
@@ -45,7 +40,7 @@ const POLICY: CheckPolicy = CheckPolicy {
 
 /// Judges the body of a `/verify` or `/settle` call at `now` (Unix seconds). `None` if it is no call at
 /// all, which is answered 400.
-pub(super) fn judge(body: &[u8], now: u64) -> Option<Judged> {
+pub(crate) fn judge(body: &[u8], now: u64) -> Option<Judged> {
     match PaymentCall::read(body) {
         Ok(call) => {
             let verdict = judge_payment(&call, now);
@@ -67,13 +62,10 @@ fn judge_payment(call: &PaymentCall, now: u64) -> Result<Transfer, &'static str>
         return Err("invalid_payment_requirements");
     }
     Ok(Transfer {
-        contract: call.contract(),
-        network: option.network.clone(),
+        key: PaymentKey::of(payment, option).ok_or("invalid_payload")?,
         asset: option.asset,
-        payer: signed.payer,
         pay_to: option.pay_to,
         amount: option.amount,
-        nonce: payment.nonce().ok_or("invalid_payload")?,
         signature: signed.forward_signature,
     })
 }
@@ -99,8 +91,8 @@ fn check_domain(option: &PaymentOption) -> Result<(), &'static str> {
 
 impl Transfer {
     /// The code of a used nonce.
-    pub(super) fn nonce_used_code(&self) -> &'static str {
-        if self.contract == PERMIT2 {
+    pub(crate) fn nonce_used_code(&self) -> &'static str {
+        if self.key.contract == PERMIT2 {
             "permit2_invalid_nonce"
         } else {
             "invalid_exact_evm_nonce_already_used"

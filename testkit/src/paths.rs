@@ -58,6 +58,11 @@ pub fn traefik_plugin() -> Result<PathBuf> {
     Ok(artefacts()?.join("traefik-plugin"))
 }
 
+/// The plugin's module in a folder of local plugins.
+pub fn traefik_module(plugins: &Path) -> PathBuf {
+    plugins.join("src/github.com/farebox/farebox/plugin.wasm")
+}
+
 /// The plugin for Traefik, as a release carries it.
 pub fn traefik_release() -> Result<PathBuf> {
     Ok(artefacts()?.join("farebox-traefik.zip"))

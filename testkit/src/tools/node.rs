@@ -19,10 +19,10 @@ const WANTED: &str = "as locked";
 
 pub(super) const TOOL: Tool = Tool {
     name: "npm packages",
-    source: Source::Npm("xtask/node"),
+    source: Source::Npm("testkit/node"),
     wanted: WANTED,
     megabytes: 270,
-    gone: || "choose other versions in xtask/node/package.json, and run `npm install` there".to_owned(),
+    gone: || "choose other versions in testkit/node/package.json, and run `npm install` there".to_owned(),
     here: || {
         let place = paths::cache()?.join(Packages::read()?.folder());
         let version = WANTED.to_owned();
@@ -32,13 +32,13 @@ pub(super) const TOOL: Tool = Tool {
     fetch: || node_packages().map(drop),
 };
 
-/// What `xtask/node` says.
+/// What `testkit/node` says.
 struct Packages {
     package: Vec<u8>,
     lock: Vec<u8>,
 }
 
-/// The folder that holds `node_modules` of `xtask/node`, one per content of its lock file.
+/// The folder that holds `node_modules` of `testkit/node`, one per content of its lock file.
 pub fn node_packages() -> Result<PathBuf> {
     let packages = Packages::read()?;
     install(&TOOL, &packages.folder(), |dir| {
@@ -75,7 +75,7 @@ fn node() -> Result<()> {
 impl Packages {
     fn read() -> Result<Self> {
         let read = |name: &str| {
-            let path = paths::workspace().join("xtask/node").join(name);
+            let path = paths::workspace().join("testkit/node").join(name);
             std::fs::read(&path).with_context(|| format!("{}", path.display()))
         };
         Ok(Self { package: read("package.json")?, lock: read("package-lock.json")? })
@@ -93,7 +93,7 @@ impl Packages {
         struct Package {
             dependencies: BTreeMap<String, String>,
         }
-        let package: Package = serde_json::from_slice(&self.package).context("xtask/node/package.json")?;
+        let package: Package = serde_json::from_slice(&self.package).context("testkit/node/package.json")?;
         Ok(package.dependencies.into_iter().collect())
     }
 

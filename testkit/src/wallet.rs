@@ -20,7 +20,7 @@ pub const DEVELOPMENT_KEY: [u8; 32] = [
 
 /// A wallet with one key.
 #[derive(Debug, Clone)]
-pub struct Payer {
+pub struct Wallet {
     key: SigningKey,
     address: Address,
 }
@@ -72,9 +72,9 @@ impl Window {
     }
 }
 
-// === impl Payer ===
+// === impl Wallet ===
 
-impl Payer {
+impl Wallet {
     /// The wallet of a private key.
     ///
     /// `None` for zero and for a number that is not below the order of the curve.
@@ -234,13 +234,13 @@ mod tests {
 
     #[test]
     fn the_address_of_a_known_key_is_right() {
-        let payer = Payer::development();
+        let payer = Wallet::development();
         assert_eq!(payer.address().to_string(), "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
     }
 
     #[test]
     fn a_signature_recovers_to_the_payer() {
-        let payer = Payer::numbered(1);
+        let payer = Wallet::numbered(1);
         let digest = B256(keccak256(b"anything"));
         let signature = payer.sign(&digest);
         let rs: [u8; 64] = signature[..64].try_into().unwrap();
@@ -256,7 +256,7 @@ mod tests {
             "payTo": "0x209693Bc6afc0C5328bA36FaF03C514EF312287C",
             "extra": { "assetTransferMethod": "permit2" },
         });
-        let payload = Payer::numbered(1).payload(&offer, Window::numbered(1, 1_700_000_000, 60)).unwrap();
+        let payload = Wallet::numbered(1).payload(&offer, Window::numbered(1, 1_700_000_000, 60)).unwrap();
         let permit = &payload["permit2Authorization"];
         assert_eq!(permit["permitted"]["amount"], "7000000000000000000");
         assert_eq!(permit["witness"]["to"], offer["payTo"]);
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn an_offer_without_a_recipient_is_named() {
         let offer = json!({ "network": "eip155:84532", "amount": "1000", "extra": {} });
-        let error = Payer::numbered(1).pay_v2(&offer, Window::numbered(1, 1_700_000_000, 60)).unwrap_err();
+        let error = Wallet::numbered(1).pay_v2(&offer, Window::numbered(1, 1_700_000_000, 60)).unwrap_err();
         assert_eq!(error, PayError::Offer("payTo"));
     }
 }

@@ -11,12 +11,12 @@ use farebox_core::evm::{Network, assets, named_chains, v1_name};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{json_reply, send};
-use super::judge::{Judged, judge};
-use super::ledger::transaction_of;
-use super::listener::Connection;
-use super::mode::{Endpoint, Mode};
-use super::state::{self, Facilitator, unix_ms};
+use crate::answer::{json_reply, send};
+use crate::judge::{Judged, judge};
+use crate::ledger::transaction_of;
+use crate::listener::Connection;
+use crate::mode::{Endpoint, Mode};
+use crate::state::{self, Facilitator, unix_ms};
 
 /// Largest body of a call.
 const MAX_BODY: usize = 1 << 20;
@@ -24,7 +24,7 @@ const MAX_BODY: usize = 1 << 20;
 /// The address named as the one that would broadcast.
 const SIGNER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 
-/// The endpoints. Serve them with [`super::CuttableListener`] and connect info [`Connection`].
+/// The endpoints. Serve them with [`crate::CuttableListener`] and connect info [`Connection`].
 pub fn router(facilitator: Facilitator) -> Router {
     Router::new()
         .route("/verify", post(verify))

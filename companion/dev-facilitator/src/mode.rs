@@ -182,3 +182,46 @@ impl fmt::Display for Endpoint {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse_failure;
+
+    #[test]
+    fn every_mode_reads_back_from_its_own_name() {
+        for name in [
+            "none",
+            "http_500",
+            "http_503",
+            "http_429",
+            "html_502",
+            "html_200",
+            "garbage",
+            "truncated",
+            "cut_after_headers",
+            "reset",
+            "hang",
+            "slow:25",
+            "redirect_302",
+            "redirect_308",
+            "redirect_302:http://elsewhere.example",
+            "redirect_308:http://elsewhere.example/x",
+            "wrong_types",
+            "invalid:x",
+            "unknown_code",
+            "pending",
+            "pending_then_success",
+            "success_but_hang",
+            "success_503",
+            "wrong_network",
+            "settled_but:x",
+        ] {
+            assert_eq!(Mode::parse_for(name, Endpoint::Settle).unwrap().to_string(), name);
+        }
+        assert_eq!(parse_failure("settle=timeout").unwrap(), (Endpoint::Settle, Mode::Hang));
+        assert!(parse_failure("settle").is_err());
+        assert!(parse_failure("refund=hang").is_err());
+        assert!(parse_failure("supported=unknown_code").is_err());
+    }
+}

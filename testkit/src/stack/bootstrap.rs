@@ -14,23 +14,23 @@ const SHIPPED_PROXY_PORT: u64 = 10_000;
 
 /// What a stack puts in.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub struct Places {
     /// Where clients connect.
-    pub(crate) proxy: SocketAddr,
+    pub proxy: SocketAddr,
     /// The socket of Envoy's own administration.
-    pub(crate) admin: PathBuf,
+    pub admin: PathBuf,
     /// The file the filter configuration is discovered from; its folder is watched.
-    pub(crate) discovery: PathBuf,
+    pub discovery: PathBuf,
     /// The filter.
-    pub(crate) wasm: PathBuf,
+    pub wasm: PathBuf,
     /// `http://HOST:PORT` of the upstream.
-    pub(crate) upstream: String,
+    pub upstream: String,
     /// `http://HOST:PORT` of the companion's relay.
-    pub(crate) relay: String,
+    pub relay: String,
     /// `http(s)://HOST[:PORT]` of the facilitator.
-    pub(crate) facilitator: String,
+    pub facilitator: String,
     /// The system's certificate authorities, for a facilitator with TLS.
-    pub(crate) authorities: Option<PathBuf>,
+    pub authorities: Option<PathBuf>,
 }
 
 /// Where systems keep the certificate authorities they trust, as one file.
@@ -47,7 +47,7 @@ pub(super) fn system_authorities() -> Option<PathBuf> {
 }
 
 /// Parses the shipped file and puts the places in.
-pub(crate) fn render(shipped: &str, places: &Places) -> Result<Value> {
+pub fn render(shipped: &str, places: &Places) -> Result<Value> {
     let mut bootstrap: Value = serde_saphyr::from_str(shipped).context("the bootstrap is not YAML")?;
     let admin = json!({ "pipe": { "path": places.admin, "mode": 0o600 } });
     *at(&mut bootstrap, "/admin/address")? = admin;

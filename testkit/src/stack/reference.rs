@@ -62,7 +62,7 @@ impl Reference {
             Implementation::Python => {
                 let mut command = Command::new("python3");
                 command.env("PYTHONPATH", tools::python_packages()?);
-                command.arg(paths::workspace().join("xtask/python/facilitator.py")).arg(order.to_string());
+                command.arg(paths::workspace().join("testkit/python/facilitator.py")).arg(order.to_string());
                 command
             }
         };

@@ -71,7 +71,7 @@ impl Reader {
             }
             Self::Python => {
                 let mut command = Command::new("python3");
-                command.arg(paths::workspace().join("xtask/python/files.py")).arg(order);
+                command.arg(paths::workspace().join("testkit/python/files.py")).arg(order);
                 command
             }
         })

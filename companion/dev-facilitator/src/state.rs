@@ -8,8 +8,8 @@ use farebox_core::evm::Amount;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ledger::{Balance, Ledger, SettledPayment};
-use super::mode::{Endpoint, Mode};
+use crate::ledger::{Balance, Ledger, SettledPayment};
+use crate::mode::{Endpoint, Mode};
 
 /// Calls kept for `/dev/record`; older ones are forgotten.
 const MAX_CALLS: usize = 20_000;
@@ -20,13 +20,13 @@ pub struct Facilitator(Arc<Mutex<State>>);
 
 /// What is behind the lock.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) ledger: Ledger,
+pub(crate) struct State {
+    pub(crate) ledger: Ledger,
     failures: HashMap<Endpoint, Failure>,
     calls: VecDeque<Call>,
     total: u64,
     /// Transactions of payments answered as pending once.
-    pub(super) pending: HashSet<String>,
+    pub(crate) pending: HashSet<String>,
 }
 
 #[derive(Debug)]
@@ -40,23 +40,23 @@ struct Failure {
 
 /// One call of the facilitator API.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Call {
-    pub(super) operation: Endpoint,
+pub(crate) struct Call {
+    pub(crate) operation: Endpoint,
     /// Unix milliseconds.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     /// How it was to fail, `none` for an honest answer.
-    pub(super) mode: String,
+    pub(crate) mode: String,
     /// What came of it: `valid`, `settled 0x…`, `invalid: <code>` and the like.
-    pub(super) outcome: String,
+    pub(crate) outcome: String,
     /// The body, byte for byte (bytes that are no text replaced).
-    pub(super) body: String,
+    pub(crate) body: String,
     /// The body as JSON, `null` if it is none.
-    pub(super) json: Value,
+    pub(crate) json: Value,
 }
 
 /// The answer of `/dev/record`.
 #[derive(Debug, Serialize)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// Calls since the start or the last reset, also those no longer listed.
     total: u64,
     calls: Vec<Call>,
@@ -81,7 +81,7 @@ impl Facilitator {
     }
 
     /// Runs `work` on the state. No work waits, and none leaves the state half changed.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -90,7 +90,7 @@ impl Facilitator {
 
 impl State {
     /// How the next call of the endpoint is to fail. Counts it.
-    pub(super) fn next_mode(&mut self, endpoint: Endpoint) -> Mode {
+    pub(crate) fn next_mode(&mut self, endpoint: Endpoint) -> Mode {
         let Some(failure) = self.failures.get_mut(&endpoint) else { return Mode::Honest };
         match &mut failure.left {
             Some(0) => failure.then.clone(),
@@ -103,11 +103,11 @@ impl State {
     }
 
     /// The next calls of the endpoint fail in a way, as many as are counted, and those after them in another.
-    pub(super) fn fail(&mut self, endpoint: Endpoint, mode: Mode, left: Option<u64>, then: Mode) {
+    pub(crate) fn fail(&mut self, endpoint: Endpoint, mode: Mode, left: Option<u64>, then: Mode) {
         self.failures.insert(endpoint, Failure { mode, left, then });
     }
 
-    pub(super) fn note(&mut self, operation: Endpoint, mode: &Mode, outcome: String, body: &[u8]) {
+    pub(crate) fn note(&mut self, operation: Endpoint, mode: &Mode, outcome: String, body: &[u8]) {
         if self.calls.len() == MAX_CALLS {
             self.calls.pop_front();
         }
@@ -122,7 +122,7 @@ impl State {
         });
     }
 
-    pub(super) fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> Record {
         Record {
             total: self.total,
             calls: self.calls.iter().cloned().collect(),
@@ -131,7 +131,7 @@ impl State {
         }
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.ledger.reset();
         self.failures.clear();
         self.calls.clear();
@@ -141,7 +141,7 @@ impl State {
 }
 
 /// Unix milliseconds.
-pub(super) fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,25 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use farebox_core::evm::{Address, Amount, B256, keccak256, to_hex};
+use farebox_core::evm::{Address, Amount, Network, keccak256, to_hex};
+use farebox_core::payment::PaymentKey;
 use serde::Serialize;
 
-use super::judge::Transfer;
+use crate::judge::Transfer;
 
 /// How long an identical repeat of a settled payment gets the first answer again.
 const REPEAT_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// Balances and used nonces.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     initial: Amount,
-    /// (CAIP-2 network, asset, owner) → atomic units, where they differ from the start.
-    balances: BTreeMap<(String, Address, Address), Amount>,
-    settled: BTreeMap<Nonce, Settled>,
+    /// (network, asset, owner) → atomic units, where they differ from the start.
+    balances: BTreeMap<(Network, Address, Address), Amount>,
+    settled: BTreeMap<PaymentKey, Settled>,
 }
-
-/// What can be used once: (CAIP-2 network, token or Permit2 contract, payer, nonce).
-type Nonce = (String, Address, Address, B256);
 
 #[derive(Debug, Clone)]
 struct Settled {
@@ -32,7 +30,7 @@ struct Settled {
 
 /// A balance as `/dev/record` shows it.
 #[derive(Debug, Serialize)]
-pub(super) struct Balance {
+pub(crate) struct Balance {
     network: String,
     asset: Address,
     owner: Address,
@@ -42,7 +40,7 @@ pub(super) struct Balance {
 /// A settled payment as `/dev/record` shows it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SettledPayment {
+pub(crate) struct SettledPayment {
     network: String,
     asset: Address,
     payer: Address,
@@ -55,21 +53,21 @@ pub(super) struct SettledPayment {
 // === impl Ledger ===
 
 impl Ledger {
-    pub(super) const fn new(initial: Amount) -> Self {
+    pub(crate) const fn new(initial: Amount) -> Self {
         Self { initial, balances: BTreeMap::new(), settled: BTreeMap::new() }
     }
 
     /// Forgets everything but the balance everybody starts with.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::new(self.initial);
     }
 
     /// What would be refused on chain: a used nonce, too little money.
-    pub(super) fn check(&self, transfer: &Transfer) -> Result<(), &'static str> {
-        if self.settled.contains_key(&nonce_of(transfer)) {
+    pub(crate) fn check(&self, transfer: &Transfer) -> Result<(), &'static str> {
+        if self.settled.contains_key(&transfer.key) {
             return Err(transfer.nonce_used_code());
         }
-        if self.balance(transfer, transfer.payer) < transfer.amount {
+        if self.balance(transfer, transfer.key.payer) < transfer.amount {
             return Err("insufficient_funds");
         }
         Ok(())
@@ -77,31 +75,31 @@ impl Ledger {
 
     /// Moves the amount and uses the nonce up. An identical repeat gets the first transaction again for
     /// a while, as real facilitators do it; anything else with a used nonce is refused.
-    pub(super) fn settle(&mut self, transfer: &Transfer) -> Result<String, &'static str> {
-        if let Some(settled) = self.settled.get(&nonce_of(transfer))
+    pub(crate) fn settle(&mut self, transfer: &Transfer) -> Result<String, &'static str> {
+        if let Some(settled) = self.settled.get(&transfer.key)
             && settled.transfer.signature == transfer.signature
             && settled.at.elapsed() < REPEAT_WINDOW
         {
             return Ok(settled.transaction.clone());
         }
         self.check(transfer)?;
-        let left = self.balance(transfer, transfer.payer).0.saturating_sub(transfer.amount.0);
-        self.set_balance(transfer, transfer.payer, Amount(left));
+        let left = self.balance(transfer, transfer.key.payer).0.saturating_sub(transfer.amount.0);
+        self.set_balance(transfer, transfer.key.payer, Amount(left));
         let gained = self.balance(transfer, transfer.pay_to).0.saturating_add(transfer.amount.0);
         self.set_balance(transfer, transfer.pay_to, Amount(gained));
         let transaction = transaction_of(transfer);
         self.settled.insert(
-            nonce_of(transfer),
+            transfer.key.clone(),
             Settled { transfer: transfer.clone(), transaction: transaction.clone(), at: Instant::now() },
         );
         Ok(transaction)
     }
 
-    pub(super) fn balances(&self) -> Vec<Balance> {
+    pub(crate) fn balances(&self) -> Vec<Balance> {
         self.balances
             .iter()
             .map(|((network, asset, owner), amount)| Balance {
-                network: network.clone(),
+                network: network.to_string(),
                 asset: *asset,
                 owner: *owner,
                 amount: *amount,
@@ -109,42 +107,39 @@ impl Ledger {
             .collect()
     }
 
-    pub(super) fn settled(&self) -> Vec<SettledPayment> {
+    pub(crate) fn settled(&self) -> Vec<SettledPayment> {
         self.settled
-            .values()
-            .map(|Settled { transfer, transaction, .. }| SettledPayment {
-                network: transfer.network.to_string(),
+            .iter()
+            .map(|(key, Settled { transfer, transaction, .. })| SettledPayment {
+                network: key.network.to_string(),
                 asset: transfer.asset,
-                payer: transfer.payer,
+                payer: key.payer,
                 pay_to: transfer.pay_to,
                 amount: transfer.amount,
-                nonce: transfer.nonce.to_string(),
+                nonce: key.nonce.to_string(),
                 transaction: transaction.clone(),
             })
             .collect()
     }
 
     fn balance(&self, transfer: &Transfer, owner: Address) -> Amount {
-        let key = (transfer.network.to_string(), transfer.asset, owner);
+        let key = (transfer.key.network.clone(), transfer.asset, owner);
         self.balances.get(&key).copied().unwrap_or(self.initial)
     }
 
     fn set_balance(&mut self, transfer: &Transfer, owner: Address, amount: Amount) {
-        self.balances.insert((transfer.network.to_string(), transfer.asset, owner), amount);
+        self.balances.insert((transfer.key.network.clone(), transfer.asset, owner), amount);
     }
 }
 
 /// A made-up transaction hash, the same for the same payment.
-pub(super) fn transaction_of(transfer: &Transfer) -> String {
+pub(crate) fn transaction_of(transfer: &Transfer) -> String {
     let mut bytes = b"farebox development transaction".to_vec();
-    bytes.extend_from_slice(transfer.network.as_str().as_bytes());
-    bytes.extend_from_slice(&transfer.contract.0);
-    bytes.extend_from_slice(&transfer.payer.0);
-    bytes.extend_from_slice(&transfer.nonce.0);
+    let PaymentKey { network, contract, payer, nonce } = &transfer.key;
+    bytes.extend_from_slice(network.as_str().as_bytes());
+    bytes.extend_from_slice(&contract.0);
+    bytes.extend_from_slice(&payer.0);
+    bytes.extend_from_slice(&nonce.0);
     bytes.extend_from_slice(&transfer.signature);
     to_hex(&keccak256(&bytes))
-}
-
-fn nonce_of(transfer: &Transfer) -> Nonce {
-    (transfer.network.to_string(), transfer.contract, transfer.payer, transfer.nonce)
 }

@@ -1,4 +1,4 @@
-//! The scripts of `xtask/node`, run by Node with the packages they need.
+//! The scripts of `testkit/node`, run by Node with the packages they need.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 
 use crate::{paths, tools};
 
-/// A script of `xtask/node`, where Node finds its packages. Installs what is missing of them.
+/// A script of `testkit/node`, where Node finds its packages. Installs what is missing of them.
 ///
 /// Node finds modules from where a script lies, so the script goes beside them, under a name that follows its
 /// content: another checkout may have another one.
 pub fn script(name: &str) -> Result<PathBuf> {
     let folder = tools::node_packages()?;
-    let source = paths::workspace().join(format!("xtask/node/{name}.mjs"));
+    let source = paths::workspace().join(format!("testkit/node/{name}.mjs"));
     let text = std::fs::read(&source).with_context(|| format!("{}", source.display()))?;
     let content: String = keccak256(&text).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let script = folder.join(format!("{name}-{content}.mjs"));

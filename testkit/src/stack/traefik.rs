@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::Stack;
-use crate::build::TRAEFIK_MODULE;
 use crate::paths;
 
 // === impl Stack ===
@@ -23,6 +22,11 @@ impl Stack {
         })
     }
 
+    /// Traefik's own API.
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.addresses.api)
+    }
+
     /// The gateway behind Traefik, which only Traefik is to call.
     pub fn gateway_url(&self) -> String {
         format!("http://{}", self.addresses.gateway)
@@ -35,7 +39,7 @@ impl Stack {
 
     /// The plugin as Traefik loads it, this stack's own copy.
     pub fn plugin(&self) -> PathBuf {
-        plugin_in(&self.folder().join("plugins-local"))
+        paths::traefik_module(&self.folder().join("plugins-local"))
     }
 
     pub(super) fn traefik_command(&self) -> Result<Command> {
@@ -74,11 +78,6 @@ impl Stack {
         command.arg(format!("--configFile={}", path.display())).current_dir(folder);
         Ok(command)
     }
-}
-
-/// The plugin in a folder of local plugins.
-pub(super) fn plugin_in(folder: &Path) -> PathBuf {
-    folder.join("src").join(TRAEFIK_MODULE).join("plugin.wasm")
 }
 
 /// Copies a folder with all there is in it.

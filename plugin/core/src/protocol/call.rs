@@ -1,10 +1,12 @@
 //! The body of a `/verify` or `/settle` call, read.
 
-use farebox_core::evm::{Address, Amount, Network, PERMIT2, TransferMethod, chain_by_name, v1_name};
-use farebox_core::protocol::{Payment, Version};
-use farebox_core::terms::{Flow, PaymentOption};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::payment::{Payment, Version};
+use super::requirement::SCHEME;
+use crate::evm::{Address, Amount, Network, TransferMethod, chain_by_name, v1_name};
+use crate::terms::{self, Flow, PaymentOption};
 
 /// A payment and the requirement it is to meet.
 #[derive(Debug)]
@@ -87,26 +89,10 @@ impl PaymentCall {
             option(&requirements, payment.version).map_err(|code| unusable(payment.payer(), code))?;
         Ok(Self { payment, option, network: requirements.network })
     }
-
-    /// The contract that counts the nonce: the token, or Permit2.
-    pub fn contract(&self) -> Address {
-        match self.option.transfer_method {
-            TransferMethod::Eip3009 => self.option.asset,
-            TransferMethod::Permit2 => PERMIT2,
-        }
-    }
-
-    /// The code of a used nonce.
-    pub fn nonce_used_code(&self) -> &'static str {
-        match self.option.transfer_method {
-            TransferMethod::Eip3009 => "invalid_exact_evm_nonce_already_used",
-            TransferMethod::Permit2 => "permit2_invalid_nonce",
-        }
-    }
 }
 
 fn option(requirements: &Requirements, version: Version) -> Result<PaymentOption, &'static str> {
-    if requirements.scheme != "exact" {
+    if requirements.scheme != SCHEME {
         return Err("unsupported_scheme");
     }
     let (network, amount) = match version {
@@ -135,6 +121,6 @@ fn option(requirements: &Requirements, version: Version) -> Result<PaymentOption
         eip712_name: extra.name.clone(),
         eip712_version: extra.version.clone(),
         gas_sponsoring: false,
-        extra: farebox_core::terms::Extra::default(),
+        extra: terms::Extra::default(),
     })
 }
