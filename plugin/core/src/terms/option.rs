@@ -9,7 +9,7 @@ use crate::evm::{Address, Amount, Network, TransferMethod};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentOption {
-    /// Index into [`PushedRules::tuples`].
+    /// Index into the tuples of the push.
     pub tuple: usize,
     /// CAIP-2 id.
     pub network: Network,
