@@ -311,6 +311,7 @@ fn every_mode_reads_back_from_its_own_name() {
         "success_but_hang",
         "success_503",
         "wrong_network",
+        "another_payer",
         "settled_but:x",
     ] {
         assert_eq!(Mode::parse_for(name, Endpoint::Settle).unwrap().to_string(), name);
