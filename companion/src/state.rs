@@ -38,6 +38,8 @@ pub struct State {
     pub is_stopping: bool,
     /// The rules in force; `None` until the first load succeeds.
     pub active: Option<Active>,
+    /// What the rules in force refuse for a while, though the pricing file does not name it.
+    pub kept_closed: Option<KeptClosed>,
     /// The terms that are and were published.
     pub offered: Offered,
     /// The last load attempt.
@@ -94,6 +96,15 @@ pub struct Active {
     pub snapshot: Arc<Snapshot>,
     /// Unix seconds.
     pub applied_at: u64,
+}
+
+/// Paths that stay closed for a while, because a file may be written in parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptClosed {
+    /// Prefixes and globs.
+    pub places: Vec<String>,
+    /// Unix seconds.
+    pub until: u64,
 }
 
 /// One load attempt.
@@ -233,6 +244,7 @@ impl State {
             pricing,
             is_stopping: false,
             active: None,
+            kept_closed: None,
             offered: Offered::default(),
             last_attempt: None,
             config_err_since: None,
@@ -505,6 +517,26 @@ impl State {
             used.all(|of| unusable(of).is_some())
                 .then(|| format!("no payment on {network} can be verified: {error}"))
         })
+    }
+}
+
+// === impl KeptClosed ===
+
+impl KeptClosed {
+    /// Says so.
+    pub fn describe(&self, pricing: &str) -> String {
+        const NAMED: usize = 10;
+
+        let named = self.places.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = match self.places.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!(
+            "{named}{more} stay closed (403) until {} (Unix time), because a file may be written in parts: they were sold or \
+             closed, {pricing} does not name them any more, and unmatched paths pass",
+            self.until
+        )
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) async fn send(
         | Mode::Pending
         | Mode::PendingThenSuccess
         | Mode::WrongNetwork
+        | Mode::AnotherPayer
         | Mode::SettledBut(_) => json_reply(200, &honest),
         Mode::Slow(delay) => {
             tokio::time::sleep(*delay).await;

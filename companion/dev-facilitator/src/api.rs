@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::Response;
 use axum::routing::{get, post};
-use farebox_core::evm::{Network, assets, named_chains, v1_name};
+use farebox_core::evm::{Address, Network, assets, named_chains, v1_name};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -108,7 +108,12 @@ async fn call(
     connection: &Connection,
     body: &[u8],
 ) -> Response<Body> {
-    let judged = judge(body, unix_ms() / 1000);
+    let mut judged = judge(body, unix_ms() / 1000);
+    if *mode == Mode::AnotherPayer
+        && let Some(judged) = &mut judged
+    {
+        judged.payer = Some(ANOTHER);
+    }
     let outcome = facilitator.with(|state| {
         let outcome = match (endpoint, judged) {
             (_, None) => Outcome { summary: "not a call".into(), reply: None },
@@ -192,12 +197,15 @@ const fn settles(mode: &Mode) -> bool {
             | Mode::SuccessButHang
             | Mode::SuccessUnder503
             | Mode::WrongNetwork
+            | Mode::AnotherPayer
             | Mode::SettledBut(_)
             | Mode::Truncated
             | Mode::CutAfterHeaders
     )
 }
 
+/// Whom `another_payer` names.
+const ANOTHER: Address = Address([0xaa; 20]);
 /// A code no list has.
 const UNKNOWN_CODE: &str = "a_code_nobody_has_heard_of";
 

@@ -59,6 +59,8 @@ pub enum Mode {
     SuccessUnder503,
     /// `wrong_network`: settle only; settled, told with another network.
     WrongNetwork,
+    /// `another_payer`: valid or settled, or not, told of another payer.
+    AnotherPayer,
     /// `settled_but:<code>`: settle only; settled, told as a refusal with this code.
     SettledBut(String),
 }
@@ -67,7 +69,7 @@ pub enum Mode {
 const NAMES: &str = "none, http_500, http_503, http_429, html_502, html_200, garbage, truncated, \
     cut_after_headers, reset, hang, timeout, slow:<ms>, redirect_302, redirect_308, redirect_302:<url>, \
     redirect_308:<url>, wrong_types, invalid, invalid:<code>, unknown_code, pending, pending_then_success, success_but_hang, success_503, wrong_network, \
-    settled_but:<code>";
+    another_payer, settled_but:<code>";
 
 /// What `invalid` says without a code of its own.
 const DEFAULT_REFUSAL: &str = "insufficient_funds";
@@ -84,7 +86,7 @@ impl Mode {
             | Self::SuccessButHang
             | Self::WrongNetwork
             | Self::SettledBut(_) => endpoint == Endpoint::Settle,
-            Self::Invalid(_) | Self::UnknownCode => endpoint != Endpoint::Supported,
+            Self::Invalid(_) | Self::UnknownCode | Self::AnotherPayer => endpoint != Endpoint::Supported,
             _ => true,
         };
         if fits { Ok(mode) } else { Err(format!("{endpoint} cannot fail with `{text}`")) }
@@ -117,6 +119,7 @@ impl FromStr for Mode {
             "success_but_hang" => Self::SuccessButHang,
             "success_503" => Self::SuccessUnder503,
             "wrong_network" => Self::WrongNetwork,
+            "another_payer" => Self::AnotherPayer,
             text => match text.split_once(':') {
                 Some(("slow", ms)) => Self::Slow(Duration::from_millis(
                     ms.parse().map_err(|_| format!("`{ms}` is not a number of milliseconds"))?,
@@ -153,6 +156,7 @@ impl fmt::Display for Mode {
             Self::SuccessButHang => f.write_str("success_but_hang"),
             Self::SuccessUnder503 => f.write_str("success_503"),
             Self::WrongNetwork => f.write_str("wrong_network"),
+            Self::AnotherPayer => f.write_str("another_payer"),
             Self::SettledBut(code) => write!(f, "settled_but:{code}"),
         }
     }
@@ -215,6 +219,7 @@ mod tests {
             "success_but_hang",
             "success_503",
             "wrong_network",
+            "another_payer",
             "settled_but:x",
         ] {
             assert_eq!(Mode::parse_for(name, Endpoint::Settle).unwrap().to_string(), name);

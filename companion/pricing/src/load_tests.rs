@@ -642,6 +642,23 @@ fn the_protected_set_holds_prefixes_globs_and_stripped_prefixes_of_what_is_not_f
     assert_eq!(lookup("/elsewhere"), Lookup::Unmatched);
 }
 
+#[test]
+fn what_earlier_rules_protected_stays_so_where_no_route_names_it() {
+    let earlier = snapshot(&file(
+        "- pattern: /*\n  price: 1\n- pattern: /gone/*\n  price: 1\n- pattern: /opened/*\n  price: 1\n- pattern: /exact\n  \
+         price: 1\n- pattern: /same/*\n  price: 1\n",
+    ));
+    assert_eq!(earlier.protected, ["/", "/gone", "/opened", "/exact", "/same"]);
+    let text = "- pattern: /opened/*\n  gate: free\n- pattern: /exact\n  gate: free\n- pattern: /same/*\n  price: 2\n";
+    let mut later = snapshot(&file(text));
+    assert_eq!(later.keep_protected(&earlier.protected), ["/", "/gone"]);
+    assert_eq!(later.protected, ["/same", "/", "/gone"]);
+    let rules = rules(&later);
+    let lookup = |path: &str| rules.lookup(&canonicalize(path.as_bytes()).unwrap());
+    assert_eq!(lookup("/gone/x"), Lookup::Protected);
+    assert!(matches!(lookup("/opened/x"), Lookup::Route(_)));
+}
+
 // --- what is not pushed ---
 
 #[test]

@@ -1,6 +1,6 @@
 //! Resolved rules of one load, and their push.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Write};
 
 use farebox_core::evm::B256;
@@ -176,6 +176,20 @@ impl Snapshot {
     /// their `blocked_requests_total` and `skipped_offers`.
     pub fn offers(&self) -> BTreeSet<(&str, &str)> {
         self.routes.iter().map(|route| (&*route.offer_namespace, &*route.offer_name)).collect()
+    }
+
+    /// Refuses what earlier rules protected and no route of these names, as if it were protected still. Returns what
+    /// is refused for this alone.
+    pub fn keep_protected(&mut self, earlier: &[String]) -> Vec<String> {
+        let patterns = self.routes.iter().map(|route| &*route.pattern);
+        let places = patterns.map(|pattern| pattern.strip_suffix("/*").unwrap_or(pattern));
+        let named: HashSet<&str> = places
+            .map(|place| if place.is_empty() { "/" } else { place })
+            .chain(self.protected.iter().map(String::as_str))
+            .collect();
+        let kept: Vec<_> = earlier.iter().filter(|place| !named.contains(place.as_str())).cloned().collect();
+        self.protected.extend_from_slice(&kept);
+        kept
     }
 
     /// How many offers have a route that can be paid for.

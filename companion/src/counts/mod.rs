@@ -101,6 +101,11 @@ impl Counts {
         gone
     }
 
+    /// Whether rules are in force whose counters were not read yet: their families would be missing.
+    pub const fn are_unread(&self) -> bool {
+        self.keep.is_some() && self.counters.is_none()
+    }
+
     /// Everything added up; nothing until the ledger was read.
     pub fn totals(&self) -> Totals {
         let (Some(keep), Some(counters)) = (&self.keep, &self.counters) else { return Totals::default() };

@@ -1,7 +1,10 @@
 //! Stepping payments.
 
+use std::time::Duration;
+
 use farebox_core::payment::{Event, PaymentKey, Resolution};
 use futures_util::future::join_all;
+use sqlx::Row;
 use sqlx::any::AnyRow;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
@@ -9,7 +12,7 @@ use tracing::{error, warn};
 use super::batch::Wanted;
 use super::row::read_key;
 use super::sql::MOST;
-use super::store::signed;
+use super::store::{signed, unsigned};
 use super::writer::Message;
 use super::{Ledger, LedgerError, Sale, Stepped};
 
@@ -71,6 +74,17 @@ impl Ledger {
     /// What an operator found out about a payment.
     pub async fn resolve(&self, key: &PaymentKey, resolution: Resolution) -> Result<Stepped, LedgerError> {
         self.step(key, Event::Resolve(resolution), None, None).await
+    }
+
+    /// How long whoever is at work on a payment still holds it.
+    pub async fn held_for(&self, key: &PaymentKey) -> Result<Duration, LedgerError> {
+        let now = self.now_ms().await?;
+        let select = "SELECT hold_until FROM payments \
+                      WHERE network = $1 AND contract = $2 AND payer = $3 AND nonce = $4";
+        let row = super::sql::bind_key(sqlx::query(select), Some(key));
+        let row = row.fetch_optional(&mut *self.connection().await?).await?;
+        let until: Option<i64> = row.map(|row| row.try_get(0)).transpose()?.flatten();
+        Ok(Duration::from_millis(until.map_or(0, unsigned).saturating_sub(now)))
     }
 
     /// Rows that are no records: they go when their window has closed.

@@ -27,12 +27,14 @@ const RUNTIME: &str = "envoy.wasm.runtime.v8";
 const FAILURE_POLICY: FailurePolicy = FailurePolicy::FailReload;
 
 /// What an earlier run of the companion published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
     /// Generation of the push; the next must be higher.
     pub generation: u64,
     /// When each tuple (`born` 0 in the key) was born.
     pub births: BTreeMap<Tuple, u64>,
+    /// See [`PushedRules::protected`].
+    pub protected: Vec<String>,
 }
 
 /// The filter with its rules, from which each form of the push is made.
@@ -42,6 +44,16 @@ pub(super) struct Filter<'a> {
     wasm: &'a str,
     /// What the filter reads.
     configuration: String,
+}
+
+// === impl Published ===
+
+impl From<PushedRules> for Published {
+    fn from(rules: PushedRules) -> Self {
+        let birth = |tuple: Tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born);
+        let births = rules.tuples.into_iter().map(birth).collect();
+        Self { generation: rules.generation, births, protected: rules.protected }
+    }
 }
 
 // === impl Filter ===
@@ -123,7 +135,5 @@ pub(super) fn last_published(path: &Path) -> Option<Published> {
     let resource: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let config = resource.pointer("/resources/0/typed_config/config")?;
     let rules: PushedRules = serde_json::from_str(config.pointer("/configuration/value")?.as_str()?).ok()?;
-    let births =
-        rules.tuples.into_iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
-    Some(Published { generation: rules.generation, births })
+    Some(Published::from(rules))
 }

@@ -169,7 +169,8 @@ fn what_was_published_is_read_back() {
     file::replace(&path, Filter::new("/filter.wasm", &publication(9, &["a", "b"])).file().as_bytes())
         .unwrap();
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5), (tuple("ns", "b", 0), 9)]);
-    assert_eq!(ecds::last_published(&path), Some(Published { generation: 9, births }));
+    let protected = ["/services/a", "/services/b"].map(str::to_owned).into();
+    assert_eq!(ecds::last_published(&path), Some(Published { generation: 9, births, protected }));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Replies of facilitators that are no verdict: kept for `/status`, and told in the log now and then.
 
+use farebox_core::evm::Address;
 use farebox_core::protocol::{Complaint, Operation, complaint};
 use reqwest::StatusCode;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::Relay;
 use crate::facilitator::Replied;
@@ -14,10 +15,10 @@ const LOG_AGAIN: u64 = 60;
 // === impl Relay ===
 
 impl Relay {
-    /// Notes a reply of the facilitator at `url` if it is no verdict.
-    pub(super) fn note_reply(&self, url: &str, operation: Operation, reply: &Replied) {
-        let Some(complaint) = complaint(operation, reply.status, &reply.body) else { return };
-        let Complaint { malformed, words, correlation } = complaint;
+    /// Notes a reply of the facilitator at `url` to a payment of `payer` if it is no verdict.
+    pub(super) fn note_reply(&self, url: &str, operation: Operation, reply: &Replied, payer: Address) {
+        let Some(complaint) = complaint(operation, reply.status, &reply.body, payer) else { return };
+        let Complaint { malformed, other_payer, words, correlation } = complaint;
         let now = unix_seconds();
         let mut state = self.state.lock();
         let logged_at = state.bad_replies.get(url).map_or(0, |last| last.logged_at);
@@ -34,16 +35,21 @@ impl Relay {
         let is_told = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].iter().any(|it| *it == bad.status);
         if !is_told && logged_at.saturating_add(LOG_AGAIN) <= now {
             bad.logged_at = now;
-            log(url, &bad);
+            log(url, &bad, other_payer);
         }
         state.bad_replies.insert(url.to_owned(), bad);
     }
 }
 
-fn log(url: &str, bad: &BadReply) {
+fn log(url: &str, bad: &BadReply, other_payer: bool) {
     let BadReply { operation, status, words, .. } = bad;
     let id = bad.correlation.as_deref().unwrap_or("none");
-    if bad.malformed {
+    if other_payer {
+        error!(
+            "{url}/{operation} answers about another payment (status {status}, correlation id {id}): {words}; its word \
+             does not count: look into the facilitator, and at what it settled on the chain"
+        );
+    } else if bad.malformed {
         warn!(
             "{url}/{operation} calls our request malformed (status {status}, correlation id {id}): {words}; \
              nothing was charged, but no payment of that kind succeeds until the rules or the facilitator change"

@@ -4,6 +4,7 @@
 //! final. The one that vouched settles, and is written down before it is called: a second facilitator could move
 //! the money a second time, so once a settle call may have arrived nobody else is ever asked.
 
+use farebox_core::evm::Address;
 use farebox_core::protocol::{Operation, PaymentCall, VerifyOutcome, Version, read_verify_reply};
 use reqwest::StatusCode;
 use tokio::time::Instant;
@@ -45,7 +46,7 @@ const LOG_AGAIN: u64 = 60;
 impl Relay {
     /// Asks the facilitators of a payment in turn, all of them within the deadline of `/verify`: each has an equal
     /// share of what is left of it, so that one that hangs leaves time for the next.
-    pub(super) async fn ask_to_verify(&self, call: &PaymentCall, body: &[u8]) -> Verdict {
+    pub(super) async fn ask_to_verify(&self, call: &PaymentCall, body: &[u8], payer: Address) -> Verdict {
         let closed = self.state.lock().closed_for(call.option.network.as_str());
         if let Some(cause) = closed {
             self.quietly(call.option.network.as_str(), |more| warn!("{cause}{more}"));
@@ -67,8 +68,8 @@ impl Relay {
         for (url, left) in asked.iter().zip((1..=asked.len()).rev()) {
             let share =
                 end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
-            last = match self.call(url, Operation::Verify, body, share).await {
-                Ok(reply) => match read_verify_reply(reply.status, &reply.body) {
+            last = match self.call(url, Operation::Verify, body, payer, share).await {
+                Ok(reply) => match read_verify_reply(reply.status, &reply.body, payer) {
                     VerifyOutcome::Valid => return Verdict::Valid { facilitator: url.clone() },
                     VerifyOutcome::Invalid { reason, detail } => {
                         return Verdict::Invalid { facilitator: url.clone(), reason, detail };
@@ -93,6 +94,7 @@ impl Relay {
         url: &str,
         operation: Operation,
         body: &[u8],
+        payer: Address,
         deadline: std::time::Duration,
     ) -> Result<Replied, CallFailed> {
         let reply = self.client.call(url, operation, body, deadline).await;
@@ -100,7 +102,7 @@ impl Relay {
             Ok(reply) => {
                 self.state.lock().failed_calls.remove(url);
                 self.note_acceptance(url, reply.status);
-                self.note_reply(url, operation, reply);
+                self.note_reply(url, operation, reply, payer);
             }
             Err(failed) => {
                 let failed =

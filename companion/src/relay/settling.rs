@@ -178,7 +178,8 @@ impl Making {
         let _place = relay.under_way.settle(call.option.network.as_str());
         let mut settlement = Settlement::default();
         loop {
-            let called = relay.call(&url, Operation::Settle, &self.call, relay.deadlines.settle).await;
+            let called =
+                relay.call(&url, Operation::Settle, &self.call, self.key.payer, relay.deadlines.settle).await;
             let end = match &called {
                 Ok(reply) => CallEnd::Reply { status: reply.status, body: &reply.body },
                 Err(failed) => {
@@ -188,7 +189,7 @@ impl Making {
                     if failed.may_have_arrived { CallEnd::Unreachable } else { CallEnd::NotSent }
                 }
             };
-            match settlement.ended(end, &call.option) {
+            match settlement.ended(end, &call.option, self.key.payer) {
                 Reading::Repeat(again) => settlement = again,
                 Reading::Over(outcome) => return (outcome, Some(url)),
             }

@@ -62,7 +62,7 @@ impl Relay {
     /// Has a new payment verified. `None` if nobody waits any more.
     async fn verify_new(&self, order: &Order, waiting: &mut Waiting) -> Option<RelayReply> {
         let verdict = tokio::select! {
-            verdict = self.ask_to_verify(&order.call, &order.claim.call) => verdict,
+            verdict = self.ask_to_verify(&order.call, &order.claim.call, order.key.payer) => verdict,
             () = waiting.gone() => {
                 self.release(order).await;
                 return None;

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use farebox_core::rules::RuleSet;
-use farebox_core::terms::Tuple;
+use farebox_core::terms::{Tuple, Unmatched};
 use farebox_pricing::{Severity, Snapshot, load_with};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::in_use::InUse;
@@ -19,7 +20,7 @@ use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, PublishedRules};
 use crate::publish::{Publication, Published};
 use crate::settings::Settings;
-use crate::state::{Active, Attempt, ReloadResult, Shared, describe, unix_seconds};
+use crate::state::{Active, Attempt, KeptClosed, ReloadResult, Shared, describe, unix_seconds};
 
 /// Where a candidate comes from: the `source` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,17 @@ pub struct Loader {
     ledger: Option<Ledger>,
     /// What could not be put in force because the ledger failed.
     postponed: Option<Postponed>,
+    /// A file in force that does not open all it may yet.
+    hold: Option<Hold>,
+}
+
+/// A file that no longer names what was sold or closed, where unmatched paths pass. It may be a part of a file that is
+/// still being written.
+#[derive(Debug)]
+struct Hold {
+    text: String,
+    /// When it opens what it does not name.
+    until: Instant,
 }
 
 /// A load that is tried again when the ledger works again.
@@ -74,6 +86,8 @@ struct Numbers {
 /// answer 503 for a moment only because nobody has asked yet. What a file removes must be gone two seconds
 /// after the change, also if it names another facilitator that does not answer.
 const KINDS_LIMIT: Duration = Duration::from_secs(1);
+/// How long a file has to stay as it is until paths pass unpaid only because it does not name them.
+const HOLD: Duration = Duration::from_secs(10);
 
 // === impl Loader ===
 
@@ -95,6 +109,7 @@ impl Loader {
             last_rejected: None,
             ledger: None,
             postponed: None,
+            hold: None,
             gateway: None,
         }
     }
@@ -130,14 +145,15 @@ impl Loader {
                 findings = loaded.findings;
                 match loaded.snapshot {
                     None => Err(None),
-                    Some(snapshot) => {
+                    Some(mut snapshot) => {
+                        let kept = self.keep_closed(text, &mut snapshot);
                         if let Some(gateway) = &self.gateway {
                             findings.extend(gateway.findings(&snapshot).await);
                             findings.sort_by_key(|finding| finding.line);
                         }
                         self.readiness.wait(&self.in_use(&snapshot).urls(), KINDS_LIMIT).await;
                         let applied = self.apply(Arc::new(snapshot)).await;
-                        applied.map_err(|refusal| {
+                        applied.inspect(|_| self.hold(text, kept)).map_err(|refusal| {
                             if let Refusal::Ledger(_) = refusal {
                                 self.postponed = Some(Postponed::Load(candidate.clone()));
                             }
@@ -165,6 +181,43 @@ impl Loader {
         }
     }
 
+    /// Where unmatched paths pass, those that were sold or closed stay closed for a while if a new file does not name
+    /// them. Which they are, and until when.
+    fn keep_closed(&self, text: &str, snapshot: &mut Snapshot) -> Option<(Vec<String>, Instant)> {
+        if self.settings.filter.unmatched != Unmatched::Pass {
+            return None;
+        }
+        let is_other = |rejected: &Candidate| rejected.as_ref().map(String::as_str) != Ok(text);
+        let was_replaced = self.last_rejected.as_ref().is_some_and(is_other);
+        let same = self.hold.as_ref().filter(|hold| hold.text == text && !was_replaced);
+        let until = same.map_or_else(|| Instant::now() + HOLD, |hold| hold.until);
+        if until <= Instant::now() {
+            return None;
+        }
+        let active = self.state.lock().active.as_ref().map(|active| active.snapshot.clone());
+        let earlier = active.as_ref().map(|active| &active.protected);
+        let earlier = earlier.or(self.last_published.as_ref().map(|last| &last.protected))?;
+        let places = snapshot.keep_protected(earlier);
+        (!places.is_empty()).then_some((places, until))
+    }
+
+    /// Rules are in force that keep this closed for a while.
+    fn hold(&mut self, text: &str, kept: Option<(Vec<String>, Instant)>) {
+        let until = kept.as_ref().map(|(_, until)| *until);
+        self.hold = until.map(|until| Hold { text: text.to_owned(), until });
+        let kept = kept.map(|(places, until)| {
+            let left = until.saturating_duration_since(Instant::now()).as_secs();
+            KeptClosed { places, until: unix_seconds() + left }
+        });
+        let mut state = self.state.lock();
+        if let Some(kept) = kept.as_ref().filter(|kept| state.kept_closed.as_ref() != Some(*kept)) {
+            warn!("{}", kept.describe(&state.pricing));
+        } else if kept.is_none() && state.kept_closed.is_some() {
+            info!("what {} does not name passes now", state.pricing);
+        }
+        state.kept_closed = kept;
+    }
+
     /// Something new is known of the facilitator: the active rules are pushed again if that changes them.
     pub async fn facilitator_changed(&mut self) {
         let active = self.state.lock().active.as_ref().map(|active| active.snapshot.clone());
@@ -179,8 +232,13 @@ impl Loader {
     }
 
     /// Looks at what the other companions of the ledger published: rules equal to the active ones under a later
-    /// number are taken over. Does first what a failing ledger has kept from being done. To be called often.
+    /// number are taken over. Does first what a failing ledger has kept from being done, and opens what was kept closed
+    /// for a while. To be called often.
     pub async fn follow(&mut self) {
+        let is_over = |hold: &&Hold| hold.until <= Instant::now() && self.last_rejected.is_none();
+        if let Some(text) = self.hold.as_ref().filter(is_over).map(|hold| hold.text.clone()) {
+            return self.reload(Source::File, Ok(text)).await;
+        }
         let Some(ledger) = &self.ledger else { return };
         // The relay says on /readyz why not.
         let Ok(latest) = ledger.latest_generation().await else { return };
@@ -263,7 +321,7 @@ impl Loader {
         state.publish(active, &pushed.tuples);
         drop((state, counted));
         if self.ledger.is_some() {
-            self.last_published = Some(Published { generation, births });
+            self.last_published = Some(Published { generation, births, ..Published::default() });
         }
         self.publications.send_replace(Some(Publication { rules: Arc::new(pushed), upstreams }));
         Ok(ReloadResult::Applied)

@@ -7,7 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use farebox_core::metrics::{Counted, MetricSeries, TupleCounter};
 use farebox_core::rules::Gate;
-use farebox_core::terms::Tuple;
+use farebox_core::terms::{Tuple, Unmatched};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -38,7 +38,17 @@ async fn stage_after(last: Option<Published>) -> Stage {
 
 async fn stage_with(last: Option<Published>, relay: Option<RelaySettings>) -> Stage {
     let settlement = if relay.is_some() { Settlement::Relay } else { Settlement::Direct };
-    let settings = Settings { relay, ..settings(settlement) };
+    stage_of(last, Settings { relay, ..settings(settlement) }).await
+}
+
+/// Where unmatched paths pass.
+async fn passing_stage(last: Option<Published>) -> Stage {
+    let mut settings = settings(Settlement::Direct);
+    settings.filter.unmatched = Unmatched::Pass;
+    stage_of(last, settings).await
+}
+
+async fn stage_of(last: Option<Published>, settings: Settings) -> Stage {
     let state = Shared::new(State::new("pricing.yaml".into()));
     let folder = tempfile::tempdir().unwrap();
     let url = Ledger::file_url(&folder.path().join("l.db"));
@@ -68,6 +78,24 @@ impl Stage {
 
     fn generation(&self) -> u64 {
         self.state.lock().active.as_ref().unwrap().generation
+    }
+
+    /// Where unmatched paths do not pass.
+    fn protected(&self) -> Vec<String> {
+        self.pushed().rules.protected.clone()
+    }
+
+    fn kept_closed(&self) -> Option<String> {
+        let state = self.state.lock();
+        state.kept_closed.as_ref().map(|kept| kept.describe("pricing.yaml"))
+    }
+
+    /// Some time later, as somebody who calls often enough.
+    async fn follow_after(&mut self, seconds: u64) {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+        self.loader.follow().await;
     }
 
     fn pushed(&self) -> Publication {
@@ -210,6 +238,68 @@ async fn a_removed_offer_is_gone_and_comes_back_clean() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_written_in_parts_opens_nothing_in_between() {
+    let mut stage = passing_stage(None).await;
+    stage.load(&["a", "b"]).await;
+    let (before, sold) = (stage.generation(), stage.protected());
+    assert_eq!((sold.len(), stage.kept_closed()), (2, None));
+    assert_eq!(stage.load(&["a"]).await, ReloadResult::Applied);
+    assert_eq!(stage.protected(), sold);
+    let said = stage.kept_closed().unwrap();
+    assert!(said.starts_with("/services/b stay closed (403) until "), "{said}");
+    assert!(said.contains("because a file may be written in parts"), "{said}");
+    assert_eq!(stage.pushed().rules.tuples.len(), 1, "series go with their offer");
+    // An even shorter part, one that nobody can read, and the whole file.
+    stage.follow_after(9).await;
+    stage.load(&[]).await;
+    assert_eq!(stage.protected().len(), 2);
+    stage.load_text("routes: [").await;
+    stage.follow_after(11).await;
+    assert_eq!(stage.protected().len(), 2, "what is in the file now is not what is in force");
+    stage.load(&["a", "b"]).await;
+    assert_eq!((stage.protected(), stage.kept_closed()), (sold, None));
+    assert_eq!(stage.generation(), before + 3);
+}
+
+#[tokio::test]
+async fn what_a_file_does_not_name_for_ten_seconds_passes() {
+    let mut stage = passing_stage(None).await;
+    stage.load(&["a", "b"]).await;
+    stage.load(&["a"]).await;
+    // The same again does not begin anew.
+    stage.follow_after(6).await;
+    assert_eq!((stage.load(&["a"]).await, stage.protected().len()), (ReloadResult::Unchanged, 2));
+    stage.follow_after(5).await;
+    assert_eq!((stage.protected(), stage.kept_closed()), (vec!["/services/a".to_owned()], None));
+    let generation = stage.generation();
+    stage.follow_after(60).await;
+    assert_eq!(stage.generation(), generation);
+}
+
+#[tokio::test]
+async fn what_is_said_to_be_free_and_what_never_passes_is_not_kept_closed() {
+    let mut stage = passing_stage(None).await;
+    stage.load(&["a"]).await;
+    let free = "routes:\n- pattern: /services/a/*\n  gate: free\n";
+    assert_eq!(stage.load_text(free).await, ReloadResult::Applied);
+    assert_eq!((stage.protected(), stage.kept_closed()), (vec![], None));
+    let mut stage = self::stage().await;
+    stage.load(&["a", "b"]).await;
+    stage.load(&["a"]).await;
+    assert_eq!((stage.protected().len(), stage.kept_closed()), (1, None));
+}
+
+#[tokio::test]
+async fn a_companion_that_starts_while_a_file_is_written_opens_nothing_that_was_published() {
+    let last = Published { protected: vec!["/services/b".to_owned()], ..Published::default() };
+    let mut stage = passing_stage(Some(last)).await;
+    stage.load(&["a"]).await;
+    assert_eq!(stage.protected(), ["/services/a", "/services/b"]);
+    stage.follow_after(11).await;
+    assert_eq!(stage.protected(), ["/services/a"]);
+}
+
+#[tokio::test]
 async fn a_changed_price_keeps_the_counters() {
     let mut stage = stage().await;
     stage.load(&["a"]).await;
@@ -321,7 +411,7 @@ async fn a_file_that_adds_a_chain_with_a_dead_facilitator_closes_that_chain_alon
 async fn after_a_restart_generations_go_on_rising_and_lives_go_on() {
     let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
     let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
-    let mut stage = stage_after(Some(Published { generation: ahead, births })).await;
+    let mut stage = stage_after(Some(Published { generation: ahead, births, protected: vec![] })).await;
     stage.load(&["a", "b"]).await;
     assert_eq!(stage.generation(), ahead + 1);
     let pushed = stage.pushed();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use farebox_core::metrics::{Counted, MetricSeries, TupleCounter};
-use farebox_core::terms::Tuple;
 use tokio::sync::watch;
 
 use super::*;
@@ -114,8 +113,7 @@ async fn a_companion_that_comes_later_or_again_takes_the_number_that_is_there(da
     assert_eq!(first.pushed(), second.pushed());
     // Its next life knows what it published.
     let Publication { rules, .. } = second.pushed();
-    let births = rules.tuples.iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
-    let last = Published { generation: rules.generation, births };
+    let last = Published::from((*rules).clone());
     let facilitator = second.facilitator.clone();
     drop(second);
     let mut again = Companion::start(&database.url, &facilitator, Some(last)).await;
@@ -168,7 +166,7 @@ async fn what_was_published_before_there_was_a_ledger_goes_on_in_it(database: Da
     let facilitator = fake_facilitator().await;
     let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
     let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
-    let last = Published { generation: ahead, births };
+    let last = Published { generation: ahead, births, protected: vec![] };
     let mut first = Companion::start(&database.url, &facilitator, Some(last.clone())).await;
     first.load(&["a", "b"]).await;
     let pushed = first.pushed();

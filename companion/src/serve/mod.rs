@@ -1,6 +1,7 @@
 //! The companion's own server.
 //!
-//! * `GET /metrics`: Prometheus text, or OpenMetrics where the reader prefers it
+//! * `GET /metrics`: Prometheus text, or OpenMetrics where the reader prefers it; 503 while rules are in force whose
+//!   counters the ledger has not told yet
 //! * `GET /healthz`: 200 while the process lives
 //! * `GET /readyz`: 200 once rules are in force and published and each facilitator has said what it supports, until the
 //!   companion is told to stop; else 503 with the cause
@@ -29,7 +30,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use serde_json::json as document;
-use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use crate::counts::Gatherer;
@@ -102,19 +102,24 @@ async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response
     let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
     match context.page(format).await {
         Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(refusal) => refusal.into_response(),
     }
 }
 
 // === impl Context ===
 
 impl Context {
-    /// A page of metrics that was begun after it was asked for.
-    async fn page(&self, format: Format) -> Result<Bytes, JoinError> {
+    /// A page of metrics that was begun after it was asked for. None before the ledger was read: a family that is missing
+    /// for one page is taken for one that ended.
+    async fn page(&self, format: Format) -> Result<Bytes, (StatusCode, String)> {
         self.pages
             .get(format, async || {
                 if let Some(gatherer) = &self.gatherer {
                     gatherer.show().await;
+                    if self.state.counted().are_unread() {
+                        let cause = "the counters of the ledger have not been read yet\n".to_owned();
+                        return Err((StatusCode::SERVICE_UNAVAILABLE, cause));
+                    }
                 }
                 let state = self.state.clone();
                 // Thousands of offers take tens of milliseconds, in which others want to be served.
@@ -122,7 +127,8 @@ impl Context {
                     let families = Families::of(&state, unix_seconds());
                     families.page(format)
                 });
-                page.await.map(Bytes::from)
+                let failed = |error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"));
+                page.await.map(Bytes::from).map_err(failed)
             })
             .await
     }

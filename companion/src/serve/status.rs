@@ -35,6 +35,7 @@ fn without_lists(state: &State, now: u64) -> Value {
         "config_hash": active.map(|active| &active.hash),
         "config_applied_at": active.map(|active| active.applied_at),
         "config_err_since": state.config_err_since,
+        "kept_closed": state.kept_closed.as_ref().map(|kept| kept.describe(&state.pricing)),
         "publish_error": state.publish_error,
         "ledger_error": state.ledger_error,
         "ledger_went_back": state.ledger_went_back,

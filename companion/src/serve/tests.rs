@@ -415,6 +415,27 @@ async fn proxies_that_keep_their_payments_themselves_are_named_where_there_are_t
 }
 
 #[tokio::test]
+async fn no_page_of_metrics_lacks_the_families_of_what_is_for_sale() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = Ledger::file_url(&folder.path().join("l.db"));
+    let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
+    let state = Shared::new(crate::state::State::new("pricing.yaml".into()));
+    ledger.close().await;
+    let page = async |ledger| {
+        let gatherer = Some(Arc::new(Gatherer::new(ledger, state.clone())));
+        ask_with(gatherer, &state, "GET", "/metrics", "").await
+    };
+    assert_eq!(page(ledger.clone()).await.0, 200, "nothing is for sale yet");
+    let keys = Keys { tuples: [tuple("ns", "a", 0)].into(), ..Keys::default() };
+    state.counted().apply(keys.births(1, &BTreeMap::new()), keys.offers);
+    let (status, _, cause) = page(ledger).await;
+    assert_eq!((status, &*cause), (503, "the counters of the ledger have not been read yet\n"));
+    let again = Ledger::open(&url, "c1", Default::default()).await.unwrap();
+    let (status, _, body) = page(again).await;
+    assert_eq!((status, body.contains("obol_x402_verifier_requests_total{")), (200, true));
+}
+
+#[tokio::test]
 async fn reading_the_metrics_reads_the_ledger_first_and_shows_the_last_numbers_where_that_fails() {
     let folder = tempfile::tempdir().unwrap();
     let url = Ledger::file_url(&folder.path().join("l.db"));

@@ -92,7 +92,7 @@ pub(crate) fn tuple(offer: &str) -> Tuple {
 
 /// A settle reply that says yes.
 pub(crate) fn settled() -> Value {
-    json!({ "success": true, "transaction": TRANSACTION, "network": "eip155:84532", "payer": PAY_TO })
+    json!({ "success": true, "transaction": TRANSACTION, "network": "eip155:84532" })
 }
 
 /// A settle reply that says that nothing moved and why; as a first reply it ends the payment.
@@ -237,7 +237,7 @@ pub(crate) fn settle_first(stream: &Stream<'_>) {
 
 /// A verify reply that says yes.
 pub(crate) fn verified() -> Value {
-    json!({ "isValid": true, "payer": PAY_TO })
+    json!({ "isValid": true })
 }
 
 /// Answers a callout with JSON and 200.

@@ -309,13 +309,15 @@ impl Model {
         let Some(entry) = world.ledger[key] else { return };
         world.resolutions -= 1;
         let resolution = if settled {
-            world.truth_mut(entry.payment).proven = true;
             Resolution::Settled { transaction: transaction(entry.payment) }
         } else {
             Resolution::Refused
         };
         let is_right = self.is_so(world, key, settled);
         self.write(world, key, Event::Resolve(resolution));
+        if settled && world.ledger[key].is_some_and(|entry| entry.is_charged()) {
+            world.truth_mut(entry.payment).proven = true;
+        }
         if !is_right && world.ledger[key].is_none() {
             world.mishaps -= 1;
             world.truth_mut(entry.payment).denied = true;

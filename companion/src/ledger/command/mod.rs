@@ -211,10 +211,11 @@ mod tests {
         book.ends(1, 1, unknown()).await;
         let url = book.database.url.clone();
         let nonce = crate::ledger::tests::key(1).nonce.to_string();
-        let transaction = format!("0x{:064x}", 7);
+        let (transaction, zero) = (format!("0x{:064x}", 7), format!("0x{:064x}", 0));
         for wrong in [
             vec!["resolve", &nonce],
             vec!["resolve", &nonce, "--settled", "0x1"],
+            vec!["resolve", &nonce, "--settled", &zero],
             vec!["resolve", "0x1", "--refused"],
         ] {
             says(&url, &wrong).await.unwrap_err();
@@ -230,6 +231,23 @@ mod tests {
         says(&url, &["show", &transaction]).await.unwrap();
         let error = says(&url, &["show", &format!("0x{:064x}", 8)]).await.unwrap_err().to_string();
         assert!(error.starts_with("no payment with this nonce or transaction"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_found_out_waits_for_a_call_in_flight() {
+        let book = Book::open(Database::sqlite().await).await;
+        book.begins(1).await;
+        let until = crate::state::unix_millis() + 20_000;
+        let sql = sqlx::query("UPDATE payments SET hold_until = $1").bind(i64::try_from(until).unwrap());
+        sql.execute(&mut *book.connection().await.unwrap()).await.unwrap();
+        let nonce = crate::ledger::tests::key(1).nonce.to_string();
+        let transaction = format!("0x{:064x}", 7);
+        let words = ["resolve", &nonce, "--settled", &transaction];
+        let text = says(&book.database.url, &words).await.unwrap_err().to_string();
+        let seconds = text.strip_prefix("a settle call is in flight, try again in ").unwrap();
+        let seconds: u64 = seconds.strip_suffix(" s").unwrap().parse().unwrap();
+        assert!((15..=20).contains(&seconds), "{text}");
+        assert_eq!(book.state(1).await.as_deref(), Some("settling"));
     }
 
     #[tokio::test]

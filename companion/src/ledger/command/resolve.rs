@@ -66,11 +66,12 @@ async fn resolve(url: &str, entry: &Entry, resolution: Resolution) -> anyhow::Re
     let key = entry.key().context("its key cannot be read")?;
     let ledger = Ledger::open(url, &entry.companion, LedgerOptions::default()).await?;
     let stepped = ledger.resolve(&key, resolution).await;
+    let left = ledger.held_for(&key).await;
     ledger.close().await;
     match stepped?.answer {
         Answer::Settled { transaction } => Ok(format!("settled in {transaction}")),
         Answer::Noted => Ok("refused: nothing was charged".to_owned()),
-        Answer::InFlight => bail!("a settle call is under way; look again when it is over"),
+        Answer::InFlight => bail!("a settle call is in flight, try again in {} s", left?.as_secs() + 1),
         Answer::Used => bail!(
             "it is settled already, in {}: what is proven stays",
             entry.transaction.as_deref().unwrap_or("a transaction that is not known")
@@ -85,8 +86,8 @@ async fn resolve(url: &str, entry: &Entry, resolution: Resolution) -> anyhow::Re
 impl Found {
     fn resolution(self) -> anyhow::Result<Resolution> {
         let Some(transaction) = self.settled else { return Ok(Resolution::Refused) };
-        if B256::parse(&transaction).is_err() {
-            bail!("`{transaction}` is no transaction hash: 0x and 64 hex digits");
+        if !B256::parse(&transaction).is_ok_and(|hash| hash.0 != [0; 32]) {
+            bail!("`{transaction}` is no transaction hash: 0x and 64 hex digits, not all of them zero");
         }
         Ok(Resolution::Settled { transaction: transaction.to_ascii_lowercase() })
     }

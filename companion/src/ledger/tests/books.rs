@@ -112,6 +112,7 @@ async fn an_operator_ends_what_nobody_could_find_out(database: Database) {
     assert_eq!(says(1, Resolution::Refused).await, Answer::Used, "what is proven stays");
     assert_eq!(says(2, Resolution::Refused).await, Answer::Noted);
     assert_eq!(says(3, Resolution::Refused).await, Answer::InFlight, "a call is under way");
+    assert_eq!(says(3, found()).await, Answer::InFlight, "whatever it ends in");
     assert_eq!(says(4, found()).await, Answer::New);
     let entry = book.entry(2).await.unwrap();
     assert_eq!((entry.state.as_str(), entry.reason.as_deref()), ("refused", Some("said by an operator")));

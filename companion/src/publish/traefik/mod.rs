@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_core::rules::PushedRules;
-use farebox_core::terms::Tuple;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -219,7 +218,5 @@ pub(super) fn last_published(path: &Path) -> Option<Published> {
     let config = body.pointer("/http/middlewares/farebox/plugin/farebox/config")?.as_str()?;
     let config: Value = serde_json::from_str(config).ok()?;
     let rules = PushedRules::from_json(&config.get("rules")?.to_string()).ok()?;
-    let births =
-        rules.tuples.into_iter().map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect();
-    Some(Published { generation: rules.generation, births })
+    Some(Published::from(rules))
 }

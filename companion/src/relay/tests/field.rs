@@ -7,6 +7,7 @@ on_every_database! {
     a_refusal_after_the_money_moved_leaves_the_payment_open,
     a_refusal_after_a_lost_reply_leaves_the_payment_open,
     a_nonce_used_right_after_it_was_valid_leaves_the_payment_open,
+    a_reply_that_names_another_payer_proves_nothing,
 }
 
 /// Codes facilitators give once they have sent a transaction, or may have.
@@ -56,6 +57,26 @@ async fn a_refusal_after_the_money_moved_leaves_the_payment_open(database: Datab
         is_open_until_it_is_answered(&stage, &call, code).await;
         assert_eq!(stage.charges().await, (u64::from(nonce), usize::from(nonce)));
     }
+}
+
+async fn a_reply_that_names_another_payer_proves_nothing(database: Database) {
+    let stage = Stage::on(database, PATIENT).await;
+    let call = payment(1);
+    stage.dev.fail("verify", "another_payer").await;
+    assert_eq!(stage.verify(1, &call).await, RelayReply::NoVerdict);
+    let said = {
+        let state = stage.relay.state.lock();
+        state.bad_replies.values().next().unwrap().words.clone()
+    };
+    assert_eq!(said, "it names another payer, 0xaAaAaAaaAaAaAaaAaAAAAAAAAaaaAaAaAaaAaaAa");
+    stage.dev.fail("verify", "none").await;
+    stage.dev.fail("settle", "another_payer").await;
+    stage.verify(2, &call).await;
+    let told = stage.settle(2, &call).await;
+    assert_eq!(told, RelayReply::Open { transaction: None });
+    assert_eq!(stage.charged().await, 0);
+    is_open_until_it_is_answered(&stage, &call, "another payer").await;
+    assert_eq!(stage.charged().await, 1);
 }
 
 async fn a_refusal_after_a_lost_reply_leaves_the_payment_open(database: Database) {

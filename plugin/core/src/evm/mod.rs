@@ -18,4 +18,4 @@ pub use eip712::{Domain, domain_separator, permit2_domain_separator, typed_data_
 pub use eip3009::{Authorization, transfer_with_authorization_hash};
 pub use hex::{from_hex, to_hex};
 pub use permit2::{EXACT_PROXY, PERMIT2, PermitAuthorization, permit_witness_transfer_from_hash};
-pub use signature::{SignatureClass, classify, keccak256, recover};
+pub use signature::{SignatureClass, classify, expanded, keccak256, recover};

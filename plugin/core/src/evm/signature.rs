@@ -59,6 +59,17 @@ pub fn classify(signature: &[u8]) -> SignatureClass {
     }
 }
 
+/// The 65 bytes of a signature in the 64 of EIP-2098. Only to tell signatures apart: a contract wallet may read 64 bytes
+/// in its own way, so they are sent on as they came.
+pub fn expanded(signature: &[u8]) -> Option<[u8; 65]> {
+    let compact: &[u8; 64] = signature.try_into().ok()?;
+    let mut full = [0; 65];
+    full[..64].copy_from_slice(compact);
+    full[32] &= 0x7f;
+    full[64] = 27 + (compact[32] >> 7);
+    Some(full)
+}
+
 /// The address whose key made the signature over the digest, or `None` if there is none. `v` is 27 or 28.
 pub fn recover(digest: &B256, rs: &[u8; 64], v: u8) -> Option<Address> {
     let signature = Signature::from_slice(rs).ok()?;

@@ -382,20 +382,22 @@ impl Calling {
             Purpose::Verify if attempt.has_relay() => over.relay_verified(attempt),
             Purpose::Verify => over.verified(attempt),
             Purpose::Settle { when, .. } if attempt.has_relay() => over.relay_settled(attempt, when),
-            Purpose::Settle { when, epoch, settlement } => match settlement.ended(end, &attempt.option) {
-                Reading::Repeat(settlement) => {
-                    let stamps = over.stamps(without_reply(end));
-                    let purpose = Purpose::Settle { when, epoch, settlement };
-                    let repeat = Self { attempt, call, started: now, purpose };
-                    Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
+            Purpose::Settle { when, epoch, settlement } => {
+                match settlement.ended(end, &attempt.option, attempt.payer()) {
+                    Reading::Repeat(settlement) => {
+                        let stamps = over.stamps(without_reply(end));
+                        let purpose = Purpose::Settle { when, epoch, settlement };
+                        let repeat = Self { attempt, call, started: now, purpose };
+                        Turn { stamps, notes: Vec::new(), next: Next::Call(Box::new(repeat)) }
+                    }
+                    Reading::Over(outcome) => {
+                        let stamps = over.stamps(call_outcome(end, &outcome));
+                        let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
+                        let event = Event::Ended { epoch, holder, outcome, claim };
+                        step(stamps, Stepping { attempt, event, then: Then::Ended(when) })
+                    }
                 }
-                Reading::Over(outcome) => {
-                    let stamps = over.stamps(call_outcome(end, &outcome));
-                    let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
-                    let event = Event::Ended { epoch, holder, outcome, claim };
-                    step(stamps, Stepping { attempt, event, then: Then::Ended(when) })
-                }
-            },
+            }
         }
     }
     /// The client went away during a settle call whose end the shell will hear nevertheless. Its payment stays at the
@@ -433,7 +435,7 @@ impl Orphan {
     /// The call is over. A pending one is not repeated here: the next resend does that.
     pub fn answered(self, end: CallEnd<'_>, now: Now) -> Late {
         let Self { attempt, started, epoch, settlement } = self;
-        let outcome = match settlement.ended(end, &attempt.option) {
+        let outcome = match settlement.ended(end, &attempt.option, attempt.payer()) {
             Reading::Over(outcome) => outcome,
             Reading::Repeat(settlement) => settlement.given_up(),
         };
@@ -527,7 +529,7 @@ impl Over<'_> {
             let notes = attempt.over(End::Unsent);
             return attempt.refuse(Cause::FacilitatorUnreachable, &Told::default(), stamps, notes);
         };
-        let (word, outcome) = match read_verify_reply(status, body) {
+        let (word, outcome) = match read_verify_reply(status, body, attempt.payer()) {
             VerifyOutcome::Valid => {
                 let notes = vec![attempt.note(Event::Verified(attempt.holder))];
                 return vouched(attempt, self.stamps(CallOutcome::Success), notes, self.now);

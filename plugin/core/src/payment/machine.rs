@@ -653,18 +653,19 @@ fn resolve(record: Option<Record>, resolution: Resolution, leases: &Leases, now_
     if record.is_charged() {
         return kept(Some(record), Answer::Used);
     }
+    // Its call may end in another transaction, or in none.
+    if matches!(record.state, State::Settling { hold, .. } if hold.runs(now_ms)) {
+        return kept(Some(record), Answer::InFlight);
+    }
     match resolution {
         Resolution::Settled { transaction } => settled(record, transaction, leases, now_ms),
-        Resolution::Refused => match record.state {
-            State::Settling { hold, .. } if hold.runs(now_ms) => kept(Some(record), Answer::InFlight),
-            _ => {
-                let mut effects = vec![Effect::Refused("said by an operator".to_owned())];
-                if record.is_open() {
-                    effects.extend([Effect::Closed, Effect::RefusedLate]);
-                }
-                Step { changed: true, effects, ..kept(None, Answer::Noted) }
+        Resolution::Refused => {
+            let mut effects = vec![Effect::Refused("said by an operator".to_owned())];
+            if record.is_open() {
+                effects.extend([Effect::Closed, Effect::RefusedLate]);
             }
-        },
+            Step { changed: true, effects, ..kept(None, Answer::Noted) }
+        }
     }
 }
 

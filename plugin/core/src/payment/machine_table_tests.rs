@@ -528,9 +528,10 @@ fn others() -> Vec<Row> {
         vec![says(None, &yes, OVER).says(Answer::New)],
         vec![late(verified_one(), &[])],
         vec![
-            says(Some(settling(1)), &yes, RUNS)
+            says(Some(settling(1)), &yes, RUNS).busy(),
+            says(Some(settling(1)), &yes, OVER)
                 .settled()
-                .becomes(charge(settling(1), Some(held_by(HOLDER, RUNS + 600))))
+                .becomes(charge(settling(1), Some(held_by(HOLDER, OVER + 600))))
                 .with([Effect::Charged]),
             late(settling_alone(2), &[Effect::Closed]),
         ],

@@ -45,7 +45,7 @@
 //! | not over yet, by the holder | – | **reserved**, for longer | – | – | – | **under way**, for longer | – |
 //! | any end, by another | – | – | – | – | – | – | – |
 //! | asked about again | – | – | lease runs: –; over: **settling**, epoch + 1; over, and asked often: **unknown** | not due: –; due: **settling**, epoch + 1; asked often: – | – | – | – |
-//! | an operator says: settled | 402 = | **owed** | its holder waits: **under way**; waits no more: **owed** | **owed** | 402 = | 402 = | 402 = |
+//! | an operator says: settled | 402 = | **owed** | lease runs: 409 =; over, its holder waits: **under way**; over, waits no more: **owed** | **owed** | 402 = | 402 = | 402 = |
 //! | an operator says: refused | 402 = | **none** | lease runs: 409 =; over: **none** | **none** | 402 = | 402 = | 402 = |
 //! | sweep | noted = | lease runs: noted =; over: **none**; over, but verified: noted =; over, verified, window over: **none** | noted = | noted =; retention over: **none**, never known | noted =; retention over: **none** | noted =; retention over: **none** | noted =; retention over: **none** |
 //!

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::evm::{Address, Amount, B256, from_hex, keccak256, to_hex};
+use crate::evm::{Address, Amount, B256, expanded, from_hex, keccak256, to_hex};
 use crate::protocol::{Payment, Proof, signed_digest};
 use crate::terms::{Flow, PaymentOption};
 
@@ -107,8 +107,11 @@ pub struct Record {
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    /// That of a digest and the signature's canonical bytes: what is sent to the facilitator.
+    /// That of a digest and the signature's canonical bytes: what is sent to the facilitator. A signature in its compact
+    /// form has that of the whole one.
     pub fn new(digest: &B256, signature: &[u8]) -> Self {
+        let whole = expanded(signature);
+        let signature = whole.as_ref().map_or(signature, |whole| whole);
         Self(keccak256(&[&digest.0[..], signature].concat()))
     }
 
@@ -173,5 +176,26 @@ impl Record {
     /// Whether money moved.
     pub const fn is_charged(&self) -> bool {
         matches!(self.state, State::Owed { .. } | State::Delivered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_and_its_compact_form_are_one_payment() {
+        let digest = B256([3; 32]);
+        for (v, high_bit) in [(27, 0), (28, 0x80)] {
+            let (mut whole, mut compact) = ([5; 65], [5; 64]);
+            whole[64] = v;
+            compact[32] |= high_bit;
+            let of = |signature: &[u8]| Fingerprint::new(&digest, signature);
+            assert!(of(&whole) == of(&compact), "{v}");
+            whole[64] = 55 - v;
+            assert!(of(&whole) != of(&compact), "{v}");
+        }
+        // A contract wallet's own format is as long as it likes.
+        assert!(Fingerprint::new(&digest, &[5; 63]) != Fingerprint::new(&digest, &[5; 66]));
     }
 }

@@ -1,6 +1,7 @@
 //! One settle call: what its reply means, and the one repeat a facilitator may ask for.
 
 use super::Outcome;
+use crate::evm::Address;
 use crate::protocol::{CallEnd, SettleReply, read_settle_reply};
 use crate::terms::PaymentOption;
 
@@ -23,10 +24,10 @@ pub enum Reading {
 // === impl Settlement ===
 
 impl Settlement {
-    /// Reads how a call ended. What a second call says of itself says nothing of the first, which may be on its way.
-    pub fn ended(self, end: CallEnd<'_>, option: &PaymentOption) -> Reading {
+    /// Reads how a call for a payment of `payer` ended. What a second call says of itself says nothing of the first, which may be on its way.
+    pub fn ended(self, end: CallEnd<'_>, option: &PaymentOption, payer: Address) -> Reading {
         match end {
-            CallEnd::Reply { status, body } => self.answered(read_settle_reply(status, body, option)),
+            CallEnd::Reply { status, body } => self.answered(read_settle_reply(status, body, option, payer)),
             CallEnd::NotSent if self.pending.is_none() => Reading::Over(Outcome::NotSent),
             CallEnd::NotSent | CallEnd::Unreachable => {
                 self.unknown(None, "the facilitator could not be reached".to_owned())
@@ -44,7 +45,7 @@ impl Settlement {
 
     fn answered(self, reply: SettleReply) -> Reading {
         let outcome = match reply {
-            SettleReply::Settled { transaction, .. } => Outcome::Settled { transaction },
+            SettleReply::Settled { transaction } => Outcome::Settled { transaction },
             SettleReply::Pending { transaction } if self.pending.is_none() => {
                 return Reading::Repeat(Self { pending: Some(transaction) });
             }
@@ -76,6 +77,8 @@ mod tests {
     use super::*;
     use crate::protocol::fixtures::usdc;
 
+    const PAYER: Address = Address([7; 20]);
+
     fn hash() -> Option<String> {
         Some("0x1".to_owned())
     }
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_settlement_is_one_at_the_first_call_and_at_the_repeat() {
-        let reply = || SettleReply::Settled { transaction: "0x2".to_owned(), payer: None };
+        let reply = || SettleReply::Settled { transaction: "0x2".to_owned() };
         let settled = Reading::Over(Outcome::Settled { transaction: "0x2".to_owned() });
         for settlement in [first(), repeat(None), repeat(hash())] {
             assert_eq!(settlement.answered(reply()), settled);
@@ -145,13 +148,14 @@ mod tests {
             (CallEnd::Cut, "the facilitator's reply broke off"),
         ];
         for (end, reason) in ends {
-            assert_eq!(first().ended(end, &usdc()), unknown(None, reason));
-            assert_eq!(repeat(hash()).ended(end, &usdc()), unknown(hash(), reason));
+            assert_eq!(first().ended(end, &usdc(), PAYER), unknown(None, reason));
+            assert_eq!(repeat(hash()).ended(end, &usdc(), PAYER), unknown(hash(), reason));
         }
-        assert_eq!(first().ended(CallEnd::NotSent, &usdc()), Reading::Over(Outcome::NotSent));
-        assert_eq!(repeat(None).ended(CallEnd::NotSent, &usdc()), unknown(None, away));
+        assert_eq!(first().ended(CallEnd::NotSent, &usdc(), PAYER), Reading::Over(Outcome::NotSent));
+        assert_eq!(repeat(None).ended(CallEnd::NotSent, &usdc(), PAYER), unknown(None, away));
         let garbage = CallEnd::Reply { status: 200, body: b"<html>" };
-        let Reading::Over(Outcome::Unknown { transaction, .. }) = repeat(hash()).ended(garbage, &usdc())
+        let Reading::Over(Outcome::Unknown { transaction, .. }) =
+            repeat(hash()).ended(garbage, &usdc(), PAYER)
         else {
             panic!("garbage is no outcome")
         };

@@ -156,8 +156,6 @@ pub enum SettleReply {
     Settled {
         /// Transaction hash as answered.
         transaction: String,
-        /// `payer` as answered.
-        payer: Option<String>,
     },
     /// This call moved nothing: a code that facilitators give before they broadcast, and no transaction beside it.
     Refused {
@@ -212,6 +210,8 @@ pub enum CallEnd<'a> {
 pub struct Complaint {
     /// Whether the facilitator calls the request malformed.
     pub malformed: bool,
+    /// Whether the reply names another payer, and so is about another payment.
+    pub other_payer: bool,
     /// What it says, length-capped printable text. May be empty.
     pub words: String,
     /// Its id of this call.

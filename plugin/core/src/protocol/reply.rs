@@ -5,6 +5,7 @@ use super::facilitator::{Complaint, Operation, SettleReply, VerifyOutcome};
 use super::json::{check_depth, printable};
 use super::reasons::{Meaning, meaning};
 use super::requirement::same_network;
+use crate::evm::Address;
 use crate::members::{Members, read_text};
 use crate::terms::PaymentOption;
 
@@ -37,29 +38,35 @@ enum Progress {
     Other,
 }
 
-/// Reads a `/verify` reply.
-pub fn read_verify_reply(status: u16, body: &[u8]) -> VerifyOutcome {
-    Reply::of(status, body).verification()
+/// Reads a `/verify` reply to a payment of `payer`, the `from` or owner that was signed. One that names another payer is
+/// about another payment, and no verdict.
+pub fn read_verify_reply(status: u16, body: &[u8], payer: Address) -> VerifyOutcome {
+    Reply::of(status, body).verification(payer)
 }
 
-/// Reads a `/settle` reply. A success on a network that is neither the option's CAIP-2 id nor one of its names
-/// is unclear.
-pub fn read_settle_reply(status: u16, body: &[u8], option: &PaymentOption) -> SettleReply {
-    Reply::of(status, body).settlement(option)
+/// Reads a `/settle` reply to a payment of `payer`. A success on a network that is neither the option's CAIP-2 id nor
+/// one of its names is unclear, and so is whatever names another payer.
+pub fn read_settle_reply(status: u16, body: &[u8], option: &PaymentOption, payer: Address) -> SettleReply {
+    Reply::of(status, body).settlement(option, payer)
 }
 
 /// What an operator has to know of a reply that is no verdict; `None` of one that is.
-pub fn complaint(operation: Operation, status: u16, body: &[u8]) -> Option<Complaint> {
+pub fn complaint(operation: Operation, status: u16, body: &[u8], payer: Address) -> Option<Complaint> {
     let reply = Reply::of(status, body);
+    let other_payer = reply.other_payer(payer);
     let is_verdict = match operation {
         Operation::Verify => {
-            matches!(reply.verification(), VerifyOutcome::Valid | VerifyOutcome::Invalid { .. })
+            matches!(reply.verification(payer), VerifyOutcome::Valid | VerifyOutcome::Invalid { .. })
         }
-        Operation::Settle => reply.is_pending() || reply.flag("success").is_some() && reply.is_answer(),
+        Operation::Settle => {
+            other_payer.is_none()
+                && (reply.is_pending() || reply.flag("success").is_some() && reply.is_answer())
+        }
     };
     (!is_verdict).then(|| Complaint {
         malformed: reply.is_malformed(),
-        words: reply.words(),
+        other_payer: other_payer.is_some(),
+        words: other_payer.map_or_else(|| reply.words(), |other| format!("it names another payer, {other}")),
         correlation: reply.correlation(),
     })
 }
@@ -72,7 +79,10 @@ impl<'a> Reply<'a> {
         Self { status, body, members: text.and_then(|text| Members::read(text).ok()) }
     }
 
-    fn verification(&self) -> VerifyOutcome {
+    fn verification(&self, payer: Address) -> VerifyOutcome {
+        if self.other_payer(payer).is_some() {
+            return VerifyOutcome::Failed { retriable: false };
+        }
         let valid = self.flag("isValid");
         if valid == Some(true) && self.is_success() {
             return VerifyOutcome::Valid;
@@ -94,16 +104,18 @@ impl<'a> Reply<'a> {
         VerifyOutcome::Failed { retriable: self.is_retriable() }
     }
 
-    fn settlement(&self, option: &PaymentOption) -> SettleReply {
+    fn settlement(&self, option: &PaymentOption, payer: Address) -> SettleReply {
+        if let Some(other) = self.other_payer(payer) {
+            let reason = format!("the reply to /settle names another payer, {other}");
+            return SettleReply::Unclear { transaction: None, reason };
+        }
         let transaction = self.first(&["transaction"]);
         if self.is_pending() {
             return SettleReply::Pending { transaction };
         }
         let reason = match self.flag("success") {
             Some(true) => match self.success(option) {
-                Ok(transaction) => {
-                    return SettleReply::Settled { transaction, payer: self.text("payer").into_option() };
-                }
+                Ok(transaction) => return SettleReply::Settled { transaction },
                 Err(odd) => odd.to_owned(),
             },
             Some(false) => match self.text("errorReason") {
@@ -137,6 +149,12 @@ impl<'a> Reply<'a> {
             Text::Absent | Text::Other => return Err("the reply to /settle names no network"),
         }
         self.first(&["transaction"]).ok_or("the reply to /settle says success and names no transaction")
+    }
+
+    /// The payer it names, if that is another. A text that is no address names nobody.
+    fn other_payer(&self, payer: Address) -> Option<Address> {
+        let named = Address::parse(&self.text("payer").into_option()?).ok()?;
+        (named != payer).then_some(named)
     }
 
     /// Whether a reason ends the payment: with a transaction beside it, even one that cannot be read, it does not.

@@ -5,16 +5,23 @@ use crate::protocol::fixtures::{recorded_replies, usdc};
 
 const HASH: &str = "0x1234567890abcdef1234567890abcdef1234567890abcdef1234567890abcdef";
 
+/// Of all recorded replies.
+const PAYER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+
+fn payer() -> Address {
+    Address::parse(PAYER).unwrap()
+}
+
 fn verify(status: u16, body: &Value) -> VerifyOutcome {
-    read_verify_reply(status, body.to_string().as_bytes())
+    read_verify_reply(status, body.to_string().as_bytes(), payer())
 }
 
 fn settle(status: u16, body: &Value) -> SettleReply {
-    read_settle_reply(status, body.to_string().as_bytes(), &usdc())
+    read_settle_reply(status, body.to_string().as_bytes(), &usdc(), payer())
 }
 
 fn success() -> Value {
-    json!({ "success": true, "transaction": HASH, "network": "eip155:84532", "payer": "0xabc" })
+    json!({ "success": true, "transaction": HASH, "network": "eip155:84532", "payer": PAYER })
 }
 
 fn failure(reason: &str) -> Value {
@@ -27,7 +34,7 @@ fn is_unclear(reply: &SettleReply) -> bool {
 
 #[test]
 fn only_a_plain_yes_in_a_2xx_is_valid() {
-    assert_eq!(verify(200, &json!({ "isValid": true, "payer": "0xabc" })), VerifyOutcome::Valid);
+    assert_eq!(verify(200, &json!({ "isValid": true, "payer": PAYER })), VerifyOutcome::Valid);
     for status in [100, 199, 300, 301, 302, 307, 308, 400, 402, 429, 500, 503, 0, 999] {
         let outcome = verify(status, &json!({ "isValid": true }));
         assert!(matches!(outcome, VerifyOutcome::Failed { .. }), "{status}: {outcome:?}");
@@ -50,8 +57,8 @@ fn bytes_that_are_no_json_are_a_failure() {
     let twice = br#"{"isValid":false,"isValid":true}"#;
     let deep = format!("{{\"isValid\":true,\"x\":{}{}}}", "[".repeat(500), "]".repeat(500));
     for body in [&b""[..], b"<html>", b"{\"isValid\":true", b"\xff\xfe", twice, deep.as_bytes()] {
-        assert_eq!(read_verify_reply(200, body), VerifyOutcome::Failed { retriable: false });
-        assert!(is_unclear(&read_settle_reply(200, body, &usdc())));
+        assert_eq!(read_verify_reply(200, body, payer()), VerifyOutcome::Failed { retriable: false });
+        assert!(is_unclear(&read_settle_reply(200, body, &usdc(), payer())));
     }
 }
 
@@ -98,7 +105,7 @@ fn only_rate_limits_and_gateways_are_worth_another_attempt() {
 
 #[test]
 fn a_success_names_its_transaction_on_our_network() {
-    let settled = SettleReply::Settled { transaction: HASH.into(), payer: Some("0xabc".into()) };
+    let settled = SettleReply::Settled { transaction: HASH.into() };
     assert_eq!(settle(200, &success()), settled);
     for network in ["base-sepolia", "eip155:84532"] {
         let mut body = success();
@@ -141,14 +148,14 @@ fn every_recorded_reply_reads_as_it_was_meant() {
     for recorded in recorded_replies() {
         let (status, body) = (recorded.status, recorded.bytes());
         let reads = if recorded.call == "verify" {
-            match read_verify_reply(status, &body) {
+            match read_verify_reply(status, &body, payer()) {
                 VerifyOutcome::Valid => "valid",
                 VerifyOutcome::Invalid { .. } => "invalid",
                 VerifyOutcome::Malformed { .. } => "malformed",
                 VerifyOutcome::Failed { .. } => "failed",
             }
         } else {
-            match read_settle_reply(status, &body, &usdc()) {
+            match read_settle_reply(status, &body, &usdc(), payer()) {
                 SettleReply::Settled { .. } => "settled",
                 SettleReply::Refused { .. } => "refused",
                 SettleReply::Malformed { .. } => "malformed",
@@ -164,7 +171,8 @@ fn every_recorded_reply_reads_as_it_was_meant() {
 fn whatever_the_chain_took_is_never_read_as_refused() {
     let recorded = recorded_replies();
     let taken = recorded.iter().filter(|reply| reply.taken && reply.how == "run");
-    let read: Vec<_> = taken.map(|reply| read_settle_reply(reply.status, &reply.bytes(), &usdc())).collect();
+    let read: Vec<_> =
+        taken.map(|reply| read_settle_reply(reply.status, &reply.bytes(), &usdc(), payer())).collect();
     assert!(read.len() > 20);
     for reply in read {
         assert!(!matches!(reply, SettleReply::Refused { .. } | SettleReply::Malformed { .. }), "{reply:?}");
@@ -232,7 +240,7 @@ fn what_is_not_over_is_pending_whatever_the_status() {
         assert_eq!(settle(200, &body), pending(Some(HASH)), "{status}");
     }
     for body in [&b""[..], b"<html>", br#"{"jobId":"7"}"#, br#"{"success":1,"success":2}"#] {
-        assert_eq!(read_settle_reply(202, body, &usdc()), pending(None));
+        assert_eq!(read_settle_reply(202, body, &usdc(), payer()), pending(None));
     }
     assert_eq!(settle(200, &json!({ "paymentId": "7", "status": "pending" })), pending(None));
 }
@@ -253,7 +261,7 @@ fn a_request_that_was_not_read_is_malformed_with_the_facilitators_words() {
         assert!(matches!(verify(status, &body), VerifyOutcome::Failed { .. }), "{status}");
     }
     for status in [413, 414, 415, 431] {
-        let reply = read_settle_reply(status, b"<html>too much</html>", &usdc());
+        let reply = read_settle_reply(status, b"<html>too much</html>", &usdc(), payer());
         let words = "<html>too much</html>".to_owned();
         assert_eq!(reply, SettleReply::Malformed { words, correlation: None }, "{status}");
     }
@@ -273,13 +281,14 @@ fn what_could_also_be_a_failure_on_chain_is_not_malformed() {
             assert!(is_unclear(&settle(status, &body)), "{status} {body}");
         }
     }
-    assert!(is_unclear(&read_settle_reply(400, b"", &usdc())));
-    assert!(is_unclear(&read_settle_reply(400, b"<html>Bad Request</html>", &usdc())));
+    assert!(is_unclear(&read_settle_reply(400, b"", &usdc(), payer())));
+    assert!(is_unclear(&read_settle_reply(400, b"<html>Bad Request</html>", &usdc(), payer())));
 }
 
 #[test]
 fn a_reply_that_is_no_verdict_is_kept_for_the_operator() {
-    let kept = |operation, status, body: Value| complaint(operation, status, body.to_string().as_bytes());
+    let kept =
+        |operation, status, body: Value| complaint(operation, status, body.to_string().as_bytes(), payer());
     for (status, body) in [
         (200, success()),
         (200, failure("insufficient_funds")),
@@ -291,20 +300,55 @@ fn a_reply_that_is_no_verdict_is_kept_for_the_operator() {
     }
     assert_eq!(kept(Operation::Verify, 400, json!({ "isValid": false, "invalidReason": "x" })), None);
     let said = |malformed, words: &str, correlation: Option<&str>| {
-        Some(Complaint { malformed, words: words.into(), correlation: correlation.map(Into::into) })
+        Some(Complaint {
+            malformed,
+            other_payer: false,
+            words: words.into(),
+            correlation: correlation.map(Into::into),
+        })
     };
     let request = json!({ "errorType": "invalid_request", "errorMessage": "m", "requestId": "r" });
     for operation in [Operation::Verify, Operation::Settle] {
         assert_eq!(kept(operation, 400, request.clone()), said(true, "m", Some("r")));
         assert_eq!(kept(operation, 500, json!({ "error": "oops" })), said(false, "oops", None));
         assert_eq!(kept(operation, 404, json!({})), said(false, "{}", None));
-        assert_eq!(complaint(operation, 502, b" <html>\xff"), said(false, "<html>?", None));
-        assert_eq!(complaint(operation, 503, b""), said(false, "", None));
+        assert_eq!(complaint(operation, 502, b" <html>\xff", payer()), said(false, "<html>?", None));
+        assert_eq!(complaint(operation, 503, b"", payer()), said(false, "", None));
     }
     let broke = failure("unexpected_error");
     assert_eq!(kept(Operation::Settle, 500, broke), said(false, "unexpected_error", None));
-    let long = complaint(Operation::Settle, 500, &[b'x'; 100_000]).unwrap();
+    let long = complaint(Operation::Settle, 500, &[b'x'; 100_000], payer()).unwrap();
     assert_eq!(long.words.len(), 200);
+}
+
+#[test]
+fn a_reply_that_names_another_payer_is_about_another_payment() {
+    let other = Address([9; 20]);
+    let mut named = 0;
+    for recorded in recorded_replies().iter().filter(|recorded| recorded.body["payer"] == PAYER) {
+        named += 1;
+        let body = recorded.bytes();
+        let operation = if recorded.call == "verify" {
+            let outcome = read_verify_reply(recorded.status, &body, other);
+            assert_eq!(outcome, VerifyOutcome::Failed { retriable: false }, "{recorded:?}");
+            Operation::Verify
+        } else {
+            let reply = read_settle_reply(recorded.status, &body, &usdc(), other);
+            let reason = format!("the reply to /settle names another payer, {}", payer());
+            assert_eq!(reply, SettleReply::Unclear { transaction: None, reason }, "{recorded:?}");
+            Operation::Settle
+        };
+        let complaint = complaint(operation, recorded.status, &body, other).unwrap();
+        assert!(complaint.other_payer, "{complaint:?}");
+        assert_eq!(complaint.words, format!("it names another payer, {}", payer()));
+    }
+    assert!(named > 100, "{named}");
+    // In other letters it is the same one, and what is no address is none.
+    for text in [&*PAYER.to_lowercase(), "", "0x0", "eip155:1:0x1"] {
+        let mut body = success();
+        body["payer"] = text.into();
+        assert_eq!(settle(200, &body), SettleReply::Settled { transaction: HASH.into() }, "{text}");
+    }
 }
 
 /// A small generator, so that a failure can be repeated.
@@ -340,11 +384,11 @@ fn no_bytes_break_the_reader_and_none_settle_by_chance() {
             }
         }
         let status = [0, 200, 202, 302, 400, 413, 422, 429, 500, u16::MAX][noise.below(10)];
-        let _ = read_verify_reply(status, &body);
+        let _ = read_verify_reply(status, &body, payer());
         for operation in [Operation::Verify, Operation::Settle] {
-            let _ = complaint(operation, status, &body);
+            let _ = complaint(operation, status, &body, payer());
         }
-        if let SettleReply::Settled { transaction, .. } = read_settle_reply(status, &body, &usdc()) {
+        if let SettleReply::Settled { transaction } = read_settle_reply(status, &body, &usdc(), payer()) {
             assert!((200..300).contains(&status) && status != 202 && !transaction.is_empty());
         }
     }

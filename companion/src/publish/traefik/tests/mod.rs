@@ -190,7 +190,10 @@ async fn a_file_is_replaced_only_when_it_changes_and_read_back_at_the_next_start
         assert_eq!(std::fs::read_to_string(&path).unwrap(), stage.endpoint.text().await.unwrap());
     }
     let births = BTreeMap::from([(tuple("ns", "a", 0), 5)]);
-    assert_eq!(last_published(&path), Some(Published { generation: 4, births }));
+    assert_eq!(
+        last_published(&path),
+        Some(Published { generation: 4, births, protected: vec!["/services/a".to_owned()] })
+    );
     let before = inode();
     let stage = stage(with_file);
     stage.publications.send_replace(Some(publication(4)));

@@ -121,7 +121,7 @@ impl Relay {
             let Answer::Call { epoch, call, .. } = self.step(&key, Event::Ask(holder), now) else { continue };
             let body: Value = serde_json::from_slice(&call).unwrap();
             let option = option_of(&body["paymentRequirements"]);
-            let outcome = outcome(&option, &mut |_, _| facilitator(&record), &call, &mut || {});
+            let outcome = outcome(&option, key.payer, &mut |_, _| facilitator(&record), &call, &mut || {});
             self.step(&key, Event::Ended { epoch, holder, outcome, claim: None }, now);
         }
     }
@@ -129,7 +129,7 @@ impl Relay {
     fn verify(&mut self, order: &Order, facilitator: Facilitator<'_>, now: Now) -> RelayReply {
         let (key, holder) = (&order.key, order.claim.holder);
         let word = match facilitator(Operation::Verify, &order.claim.call) {
-            Does::Says(status, body) => match read_verify_reply(status, body.as_bytes()) {
+            Does::Says(status, body) => match read_verify_reply(status, body.as_bytes(), key.payer) {
                 VerifyOutcome::Valid => RelayReply::Valid,
                 VerifyOutcome::Invalid { reason, detail } => RelayReply::Invalid { reason, detail },
                 VerifyOutcome::Malformed { words, .. } => RelayReply::Malformed { words },
@@ -159,7 +159,7 @@ impl Relay {
     ) -> RelayReply {
         let (key, holder) = (&order.key, order.claim.holder);
         let mut is_gone = false;
-        let outcome = outcome(&order.option, facilitator, call, &mut || is_gone = true);
+        let outcome = outcome(&order.option, key.payer, facilitator, call, &mut || is_gone = true);
         if is_gone {
             self.step(key, Event::Over(holder, End::Unsent), now);
         }
@@ -177,6 +177,7 @@ impl Relay {
 
 fn outcome(
     option: &PaymentOption,
+    payer: Address,
     facilitator: Facilitator<'_>,
     call: &[u8],
     gone: &mut dyn FnMut(),
@@ -188,7 +189,7 @@ fn outcome(
             gone();
             does = *does_so;
         }
-        match settlement.ended(does.end(), option) {
+        match settlement.ended(does.end(), option, payer) {
             Reading::Repeat(again) => settlement = again,
             Reading::Over(outcome) => return outcome,
         }
