@@ -46,9 +46,8 @@ pub(super) fn system_authorities() -> Option<PathBuf> {
     AUTHORITIES.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
-/// Parses the shipped file and puts the places in.
-pub fn render(shipped: &str, places: &Places) -> Result<Value> {
-    let mut bootstrap: Value = serde_saphyr::from_str(shipped).context("the bootstrap is not YAML")?;
+/// Puts the places into the shipped file.
+pub fn render(mut bootstrap: Value, places: &Places) -> Result<Value> {
     let admin = json!({ "pipe": { "path": places.admin, "mode": 0o600 } });
     *at(&mut bootstrap, "/admin/address")? = admin;
     for listener in list(&mut bootstrap, "/static_resources/listeners")? {
@@ -152,8 +151,8 @@ pub(super) fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Valu
 mod tests {
     use super::*;
 
-    fn shipped() -> String {
-        std::fs::read_to_string(crate::paths::workspace().join("envoy/bootstrap.yaml")).unwrap()
+    fn shipped() -> Value {
+        super::super::shipped("envoy/bootstrap.yaml").unwrap()
     }
 
     fn places(facilitator: &str) -> Places {
@@ -176,7 +175,7 @@ mod tests {
 
     #[test]
     fn every_place_of_the_shipped_file_is_filled() {
-        let rendered = render(&shipped(), &places("http://127.0.0.1:1004")).unwrap();
+        let rendered = render(shipped(), &places("http://127.0.0.1:1004")).unwrap();
         let text = rendered.to_string();
         for shipped in ["10000", "8000", "4020", "/etc/farebox", "/usr/share", "/run/envoy"] {
             assert!(!text.contains(shipped), "{shipped} is left in {text}");
@@ -190,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_facilitator_with_tls_is_named_and_checked() {
-        let rendered = render(&shipped(), &places("https://pay.example.com/x402")).unwrap();
+        let rendered = render(shipped(), &places("https://pay.example.com/x402")).unwrap();
         let cluster = cluster(&rendered, "facilitator");
         assert_eq!(cluster["type"], "STRICT_DNS");
         let mut cluster = cluster.clone();
@@ -212,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_shipped_file_is_safe_where_a_wrong_word_would_lose_money() {
-        let shipped: Value = serde_saphyr::from_str(&shipped()).unwrap();
+        let shipped = shipped();
         let manager =
             &shipped["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
         assert_eq!(manager["normalize_path"], true);
@@ -239,14 +238,16 @@ mod tests {
     #[test]
     fn tls_without_authorities_is_refused() {
         let places = Places { authorities: None, ..places("https://pay.example.com") };
-        let error = render(&shipped(), &places).unwrap_err().to_string();
+        let error = render(shipped(), &places).unwrap_err().to_string();
         assert!(error.starts_with("no certificate authorities were found"), "{error}");
     }
 
     #[test]
     fn a_bootstrap_that_changed_its_places_is_refused() {
-        let changed = shipped().replace("port_value: 10000", "port_value: 10001");
-        let error = render(&changed, &places("http://127.0.0.1:1004")).unwrap_err().to_string();
+        let mut changed = shipped();
+        *at(&mut changed, "/static_resources/listeners/0/address/socket_address/port_value").unwrap() =
+            json!(10_001);
+        let error = render(changed, &places("http://127.0.0.1:1004")).unwrap_err().to_string();
         assert_eq!(error, "the bootstrap has a listener on an unexpected port: Some(10001)");
     }
 }

@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{REQUEST, Stack, bootstrap};
-use crate::{http, paths};
+use super::{REQUEST, Stack, bootstrap, shipped};
+use crate::http;
 
 /// Name of the proxy towards the companion.
 pub(super) const NAME: &str = "envoy-0";
@@ -47,8 +47,6 @@ impl Stack {
     }
 
     pub(super) fn envoy_command(&self, name: &str, proxy: SocketAddr) -> Result<Command> {
-        let shipped = paths::workspace().join("envoy/bootstrap.yaml");
-        let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
         let places = bootstrap::Places {
             proxy,
             admin: self.admin_of(name),
@@ -59,7 +57,8 @@ impl Stack {
             facilitator: self.facilitator_url(),
             authorities: bootstrap::system_authorities(),
         };
-        let mut rendered = bootstrap::render(&text, &places).context("envoy/bootstrap.yaml")?;
+        let mut rendered =
+            bootstrap::render(shipped("envoy/bootstrap.yaml")?, &places).context("envoy/bootstrap.yaml")?;
         *bootstrap::at(&mut rendered, "/node/id")? = name.into();
         (self.options.tweak)(&mut rendered);
         let path = self.folder().join(format!("{name}.json"));

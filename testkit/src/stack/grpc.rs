@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::bootstrap::{at, endpoint, list};
-use crate::paths;
+use super::shipped;
 
 /// How an Envoy discovers its rules over gRPC.
 #[derive(Debug, Clone)]
@@ -39,9 +39,7 @@ impl GrpcDiscovery {
 
     /// Puts the shipped pieces into a bootstrap, in place of the file.
     pub fn install(&self, bootstrap: &mut Value) -> Result<()> {
-        let shipped = paths::workspace().join("envoy/discovery-grpc.yaml");
-        let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
-        let mut pieces: Value = serde_saphyr::from_str(&text).context("the pieces are not YAML")?;
+        let mut pieces = shipped("envoy/discovery-grpc.yaml")?;
         *at(&mut pieces, "/config_source/api_config_source/api_type")? = json!(self.api_type);
 
         let cluster = at(&mut pieces, "/clusters/0")?;
@@ -50,10 +48,7 @@ impl GrpcDiscovery {
         } });
         cluster["type"] = json!("STATIC");
         if let Some(tls) = &self.tls {
-            let context = at(cluster, "/transport_socket/typed_config/common_tls_context")?;
-            *at(context, "/tls_certificates/0/certificate_chain/filename")? = json!(tls.certificate);
-            *at(context, "/tls_certificates/0/private_key/filename")? = json!(tls.key);
-            *at(context, "/validation_context/trusted_ca/filename")? = json!(tls.authority);
+            tls.install(at(cluster, "/transport_socket/typed_config/common_tls_context")?)?;
         } else {
             cluster.as_object_mut().context("a cluster is a mapping")?.remove("transport_socket");
         }
@@ -67,13 +62,24 @@ impl GrpcDiscovery {
     }
 }
 
+// === impl ProxyCertificate ===
+
+impl ProxyCertificate {
+    /// Puts the files into a `common_tls_context` of a bootstrap.
+    pub(super) fn install(&self, context: &mut Value) -> Result<()> {
+        *at(context, "/tls_certificates/0/certificate_chain/filename")? = json!(self.certificate);
+        *at(context, "/tls_certificates/0/private_key/filename")? = json!(self.key);
+        *at(context, "/validation_context/trusted_ca/filename")? = json!(self.authority);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn installed(tls: Option<ProxyCertificate>) -> Value {
-        let shipped = std::fs::read_to_string(paths::workspace().join("envoy/bootstrap.yaml")).unwrap();
-        let mut bootstrap: Value = serde_saphyr::from_str(&shipped).unwrap();
+        let mut bootstrap = shipped("envoy/bootstrap.yaml").unwrap();
         let companion = "127.0.0.1:1001".parse().unwrap();
         GrpcDiscovery { companion, api_type: "DELTA_GRPC", tls }.install(&mut bootstrap).unwrap();
         bootstrap

@@ -25,7 +25,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::origin::Origin;
 use crate::{http, paths, tools};
@@ -156,6 +157,12 @@ impl Stack {
     pub const fn shell(&self) -> Shell {
         self.options.shell
     }
+}
+
+/// A configuration that operators copy, by its path in the workspace.
+pub fn shipped(file: &str) -> Result<Value> {
+    let text = std::fs::read_to_string(paths::workspace().join(file)).context(file.to_owned())?;
+    serde_saphyr::from_str(&text).context(file.to_owned())
 }
 
 fn built(artefact: PathBuf) -> Result<PathBuf> {

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::bootstrap::{at, endpoint, list};
 use super::grpc::ProxyCertificate;
-use crate::paths;
+use super::shipped;
 
 /// Has the cluster `farebox` of a bootstrap show the secret of a file.
 pub fn install_relay_secret(bootstrap: &mut Value, file: &Path) -> Result<()> {
-    let mut pieces = pieces("relay-secret.yaml")?;
+    let mut pieces = shipped("envoy/relay-secret.yaml")?;
     *at(&mut pieces, "/secrets/0/generic_secret/secret/filename")? = json!(file);
     let options = at(&mut pieces, "/typed_extension_protocol_options")?.take();
     at(bootstrap, "/static_resources")?["secrets"] = at(&mut pieces, "/secrets")?.take();
@@ -21,11 +21,9 @@ pub fn install_relay_secret(bootstrap: &mut Value, file: &Path) -> Result<()> {
 
 /// Has the cluster `farebox` of a bootstrap speak TLS and show a certificate.
 pub fn install_relay_tls(bootstrap: &mut Value, files: &ProxyCertificate) -> Result<()> {
-    let mut socket = at(&mut pieces("relay-tls.yaml")?, "/transport_socket")?.take();
+    let mut socket = at(&mut shipped("envoy/relay-tls.yaml")?, "/transport_socket")?.take();
     let context = at(&mut socket, "/typed_config/common_tls_context")?;
-    *at(context, "/tls_certificates/0/certificate_chain/filename")? = json!(files.certificate);
-    *at(context, "/tls_certificates/0/private_key/filename")? = json!(files.key);
-    *at(context, "/validation_context/trusted_ca/filename")? = json!(files.authority);
+    files.install(context)?;
     cluster(bootstrap)?["transport_socket"] = socket;
     Ok(())
 }
@@ -36,12 +34,6 @@ pub fn install_relay_socket(bootstrap: &mut Value, path: &Path) -> Result<()> {
     *endpoint(cluster)? = json!({ "pipe": { "path": path } });
     cluster["type"] = json!("STATIC");
     Ok(())
-}
-
-fn pieces(file: &str) -> Result<Value> {
-    let shipped = paths::workspace().join("envoy").join(file);
-    let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
-    serde_saphyr::from_str(&text).context("the pieces are not YAML")
 }
 
 fn cluster(bootstrap: &mut Value) -> Result<&mut Value> {
@@ -56,8 +48,7 @@ mod tests {
 
     #[test]
     fn the_shipped_pieces_change_the_relays_cluster_in_nothing_but_the_secret() {
-        let shipped = std::fs::read_to_string(paths::workspace().join("envoy/bootstrap.yaml")).unwrap();
-        let plain: Value = serde_saphyr::from_str(&shipped).unwrap();
+        let plain = shipped("envoy/bootstrap.yaml").unwrap();
         let mut bootstrap = plain.clone();
         install_relay_secret(&mut bootstrap, Path::new("/stack/secret")).unwrap();
         let resources = &bootstrap["static_resources"];
@@ -81,8 +72,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_shipped_certificates_is_filled_and_the_relay_is_checked_by_name() {
-        let shipped = std::fs::read_to_string(paths::workspace().join("envoy/bootstrap.yaml")).unwrap();
-        let mut bootstrap: Value = serde_saphyr::from_str(&shipped).unwrap();
+        let mut bootstrap = shipped("envoy/bootstrap.yaml").unwrap();
         let files = ProxyCertificate {
             certificate: "/stack/proxy.pem".into(),
             key: "/stack/proxy.key".into(),

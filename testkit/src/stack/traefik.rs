@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::Stack;
+use super::{Stack, shipped};
 use crate::paths;
 
 // === impl Stack ===
@@ -48,9 +48,7 @@ impl Stack {
         if !self.plugin().exists() {
             copy(&self.programs.guest, &folder.join("plugins-local"))?;
         }
-        let shipped = paths::workspace().join("traefik/traefik.yaml");
-        let text = std::fs::read_to_string(&shipped).with_context(|| format!("{}", shipped.display()))?;
-        let mut rendered: Value = serde_saphyr::from_str(&text).context("traefik/traefik.yaml")?;
+        let mut rendered = shipped("traefik/traefik.yaml")?;
         let spool = self.spool();
         let places: [(&str, Value); 4] = [
             ("/entryPoints/web/address", self.addresses.proxy.to_string().into()),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use farebox_core::rules::PushedRules;
 use farebox_testkit::stack::bootstrap::{self, Places};
-use farebox_testkit::stack::{Folder, Port, Process, envoy_stats};
+use farebox_testkit::stack::{Folder, Port, Process, envoy_stats, shipped};
 use farebox_testkit::{paths, tools};
 use serde_json::{Value, json};
 
@@ -107,8 +107,8 @@ impl Proxy {
             facilitator: format!("http://{}", upstream.unwrap_or(address)),
             authorities: None,
         };
-        let shipped = std::fs::read_to_string(paths::workspace().join("envoy/bootstrap.yaml"))?;
-        let mut rendered = bootstrap::render(&shipped, &places).context("envoy/bootstrap.yaml")?;
+        let mut rendered =
+            bootstrap::render(shipped("envoy/bootstrap.yaml")?, &places).context("envoy/bootstrap.yaml")?;
         std::fs::create_dir(folder.path().join("discovery"))?;
         shape.apply(&mut rendered, &folder)?;
         let config = folder.path().join("bootstrap.json");

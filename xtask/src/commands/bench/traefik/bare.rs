@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use farebox_testkit::stack::{Folder, Port, Process};
-use farebox_testkit::{http, paths, tools};
-use serde_json::{Value, json};
+use farebox_testkit::stack::{Folder, Port, Process, shipped};
+use farebox_testkit::{http, tools};
+use serde_json::json;
 
 use crate::commands::bench::workload;
 
@@ -35,8 +35,7 @@ impl Bare {
         let folder = Folder::create()?;
         let ports = [Port::take()?, Port::take()?];
         let [free, paid] = [ports[0].address(), ports[1].address()];
-        let shipped = std::fs::read_to_string(paths::workspace().join("traefik/traefik.yaml"))?;
-        let mut settings: Value = serde_saphyr::from_str(&shipped).context("traefik/traefik.yaml")?;
+        let mut settings = shipped("traefik/traefik.yaml")?;
         let web = settings["entryPoints"]["web"].clone();
         settings["entryPoints"] = json!({ "web": web, PAID: web });
         settings["entryPoints"]["web"]["address"] = free.to_string().into();
