@@ -143,9 +143,9 @@ impl SpoolsOf {
         let file = at.file.map(|file| file.to_string()).unwrap_or_default();
         let reporter = reporter(self.ledger.companion(), spool);
         let report = Counted { reporter, sequence: at.sequence, changes, malformed: 0 };
-        let (now, is_file) = (self.ledger.now_ms().await?, self.ledger.is_file());
+        let now = self.ledger.now_ms().await?;
         self.durably(async |companion, connection| {
-            if !report.changes.is_empty() && !apply(connection, companion, &report, now, is_file).await? {
+            if !report.changes.is_empty() && !apply(&self.ledger, connection, &report, now).await? {
                 return Ok(false);
             }
             sqlx::query(
