@@ -98,6 +98,15 @@ pub struct Active {
     pub applied_at: u64,
 }
 
+/// Why nothing is for sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NothingForSale {
+    /// The pricing file sells nothing.
+    Meant(String),
+    /// What it sells was left out.
+    Mistaken(String),
+}
+
 /// Paths that stay closed for a while, because a file may be written in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptClosed {
@@ -368,7 +377,7 @@ impl State {
         self.ledger_error
             .clone()
             .filter(|_| !self.settles_direct)
-            .or_else(|| self.nothing_for_sale())
+            .or_else(|| self.all_left_out())
             .or_else(|| self.unpayable())
             .or_else(|| self.not_open_yet())
             .or_else(|| self.all_facilitators_dead(now))
@@ -378,20 +387,29 @@ impl State {
             .or_else(|| self.gateway_unreachable())
     }
 
-    /// Why nothing at all is for sale: mistakes in the pricing file left out every paid route.
-    fn nothing_for_sale(&self) -> Option<String> {
+    /// Why nothing at all is for sale; that is a fault where mistakes in the pricing file left out every paid route.
+    pub fn nothing_for_sale(&self) -> Option<NothingForSale> {
         let snapshot = &self.active.as_ref()?.snapshot;
         if snapshot.routes.iter().any(|route| route.gate == Gate::Paid) {
             return None;
         }
-        let first = snapshot.skipped.first()?;
-        Some(format!(
-            "nothing is for sale: every paid route of {} was left out, {} for {} in line {}",
-            self.pricing,
-            first.pattern,
-            first.reason.as_str(),
-            first.line
-        ))
+        let pricing = &self.pricing;
+        Some(match snapshot.skipped.first() {
+            None => NothingForSale::Meant(format!("nothing is for sale: {pricing} has no paid route")),
+            Some(first) => NothingForSale::Mistaken(format!(
+                "nothing is for sale: every paid route of {pricing} was left out, {} for {} in line {}",
+                first.pattern,
+                first.reason.as_str(),
+                first.line
+            )),
+        })
+    }
+
+    fn all_left_out(&self) -> Option<String> {
+        match self.nothing_for_sale()? {
+            NothingForSale::Meant(_) => None,
+            NothingForSale::Mistaken(cause) => Some(cause),
+        }
     }
 
     /// Why nothing at all can be sold: not one facilitator has answered for a while. One chain that is left sells.
@@ -441,7 +459,7 @@ impl State {
 
     /// Why the companion is not ready, where no other line of the log says it.
     pub fn unlogged(&self, now: u64) -> Option<String> {
-        self.nothing_for_sale()
+        self.all_left_out()
             .or_else(|| self.all_facilitators_dead(now))
             .or_else(|| self.nothing_enforced(now).filter(|_| self.proxies.iter().next().is_none()))
             .or_else(|| self.leads_nowhere())

@@ -22,7 +22,7 @@ on_every_database! {
     a_report_of_what_is_gone_is_taken_and_what_it_says_is_dropped_and_counted_once,
     a_report_waits_for_the_rules_and_for_those_of_its_proxy,
     money_is_taken_from_a_report_only_where_filters_settle,
-    a_counter_that_cannot_grow_further_stays_and_stops_nothing,
+    a_counter_that_cannot_grow_further_stays_stops_nothing_and_is_named_once,
     totals_are_those_of_all_companions_and_what_is_gone_goes_for_all,
 }
 
@@ -137,13 +137,22 @@ async fn money_is_taken_from_a_report_only_where_filters_settle(database: Databa
     assert_eq!(ledger.counters().await.unwrap(), money.into());
 }
 
-async fn a_counter_that_cannot_grow_further_stays_and_stops_nothing(database: Database) {
+async fn a_counter_that_cannot_grow_further_stays_stops_nothing_and_is_named_once(database: Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let lines = tracing_subscriber::fmt().with_writer(Arc::new(std::fs::File::create(&path).unwrap()));
+    let _guard = tracing::subscriber::set_default(lines.with_ansi(false).finish());
     let (ledger, state, router) = companion(&database, "c1").await;
     load(&state, GENERATION, &[("a", 5)]);
     for (sequence, by) in [(1, u64::MAX), (2, 1 << 53), (3, 1)] {
         assert_eq!(tell(&router, report(sequence, &[(requests("a", 5), by)])).await, 204);
         assert_eq!(ledger.counters().await.unwrap(), [(requests("a", 5), 1 << 53)].into());
     }
+    let said = std::fs::read_to_string(path).unwrap();
+    let said: Vec<_> = said.lines().filter(|line| line.contains("brings a counter to 2^53")).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let name = farebox_core::metrics::series_name(&requests("a", 5));
+    assert!(said[0].contains(&format!("series={name:?}")) && said[0].contains("reporter="), "{said:?}");
 }
 
 async fn totals_are_those_of_all_companions_and_what_is_gone_goes_for_all(database: Database) {

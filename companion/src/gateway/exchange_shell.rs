@@ -241,7 +241,10 @@ async fn send(
             headers.insert(header::HOST, host);
         }
     }
-    if let Some(authorization) = &target.authorization {
+    if parts.method == Method::TRACE {
+        // An upstream reflects it with all it got.
+        headers.remove(header::AUTHORIZATION);
+    } else if let Some(authorization) = &target.authorization {
         let value = authorization.value().await.map_err(|error| {
             warn!(upstream = %target.authority, "upstreamAuth: {error}");
             Failure::Unavailable

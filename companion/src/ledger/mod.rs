@@ -44,7 +44,7 @@ pub use error::LedgerError;
 pub use farebox_core::payment::PaymentKey;
 pub use options::{Clock, LedgerOptions};
 pub use rules::PublishedRules;
-pub use spools::{Checkpoint, FileId, SpoolsOf};
+pub use spools::{Checkpoint, FileMark, SpoolFile, SpoolsOf};
 pub use store::Ledger;
 
 pub(crate) use spools::new_run;

@@ -20,8 +20,7 @@ impl Ledger {
     /// Counts a report, unless it is counted already. Whether it was not. Returns when it is on disk.
     pub async fn apply(&self, report: &Counted) -> Result<bool, LedgerError> {
         let now = self.now_ms().await?;
-        let is_file = self.is_file();
-        self.durably(async |connection| apply(connection, self.companion(), report, now, is_file).await).await
+        self.durably(async |connection| apply(self, connection, report, now).await).await
     }
 
     /// The counters of all companions, added up. Names that cannot be read are left out.
@@ -68,11 +67,10 @@ impl Ledger {
 
 /// Counts a report in a transaction. Whether it was not counted yet.
 pub(super) async fn apply(
+    ledger: &Ledger,
     connection: &mut AnyConnection,
-    companion: &str,
     report: &Counted,
     now_ms: u64,
-    is_file: bool,
 ) -> Result<bool, sqlx::Error> {
     // It locks the row: of one report that is told twice at once, the second waits and finds it counted.
     let is_new = sqlx::query(
@@ -94,6 +92,7 @@ pub(super) async fn apply(
             .execute(&mut *connection)
             .await?;
     }
-    sql::count(connection, companion, &report.changes, is_file).await?;
+    let full = sql::count(connection, ledger.companion(), &report.changes, ledger.is_file()).await?;
+    ledger.are_full(&report.reporter, full);
     Ok(true)
 }

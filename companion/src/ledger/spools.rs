@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use farebox_core::evm::{from_hex, keccak256, to_hex};
 use farebox_core::metrics::{Counted, MetricSeries};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -13,6 +14,9 @@ use super::{Ledger, LedgerError};
 /// What the names of a companion's spools as reporters begin with.
 const REPORTER: &str = "spool ";
 
+/// How long a file is known after it was read, milliseconds: no backup is that old.
+const KEPT_MS: u64 = 400 * 24 * 60 * 60 * 1_000;
+
 /// The right of one run of a companion to read its spools.
 #[derive(Debug, Clone)]
 pub struct SpoolsOf {
@@ -21,22 +25,26 @@ pub struct SpoolsOf {
     run: String,
 }
 
-/// A file, whatever its name is at the time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FileId {
-    /// Of its file system.
-    pub device: i64,
-    /// Its number there, which another file gets when it is gone.
-    pub inode: i64,
-    /// When it was made, nanoseconds since 1970, where the file system knows: what tells those two apart.
-    pub created: i64,
+/// A file, wherever it is: what its first line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMark([u8; 16]);
+
+/// What is known of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolFile {
+    /// Who read it last.
+    pub companion: String,
+    /// As which of its spools.
+    pub spool: String,
+    /// How far.
+    pub read_to: u64,
 }
 
 /// How far a spool was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The file; `None` if the next one found is to be read from its beginning.
-    pub file: Option<FileId>,
+    /// The file; `None` if none is being read.
+    pub file: Option<FileMark>,
     /// Where its next line begins.
     pub read_to: u64,
     /// It is read to its end and may be removed.
@@ -51,15 +59,22 @@ pub struct Checkpoint {
     pub sequence: u64,
 }
 
-// === impl FileId ===
+// === impl FileMark ===
 
-impl FileId {
-    /// Whether it is the same file. The number of a file system may be another after a restart of the machine,
-    /// so it only decides where nothing better is known.
-    pub fn is(self, other: Self) -> bool {
-        let known = self.created != 0 && other.created != 0;
-        self.inode == other.inode
-            && if known { self.created == other.created } else { self.device == other.device }
+impl FileMark {
+    /// Of a file that begins with this line.
+    pub fn of(line: &[u8]) -> Self {
+        Self(*keccak256(line).first_chunk().unwrap_or(&[0; 16]))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        from_hex(text)?.try_into().ok().map(Self)
+    }
+}
+
+impl std::fmt::Display for FileMark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&to_hex(&self.0))
     }
 }
 
@@ -69,7 +84,7 @@ impl Ledger {
     /// How far this companion's spools were read, by name.
     pub async fn spools(&self) -> Result<BTreeMap<String, Checkpoint>, LedgerError> {
         let rows = sqlx::query(
-            "SELECT spools.spool, device, inode, created, read_to, retired, generation, lost, malformed, \
+            "SELECT spools.spool, file, read_to, retired, generation, lost, malformed, \
                COALESCE(reporters.sequence, 0) AS sequence \
              FROM spools LEFT JOIN reporters ON reporters.reporter = $2 || spools.spool \
              WHERE spools.companion = $1",
@@ -90,14 +105,30 @@ impl SpoolsOf {
     /// would take one for the other.
     pub async fn take_over(ledger: &Ledger) -> Result<Self, LedgerError> {
         let run = new_run();
+        let forgotten = ledger.now_ms().await?.saturating_sub(KEPT_MS);
         ledger
             .durably(async |connection| {
                 let sql = "INSERT INTO spool_readers (companion, run) VALUES ($1, $2) \
                            ON CONFLICT (companion) DO UPDATE SET run = excluded.run";
-                sqlx::query(sql).bind(ledger.companion()).bind(&run).execute(connection).await
+                sqlx::query(sql).bind(ledger.companion()).bind(&run).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM spool_files WHERE read_at < $1")
+                    .bind(signed(forgotten))
+                    .execute(connection)
+                    .await
             })
             .await?;
         Ok(Self { ledger: ledger.clone(), run })
+    }
+
+    /// Fails if another run has taken over.
+    pub async fn check(&self) -> Result<(), LedgerError> {
+        let companion = self.ledger.companion();
+        let ours = sqlx::query("SELECT 1 FROM spool_readers WHERE companion = $1 AND run = $2")
+            .bind(companion)
+            .bind(&self.run)
+            .fetch_optional(&mut *self.ledger.connection().await?)
+            .await?;
+        ours.map(|_| ()).ok_or_else(|| LedgerError::Superseded { companion: companion.to_owned() })
     }
 
     /// Counts lines of a spool, and writes down how far it was read by that: both or neither. Returns when it is on disk,
@@ -109,27 +140,24 @@ impl SpoolsOf {
         at: &Checkpoint,
         changes: BTreeMap<MetricSeries, u64>,
     ) -> Result<bool, LedgerError> {
-        let file = at.file.unwrap_or_default();
+        let file = at.file.map(|file| file.to_string()).unwrap_or_default();
         let reporter = reporter(self.ledger.companion(), spool);
         let report = Counted { reporter, sequence: at.sequence, changes, malformed: 0 };
-        let (now, is_file) = (self.ledger.now_ms().await?, self.ledger.is_file());
+        let now = self.ledger.now_ms().await?;
         self.durably(async |companion, connection| {
-            if !report.changes.is_empty() && !apply(connection, companion, &report, now, is_file).await? {
+            if !report.changes.is_empty() && !apply(&self.ledger, connection, &report, now).await? {
                 return Ok(false);
             }
             sqlx::query(
-                "INSERT INTO spools (companion, spool, device, inode, created, read_to, retired, generation, \
-                 lost, malformed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-                 ON CONFLICT (companion, spool) DO UPDATE SET device = excluded.device, \
-                 inode = excluded.inode, created = excluded.created, read_to = excluded.read_to, \
-                 retired = excluded.retired, generation = excluded.generation, lost = excluded.lost, \
+                "INSERT INTO spools (companion, spool, file, read_to, retired, generation, lost, malformed) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+                 ON CONFLICT (companion, spool) DO UPDATE SET file = excluded.file, \
+                 read_to = excluded.read_to, retired = excluded.retired, generation = excluded.generation, lost = excluded.lost, \
                  malformed = excluded.malformed",
             )
             .bind(companion)
             .bind(spool)
-            .bind(file.device)
-            .bind(file.inode)
-            .bind(file.created)
+            .bind(&file)
             .bind(signed(at.read_to))
             .bind(i64::from(at.retired))
             .bind(signed(at.generation))
@@ -137,6 +165,23 @@ impl SpoolsOf {
             .bind(signed(at.malformed))
             .execute(&mut *connection)
             .await?;
+            if at.file.is_some() {
+                sqlx::query(
+                    "INSERT INTO spool_files (file, companion, spool, read_to, read_at) \
+                     VALUES ($1, $2, $3, $4, $5) \
+                     ON CONFLICT (file) DO UPDATE SET companion = excluded.companion, \
+                     spool = excluded.spool, read_at = excluded.read_at, read_to = \
+                       CASE WHEN excluded.read_to > spool_files.read_to THEN excluded.read_to \
+                       ELSE spool_files.read_to END",
+                )
+                .bind(&file)
+                .bind(companion)
+                .bind(spool)
+                .bind(signed(at.read_to))
+                .bind(signed(now))
+                .execute(connection)
+                .await?;
+            }
             Ok(true)
         })
         .await
@@ -168,6 +213,27 @@ impl SpoolsOf {
         stepped.ok_or_else(|| LedgerError::Superseded { companion: companion.to_owned() })
     }
 
+    /// What is known of a file; `None` if nobody has read it.
+    pub async fn file(&self, file: FileMark) -> Result<Option<SpoolFile>, LedgerError> {
+        let row = sqlx::query("SELECT companion, spool, read_to FROM spool_files WHERE file = $1")
+            .bind(file.to_string())
+            .fetch_optional(&mut *self.ledger.connection().await?)
+            .await?;
+        let read = |row: AnyRow| -> Result<SpoolFile, sqlx::Error> {
+            Ok(SpoolFile {
+                companion: row.try_get("companion")?,
+                spool: row.try_get("spool")?,
+                read_to: unsigned(row.try_get("read_to")?),
+            })
+        };
+        Ok(row.map(read).transpose()?)
+    }
+
+    /// The companion whose spools are read.
+    pub fn companion(&self) -> &str {
+        self.ledger.companion()
+    }
+
     /// How far a spool was read.
     pub async fn spool(&self, name: &str) -> Result<Checkpoint, LedgerError> {
         Ok(self.ledger.spools().await?.remove(name).unwrap_or_default())
@@ -188,13 +254,8 @@ pub(crate) fn new_run() -> String {
 }
 
 fn checkpoint(row: &AnyRow) -> Result<Checkpoint, sqlx::Error> {
-    let file = FileId {
-        device: row.try_get("device")?,
-        inode: row.try_get("inode")?,
-        created: row.try_get("created")?,
-    };
     Ok(Checkpoint {
-        file: (file != FileId::default()).then_some(file),
+        file: FileMark::read(row.try_get("file")?),
         read_to: unsigned(row.try_get("read_to")?),
         retired: row.try_get::<i64, _>("retired")? != 0,
         generation: unsigned(row.try_get("generation")?),

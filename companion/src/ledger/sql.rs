@@ -192,13 +192,13 @@ pub(super) async fn write(
     Ok(mark)
 }
 
-/// Adds to counters of a companion; gauges rise.
+/// Adds to counters of a companion; gauges rise. Returns those that can grow no more.
 pub(super) async fn count(
     connection: &mut AnyConnection,
     companion: &str,
     changes: &BTreeMap<MetricSeries, u64>,
     sqlite: bool,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<String>, sqlx::Error> {
     let (gauges, counters): (Vec<_>, Vec<_>) = changes
         .iter()
         .map(|(series, value)| (series.is_time(), series_name(series), *value))
@@ -207,10 +207,16 @@ pub(super) async fn count(
     counters.sort_unstable();
     let counted = counters.chunks(MOST_COUNTERS).map(Statement::Count);
     let raised = gauges.iter().map(|(_, name, value)| Statement::Raise(name, *value));
+    let raised_full = gauges.iter().filter(|(.., value)| *value >= HIGHEST).map(|(_, name, _)| name.clone());
+    let mut full: Vec<String> = raised_full.collect();
     for statement in counted.chain(raised) {
-        at_once(&[statement], companion, sqlite).execute(&mut *connection).await?;
+        for row in at_once(&[statement], companion, sqlite).fetch_all(&mut *connection).await? {
+            if unsigned(row.try_get(1)?) >= HIGHEST {
+                full.push(row.try_get(0)?);
+            }
+        }
     }
-    Ok(())
+    Ok(full)
 }
 
 /// One query of these statements. A server tells what the last of them returns.

@@ -1,5 +1,6 @@
 //! Opening a database, and what of it is shared by all who use it.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     /// The turns of those who write to a file.
     pub(super) turns: Arc<tokio::sync::Mutex<()>>,
     went_back: Mutex<Option<String>>,
+    /// Series of reports that are known to grow no more.
+    full: Mutex<BTreeSet<String>>,
     pub(super) flushing: tokio::sync::Mutex<()>,
 }
 
@@ -232,6 +235,22 @@ impl Ledger {
     /// See [`Shared::look_at_mark`].
     pub(super) fn look_at_mark(&self, found: u64, seen: u64) {
         self.shared.look_at_mark(&self.place, found, seen);
+    }
+
+    /// Counters of a report that can grow no more are named once.
+    pub(super) fn are_full(&self, reporter: &str, series: Vec<String>) {
+        let mut known = self.shared.full.lock().unwrap_or_else(PoisonError::into_inner);
+        for series in series {
+            if !known.contains(&series) {
+                error!(
+                    reporter,
+                    series,
+                    "a report brings a counter to 2^53, where it stays: no proxy counts that far, so look at whoever reports \
+                     under this name; delete its row in the table `counters` of the ledger to count anew"
+                );
+                known.insert(series);
+            }
+        }
     }
 
     pub(super) const fn options(&self) -> &LedgerOptions {

@@ -132,7 +132,9 @@ impl Proxies {
     /// A push is about to be made.
     pub fn pushing(&mut self, generation: u64, now: u64) {
         if self.pushed.is_none_or(|(known, _)| known != generation) {
-            self.pushed = Some((generation, now));
+            // Where none has ever reported, a new push is no reason to wait anew.
+            let since = self.pushed.filter(|_| self.known.is_empty()).map_or(now, |(_, at)| at.min(now));
+            self.pushed = Some((generation, since));
             self.known.values_mut().for_each(|proxy| proxy.pushing(generation, now));
         }
     }
@@ -160,10 +162,10 @@ impl Proxies {
         self.known.values()
     }
 
-    /// Whether none is there, though rules were published a while ago.
+    /// Whether none is there, though rules were published a while ago, or whoever comes is refused at the door.
     pub fn none_reports(&self, now: u64) -> bool {
-        self.known.is_empty()
-            && self.pushed.is_some_and(|(_, at)| now.saturating_sub(at) > FIRST_RULES_SECONDS)
+        let is_late = |(_, at)| now.saturating_sub(at) > FIRST_RULES_SECONDS || self.were_refused(now);
+        self.known.is_empty() && self.pushed.is_some_and(is_late)
     }
 
     /// A call was refused because it did not show the relay's secret.

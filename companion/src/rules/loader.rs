@@ -20,7 +20,9 @@ use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, PublishedRules};
 use crate::publish::{Publication, Published};
 use crate::settings::Settings;
-use crate::state::{Active, Attempt, KeptClosed, ReloadResult, Shared, describe, unix_seconds};
+use crate::state::{
+    Active, Attempt, KeptClosed, NothingForSale, ReloadResult, Shared, describe, unix_seconds,
+};
 
 /// Where a candidate comes from: the `source` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -400,6 +402,9 @@ impl Loader {
                         facilitator = active.snapshot.facilitator_url.as_deref().unwrap_or("none"),
                         "rules loaded"
                     );
+                    if let Some(NothingForSale::Meant(why)) = state.nothing_for_sale() {
+                        warn!("{why}");
+                    }
                     if let Some(replaced) = &active.snapshot.replaced_facilitator {
                         let used = active.snapshot.facilitator_url.as_deref().unwrap_or("none");
                         warn!("the facilitator is {used}, by the settings; the pricing file says {replaced}");

@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::publish::{Publication, Published};
 use crate::serve;
 use crate::settings::{Facilitators, Listen, RelaySettings, Settings, Settlement};
-use crate::state::{ReloadResult, Shared, State};
+use crate::state::{NothingForSale, ReloadResult, Shared, State};
 use crate::testing::{fake_facilitator, pricing, settings, tuple};
 
 struct Stage {
@@ -297,6 +297,21 @@ async fn a_companion_that_starts_while_a_file_is_written_opens_nothing_that_was_
     assert_eq!(stage.protected(), ["/services/a", "/services/b"]);
     stage.follow_after(11).await;
     assert_eq!(stage.protected(), ["/services/a"]);
+}
+
+#[tokio::test]
+async fn a_file_that_sells_nothing_is_ready_and_says_that_nothing_is_for_sale() {
+    let mut stage = stage().await;
+    stage.load(&["a"]).await;
+    assert_eq!(stage.state.lock().nothing_for_sale(), None);
+    stage.load(&[]).await;
+    let said = "nothing is for sale: pricing.yaml has no paid route".to_owned();
+    assert_eq!(stage.state.lock().nothing_for_sale(), Some(NothingForSale::Meant(said.clone())));
+    let request = Request::builder().uri("/status").body(Body::empty()).unwrap();
+    let response = serve::router(stage.state.clone(), None, None).oneshot(request).await.unwrap();
+    let status = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!((&status["ready"], &status["nothing_for_sale"]), (&true.into(), &said.into()));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::publish::discovery::Node;
 use crate::publish::{ProxyState, TraefikState};
-use crate::state::{Attempt, FacilitatorState, Shared, State};
+use crate::state::{Attempt, FacilitatorState, NothingForSale, Shared, State};
 
 /// The document of a state. Payments wait for the state, so the long lists are made without it.
 pub(super) fn of(shared: &Shared, now: u64) -> Value {
@@ -35,6 +35,9 @@ fn without_lists(state: &State, now: u64) -> Value {
         "config_hash": active.map(|active| &active.hash),
         "config_applied_at": active.map(|active| active.applied_at),
         "config_err_since": state.config_err_since,
+        "nothing_for_sale": state.nothing_for_sale().map(|why| match why {
+            NothingForSale::Meant(why) | NothingForSale::Mistaken(why) => why,
+        }),
         "kept_closed": state.kept_closed.as_ref().map(|kept| kept.describe(&state.pricing)),
         "publish_error": state.publish_error,
         "ledger_error": state.ledger_error,

@@ -648,6 +648,35 @@ async fn a_relay_that_refused_a_call_for_its_secret_is_named_where_no_proxy_repo
 }
 
 #[tokio::test]
+async fn while_every_proxy_is_refused_at_the_door_nothing_is_ready_and_a_proxy_that_reports_ends_that() {
+    let state = silent();
+    state.lock().discovery = Discovery::default();
+    let now = unix_seconds();
+    let ready = || state.lock().not_ready();
+    state.lock().proxies.pushing(GENERATION, now);
+    assert_eq!(ready(), None, "it may report any moment");
+    state.lock().proxies.refused(now);
+    let cause = ready().unwrap();
+    assert!(cause.starts_with("no proxy sells: none reports; ") && cause.contains("relay.secret"), "{cause}");
+    // A new file makes no difference.
+    let state = silent();
+    state.lock().discovery = Discovery::default();
+    state.lock().proxies.pushing(GENERATION, now - 40);
+    state.lock().proxies.pushing(GENERATION + 1, now);
+    assert!(state.lock().not_ready().is_some());
+    // Whoever sends wrong words has no say where a proxy sells, nor where proxies may wait for the companion.
+    hear(&mut state.lock(), "e0", GENERATION + 1);
+    state.lock().proxies.refused(now);
+    assert_eq!(state.lock().not_ready(), None);
+    let state = silent();
+    state.lock().discovery = Discovery::default();
+    state.lock().discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
+    state.lock().proxies.pushing(GENERATION, now);
+    state.lock().proxies.refused(now);
+    assert_eq!(state.lock().not_ready(), None);
+}
+
+#[tokio::test]
 async fn what_keeps_back_readiness_is_logged_when_it_appears_changes_and_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");

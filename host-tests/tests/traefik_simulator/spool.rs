@@ -1,7 +1,7 @@
 //! Counting what the plugin answers itself.
 
 use farebox_core::metrics::{BlockedReason, FailureReason, MetricSeries, SpoolLine, TupleCounter};
-use farebox_host_tests::traefik::{Fault, Request, Traefik};
+use farebox_host_tests::traefik::{Fault, Request, START, Traefik};
 use serde_json::json;
 
 use crate::shop::{GENERATION, config, forged, open, paying, payment};
@@ -30,6 +30,7 @@ fn counted(traefik: &Traefik) -> Vec<String> {
 fn what_is_answered_is_counted_and_what_is_passed_on_is_not() {
     let traefik = open();
     assert_eq!(counted(&traefik), ["ConfigGeneration"], "an instance says which rules it starts with");
+    assert!(lines(&traefik)[0].time >= START * 1_000_000_000, "the time makes a line unlike any other");
     let payment = payment(&traefik, "/paid/x", 1);
     traefik.send(paying("/paid/x", &forged(&payment))).expect_reply();
     drop(traefik.send(paying("/paid/x", &payment)).expect_passed());

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_core::metrics::{MetricSeries, SpoolLine};
 use http_wasm_guest::host::log;
@@ -45,7 +46,9 @@ impl Spool {
     }
 
     fn append(&self, lost: u64, series: &[MetricSeries]) -> io::Result<()> {
-        let line = SpoolLine::encode(self.generation, lost, series.iter().map(|series| (series, 1)))
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let line = SpoolLine::encode(time, self.generation, lost, series.iter().map(|series| (series, 1)))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let mut file = OpenOptions::new().append(true).create(true).open(&self.settings.file)?;
         let metadata = file.metadata()?;

@@ -1,7 +1,7 @@
 //! Spools as a source of metrics: files in which shells without counters that outlive them count.
 //!
 //! Every file of the spools' name in the folder and in its subfolders is a spool, named by its path from there: one for
-//! each Traefik, each of which mounts a folder of its own. Other files are none: a copy would be counted again.
+//! each Traefik, each of which mounts a folder of its own. Other files are none.
 
 mod reader;
 #[cfg(test)]
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use crate::ledger::{Checkpoint, Ledger, LedgerError, SpoolsOf};
 use crate::settings::SpoolSettings;
@@ -34,7 +34,7 @@ pub struct SpoolState {
     pub lost: u64,
     /// Lines that could not be read.
     pub malformed: u64,
-    /// Why the last attempt to read it failed.
+    /// Why not all of it is counted.
     pub last_error: Option<String>,
 }
 
@@ -70,15 +70,23 @@ impl Spools {
     /// Has the ledger count what is new in all of them.
     pub async fn read(&self) {
         let mut readers = self.readers.lock().await;
-        let folder_error = self.look(&mut readers).err();
-        for (name, (reader, last_error)) in &mut *readers {
-            let error = read(reader).await.err().map(|error| error.to_string());
+        let found = self.look(&mut readers);
+        // An idle one would not notice.
+        let taken = match self.ledger.check().await {
+            Err(error @ LedgerError::Superseded { .. }) => Err(error.to_string()),
+            _ => Ok(()),
+        };
+        for name in readers.keys().cloned().collect::<Vec<_>>() {
+            let read = read(&mut readers, &name).await;
+            let Some((reader, last_error)) = readers.get_mut(&name) else { continue };
+            let error = read.err().map(|error| error.to_string());
+            let error = error.or_else(|| reader.notice().map(str::to_owned));
             if let Some(error) = error.as_ref().filter(|error| last_error.as_ref() != Some(*error)) {
-                warn!(spool = name, "this spool cannot be read: {error}");
+                error!(spool = name, "not all of this spool is counted: {error}");
             }
             *last_error = error;
         }
-        self.show(&readers, folder_error);
+        self.show(&readers, taken.and(found).err());
     }
 
     /// Begins to read what is new in the folder.
@@ -86,34 +94,13 @@ impl Spools {
         let SpoolSettings { folder, file, .. } = &self.settings;
         let found = find(folder, file)
             .map_err(|error| format!("the spool folder {} cannot be read: {error}", folder.display()))?;
-        let mut doubled = Ok(());
         for name in found {
-            if readers.contains_key(&name) {
-                continue;
+            if !readers.contains_key(&name) {
+                info!(spool = name, "spool found");
+                readers.insert(name.clone(), (self.reader(name, Checkpoint::default()), None));
             }
-            let path = folder.join(&name);
-            let same = readers
-                .iter()
-                .filter_map(|(of, (reader, _))| Some((of, reader.is_there(), reader.knows(&path)?)));
-            let known = match same.max_by_key(|(_, is_there, known)| (*is_there, known.read_to)) {
-                Some((of, true, _)) => {
-                    doubled = Err(format!(
-                        "the spool {name} is the file of {of}: it is not counted twice, remove one"
-                    ));
-                    continue;
-                }
-                Some((before, false, known)) => {
-                    info!(spool = name, before, "spool found that has a new name");
-                    known
-                }
-                None => {
-                    info!(spool = name, "spool found");
-                    Checkpoint::default()
-                }
-            };
-            readers.insert(name.clone(), (self.reader(name, known), None));
         }
-        doubled
+        Ok(())
     }
 
     fn reader(&self, name: String, known: Checkpoint) -> Reader {
@@ -122,22 +109,38 @@ impl Spools {
         Reader::new(self.ledger.clone(), self.state.clone(), name, path, max_bytes / ROTATE_SHARE, known)
     }
 
-    fn show(&self, readers: &Readers, folder_error: Option<String>) {
+    fn show(&self, readers: &Readers, spool_error: Option<String>) {
         let show = |(name, (reader, last_error)): (&String, &(Reader, Option<String>))| {
             let Checkpoint { generation, lost, malformed, .. } = *reader.known();
             let generation = Some(generation).filter(|generation| *generation > 0);
             SpoolState { name: name.clone(), generation, lost, malformed, last_error: last_error.clone() }
         };
         let mut state = self.state.lock();
-        state.spool_error = folder_error;
+        if let Some(error) = spool_error.as_ref().filter(|error| state.spool_error.as_ref() != Some(*error)) {
+            error!("no spool is read: {error}");
+        }
+        state.spool_error = spool_error;
         state.spools = readers.iter().map(show).collect();
     }
 }
 
-async fn read(reader: &mut Reader) -> Result<(), SpoolError> {
+async fn read(readers: &mut Readers, name: &str) -> Result<(), SpoolError> {
     for _ in 0..MAX_STEPS {
-        if reader.step(Instant::now()).await? == Step::Idle {
-            break;
+        let Some((reader, _)) = readers.get_mut(name) else { break };
+        match reader.step(Instant::now()).await? {
+            Step::Done => {}
+            Step::Idle => break,
+            Step::Meets(file) => {
+                let mut twin = None;
+                for (_, (other, _)) in readers.iter_mut().filter(|(other, _)| *other != name) {
+                    match other.has(file)? {
+                        None => other.give_up(file).await?,
+                        found => twin = twin.or(found),
+                    }
+                }
+                let Some((reader, _)) = readers.get_mut(name) else { break };
+                reader.meet(file, twin).await?;
+            }
         }
     }
     Ok(())

@@ -4,20 +4,23 @@
 //! that counts once. So whenever the companion ends, the next one goes on behind the last line that counts; and telling
 //! the same twice changes nothing.
 //!
+//! A file is known by its first line, which no other has. So one that was read before is known wherever it is met: moved,
+//! it is read on; copied or put back, what is in it is not counted again, and that is said.
+//!
 //! A file that has grown is moved aside. Writers look for each line which file the path leads to, so once one has
 //! been still for a while it has its last line: it is marked as read to its end, and removed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use farebox_core::metrics::{MetricSeries, SpoolLine};
-use tracing::warn;
+use farebox_core::metrics::{MAX_SPOOL_LINE, MetricSeries, SpoolLine};
+use tracing::{info, warn};
 
-use crate::ledger::{Checkpoint, FileId, LedgerError, SpoolsOf};
+use crate::ledger::{Checkpoint, FileMark, LedgerError, SpoolFile, SpoolsOf};
 use crate::state::Shared;
 
 /// Ends the name of a file that was moved aside.
@@ -32,6 +35,9 @@ pub enum SpoolError {
     /// The ledger.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
+    /// Another spool has the file.
+    #[error("it is the file of {0}: it is not counted twice, remove one")]
+    Twin(String),
 }
 
 /// What a step did.
@@ -41,6 +47,15 @@ pub(super) enum Step {
     Done,
     /// Nothing, for the time being.
     Idle,
+    /// Nothing: there is a file that was not read here. See [`Reader::meet`].
+    Meets(FileMark),
+}
+
+/// Another spool that is reading the same file, or a copy of it.
+#[derive(Debug, Clone)]
+pub(super) struct Twin {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
 }
 
 /// Reads one spool.
@@ -56,18 +71,24 @@ pub(super) struct Reader {
     known: Checkpoint,
     /// Size of the file that was moved aside, and since when.
     still: Option<(u64, Instant)>,
+    /// What is wrong with the file that is read now.
+    notice: Option<String>,
 }
 
-/// The file to read, and where.
+/// A file that is there, with a whole first line.
+struct Found {
+    file: File,
+    mark: FileMark,
+    size: u64,
+}
+
+/// The file to read.
 struct Source {
     file: File,
-    id: FileId,
+    mark: FileMark,
     size: u64,
-    from: u64,
     is_aside: bool,
     may_rotate: bool,
-    /// It is shorter than what was read of it.
-    is_cut: bool,
 }
 
 /// How long a file that was moved aside has to be still.
@@ -89,22 +110,34 @@ impl Reader {
     ) -> Self {
         let mut aside = path.clone().into_os_string();
         aside.push(ASIDE.to_string());
-        Self { ledger, state, name, path, aside: aside.into(), rotate_at, known, still: None }
+        Self { ledger, state, name, path, aside: aside.into(), rotate_at, known, still: None, notice: None }
     }
 
     pub(super) const fn known(&self) -> &Checkpoint {
         &self.known
     }
 
-    /// Where to go on in the file at `path`, if it is the one that was read here under another name.
-    pub(super) fn knows(&self, path: &Path) -> Option<Checkpoint> {
-        let file = self.known.file.filter(|known| is_at(*known, path))?;
-        Some(Checkpoint { file: Some(file), read_to: self.known.read_to, ..Checkpoint::default() })
+    /// What is wrong with the file that is read now.
+    pub(super) fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
-    /// Whether the file that was read last still has its name.
-    pub(super) fn is_there(&self) -> bool {
-        self.known.file.is_some_and(|known| is_at(known, &self.path) || is_at(known, &self.aside))
+    /// Where it is, if it is reading this file and that is there still.
+    pub(super) fn has(&self, file: FileMark) -> Result<Option<Twin>, SpoolError> {
+        for path in [&self.path, &self.aside] {
+            if self.known.file == Some(file) && self.find(path)?.is_some_and(|found| found.mark == file) {
+                return Ok(Some(Twin { name: self.name.clone(), path: path.clone() }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Another spool goes on with this file.
+    pub(super) async fn give_up(&mut self, file: FileMark) -> Result<(), SpoolError> {
+        if self.known.file == Some(file) {
+            self.save(Checkpoint { file: None, read_to: 0, retired: false, ..self.known }).await?;
+        }
+        Ok(())
     }
 
     /// Does at most one thing that outlives the companion.
@@ -113,8 +146,13 @@ impl Reader {
             return self.remove().await;
         }
         let Some(mut source) = self.source()? else { return Ok(Step::Idle) };
-        if source.is_cut {
-            return self.go_on(&source).await;
+        if self.known.file != Some(source.mark) {
+            return Ok(Step::Meets(source.mark));
+        }
+        if self.known.read_to > source.size {
+            let why = "was cut, or an older copy of it was put back: lines that were not read are lost";
+            self.go_on_at(source.size, &source, Some(why.to_owned())).await?;
+            return Ok(Step::Done);
         }
         let batch = self.lines(&mut source)?;
         if !batch.is_empty() {
@@ -123,11 +161,50 @@ impl Reader {
         if source.is_aside {
             return self.retire(&source, now).await;
         }
-        if source.may_rotate && source.from >= self.rotate_at {
+        if source.may_rotate && self.known.read_to >= self.rotate_at {
             fs::rename(&self.path, &self.aside).map_err(|error| self.failed(&self.path, error))?;
             return Ok(Step::Done);
         }
         Ok(Step::Idle)
+    }
+
+    /// Begins with a file that was not read here. One that the ledger knows is read on where it was moved; of a copy only
+    /// what is added to it from now on counts.
+    pub(super) async fn meet(&mut self, file: FileMark, twin: Option<Twin>) -> Result<(), SpoolError> {
+        let Some(source) = self.source()?.filter(|source| source.mark == file) else { return Ok(()) };
+        let path = self.path_of(source.is_aside);
+        if let Some(twin) = &twin
+            && is_same(path, &twin.path)
+        {
+            return Err(SpoolError::Twin(twin.name.clone()));
+        }
+        let Some(seen) = self.ledger.file(file).await? else {
+            if self.known.file.is_some() {
+                warn!("the spool {} was replaced; lines that were not read are lost", path.display());
+            }
+            self.known = Checkpoint { file: Some(file), read_to: 0, ..self.known };
+            self.notice = None;
+            return Ok(());
+        };
+        let SpoolFile { companion, spool, read_to } = seen;
+        let is_whole = source.size >= read_to;
+        if let Some(Twin { name, .. }) = twin {
+            let why = format!(
+                "is a copy of the spool {name}: what was in it is not counted again; let each Traefik begin with a folder \
+                 of its own that is empty"
+            );
+            return self.go_on_at(source.size, &source, Some(why)).await;
+        }
+        let is_moved = is_whole && spool != self.name && companion == self.ledger.companion();
+        if is_moved {
+            info!(spool = self.name, before = spool, "spool found that has a new name");
+            return self.go_on_at(read_to, &source, None).await;
+        }
+        let why = format!(
+            "was read before, as the spool {spool} of the companion {companion}, and is here again: what was in it is not \
+             counted again"
+        );
+        self.go_on_at(read_to.min(source.size), &source, Some(why)).await
     }
 
     fn path_of(&self, is_aside: bool) -> &Path {
@@ -136,41 +213,40 @@ impl Reader {
 
     /// The file that was moved aside comes first: what is in it is older.
     fn source(&self) -> Result<Option<Source>, SpoolError> {
-        let known = self.known.file;
-        let is_known = |id: FileId| known.is_some_and(|known| known.is(id));
-        let (aside, current) = (self.identify(&self.aside)?, self.identify(&self.path)?);
-        let is_foreign = aside.is_some_and(|id| !is_known(id)) && current.is_some_and(is_known);
+        let is_known =
+            |found: &Option<Found>| found.as_ref().is_some_and(|found| Some(found.mark) == self.known.file);
+        let (aside, current) = (self.find(&self.aside)?, self.find(&self.path)?);
+        let may_rotate = !self.aside.exists();
+        let is_foreign = !is_known(&aside) && is_known(&current);
         let is_aside = aside.is_some() && !is_foreign;
-        let path = self.path_of(is_aside);
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.failed(path, error)),
-        };
-        let metadata = file.metadata().map_err(|error| self.failed(path, error))?;
-        if !metadata.is_file() {
-            return Ok(None);
-        }
-        let (id, size) = (identity(&metadata), metadata.len());
-        let from = match known {
-            Some(known) if known.is(id) => self.known.read_to,
-            Some(_) => {
-                warn!("the spool {} was replaced; lines that were not read are lost", path.display());
-                0
-            }
-            None => 0,
-        };
-        Ok(Some(Source { file, id, size, from, is_aside, may_rotate: aside.is_none(), is_cut: from > size }))
+        let found = if is_aside { aside } else { current };
+        Ok(found.map(|Found { file, mark, size }| Source { file, mark, size, is_aside, may_rotate }))
     }
 
-    /// Goes on at the end of a file that was cut. A line that is left in it may be counted already.
-    async fn go_on(&mut self, source: &Source) -> Result<Step, SpoolError> {
-        let path = self.path_of(source.is_aside);
-        warn!("the spool {} was cut; lines that were not read are lost", path.display());
-        let checkpoint = Checkpoint { read_to: source.size, ..self.known };
-        self.ledger.save_spool(&self.name, &checkpoint, BTreeMap::new()).await?;
-        self.known = checkpoint;
-        Ok(Step::Done)
+    /// The file at `path`, if there is one and its first line has ended.
+    fn find(&self, path: &Path) -> Result<Option<Found>, SpoolError> {
+        let found = match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => File::open(path).and_then(found),
+            Ok(_) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map_err(|error| self.failed(path, error)),
+        }
+    }
+
+    /// Goes on there in a file. A line before that may be counted already.
+    async fn go_on_at(
+        &mut self,
+        read_to: u64,
+        source: &Source,
+        why: Option<String>,
+    ) -> Result<(), SpoolError> {
+        let path = self.path_of(source.is_aside).display().to_string();
+        self.save(Checkpoint { file: Some(source.mark), read_to, ..self.known }).await?;
+        self.notice = why.map(|why| format!("{path} {why}"));
+        Ok(())
     }
 
     /// The bytes of whole lines behind what is known.
@@ -179,7 +255,7 @@ impl Reader {
         let mut read = Vec::new();
         let result = source
             .file
-            .seek(SeekFrom::Start(source.from))
+            .seek(SeekFrom::Start(self.known.read_to))
             .and_then(|_| (&mut source.file).take(BATCH).read_to_end(&mut read));
         result.map_err(|error| self.failed(path, error))?;
         // A line that has not ended is left for later, unless it never ends.
@@ -209,8 +285,7 @@ impl Reader {
             }
         }
         let Some(dropped) = self.state.counted().sift(&mut changes, false) else { return Ok(Step::Idle) };
-        checkpoint.file = Some(source.id);
-        checkpoint.read_to = source.from + batch.len() as u64;
+        checkpoint.read_to += batch.len() as u64;
         checkpoint.sequence += u64::from(!changes.is_empty());
         self.secure(source).await?;
         self.known = if self.ledger.save_spool(&self.name, &checkpoint, changes).await? {
@@ -244,19 +319,17 @@ impl Reader {
         if now.saturating_duration_since(since) < STILL {
             return Ok(Step::Idle);
         }
-        let mut checkpoint =
-            Checkpoint { file: Some(source.id), read_to: source.size, retired: true, ..self.known };
+        let mut checkpoint = Checkpoint { read_to: source.size, retired: true, ..self.known };
         // A line that will never end.
-        checkpoint.malformed += u64::from(source.from < source.size);
+        checkpoint.malformed += u64::from(self.known.read_to < source.size);
         self.save(checkpoint).await?;
         self.still = None;
         Ok(Step::Done)
     }
 
-    /// Removes the file that was read to its end; once it is gone, a file with its number is another.
+    /// Removes the file that was read to its end.
     async fn remove(&mut self) -> Result<Step, SpoolError> {
-        let retired = self.known.file;
-        if self.identify(&self.aside)?.is_some_and(|id| retired.is_some_and(|retired| retired.is(id))) {
+        if self.find(&self.aside)?.is_some_and(|found| Some(found.mark) == self.known.file) {
             fs::remove_file(&self.aside).map_err(|error| self.failed(&self.aside, error))?;
         } else {
             self.save(Checkpoint { file: None, read_to: 0, retired: false, ..self.known }).await?;
@@ -270,28 +343,24 @@ impl Reader {
         Ok(())
     }
 
-    fn identify(&self, path: &Path) -> Result<Option<FileId>, SpoolError> {
-        match fs::symlink_metadata(path) {
-            Ok(metadata) => Ok(metadata.is_file().then(|| identity(&metadata))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed(path, error)),
-        }
-    }
-
     fn failed(&self, path: &Path, error: io::Error) -> SpoolError {
         SpoolError::File(path.to_owned(), error)
     }
 }
 
-fn is_at(known: FileId, path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| known.is(identity(&metadata)))
+fn found(mut file: File) -> io::Result<Option<Found>> {
+    let size = file.metadata()?.len();
+    let mut head = Vec::new();
+    (&mut file).take(MAX_SPOOL_LINE as u64).read_to_end(&mut head)?;
+    let end = head.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+    // A line that never ends is as good.
+    let end = end.or((head.len() == MAX_SPOOL_LINE).then_some(MAX_SPOOL_LINE));
+    let mark = end.and_then(|end| head.get(..end)).map(FileMark::of);
+    Ok(mark.map(|mark| Found { file, mark, size }))
 }
 
-fn identity(metadata: &Metadata) -> FileId {
-    let created = metadata.created().ok().and_then(|created| created.duration_since(UNIX_EPOCH).ok());
-    FileId {
-        device: metadata.dev().cast_signed(),
-        inode: metadata.ino().cast_signed(),
-        created: created.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0),
-    }
+/// Whether two names are of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    id(one).is_some_and(|one| id(other) == Some(one))
 }

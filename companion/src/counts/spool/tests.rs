@@ -1,6 +1,6 @@
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use farebox_core::metrics::{MetricSeries, SpoolLine, TupleCounter};
@@ -28,8 +28,24 @@ fn requests() -> MetricSeries {
     MetricSeries::Tuple(tuple("ns", "a", 1), TupleCounter::PaymentRequired)
 }
 
+/// Each is a nanosecond later than the one before.
+fn time() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}
+
 fn line(generation: u64, lost: u64, by: u64) -> String {
-    SpoolLine::encode(generation, lost, [(&requests(), by)]).unwrap()
+    SpoolLine::encode(time(), generation, lost, [(&requests(), by)]).unwrap()
+}
+
+/// A step of a reader that has no others beside it.
+async fn step(reader: &mut Reader, now: Instant) -> Result<Step, SpoolError> {
+    loop {
+        match reader.step(now).await? {
+            Step::Meets(file) => reader.meet(file, None).await?,
+            step => return Ok(step),
+        }
+    }
 }
 
 fn dropped(state: &Shared, reason: DropReason) -> u64 {
@@ -66,7 +82,7 @@ impl Stage {
 
     /// Reads until there is nothing to do.
     async fn settle(&self, reader: &mut Reader) {
-        while reader.step(self.now).await.unwrap() == Step::Done {}
+        while step(reader, self.now).await.unwrap() == Step::Done {}
     }
 
     /// Those a companion that starts now has.
@@ -96,10 +112,11 @@ impl Stage {
 async fn lines_are_counted_as_often_as_they_say_and_money_in_them_is_not() {
     let stage = Stage::new().await;
     let mut reader = stage.reader().await;
-    assert_eq!(reader.step(stage.now).await.unwrap(), Step::Idle, "a spool may not be there yet");
-    let money = SpoolLine::encode(3, 0, [(&MetricSeries::LastSuccess(tuple("ns", "a", 1)), 70)]).unwrap();
-    let boot = SpoolLine::encode(9, 0, [(&MetricSeries::ConfigGeneration, 1)]).unwrap();
-    let older = SpoolLine::encode(8, 0, [(&MetricSeries::ConfigGeneration, 1)]).unwrap();
+    assert_eq!(step(&mut reader, stage.now).await.unwrap(), Step::Idle, "a spool may not be there yet");
+    let money =
+        SpoolLine::encode(time(), 3, 0, [(&MetricSeries::LastSuccess(tuple("ns", "a", 1)), 70)]).unwrap();
+    let boot = SpoolLine::encode(time(), 9, 0, [(&MetricSeries::ConfigGeneration, 1)]).unwrap();
+    let older = SpoolLine::encode(time(), 8, 0, [(&MetricSeries::ConfigGeneration, 1)]).unwrap();
     stage.append([line(1, 0, 1), line(1, 4, 5), money, boot, older].concat());
     stage.settle(&mut reader).await;
     assert_eq!(stage.counters().await, BTreeMap::from([(requests(), 6)]));
@@ -132,6 +149,7 @@ async fn story(stage: &mut Stage, mut ends: impl FnMut(usize) -> bool) -> u64 {
     let mut steps = 0;
     let mut written = 0;
     let mut torn = None;
+    let torn_line = line(1, 0, 1);
     let filler = line(1, 0, 1).repeat(usize::try_from(MAX / ROTATE_SHARE).unwrap() / line(1, 0, 1).len());
     for round in 0..30 {
         match round {
@@ -145,18 +163,18 @@ async fn story(stage: &mut Stage, mut ends: impl FnMut(usize) -> bool) -> u64 {
             }
             // A line is written in two pieces, wherever the file is moved between.
             15 => {
-                stage.append(&line(1, 0, 1)[..10]);
+                stage.append(&torn_line[..10]);
                 torn = std::fs::OpenOptions::new().append(true).open(stage.path("t")).ok();
             }
             16 => {
-                torn.take().unwrap().write_all(&line(1, 0, 1).as_bytes()[10..]).unwrap();
+                torn.take().unwrap().write_all(&torn_line.as_bytes()[10..]).unwrap();
                 written += 1;
             }
             _ => {}
         }
         stage.now += Duration::from_millis(900);
         for _ in 0..2 {
-            reader.step(stage.now).await.unwrap();
+            step(&mut reader, stage.now).await.unwrap();
             steps += 1;
             if ends(steps) {
                 reader = stage.reader().await;
@@ -210,7 +228,7 @@ async fn lines_of_many_writers_count_once_while_the_file_is_moved_away_under_the
     for moved in 0..MOVES {
         for is_there in [true, false] {
             while stage.path("t~").exists() != is_there {
-                reader.step(Instant::now()).await.unwrap();
+                step(&mut reader, Instant::now()).await.unwrap();
             }
         }
         is_over.store(moved + 1 == MOVES, Ordering::Relaxed);
@@ -218,7 +236,7 @@ async fn lines_of_many_writers_count_once_while_the_file_is_moved_away_under_the
     let written: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
     let end = Instant::now() + 2 * STILL;
     while Instant::now() < end && stage.total().await < written {
-        reader.step(Instant::now()).await.unwrap();
+        step(&mut reader, Instant::now()).await.unwrap();
     }
     assert_eq!(stage.counters().await, BTreeMap::from([counted(written)]));
     assert_eq!((reader.known().malformed, reader.known().lost), (0, 0));
@@ -228,6 +246,8 @@ async fn lines_of_many_writers_count_once_while_the_file_is_moved_away_under_the
 async fn a_step_that_is_given_up_half_way_counts_nothing_twice() {
     let stage = Stage::new().await;
     let mut reader = stage.reader().await;
+    stage.append(line(1, 0, 1));
+    stage.settle(&mut reader).await;
     for round in 1..=20 {
         stage.append(line(1, 0, 1));
         // Whether the ledger has it by now or not, the reader does not know.
@@ -236,7 +256,7 @@ async fn a_step_that_is_given_up_half_way_counts_nothing_twice() {
         stage.append(line(1, 0, 1));
     }
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count().await, 40);
+    assert_eq!(stage.count().await, 41);
     assert_eq!(stage.reader().await.known(), reader.known());
 }
 
@@ -247,16 +267,18 @@ async fn a_file_that_vanishes_is_replaced_or_is_cut_goes_on_with_the_next_line()
     stage.append([line(1, 0, 1), line(1, 0, 1)].concat());
     stage.settle(&mut reader).await;
     std::fs::remove_file(stage.path("t")).unwrap();
-    assert_eq!(reader.step(stage.now).await.unwrap(), Step::Idle);
+    assert_eq!(step(&mut reader, stage.now).await.unwrap(), Step::Idle);
     // Likely with the number of the one before, and longer.
-    stage.append([line(1, 0, 1), line(1, 0, 1), line(1, 0, 1)].concat());
+    let first = line(1, 0, 1);
+    stage.append([first.clone(), line(1, 0, 1), line(1, 0, 1)].concat());
     stage.settle(&mut reader).await;
-    assert_eq!(stage.count().await, 5);
+    assert_eq!((stage.count().await, reader.notice()), (5, None));
     // What is left of a file that was cut is counted already.
-    for left in [line(1, 0, 1), String::new()] {
-        std::fs::write(stage.path("t"), left).unwrap();
-        stage.settle(&mut reader).await;
-    }
+    std::fs::write(stage.path("t"), first).unwrap();
+    stage.settle(&mut reader).await;
+    assert!(reader.notice().unwrap().contains("was cut"));
+    std::fs::write(stage.path("t"), "").unwrap();
+    stage.settle(&mut reader).await;
     assert_eq!(stage.count().await, 5);
     stage.append(line(1, 0, 1));
     stage.settle(&mut reader).await;
@@ -287,7 +309,7 @@ async fn a_ledger_that_fails_keeps_the_lines_for_later() {
     let mut reader = stage.reader().await;
     stage.append(line(1, 0, 1));
     stage.ledger.close().await;
-    assert!(matches!(reader.step(stage.now).await, Err(SpoolError::Ledger(_))));
+    assert!(matches!(step(&mut reader, stage.now).await, Err(SpoolError::Ledger(_))));
     let url = Ledger::file_url(&stage.folder.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
     let own = SpoolsOf::take_over(&ledger).await.unwrap();
@@ -314,7 +336,8 @@ fn shared() -> Shared {
 
 /// Appends a line as the plugin does, to the file the path leads to.
 fn write(path: &Path, generation: u64, series: &[(MetricSeries, u64)]) {
-    let line = SpoolLine::encode(generation, 0, series.iter().map(|(series, by)| (series, *by))).unwrap();
+    let line =
+        SpoolLine::encode(time(), generation, 0, series.iter().map(|(series, by)| (series, *by))).unwrap();
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
     file.unwrap().write_all(line.as_bytes()).unwrap();
 }
@@ -399,7 +422,10 @@ async fn of_two_companions_of_one_name_the_last_one_started_reads() {
     let stage = Stage { own, ..stage };
     let mut new = stage.reader().await;
     stage.append(line(1, 0, 1));
-    assert!(matches!(old.step(stage.now).await, Err(SpoolError::Ledger(LedgerError::Superseded { .. }))));
+    assert!(matches!(
+        step(&mut old, stage.now).await,
+        Err(SpoolError::Ledger(LedgerError::Superseded { .. }))
+    ));
     stage.settle(&mut new).await;
     assert_eq!(stage.count().await, 2);
 }
@@ -424,5 +450,119 @@ async fn a_spool_with_a_new_or_a_second_name_is_not_counted_again() {
     write(&third, 5, &[counted(4)]);
     spools.read().await;
     assert_eq!(stage.counters().await[&series], 7);
-    assert!(state.lock().spool_error.as_ref().unwrap().contains("c/t is the file of b/t"));
+    assert_eq!(error_of(&state, "c/t"), "it is the file of b/t: it is not counted twice, remove one");
+    assert!(state.lock().spools.iter().all(|spool| spool.name == "c/t" || spool.last_error.is_none()));
+}
+
+fn error_of(state: &Shared, name: &str) -> String {
+    let state = state.lock();
+    let spool = state.spools.iter().find(|spool| spool.name == name).unwrap();
+    spool.last_error.clone().unwrap_or_default()
+}
+
+/// A folder with copies of these spools.
+fn back_up(stage: &Stage, folders: &[&str]) -> PathBuf {
+    let to = stage.folder.path().join("backup");
+    for folder in folders {
+        std::fs::create_dir_all(to.join(folder)).unwrap();
+        std::fs::copy(stage.path(folder).join("t"), to.join(folder).join("t")).unwrap();
+    }
+    to
+}
+
+#[tokio::test]
+async fn a_copy_is_not_counted_again_and_what_is_added_to_it_is() {
+    let stage = Stage::new().await;
+    let state = shared();
+    let spools = stage.spools(stage.settings(), &state).await;
+    for folder in ["a", "b"] {
+        std::fs::create_dir(stage.path(folder)).unwrap();
+    }
+    let [original, copy] = ["a/t", "b/t"].map(|name| stage.path(name));
+    write(&original, 5, &[counted(1)]);
+    spools.read().await;
+    // One that was written meanwhile is in both.
+    write(&original, 5, &[counted(10)]);
+    std::fs::copy(&original, &copy).unwrap();
+    spools.read().await;
+    assert_eq!(stage.total().await, 11);
+    assert!(error_of(&state, "b/t").contains("is a copy of the spool a/t"), "{}", error_of(&state, "b/t"));
+    write(&original, 5, &[counted(100)]);
+    write(&copy, 5, &[counted(1_000)]);
+    spools.read().await;
+    assert_eq!(stage.total().await, 1_111);
+    // The original is read to its end and gone, and so is the companion: its copy is known all the same.
+    let late = back_up(&stage, &["a"]);
+    std::fs::remove_file(copy).unwrap();
+    let filler = line(1, 0, 0).repeat(usize::try_from(MAX / ROTATE_SHARE).unwrap() / 40);
+    std::fs::OpenOptions::new().append(true).open(&original).unwrap().write_all(filler.as_bytes()).unwrap();
+    for _ in 0..4 {
+        spools.read().await;
+        tokio::time::sleep(STILL / 2).await;
+    }
+    assert!(!original.exists());
+    let state = shared();
+    let spools = stage.spools(stage.settings(), &state).await;
+    std::fs::create_dir(stage.path("c")).unwrap();
+    std::fs::rename(late.join("a/t"), stage.path("c/t")).unwrap();
+    spools.read().await;
+    assert_eq!(stage.total().await, 1_111);
+    assert!(error_of(&state, "c/t").contains("was read before, as the spool "));
+    write(&stage.path("c/t"), 5, &[counted(10_000)]);
+    spools.read().await;
+    assert_eq!(stage.total().await, 11_111);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_put_back_is_named_and_not_counted_again() {
+    let stage = Stage::new().await;
+    let state = shared();
+    let spools = stage.spools(stage.settings(), &state).await;
+    let spool = stage.path("a/t");
+    std::fs::create_dir(stage.path("a")).unwrap();
+    write(&spool, 5, &[counted(1)]);
+    let early = back_up(&stage, &["a"]).join("a/t");
+    write(&spool, 5, &[counted(10)]);
+    spools.read().await;
+    assert_eq!(stage.total().await, 11);
+    std::fs::copy(&early, &spool).unwrap();
+    spools.read().await;
+    assert!(error_of(&state, "a/t").contains("an older copy of it was put back"));
+    // Another file was read there since, by this companion or the next.
+    for add in [100, 1_000] {
+        std::fs::remove_file(&spool).unwrap();
+        write(&spool, 5, &[counted(add)]);
+        spools.read().await;
+        assert_eq!(error_of(&state, "a/t"), "");
+        std::fs::copy(&early, stage.path("new")).unwrap();
+        std::fs::rename(stage.path("new"), &spool).unwrap();
+        spools.read().await;
+        let error = error_of(&state, "a/t");
+        assert!(error.contains("was read before, as the spool a/t of the companion c1"), "{error}");
+    }
+    assert_eq!(stage.total().await, 1_111);
+    // Of a companion with another name as well.
+    let url = Ledger::file_url(&stage.folder.path().join("l.db"));
+    let ledger = Ledger::open(&url, "c2", Default::default()).await.unwrap();
+    let stage = Stage { ledger, ..stage };
+    let spools = stage.spools(stage.settings(), &state).await;
+    spools.read().await;
+    write(&spool, 5, &[counted(10_000)]);
+    spools.read().await;
+    assert_eq!(stage.total().await, 11_111);
+}
+
+#[tokio::test]
+async fn a_companion_whose_spools_another_took_over_says_so_also_where_nothing_is_written() {
+    let stage = Stage::new().await;
+    let state = shared();
+    let spools = stage.spools(stage.settings(), &state).await;
+    write(&stage.path("t"), 5, &[counted(1)]);
+    spools.read().await;
+    assert_eq!(state.lock().spool_error, None);
+    // It takes the spools over, and is gone.
+    drop(SpoolsOf::take_over(&stage.ledger).await.unwrap());
+    spools.read().await;
+    let error = state.lock().spool_error.clone().unwrap();
+    assert!(error.starts_with("another companion of the name `c1` reads its spools"), "{error}");
 }

@@ -68,6 +68,25 @@ async fn a_paid_request_is_served_once_settled_with_both_receipts_and_the_payer(
 }
 
 #[tokio::test]
+async fn a_trace_carries_nothing_to_the_upstream_that_its_client_may_not_see() {
+    let world = World::start().await;
+    let trace = |path: &str| {
+        let request = world.client.request(reqwest::Method::TRACE, world.url(path));
+        request.header("payment-signature", payment(1)).header("authorization", "Bearer own")
+    };
+    assert_eq!(trace("/paid/v1").send().await.unwrap().status(), 200);
+    assert_eq!(trace("/free/x").send().await.unwrap().status(), 200);
+    let [paid, free] = &world.upstream.seen()[..] else { panic!("two requests") };
+    assert_eq!((&*paid.line, &*free.line), ("TRACE /v1", "TRACE /free/x"));
+    for seen in [paid, free] {
+        for gone in ["payment-signature", "authorization"] {
+            assert!(!seen.headers.contains_key(gone), "{}: {gone}", seen.line);
+        }
+    }
+    assert_eq!(world.charged().await, 1, "it is priced like a GET");
+}
+
+#[tokio::test]
 async fn a_page_is_told_that_it_may_buy_and_reads_what_it_bought() {
     let page = "https://app.example";
     let cors = Cors { origins: vec![page.to_owned()], credentials: false, max_age: 60 };

@@ -4,9 +4,10 @@
 //! do not tear, and holds what one request counts:
 //!
 //! ```text
-//! 1 ⇥ generation ⇥ lines lost before ⇥ name ⇥ name=25 …
+//! 2 ⇥ time ⇥ generation ⇥ lines lost before ⇥ name ⇥ name=25 …
 //! ```
 //!
+//! The time makes a line unlike any other, so a file is known by its first line, wherever it is moved or copied.
 //! Names are those of [`series_name`], each counted once or as often as the number says. They hold no tab and no
 //! line end, as control characters in them are escaped, and end with a family, which holds no `=`. A line with
 //! [`MetricSeries::ConfigGeneration`] says that a writer began to enforce the generation.
@@ -14,7 +15,7 @@
 use super::{MetricSeries, read_series_name, series_name};
 
 /// Version of the line's format.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Longest line, with its end: what is known to be appended in one piece.
 pub const MAX_SPOOL_LINE: usize = 4096;
@@ -22,6 +23,8 @@ pub const MAX_SPOOL_LINE: usize = 4096;
 /// A line, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolLine {
+    /// When it was written, nanoseconds since 1970.
+    pub time: u64,
     /// The generation of the rules the request was decided under.
     pub generation: u64,
     /// Lines this writer could not write since the last one it could.
@@ -40,11 +43,12 @@ pub struct LineTooLong;
 impl SpoolLine {
     /// Writes a line, with its end.
     pub fn encode<'a>(
+        time: u64,
         generation: u64,
         lost: u64,
         series: impl IntoIterator<Item = (&'a MetricSeries, u64)>,
     ) -> Result<String, LineTooLong> {
-        let mut line = format!("{FORMAT}\t{generation}\t{lost}");
+        let mut line = format!("{FORMAT}\t{time}\t{generation}\t{lost}");
         for (series, by) in series {
             line.push('\t');
             line.push_str(&series_name(series));
@@ -64,10 +68,11 @@ impl SpoolLine {
         if fields.next()? != FORMAT {
             return None;
         }
+        let time = number(fields.next()?)?;
         let generation = number(fields.next()?)?;
         let lost = number(fields.next()?)?;
         let series = fields.map(counted).collect::<Option<Vec<_>>>()?;
-        (!series.is_empty()).then_some(Self { generation, lost, series })
+        (!series.is_empty()).then_some(Self { time, generation, lost, series })
     }
 }
 
@@ -111,30 +116,36 @@ mod tests {
                 (MetricSeries::LastSuccess(tuple(name)), u64::MAX),
                 (MetricSeries::ConfigGeneration, 1),
             ];
-            let line = SpoolLine::encode(9, 3, series.iter().map(|(series, by)| (series, *by))).unwrap();
+            let line = SpoolLine::encode(70, 9, 3, series.iter().map(|(series, by)| (series, *by))).unwrap();
             assert_eq!(line.matches('\n').count(), 1, "{line}");
             let read = SpoolLine::decode(line.strip_suffix('\n').unwrap());
-            assert_eq!(read, Some(SpoolLine { generation: 9, lost: 3, series: series.to_vec() }), "{line}");
+            assert_eq!(
+                read,
+                Some(SpoolLine { time: 70, generation: 9, lost: 3, series: series.to_vec() }),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn a_line_that_is_damaged_anywhere_is_not_read() {
-        let good = "1\t9\t0\tfarebox_config_generation";
+        let good = "2\t70\t9\t0\tfarebox_config_generation";
         assert!(SpoolLine::decode(good).is_some());
         let together = format!("{good}{good}");
         for bad in [
             "",
-            "1",
-            "1\t9\t0",
+            "2",
+            "2\t70\t9\t0",
+            "1\t9\t0\tfarebox_config_generation",
             "2\t9\t0\tfarebox_config_generation",
-            "1\t-9\t0\tfarebox_config_generation",
-            "1\t9\t\tfarebox_config_generation",
-            "1\t9\t0\t",
-            "1\t9\t0\tfarebox_config_generation=",
-            "1\t9\t0\tfarebox_config_generation=99999999999999999999",
-            "1\t9\t0\tfarebox_config_generation\tfarebox_unknown",
-            "\t9\t0\tfarebox_config_generation",
+            "2\t-70\t9\t0\tfarebox_config_generation",
+            "2\t70\t-9\t0\tfarebox_config_generation",
+            "2\t70\t9\t\tfarebox_config_generation",
+            "2\t70\t9\t0\t",
+            "2\t70\t9\t0\tfarebox_config_generation=",
+            "2\t70\t9\t0\tfarebox_config_generation=99999999999999999999",
+            "2\t70\t9\t0\tfarebox_config_generation\tfarebox_unknown",
+            "\t70\t9\t0\tfarebox_config_generation",
             &together,
         ] {
             assert_eq!(SpoolLine::decode(bad), None, "{bad}");
@@ -148,7 +159,7 @@ mod tests {
     #[test]
     fn a_line_that_may_tear_is_not_written() {
         let series = MetricSeries::Tuple(tuple(&"x".repeat(200)), TupleCounter::PaymentRequired);
-        assert!(SpoolLine::encode(1, 0, [(&series, 1)]).is_ok());
-        assert_eq!(SpoolLine::encode(1, 0, std::iter::repeat_n((&series, 1), 20)), Err(LineTooLong));
+        assert!(SpoolLine::encode(1, 1, 0, [(&series, 1)]).is_ok());
+        assert_eq!(SpoolLine::encode(1, 1, 0, std::iter::repeat_n((&series, 1), 20)), Err(LineTooLong));
     }
 }
