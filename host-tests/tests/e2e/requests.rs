@@ -9,7 +9,7 @@ use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::stack::{Options, Shell, Stack};
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Arrived, Payment, Request, Upstream, exchange, text};
+use crate::common::{Answer, Arrived, Payment, Request, Upstream, exchange, in_ledger, text};
 
 const PRICING: &str = r#"
 wallet: "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
@@ -293,6 +293,9 @@ async fn every_header_of_ours_is_ascii_whatever_was_sold_or_asked_for() {
             // A host that refuses such bytes by itself is right too.
             assert!(answer.status == status || !request.bytes().is_ascii() && answer.status == 400, "{what}");
             assert!(answer.headers.iter().all(|(_, value)| value.is_ascii()), "{what}");
+            if status == 200 {
+                in_ledger(&shop.stack, &payment.nonce, "delivered").await;
+            }
         }
     }
 }
