@@ -198,7 +198,7 @@ impl Loader {
         }
         let active = self.state.lock().active.as_ref().map(|active| active.snapshot.clone());
         let earlier = active.as_ref().map(|active| &active.protected);
-        let earlier = earlier.or(self.last_published.as_ref().map(|last| &last.protected))?;
+        let earlier = earlier.or_else(|| self.last_published.as_ref().map(|last| &last.protected))?;
         let places = snapshot.keep_protected(earlier);
         (!places.is_empty()).then_some((places, until))
     }

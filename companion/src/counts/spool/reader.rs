@@ -354,7 +354,7 @@ fn found(mut file: File) -> io::Result<Option<Found>> {
     (&mut file).take(MAX_SPOOL_LINE as u64).read_to_end(&mut head)?;
     let end = head.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
     // A line that never ends is as good.
-    let end = end.or((head.len() == MAX_SPOOL_LINE).then_some(MAX_SPOOL_LINE));
+    let end = end.or_else(|| (head.len() == MAX_SPOOL_LINE).then_some(MAX_SPOOL_LINE));
     let mark = end.and_then(|end| head.get(..end)).map(FileMark::of);
     Ok(mark.map(|mark| Found { file, mark, size }))
 }
