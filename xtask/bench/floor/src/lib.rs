@@ -1,9 +1,8 @@
-//! Two constant filters: the least any filter in proxy-wasm costs, and so the floor our own is measured
-//! against.
+//! Constant filters: the least any filter in proxy-wasm costs, and so the floor our own is measured against.
 //!
 //! Without a plugin configuration it lets every request pass. A configuration is a response to give to
-//! every request: status, header lines, an empty line, body, as HTTP/1 writes them. Which of the two it
-//! is, is decided once, at load.
+//! every request: status, header lines, an empty line, body, as HTTP/1 writes them. A first line `read` has it read the
+//! head of each request before, as every filter has to that decides by it. Which it is, is decided once, at load.
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
@@ -17,12 +16,13 @@ mod start {
 
     proxy_wasm::main! {{
         proxy_wasm::set_log_level(LogLevel::Info);
-        proxy_wasm::set_root_context(|_| Box::new(Root { answer: None }));
+        proxy_wasm::set_root_context(|_| Box::new(Root { answer: None, reads: false }));
     }}
 }
 
 struct Root {
     answer: Option<Rc<Answer>>,
+    reads: bool,
 }
 
 struct Answer {
@@ -32,10 +32,15 @@ struct Answer {
 }
 
 /// Answers every request.
-struct Constant(Rc<Answer>);
+struct Constant {
+    answer: Rc<Answer>,
+    reads: bool,
+}
 
 /// Lets every request pass.
-struct Pass;
+struct Pass {
+    reads: bool,
+}
 
 // === impl Answer ===
 
@@ -57,7 +62,13 @@ impl RootContext for Root {
             return true;
         }
         let configuration = self.get_plugin_configuration().unwrap_or_default();
-        self.answer = core::str::from_utf8(&configuration).ok().and_then(Answer::parse).map(Rc::new);
+        let answer = configuration.strip_prefix(b"read\n");
+        self.reads = answer.is_some();
+        let answer = answer.unwrap_or(&configuration);
+        if answer.is_empty() {
+            return true;
+        }
+        self.answer = core::str::from_utf8(answer).ok().and_then(Answer::parse).map(Rc::new);
         self.answer.is_some()
     }
 
@@ -67,8 +78,8 @@ impl RootContext for Root {
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
         Some(match &self.answer {
-            Some(answer) => Box::new(Constant(Rc::clone(answer))),
-            None => Box::new(Pass),
+            Some(answer) => Box::new(Constant { answer: Rc::clone(answer), reads: self.reads }),
+            None => Box::new(Pass { reads: self.reads }),
         })
     }
 }
@@ -77,8 +88,12 @@ impl Context for Constant {}
 
 impl HttpContext for Constant {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        let headers = self.0.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        self.send_http_response(self.0.status, headers, Some(&self.0.body));
+        if self.reads {
+            core::hint::black_box(self.get_http_request_headers_bytes());
+        }
+        let headers =
+            self.answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.send_http_response(self.answer.status, headers, Some(&self.answer.body));
         Action::Pause
     }
 }
@@ -87,6 +102,9 @@ impl Context for Pass {}
 
 impl HttpContext for Pass {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
+        if self.reads {
+            core::hint::black_box(self.get_http_request_headers_bytes());
+        }
         Action::Continue
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Shape<'a> {
     Farebox(&'a PushedRules),
     /// The constant filter: it answers, or passes everything.
     Floor(&'a Path, Option<&'a Answer>),
+    /// The same, which reads the head of each request before.
+    Reading(&'a Path, Option<&'a Answer>),
     /// No filter; requests go upstream.
     Bare,
     /// No filter; Envoy itself answers.
@@ -181,7 +183,7 @@ impl Proxy {
 impl Shape<'_> {
     fn filter(&self) -> Result<PathBuf> {
         match self {
-            Self::Floor(filter, _) => Ok(filter.to_path_buf()),
+            Self::Floor(filter, _) | Self::Reading(filter, _) => Ok(filter.to_path_buf()),
             _ => paths::envoy_filter(),
         }
     }
@@ -194,6 +196,9 @@ impl Shape<'_> {
             Self::Farebox(rules) => write(&self.filter()?, &rules.to_lines())?,
             Self::Floor(filter, answer) => {
                 write(filter, &answer.map(Answer::configuration).unwrap_or_default())?;
+            }
+            Self::Reading(filter, answer) => {
+                write(filter, &format!("read\n{}", answer.map(Answer::configuration).unwrap_or_default()))?;
             }
             Self::Bare => without_filter(bootstrap)?,
             Self::BareAnswer(answer) => {

@@ -1,7 +1,8 @@
 //! What the filter costs, against what any filter costs.
 //!
 //! * Through a real Envoy: an unpaid request answered 402 and a free request passed on, by our filter, by
-//!   two constant filters that do nothing else (the floor), and by Envoy without any filter. All run side
+//!   two constant filters that do nothing else (the floor), by the same that read the head of the request as each filter
+//!   has to that decides by it, and by Envoy without any filter. All run side
 //!   by side and take turns under load, so that a noisy machine is noisy for all of them; what counts is
 //!   the median of the ratios within a round.
 //! * The core by itself: signer recovery and route matching, natively and on V8.
@@ -66,6 +67,10 @@ async fn proxies(args: &Args, floor: &Path) -> Result<Value> {
     let floor_402 =
         Proxy::start("floor-402", Shape::Floor(floor, Some(&answer)), args.workers, upstream).await?;
     let floor_pass = Proxy::start("floor-pass", Shape::Floor(floor, None), args.workers, upstream).await?;
+    let reading_402 =
+        Proxy::start("reading-402", Shape::Reading(floor, Some(&answer)), args.workers, upstream).await?;
+    let reading_pass =
+        Proxy::start("reading-pass", Shape::Reading(floor, None), args.workers, upstream).await?;
     let bare_402 = Proxy::start("bare-402", Shape::BareAnswer(&answer), args.workers, upstream).await?;
     let bare_pass = Proxy::start("bare-pass", Shape::Bare, args.workers, upstream).await?;
     let idle: Map<String, Value> = [("farebox, 10 routes", &ours), ("farebox, 10,000 routes", &ours_many)]
@@ -81,9 +86,11 @@ async fn proxies(args: &Args, floor: &Path) -> Result<Value> {
         Contender::new("402 farebox", &ours, paid(10)?),
         Contender::new("402 farebox 10000", &ours_many, paid(10_000)?),
         Contender::new("402 floor", &floor_402, paid(10)?),
+        Contender::new("402 reading", &reading_402, paid(10)?),
         Contender::new("402 bare", &bare_402, paid(10)?),
         Contender::new("pass farebox", &ours, free()?),
         Contender::new("pass floor", &floor_pass, free()?),
+        Contender::new("pass reading", &reading_pass, free()?),
         Contender::new("pass bare", &bare_pass, free()?),
     ];
     race(args, &mut contenders)?;
