@@ -15,12 +15,14 @@
 
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod counts;
 pub mod explain;
 pub mod facilitator;
 pub mod gateway;
 pub mod http;
 pub mod ledger;
+pub mod loading;
 mod paths;
 pub mod port;
 pub mod publish;
@@ -30,7 +32,6 @@ pub mod run;
 pub mod serve;
 pub mod settings;
 pub mod state;
-mod waiting;
 
 #[cfg(test)]
 mod testing;

@@ -15,14 +15,14 @@ use crate::counts::{Gatherer, Spools, reports};
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Gateway;
 use crate::ledger::Ledger;
+use crate::loading::{Loader, Source, open_ledger};
 use crate::port::{Descriptors, Port};
 use crate::publish::{self, Publication, Publisher, TraefikPublisher, discovery};
 use crate::relay::{self, Deadlines, Relay, Secret};
-use crate::rules::{self, Loader, Readiness, Source, Watch};
+use crate::rules::{self, Readiness, Watch};
 use crate::serve;
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings, Settlement};
 use crate::state::{GatewayState, Shared, State};
-use crate::waiting::open_ledger;
 
 /// What requests under way may take after a signal to stop, beside their settlements and what the gateway grants them.
 const GRACE: Duration = Duration::from_secs(4);

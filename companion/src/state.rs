@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use farebox_core::rules::Gate;
 use farebox_core::terms::Tuple;
 use farebox_pricing::{Finding, Snapshot};
 use tracing::{error, info, warn};
 
+use crate::clock::unix_seconds;
 use crate::counts::{Counts, DropReason, SpoolState};
 use crate::gateway::Deployments;
 use crate::ledger::LedgerError;
@@ -592,15 +593,4 @@ impl ReloadResult {
 /// `file:line: key: message`.
 pub fn describe(pricing: &str, finding: &Finding) -> String {
     format!("{pricing}:{}: {}: {}", finding.line, finding.key, finding.message)
-}
-
-/// The time of day.
-pub fn unix_seconds() -> u64 {
-    unix_millis() / 1000
-}
-
-/// The time of day.
-pub fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,9 +9,10 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
 use super::Spools;
+use crate::clock::unix_seconds;
 use crate::gateway::Meters;
 use crate::ledger::{Ledger, LedgerError};
-use crate::state::{Shared, unix_seconds};
+use crate::state::Shared;
 
 /// Brings what gateway and spools count to the ledger, and its counters to the state.
 #[derive(Debug)]

@@ -18,8 +18,9 @@ use farebox_core::protocol::RELAY_PROXY;
 use tracing::warn;
 
 use super::DropReason;
+use crate::clock::unix_millis;
 use crate::ledger::Ledger;
-use crate::state::{Shared, unix_millis};
+use crate::state::Shared;
 
 /// Where reports are counted.
 #[derive(Debug, Clone)]

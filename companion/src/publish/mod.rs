@@ -17,8 +17,9 @@ use farebox_pricing::RouteUpstream;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use crate::clock::unix_seconds;
 use crate::settings::{EnvoySettings, Settings};
-use crate::state::{Shared, unix_seconds};
+use crate::state::Shared;
 
 use discovery::Resource;
 use ecds::Filter;

@@ -6,8 +6,9 @@ use reqwest::StatusCode;
 use tracing::{error, warn};
 
 use super::Relay;
+use crate::clock::unix_seconds;
 use crate::facilitator::Replied;
-use crate::state::{BadReply, unix_seconds};
+use crate::state::BadReply;
 
 /// Seconds between two log lines about one facilitator: every buyer may run into the same fault.
 const LOG_AGAIN: u64 = 60;

@@ -7,7 +7,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info};
 
 use super::Relay;
-use crate::state::unix_seconds;
+use crate::clock::unix_seconds;
 
 const EVERY: Duration = Duration::from_secs(1);
 

@@ -18,9 +18,10 @@ use ring::rand::SystemRandom;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use crate::clock::unix_seconds;
 use crate::port::{Descriptors, Limits, Protocol, Share};
 use crate::settings::SettingsError;
-use crate::state::{Shared, unix_seconds};
+use crate::state::Shared;
 
 use super::MAX_BODY;
 

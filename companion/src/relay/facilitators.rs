@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Relay;
+use crate::clock::unix_seconds;
 use crate::facilitator::{CallFailed, Replied};
-use crate::state::{FailedCall, unix_seconds};
+use crate::state::FailedCall;
 
 /// What became of the wish to have a payment verified.
 #[derive(Debug, Clone, PartialEq, Eq)]

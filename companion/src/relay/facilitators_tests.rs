@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::tests::{By, PATIENT, payment, relay_of};
 use super::*;
+use crate::clock::{unix_millis, unix_seconds};
 use crate::ledger::{Clock, Entry, Filter};
 use crate::settings::Credential;
-use crate::state::{FacilitatorState, unix_millis, unix_seconds};
+use crate::state::FacilitatorState;
 use crate::testing::eventually;
 
 /// A relay with two facilitators: the rules name the first, the second is its fall-back.

@@ -11,8 +11,8 @@ use super::facilitators::{NoVerdict, Verdict};
 use super::order::Order;
 use super::settling::{Making, Origin};
 use super::told::Waiting;
+use crate::clock::unix_seconds;
 use crate::ledger::Stepped;
-use crate::state::unix_seconds;
 
 /// Claims a payment and answers. What was claimed for a proxy that stops waiting is given back.
 pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {

@@ -32,10 +32,11 @@ use bytes::Bytes;
 use serde_json::json as document;
 use tracing::{info, warn};
 
+use crate::clock::unix_seconds;
 use crate::counts::Gatherer;
 use crate::port::{Descriptors, Limits, Protocol, Share};
 use crate::publish::Endpoint;
-use crate::state::{Shared, unix_seconds};
+use crate::state::Shared;
 
 use exposition::Format;
 use families::Families;

@@ -5,16 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders and files of a crate, in the order in which they may import each other.
-pub struct Layers {
+pub(crate) struct Layers {
     /// From the bottom to the top.
-    pub order: &'static [&'static str],
+    pub(crate) order: &'static [&'static str],
     /// Names of the crate that stand below every layer, and import none.
-    pub below: &'static [&'static str],
+    pub(crate) below: &'static [&'static str],
 }
 
 /// An import that goes up, or to a name that has no place in the order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WrongImport {
+pub(crate) struct WrongImport {
     /// File and line.
     place: String,
     from: String,
@@ -26,7 +26,7 @@ pub struct WrongImport {
 impl Layers {
     /// Each wrong import of a crate, whose files all have to have a place in the order. `src` begins at the root of the
     /// repository.
-    pub fn wrong_imports(&self, src: &str) -> Vec<WrongImport> {
+    pub(crate) fn wrong_imports(&self, src: &str) -> Vec<WrongImport> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(src);
         let mut files = Vec::new();
         sources(&root, &mut files);
@@ -67,7 +67,7 @@ impl Layers {
 
 impl WrongImport {
     /// Who imports whom.
-    pub fn pair(&self) -> (&str, &str) {
+    pub(crate) fn pair(&self) -> (&str, &str) {
         (&self.from, &self.to)
     }
 }
@@ -172,7 +172,6 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::CORE;
 
     #[test]

@@ -25,30 +25,22 @@ const COMPANION: Layers = Layers {
         "publish",
         "counts",
         "state",
+        "loading",
         "serve",
-        "waiting",
         "run",
-        "explain",
         "check",
+        "explain",
         "cli",
     ],
-    below: &["http", "paths"],
+    below: &["clock", "http", "paths"],
 };
 
 /// Imports of the companion that go up. Each is to go, and none is to come.
 const KNOWN: &[(&str, &str)] = &[
-    ("explain", "check"),
     ("gateway", "state"),
     ("counts", "state"),
     ("publish", "state"),
     ("relay", "state"),
-    ("ledger", "state"),
-    ("rules", "counts"),
-    ("rules", "gateway"),
-    ("rules", "ledger"),
-    ("rules", "publish"),
-    ("rules", "state"),
-    ("facilitator", "state"),
 ];
 
 #[test]

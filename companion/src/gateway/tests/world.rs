@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::clock::unix_seconds;
 use crate::counts::Keys;
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::exchange_shell::handle;
@@ -34,7 +35,7 @@ use crate::ledger::Ledger;
 use crate::port::Descriptors;
 use crate::relay::{Deadlines, Relay};
 use crate::settings::{Facilitators, GatewaySettings};
-use crate::state::{Active, Shared, State, unix_seconds};
+use crate::state::{Active, Shared, State};
 use crate::testing::tcp;
 
 pub(super) const SHOP: &str = "0x1111111111111111111111111111111111111111";

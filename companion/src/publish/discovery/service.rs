@@ -21,8 +21,9 @@ use tracing::{error, info};
 use super::super::ecds::NAME;
 use super::subscription::{Subscription, Verdict};
 use super::{Current, Resource};
+use crate::clock::unix_seconds;
 use crate::port::Peer;
-use crate::state::{Shared, unix_seconds};
+use crate::state::Shared;
 
 /// Streams of all proxies together.
 const MAX_STREAMS: usize = 1000;

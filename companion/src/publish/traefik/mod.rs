@@ -28,8 +28,9 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::{Publication, Published, file};
+use crate::clock::unix_seconds;
 use crate::settings::TraefikSettings;
-use crate::state::{Shared, unix_seconds};
+use crate::state::Shared;
 
 use api::Api;
 

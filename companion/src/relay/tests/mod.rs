@@ -26,9 +26,10 @@ use tower::ServiceExt;
 use farebox_core::payment::PaymentKey;
 
 use super::*;
+use crate::clock::{unix_millis, unix_seconds};
 use crate::facilitator::Credentials;
 use crate::ledger::{Clock, LedgerOptions};
-use crate::state::{Active, State, unix_millis, unix_seconds};
+use crate::state::{Active, State};
 use crate::testing::{Database, pricing, tuple};
 
 /// The wallet of [`pricing`].

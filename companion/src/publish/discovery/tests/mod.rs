@@ -15,8 +15,9 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
+use crate::clock::unix_seconds;
 use crate::settings::TlsSettings;
-use crate::state::{State, unix_seconds};
+use crate::state::State;
 use crate::testing::tcp;
 
 type Client = ExtensionConfigDiscoveryServiceClient<Channel>;

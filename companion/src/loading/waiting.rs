@@ -8,11 +8,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
+use super::{Loader, Source};
 use crate::facilitator::FacilitatorClient;
 use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
 use crate::publish::Publication;
-use crate::rules::{self, Loader, Readiness, Source};
+use crate::rules::{self, Readiness};
 use crate::settings::{RelaySettings, Settings};
 use crate::state::Shared;
 
@@ -20,7 +21,7 @@ use crate::state::Shared;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Opens the ledger, however long it takes. Fails where waiting does not help.
-pub(crate) async fn open_ledger(
+pub async fn open_ledger(
     settings: &Arc<Settings>,
     relay: &RelaySettings,
     client: &FacilitatorClient,

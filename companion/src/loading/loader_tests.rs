@@ -17,6 +17,7 @@ use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Deployments;
 use crate::ledger::Ledger;
 use crate::publish::{Publication, Published};
+use crate::rules::Readiness;
 use crate::serve;
 use crate::settings::{Facilitators, Listen, RelaySettings, Settings, Settlement};
 use crate::state::{NothingForSale, ReloadResult, Shared, State};
@@ -135,10 +136,10 @@ impl Stage {
 #[tokio::test]
 async fn the_first_load_is_applied_with_a_generation_of_its_time_and_ready_kinds() {
     let mut stage = stage().await;
-    let before = crate::state::unix_seconds();
+    let before = crate::clock::unix_seconds();
     assert_eq!(stage.load(&["a"]).await, ReloadResult::Applied);
     let generation = stage.generation();
-    assert!((before * 1000..=crate::state::unix_seconds() * 1000).contains(&generation), "{generation}");
+    assert!((before * 1000..=crate::clock::unix_seconds() * 1000).contains(&generation), "{generation}");
     let rules = stage.pushed().rules;
     assert_eq!(rules.generation, generation);
     assert!(rules.facilitator.as_ref().unwrap().ready);
@@ -424,7 +425,7 @@ async fn a_file_that_adds_a_chain_with_a_dead_facilitator_closes_that_chain_alon
 
 #[tokio::test]
 async fn after_a_restart_generations_go_on_rising_and_lives_go_on() {
-    let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
+    let ahead = crate::clock::unix_seconds() * 1000 + 1_000_000;
     let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
     let mut stage = stage_after(Some(Published { generation: ahead, births, protected: vec![] })).await;
     stage.load(&["a", "b"]).await;

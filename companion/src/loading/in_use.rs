@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use farebox_core::evm::{Network, v1_name};
 use farebox_pricing::Snapshot;
 
-use super::readiness::AllKnown;
 use crate::facilitator::Supported;
+use crate::rules::AllKnown;
 use crate::settings::Facilitators;
 use crate::state::FacilitatorState;
 

@@ -13,16 +13,14 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::in_use::InUse;
-use super::readiness::{AllKnown, Readiness};
-use super::watch::Candidate;
+use crate::clock::unix_seconds;
 use crate::counts::Keys;
 use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, PublishedRules};
 use crate::publish::{Publication, Published};
+use crate::rules::{AllKnown, Candidate, Readiness};
 use crate::settings::Settings;
-use crate::state::{
-    Active, Attempt, KeptClosed, NothingForSale, ReloadResult, Shared, describe, unix_seconds,
-};
+use crate::state::{Active, Attempt, KeptClosed, NothingForSale, ReloadResult, Shared, describe};
 
 /// Where a candidate comes from: the `source` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use super::*;
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::ledger::Ledger;
 use crate::publish::{Publication, Published};
+use crate::rules::Readiness;
 use crate::settings::Settlement;
 use crate::state::{ReloadResult, Shared, State};
 use crate::testing::{Database, Gate, fake_facilitator, on_every_database, pricing, settings, tuple};
@@ -164,7 +165,7 @@ async fn a_companion_with_an_older_file_neither_takes_nor_gives_numbers(database
 
 async fn what_was_published_before_there_was_a_ledger_goes_on_in_it(database: Database) {
     let facilitator = fake_facilitator().await;
-    let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
+    let ahead = crate::clock::unix_seconds() * 1000 + 1_000_000;
     let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
     let last = Published { generation: ahead, births, protected: vec![] };
     let mut first = Companion::start(&database.url, &facilitator, Some(last.clone())).await;
