@@ -2,10 +2,12 @@
 
 mod offered;
 mod readiness;
+mod state;
 mod watch;
 
 pub use offered::Offered;
 pub use readiness::{AllKnown, Known, Readiness};
+pub use state::{Active, Attempt, KeptClosed, NothingForSale, ReloadResult, RulesState, describe};
 pub use watch::{Candidate, Watch, watch};
 
 #[cfg(test)]

@@ -65,13 +65,6 @@ impl Layers {
 
 // === impl WrongImport ===
 
-impl WrongImport {
-    /// Who imports whom.
-    pub(crate) fn pair(&self) -> (&str, &str) {
-        (&self.from, &self.to)
-    }
-}
-
 impl std::fmt::Display for WrongImport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} imports {}", self.place, self.from, self.to)
