@@ -16,9 +16,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use farebox_core::rules::Gate;
+use farebox_core::terms::PaymentOption;
 use farebox_pricing::{LoadOptions, Loaded, Severity, Snapshot, load_with};
 
-use crate::explain::payment;
 use crate::settings::{Flags, Settings, SettingsError, Settlement};
 
 /// Most lines about what is sold.
@@ -221,6 +221,18 @@ pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+pub(crate) fn payment(snapshot: &Snapshot, option: &PaymentOption) -> String {
+    let symbol = snapshot.tuples.get(option.tuple).map_or("", |tuple| &tuple.asset_symbol);
+    let v1 = option.v1_network.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
+    format!(
+        "{} {symbol} ({} atomic, {} decimals) on {}{v1}",
+        option.amount.to_price(option.decimals),
+        option.amount,
+        option.decimals,
+        option.network
+    )
 }
 
 #[cfg(test)]

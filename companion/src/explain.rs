@@ -12,10 +12,10 @@ use anyhow::Context as _;
 use farebox_core::rules::{
     CanonicalPath, Facilitator, Gate, Lookup, Route, RouteIndex, RuleSet, canonicalize,
 };
-use farebox_core::terms::{Flow, PaymentOption, Settings};
+use farebox_core::terms::{Flow, Settings};
 use farebox_pricing::{Severity, SkipScope, Snapshot, load_with};
 
-use crate::check::{Around, line, read};
+use crate::check::{Around, line, payment, read};
 
 /// Arguments of `farebox explain`.
 #[derive(Debug, clap::Args)]
@@ -220,18 +220,6 @@ fn explain_paid(
 }
 
 /// `0.001 USDC (1000 atomic) on eip155:84532`.
-pub(crate) fn payment(snapshot: &Snapshot, option: &PaymentOption) -> String {
-    let symbol = snapshot.tuples.get(option.tuple).map_or("", |tuple| &tuple.asset_symbol);
-    let v1 = option.v1_network.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
-    format!(
-        "{} {symbol} ({} atomic, {} decimals) on {}{v1}",
-        option.amount.to_price(option.decimals),
-        option.amount,
-        option.decimals,
-        option.network
-    )
-}
-
 const fn flow(flow: Flow) -> &'static str {
     match flow {
         Flow::Authorization => "authorization: verified, then the upstream, settled only if it answers 2xx",

@@ -4,7 +4,7 @@
 //! A tour along the path of a pricing file:
 //!
 //! * [`cli`] and [`settings`]: what the operator typed and wrote.
-//! * [`rules`]: the file is watched, loaded and applied by one function.
+//! * [`rules`] and [`loading`]: the file is watched, loaded and applied by one function.
 //! * [`facilitator`]: what the facilitator supports, and how it is called.
 //! * [`publish`]: the rules become an Envoy resource, in a file and over gRPC; what each proxy reports confirms them.
 //! * [`relay`] and [`ledger`]: payments are settled once, whichever proxy asks. [`gateway`]: a proxy of its own.
@@ -15,12 +15,15 @@
 
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod counts;
 pub mod explain;
 pub mod facilitator;
 pub mod gateway;
+pub mod handle;
 pub mod http;
 pub mod ledger;
+pub mod loading;
 mod paths;
 pub mod port;
 pub mod publish;
@@ -29,8 +32,6 @@ pub mod rules;
 pub mod run;
 pub mod serve;
 pub mod settings;
-pub mod state;
-mod waiting;
 
 #[cfg(test)]
 mod testing;

@@ -11,18 +11,18 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
+use crate::clock::unix_seconds;
 use crate::counts::{Gatherer, Spools, reports};
 use crate::facilitator::{Credentials, FacilitatorClient};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewayState};
 use crate::ledger::Ledger;
+use crate::loading::{Loader, Source, open_ledger};
 use crate::port::{Descriptors, Port};
 use crate::publish::{self, Publication, Publisher, TraefikPublisher, discovery};
 use crate::relay::{self, Deadlines, Relay, Secret};
-use crate::rules::{self, Loader, Readiness, Source, Watch};
-use crate::serve;
+use crate::rules::{self, Readiness, Watch};
+use crate::serve::{self, Shared};
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings, Settlement};
-use crate::state::{GatewayState, Shared, State};
-use crate::waiting::open_ledger;
 
 /// What requests under way may take after a signal to stop, beside their settlements and what the gateway grants them.
 const GRACE: Duration = Duration::from_secs(4);
@@ -69,7 +69,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         Stop::Terminated => settings.shutdown_delay,
     };
     info!(?delay, "stopping");
-    state.lock().is_stopping = true;
+    state.stop();
     tokio::select! {
         () = tokio::time::sleep(delay) => {}
         _ = signals.stop() => {}
@@ -136,7 +136,7 @@ impl Door {
         let secret = own.secret.clone().map(Secret::load).transpose()?.map(Arc::new);
         let most = relay::most_of_a_chain(descriptors);
         let relay = settings.relayed().map(|facilitators| {
-            Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators.clone(), most)
+            Relay::new(ledger.clone(), client, state.for_relay(), deadlines, facilitators.clone(), most)
         });
         Ok(Self { relay, port, secret, ledger, grace: settle_timeout + GRACE, state: state.clone() })
     }
@@ -150,8 +150,9 @@ impl Door {
         let Self { relay, port, secret, ledger, grace, state } = self;
         let (relay, over) = relay.unzip();
         let relay = relay.map_or_else(relay::absent, Relay::router);
-        let router = relay.merge(reports::router(ledger, state.clone()));
-        let (_, router) = watch::channel(relay::at_the_door(router, secret, state));
+        let router = relay.merge(reports::router(ledger, state.for_counts()));
+        let on_refused = move || state.published.lock().proxies.refused(unix_seconds());
+        let (_, router) = watch::channel(relay::at_the_door(router, secret, on_refused));
         port.serve_router(router, finished, grace).await;
         if let Some(mut over) = over {
             over.recv().await;
@@ -171,9 +172,9 @@ struct Started {
 
 /// What is known before anything has started.
 fn first_state(settings: &Settings) -> Shared {
-    let mut state = State::new(settings.pricing.display().to_string());
-    state.settles_direct = settings.facilitator.settlement == Settlement::Direct;
-    Shared::new(state)
+    let state = Shared::new(settings.pricing.display().to_string());
+    state.ledger.lock().settles_direct = settings.facilitator.settlement == Settlement::Direct;
+    state
 }
 
 /// Starts everything but the pages. Waits for the ledger; the gateway serves meanwhile.
@@ -197,13 +198,13 @@ async fn start(
         let address = gateway.address()?;
         info!(%address, "the gateway is listening");
         let rules = gateway.deployments();
-        state.lock().gateway = Some(GatewayState { address, deployments: rules.clone() });
+        *state.gateway.lock() = Some(GatewayState { address, deployments: rules.clone() });
         (deployments, meters) = (Some(rules), Some(gateway.meters()));
         gating = Some(tokio::spawn(gateway.serve(finished.clone())));
     }
     let mut door = None;
     if let Some(own) = &settings.relay {
-        let ledger = open_ledger(settings, own, &client, deployments.clone(), state).await?;
+        let ledger = open_ledger(settings, own, &client, deployments.clone(), &state.for_loading()).await?;
         // Before the spools are taken from whoever runs already: it would have this address.
         let limits = relay::limits(descriptors);
         let port = Port::bind("relay.listen", &own.listen, own.tls.as_ref(), limits).await?;
@@ -213,10 +214,10 @@ async fn start(
     let mut gatherer = None;
     if let Some(ledger) = &ledger {
         let spools = match &settings.traefik {
-            Some(traefik) => Some(Spools::open(ledger, traefik.spool.clone(), state.clone()).await?),
+            Some(traefik) => Some(Spools::open(ledger, traefik.spool.clone(), state.for_counts()).await?),
             None => None,
         };
-        let own = Gatherer::new(ledger.clone(), state.clone()).with_gateway(meters).with_spools(spools);
+        let own = Gatherer::new(ledger.clone(), state.for_counts()).with_gateway(meters).with_spools(spools);
         let own = Arc::new(own);
         gatherer = Some(own.clone());
         tasks.spawn(async move { own.run().await });
@@ -236,23 +237,24 @@ async fn start(
         );
     }
     if let Some(envoy) = envoy {
-        let publisher = Publisher::new(envoy, state.clone());
+        let publisher = Publisher::new(envoy, state.published.clone());
         publisher.ensure_file().with_context(|| format!("cannot write {}", envoy.publish.display()))?;
         if let Some(settings) = &envoy.discovery {
-            let server = discovery::Server::bind(settings, state.clone(), descriptors).await?;
+            let server = discovery::Server::bind(settings, state.published.clone(), descriptors).await?;
             tasks.spawn(publisher.serve(server, finished.clone()));
         }
         tasks.spawn(publisher.run(published.clone()));
     }
     let mut endpoint = None;
     if let Some(traefik) = &settings.traefik {
-        let publisher = TraefikPublisher::new(traefik.clone(), state.clone());
+        let publisher =
+            TraefikPublisher::new(traefik.clone(), state.published.clone(), state.gateway.clone());
         endpoint = publisher.endpoint();
         tasks.spawn(publisher.run(published));
     }
 
     let readiness = Readiness::start(client);
-    let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, last_published)
+    let loader = Loader::new(settings.clone(), state.for_loading(), readiness, publications, last_published)
         .sharing(ledger)
         .with_gateway(deployments);
     let reloads = signal(SignalKind::hangup())?;

@@ -8,10 +8,10 @@ use farebox_core::metrics::MetricSeries;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, warn};
 
-use super::Spools;
+use super::{CountsParts, Spools};
+use crate::clock::unix_seconds;
 use crate::gateway::Meters;
 use crate::ledger::{Ledger, LedgerError};
-use crate::state::{Shared, unix_seconds};
 
 /// Brings what gateway and spools count to the ledger, and its counters to the state.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Gatherer {
     spools: Option<Spools>,
     /// Why the ledger does not count what the gateway counted.
     unreported: Mutex<Option<String>>,
-    state: Shared,
+    state: CountsParts,
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -34,7 +34,7 @@ const ON_DEMAND_LIMIT: Duration = Duration::from_millis(500);
 
 impl Gatherer {
     /// Brings the counters of a ledger to the state.
-    pub fn new(ledger: Ledger, state: Shared) -> Self {
+    pub fn new(ledger: Ledger, state: CountsParts) -> Self {
         let (unreported, reading) = Default::default();
         Self { ledger, gateway: None, spools: None, unreported, state, reading }
     }
@@ -57,7 +57,11 @@ impl Gatherer {
             spools.read().await;
         }
         let Some(meters) = &self.gateway else { return };
-        let error = meters.report(&self.ledger, &self.state).await.err().map(|error| error.to_string());
+        let error = meters
+            .report(&self.ledger, |changes| self.state.counted.lock().admit(changes))
+            .await
+            .err()
+            .map(|error| error.to_string());
         let mut unreported = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = error.as_ref().filter(|_| *unreported != error) {
             warn!("what the gateway counted waits for the ledger: {error}");
@@ -92,14 +96,17 @@ impl Gatherer {
             ticks.tick().await;
             self.gather().await;
             let generation = {
-                let (mut state, now) = (self.state.lock(), unix_seconds());
-                state.proxies.watch(now);
-                let error = state.settlement_error(now);
+                let (settles_direct, now) = (self.state.ledger.lock().settles_direct, unix_seconds());
+                let error = {
+                    let mut published = self.state.published.lock();
+                    published.proxies.watch(now);
+                    published.settlement_error(settles_direct, now)
+                };
                 if let Some(error) = error.as_ref().filter(|_| told != error) {
                     error!("{error}");
                 }
                 told = error;
-                state.active.as_ref().map(|active| active.generation)
+                self.state.rules.lock().active.as_ref().map(|active| active.generation)
             };
             if generation != tidied {
                 match self.tidy().await {
@@ -113,21 +120,21 @@ impl Gatherer {
 
     /// Where nobody else looks whether the ledger works, because nobody settles by it.
     async fn check(&self) {
-        if !self.state.lock().settles_direct {
+        if !self.state.ledger.lock().settles_direct {
             return;
         }
         let checked = self.ledger.check().await;
-        let mut state = self.state.lock();
+        let mut health = self.state.ledger.lock();
         match checked {
-            Ok(()) => state.ledger_works(),
-            Err(error) => state.ledger_fails(&error, "; counts wait for it"),
+            Ok(()) => health.works(),
+            Err(error) => health.fails(&error, "; counts wait for it"),
         }
     }
 
     async fn read(&self) -> Result<BTreeSet<MetricSeries>, LedgerError> {
         let counters = self.ledger.counters().await?;
-        let gone = self.state.counted().read(counters);
-        self.state.lock().ledger_went_back = self.ledger.went_back();
+        let gone = self.state.counted.lock().read(counters);
+        self.state.ledger.lock().went_back = self.ledger.went_back();
         Ok(gone)
     }
 

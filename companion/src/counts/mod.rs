@@ -20,9 +20,14 @@ use std::sync::Arc;
 use farebox_core::metrics::MetricSeries;
 use farebox_core::terms::Tuple;
 
+use crate::handle::Handle;
+use crate::ledger::LedgerHealth;
+use crate::publish::PublishState;
+use crate::rules::RulesState;
+
 pub use gather::Gatherer;
 pub use keep::{KeepSet, Keys, Verdict};
-pub use spool::{SpoolError, SpoolState, Spools};
+pub use spool::{SpoolError, SpoolState, Spools, SpoolsState};
 pub use totals::{CallTotals, Totals, TupleTotals};
 
 /// The counters that were read last, and which of them are alive.
@@ -35,6 +40,21 @@ pub struct Counts {
     /// `None` until they were read: a zero would be read as a restart.
     counters: Option<Arc<BTreeMap<MetricSeries, u64>>>,
     dropped: Dropped,
+}
+
+/// The parts that counting asks, and to which it tells what it sees, with its own state.
+#[derive(Debug, Clone)]
+pub struct CountsParts {
+    /// The rules in force.
+    pub rules: Handle<RulesState>,
+    /// How the ledger is.
+    pub ledger: Handle<LedgerHealth>,
+    /// The proxies, which say in reports what they enforce.
+    pub published: Handle<PublishState>,
+    /// What was counted.
+    pub counted: Handle<Counts>,
+    /// The spools that are read.
+    pub spools: Handle<SpoolsState>,
 }
 
 /// How often each reason held.
@@ -82,6 +102,14 @@ impl Counts {
             false
         });
         Some(dropped)
+    }
+
+    /// Takes from changes what is gone, and money, and counts what it takes. Whether it is known what may exist.
+    pub fn admit(&mut self, changes: &mut BTreeMap<MetricSeries, u64>) -> bool {
+        let dropped = self.sift(changes, false);
+        let is_known = dropped.is_some();
+        self.drop_more(dropped.unwrap_or_default());
+        is_known
     }
 
     /// Counts what is dropped.

@@ -17,15 +17,15 @@ use farebox_core::metrics::{Counted, FailureReason, MetricSeries, Received, Tupl
 use farebox_core::protocol::RELAY_PROXY;
 use tracing::warn;
 
-use super::DropReason;
+use super::{CountsParts, DropReason};
+use crate::clock::unix_millis;
 use crate::ledger::Ledger;
-use crate::state::{Shared, unix_millis};
 
 /// Where reports are counted.
 #[derive(Debug, Clone)]
 struct Reports {
     ledger: Ledger,
-    state: Shared,
+    state: CountsParts,
     /// Whether the last report could not be read, which is logged once.
     is_unread: Arc<AtomicBool>,
 }
@@ -41,7 +41,7 @@ struct Outcome {
 const MAX_BODY: usize = 1 << 20;
 
 /// The endpoint.
-pub fn router(ledger: Ledger, state: Shared) -> Router {
+pub fn router(ledger: Ledger, state: CountsParts) -> Router {
     Router::new().route("/report", post(report)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(Reports {
         ledger,
         state,
@@ -68,8 +68,8 @@ async fn report(
         None => Outcome { status: StatusCode::NO_CONTENT, unheard: 0 },
     };
     let proxy = headers.get(RELAY_PROXY).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let lost = reports.state.lock().proxies.heard(proxy, &standing, unheard, unix_millis());
-    reports.state.counted().drop_more([(DropReason::Lost, lost)]);
+    let lost = reports.state.published.lock().proxies.heard(proxy, &standing, unheard, unix_millis());
+    reports.state.counted.lock().drop_more([(DropReason::Lost, lost)]);
     status
 }
 
@@ -79,27 +79,25 @@ impl Reports {
     /// Counts what is alive, and says how much is not.
     async fn count(&self, mut counted: Counted, generation: u64) -> Outcome {
         let later = Outcome { status: StatusCode::SERVICE_UNAVAILABLE, unheard: 0 };
-        let (ours, counts_money) = {
-            let state = self.state.lock();
-            (state.active.as_ref().map(|active| active.generation), state.settles_direct)
-        };
+        let ours = self.state.rules.lock().active.as_ref().map(|active| active.generation);
+        let counts_money = self.state.ledger.lock().settles_direct;
         // Another companion published them: what they name is not known here yet.
         if ours.is_none_or(|ours| ours < generation) {
             return later;
         }
-        let sifted = self.state.counted().sift(&mut counted.changes, counts_money);
+        let sifted = self.state.counted.lock().sift(&mut counted.changes, counts_money);
         let Some(mut dropped) = sifted else { return later };
         *dropped.entry(DropReason::Malformed).or_default() += counted.malformed;
         match self.ledger.apply(&counted).await {
             Ok(is_new) => {
                 if is_new {
-                    self.state.counted().drop_more(dropped);
+                    self.state.counted.lock().drop_more(dropped);
                 }
                 let unheard = if is_new { unheard(&counted.changes) } else { 0 };
                 Outcome { status: StatusCode::NO_CONTENT, unheard }
             }
             Err(error) => {
-                self.state.lock().ledger_fails(&error, "");
+                self.state.ledger.lock().fails(&error, "");
                 later
             }
         }

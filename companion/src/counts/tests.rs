@@ -14,7 +14,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::ledger::Ledger;
 use crate::publish::ProxyState;
-use crate::state::{Active, Shared, State};
+use crate::rules::Active;
+use crate::serve::Shared;
 use crate::testing::{Database, on_every_database, pricing, standing, tuple};
 
 on_every_database! {
@@ -41,16 +42,16 @@ fn load(state: &Shared, generation: u64, tuples: &[(&str, u64)]) {
     let offers: Vec<&str> = tuples.iter().map(|(offer, _)| *offer).collect();
     let snapshot = farebox_pricing::load(&pricing("https://pay.example.com", &offers)).snapshot.unwrap();
     let keys = Keys::from(&snapshot);
-    state.counted().apply(births(tuples), keys.offers);
+    state.counted.lock().apply(births(tuples), keys.offers);
     let snapshot = std::sync::Arc::new(snapshot);
-    state.lock().active = Some(Active { generation, hash: "0x00".into(), snapshot, applied_at: 1 });
+    state.lock().rules.active = Some(Active { generation, hash: "0x00".into(), snapshot, applied_at: 1 });
 }
 
 /// A companion of this name on a database.
 async fn companion(database: &Database, name: &str) -> (Ledger, Shared, Router) {
     let ledger = Ledger::open(&database.url, name, Default::default()).await.unwrap();
-    let state = Shared::new(State::new("pricing.yaml".into()));
-    (ledger.clone(), state.clone(), reports::router(ledger, state))
+    let state = Shared::new("pricing.yaml".into());
+    (ledger.clone(), state.clone(), reports::router(ledger, state.for_counts()))
 }
 
 /// What a filter reports under a number.
@@ -80,7 +81,7 @@ async fn a_report_is_counted_once_to_whichever_companion_it_is_told(database: Da
     assert_eq!(ledger.counters().await.unwrap(), [(requests("a", 3), 7)].into());
     let state = first.lock();
     let names: Vec<(&str, Option<u64>)> =
-        state.proxies.iter().map(|proxy| (proxy.name.as_str(), proxy.confirmed())).collect();
+        state.published.proxies.iter().map(|proxy| (proxy.name.as_str(), proxy.confirmed())).collect();
     assert_eq!(names, [("e0", Some(GENERATION))]);
 }
 
@@ -93,11 +94,11 @@ async fn a_report_of_what_is_gone_is_taken_and_what_it_says_is_dropped_and_count
         assert_eq!(tell(&router, body.clone()).await, 204);
     }
     assert_eq!(ledger.counters().await.unwrap(), [(requests("a", 3), 1)].into());
-    assert_eq!(DropReason::ALL.map(|reason| state.counted().dropped(reason)), [1, 1, 1, 0]);
+    assert_eq!(DropReason::ALL.map(|reason| state.counted.lock().dropped(reason)), [1, 1, 1, 0]);
     // A filter that lost reports says how many.
     let lost = Standing { lost: 4, ..standing("vm", GENERATION) };
     assert_eq!(tell(&router, lost.line()).await, 204);
-    assert_eq!(state.counted().dropped(DropReason::Lost), 4);
+    assert_eq!(state.counted.lock().dropped(DropReason::Lost), 4);
     assert_eq!(tell(&router, b"nonsense\n".to_vec()).await, 400);
 }
 
@@ -106,7 +107,7 @@ async fn a_report_waits_for_the_rules_and_for_those_of_its_proxy(database: Datab
     let one = report(1, &[(requests("a", 3), 1)]);
     assert_eq!(tell(&router, one.clone()).await, 503, "nobody knows yet what may exist");
     assert_eq!(
-        state.lock().proxies.iter().map(ProxyState::confirmed).collect::<Vec<_>>(),
+        state.lock().published.proxies.iter().map(ProxyState::confirmed).collect::<Vec<_>>(),
         [Some(GENERATION)]
     );
     // Another companion published the rules that its proxy has.
@@ -117,7 +118,7 @@ async fn a_report_waits_for_the_rules_and_for_those_of_its_proxy(database: Datab
     assert_eq!(ledger.counters().await.unwrap().len(), 1);
     ledger.close().await;
     assert_eq!(tell(&router, report(2, &[(requests("a", 3), 1)])).await, 503);
-    assert!(state.lock().ledger_error.is_some());
+    assert!(state.lock().ledger.error.is_some());
 }
 
 async fn money_is_taken_from_a_report_only_where_filters_settle(database: Database) {
@@ -131,8 +132,8 @@ async fn money_is_taken_from_a_report_only_where_filters_settle(database: Databa
     .map(|series| (series, 1));
     assert_eq!(tell(&router, report(1, &money)).await, 204);
     assert_eq!(ledger.counters().await.unwrap(), [].into());
-    assert_eq!(state.counted().dropped(DropReason::Malformed), 3);
-    state.lock().settles_direct = true;
+    assert_eq!(state.counted.lock().dropped(DropReason::Malformed), 3);
+    state.lock().ledger.settles_direct = true;
     assert_eq!(tell(&router, report(2, &money)).await, 204);
     assert_eq!(ledger.counters().await.unwrap(), money.into());
 }
@@ -172,14 +173,14 @@ async fn totals_are_those_of_all_companions_and_what_is_gone_goes_for_all(databa
     count(&second, "r2", 80).await;
     for (ledger, state) in [(&first, &first_state), (&second, &second_state)] {
         load(state, GENERATION, &[("a", 1), ("b", 1)]);
-        std::sync::Arc::new(Gatherer::new(ledger.clone(), state.clone())).show().await;
-        let totals = state.counted().totals();
+        std::sync::Arc::new(Gatherer::new(ledger.clone(), state.for_counts())).show().await;
+        let totals = state.counted.lock().totals();
         let a = &totals.tuples[&tuple("ns", "a", 0)];
         assert_eq!((a.get(TupleCounter::PaymentRequired), a.last_success), (4, Some(90)));
     }
     load(&first_state, GENERATION + 1, &[("a", 1)]);
-    Gatherer::new(first.clone(), first_state.clone()).tidy().await.unwrap();
-    assert_eq!(first_state.counted().totals().tuples.len(), 1);
+    Gatherer::new(first.clone(), first_state.for_counts()).tidy().await.unwrap();
+    assert_eq!(first_state.counted.lock().totals().tuples.len(), 1);
     assert_eq!(second.counters().await.unwrap().len(), 2, "a's, of both companions");
 }
 

@@ -11,8 +11,8 @@ use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::watch;
 
 use super::credential::Credentials;
+use crate::clock::unix_seconds;
 use crate::http::{self, BodyError};
-use crate::state::unix_seconds;
 
 /// Calls facilitators over pooled connections.
 #[derive(Debug, Clone)]

@@ -30,8 +30,8 @@ use super::deployment::{Deployment, Place, Target};
 use super::going::Going;
 use super::upstream::Failure;
 use super::{Shared, headers, upgrade};
+use crate::clock::unix_millis;
 use crate::relay::fresh_holder;
-use crate::state::unix_millis;
 
 /// A request's exchange. Dropped before its end, which is what happens when its client goes away, it is
 /// abandoned: the relay is told as the core says.

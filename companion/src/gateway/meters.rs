@@ -8,7 +8,6 @@ use farebox_core::metrics::{Counted, MetricSeries, Stamp, series_of};
 use farebox_core::rules::RuleSet;
 
 use crate::ledger::{Ledger, LedgerError, new_run};
-use crate::state::Shared;
 
 /// Where the gateway counts.
 #[derive(Debug)]
@@ -42,7 +41,13 @@ impl Meters {
 
     /// Has the ledger count what was counted here and is alive. A report that may not have arrived is told again under its
     /// number, and what was counted since waits for the next.
-    pub async fn report(&self, ledger: &Ledger, state: &Shared) -> Result<(), LedgerError> {
+    ///
+    /// `sift` takes from what was counted what is gone; it says no while it is unknown what may exist.
+    pub async fn report(
+        &self,
+        ledger: &Ledger,
+        sift: impl FnOnce(&mut BTreeMap<MetricSeries, u64>) -> bool,
+    ) -> Result<(), LedgerError> {
         let mut report = self.report.lock().await;
         if !report.changes.is_empty() {
             ledger.apply(&report).await?;
@@ -50,9 +55,9 @@ impl Meters {
         }
         {
             let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut counts = state.counted();
-            let Some(dropped) = counts.sift(&mut counted, false) else { return Ok(()) };
-            counts.drop_more(dropped);
+            if !sift(&mut counted) {
+                return Ok(());
+            }
             report.changes = std::mem::take(&mut *counted);
         }
         if report.changes.is_empty() {

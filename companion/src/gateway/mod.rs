@@ -73,6 +73,15 @@ struct Shared {
 /// Stands for a client without an address.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
+/// The gateway, as others see it.
+#[derive(Debug, Clone)]
+pub struct GatewayState {
+    /// Where it listens.
+    pub address: Listen,
+    /// Its rules; always those of the last load that was applied.
+    pub deployments: Arc<Deployments>,
+}
+
 // === impl Gateway ===
 
 impl Gateway {

@@ -235,7 +235,7 @@ impl Committer {
         } else {
             sql::begin_and_load(connection, keys).await?
         };
-        let own = if self.place.sqlite { crate::state::unix_millis() } else { begun.told };
+        let own = if self.place.sqlite { crate::clock::unix_millis() } else { begun.told };
         Ok((self.clock.set_to().unwrap_or(own), begun))
     }
 }

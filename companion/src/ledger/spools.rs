@@ -249,7 +249,7 @@ fn reporter(companion: &str, spool: &str) -> String {
 pub(crate) fn new_run() -> String {
     use std::hash::{BuildHasher, RandomState};
 
-    let now = crate::state::unix_millis();
+    let now = crate::clock::unix_millis();
     format!("{now}-{:016x}", RandomState::new().hash_one((now, std::process::id())))
 }
 

@@ -271,7 +271,7 @@ impl Ledger {
             return Ok(set);
         }
         if self.place.sqlite {
-            return Ok(crate::state::unix_millis());
+            return Ok(crate::clock::unix_millis());
         }
         let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
         let row = sqlx::query(sql).fetch_one(&mut *self.connection().await?).await?;

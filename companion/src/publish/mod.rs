@@ -6,6 +6,7 @@ pub mod discovery;
 mod ecds;
 mod file;
 mod proxies;
+mod state;
 mod traefik;
 
 use std::path::PathBuf;
@@ -17,14 +18,16 @@ use farebox_pricing::RouteUpstream;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use crate::clock::unix_seconds;
+use crate::handle::Handle;
 use crate::settings::{EnvoySettings, Settings};
-use crate::state::{Shared, unix_seconds};
 
 use discovery::Resource;
 use ecds::Filter;
 
 pub use ecds::Published;
 pub use proxies::{Proxies, ProxyState, PushState, Vm};
+pub use state::PublishState;
 pub use traefik::{Endpoint, Loaded, TraefikPublisher, TraefikState};
 
 /// Rules ready to be pushed.
@@ -42,7 +45,7 @@ pub struct Publisher {
     wasm: String,
     path: PathBuf,
     resource: watch::Sender<Option<Arc<Resource>>>,
-    state: Shared,
+    state: Handle<PublishState>,
 }
 
 /// Pause before a failed write is tried again.
@@ -61,7 +64,7 @@ pub fn last_published(settings: &Settings) -> Option<Published> {
 
 impl Publisher {
     /// A publisher for these Envoys.
-    pub fn new(envoy: &EnvoySettings, state: Shared) -> Self {
+    pub fn new(envoy: &EnvoySettings, state: Handle<PublishState>) -> Self {
         let (resource, _) = watch::channel(None);
         Self { wasm: envoy.wasm.clone(), path: envoy.publish.clone(), resource, state }
     }

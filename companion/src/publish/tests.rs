@@ -14,7 +14,6 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::settings::{FacilitatorSettings, Settlement};
-use crate::state::State;
 use crate::testing::{eventually, pricing, standing, tuple};
 
 fn publication(generation: u64, offers: &[&str]) -> Publication {
@@ -37,7 +36,7 @@ fn publication(generation: u64, offers: &[&str]) -> Publication {
 struct Stage {
     _folder: tempfile::TempDir,
     path: PathBuf,
-    state: Shared,
+    state: Handle<PublishState>,
     publications: watch::Sender<Option<Publication>>,
     publisher: JoinHandle<()>,
 }
@@ -45,7 +44,7 @@ struct Stage {
 async fn stage() -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("filter.yaml");
-    let state = Shared::new(State::new("pricing.yaml".into()));
+    let state = Handle::<PublishState>::default();
     let settings = settings(path.clone());
     let publisher = Publisher::new(&settings, state.clone());
     publisher.ensure_file().unwrap();
@@ -134,7 +133,7 @@ fn the_message_says_what_the_file_says() {
 async fn a_publication_is_offered_once_even_if_its_file_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path().join("missing/filter.yaml"));
-    let state = Shared::new(State::new("pricing.yaml".into()));
+    let state = Handle::<PublishState>::default();
     let publisher = Publisher::new(&settings, state);
     let mut current = publisher.resource.subscribe();
     assert_eq!(*current.borrow_and_update(), None);

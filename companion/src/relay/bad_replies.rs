@@ -6,8 +6,8 @@ use reqwest::StatusCode;
 use tracing::{error, warn};
 
 use super::Relay;
-use crate::facilitator::Replied;
-use crate::state::{BadReply, unix_seconds};
+use crate::clock::unix_seconds;
+use crate::facilitator::{BadReply, Replied};
 
 /// Seconds between two log lines about one facilitator: every buyer may run into the same fault.
 const LOG_AGAIN: u64 = 60;
@@ -20,7 +20,7 @@ impl Relay {
         let Some(complaint) = complaint(operation, reply.status, &reply.body, payer) else { return };
         let Complaint { malformed, other_payer, words, correlation } = complaint;
         let now = unix_seconds();
-        let mut state = self.state.lock();
+        let mut state = self.state.facilitators.lock();
         let logged_at = state.bad_replies.get(url).map_or(0, |last| last.logged_at);
         let mut bad = BadReply {
             operation: operation.name(),

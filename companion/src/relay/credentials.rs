@@ -7,7 +7,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info};
 
 use super::Relay;
-use crate::state::unix_seconds;
+use crate::clock::unix_seconds;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -28,7 +28,7 @@ impl Relay {
         let credentials = self.client.credentials();
         for url in credentials.addresses() {
             let unusable = credentials.check(url, now).await.err().map(|error| error.to_string());
-            let mut state = self.state.lock();
+            let mut state = self.state.facilitators.lock();
             let known = state.credentials.entry(url.to_owned()).or_default();
             if known.unusable != unusable {
                 match &unusable {

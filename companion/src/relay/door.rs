@@ -20,7 +20,6 @@ use tracing::warn;
 
 use crate::port::{Descriptors, Limits, Protocol, Share};
 use crate::settings::SettingsError;
-use crate::state::{Shared, unix_seconds};
 
 use super::MAX_BODY;
 
@@ -125,13 +124,17 @@ fn read(file: &PathBuf, key: &hmac::Key) -> Result<Vec<hmac::Tag>, String> {
     Ok(lines.into_iter().map(|line| hmac::sign(key, line.as_bytes())).collect())
 }
 
-/// The relay as it is reached over a socket.
-pub fn at_the_door(relay: Router, secret: Option<Arc<Secret>>, state: Shared) -> Router {
+/// The relay as it is reached over a socket. `on_refused` hears of each call that does not show the secret.
+pub fn at_the_door(
+    relay: Router,
+    secret: Option<Arc<Secret>>,
+    on_refused: impl Fn() + Clone + Send + Sync + 'static,
+) -> Router {
     let guard = move |request: Request, next: Next| {
-        let (secret, state) = (secret.clone(), state.clone());
+        let (secret, on_refused) = (secret.clone(), on_refused.clone());
         async move {
             if secret.is_some_and(|secret| !secret.opens(request.headers())) {
-                state.lock().proxies.refused(unix_seconds());
+                on_refused();
                 let text = format!("{RELAY_SECRET}: the secret of this relay is not shown\n");
                 return refused(StatusCode::UNAUTHORIZED, text);
             }
@@ -182,6 +185,8 @@ pub fn most_of_a_chain(descriptors: Descriptors) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use axum::routing::post;
     use tower::ServiceExt;
 
@@ -197,15 +202,15 @@ mod tests {
     }
 
     fn relay(secret: Option<Arc<Secret>>) -> Router {
-        watched(secret, Shared::new(crate::state::State::new("pricing.yaml".into())))
+        watched(secret, || {})
     }
 
-    fn watched(secret: Option<Arc<Secret>>, state: Shared) -> Router {
+    fn watched(secret: Option<Arc<Secret>>, on_refused: impl Fn() + Clone + Send + Sync + 'static) -> Router {
         let echo = async |headers: HeaderMap, body: String| {
             assert!(!headers.contains_key(RELAY_SECRET), "the secret goes no further");
             assert_eq!(body, "hello");
         };
-        at_the_door(Router::new().route("/verify", post(echo)), secret, state)
+        at_the_door(Router::new().route("/verify", post(echo)), secret, on_refused)
     }
 
     #[tokio::test]
@@ -234,9 +239,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         std::fs::write(&file, "0123456789abcdef").unwrap();
-        let state = Shared::new(crate::state::State::new("pricing.yaml".into()));
-        let router = watched(Some(Arc::new(Secret::load(file).unwrap())), state.clone());
-        let is_noted = || state.lock().proxies.were_refused(unix_seconds());
+        let noted = Arc::new(AtomicBool::new(false));
+        let note = noted.clone();
+        let router =
+            watched(Some(Arc::new(Secret::load(file).unwrap())), move || note.store(true, Ordering::Relaxed));
+        let is_noted = || noted.load(Ordering::Relaxed);
         assert_eq!((status(&router, Some("0123456789abcdef")).await, is_noted()), (200, false));
         assert_eq!((status(&router, None).await, is_noted()), (401, true));
     }

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Relay;
-use crate::facilitator::{CallFailed, Replied};
-use crate::state::{FailedCall, unix_seconds};
+use crate::clock::unix_seconds;
+use crate::facilitator::{CallFailed, FailedCall, Replied};
 
 /// What became of the wish to have a payment verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Relay {
     /// Asks the facilitators of a payment in turn, all of them within the deadline of `/verify`: each has an equal
     /// share of what is left of it, so that one that hangs leaves time for the next.
     pub(super) async fn ask_to_verify(&self, call: &PaymentCall, body: &[u8], payer: Address) -> Verdict {
-        let closed = self.state.lock().closed_for(call.option.network.as_str());
+        let closed = self.state.facilitators.lock().closed_for(call.option.network.as_str());
         if let Some(cause) = closed {
             self.quietly(call.option.network.as_str(), |more| warn!("{cause}{more}"));
             return Verdict::None(NoVerdict::Unreachable);
@@ -100,14 +100,14 @@ impl Relay {
         let reply = self.client.call(url, operation, body, deadline).await;
         match &reply {
             Ok(reply) => {
-                self.state.lock().failed_calls.remove(url);
+                self.state.facilitators.lock().failed_calls.remove(url);
                 self.note_acceptance(url, reply.status);
                 self.note_reply(url, operation, reply, payer);
             }
             Err(failed) => {
                 let failed =
                     FailedCall { operation: operation.name(), error: failed.to_string(), at: unix_seconds() };
-                self.state.lock().failed_calls.insert(url.to_owned(), failed);
+                self.state.facilitators.lock().failed_calls.insert(url.to_owned(), failed);
             }
         }
         reply
@@ -116,16 +116,17 @@ impl Relay {
     /// The facilitators of a payment's chain, without those known not to take its kind; all of them if that leaves
     /// nobody.
     pub(super) fn candidates(&self, call: &PaymentCall) -> Vec<String> {
-        let state = self.state.lock();
-        let Some(active) = &state.active else { return Vec::new() };
+        let rules = self.state.rules.lock();
+        let Some(active) = &rules.active else { return Vec::new() };
         let all = self.facilitators.list(&call.option.network, active.snapshot.facilitator_url.as_deref());
         let version = match call.payment.version {
             Version::V1 => 1,
             Version::V2 => 2,
         };
+        let known = self.state.facilitators.lock();
         let kind = format!("v{version} exact {}", call.network);
         let may_take = |url: &&String| {
-            let known = state.facilitators.iter().find(|known| known.url == **url);
+            let known = known.all.iter().find(|known| known.url == **url);
             known.and_then(|known| known.kinds.as_ref()).is_none_or(|kinds| kinds.contains(&kind))
         };
         let taking: Vec<_> = all.iter().filter(may_take).cloned().collect();
@@ -134,7 +135,7 @@ impl Relay {
 
     fn note_acceptance(&self, url: &str, status: u16) {
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].iter().any(|code| *code == status);
-        let mut state = self.state.lock();
+        let mut state = self.state.facilitators.lock();
         if !refused {
             if let Some(known) = state.credentials.get_mut(url) {
                 known.refused = None;

@@ -9,11 +9,12 @@ use farebox_core::evm::chain_by_name;
 use farebox_testkit::facilitator::DevFacilitator;
 use serde_json::{Value, json};
 
-use super::tests::{By, PATIENT, payment, relay_of};
+use super::tests::{By, PATIENT, not_ready, payment, relay_of};
 use super::*;
+use crate::clock::{unix_millis, unix_seconds};
+use crate::facilitator::FacilitatorState;
 use crate::ledger::{Clock, Entry, Filter};
 use crate::settings::Credential;
-use crate::state::{FacilitatorState, unix_millis, unix_seconds};
 use crate::testing::eventually;
 
 /// A relay with two facilitators: the rules name the first, the second is its fall-back.
@@ -92,22 +93,6 @@ impl Pair {
 }
 
 #[tokio::test]
-async fn a_payment_does_not_wait_for_a_page_of_metrics() {
-    let Pair { relay, .. } = &Pair::open(PATIENT).await;
-    let (state, (held, is_held), (done, is_done)) =
-        (relay.state.clone(), std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
-    let page = std::thread::spawn(move || {
-        let _counted = state.counted();
-        held.send(()).unwrap();
-        is_done.recv_timeout(Duration::from_secs(30))
-    });
-    is_held.recv().unwrap();
-    assert_eq!(ask(relay, "/verify", &payment(1)).await, RelayReply::Valid);
-    done.send(()).unwrap();
-    assert!(page.join().unwrap().is_ok(), "the payment was answered while the page was made");
-}
-
-#[tokio::test]
 async fn a_chain_whose_facilitators_are_not_known_yet_is_closed_until_one_is() {
     let Pair { relay, first, second, .. } = &Pair::open(PATIENT).await;
     let known = |dev: &DevFacilitator, kinds: Option<&str>| FacilitatorState {
@@ -117,11 +102,11 @@ async fn a_chain_whose_facilitators_are_not_known_yet_is_closed_until_one_is() {
         ..FacilitatorState::default()
     };
     let all = vec![known(first, None), known(second, None)];
-    relay.state.lock().facilitators_are(all, Vec::new());
+    relay.state.facilitators.lock().are(all, Vec::new());
     assert_eq!(ask(relay, "/verify", &payment(1)).await, RelayReply::Unreachable);
     assert!(operations(first).await.is_empty() && operations(second).await.is_empty());
     let all = vec![known(first, None), known(second, Some("v2 exact eip155:84532"))];
-    relay.state.lock().facilitators_are(all, Vec::new());
+    relay.state.facilitators.lock().are(all, Vec::new());
     assert_eq!(ask(relay, "/verify", &payment(1)).await, RelayReply::Valid);
 }
 
@@ -274,10 +259,10 @@ async fn one_known_not_to_take_the_kind_is_asked_only_if_no_other_takes_it() {
         ..FacilitatorState::default()
     };
     let other = kinds(&pair.first, &["v1 exact base-sepolia", "v2 exact eip155:8453"]);
-    pair.relay.state.lock().facilitators = vec![other.clone()];
+    pair.relay.state.facilitators.lock().all = vec![other.clone()];
     pair.ask("/verify", &payment(1)).await;
     assert_eq!((operations(&pair.first).await.len(), operations(&pair.second).await.len()), (0, 1));
-    pair.relay.state.lock().facilitators = vec![other, kinds(&pair.second, &["v2 exact eip155:8453"])];
+    pair.relay.state.facilitators.lock().all = vec![other, kinds(&pair.second, &["v2 exact eip155:8453"])];
     pair.ask("/verify", &payment(2)).await;
     assert_eq!((operations(&pair.first).await.len(), operations(&pair.second).await.len()), (1, 1));
 }
@@ -303,7 +288,7 @@ async fn shop_with_token(url: &str, folder: &Path, token: &str) -> Relay {
     let relay = shop(url, Facilitators { credentials, ..Facilitators::default() }, folder, PATIENT).await;
     let networks = vec!["eip155:84532".to_owned()];
     let kinds = Some(vec!["v2 exact eip155:84532".to_owned()]);
-    relay.state.lock().facilitators =
+    relay.state.facilitators.lock().all =
         vec![FacilitatorState { url: url.to_owned(), networks, kinds, ..FacilitatorState::default() }];
     relay
 }
@@ -313,7 +298,7 @@ async fn a_refused_credential_is_told_until_the_facilitator_accepts_its_successo
     let (url, folder) = (guarded("new").await, tempfile::tempdir().unwrap());
     let relay = shop_with_token(&url, folder.path(), "old").await;
     assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::NoVerdict);
-    let told = relay.state.lock().credentials[&url].refused.clone().unwrap();
+    let told = relay.state.facilitators.lock().credentials[&url].refused.clone().unwrap();
     let file = folder.path().join("token");
     assert_eq!(
         told,
@@ -325,7 +310,7 @@ async fn a_refused_credential_is_told_until_the_facilitator_accepts_its_successo
     assert_eq!(entries(&relay).await, [], "nothing is held back");
     std::fs::write(&file, "new").unwrap();
     assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Valid);
-    assert_eq!(relay.state.lock().credentials[&url].refused, None);
+    assert_eq!(relay.state.facilitators.lock().credentials[&url].refused, None);
 }
 
 #[tokio::test]
@@ -337,15 +322,15 @@ async fn an_expired_credential_closes_the_shop_and_says_so_until_its_file_is_rep
     let (dev, folder) = (DevFacilitator::start().await, tempfile::tempdir().unwrap());
     let relay = shop_with_token(dev.url(), folder.path(), &jwt(unix_seconds() - 1)).await;
     let watching = tokio::spawn(watch_credentials(relay.clone()));
-    eventually("it is not ready", || relay.state.lock().not_ready().is_some()).await;
-    let reason = relay.state.lock().not_ready().unwrap();
+    eventually("it is not ready", || not_ready(&relay).is_some()).await;
+    let reason = not_ready(&relay).unwrap();
     assert!(reason.starts_with("no payment on eip155:84532 can be verified: the credential "), "{reason}");
     assert!(reason.contains("expired at ") && reason.contains("replace it"), "{reason}");
     assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Unreachable);
     assert_eq!(operations(&dev).await, [""; 0], "nothing is sent without a credential");
 
     std::fs::write(folder.path().join("token"), jwt(unix_seconds() + 60)).unwrap();
-    eventually("it is ready again", || relay.state.lock().not_ready().is_none()).await;
+    eventually("it is ready again", || not_ready(&relay).is_none()).await;
     assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Valid);
     watching.abort();
 }
@@ -371,11 +356,11 @@ async fn one_facilitator_without_its_credential_leaves_the_shop_open_if_another_
     let (folder, gone) = (tempfile::tempdir().unwrap(), "http://127.0.0.1:1");
     let relay = shop_with_token(gone, folder.path(), "").await;
     relay.check_credentials(unix_seconds()).await;
-    assert!(relay.state.lock().not_ready().unwrap().contains("is empty; write the token into it"));
-    let mut other = relay.state.lock().facilitators[0].clone();
+    assert!(not_ready(&relay).unwrap().contains("is empty; write the token into it"));
+    let mut other = relay.state.facilitators.lock().all[0].clone();
     other.url = "http://127.0.0.1:2".into();
-    relay.state.lock().facilitators.push(other);
-    assert_eq!(relay.state.lock().not_ready(), None);
+    relay.state.facilitators.lock().all.push(other);
+    assert_eq!(not_ready(&relay), None);
 }
 
 /// A facilitator that says the same of every call.
@@ -395,7 +380,7 @@ async fn a_request_that_the_facilitator_calls_malformed_is_told_with_its_words_a
     let before = unix_seconds();
     let malformed = RelayReply::Malformed { words: "no scheme".to_owned() };
     assert_eq!(ask(&relay, "/verify", &payment(1)).await, malformed);
-    let bad = relay.state.lock().bad_replies[&url].clone();
+    let bad = relay.state.facilitators.lock().bad_replies[&url].clone();
     assert_eq!(bad.operation, "verify");
     assert_eq!((bad.status, bad.malformed, bad.words.as_str()), (400, true, "no scheme"));
     assert_eq!(bad.correlation.as_deref(), Some("c-1"));
@@ -414,7 +399,7 @@ async fn a_settlement_that_is_called_malformed_charges_nothing_and_frees_the_pay
     ask(&relay, "/verify", &payment(1)).await;
     let malformed = RelayReply::Malformed { words: "no scheme".to_owned() };
     assert_eq!(ask(&relay, "/settle", &payment(1)).await, malformed);
-    assert_eq!(relay.state.lock().bad_replies[&url].operation, "settle");
+    assert_eq!(relay.state.facilitators.lock().bad_replies[&url].operation, "settle");
     assert_eq!(entries(&relay).await[0].state, "refused");
     assert_eq!(ask(&relay, "/verify", &payment(1)).await, RelayReply::Valid, "it can be used again");
 }
@@ -427,13 +412,13 @@ async fn any_other_reply_that_is_no_verdict_is_kept_too_and_logged_now_and_then(
     );
     let relay = shop_with_token(&url, folder.path(), "good").await;
     ask(&relay, "/verify", &payment(1)).await;
-    let first = relay.state.lock().bad_replies[&url].clone();
+    let first = relay.state.facilitators.lock().bad_replies[&url].clone();
     assert_eq!((first.status, first.malformed, first.words.as_str()), (503, false, "away"));
     assert_eq!(first.correlation.as_deref(), Some("ray-1"));
     let logged = unix_seconds() - 10;
-    relay.state.lock().bad_replies.get_mut(&url).unwrap().logged_at = logged;
+    relay.state.facilitators.lock().bad_replies.get_mut(&url).unwrap().logged_at = logged;
     ask(&relay, "/verify", &payment(2)).await;
-    assert_eq!(relay.state.lock().bad_replies[&url].logged_at, logged, "not again so soon");
+    assert_eq!(relay.state.facilitators.lock().bad_replies[&url].logged_at, logged, "not again so soon");
 }
 
 #[tokio::test]
@@ -444,10 +429,10 @@ async fn a_verdict_is_nothing_to_tell_and_a_refused_credential_is_told_once() {
     for path in ["/verify", "/settle"] {
         ask(&relay, path, &payment(1)).await;
     }
-    assert!(relay.state.lock().bad_replies.is_empty());
+    assert!(relay.state.facilitators.lock().bad_replies.is_empty());
     let url = guarded("new").await;
     let relay = shop_with_token(&url, folder.path(), "old").await;
     ask(&relay, "/verify", &payment(2)).await;
-    let bad = relay.state.lock().bad_replies[&url].clone();
+    let bad = relay.state.facilitators.lock().bad_replies[&url].clone();
     assert_eq!((bad.status, bad.logged_at), (401, 0));
 }

@@ -42,10 +42,11 @@ use futures_util::future::join_all;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
 
-use crate::facilitator::FacilitatorClient;
-use crate::ledger::{Ledger, LedgerError};
+use crate::facilitator::{FacilitatorClient, FacilitatorStates};
+use crate::handle::Handle;
+use crate::ledger::{Ledger, LedgerError, LedgerHealth};
+use crate::rules::RulesState;
 use crate::settings::Facilitators;
-use crate::state::Shared;
 
 use books::Quiet;
 use order::{Order, not_taken};
@@ -64,12 +65,23 @@ pub struct Deadlines {
     pub settle: Duration,
 }
 
+/// The parts before it that the relay asks, and to which it tells what it sees.
+#[derive(Debug, Clone)]
+pub struct RelayParts {
+    /// The rules in force, and the terms that are and were published.
+    pub rules: Handle<RulesState>,
+    /// What is known of the facilitators.
+    pub facilitators: Handle<FacilitatorStates>,
+    /// How the ledger is.
+    pub ledger: Handle<LedgerHealth>,
+}
+
 /// Everything a call needs.
 #[derive(Debug, Clone)]
 pub struct Relay {
     ledger: Ledger,
     client: FacilitatorClient,
-    state: Shared,
+    state: RelayParts,
     deadlines: Deadlines,
     facilitators: Arc<Facilitators>,
     quiet: Arc<Quiet>,
@@ -87,7 +99,7 @@ impl Relay {
     pub fn new(
         ledger: Ledger,
         client: FacilitatorClient,
-        state: Shared,
+        state: RelayParts,
         deadlines: Deadlines,
         facilitators: Facilitators,
         most: usize,
@@ -110,7 +122,7 @@ impl Relay {
     /// Notes for readiness and log that the ledger failed.
     fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
         if let Err(error) = &result {
-            self.state.lock().ledger_fails(error, "");
+            self.state.ledger.lock().fails(error, "");
         }
         result
     }

@@ -43,7 +43,7 @@ impl Order {
         let signed = &order.claim.terms;
         let is_asked =
             (signed.asset, signed.amount, signed.pay_to) == (option.asset, option.amount, option.pay_to);
-        let offered = relay.state.lock().offered.tuple(option, &order.sale.tuple);
+        let offered = relay.state.rules.lock().offered.tuple(option, &order.sale.tuple);
         match offered {
             Some(tuple) if is_asked => order.sale.tuple = tuple,
             Some(_) => {

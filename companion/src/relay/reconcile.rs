@@ -30,7 +30,7 @@ pub async fn reconcile(relay: Relay) {
         ticks.tick().await;
         // What cannot be done now is done in the next round; the failure is noted for readiness.
         if relay.noted(relay.round(&asking, &mut swept).await).is_ok() {
-            relay.state.lock().ledger_works();
+            relay.state.ledger.lock().works();
         }
     }
 }

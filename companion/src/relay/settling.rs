@@ -220,7 +220,7 @@ impl Making {
             let step = relay.ledger.step(&self.key, ended.clone(), sale, facilitator.as_deref()).await;
             match relay.noted(step) {
                 Ok(stepped) => {
-                    relay.state.lock().ledger_works();
+                    relay.state.ledger.lock().works();
                     let reply = Self::reply(stepped.answer, outcome);
                     self.write_down(relay, &reply, outcome);
                     return reply;

@@ -11,8 +11,8 @@ use super::facilitators::{NoVerdict, Verdict};
 use super::order::Order;
 use super::settling::{Making, Origin};
 use super::told::Waiting;
+use crate::clock::unix_seconds;
 use crate::ledger::Stepped;
-use crate::state::unix_seconds;
 
 /// Claims a payment and answers. What was claimed for a proxy that stops waiting is given back.
 pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
@@ -26,14 +26,14 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
     };
     let reply = match answer {
         Answer::Reserved => {
-            relay.state.lock().ledger_works();
+            relay.state.ledger.lock().works();
             match relay.verify_new(&order, &mut waiting).await {
                 Some(reply) => reply,
                 None => return,
             }
         }
         Answer::Call { epoch, call, transaction } => {
-            relay.state.lock().ledger_works();
+            relay.state.ledger.lock().works();
             let (entry, holder) = (Entry::of(&order, began), order.claim.holder);
             let under_way = relay.under_way.begin(&order.key);
             let (key, origin) = (order.key, behind.map(Origin::from));

@@ -1,19 +1,14 @@
-//! The pricing rules: where they come from, and the one function that puts them in force.
+//! The pricing rules: where they come from, what is in force, and what their facilitators support.
 
-mod in_use;
-mod loader;
 mod offered;
 mod readiness;
+mod state;
 mod watch;
 
-pub use loader::{Loader, Source};
 pub use offered::Offered;
 pub use readiness::{AllKnown, Known, Readiness};
+pub use state::{Active, Attempt, KeptClosed, NothingForSale, ReloadResult, RulesState, describe};
 pub use watch::{Candidate, Watch, watch};
 
-#[cfg(test)]
-mod loader_tests;
-#[cfg(test)]
-mod sharing_tests;
 #[cfg(test)]
 mod watch_tests;

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
+use crate::clock::unix_seconds;
 use crate::facilitator::{FacilitatorClient, Supported, fetch};
-use crate::state::unix_seconds;
 
 /// What is known of one facilitator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,10 +12,12 @@ use farebox_core::rules::Gate;
 use farebox_core::terms::Tuple;
 
 use super::exposition::{Format, Labels, Page};
+use super::facts::{Facts, Shared};
 use crate::counts::{Counts, DropReason, Totals, TupleTotals};
+use crate::facilitator::FacilitatorState;
 use crate::publish::discovery::Node;
 use crate::publish::{Proxies, ProxyState};
-use crate::state::{Active, FacilitatorState, ReloadResult, Shared, State};
+use crate::rules::{Active, ReloadResult};
 
 /// What a state exposes. It is written without a lock: a page about ten thousand offers has 50 MB.
 #[derive(Debug)]
@@ -44,10 +46,10 @@ impl Families {
     /// Payments wait for the state, and reports for what is counted: what takes long for many offers is made afterwards.
     pub(super) fn of(shared: &Shared, now: u64) -> Self {
         let (counts, own, active) = {
-            let counted = shared.counted();
+            let counted = shared.counted.lock();
             let state = shared.lock();
             let own = Family::ALL.into_iter().map(|family| (family, own(family, &state, &counted, now)));
-            (counted.clone(), own.collect(), state.active.clone())
+            (counted.clone(), own.collect(), state.rules.active.clone())
         };
         let mut families = Self { totals: counts.totals(), own };
         families.add_rules(active.as_ref());
@@ -205,50 +207,55 @@ fn calls(page: &mut Page, totals: &Totals) {
 
 // --- the companion and its proxies ---
 
-fn own(family: Family, state: &State, counts: &Counts, now: u64) -> Vec<Sample> {
+fn own(family: Family, state: &Facts<'_>, counts: &Counts, now: u64) -> Vec<Sample> {
     match family {
         Family::ProxyLastReportTimestampSeconds
         | Family::ProxyUp
         | Family::ProxyConfigGeneration
-        | Family::ProxiesConnected => proxies(family, &state.proxies, now),
+        | Family::ProxiesConnected => proxies(family, &state.published.proxies, now),
         Family::ProxyReachesCompanion => {
-            of_proxies(&state.proxies, |proxy| proxy.reaches_relay(now).map(u8::from))
+            of_proxies(&state.published.proxies, |proxy| proxy.reaches_relay(now).map(u8::from))
         }
-        Family::ProxyClockDifferenceSeconds => of_proxies(&state.proxies, |proxy| Some(proxy.clock())),
+        Family::ProxyClockDifferenceSeconds => {
+            of_proxies(&state.published.proxies, |proxy| Some(proxy.clock()))
+        }
         Family::BuildInfo => vec![Sample::new(vec![label("version", env!("CARGO_PKG_VERSION"))], 1)],
         Family::Ready => vec![Sample::new(Vec::new(), u8::from(state.not_ready().is_none()))],
-        Family::LedgerUp => vec![Sample::new(Vec::new(), u8::from(state.ledger_error.is_none()))],
+        Family::LedgerUp => vec![Sample::new(Vec::new(), u8::from(state.ledger.error.is_none()))],
         Family::FacilitatorUp => {
             let is_up = |of: &FacilitatorState| u8::from(of.kinds.is_some() && of.failing_since.is_none());
             let sample = |of: &FacilitatorState| Sample::new(vec![owned("facilitator", &of.url)], is_up(of));
-            state.facilitators.iter().map(sample).collect()
+            state.facilitators.all.iter().map(sample).collect()
         }
         Family::GatewayReachable => {
-            let tried = state.traefik.iter().filter(|traefik| traefik.gateway_tried);
+            let tried = state.published.traefik.iter().filter(|traefik| traefik.gateway_tried);
             tried.map(|traefik| Sample::new(Vec::new(), u8::from(traefik.gateway_error.is_none()))).collect()
         }
         Family::ProxyPushesAcknowledgedTotal => pushes(state, now, |node| node.acknowledgements),
         Family::ProxyPushesRefusedTotal => pushes(state, now, |node| node.refusals),
         Family::ReportsDroppedTotal => DropReason::ALL
-            .map(|reason| Sample::new(vec![label("reason", reason.as_str())], state.dropped(counts, reason)))
+            .map(|reason| {
+                Sample::new(vec![label("reason", reason.as_str())], state.spools.dropped(counts, reason))
+            })
             .into(),
         family => config(family, state),
     }
 }
 
-fn config(family: Family, state: &State) -> Vec<Sample> {
+fn config(family: Family, state: &Facts<'_>) -> Vec<Sample> {
     if family == Family::ConfigReloadsTotal {
         let result = |result: ReloadResult| {
-            Sample::new(vec![SOURCE, label("result", result.as_str())], state.reloads[result as usize])
+            Sample::new(vec![SOURCE, label("result", result.as_str())], state.rules.reloads[result as usize])
         };
         return ReloadResult::ALL.map(result).into();
     }
     if family == Family::ConfigLastReloadSuccessful {
-        let last = state.last_attempt.as_ref().map(|last| u8::from(last.result != ReloadResult::Rejected));
+        let last =
+            state.rules.last_attempt.as_ref().map(|last| u8::from(last.result != ReloadResult::Rejected));
         return last.map(|good| Sample::new(vec![SOURCE], good)).into_iter().collect();
     }
     if family == Family::ConfigLastReloadSuccessTimestampSeconds {
-        return state.last_success_at.map(|at| Sample::new(vec![SOURCE], at)).into_iter().collect();
+        return state.rules.last_success_at.map(|at| Sample::new(vec![SOURCE], at)).into_iter().collect();
     }
     Vec::new()
 }
@@ -305,7 +312,7 @@ fn of_proxies<T: Display>(proxies: &Proxies, value: impl Fn(&ProxyState) -> Opti
 }
 
 /// One counter per proxy that gets its rules over gRPC.
-fn pushes(state: &State, now: u64, count: fn(&Node) -> u64) -> Vec<Sample> {
-    let nodes = state.discovery.nodes(now);
+fn pushes(state: &Facts<'_>, now: u64, count: fn(&Node) -> u64) -> Vec<Sample> {
+    let nodes = state.published.discovery.nodes(now);
     nodes.map(|(name, node)| Sample::new(vec![PROXY, owned("proxy_instance", name)], count(node))).collect()
 }

@@ -11,10 +11,12 @@
 //! Everything else is 404, every other method but HEAD 405.
 
 mod exposition;
+mod facts;
 mod families;
 mod pages;
 #[cfg(test)]
 mod parser;
+mod readiness;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -32,14 +34,16 @@ use bytes::Bytes;
 use serde_json::json as document;
 use tracing::{info, warn};
 
+use crate::clock::unix_seconds;
 use crate::counts::Gatherer;
 use crate::port::{Descriptors, Limits, Protocol, Share};
 use crate::publish::Endpoint;
-use crate::state::{Shared, unix_seconds};
 
 use exposition::Format;
 use families::Families;
 use pages::Pages;
+
+pub use facts::{Facts, Shared};
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -116,7 +120,7 @@ impl Context {
             .get(format, async || {
                 if let Some(gatherer) = &self.gatherer {
                     gatherer.show().await;
-                    if self.state.counted().are_unread() {
+                    if self.state.counted.lock().are_unread() {
                         let cause = "the counters of the ledger have not been read yet\n".to_owned();
                         return Err((StatusCode::SERVICE_UNAVAILABLE, cause));
                     }

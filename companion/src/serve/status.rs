@@ -3,16 +3,18 @@
 use farebox_pricing::{Finding, Severity, Skipped};
 use serde_json::{Value, json};
 
+use super::facts::{Facts, Shared};
+use crate::facilitator::FacilitatorState;
 use crate::publish::discovery::Node;
 use crate::publish::{ProxyState, TraefikState};
-use crate::state::{Attempt, FacilitatorState, NothingForSale, Shared, State};
+use crate::rules::{Attempt, NothingForSale};
 
 /// The document of a state. Payments wait for the state, so the long lists are made without it.
 pub(super) fn of(shared: &Shared, now: u64) -> Value {
     let state = shared.lock();
     let mut document = without_lists(&state, now);
     let (active, attempt, pricing) =
-        (state.active.clone(), state.last_attempt.clone(), state.pricing.clone());
+        (state.rules.active.clone(), state.rules.last_attempt.clone(), state.rules.pricing.clone());
     drop(state);
     document["last_reload"] = json!(attempt.map(|last| reload(&last, &pricing)));
     document["skipped"] = json!(active.map(|active| {
@@ -21,8 +23,8 @@ pub(super) fn of(shared: &Shared, now: u64) -> Value {
     document
 }
 
-fn without_lists(state: &State, now: u64) -> Value {
-    let active = state.active.as_ref();
+fn without_lists(state: &Facts<'_>, now: u64) -> Value {
+    let active = state.rules.active.as_ref();
     let (not_ready, closed) = (state.not_ready(), state.closed());
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -30,21 +32,21 @@ fn without_lists(state: &State, now: u64) -> Value {
         "ready": not_ready.is_none(),
         "not_ready": not_ready,
         "config_source": "file",
-        "config_path": state.pricing,
+        "config_path": state.rules.pricing,
         "config_generation": active.map(|active| active.generation),
         "config_hash": active.map(|active| &active.hash),
         "config_applied_at": active.map(|active| active.applied_at),
-        "config_err_since": state.config_err_since,
-        "nothing_for_sale": state.nothing_for_sale().map(|why| match why {
+        "config_err_since": state.rules.config_err_since,
+        "nothing_for_sale": state.rules.nothing_for_sale().map(|why| match why {
             NothingForSale::Meant(why) | NothingForSale::Mistaken(why) => why,
         }),
-        "kept_closed": state.kept_closed.as_ref().map(|kept| kept.describe(&state.pricing)),
-        "publish_error": state.publish_error,
-        "ledger_error": state.ledger_error,
-        "ledger_went_back": state.ledger_went_back,
+        "kept_closed": state.rules.kept_closed.as_ref().map(|kept| kept.describe(&state.rules.pricing)),
+        "publish_error": state.published.publish_error,
+        "ledger_error": state.ledger.error,
+        "ledger_went_back": state.ledger.went_back,
         "settlement": {
-            "mode": if state.settles_direct { "direct" } else { "relay" },
-            "error": state.settlement_error(now),
+            "mode": if state.ledger.settles_direct { "direct" } else { "relay" },
+            "error": state.published.settlement_error(state.ledger.settles_direct, now),
         },
         "facilitator": {
             "ready": active.is_some() && closed.is_empty(),
@@ -53,26 +55,26 @@ fn without_lists(state: &State, now: u64) -> Value {
                 "cause": chain.cause,
                 "offers": chain.offers,
             })).collect::<Vec<_>>(),
-            "unlisted_networks": state.unlisted_networks,
-            "used": state.facilitators.iter().map(|used| facilitator(used, state)).collect::<Vec<_>>(),
+            "unlisted_networks": state.facilitators.unlisted_networks,
+            "used": state.facilitators.all.iter().map(|used| facilitator(used, state)).collect::<Vec<_>>(),
         },
-        "proxies": state.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
+        "proxies": state.published.proxies.iter().map(|known| proxy(known, now)).collect::<Vec<_>>(),
         "gateway": state.gateway.as_ref().map(|gateway| json!({
             "listen": gateway.address.to_string(),
             "config_generation": gateway.deployments.generation(),
             "oldest_generation_in_use": gateway.deployments.oldest_generation(),
             "routes_without_upstream": gateway.deployments.without_upstream(),
         })),
-        "discovery": state.discovery.address.as_ref().map(|address| json!({
+        "discovery": state.published.discovery.address.as_ref().map(|address| json!({
             "listen": address.to_string(),
-            "proxies": state.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),
+            "proxies": state.published.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),
         })),
-        "traefik": state.traefik.as_ref().map(|known| traefik(known, state)),
+        "traefik": state.published.traefik.as_ref().map(|known| traefik(known, state)),
     })
 }
 
-fn facilitator(used: &FacilitatorState, state: &State) -> Value {
-    let credential = state.credentials.get(&used.url);
+fn facilitator(used: &FacilitatorState, state: &Facts<'_>) -> Value {
+    let credential = state.facilitators.credentials.get(&used.url);
     json!({
         "url": used.url,
         "networks": used.networks,
@@ -81,12 +83,12 @@ fn facilitator(used: &FacilitatorState, state: &State) -> Value {
         "last_error": used.last_error,
         "failing_since": used.failing_since,
         "credential_error": credential.and_then(|it| it.unusable.as_ref().or(it.refused.as_ref())),
-        "last_failed_call": state.failed_calls.get(&used.url).map(|failed| json!({
+        "last_failed_call": state.facilitators.failed_calls.get(&used.url).map(|failed| json!({
             "operation": failed.operation,
             "error": failed.error,
             "at": failed.at,
         })),
-        "last_bad_reply": state.bad_replies.get(&used.url).map(|bad| json!({
+        "last_bad_reply": state.facilitators.bad_replies.get(&used.url).map(|bad| json!({
             "operation": bad.operation,
             "status": bad.status,
             "malformed": bad.malformed,
@@ -159,8 +161,8 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
 }
 
 /// What became of the rules in Traefik. Its plugin says in a spool which generation it starts with.
-fn traefik(traefik: &TraefikState, state: &State) -> Value {
-    let started = state.spools.iter().filter_map(|spool| spool.generation).max();
+fn traefik(traefik: &TraefikState, state: &Facts<'_>) -> Value {
+    let started = state.spools.all.iter().filter_map(|spool| spool.generation).max();
     json!({
         "state": traefik.push(started),
         "generation_pushed": traefik.pushed,
@@ -172,8 +174,8 @@ fn traefik(traefik: &TraefikState, state: &State) -> Value {
             Ok(loaded) => json!({"generation": loaded.generation, "error": loaded.error, "last_error": null}),
             Err(error) => json!({"generation": null, "error": null, "last_error": error}),
         }),
-        "spool_error": state.spool_error,
-        "spools": state.spools.iter().map(|spool| json!({
+        "spool_error": state.spools.error,
+        "spools": state.spools.all.iter().map(|spool| json!({
             "name": spool.name,
             "generation_started": spool.generation,
             "lost": spool.lost,

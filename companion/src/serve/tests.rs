@@ -15,39 +15,27 @@ use tower::ServiceExt;
 use super::parser::{Read, parse};
 use super::*;
 use crate::counts::{Counts, Keys, SpoolState};
-use crate::gateway::Deployments;
+use crate::facilitator::{BadReply, CredentialState, FacilitatorState, FailedCall};
+use crate::gateway::{Deployments, GatewayState};
 use crate::ledger::Ledger;
 use crate::publish::discovery::Discovery;
 use crate::publish::{Loaded, TraefikState};
+use crate::rules::{Active, Attempt, ReloadResult};
 use crate::settings::Listen;
-use crate::state::{
-    Active, Attempt, BadReply, CredentialState, FacilitatorState, FailedCall, GatewayState, ReloadResult,
-    State as Companion,
-};
 use crate::testing::{pricing, standing, tuple};
 
 /// Generation of the rules in force.
 const GENERATION: u64 = 1000;
 
-fn shared() -> Shared {
-    share(companion())
-}
-
 /// A companion no proxy has reported to.
 fn silent() -> Shared {
-    let (mut state, counts) = companion();
-    state.proxies = Default::default();
-    share((state, counts))
-}
-
-fn share((state, counts): (Companion, Counts)) -> Shared {
-    let shared = Shared::new(state);
-    *shared.counted() = counts;
+    let shared = shared();
+    shared.lock().published.proxies = Default::default();
     shared
 }
 
 /// A companion with a paid offer, a skipped one, and what two proxies reported.
-fn companion() -> (Companion, Counts) {
+fn shared() -> Shared {
     let text = pricing("https://pay.example.com", &["a", "b"]).replacen(
         "price: \"0.001\"\n  offerNamespace: ns\n  offerName: b",
         "price: \"0\"\n  offerNamespace: ns\n  offerName: b",
@@ -74,17 +62,20 @@ fn companion() -> (Companion, Counts) {
         (MetricSeries::CallMillis(Operation::Settle, CallOutcome::Success), 1_009),
     ];
     counts.read(counters.into());
-    let mut state = Companion::new("pricing.yaml".into());
+    let shared = Shared::new("pricing.yaml".into());
+    *shared.counted.lock() = counts;
+    let mut state = shared.lock();
     hear(&mut state, "e0", GENERATION);
-    state.active = Some(Active { generation: GENERATION, hash: "0xabc".into(), snapshot, applied_at: 77 });
-    state.attempted(Attempt {
+    state.rules.active =
+        Some(Active { generation: GENERATION, hash: "0xabc".into(), snapshot, applied_at: 77 });
+    state.rules.attempted(Attempt {
         result: ReloadResult::Applied,
         at: 77,
         took: Duration::from_millis(12),
         error: None,
         findings: loaded.findings,
     });
-    state.facilitators = vec![FacilitatorState {
+    state.facilitators.all = vec![FacilitatorState {
         url: "https://pay.example.com".into(),
         networks: vec!["eip155:84532".into()],
         kinds: Some(vec!["v2 exact eip155:84532".into()]),
@@ -94,7 +85,7 @@ fn companion() -> (Companion, Counts) {
     }];
     let refused = "https://pay.example.com answered 401".to_owned();
     let credential = CredentialState { refused: Some(refused), ..CredentialState::default() };
-    state.credentials = [("https://pay.example.com".to_owned(), credential)].into();
+    state.facilitators.credentials = [("https://pay.example.com".to_owned(), credential)].into();
     let bad = BadReply {
         operation: "verify",
         status: 400,
@@ -104,24 +95,25 @@ fn companion() -> (Companion, Counts) {
         at: 78,
         logged_at: 0,
     };
-    state.bad_replies = [("https://pay.example.com".to_owned(), bad)].into();
+    state.facilitators.bad_replies = [("https://pay.example.com".to_owned(), bad)].into();
     let failed = FailedCall { operation: "settle", error: "connection refused".into(), at: 79 };
-    state.failed_calls = [("https://pay.example.com".to_owned(), failed)].into();
-    state.discovery = Discovery::with_answers("e0", unix_seconds());
-    (state, counts)
+    state.facilitators.failed_calls = [("https://pay.example.com".to_owned(), failed)].into();
+    state.published.discovery = Discovery::with_answers("e0", unix_seconds());
+    drop(state);
+    shared
 }
 
 /// A proxy reports that it enforces a generation.
-fn hear(state: &mut Companion, proxy: &str, generation: u64) {
+fn hear(state: &mut Facts<'_>, proxy: &str, generation: u64) {
     let standing = standing(proxy, generation);
-    state.proxies.heard(proxy, &standing, 0, standing.unix_ms);
+    state.published.proxies.heard(proxy, &standing, 0, standing.unix_ms);
 }
 
 /// The same with all there is to tell of its proxies.
 fn complete() -> Shared {
     let shared = shared();
-    shared.lock().proxies.pushing(GENERATION, unix_seconds());
-    shared.lock().traefik = Some(TraefikState { gateway_tried: true, ..TraefikState::default() });
+    shared.lock().published.proxies.pushing(GENERATION, unix_seconds());
+    shared.lock().published.traefik = Some(TraefikState { gateway_tried: true, ..TraefikState::default() });
     shared
 }
 
@@ -257,7 +249,7 @@ fn openmetrics_names_counters_without_total_and_bounds_as_floats() {
 fn label_values_are_escaped() {
     let odd = "a\"b\\c\nd é";
     let state = shared();
-    state.counted().apply([(tuple(odd, odd, 0), 2000)].into(), [].into());
+    state.counted.lock().apply([(tuple(odd, odd, 0), 2000)].into(), [].into());
     for format in [Format::Prometheus, Format::OpenMetrics] {
         let read = parse(&page(&state, 0, format), format);
         let name = if format == Format::OpenMetrics { "requests" } else { "requests_total" };
@@ -268,7 +260,7 @@ fn label_values_are_escaped() {
 
 #[test]
 fn before_the_first_load_only_what_is_known_is_exposed() {
-    let state = Shared::new(Companion::new("pricing.yaml".into()));
+    let state = Shared::new("pricing.yaml".into());
     let read = parse(&page(&state, 0, Format::Prometheus), Format::Prometheus);
     assert!(!read.contains_key("obol_x402_verifier_config_generation"));
     assert!(!read.contains_key("obol_x402_verifier_requests_total"));
@@ -280,7 +272,7 @@ fn a_silent_proxy_is_down_at_once_disconnected_after_a_minute_and_loses_its_seri
     let state = complete();
     let at = |seconds| {
         let now = unix_seconds() + seconds;
-        state.lock().proxies.watch(now);
+        state.lock().published.proxies.watch(now);
         let read = parse(&page(&state, now, Format::Prometheus), Format::Prometheus);
         let value = |name: &str| {
             let family = read.get(&format!("obol_x402_verifier_{name}"))?;
@@ -374,7 +366,7 @@ async fn content_types_name_the_format() {
 
 #[tokio::test]
 async fn health_is_always_ok_and_readiness_names_its_cause() {
-    let state = Shared::new(Companion::new("pricing.yaml".into()));
+    let state = Shared::new("pricing.yaml".into());
     let (status, _, body) = ask(&state, "GET", "/healthz", "").await;
     assert_eq!((status, body.as_str()), (200, r#"{"status":"ok"}"#));
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
@@ -384,10 +376,10 @@ async fn health_is_always_ok_and_readiness_names_its_cause() {
         let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
         assert_eq!((status, body.as_str()), (200, r#"{"status":"ready"}"#));
     }
-    state.lock().publish_error = Some("x cannot be written".into());
+    state.lock().published.publish_error = Some("x cannot be written".into());
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (503, "configuration not published: x cannot be written\n"));
-    state.lock().publish_error = None;
+    state.lock().published.publish_error = None;
 }
 
 #[tokio::test]
@@ -399,18 +391,18 @@ async fn proxies_that_keep_their_payments_themselves_are_named_where_there_are_t
         status["settlement"].clone()
     };
     assert_eq!(settlement().await, serde_json::json!({ "mode": "relay", "error": null }));
-    state.lock().settles_direct = true;
+    state.lock().ledger.settles_direct = true;
     hear(&mut state.lock(), "e0", GENERATION);
     assert_eq!(settlement().await, serde_json::json!({ "mode": "direct", "error": null }));
     hear(&mut state.lock(), "e1", GENERATION);
     let error = settlement().await["error"].as_str().unwrap().to_owned();
     assert!(error.contains("e0, e1") && error.contains("use settlement: relay"), "{error}");
     // Two of one name are two as well.
-    let state = Shared::new(companion().0);
-    state.lock().settles_direct = true;
+    let state = shared();
+    state.lock().ledger.settles_direct = true;
     let other = farebox_core::metrics::Standing { process: "q".to_owned(), ..standing("x", GENERATION) };
-    state.lock().proxies.heard("e0", &other, 0, other.unix_ms);
-    let error = state.lock().settlement_error(unix_seconds()).unwrap();
+    state.lock().published.proxies.heard("e0", &other, 0, other.unix_ms);
+    let error = state.lock().published.settlement_error(true, unix_seconds()).unwrap();
     assert!(error.contains("e0, e0"), "{error}");
 }
 
@@ -419,15 +411,15 @@ async fn no_page_of_metrics_lacks_the_families_of_what_is_for_sale() {
     let folder = tempfile::tempdir().unwrap();
     let url = Ledger::file_url(&folder.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
-    let state = Shared::new(crate::state::State::new("pricing.yaml".into()));
+    let state = Shared::new("pricing.yaml".into());
     ledger.close().await;
     let page = async |ledger| {
-        let gatherer = Some(Arc::new(Gatherer::new(ledger, state.clone())));
+        let gatherer = Some(Arc::new(Gatherer::new(ledger, state.for_counts())));
         ask_with(gatherer, &state, "GET", "/metrics", "").await
     };
     assert_eq!(page(ledger.clone()).await.0, 200, "nothing is for sale yet");
     let keys = Keys { tuples: [tuple("ns", "a", 0)].into(), ..Keys::default() };
-    state.counted().apply(keys.births(1, &BTreeMap::new()), keys.offers);
+    state.counted.lock().apply(keys.births(1, &BTreeMap::new()), keys.offers);
     let (status, _, cause) = page(ledger).await;
     assert_eq!((status, &*cause), (503, "the counters of the ledger have not been read yet\n"));
     let again = Ledger::open(&url, "c1", Default::default()).await.unwrap();
@@ -441,7 +433,7 @@ async fn reading_the_metrics_reads_the_ledger_first_and_shows_the_last_numbers_w
     let url = Ledger::file_url(&folder.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
     let state = shared();
-    let gatherer = Arc::new(Gatherer::new(ledger.clone(), state.clone()));
+    let gatherer = Arc::new(Gatherer::new(ledger.clone(), state.for_counts()));
     let requests = async || {
         let body = ask_with(Some(gatherer.clone()), &state, "GET", "/metrics", "").await.2;
         values(&parse(&body, Format::Prometheus)["obol_x402_verifier_requests_total"], &["offer_name"])["a"]
@@ -475,7 +467,7 @@ async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_o
     let cause = "no payment on eip155:84532 is taken: no facilitator has said what it supports: \
                  https://down.example.com (answered 500)";
     let closed = vec![known(None, Some("answered 500"))];
-    state.lock().facilitators_are(closed.clone(), Vec::new());
+    state.lock().facilitators.are(closed.clone(), Vec::new());
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body), (503, format!("{cause}\n")));
     let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
@@ -484,11 +476,11 @@ async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_o
     let chain = serde_json::json!([{ "network": "eip155:84532", "cause": cause, "offers": ["ns/a"] }]);
     assert_eq!(status["facilitator"]["closed"], chain);
 
-    state.lock().facilitators_are(vec![known(Some("v2 exact eip155:84532"), None)], Vec::new());
+    state.lock().facilitators.are(vec![known(Some("v2 exact eip155:84532"), None)], Vec::new());
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (200, r#"{"status":"ready"}"#));
     // Whoever sells already goes on, whatever a changed file adds.
-    state.lock().facilitators_are(closed, Vec::new());
+    state.lock().facilitators.are(closed, Vec::new());
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!(status, 200);
     assert!(body.contains(cause), "{body}");
@@ -511,8 +503,8 @@ async fn where_every_facilitator_is_dead_nothing_is_ready_and_one_that_restarts_
     let state = shared();
     let failing = |since: u64| {
         let mut state = state.lock();
-        state.facilitators[0].failing_since = Some(since);
-        state.facilitators[0].last_error = Some("connection refused".into());
+        state.facilitators.all[0].failing_since = Some(since);
+        state.facilitators.all[0].last_error = Some("connection refused".into());
     };
     failing(unix_seconds() - 10);
     let (status, _, up) = told(&state, Family::FacilitatorUp).await;
@@ -529,7 +521,7 @@ async fn where_every_facilitator_is_dead_nothing_is_ready_and_one_that_restarts_
         kinds: Some(Vec::new()),
         ..FacilitatorState::default()
     };
-    state.lock().facilitators.push(other);
+    state.lock().facilitators.all.push(other);
     let (status, _, up) = told(&state, Family::FacilitatorUp).await;
     assert_eq!((status, up), (200, vec!["0".to_owned(), "1".to_owned()]));
 }
@@ -538,9 +530,9 @@ async fn where_every_facilitator_is_dead_nothing_is_ready_and_one_that_restarts_
 async fn where_no_proxy_sells_nothing_is_ready_and_each_that_does_not_is_named() {
     let state = shared();
     let unheard = standing("e0", GENERATION);
-    state.lock().proxies = Default::default();
+    state.lock().published.proxies = Default::default();
     for before in [11_000, 4_000, 0] {
-        state.lock().proxies.heard("e0", &unheard, 3, unheard.unix_ms - before);
+        state.lock().published.proxies.heard("e0", &unheard, 3, unheard.unix_ms - before);
     }
     let (status, body, reaches) = told(&state, Family::ProxyReachesCompanion).await;
     let start = "no proxy sells: e0 got no answer from the companion's relay about payments, ";
@@ -560,17 +552,17 @@ async fn where_no_proxy_sells_nothing_is_ready_and_each_that_does_not_is_named()
 #[tokio::test]
 async fn where_no_proxy_has_ever_reported_nothing_is_ready_half_a_minute_after_the_push() {
     let state = silent();
-    state.lock().discovery = Discovery::default();
+    state.lock().published.discovery = Discovery::default();
     let ready = || state.lock().not_ready();
     assert_eq!(ready(), None, "nothing was pushed to an Envoy");
-    state.lock().proxies.pushing(GENERATION, unix_seconds());
+    state.lock().published.proxies.pushing(GENERATION, unix_seconds());
     assert_eq!(ready(), None, "it may report any moment");
-    state.lock().proxies.pushing(GENERATION + 1, unix_seconds() - 31);
+    state.lock().published.proxies.pushing(GENERATION + 1, unix_seconds() - 31);
     assert!(ready().unwrap().starts_with("no proxy sells: none reports; "), "{:?}", ready());
     // Proxies that get their rules over gRPC may wait for the companion to be ready; one that took them does not.
-    state.lock().discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
+    state.lock().published.discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
     assert_eq!(ready(), None);
-    state.lock().discovery = Discovery::with_answers("e0", unix_seconds());
+    state.lock().published.discovery = Discovery::with_answers("e0", unix_seconds());
     assert!(ready().unwrap().starts_with("no proxy sells: none reports; "), "{:?}", ready());
     hear(&mut state.lock(), "e0", GENERATION + 1);
     assert_eq!(ready(), None);
@@ -581,13 +573,13 @@ async fn a_proxy_that_refused_its_first_rules_or_never_took_them_is_not_ready() 
     let state = silent();
     let never = |refusal: &str| {
         let standing = farebox_core::metrics::Standing { refusal: refusal.to_owned(), ..standing("e0", 0) };
-        state.lock().proxies.heard("e0", &standing, 0, standing.unix_ms);
+        state.lock().published.proxies.heard("e0", &standing, 0, standing.unix_ms);
     };
-    state.lock().proxies.pushing(GENERATION, unix_seconds());
+    state.lock().published.proxies.pushing(GENERATION, unix_seconds());
     never("");
     let (status, _, generation) = told(&state, Family::ProxyConfigGeneration).await;
     assert_eq!((status, generation), (200, vec!["0".to_owned()]), "it may take them any moment");
-    state.lock().proxies.pushing(GENERATION + 1, unix_seconds() - 31);
+    state.lock().published.proxies.pushing(GENERATION + 1, unix_seconds() - 31);
     let (status, body, _) = told(&state, Family::ProxyConfigGeneration).await;
     assert!(status == 503 && body.starts_with("no proxy sells: e0 has taken no rules: "), "{body}");
     never("format is 9");
@@ -600,12 +592,12 @@ async fn a_proxy_that_refused_its_first_rules_or_never_took_them_is_not_ready() 
 #[tokio::test]
 async fn where_every_proxy_is_silent_or_gone_nothing_is_ready() {
     let state = silent();
-    state.lock().discovery = Discovery::default();
+    state.lock().published.discovery = Discovery::default();
     let hear = |proxy: &str, ago: u64| {
         let standing = standing(proxy, GENERATION);
-        state.lock().proxies.heard(proxy, &standing, 0, standing.unix_ms - ago * 1_000);
+        state.lock().published.proxies.heard(proxy, &standing, 0, standing.unix_ms - ago * 1_000);
     };
-    state.lock().proxies.pushing(GENERATION, unix_seconds() - 700);
+    state.lock().published.proxies.pushing(GENERATION, unix_seconds() - 700);
     hear("e0", 300);
     hear("e1", 33);
     let (status, body, _) = told(&state, Family::ProxyUp).await;
@@ -613,12 +605,12 @@ async fn where_every_proxy_is_silent_or_gone_nothing_is_ready() {
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     assert!(page["proxies"][1]["trouble"].as_str().unwrap().contains("relay.listen"), "{page}");
     // Over gRPC it may wait for the companion to be ready.
-    state.lock().discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
+    state.lock().published.discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
     assert_eq!(state.lock().not_ready(), None);
-    state.lock().discovery.address = None;
+    state.lock().published.discovery.address = None;
     hear("e1", 0);
     assert_eq!(told(&state, Family::ProxyUp).await.0, 200);
-    state.lock().proxies.watch(unix_seconds() + 601);
+    state.lock().published.proxies.watch(unix_seconds() + 601);
     assert!(state.lock().not_ready().unwrap().starts_with("no proxy sells: none reports; "));
 }
 
@@ -626,9 +618,9 @@ async fn where_every_proxy_is_silent_or_gone_nothing_is_ready() {
 async fn rules_a_proxy_did_not_take_keep_back_no_readiness_while_it_sells() {
     let state = silent();
     let now = unix_seconds();
-    state.lock().proxies.pushing(GENERATION, now - 60);
+    state.lock().published.proxies.pushing(GENERATION, now - 60);
     hear(&mut state.lock(), "e0", GENERATION);
-    state.lock().proxies.pushing(GENERATION + 1, now - 35);
+    state.lock().published.proxies.pushing(GENERATION + 1, now - 35);
     hear(&mut state.lock(), "e0", GENERATION);
     assert_eq!(ask(&state, "GET", "/readyz", "").await.0, 200);
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
@@ -638,41 +630,41 @@ async fn rules_a_proxy_did_not_take_keep_back_no_readiness_while_it_sells() {
 #[tokio::test]
 async fn a_relay_that_refused_a_call_for_its_secret_is_named_where_no_proxy_reports() {
     let state = silent();
-    state.lock().discovery = Discovery::default();
-    state.lock().proxies.pushing(GENERATION, unix_seconds() - 31);
+    state.lock().published.discovery = Discovery::default();
+    state.lock().published.proxies.pushing(GENERATION, unix_seconds() - 31);
     let body = async || ask(&state, "GET", "/readyz", "").await.2;
-    state.lock().proxies.refused(unix_seconds() - 62);
+    state.lock().published.proxies.refused(unix_seconds() - 62);
     assert!(body().await.contains("envoy.wasm") && !body().await.contains("relay.secret"));
-    state.lock().proxies.refused(unix_seconds() - 1);
+    state.lock().published.proxies.refused(unix_seconds() - 1);
     assert!(body().await.contains("without the words of relay.secret"), "{}", body().await);
 }
 
 #[tokio::test]
 async fn while_every_proxy_is_refused_at_the_door_nothing_is_ready_and_a_proxy_that_reports_ends_that() {
     let state = silent();
-    state.lock().discovery = Discovery::default();
+    state.lock().published.discovery = Discovery::default();
     let now = unix_seconds();
     let ready = || state.lock().not_ready();
-    state.lock().proxies.pushing(GENERATION, now);
+    state.lock().published.proxies.pushing(GENERATION, now);
     assert_eq!(ready(), None, "it may report any moment");
-    state.lock().proxies.refused(now);
+    state.lock().published.proxies.refused(now);
     let cause = ready().unwrap();
     assert!(cause.starts_with("no proxy sells: none reports; ") && cause.contains("relay.secret"), "{cause}");
     // A new file makes no difference.
     let state = silent();
-    state.lock().discovery = Discovery::default();
-    state.lock().proxies.pushing(GENERATION, now - 40);
-    state.lock().proxies.pushing(GENERATION + 1, now);
+    state.lock().published.discovery = Discovery::default();
+    state.lock().published.proxies.pushing(GENERATION, now - 40);
+    state.lock().published.proxies.pushing(GENERATION + 1, now);
     assert!(state.lock().not_ready().is_some());
     // Whoever sends wrong words has no say where a proxy sells, nor where proxies may wait for the companion.
     hear(&mut state.lock(), "e0", GENERATION + 1);
-    state.lock().proxies.refused(now);
+    state.lock().published.proxies.refused(now);
     assert_eq!(state.lock().not_ready(), None);
     let state = silent();
-    state.lock().discovery = Discovery::default();
-    state.lock().discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
-    state.lock().proxies.pushing(GENERATION, now);
-    state.lock().proxies.refused(now);
+    state.lock().published.discovery = Discovery::default();
+    state.lock().published.discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
+    state.lock().published.proxies.pushing(GENERATION, now);
+    state.lock().published.proxies.refused(now);
     assert_eq!(state.lock().not_ready(), None);
 }
 
@@ -693,8 +685,8 @@ async fn what_keeps_back_readiness_is_logged_when_it_appears_changes_and_ends() 
     assert_eq!(said, ["WARN not ready: a", "WARN not ready: b", "INFO no longer so: b"]);
     // Proxies that are known are named by lines of their own.
     let state = silent();
-    state.lock().discovery = Discovery::default();
-    state.lock().proxies.pushing(GENERATION, unix_seconds() - 31);
+    state.lock().published.discovery = Discovery::default();
+    state.lock().published.proxies.pushing(GENERATION, unix_seconds() - 31);
     let now = unix_seconds();
     let mut state = state.lock();
     assert!(state.unlogged(now).is_some_and(|cause| Some(cause) == state.not_ready()));
@@ -707,17 +699,17 @@ async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
     let state = shared();
     let (_, _, up) = told(&state, Family::LedgerUp).await;
     assert_eq!(up, ["1"]);
-    state.lock().ledger_error = Some("the ledger is full".into());
+    state.lock().ledger.error = Some("the ledger is full".into());
     let (status, body, up) = told(&state, Family::LedgerUp).await;
     assert_eq!((status, body.as_str(), up), (503, "the ledger is full\n", vec!["0".to_owned()]));
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     assert_eq!(page["ledger_error"], "the ledger is full");
-    state.lock().ledger_error = None;
+    state.lock().ledger.error = None;
 
     let mut late = standing("e0", GENERATION);
     let now = late.unix_ms;
     late.unix_ms -= 90_000;
-    state.lock().proxies.heard("e0", &late, 0, now);
+    state.lock().published.proxies.heard("e0", &late, 0, now);
     let (status, _, clocks) = told(&state, Family::ProxyClockDifferenceSeconds).await;
     assert_eq!((status, clocks), (200, vec!["-90".to_owned()]));
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
@@ -725,9 +717,9 @@ async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
 
     let deployments = Arc::new(Deployments::new(None, Duration::ZERO));
     let address = Listen::Tcp(([127, 0, 0, 1], 1).into());
-    state.lock().gateway = Some(GatewayState { address, deployments: deployments.clone() });
+    *state.lock().gateway = Some(GatewayState { address, deployments: deployments.clone() });
     let unreached = Some("traefik.gateway: the companion does not reach it".to_owned());
-    state.lock().traefik =
+    state.lock().published.traefik =
         Some(TraefikState { gateway_error: unreached, gateway_tried: true, ..TraefikState::default() });
     let (status, body, reachable) = told(&state, Family::GatewayReachable).await;
     assert!(status == 503 && body.starts_with("traefik.gateway: "), "{body}");
@@ -740,22 +732,22 @@ async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
 #[tokio::test]
 async fn a_traefik_that_refused_the_rules_is_not_ready() {
     let state = shared();
-    state.lock().proxies = Default::default();
+    state.lock().published.proxies = Default::default();
     let api = |error: Option<&str>| {
         let loaded = Loaded { generation: Some(1000), error: error.map(str::to_owned) };
         Some(TraefikState { pushed: Some(1000), api: Some(Ok(loaded)), ..TraefikState::default() })
     };
-    state.lock().traefik = api(Some("unknown plugin type: farebox"));
+    state.lock().published.traefik = api(Some("unknown plugin type: farebox"));
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (503, "Traefik refused the rules: unknown plugin type: farebox\n"));
-    state.lock().traefik = api(None);
+    state.lock().published.traefik = api(None);
     assert_eq!(ask(&state, "GET", "/readyz", "").await.0, 200);
 }
 
 #[tokio::test]
 async fn a_gateway_that_leads_nowhere_is_not_ready() {
     let state = shared();
-    let snapshot = state.lock().active.as_ref().unwrap().snapshot.clone();
+    let snapshot = state.lock().rules.active.as_ref().unwrap().snapshot.clone();
     let facilitator = rules::Facilitator {
         cluster: "f".into(),
         authority: "f".into(),
@@ -774,19 +766,19 @@ async fn a_gateway_that_leads_nowhere_is_not_ready() {
         deployments.apply(compiled.clone(), &snapshot);
         GatewayState { address: Listen::Tcp(([127, 0, 0, 1], 9405).into()), deployments }
     };
-    state.lock().proxies = Default::default();
-    state.lock().gateway = Some(gateway(None));
+    state.lock().published.proxies = Default::default();
+    *state.lock().gateway = Some(gateway(None));
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     let start = "the gateway at 127.0.0.1:9405 sells nothing: no route has an upstream";
     assert!(status == 503 && body.starts_with(start), "{body}");
-    state.lock().gateway = Some(gateway(Some("http://127.0.0.1:8000")));
+    *state.lock().gateway = Some(gateway(Some("http://127.0.0.1:8000")));
     assert_eq!(ask(&state, "GET", "/readyz", "").await.0, 200);
 }
 
 #[tokio::test]
 async fn a_companion_that_stops_says_so_before_it_does() {
     let state = shared();
-    state.lock().is_stopping = true;
+    state.stop();
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (503, "the companion is stopping\n"));
     assert_eq!(ask(&state, "GET", "/healthz", "").await.0, 200);
@@ -853,7 +845,7 @@ async fn what_traefik_took_and_what_spools_lost_is_told() {
     assert_eq!(ask(&state, "GET", "/traefik", "").await.0, 404);
     {
         let mut state = state.lock();
-        state.traefik =
+        state.published.traefik =
             Some(TraefikState { pushed: Some(9), polled_at: Some(80), ..TraefikState::default() });
         let spool = |name: &str, generation, lost| SpoolState {
             name: name.into(),
@@ -862,9 +854,9 @@ async fn what_traefik_took_and_what_spools_lost_is_told() {
             malformed: 2,
             last_error: None,
         };
-        state.spools = vec![spool("t0/farebox", Some(9), 4), spool("t1/farebox", None, 3)];
+        state.spools.all = vec![spool("t0/farebox", Some(9), 4), spool("t1/farebox", None, 3)];
         let address = Listen::Tcp(([127, 0, 0, 1], 1).into());
-        state.gateway =
+        *state.gateway =
             Some(GatewayState { address, deployments: Arc::new(Deployments::new(None, Duration::ZERO)) });
     }
     let status: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
@@ -881,7 +873,7 @@ async fn what_traefik_took_and_what_spools_lost_is_told() {
     {
         assert!(page.contains(line), "{line}");
     }
-    state.lock().traefik.as_mut().unwrap().publish_error = Some("no space".into());
+    state.lock().published.traefik.as_mut().unwrap().publish_error = Some("no space".into());
     let (status, _, cause) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, cause.contains("no space")), (503, true), "{cause}");
 }

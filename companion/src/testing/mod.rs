@@ -56,7 +56,7 @@ pub(crate) fn standing(vm: &str, generation: u64) -> Standing {
         vm: vm.to_owned(),
         generation,
         hash: "0x00".to_owned(),
-        unix_ms: crate::state::unix_millis(),
+        unix_ms: crate::clock::unix_millis(),
         ..Standing::default()
     }
 }

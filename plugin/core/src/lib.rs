@@ -39,9 +39,6 @@ pub mod protocol;
 pub mod rules;
 pub mod terms;
 
-#[cfg(test)]
-#[path = "layers_tests.rs"]
-mod layers;
 mod members;
 
 /// The time of one event, as the shell read it from its clock.

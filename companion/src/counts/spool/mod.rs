@@ -15,9 +15,9 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
+use super::{Counts, CountsParts, DropReason};
 use crate::ledger::{Checkpoint, Ledger, LedgerError, SpoolsOf};
 use crate::settings::SpoolSettings;
-use crate::state::Shared;
 
 use reader::{ASIDE, Reader, Step};
 
@@ -38,6 +38,15 @@ pub struct SpoolState {
     pub last_error: Option<String>,
 }
 
+/// What is known of the spools.
+#[derive(Debug, Default)]
+pub struct SpoolsState {
+    /// The spools that are read.
+    pub all: Vec<SpoolState>,
+    /// Why none can be found; `None` while they can, or if there are none.
+    pub error: Option<String>,
+}
+
 /// All spools of a companion.
 #[derive(Debug)]
 pub struct Spools {
@@ -45,7 +54,7 @@ pub struct Spools {
     settings: SpoolSettings,
     /// By name, with what the last attempt to read failed with.
     readers: Mutex<Readers>,
-    state: Shared,
+    state: CountsParts,
 }
 
 type Readers = BTreeMap<String, (Reader, Option<String>)>;
@@ -55,11 +64,29 @@ const MAX_STEPS: usize = 64;
 /// A spool is moved aside at this share of its greatest size.
 const ROTATE_SHARE: u64 = 4;
 
+// === impl SpoolsState ===
+
+impl SpoolsState {
+    /// Values and lines that are not counted, with those of reports.
+    pub fn dropped(&self, counts: &Counts, reason: DropReason) -> u64 {
+        let of_spool = |spool: &SpoolState| match reason {
+            DropReason::Malformed => spool.malformed,
+            DropReason::Lost => spool.lost,
+            DropReason::Pruned | DropReason::StaleGeneration => 0,
+        };
+        self.all.iter().map(of_spool).fold(counts.dropped(reason), u64::saturating_add)
+    }
+}
+
 // === impl Spools ===
 
 impl Spools {
     /// The spools of a folder, from where the ledger says they were read to.
-    pub async fn open(ledger: &Ledger, settings: SpoolSettings, state: Shared) -> Result<Self, LedgerError> {
+    pub async fn open(
+        ledger: &Ledger,
+        settings: SpoolSettings,
+        state: CountsParts,
+    ) -> Result<Self, LedgerError> {
         let own = SpoolsOf::take_over(ledger).await?;
         let spools = Self { ledger: own, settings, readers: Mutex::default(), state };
         let known = ledger.spools().await?.into_iter();
@@ -106,7 +133,14 @@ impl Spools {
     fn reader(&self, name: String, known: Checkpoint) -> Reader {
         let SpoolSettings { folder, max_bytes, .. } = &self.settings;
         let path = folder.join(&name);
-        Reader::new(self.ledger.clone(), self.state.clone(), name, path, max_bytes / ROTATE_SHARE, known)
+        Reader::new(
+            self.ledger.clone(),
+            self.state.counted.clone(),
+            name,
+            path,
+            max_bytes / ROTATE_SHARE,
+            known,
+        )
     }
 
     fn show(&self, readers: &Readers, spool_error: Option<String>) {
@@ -115,12 +149,12 @@ impl Spools {
             let generation = Some(generation).filter(|generation| *generation > 0);
             SpoolState { name: name.clone(), generation, lost, malformed, last_error: last_error.clone() }
         };
-        let mut state = self.state.lock();
-        if let Some(error) = spool_error.as_ref().filter(|error| state.spool_error.as_ref() != Some(*error)) {
+        let mut state = self.state.spools.lock();
+        if let Some(error) = spool_error.as_ref().filter(|error| state.error.as_ref() != Some(*error)) {
             error!("no spool is read: {error}");
         }
-        state.spool_error = spool_error;
-        state.spools = readers.iter().map(show).collect();
+        state.error = spool_error;
+        state.all = readers.iter().map(show).collect();
     }
 }
 

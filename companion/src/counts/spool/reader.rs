@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use farebox_core::metrics::{MAX_SPOOL_LINE, MetricSeries, SpoolLine};
 use tracing::{info, warn};
 
+use crate::counts::Counts;
+use crate::handle::Handle;
 use crate::ledger::{Checkpoint, FileMark, LedgerError, SpoolFile, SpoolsOf};
-use crate::state::Shared;
 
 /// Ends the name of a file that was moved aside.
 pub(super) const ASIDE: char = '~';
@@ -62,7 +63,7 @@ pub(super) struct Twin {
 #[derive(Debug)]
 pub(super) struct Reader {
     ledger: SpoolsOf,
-    state: Shared,
+    counted: Handle<Counts>,
     name: String,
     path: PathBuf,
     aside: PathBuf,
@@ -102,7 +103,7 @@ impl Reader {
     /// Goes on where `known` ends.
     pub(super) fn new(
         ledger: SpoolsOf,
-        state: Shared,
+        counted: Handle<Counts>,
         name: String,
         path: PathBuf,
         rotate_at: u64,
@@ -110,7 +111,7 @@ impl Reader {
     ) -> Self {
         let mut aside = path.clone().into_os_string();
         aside.push(ASIDE.to_string());
-        Self { ledger, state, name, path, aside: aside.into(), rotate_at, known, still: None, notice: None }
+        Self { ledger, counted, name, path, aside: aside.into(), rotate_at, known, still: None, notice: None }
     }
 
     pub(super) const fn known(&self) -> &Checkpoint {
@@ -284,12 +285,12 @@ impl Reader {
                 *value = value.saturating_add(by);
             }
         }
-        let Some(dropped) = self.state.counted().sift(&mut changes, false) else { return Ok(Step::Idle) };
+        let Some(dropped) = self.counted.lock().sift(&mut changes, false) else { return Ok(Step::Idle) };
         checkpoint.read_to += batch.len() as u64;
         checkpoint.sequence += u64::from(!changes.is_empty());
         self.secure(source).await?;
         self.known = if self.ledger.save_spool(&self.name, &checkpoint, changes).await? {
-            self.state.counted().drop_more(dropped);
+            self.counted.lock().drop_more(dropped);
             checkpoint
         } else {
             // A step that was given up has arrived.

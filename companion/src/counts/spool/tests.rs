@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use super::reader::STILL;
 use super::*;
 use crate::counts::{DropReason, Keys};
-use crate::state::State;
+use crate::serve::Shared;
 use crate::testing::tuple;
 
 const MAX: u64 = 64 * 1024;
@@ -49,8 +49,8 @@ async fn step(reader: &mut Reader, now: Instant) -> Result<Step, SpoolError> {
 }
 
 fn dropped(state: &Shared, reason: DropReason) -> u64 {
-    let counts = state.counted().clone();
-    state.lock().dropped(&counts, reason)
+    let counts = state.counted.lock().clone();
+    state.lock().spools.dropped(&counts, reason)
 }
 
 impl Stage {
@@ -76,7 +76,7 @@ impl Stage {
     /// The reader a companion that starts now has.
     async fn reader(&self) -> Reader {
         let known = self.own.spool("t").await.unwrap();
-        let (own, state) = (self.own.clone(), self.state.clone());
+        let (own, state) = (self.own.clone(), self.state.counted.clone());
         Reader::new(own, state, "t".into(), self.path("t"), MAX / ROTATE_SHARE, known)
     }
 
@@ -87,7 +87,7 @@ impl Stage {
 
     /// Those a companion that starts now has.
     async fn spools(&self, settings: SpoolSettings, state: &Shared) -> Spools {
-        Spools::open(&self.ledger, settings, state.clone()).await.unwrap()
+        Spools::open(&self.ledger, settings, state.for_counts()).await.unwrap()
     }
 
     /// What the ledger has counted.
@@ -328,9 +328,9 @@ fn keys(names: &[&str]) -> Keys {
 }
 
 fn shared() -> Shared {
-    let state = Shared::new(State::new("pricing.yaml".into()));
+    let state = Shared::new("pricing.yaml".into());
     let keys = keys(&["a"]);
-    state.counted().apply(keys.births(0, &BTreeMap::new()), keys.offers);
+    state.counted.lock().apply(keys.births(0, &BTreeMap::new()), keys.offers);
     state
 }
 
@@ -363,7 +363,7 @@ async fn every_file_of_the_spools_name_is_one_all_of_them_add_up_and_a_copy_is_n
     spools.read().await;
     assert_eq!(stage.total().await, 2);
     let names: Vec<_> =
-        state.lock().spools.iter().map(|spool| (spool.name.clone(), spool.generation)).collect();
+        state.lock().spools.all.iter().map(|spool| (spool.name.clone(), spool.generation)).collect();
     let of = |name: &str, generation| (name.to_owned(), generation);
     let expected = [of("t", Some(5)), of("traefik-1/t", Some(5))];
     assert_eq!(names, expected);
@@ -406,10 +406,10 @@ async fn a_folder_that_cannot_be_read_is_said() {
     let settings = SpoolSettings { folder: stage.path("missing"), ..stage.settings() };
     let spools = stage.spools(settings.clone(), &state).await;
     spools.read().await;
-    assert!(state.lock().spool_error.as_ref().unwrap().contains("missing"));
+    assert!(state.lock().spools.error.as_ref().unwrap().contains("missing"));
     std::fs::create_dir(settings.folder).unwrap();
     spools.read().await;
-    assert_eq!(state.lock().spool_error, None);
+    assert_eq!(state.lock().spools.error, None);
 }
 
 #[tokio::test]
@@ -451,12 +451,12 @@ async fn a_spool_with_a_new_or_a_second_name_is_not_counted_again() {
     spools.read().await;
     assert_eq!(stage.counters().await[&series], 7);
     assert_eq!(error_of(&state, "c/t"), "it is the file of b/t: it is not counted twice, remove one");
-    assert!(state.lock().spools.iter().all(|spool| spool.name == "c/t" || spool.last_error.is_none()));
+    assert!(state.lock().spools.all.iter().all(|spool| spool.name == "c/t" || spool.last_error.is_none()));
 }
 
 fn error_of(state: &Shared, name: &str) -> String {
     let state = state.lock();
-    let spool = state.spools.iter().find(|spool| spool.name == name).unwrap();
+    let spool = state.spools.all.iter().find(|spool| spool.name == name).unwrap();
     spool.last_error.clone().unwrap_or_default()
 }
 
@@ -559,10 +559,10 @@ async fn a_companion_whose_spools_another_took_over_says_so_also_where_nothing_i
     let spools = stage.spools(stage.settings(), &state).await;
     write(&stage.path("t"), 5, &[counted(1)]);
     spools.read().await;
-    assert_eq!(state.lock().spool_error, None);
+    assert_eq!(state.lock().spools.error, None);
     // It takes the spools over, and is gone.
     drop(SpoolsOf::take_over(&stage.ledger).await.unwrap());
     spools.read().await;
-    let error = state.lock().spool_error.clone().unwrap();
+    let error = state.lock().spools.error.clone().unwrap();
     assert!(error.starts_with("another companion of the name `c1` reads its spools"), "{error}");
 }

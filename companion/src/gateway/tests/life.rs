@@ -105,10 +105,10 @@ async fn what_it_counts_is_in_the_companions_totals_and_goes_with_its_offer() {
     let mut world = World::start().await;
     let state = world.state.clone();
     let gatherer =
-        Gatherer::new(world.ledger.clone(), state.clone()).with_gateway(Some(world.meters.clone()));
+        Gatherer::new(world.ledger.clone(), state.for_counts()).with_gateway(Some(world.meters.clone()));
     let gatherer = Arc::new(gatherer);
     let offers = || {
-        let totals = state.counted().totals();
+        let totals = state.counted.lock().totals();
         let of = |tuple: &Tuple, totals: &TupleTotals| {
             (tuple.offer_name.clone(), totals.get(TupleCounter::PaymentPresented), totals.charged)
         };

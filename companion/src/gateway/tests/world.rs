@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::clock::unix_seconds;
 use crate::counts::Keys;
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::exchange_shell::handle;
@@ -33,8 +34,9 @@ use crate::gateway::{Deployments, Gateway, Meters};
 use crate::ledger::Ledger;
 use crate::port::Descriptors;
 use crate::relay::{Deadlines, Relay};
+use crate::rules::Active;
+use crate::serve::Shared;
 use crate::settings::{Facilitators, GatewaySettings};
-use crate::state::{Active, Shared, State, unix_seconds};
 use crate::testing::tcp;
 
 pub(super) const SHOP: &str = "0x1111111111111111111111111111111111111111";
@@ -130,11 +132,12 @@ impl World {
             Ledger::open(&Ledger::file_url(&folder.path().join("ledger.db")), "c1", Default::default())
                 .await
                 .unwrap();
-        let state = Shared::new(State::new("pricing.yaml".into()));
+        let state = Shared::new("pricing.yaml".into());
         let deadlines = Deadlines { verify: Duration::from_secs(5), settle: Duration::from_secs(5) };
         let client = FacilitatorClient::new(Credentials::default()).unwrap();
         let facilitators = Facilitators::default();
-        let (relay, over) = Relay::new(ledger.clone(), client, state.clone(), deadlines, facilitators, 64);
+        let (relay, over) =
+            Relay::new(ledger.clone(), client, state.for_relay(), deadlines, facilitators, 64);
         let gateway = Gateway::bind(settings, watch::channel(relay.router()).1, "c1", Descriptors::raise())
             .await
             .unwrap();
@@ -195,8 +198,8 @@ impl World {
             applied_at: unix_seconds(),
         };
         let keys = Keys::from(&*snapshot);
-        self.state.counted().apply(keys.births(self.generation, &BTreeMap::new()), keys.offers);
-        self.state.lock().publish(active, &pushed.tuples);
+        self.state.counted.lock().apply(keys.births(self.generation, &BTreeMap::new()), keys.offers);
+        self.state.lock().rules.publish(active, &pushed.tuples);
         self.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
     }
 

@@ -237,7 +237,7 @@ mod tests {
     async fn what_an_operator_found_out_waits_for_a_call_in_flight() {
         let book = Book::open(Database::sqlite().await).await;
         book.begins(1).await;
-        let until = crate::state::unix_millis() + 20_000;
+        let until = crate::clock::unix_millis() + 20_000;
         let sql = sqlx::query("UPDATE payments SET hold_until = $1").bind(i64::try_from(until).unwrap());
         sql.execute(&mut *book.connection().await.unwrap()).await.unwrap();
         let nonce = crate::ledger::tests::key(1).nonce.to_string();

@@ -8,7 +8,7 @@ use farebox_core::evm::B256;
 use farebox_core::payment::{Answer, Resolution};
 
 use super::super::{Books, Entry, Filter, Ledger, LedgerOptions};
-use crate::state::unix_seconds;
+use crate::clock::unix_seconds;
 
 /// Arguments of `farebox ledger resolve`.
 #[derive(Debug, clap::Args)]

@@ -26,9 +26,10 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 use tracing::info;
 
+use crate::handle::Handle;
 use crate::port::{Descriptors, Limits, Port, Protocol, Share};
+use crate::publish::PublishState;
 use crate::settings::{DiscoverySettings, Listen};
-use crate::state::Shared;
 
 pub use nodes::{Discovery, Node, Refusal};
 
@@ -48,7 +49,7 @@ pub(super) type Current = watch::Receiver<Option<Arc<Resource>>>;
 #[derive(Debug)]
 pub struct Server {
     port: Port,
-    state: Shared,
+    state: Handle<PublishState>,
 }
 
 /// How long a proxy may take for the head of a request, the TLS handshake before the first one among it.
@@ -68,7 +69,7 @@ impl Server {
     /// Reads the certificates and listens.
     pub async fn bind(
         settings: &DiscoverySettings,
-        state: Shared,
+        state: Handle<PublishState>,
         descriptors: Descriptors,
     ) -> anyhow::Result<Self> {
         let connections = descriptors.of(Share::Discovery);

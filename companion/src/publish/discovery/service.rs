@@ -21,8 +21,10 @@ use tracing::{error, info};
 use super::super::ecds::NAME;
 use super::subscription::{Subscription, Verdict};
 use super::{Current, Resource};
+use crate::clock::unix_seconds;
+use crate::handle::Handle;
 use crate::port::Peer;
-use crate::state::{Shared, unix_seconds};
+use crate::publish::PublishState;
 
 /// Streams of all proxies together.
 const MAX_STREAMS: usize = 1000;
@@ -35,7 +37,7 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Service {
     current: Current,
-    state: Shared,
+    state: Handle<PublishState>,
     streams: Arc<Semaphore>,
 }
 
@@ -64,7 +66,7 @@ struct Conversation<V: Variant> {
     peer: Option<IpAddr>,
     current: Current,
     subscription: Subscription,
-    state: Shared,
+    state: Handle<PublishState>,
     /// From the first request on.
     presence: Option<Presence>,
     _permit: OwnedSemaphorePermit,
@@ -73,13 +75,16 @@ struct Conversation<V: Variant> {
 /// The stream's part in what is known of its proxy; ends with it.
 struct Presence {
     name: String,
-    state: Shared,
+    state: Handle<PublishState>,
 }
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service of the current resource.
-pub(super) fn new(current: Current, state: Shared) -> ExtensionConfigDiscoveryServiceServer<Service> {
+pub(super) fn new(
+    current: Current,
+    state: Handle<PublishState>,
+) -> ExtensionConfigDiscoveryServiceServer<Service> {
     let service = Service { current, state, streams: Arc::new(Semaphore::new(MAX_STREAMS)) };
     ExtensionConfigDiscoveryServiceServer::new(service).max_decoding_message_size(MAX_REQUEST)
 }
@@ -216,7 +221,7 @@ impl<V: Variant> Conversation<V> {
 // === impl Presence ===
 
 impl Presence {
-    fn begin(id: &str, peer: Option<IpAddr>, state: &Shared) -> Self {
+    fn begin(id: &str, peer: Option<IpAddr>, state: &Handle<PublishState>) -> Self {
         let name = state.lock().discovery.opened(id, unix_seconds());
         info!(proxy = name, ?peer, "connected for rules");
         Self { name, state: state.clone() }

@@ -7,9 +7,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Body, NAME, TraefikState, body};
+use crate::handle::Handle;
 use crate::http;
+use crate::publish::PublishState;
 use crate::settings::TraefikSettings;
-use crate::state::Shared;
 
 /// What Traefik has loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,11 @@ impl Api {
     }
 
     /// Asks for ever.
-    pub(super) async fn ask(&self, state: Shared, mut body: watch::Receiver<Option<Arc<Body>>>) {
+    pub(super) async fn ask(
+        &self,
+        state: Handle<PublishState>,
+        mut body: watch::Receiver<Option<Arc<Body>>>,
+    ) {
         let Ok(client) = http::client_builder().no_proxy().timeout(REQUEST_LIMIT).build() else { return };
         loop {
             let loaded = self.read(&client).await;

@@ -28,8 +28,11 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::{Publication, Published, file};
+use crate::clock::unix_seconds;
+use crate::gateway::GatewayState;
+use crate::handle::Handle;
+use crate::publish::PublishState;
 use crate::settings::TraefikSettings;
-use crate::state::{Shared, unix_seconds};
 
 use api::Api;
 
@@ -81,14 +84,16 @@ struct Body {
 pub struct TraefikPublisher {
     settings: TraefikSettings,
     body: watch::Sender<Option<Arc<Body>>>,
-    state: Shared,
+    state: Handle<PublishState>,
+    /// Where the companion is a proxy itself.
+    gateway: Handle<Option<GatewayState>>,
 }
 
 /// The endpoint Traefik polls.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     body: watch::Receiver<Option<Arc<Body>>>,
-    state: Shared,
+    state: Handle<PublishState>,
 }
 
 // === impl TraefikState ===
@@ -113,9 +118,13 @@ impl TraefikState {
 
 impl TraefikPublisher {
     /// A publisher for these Traefiks.
-    pub fn new(settings: TraefikSettings, state: Shared) -> Self {
+    pub fn new(
+        settings: TraefikSettings,
+        state: Handle<PublishState>,
+        gateway: Handle<Option<GatewayState>>,
+    ) -> Self {
         state.lock().traefik = Some(TraefikState::default());
-        Self { settings, body: watch::channel(None).0, state }
+        Self { settings, body: watch::channel(None).0, state, gateway }
     }
 
     /// Where Traefik's HTTP provider finds what is published, if it is to.
@@ -136,7 +145,7 @@ impl TraefikPublisher {
         tokio::select! {
             () = self.publish_changes(&mut publications) => {}
             () = asking => {}
-            () = probe::keep_looking(&self.settings.gateway, &self.state) => {}
+            () = probe::keep_looking(&self.settings.gateway, &self.gateway, &self.state) => {}
         }
     }
 

@@ -7,16 +7,22 @@ use farebox_pricing::HttpUrl;
 use tokio::net::TcpStream;
 use tracing::{info, warn};
 
-use crate::state::Shared;
+use crate::gateway::GatewayState;
+use crate::handle::Handle;
+use crate::publish::PublishState;
 
 /// How often it is tried, and for how long.
 const EVERY: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Tries for ever. The companion may see another network than Traefik does, so a failure is told as what it is.
-pub(super) async fn keep_looking(gateway: &HttpUrl, state: &Shared) {
+pub(super) async fn keep_looking(
+    url: &HttpUrl,
+    gateway: &Handle<Option<GatewayState>>,
+    state: &Handle<PublishState>,
+) {
     loop {
-        note(state, connect(gateway).await.err());
+        note(gateway, state, connect(url).await.err());
         tokio::time::sleep(EVERY).await;
     }
 }
@@ -35,9 +41,9 @@ async fn connect(gateway: &HttpUrl) -> Result<(), String> {
     ))
 }
 
-fn note(state: &Shared, error: Option<String>) {
+fn note(gateway: &Handle<Option<GatewayState>>, state: &Handle<PublishState>, error: Option<String>) {
+    let was_reached = gateway.lock().as_ref().is_some_and(|gateway| gateway.deployments.was_reached());
     let mut state = state.lock();
-    let was_reached = state.gateway.as_ref().is_some_and(|gateway| gateway.deployments.was_reached());
     let known = state.traefik.get_or_insert_default();
     let error = error.filter(|_| !was_reached);
     match (&known.gateway_error, &error) {

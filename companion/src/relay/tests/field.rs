@@ -65,7 +65,7 @@ async fn a_reply_that_names_another_payer_proves_nothing(database: Database) {
     stage.dev.fail("verify", "another_payer").await;
     assert_eq!(stage.verify(1, &call).await, RelayReply::NoVerdict);
     let said = {
-        let state = stage.relay.state.lock();
+        let state = stage.relay.state.facilitators.lock();
         state.bad_replies.values().next().unwrap().words.clone()
     };
     assert_eq!(said, "it names another payer, 0xaAaAaAaaAaAaAaaAaAAAAAAAAaaaAaAaAaaAaaAa");

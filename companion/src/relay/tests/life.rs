@@ -170,7 +170,7 @@ async fn a_known_payment_is_answered_by_its_life_though_nothing_is_published() {
     stage.dev.fail("settle", "http_500").await;
     assert!(is_open(&stage.settle(2, &open).await));
     let stage = stage.restart().await;
-    stage.relay.state.lock().offered = Offered::default();
+    stage.relay.state.rules.lock().offered = Offered::default();
     assert!(is_open(&stage.verify(3, &open).await));
     assert!(matches!(stage.verify(4, &owed).await, RelayReply::Redeem { .. }));
     assert!(matches!(stage.verify(5, &payment(3)).await, RelayReply::NotTaken { .. }));
@@ -182,7 +182,7 @@ async fn a_payment_verified_under_an_earlier_price_is_settled_by_a_companion_tha
     let stage = Stage::open().await;
     stage.verify(1, &payment(1)).await;
     let stage = stage.restart().await;
-    stage.relay.state.lock().offered = Offered::default();
+    stage.relay.state.rules.lock().offered = Offered::default();
     publish(&stage.relay, 2, &pricing(stage.dev.url(), &["a"]).replace("0.001", "0.002"));
     assert!(matches!(stage.verify(2, &payment(2)).await, RelayReply::NotTaken { .. }), "a new one");
     assert!(is_settled(&stage.settle(1, &payment(1)).await));
@@ -330,7 +330,7 @@ async fn a_ledger_that_fails_closes_the_gate_and_says_so() {
     assert_eq!(stage.verify(1, &payment(1)).await, RelayReply::Unavailable);
     assert_eq!(stage.settle(1, &payment(1)).await, RelayReply::NotBegun, "nothing can have been begun");
     assert_eq!(stage.settle_calls().await, 0);
-    assert!(stage.relay.state.lock().not_ready().unwrap().contains("ledger"));
+    assert!(not_ready(&stage.relay).unwrap().contains("ledger"));
 }
 
 #[tokio::test]

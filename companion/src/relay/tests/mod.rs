@@ -26,9 +26,11 @@ use tower::ServiceExt;
 use farebox_core::payment::PaymentKey;
 
 use super::*;
+use crate::clock::{unix_millis, unix_seconds};
 use crate::facilitator::Credentials;
 use crate::ledger::{Clock, LedgerOptions};
-use crate::state::{Active, State, unix_millis, unix_seconds};
+use crate::rules::Active;
+use crate::serve::Shared;
 use crate::testing::{Database, pricing, tuple};
 
 /// The wallet of [`pricing`].
@@ -172,11 +174,17 @@ pub(super) async fn relay_of(
     let options = LedgerOptions { leases: LEASES, clock, ..LedgerOptions::default() };
     let ledger = Ledger::open(ledger, "c1", options).await.unwrap();
     let client = FacilitatorClient::new(Credentials::new(facilitators.credentials.clone())).unwrap();
-    let state = State::new("pricing.yaml".into());
-    let (relay, over) = Relay::new(ledger, client, Shared::new(state), deadlines, facilitators, MOST);
+    let parts = Shared::new("pricing.yaml".into()).for_relay();
+    let (relay, over) = Relay::new(ledger, client, parts, deadlines, facilitators, MOST);
     let dear = "- pattern: /services/dear/*\n  price: \"0.5\"\n  offerNamespace: ns\n  offerName: dear\n";
     publish(&relay, 1, &[&pricing(url, &["a", "b"]), dear].concat());
     (relay, over)
+}
+
+/// Why a companion with this relay is not ready.
+pub(super) fn not_ready(relay: &Relay) -> Option<String> {
+    let RelayParts { rules, facilitators, ledger } = relay.state.clone();
+    Shared { rules, facilitators, ledger, ..Shared::new("pricing.yaml".into()) }.lock().not_ready()
 }
 
 /// Puts rules in force.
@@ -185,7 +193,7 @@ fn publish(relay: &Relay, generation: u64, pricing: &str) {
     let series = snapshot.tuples.clone();
     let hash = String::new();
     let active = Active { generation, hash, snapshot, applied_at: unix_seconds() };
-    relay.state.lock().publish(active, &series);
+    relay.state.rules.lock().publish(active, &series);
 }
 
 /// Who asks, and for what.

@@ -28,12 +28,12 @@ async fn a_settlement_that_cannot_be_written_down_is_not_begun_and_its_buyer_tol
     let locked = lock(&stage).await;
     assert_eq!(stage.settle(1, &payment(1)).await, RelayReply::NotBegun);
     assert_eq!(stage.verify(2, &payment(2)).await, RelayReply::Unavailable);
-    assert!(stage.relay.state.lock().ledger_error.clone().unwrap().contains("no room"));
+    assert!(stage.relay.state.ledger.lock().error.clone().unwrap().contains("no room"));
     unlock(locked).await;
     stage
         .reconcile_until("free again", async |stage| stage.verify(2, &payment(1)).await == RelayReply::Valid)
         .await;
-    assert!(stage.relay.state.lock().ledger_error.is_none());
+    assert!(stage.relay.state.ledger.lock().error.is_none());
     assert!(is_settled(&stage.settle(2, &payment(1)).await));
     assert_eq!((stage.charges().await, stage.settle_calls().await), ((1, 1), 1));
 }

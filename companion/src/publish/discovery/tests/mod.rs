@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
+use crate::clock::unix_seconds;
 use crate::settings::TlsSettings;
-use crate::state::{State, unix_seconds};
 use crate::testing::tcp;
 
 type Client = ExtensionConfigDiscoveryServiceClient<Channel>;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A server and the publisher's end of it.
 struct Stage {
     address: SocketAddr,
-    state: Shared,
+    state: Handle<PublishState>,
     resource: watch::Sender<Option<Arc<Resource>>>,
     server: JoinHandle<()>,
     _stop: watch::Sender<()>,
@@ -42,7 +42,7 @@ impl Stage {
     }
 
     async fn with(tls: Option<TlsSettings>) -> anyhow::Result<Self> {
-        let state = Shared::new(State::new("pricing.yaml".into()));
+        let state = Handle::<PublishState>::default();
         let settings = DiscoverySettings { listen: Listen::Tcp(([127, 0, 0, 1], 0).into()), tls };
         let server = Server::bind(&settings, state.clone(), Descriptors::raise()).await?;
         let address = tcp(&server.address()?);

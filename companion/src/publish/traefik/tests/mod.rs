@@ -14,8 +14,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::serve::Shared;
 use crate::settings::{FacilitatorSettings, Settlement, Signature, SpoolSettings};
-use crate::state::State;
 use crate::testing::{eventually, pricing, serve, tuple};
 
 const GATEWAY_URL: &str = "http://gateway:9405";
@@ -62,7 +62,7 @@ fn publication(generation: u64) -> Publication {
 }
 
 struct Stage {
-    state: Shared,
+    state: Handle<PublishState>,
     endpoint: Endpoint,
     publications: watch::Sender<Option<Publication>>,
     publisher: JoinHandle<()>,
@@ -75,8 +75,8 @@ impl Drop for Stage {
 }
 
 fn stage(settings: TraefikSettings) -> Stage {
-    let state = Shared::new(State::new("pricing.yaml".into()));
-    let publisher = TraefikPublisher::new(settings, state.clone());
+    let state = Handle::<PublishState>::default();
+    let publisher = TraefikPublisher::new(settings, state.clone(), Handle::default());
     let endpoint = publisher.endpoint().unwrap();
     let (publications, published) = watch::channel(None);
     let publisher = tokio::spawn(publisher.run(published));
@@ -205,7 +205,8 @@ async fn a_file_is_replaced_only_when_it_changes_and_read_back_at_the_next_start
 async fn traefik_finds_it_at_the_companions_own_address() {
     let stage = stage(settings());
     stage.publications.send_replace(Some(publication(4)));
-    let router = crate::serve::router(stage.state.clone(), None, Some(stage.endpoint.clone()));
+    let shared = Shared { published: stage.state.clone(), ..Shared::new("pricing.yaml".into()) };
+    let router = crate::serve::router(shared, None, Some(stage.endpoint.clone()));
     let client = crate::http::client_builder().build().unwrap();
     let answer = client.get(format!("{}/traefik", serve(router).await)).send().await.unwrap();
     assert_eq!(

@@ -12,17 +12,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::LoadingParts;
 use super::in_use::InUse;
-use super::readiness::{AllKnown, Readiness};
-use super::watch::Candidate;
+use crate::clock::unix_seconds;
 use crate::counts::Keys;
 use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, PublishedRules};
 use crate::publish::{Publication, Published};
-use crate::settings::Settings;
-use crate::state::{
-    Active, Attempt, KeptClosed, NothingForSale, ReloadResult, Shared, describe, unix_seconds,
+use crate::rules::{
+    Active, AllKnown, Attempt, Candidate, KeptClosed, NothingForSale, Readiness, ReloadResult, describe,
 };
+use crate::settings::Settings;
 
 /// Where a candidate comes from: the `source` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Loader {
     settings: Arc<Settings>,
-    state: Shared,
+    state: LoadingParts,
     readiness: Readiness,
     publications: watch::Sender<Option<Publication>>,
     /// Where the companion is a proxy itself.
@@ -97,7 +97,7 @@ impl Loader {
     /// A loader that has loaded nothing.
     pub fn new(
         settings: Arc<Settings>,
-        state: Shared,
+        state: LoadingParts,
         readiness: Readiness,
         publications: watch::Sender<Option<Publication>>,
         last_published: Option<Published>,
@@ -171,11 +171,11 @@ impl Loader {
         };
         let attempt = Attempt { result, at: unix_seconds(), took: started.elapsed(), error, findings };
         self.log(&attempt, &candidate);
-        self.state.lock().attempted(attempt);
+        self.state.rules.lock().attempted(attempt);
         if result == ReloadResult::Rejected {
             self.last_rejected = Some(candidate);
             // The facilitators of a rejected file are not asked any more.
-            if let Some(active) = &self.state.lock().active {
+            if let Some(active) = &self.state.rules.lock().active {
                 self.readiness.want(&self.in_use(&active.snapshot).urls());
             }
         } else {
@@ -196,7 +196,7 @@ impl Loader {
         if until <= Instant::now() {
             return None;
         }
-        let active = self.state.lock().active.as_ref().map(|active| active.snapshot.clone());
+        let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
         let earlier = active.as_ref().map(|active| &active.protected);
         let earlier = earlier.or_else(|| self.last_published.as_ref().map(|last| &last.protected))?;
         let places = snapshot.keep_protected(earlier);
@@ -211,7 +211,7 @@ impl Loader {
             let left = until.saturating_duration_since(Instant::now()).as_secs();
             KeptClosed { places, until: unix_seconds() + left }
         });
-        let mut state = self.state.lock();
+        let mut state = self.state.rules.lock();
         if let Some(kept) = kept.as_ref().filter(|kept| state.kept_closed.as_ref() != Some(*kept)) {
             warn!("{}", kept.describe(&state.pricing));
         } else if kept.is_none() && state.kept_closed.is_some() {
@@ -222,7 +222,7 @@ impl Loader {
 
     /// Something new is known of the facilitator: the active rules are pushed again if that changes them.
     pub async fn facilitator_changed(&mut self) {
-        let active = self.state.lock().active.as_ref().map(|active| active.snapshot.clone());
+        let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
         if let Some(snapshot) = active
             && let Err(refusal) = self.apply(snapshot).await
         {
@@ -250,7 +250,7 @@ impl Loader {
             None => {}
         }
         let is_ahead = |(generation, hash): (u64, String)| {
-            let state = self.state.lock();
+            let state = self.state.rules.lock();
             let active = state.active.as_ref();
             active.is_some_and(|active| active.hash == hash && active.generation < generation)
         };
@@ -289,8 +289,8 @@ impl Loader {
             None => None,
         };
         let Numbers { generation, births } = {
-            let mut state = self.state.lock();
-            state.facilitators_are(in_use.states(&known), in_use.unlisted(&known));
+            let mut state = self.state.rules.lock();
+            self.state.facilitators.lock().are(in_use.states(&known), in_use.unlisted(&known));
             let agreed_generation = agreed.as_ref().map(|numbers| numbers.generation);
             if let Some(active) = state.active.as_mut().filter(|active| {
                 active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)
@@ -312,8 +312,8 @@ impl Loader {
             None => compile(pushed.clone())?,
         };
 
-        let mut counted = self.state.counted();
-        let mut state = self.state.lock();
+        let mut counted = self.state.counted.lock();
+        let mut state = self.state.rules.lock();
         counted.apply(births.clone(), keys.offers);
         if let Some(gateway) = &self.gateway {
             gateway.apply(Arc::new(rules), &snapshot);
@@ -365,8 +365,13 @@ impl Loader {
             let own = self.last_published.as_ref().map_or(0, |last| last.generation);
             let previous = latest.as_ref().map_or(0, |latest| latest.generation);
             if let Some(latest) = &latest {
-                let active =
-                    self.state.lock().active.as_ref().map(|active| (active.hash == hash, active.generation));
+                let active = self
+                    .state
+                    .rules
+                    .lock()
+                    .active
+                    .as_ref()
+                    .map(|active| (active.hash == hash, active.generation));
                 if latest.hash == hash && latest.generation >= own {
                     let PublishedRules { generation, births, .. } = latest.clone();
                     return Ok(Numbers { generation, births });
@@ -378,7 +383,7 @@ impl Loader {
             }
             let before = latest.map(|latest| latest.births);
             let before = before.or_else(|| self.last_published.as_ref().map(|last| last.births.clone()));
-            let generation = self.next_generation(self.state.lock().active.as_ref()).max(previous + 1);
+            let generation = self.next_generation(self.state.rules.lock().active.as_ref()).max(previous + 1);
             let births = keys.births(generation, &before.unwrap_or_default());
             let numbers = Numbers { generation, births };
             let rules = PublishedRules { generation, hash: hash.to_owned(), births: numbers.births.clone() };
@@ -389,7 +394,7 @@ impl Loader {
     }
 
     fn log(&self, attempt: &Attempt, candidate: &Candidate) {
-        let state = self.state.lock();
+        let state = self.state.rules.lock();
         let pricing = &state.pricing;
         match attempt.result {
             ReloadResult::Applied => {

@@ -9,8 +9,9 @@ use super::*;
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::ledger::Ledger;
 use crate::publish::{Publication, Published};
+use crate::rules::{Readiness, ReloadResult};
+use crate::serve::Shared;
 use crate::settings::Settlement;
-use crate::state::{ReloadResult, Shared, State};
 use crate::testing::{Database, Gate, fake_facilitator, on_every_database, pricing, settings, tuple};
 
 /// One of the companions.
@@ -34,10 +35,10 @@ impl Companion {
     async fn start(url: &str, facilitator: &str, last: Option<Published>) -> Self {
         let ledger = Ledger::open(url, "c", Default::default()).await.unwrap();
         let settings = settings(Settlement::Relay);
-        let state = Shared::new(State::new("pricing.yaml".into()));
+        let state = Shared::new("pricing.yaml".into());
         let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
         let (publications, published) = watch::channel(None);
-        let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);
+        let loader = Loader::new(Arc::new(settings), state.for_loading(), readiness, publications, last);
         let loader = loader.sharing(Some(ledger.clone()));
         Self { loader, ledger, state, published, facilitator: facilitator.to_owned() }
     }
@@ -45,7 +46,7 @@ impl Companion {
     async fn load(&mut self, offers: &[&str]) -> ReloadResult {
         let text = pricing(&self.facilitator, offers);
         self.loader.reload(Source::File, Ok(text)).await;
-        self.state.lock().last_attempt.as_ref().unwrap().result
+        self.state.lock().rules.last_attempt.as_ref().unwrap().result
     }
 
     /// What its proxies get: everything in the filter's configuration comes from here.
@@ -54,7 +55,7 @@ impl Companion {
     }
 
     fn generation(&self) -> u64 {
-        self.state.lock().active.as_ref().unwrap().generation
+        self.state.lock().rules.active.as_ref().unwrap().generation
     }
 
     /// A proxy counts one request, which this companion has in the ledger.
@@ -67,8 +68,8 @@ impl Companion {
 
     async fn counted(&self, offer: &str) -> u128 {
         let counters = self.ledger.counters().await.unwrap();
-        self.state.counted().read(counters);
-        let totals = self.state.counted().totals();
+        self.state.counted.lock().read(counters);
+        let totals = self.state.counted.lock().totals();
         let found = totals.tuples.iter().find(|(tuple, _)| tuple.offer_name == offer);
         found.map_or(0, |(_, of)| of.get(TupleCounter::PaymentPresented))
     }
@@ -136,7 +137,7 @@ async fn an_offer_that_went_and_came_back_elsewhere_starts_anew_here_too(databas
     first.loader.follow().await;
     assert_eq!(first.pushed(), second.pushed());
     assert_eq!(first.pushed().rules.tuples, [tuple("ns", "a", first_born), tuple("ns", "b", born)]);
-    assert_eq!(first.state.lock().reloads, [1, 0, 0], "following is no load");
+    assert_eq!(first.state.lock().rules.reloads, [1, 0, 0], "following is no load");
     for (number, companion) in [&first, &second].into_iter().enumerate() {
         let before = number as u128;
         let shown = (companion.counted("a").await, companion.counted("b").await);
@@ -164,7 +165,7 @@ async fn a_companion_with_an_older_file_neither_takes_nor_gives_numbers(database
 
 async fn what_was_published_before_there_was_a_ledger_goes_on_in_it(database: Database) {
     let facilitator = fake_facilitator().await;
-    let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
+    let ahead = crate::clock::unix_seconds() * 1000 + 1_000_000;
     let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
     let last = Published { generation: ahead, births, protected: vec![] };
     let mut first = Companion::start(&database.url, &facilitator, Some(last.clone())).await;
@@ -190,14 +191,14 @@ async fn a_ledger_that_is_away_keeps_the_last_good_rules_and_the_load_is_made_up
     let before = companion.pushed();
     gate.cut().await;
     assert_eq!(companion.load(&["a", "b"]).await, ReloadResult::Rejected);
-    let cause = companion.state.lock().last_attempt.as_ref().unwrap().cause("pricing.yaml");
+    let cause = companion.state.lock().rules.last_attempt.as_ref().unwrap().cause("pricing.yaml");
     assert!(cause.starts_with("their generation is not agreed upon: the ledger "), "{cause}");
     assert_eq!(companion.pushed(), before);
     companion.loader.follow().await;
-    assert_eq!(companion.state.lock().reloads, [1, 0, 1], "not tried while the ledger is away");
+    assert_eq!(companion.state.lock().rules.reloads, [1, 0, 1], "not tried while the ledger is away");
     gate.reopen().await;
     companion.loader.follow().await;
-    assert_eq!(companion.state.lock().reloads, [2, 0, 1]);
+    assert_eq!(companion.state.lock().rules.reloads, [2, 0, 1]);
     assert_eq!(companion.pushed().rules.generation, before.rules.generation + 1);
-    assert_eq!(companion.state.lock().config_err_since, None);
+    assert_eq!(companion.state.lock().rules.config_err_since, None);
 }

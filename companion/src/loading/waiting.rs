@@ -6,26 +6,25 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::info;
 
+use super::{Loader, LoadingParts, Source};
 use crate::facilitator::FacilitatorClient;
 use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
 use crate::publish::Publication;
-use crate::rules::{self, Loader, Readiness, Source};
+use crate::rules::{self, Readiness};
 use crate::settings::{RelaySettings, Settings};
-use crate::state::Shared;
 
 /// Pause between two attempts.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Opens the ledger, however long it takes. Fails where waiting does not help.
-pub(crate) async fn open_ledger(
+pub async fn open_ledger(
     settings: &Arc<Settings>,
     relay: &RelaySettings,
     client: &FacilitatorClient,
     gateway: Option<Arc<Deployments>>,
-    state: &Shared,
+    state: &LoadingParts,
 ) -> Result<Ledger, LedgerError> {
     let mut selling = JoinSet::new();
     let ledger = loop {
@@ -40,7 +39,7 @@ pub(crate) async fn open_ledger(
             ) => error,
             Err(error) => return Err(error),
         };
-        state.lock().ledger_fails(&error, "; no payment is taken until it can");
+        state.ledger.lock().fails(&error, "; no payment is taken until it can");
         if let (Some(gateway), true) = (&gateway, selling.is_empty()) {
             let readiness = Readiness::start(client.clone());
             let (publications, _) = watch::channel::<Option<Publication>>(None);
@@ -51,12 +50,10 @@ pub(crate) async fn open_ledger(
         tokio::time::sleep(AGAIN).await;
     };
     selling.shutdown().await;
-    let mut state = state.lock();
-    if state.ledger_error.take().is_some() {
-        info!("the ledger is open");
-    }
-    // The rules are numbered with the ledger, and the totals are those in it.
-    state.active = None;
+    // The rules are numbered with the ledger, and the totals are those in it. They go first, so that the companion is not
+    // ready in between.
+    state.rules.lock().withdraw();
+    state.ledger.lock().is_open();
     Ok(ledger)
 }
 

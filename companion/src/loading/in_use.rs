@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use farebox_core::evm::{Network, v1_name};
 use farebox_pricing::Snapshot;
 
-use super::readiness::AllKnown;
-use crate::facilitator::Supported;
+use crate::facilitator::{FacilitatorState, Supported};
+use crate::rules::AllKnown;
 use crate::settings::Facilitators;
-use crate::state::FacilitatorState;
 
 /// Each chain something is sold on, with its facilitators in the order they are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]

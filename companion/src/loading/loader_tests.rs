@@ -17,9 +17,10 @@ use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::Deployments;
 use crate::ledger::Ledger;
 use crate::publish::{Publication, Published};
+use crate::rules::{NothingForSale, Readiness, ReloadResult};
 use crate::serve;
+use crate::serve::Shared;
 use crate::settings::{Facilitators, Listen, RelaySettings, Settings, Settlement};
-use crate::state::{NothingForSale, ReloadResult, Shared, State};
 use crate::testing::{fake_facilitator, pricing, settings, tuple};
 
 struct Stage {
@@ -49,13 +50,13 @@ async fn passing_stage(last: Option<Published>) -> Stage {
 }
 
 async fn stage_of(last: Option<Published>, settings: Settings) -> Stage {
-    let state = Shared::new(State::new("pricing.yaml".into()));
+    let state = Shared::new("pricing.yaml".into());
     let folder = tempfile::tempdir().unwrap();
     let url = Ledger::file_url(&folder.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
     let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
     let (publications, published) = watch::channel(None);
-    let loader = Loader::new(Arc::new(settings), state.clone(), readiness, publications, last);
+    let loader = Loader::new(Arc::new(settings), state.for_loading(), readiness, publications, last);
     let loader = loader.sharing(Some(ledger.clone()));
     let (facilitator, counters) = (fake_facilitator().await, BTreeMap::new());
     Stage { loader, state, published, facilitator, ledger, counters, _folder: folder }
@@ -73,11 +74,11 @@ impl Stage {
 
     async fn load_text(&mut self, text: &str) -> ReloadResult {
         self.loader.reload(Source::File, Ok(text.to_owned())).await;
-        self.state.lock().last_attempt.as_ref().unwrap().result
+        self.state.lock().rules.last_attempt.as_ref().unwrap().result
     }
 
     fn generation(&self) -> u64 {
-        self.state.lock().active.as_ref().unwrap().generation
+        self.state.lock().rules.active.as_ref().unwrap().generation
     }
 
     /// Where unmatched paths do not pass.
@@ -87,7 +88,7 @@ impl Stage {
 
     fn kept_closed(&self) -> Option<String> {
         let state = self.state.lock();
-        state.kept_closed.as_ref().map(|kept| kept.describe("pricing.yaml"))
+        state.rules.kept_closed.as_ref().map(|kept| kept.describe("pricing.yaml"))
     }
 
     /// Some time later, as somebody who calls often enough.
@@ -112,7 +113,7 @@ impl Stage {
     fn count(&mut self, offer: &str, born: u64, value: u64) {
         let series = MetricSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
         self.counters.insert(series, value);
-        self.state.counted().read(self.counters.clone());
+        self.state.counted.lock().read(self.counters.clone());
     }
 
     /// A proxy that enforces what was pushed last reports one for every offer.
@@ -124,7 +125,7 @@ impl Stage {
     }
 
     fn totals(&self) -> Vec<(String, u128)> {
-        let totals = self.state.counted().totals();
+        let totals = self.state.counted.lock().totals();
         let of = |(tuple, of): (&Tuple, &TupleTotals)| {
             (tuple.offer_name.clone(), of.get(TupleCounter::PaymentPresented))
         };
@@ -135,10 +136,10 @@ impl Stage {
 #[tokio::test]
 async fn the_first_load_is_applied_with_a_generation_of_its_time_and_ready_kinds() {
     let mut stage = stage().await;
-    let before = crate::state::unix_seconds();
+    let before = crate::clock::unix_seconds();
     assert_eq!(stage.load(&["a"]).await, ReloadResult::Applied);
     let generation = stage.generation();
-    assert!((before * 1000..=crate::state::unix_seconds() * 1000).contains(&generation), "{generation}");
+    assert!((before * 1000..=crate::clock::unix_seconds() * 1000).contains(&generation), "{generation}");
     let rules = stage.pushed().rules;
     assert_eq!(rules.generation, generation);
     assert!(rules.facilitator.as_ref().unwrap().ready);
@@ -155,7 +156,7 @@ async fn equal_rules_are_unchanged_and_take_no_generation() {
     let commented = format!("# a comment\n{}", pricing(&stage.facilitator, &["a"]));
     assert_eq!(stage.load_text(&commented).await, ReloadResult::Unchanged);
     assert_eq!(stage.generation(), generation);
-    assert_eq!(stage.state.lock().reloads, [1, 1, 0]);
+    assert_eq!(stage.state.lock().rules.reloads, [1, 1, 0]);
 }
 
 #[tokio::test]
@@ -168,7 +169,7 @@ async fn a_gateway_follows_every_load_also_where_only_an_upstream_changed() {
     assert_eq!(gateway.without_upstream(), ["/services/a/*", "/services/b/*"]);
     let findings: Vec<_> = {
         let state = stage.state.lock();
-        let attempt = state.last_attempt.as_ref().unwrap();
+        let attempt = state.rules.last_attempt.as_ref().unwrap();
         attempt.findings.iter().map(|finding| finding.key.clone()).collect()
     };
     assert_eq!(findings, ["/services/a/*: upstreamURL", "/services/b/*: upstreamURL"]);
@@ -191,19 +192,19 @@ async fn a_rejected_file_changes_nothing_and_is_reported_with_its_lines() {
     for broken in ["", "routes: [", "wallet: nonsense\nroutes: []\n", "pattern: x\nroutes: []\n"] {
         assert_eq!(stage.load_text(broken).await, ReloadResult::Rejected, "{broken}");
         let state = stage.state.lock();
-        let attempt = state.last_attempt.as_ref().unwrap();
+        let attempt = state.rules.last_attempt.as_ref().unwrap();
         assert!(!attempt.findings.is_empty(), "{broken}");
         assert!(attempt.cause("pricing.yaml").starts_with("pricing.yaml:"), "{broken}");
-        assert!(state.config_err_since.is_some());
+        assert!(state.rules.config_err_since.is_some());
         assert_eq!(state.not_ready(), None);
     }
     stage.loader.reload(Source::File, Err("pricing.yaml: cannot be read: gone".into())).await;
-    assert_eq!(stage.state.lock().last_attempt.as_ref().unwrap().result, ReloadResult::Rejected);
+    assert_eq!(stage.state.lock().rules.last_attempt.as_ref().unwrap().result, ReloadResult::Rejected);
     assert_eq!((stage.generation(), stage.pushed()), (generation, pushed));
     assert_eq!(stage.totals(), [("a".to_owned(), 7)]);
-    assert_eq!(stage.state.lock().reloads, [1, 0, 5]);
+    assert_eq!(stage.state.lock().rules.reloads, [1, 0, 5]);
     assert_eq!(stage.load(&["a"]).await, ReloadResult::Unchanged);
-    assert_eq!(stage.state.lock().config_err_since, None);
+    assert_eq!(stage.state.lock().rules.config_err_since, None);
 }
 
 #[tokio::test]
@@ -303,10 +304,10 @@ async fn a_companion_that_starts_while_a_file_is_written_opens_nothing_that_was_
 async fn a_file_that_sells_nothing_is_ready_and_says_that_nothing_is_for_sale() {
     let mut stage = stage().await;
     stage.load(&["a"]).await;
-    assert_eq!(stage.state.lock().nothing_for_sale(), None);
+    assert_eq!(stage.state.lock().rules.nothing_for_sale(), None);
     stage.load(&[]).await;
     let said = "nothing is for sale: pricing.yaml has no paid route".to_owned();
-    assert_eq!(stage.state.lock().nothing_for_sale(), Some(NothingForSale::Meant(said.clone())));
+    assert_eq!(stage.state.lock().rules.nothing_for_sale(), Some(NothingForSale::Meant(said.clone())));
     let request = Request::builder().uri("/status").body(Body::empty()).unwrap();
     let response = serve::router(stage.state.clone(), None, None).oneshot(request).await.unwrap();
     let status = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -333,13 +334,13 @@ async fn a_changed_global_chain_and_a_repinned_asset_start_new_series() {
     stage.count("a", born, 3);
     let text = pricing(&stage.facilitator, &["a"]).replace("base-sepolia", "base");
     assert_eq!(stage.load_text(&text).await, ReloadResult::Applied);
-    let totals = stage.state.counted().totals();
+    let totals = stage.state.counted.lock().totals();
     let tuples: Vec<_> = totals.tuples.keys().map(|tuple| (&*tuple.chain, &*tuple.asset_symbol)).collect();
     assert_eq!(tuples, [("eip155:8453", "USDC")]);
     assert_eq!(stage.totals(), [("a".to_owned(), 0)]);
     let repinned = pricing(&stage.facilitator, &["a"]) + "  assetSymbol: OBOL\n";
     assert_eq!(stage.load_text(&repinned).await, ReloadResult::Applied);
-    let totals = stage.state.counted().totals();
+    let totals = stage.state.counted.lock().totals();
     let tuples: Vec<_> = totals.tuples.keys().map(|tuple| (&*tuple.chain, &*tuple.asset_symbol)).collect();
     assert_eq!(tuples, [("eip155:84532", "OBOL")]);
 }
@@ -354,7 +355,7 @@ async fn a_skipped_route_is_blocked_and_its_series_go() {
     assert_eq!(stage.load_text(&text).await, ReloadResult::Applied);
     assert_eq!(stage.totals(), []);
     assert_eq!(stage.pushed().rules.routes[0].gate, Gate::Blocked);
-    assert_eq!(stage.state.lock().active.as_ref().unwrap().snapshot.skipped.len(), 1);
+    assert_eq!(stage.state.lock().rules.active.as_ref().unwrap().snapshot.skipped.len(), 1);
 }
 
 #[tokio::test]
@@ -366,7 +367,7 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
     stage.load_text(&pricing(&format!("http://{address}"), &["a"])).await;
     let first = stage.pushed().rules;
     assert!(!first.facilitator.as_ref().unwrap().ready);
-    assert!(stage.state.lock().facilitators[0].last_error.is_some());
+    assert!(stage.state.lock().facilitators.all[0].last_error.is_some());
 
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let kinds = r#"{"kinds":[{"x402Version":2,"scheme":"exact","network":"eip155:84532"}],"extensions":[],"signers":{}}"#;
@@ -379,7 +380,7 @@ async fn a_facilitator_that_comes_up_later_makes_the_same_rules_ready() {
         stage.loader.facilitator_changed().await;
     }
     assert_eq!(stage.generation(), first.generation + 1);
-    assert_eq!(stage.state.lock().reloads, [1, 0, 0], "no load was attempted");
+    assert_eq!(stage.state.lock().rules.reloads, [1, 0, 0], "no load was attempted");
 }
 
 fn relay_with(facilitators: Facilitators) -> RelaySettings {
@@ -402,7 +403,8 @@ async fn a_fall_back_of_the_relay_makes_the_rules_ready_while_the_first_is_away(
     stage.load_text(&pricing("http://127.0.0.1:1", &["a"])).await;
     assert!(stage.pushed().rules.facilitator.as_ref().unwrap().ready);
     let state = stage.state.lock();
-    let ready: Vec<_> = state.facilitators.iter().map(|of| (of.url.as_str(), of.kinds.is_some())).collect();
+    let ready: Vec<_> =
+        state.facilitators.all.iter().map(|of| (of.url.as_str(), of.kinds.is_some())).collect();
     assert_eq!(ready, [("http://127.0.0.1:1", false), (fallbacks[0].as_str(), true)]);
 }
 
@@ -424,7 +426,7 @@ async fn a_file_that_adds_a_chain_with_a_dead_facilitator_closes_that_chain_alon
 
 #[tokio::test]
 async fn after_a_restart_generations_go_on_rising_and_lives_go_on() {
-    let ahead = crate::state::unix_seconds() * 1000 + 1_000_000;
+    let ahead = crate::clock::unix_seconds() * 1000 + 1_000_000;
     let births = [(tuple("ns", "a", 0), 17), (tuple("ns", "gone", 0), 3)].into();
     let mut stage = stage_after(Some(Published { generation: ahead, births, protected: vec![] })).await;
     stage.load(&["a", "b"]).await;
@@ -450,15 +452,15 @@ async fn a_reader_sees_one_load_or_the_next_and_never_a_mix() {
     let mut stage = stage().await;
     let offers = [vec!["a", "b"], vec!["c"], vec!["a", "c", "d"]];
     stage.load(&offers[0]).await;
-    stage.state.counted().read([].into());
+    stage.state.counted.lock().read([].into());
     let (state, stop) = (stage.state.clone(), Arc::new(AtomicBool::new(false)));
     let stopped = stop.clone();
     let reader = std::thread::spawn(move || {
         let mut generations = BTreeSet::new();
         while !stopped.load(Ordering::Relaxed) {
-            let counted = state.counted();
+            let counted = state.counted.lock();
             let state = state.lock();
-            let active = state.active.as_ref().unwrap();
+            let active = state.rules.active.as_ref().unwrap();
             let counted: BTreeSet<_> = counted.totals().tuples.into_keys().collect();
             assert_eq!(counted, active.snapshot.keep_set());
             generations.insert(active.generation);
@@ -494,7 +496,7 @@ async fn thousands_of_offers_go_and_come_back_and_leave_nothing_behind() {
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     let kept: Vec<&str> = all.iter().copied().filter(|name| name.starts_with("kept")).collect();
     let mut stage = stage().await;
-    let gatherer = Arc::new(Gatherer::new(stage.ledger.clone(), stage.state.clone()));
+    let gatherer = Arc::new(Gatherer::new(stage.ledger.clone(), stage.state.for_counts()));
     let server = serve::router(stage.state.clone(), Some(gatherer.clone()), None);
     let page = async || {
         let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
