@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use inotify::{EventStream, Inotify, WatchMask};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::paths::folder_of;
@@ -20,6 +21,8 @@ pub type Candidate = Result<String, String>;
 pub struct Watch {
     path: PathBuf,
     last: Option<Candidate>,
+    /// What ends in the middle of a line, and since when.
+    unended: Option<(Candidate, Instant)>,
     events: Option<Events>,
 }
 
@@ -28,6 +31,9 @@ type Events = EventStream<[u8; 4_096]>;
 
 /// Content must stay the same this long before it is believed: an editor may write in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
+/// Content whose last line has no end must stay the same for longer: a price or a pattern of which the half is written
+/// is a price or a pattern as well.
+const UNENDED: Duration = Duration::from_secs(10);
 /// A file that never settles is taken as it is after this many looks.
 const SETTLE_LOOKS: u32 = 10;
 /// The least time between two looks at a file that does not change.
@@ -42,7 +48,7 @@ pub fn watch(path: PathBuf) -> Watch {
             warn!("no file notifications ({error}); {} is read every second", path.display())
         })
         .ok();
-    Watch { path, last: None, events }
+    Watch { path, last: None, unended: None, events }
 }
 
 /// The parent folder is watched, as the file itself is replaced by renames and symlink swaps. What is written there all
@@ -63,7 +69,8 @@ impl Watch {
             let seen = read(&self.path).await;
             if self.last.as_ref() != Some(&seen) {
                 let settled = self.settle(seen).await;
-                if self.last.as_ref() != Some(&settled) {
+                if self.last.as_ref() != Some(&settled) && !self.may_go_on(&settled) {
+                    self.unended = None;
                     self.last = Some(settled.clone());
                     return settled;
                 }
@@ -71,6 +78,26 @@ impl Watch {
             tokio::select! {
                 () = self.told() => tokio::time::sleep(BREATH).await,
                 () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// Whether it ends in the middle of a line, and did not for long. At the start there is nothing to wait for.
+    fn may_go_on(&mut self, settled: &Candidate) -> bool {
+        let Ok(text) = settled else { return false };
+        if self.last.is_none() || text.ends_with('\n') {
+            return false;
+        }
+        match &self.unended {
+            Some((known, since)) if known == settled => since.elapsed() < UNENDED,
+            _ => {
+                self.unended = Some((settled.clone(), Instant::now()));
+                warn!(
+                    "{}: its last line has no end, so it may be written in parts: the rules before it stay in force for \
+                     {UNENDED:?}, unless it is ended or changes",
+                    self.path.display()
+                );
+                true
             }
         }
     }
