@@ -13,25 +13,27 @@
 //! * [`serve`]: `/metrics`, `/healthz`, `/readyz`, `/status`.
 //! * [`run`]: the daemon that ties them together. [`check`] and [`explain`]: the same rules, on the command line.
 
-pub mod check;
+#![expect(unreachable_pub, reason = "the parts are private, and `pub` marks what other parts may use")]
+
+mod check;
 pub mod cli;
-pub mod clock;
-pub mod counts;
-pub mod explain;
-pub mod facilitator;
-pub mod gateway;
-pub mod handle;
-pub mod http;
+mod clock;
+mod counts;
+mod explain;
+mod facilitator;
+mod gateway;
+mod handle;
+mod http;
 pub mod ledger;
-pub mod loading;
+mod loading;
 mod paths;
-pub mod port;
-pub mod publish;
-pub mod relay;
-pub mod rules;
-pub mod run;
-pub mod serve;
-pub mod settings;
+mod port;
+mod publish;
+mod relay;
+mod rules;
+mod run;
+mod serve;
+mod settings;
 
 #[cfg(test)]
 mod testing;

@@ -27,8 +27,10 @@ use crate::rules::RulesState;
 
 pub use gather::Gatherer;
 pub use keep::{KeepSet, Keys, Verdict};
-pub use spool::{SpoolError, SpoolState, Spools, SpoolsState};
-pub use totals::{CallTotals, Totals, TupleTotals};
+#[cfg(test)]
+pub use spool::SpoolState;
+pub use spool::{Spools, SpoolsState};
+pub use totals::{Totals, TupleTotals};
 
 /// The counters that were read last, and which of them are alive.
 ///

@@ -7,6 +7,10 @@ mod states;
 mod supported;
 
 pub use client::{CallFailed, FacilitatorClient, Replied};
-pub use credential::{CredentialError, Credentials};
-pub use states::{BadReply, CredentialState, FacilitatorState, FacilitatorStates, FailedCall};
-pub use supported::{Supported, SupportedError, SupportedKind, fetch};
+pub use credential::Credentials;
+#[cfg(test)]
+pub use states::CredentialState;
+pub use states::{BadReply, FacilitatorState, FacilitatorStates, FailedCall};
+#[cfg(test)]
+pub use supported::SupportedKind;
+pub use supported::{Supported, fetch};

@@ -26,9 +26,11 @@ use discovery::Resource;
 use ecds::Filter;
 
 pub use ecds::Published;
-pub use proxies::{Proxies, ProxyState, PushState, Vm};
+pub use proxies::{Proxies, ProxyState};
 pub use state::PublishState;
-pub use traefik::{Endpoint, Loaded, TraefikPublisher, TraefikState};
+#[cfg(test)]
+pub use traefik::Loaded;
+pub use traefik::{Endpoint, TraefikPublisher, TraefikState};
 
 /// Rules ready to be pushed.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,6 +12,7 @@ use prost::{Message, Name};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use super::proxies::PushState;
 use super::*;
 use crate::settings::{FacilitatorSettings, Settlement};
 use crate::testing::{eventually, pricing, standing, tuple};

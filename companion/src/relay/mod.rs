@@ -53,7 +53,7 @@ use order::{Order, not_taken};
 use under_way::UnderWay;
 
 pub use credentials::watch_credentials;
-pub use door::{RELAY_SECRET, Secret, at_the_door, limits, most_of_a_chain};
+pub use door::{Secret, at_the_door, limits, most_of_a_chain};
 pub use reconcile::reconcile;
 
 /// Deadlines of the facilitator.

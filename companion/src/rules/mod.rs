@@ -6,7 +6,9 @@ mod state;
 mod watch;
 
 pub use offered::Offered;
-pub use readiness::{AllKnown, Known, Readiness};
+#[cfg(test)]
+pub use readiness::Known;
+pub use readiness::{AllKnown, Readiness};
 pub use state::{Active, Attempt, KeptClosed, NothingForSale, ReloadResult, RulesState, describe};
 pub use watch::{Candidate, Watch, watch};
 

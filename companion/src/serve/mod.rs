@@ -43,7 +43,7 @@ use exposition::Format;
 use families::Families;
 use pages::Pages;
 
-pub use facts::{Facts, Shared};
+pub use facts::Shared;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]

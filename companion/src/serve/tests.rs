@@ -12,6 +12,7 @@ use farebox_core::rules;
 use farebox_core::terms;
 use tower::ServiceExt;
 
+use super::facts::Facts;
 use super::parser::{Read, parse};
 use super::*;
 use crate::counts::{Counts, Keys, SpoolState};

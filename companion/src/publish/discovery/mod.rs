@@ -31,7 +31,7 @@ use crate::port::{Descriptors, Limits, Port, Protocol, Share};
 use crate::publish::PublishState;
 use crate::settings::{DiscoverySettings, Listen};
 
-pub use nodes::{Discovery, Node, Refusal};
+pub use nodes::{Discovery, Node};
 
 /// What proxies are to have. Made once, never changed.
 #[derive(Debug, Clone, PartialEq)]
