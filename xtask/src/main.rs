@@ -2,12 +2,14 @@
 //!
 //! * [`commands`]: one module per command.
 //! * [`build`]: the release artefacts and what is asserted about them.
+//! * [`links`]: whether the links of the documents lead somewhere.
 //! * [`alerts`]: the Prometheus rules an operator loads, and their unit tests.
 #![forbid(unsafe_code)]
 
 mod alerts;
 mod build;
 mod commands;
+mod links;
 
 use std::process::ExitCode;
 

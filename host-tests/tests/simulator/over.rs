@@ -355,9 +355,9 @@ fn only_the_relays_own_word_counts() {
 fn a_relay_that_is_away_closes_and_is_told_when_it_may_have_reserved() {
     let shop = shop(true);
     let header = shop.header("/paid/x", 1);
-    let aways: [fn(Callout<'_>); 3] =
+    let ways: [fn(Callout<'_>); 3] =
         [|call| call.times_out(), |call| call.is_unreachable(), |call| call.breaks_off()];
-    for away in aways {
+    for away in ways {
         let stream = shop.send_paid(0, "/paid/x", &header);
         let verify = stream.expect_callout("/verify");
         let holder = verify.headers().get(RELAY_HOLDER).unwrap();

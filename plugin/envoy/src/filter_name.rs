@@ -3,7 +3,7 @@
 //! Two parties decide who hears the reply to a call. Envoy hands it to the context that was the effective one. The SDK
 //! then hands it to the context whose callback it saw begin last before the call, whatever the effective one was, and
 //! drops it where that is gone. So the SDK has to see a callback of the filter begin, and one that does nothing is
-//! enough: [`proxy_on_queue_ready`], which Envoy never calls because this filter has no queue.
+//! enough: `proxy_on_queue_ready`, which Envoy never calls because this filter has no queue.
 
 use std::cell::Cell;
 

@@ -15,6 +15,7 @@
 
 mod apt;
 mod cargo_component;
+mod cargo_deny;
 mod chromium;
 mod crates;
 mod debian;
@@ -31,11 +32,13 @@ mod python;
 mod targets;
 mod tool;
 mod traefik;
+mod typos;
 mod wasm_bindgen;
 
 use std::time::Duration;
 
 pub use cargo_component::cargo_component;
+pub use cargo_deny::cargo_deny;
 pub use chromium::chromium;
 pub use debian::Program;
 pub use envoy::{ENVOY_VERSION, envoy};
@@ -50,10 +53,11 @@ pub use python::python_packages;
 pub use targets::wasm_targets;
 pub use tool::{Here, Source, Tool};
 pub use traefik::{TRAEFIK_VERSION, traefik};
+pub use typos::typos;
 pub use wasm_bindgen::wasm_bindgen_test_runner;
 
 /// All tools. Those that are compiled here come last.
-pub const TOOLS: [Tool; 12] = [
+pub const TOOLS: [Tool; 14] = [
     targets::TOOL,
     envoy::TOOL,
     traefik::TOOL,
@@ -63,7 +67,9 @@ pub const TOOLS: [Tool; 12] = [
     chromium::TOOL,
     node::TOOL,
     python::TOOL,
+    typos::TOOL,
     nextest::TOOL,
+    cargo_deny::TOOL,
     cargo_component::TOOL,
     wasm_bindgen::TOOL,
 ];

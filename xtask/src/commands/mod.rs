@@ -37,7 +37,7 @@ enum Command {
     Demo(demo::Args),
     /// Run a proxy with your own pricing file, in the foreground.
     Up(up::Args),
-    /// Format, lints, unit tests, wasm tests, host tests and end-to-end tests.
+    /// Format, lints, documents, dependencies, unit tests, wasm tests, host tests and end-to-end tests.
     Test,
     /// List what the other commands fetch, and whether it can be had right now.
     Tools(tools::Args),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use farebox_testkit::stack::{Durability, Postgres};
 use farebox_testkit::{paths, shell, tools};
 
-use crate::{alerts, build};
+use crate::{alerts, build, links};
 
 /// One suite: its name and what it does.
 struct Suite {
@@ -22,12 +22,22 @@ struct Suite {
 /// Where the companion's tests find the server in which they create databases.
 const TEST_POSTGRES: &str = "FAREBOX_TEST_POSTGRES";
 
+/// The one suite that may be left out: its database is a repository of another server, which not every machine reaches.
+const ADVISORIES: &str = "advisories";
+/// `no` in this environment variable leaves it out.
+const CHECK_ADVISORIES: &str = "FAREBOX_ADVISORIES";
+
 const SUITES: &[Suite] = &[
     Suite { name: "format", run: format },
     Suite { name: "lints, native", run: lints },
     Suite { name: "lints, filter", run: filter_lints },
+    Suite { name: "documentation", run: documentation },
     Suite { name: "artefacts", run: artefacts },
     Suite { name: "tools", run: tools::fetched },
+    Suite { name: "links", run: links::check },
+    Suite { name: "spelling", run: spelling },
+    Suite { name: "dependencies", run: dependencies },
+    Suite { name: ADVISORIES, run: advisories },
     Suite { name: "unit tests", run: unit_tests },
     Suite { name: "core on wasm", run: wasm_tests },
     Suite { name: "core as a component", run: component },
@@ -46,8 +56,10 @@ pub(super) fn run() -> Result<ExitCode> {
     // Each suite asks for its tool itself and waits for it, so the result of the thread is not needed.
     std::thread::spawn(tools::fetch);
     let mut outcomes = Vec::new();
-    for (number, suite) in SUITES.iter().enumerate() {
-        eprintln!("\n=== {}/{} {} ===", number + 1, SUITES.len(), suite.name);
+    let leave_out = std::env::var_os(CHECK_ADVISORIES).is_some_and(|said| said == "no");
+    let suites: Vec<_> = SUITES.iter().filter(|suite| !(leave_out && suite.name == ADVISORIES)).collect();
+    for (number, suite) in suites.iter().enumerate() {
+        eprintln!("\n=== {}/{} {} ===", number + 1, suites.len(), suite.name);
         let started = Instant::now();
         let result = (suite.run)();
         let took = started.elapsed();
@@ -68,7 +80,11 @@ fn summary(outcomes: &[Outcome]) -> ExitCode {
     let failures = outcomes.iter().filter_map(|outcome| Some((outcome.name, outcome.result.as_ref().err()?)));
     failures.clone().for_each(|(name, error)| println!("{name}: {error:#}"));
     let failed = failures.count();
-    println!("{} passed, {failed} failed", outcomes.len() - failed);
+    let skipped = SUITES.len() - outcomes.len();
+    if skipped > 0 {
+        println!("{ADVISORIES}: NOT CHECKED, because {CHECK_ADVISORIES} is `no`");
+    }
+    println!("{} passed, {failed} failed, {skipped} skipped", outcomes.len() - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -95,9 +111,41 @@ fn filter_lints() -> Result<()> {
     cargo(&arguments.concat())
 }
 
+/// With private items, because links between them are most of the links.
+fn documentation() -> Result<()> {
+    let mut command = Command::new(paths::cargo());
+    command
+        .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")
+        .current_dir(paths::workspace());
+    shell::run(&mut command)
+}
+
 fn artefacts() -> Result<()> {
     build::build()?.iter().for_each(|artefact| println!("{artefact}"));
     Ok(())
+}
+
+/// By `_typos.toml`.
+fn spelling() -> Result<()> {
+    shell::run(Command::new(tools::typos()?).current_dir(paths::workspace()))
+}
+
+/// Licences, forbidden crates and sources, by `deny.toml`.
+fn dependencies() -> Result<()> {
+    deny(&["bans", "licenses", "sources"])
+}
+
+/// Known faults of dependencies.
+fn advisories() -> Result<()> {
+    deny(&["advisories"]).with_context(|| {
+        format!("where the database of advisories cannot be reached, {CHECK_ADVISORIES}=no leaves it out")
+    })
+}
+
+fn deny(checks: &[&str]) -> Result<()> {
+    let mut command = Command::new(tools::cargo_deny()?);
+    shell::run(command.args(["--workspace", "check"]).args(checks).current_dir(paths::workspace()))
 }
 
 /// With a PostgreSQL server: the ledger's tests run on both databases.

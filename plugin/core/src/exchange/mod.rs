@@ -1,6 +1,6 @@
 //! One request's life, as a state machine without I/O.
 //!
-//! A shell starts it with [`begin`] and carries out the [`Turn`] it gets: first every stamp, then every
+//! A shell starts it with [`begin`](fn@begin) and carries out the [`Turn`] it gets: first every stamp, then every
 //! note, then the one [`Next`]. Each state is consumed by the event it waits for, so a state that
 //! cannot settle has no way to settle, and nothing resumes twice.
 //!
@@ -28,7 +28,7 @@
 //! Delivering ─ ended                                the stream is over
 //! ```
 //!
-//! All indexes in stamps refer to the [`crate::rules::RuleSet`] given to [`begin`], which a shell keeps
+//! All indexes in stamps refer to the [`crate::rules::RuleSet`] given to [`begin`](fn@begin), which a shell keeps
 //! for as long as the exchange lives.
 //!
 //! Every refusal is a row of [`refusal`]: cause → who is at fault → status → body → metric reason.

@@ -1,9 +1,9 @@
 //! The codes that facilitators give for a settlement, and what each says about the call it answers.
 //!
-//! A code is [`Refused`](Meaning::Refused) where every implementation that gives it does so before it broadcasts:
+//! A code is [`Refused`] where every implementation that gives it does so before it broadcasts:
 //! while it checks the payment again inside `/settle`, or because a dry run or the node itself named the reason why
 //! the contract reverts, which is the word of an execution that moved nothing. A code that one of them can also
-//! give after its transaction may have reached the chain is [`Unclear`](Meaning::Unclear), and so is a code that
+//! give after its transaction may have reached the chain is [`Unclear`], and so is a code that
 //! is not listed. `nonce already used` is unclear because the transfer that used the nonce may be the
 //! facilitator's own: sent twice by it, or by a load balancer before it.
 //!
