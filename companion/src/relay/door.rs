@@ -37,8 +37,14 @@ pub struct Secret {
 struct Words {
     tags: Vec<hmac::Tag>,
     read_at: Instant,
-    warned_at: Option<Instant>,
+    of_file: Seldom,
+    of_calls: Seldom,
 }
+
+/// When something was said last that would otherwise be said with every call. Each thing has its own, so that a stranger's
+/// calls hide nothing.
+#[derive(Default)]
+struct Seldom(Option<Instant>);
 
 /// How long words are used before the file is looked at again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -62,7 +68,8 @@ impl Secret {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| SettingsError("this machine gives no random bytes".to_owned()))?;
         let tags = read(&file, &key).map_err(SettingsError)?;
-        let words = Words { tags, read_at: Instant::now(), warned_at: None };
+        let words =
+            Words { tags, read_at: Instant::now(), of_file: Seldom::default(), of_calls: Seldom::default() };
         Ok(Self { file, key, words: Mutex::new(words) })
     }
 
@@ -72,14 +79,14 @@ impl Secret {
             words.read_at = Instant::now();
             match read(&self.file, &self.key) {
                 Ok(tags) => words.tags = tags,
-                Err(error) => words.now_and_then(|| warn!("{error}; the secret read before stays in use")),
+                Err(error) => words.of_file.say(|| warn!("{error}; the secret read before stays in use")),
             }
         }
         let shown = headers.get(RELAY_SECRET).map(|value| value.as_bytes()).unwrap_or_default();
         let opens =
             words.tags.iter().filter(|tag| hmac::verify(&self.key, shown, tag.as_ref()).is_ok()).count() > 0;
         if !opens {
-            words.now_and_then(|| {
+            words.of_calls.say(|| {
                 let what = if shown.is_empty() { "without" } else { "with another secret than" };
                 warn!(
                     "the relay was called {what} the words of {}: a proxy of yours shows them in the header \
@@ -98,10 +105,10 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl Words {
-    fn now_and_then(&mut self, say: impl FnOnce()) {
-        if self.warned_at.is_none_or(|last| last.elapsed() >= LOG_AGAIN) {
-            self.warned_at = Some(Instant::now());
+impl Seldom {
+    fn say(&mut self, say: impl FnOnce()) {
+        if self.0.is_none_or(|last| last.elapsed() >= LOG_AGAIN) {
+            self.0 = Some(Instant::now());
             say();
         }
     }

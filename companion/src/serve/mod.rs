@@ -144,18 +144,26 @@ async fn healthz() -> Response {
 
 /// Logs, for ever, what keeps the companion from being ready, if nobody else does.
 pub async fn log_readiness(state: Shared) {
-    let mut told = None;
+    let (mut unready, mut traefik) = (None, None);
     loop {
-        let found = state.lock().unlogged(unix_seconds());
-        log_change(&mut told, found);
+        let now = unix_seconds();
+        let found = {
+            let facts = state.lock();
+            if facts.is_stopping {
+                return;
+            }
+            (facts.unlogged(now), facts.traefik_trouble(now))
+        };
+        log_change(&mut unready, found.0, "not ready: ");
+        log_change(&mut traefik, found.1, "");
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-fn log_change(told: &mut Option<String>, found: Option<String>) {
+fn log_change(told: &mut Option<String>, found: Option<String>, what: &str) {
     match (&*told, &found) {
         (told, found) if told == found => {}
-        (_, Some(cause)) => warn!("not ready: {cause}"),
+        (_, Some(cause)) => warn!("{what}{cause}"),
         (Some(cause), None) => info!("no longer so: {cause}"),
         (None, None) => {}
     }

@@ -54,7 +54,12 @@ impl Facts<'_> {
             .or_else(|| self.facilitators.all_dead(now))
             .or_else(|| self.nothing_enforced(now).filter(|_| self.published.proxies.iter().next().is_none()))
             .or_else(|| self.leads_nowhere())
-            .filter(|_| !self.is_stopping)
+    }
+
+    /// What is wrong with Traefik, where no other line of the log says it.
+    pub(super) fn traefik_trouble(&self, now: u64) -> Option<String> {
+        let traefik = self.published.traefik.as_ref()?;
+        traefik.trouble(self.spools.started(), now)
     }
 
     /// The chains on which no payment is taken.

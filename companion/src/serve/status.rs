@@ -69,7 +69,7 @@ fn without_lists(state: &Facts<'_>, now: u64) -> Value {
             "listen": address.to_string(),
             "proxies": state.published.discovery.nodes(now).map(|(name, known)| node(name, known)).collect::<Vec<_>>(),
         })),
-        "traefik": state.published.traefik.as_ref().map(|known| traefik(known, state)),
+        "traefik": state.published.traefik.as_ref().map(|known| traefik(known, state, now)),
     })
 }
 
@@ -161,10 +161,11 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
 }
 
 /// What became of the rules in Traefik. Its plugin says in a spool which generation it starts with.
-fn traefik(traefik: &TraefikState, state: &Facts<'_>) -> Value {
-    let started = state.spools.all.iter().filter_map(|spool| spool.generation).max();
+fn traefik(traefik: &TraefikState, state: &Facts<'_>, now: u64) -> Value {
+    let started = state.spools.started();
     json!({
-        "state": traefik.push(started),
+        "state": traefik.push(started, now),
+        "trouble": traefik.trouble(started, now),
         "generation_pushed": traefik.pushed,
         "generation_started": started,
         "polled_at": traefik.polled_at,

@@ -678,7 +678,7 @@ async fn what_keeps_back_readiness_is_logged_when_it_appears_changes_and_ends() 
     tracing::subscriber::with_default(lines.finish(), || {
         let mut told = None;
         for found in [None, Some("a"), Some("a"), Some("b"), None, None] {
-            log_change(&mut told, found.map(str::to_owned));
+            log_change(&mut told, found.map(str::to_owned), "not ready: ");
         }
     });
     let said = std::fs::read_to_string(path).unwrap();

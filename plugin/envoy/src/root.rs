@@ -42,7 +42,7 @@ const NEXT_LINES: Duration = Duration::from_millis(1);
 pub(crate) struct Root {
     deployment: Rc<Deployment>,
     /// Its rules, as far as they are compiled. Those before them stay in force so long.
-    coming: Option<GradualCompile>,
+    coming: Option<Box<GradualCompile>>,
     sweep_from: u32,
 }
 
@@ -222,7 +222,7 @@ impl Root {
                 self.coming = Some(coming);
                 return true;
             }
-            Ok(Progress::Done(rules)) => Deployment::begin(root, rules),
+            Ok(Progress::Done(rules)) => Deployment::begin(root, *rules),
             Err(error) => Err(error),
         };
         match over {

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod component;
 mod demo;
+mod dependencies;
 mod model;
 mod test;
 mod tools;
@@ -39,6 +40,8 @@ enum Command {
     Up(up::Args),
     /// Format, lints, documents, dependencies, unit tests, wasm tests, host tests and end-to-end tests.
     Test,
+    /// Look the dependencies up in the database of known faults, which is fetched from GitHub.
+    Advisories,
     /// List what the other commands fetch, and whether it can be had right now.
     Tools(tools::Args),
 }
@@ -82,6 +85,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Up(args) => block_on(up::run(args)),
         Command::Test => test::run(),
+        Command::Advisories => dependencies::advisories(),
         Command::Tools(args) => tools::run(&args),
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use farebox_testkit::stack::{Durability, Postgres};
 use farebox_testkit::{paths, shell, tools};
 
+use super::dependencies;
 use crate::{alerts, build, links};
 
 /// One suite: its name and what it does.
@@ -22,11 +23,6 @@ struct Suite {
 /// Where the companion's tests find the server in which they create databases.
 const TEST_POSTGRES: &str = "FAREBOX_TEST_POSTGRES";
 
-/// The one suite that may be left out: its database is a repository of another server, which not every machine reaches.
-const ADVISORIES: &str = "advisories";
-/// `no` in this environment variable leaves it out.
-const CHECK_ADVISORIES: &str = "FAREBOX_ADVISORIES";
-
 const SUITES: &[Suite] = &[
     Suite { name: "format", run: format },
     Suite { name: "lints, native", run: lints },
@@ -36,8 +32,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "tools", run: tools::fetched },
     Suite { name: "links", run: links::check },
     Suite { name: "spelling", run: spelling },
-    Suite { name: "dependencies", run: dependencies },
-    Suite { name: ADVISORIES, run: advisories },
+    Suite { name: "dependencies", run: dependencies::allowed },
     Suite { name: "unit tests", run: unit_tests },
     Suite { name: "core on wasm", run: wasm_tests },
     Suite { name: "core as a component", run: component },
@@ -56,10 +51,8 @@ pub(super) fn run() -> Result<ExitCode> {
     // Each suite asks for its tool itself and waits for it, so the result of the thread is not needed.
     std::thread::spawn(tools::fetch);
     let mut outcomes = Vec::new();
-    let leave_out = std::env::var_os(CHECK_ADVISORIES).is_some_and(|said| said == "no");
-    let suites: Vec<_> = SUITES.iter().filter(|suite| !(leave_out && suite.name == ADVISORIES)).collect();
-    for (number, suite) in suites.iter().enumerate() {
-        eprintln!("\n=== {}/{} {} ===", number + 1, suites.len(), suite.name);
+    for (number, suite) in SUITES.iter().enumerate() {
+        eprintln!("\n=== {}/{} {} ===", number + 1, SUITES.len(), suite.name);
         let started = Instant::now();
         let result = (suite.run)();
         let took = started.elapsed();
@@ -80,11 +73,7 @@ fn summary(outcomes: &[Outcome]) -> ExitCode {
     let failures = outcomes.iter().filter_map(|outcome| Some((outcome.name, outcome.result.as_ref().err()?)));
     failures.clone().for_each(|(name, error)| println!("{name}: {error:#}"));
     let failed = failures.count();
-    let skipped = SUITES.len() - outcomes.len();
-    if skipped > 0 {
-        println!("{ADVISORIES}: NOT CHECKED, because {CHECK_ADVISORIES} is `no`");
-    }
-    println!("{} passed, {failed} failed, {skipped} skipped", outcomes.len() - failed);
+    println!("{} passed, {failed} failed, 0 skipped", outcomes.len() - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -129,23 +118,6 @@ fn artefacts() -> Result<()> {
 /// By `_typos.toml`.
 fn spelling() -> Result<()> {
     shell::run(Command::new(tools::typos()?).current_dir(paths::workspace()))
-}
-
-/// Licences, forbidden crates and sources, by `deny.toml`.
-fn dependencies() -> Result<()> {
-    deny(&["bans", "licenses", "sources"])
-}
-
-/// Known faults of dependencies.
-fn advisories() -> Result<()> {
-    deny(&["advisories"]).with_context(|| {
-        format!("where the database of advisories cannot be reached, {CHECK_ADVISORIES}=no leaves it out")
-    })
-}
-
-fn deny(checks: &[&str]) -> Result<()> {
-    let mut command = Command::new(tools::cargo_deny()?);
-    shell::run(command.args(["--workspace", "check"]).args(checks).current_dir(paths::workspace()))
 }
 
 /// With a PostgreSQL server: the ledger's tests run on both databases.

@@ -47,6 +47,13 @@ pub struct SpoolsState {
     pub error: Option<String>,
 }
 
+impl SpoolsState {
+    /// The highest generation with which a plugin says that it began.
+    pub fn started(&self) -> Option<u64> {
+        self.all.iter().filter_map(|spool| spool.generation).max()
+    }
+}
+
 /// All spools of a companion.
 #[derive(Debug)]
 pub struct Spools {

@@ -55,11 +55,20 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Pause before a failed write is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long Traefik may not ask before that is said. It asks every five seconds, or as its `pollInterval` says.
+const SILENT_SECONDS: u64 = 60;
+/// How long Traefik may take to begin with new rules.
+const STARTS_SECONDS: u64 = 30;
+
 /// What became of the rules in Traefik.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraefikState {
     /// The generation last published.
     pub pushed: Option<u64>,
+    /// When its publishing began, Unix seconds.
+    pub pushed_at: u64,
+    /// Traefik is to ask the companion for it.
+    pub is_asked: bool,
     /// Why it could not be written; `None` once it was.
     pub publish_error: Option<String>,
     /// When Traefik last asked for it, Unix seconds.
@@ -101,8 +110,11 @@ pub struct Endpoint {
 impl TraefikState {
     /// As `/status` shows it: what Traefik's API or, failing that, the plugin itself has said of the last push.
     /// `started` is the generation the plugin last said it starts with.
-    pub fn push(&self, started: Option<u64>) -> &'static str {
+    pub fn push(&self, started: Option<u64>, now: u64) -> &'static str {
         let Some(pushed) = self.pushed else { return "idle" };
+        if self.silence(now).is_some() {
+            return "silent";
+        }
         match &self.api {
             Some(Ok(loaded)) if loaded.generation == Some(pushed) => match loaded.error {
                 None => "confirmed",
@@ -110,6 +122,40 @@ impl TraefikState {
             },
             _ if started.is_some_and(|started| started >= pushed) => "confirmed",
             _ => "pending",
+        }
+    }
+
+    /// Why it is not known whether Traefik serves the rules, or why what its plugin counts does not come in.
+    pub fn trouble(&self, started: Option<u64>, now: u64) -> Option<String> {
+        let has_them = matches!(&self.api, Some(Ok(loaded)) if loaded.generation == self.pushed && loaded.error.is_none());
+        let uncounted = || {
+            let is_overdue = now.saturating_sub(self.pushed_at) >= STARTS_SECONDS;
+            (self.pushed.is_some() && has_them && started < self.pushed && is_overdue).then(|| {
+                "Traefik has the rules, and no spool says that the plugin began with them: what the plugin answers is not \
+                 counted; see that `mounts` of the plugin in traefik.yaml names a folder that exists, and that \
+                 traefik.spool of the companion leads to the same"
+                    .to_owned()
+            })
+        };
+        self.silence(now).or_else(uncounted)
+    }
+
+    /// Why Traefik is not heard of.
+    fn silence(&self, now: u64) -> Option<String> {
+        self.pushed?;
+        let asked_at = self.polled_at.unwrap_or_default().max(self.pushed_at);
+        if self.is_asked && now.saturating_sub(asked_at) >= SILENT_SECONDS {
+            return Some(
+                "Traefik does not ask for its rules any more: see that Traefik runs, and that the endpoint of its HTTP \
+                 provider is /traefik of this companion"
+                    .to_owned(),
+            );
+        }
+        match &self.api {
+            Some(Err(error)) if now.saturating_sub(self.pushed_at) >= STARTS_SECONDS => Some(format!(
+                "Traefik's API does not answer: {error}; see that Traefik runs, and that traefik.api is its address"
+            )),
+            _ => None,
         }
     }
 }
@@ -123,7 +169,8 @@ impl TraefikPublisher {
         state: Handle<PublishState>,
         gateway: Handle<Option<GatewayState>>,
     ) -> Self {
-        state.lock().traefik = Some(TraefikState::default());
+        let known = TraefikState { is_asked: settings.http, ..TraefikState::default() };
+        state.lock().traefik = Some(known);
         Self { settings, body: watch::channel(None).0, state, gateway }
     }
 
@@ -182,7 +229,9 @@ impl TraefikPublisher {
         });
         let mut state = self.state.lock();
         let known = state.traefik.get_or_insert_default();
-        known.pushed = Some(generation);
+        if known.pushed != Some(generation) {
+            (known.pushed, known.pushed_at) = (Some(generation), unix_seconds());
+        }
         let failed = written.err();
         if known.publish_error != failed
             && let Some(message) = &failed

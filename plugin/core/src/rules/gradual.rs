@@ -25,9 +25,9 @@ pub struct GradualCompile {
 #[derive(Debug)]
 pub enum Progress {
     /// Lines are left.
-    More(GradualCompile),
+    More(Box<GradualCompile>),
     /// It is done.
-    Done(RuleSet),
+    Done(Box<RuleSet>),
 }
 
 /// The list that is read, in the order of a push.
@@ -85,23 +85,18 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 
 impl GradualCompile {
     /// Reads the first line. `None` if the push is not written in lines: then [`RuleSet::from_json`] reads it.
-    pub fn begin(push: &[u8]) -> Option<Result<Self, CompileError>> {
+    pub fn begin(push: &[u8]) -> Option<Result<Box<Self>, CompileError>> {
         let text = core::str::from_utf8(push).ok()?;
         let (head, _) = text.split_once('\n').filter(|(head, _)| head.ends_with(TUPLES))?;
         let at = head.len() + 1;
         let head = PushedRules::from_json(&[head, ROUTES, PROTECTED, END].concat()).map_err(unreadable);
         let compiler = head.and_then(Compiler::begin);
-        Some(compiler.map(|compiler| Self {
-            text: text.to_owned(),
-            at,
-            list: List::Tuples,
-            position: 0,
-            compiler,
-        }))
+        let (text, list) = (text.to_owned(), List::Tuples);
+        Some(compiler.map(|compiler| Box::new(Self { text, at, list, position: 0, compiler })))
     }
 
     /// Reads and compiles at most so many lines.
-    pub fn advance(mut self, lines: usize) -> Result<Progress, CompileError> {
+    pub fn advance(mut self: Box<Self>, lines: usize) -> Result<Progress, CompileError> {
         for _ in 0..lines {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let line = rest.split('\n').next().unwrap_or_default();
@@ -110,7 +105,7 @@ impl GradualCompile {
                 (List::Tuples, ROUTES) => (self.list, self.position) = (List::Routes, 0),
                 (List::Routes, PROTECTED) => (self.list, self.position) = (List::Protected, 0),
                 (List::Protected, END) if rest.len() == line.len() => {
-                    return self.compiler.finish().map(Progress::Done);
+                    return self.compiler.finish().map(|rules| Progress::Done(Box::new(rules)));
                 }
                 (list, line) => {
                     let member = line.strip_suffix(',').unwrap_or(line);

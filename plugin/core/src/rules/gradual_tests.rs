@@ -65,7 +65,7 @@ fn compiled(text: &str, at_a_time: usize) -> Result<RuleSet, String> {
     loop {
         match begun.advance(at_a_time).map_err(|error| error.0)? {
             Progress::More(more) => begun = more,
-            Progress::Done(rules) => return Ok(rules),
+            Progress::Done(rules) => return Ok(*rules),
         }
     }
 }

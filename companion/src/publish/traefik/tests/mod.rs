@@ -154,7 +154,7 @@ async fn the_endpoint_says_so_until_there_are_rules() {
     let traefik = state.traefik.as_ref().unwrap();
     assert_eq!((traefik.pushed, traefik.polled_at.is_some()), (Some(3), true));
     assert_eq!(
-        (traefik.push(None), traefik.push(Some(2)), traefik.push(Some(3))),
+        (traefik.push(None, 0), traefik.push(Some(2), 0), traefik.push(Some(3), 0)),
         ("pending", "pending", "confirmed")
     );
 }
@@ -268,8 +268,42 @@ fn a_push_that_traefik_has_and_cannot_use_is_refused() {
         api: Some(Ok(Loaded { generation: Some(generation), error: error.map(str::to_owned) })),
         ..TraefikState::default()
     };
-    assert_eq!(TraefikState::default().push(Some(9)), "idle");
-    assert_eq!(state(None, 5).push(None), "confirmed");
-    assert_eq!(state(Some("no"), 5).push(Some(5)), "refused");
-    assert_eq!(state(Some("no"), 4).push(Some(4)), "pending");
+    assert_eq!(TraefikState::default().push(Some(9), 0), "idle");
+    assert_eq!(state(None, 5).push(None, 0), "confirmed");
+    assert_eq!(state(Some("no"), 5).push(Some(5), 0), "refused");
+    assert_eq!(state(Some("no"), 4).push(Some(4), 0), "pending");
+}
+
+#[test]
+fn a_traefik_that_is_not_heard_of_or_does_not_count_is_named() {
+    let loaded = |generation| Some(Ok(Loaded { generation: Some(generation), error: None }));
+    let known = TraefikState { pushed: Some(5), pushed_at: 100, is_asked: true, ..TraefikState::default() };
+    let says = |state: &TraefikState, started, now| state.trouble(started, now).unwrap_or_default();
+    assert_eq!(says(&TraefikState::default(), None, 1_000), "");
+
+    // It asks for the rules, or not.
+    assert_eq!(says(&known, None, 159), "");
+    assert!(says(&known, Some(5), 160).contains("does not ask for its rules"));
+    assert_eq!(known.push(Some(5), 160), "silent");
+    let asking = TraefikState { polled_at: Some(950), ..known.clone() };
+    assert_eq!((says(&asking, Some(5), 1_000), asking.push(Some(5), 1_000)), (String::new(), "confirmed"));
+    let by_file = TraefikState { is_asked: false, ..known };
+    assert_eq!(says(&by_file, None, 1_000), "");
+
+    // Its API answers, or not.
+    let dead = TraefikState { api: Some(Err("refused".to_owned())), ..asking.clone() };
+    assert_eq!(says(&dead, Some(5), 129), "");
+    assert!(says(&dead, Some(5), 1_000).starts_with("Traefik's API does not answer: refused"));
+    assert_eq!(dead.push(Some(5), 1_000), "silent");
+
+    // Its plugin says in the spool that it began, or not.
+    let lost = TraefikState { api: loaded(5), ..asking };
+    for started in [None, Some(4)] {
+        assert_eq!(says(&lost, started, 129), "");
+        assert!(says(&lost, started, 1_000).contains("no spool says"));
+        assert_eq!(lost.push(started, 1_000), "confirmed");
+    }
+    assert_eq!(says(&lost, Some(5), 1_000), "");
+    let not_yet = TraefikState { api: loaded(4), ..lost };
+    assert_eq!(says(&not_yet, Some(4), 1_000), "");
 }
