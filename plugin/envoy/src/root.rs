@@ -33,8 +33,8 @@ const SWEEP_BUCKETS: u32 = 7;
 
 /// A push longer than this is compiled a few lines at a time, bytes. A shorter one takes a millisecond or two.
 const MOST_AT_ONCE: usize = 64 * 1024;
-/// So many lines at a time, which take as long, and then the requests that came meanwhile.
-const LINES: usize = 128;
+/// So many bytes at a time, which take as long, and then the requests that came meanwhile.
+const AT_A_TIME: usize = 48 * 1024;
 /// How soon the next lines follow: the least Envoy knows.
 const NEXT_LINES: Duration = Duration::from_millis(1);
 
@@ -217,7 +217,7 @@ impl Root {
     fn advance(&mut self) -> bool {
         let Some(coming) = self.coming.take() else { return false };
         let root = self.deployment.root;
-        let over = match coming.advance(LINES).map_err(|error| error.to_string()) {
+        let over = match coming.advance(AT_A_TIME).map_err(|error| error.to_string()) {
             Ok(Progress::More(coming)) => {
                 self.coming = Some(coming);
                 return true;

@@ -95,9 +95,10 @@ impl GradualCompile {
         Some(compiler.map(|compiler| Box::new(Self { text, at, list, position: 0, compiler })))
     }
 
-    /// Reads and compiles at most so many lines.
-    pub fn advance(mut self: Box<Self>, lines: usize) -> Result<Progress, CompileError> {
-        for _ in 0..lines {
+    /// Reads and compiles the next lines, until they are so many bytes.
+    pub fn advance(mut self: Box<Self>, bytes: usize) -> Result<Progress, CompileError> {
+        let until = self.at.saturating_add(bytes);
+        while self.at < until {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let line = rest.split('\n').next().unwrap_or_default();
             self.at += line.len() + 1;

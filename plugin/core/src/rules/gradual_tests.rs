@@ -82,7 +82,7 @@ fn a_push_in_lines_is_the_same_json() {
 fn rules_are_the_same_however_many_lines_are_compiled_at_a_time() {
     let text = push().to_lines();
     let whole = format!("{:?}", RuleSet::from_json(text.as_bytes()).unwrap());
-    for at_a_time in [1, 2, 3, 1_000] {
+    for at_a_time in [1, 200, 1_000, 1_000_000] {
         assert_eq!(format!("{:?}", compiled(&text, at_a_time).unwrap()), whole, "{at_a_time}");
     }
 }
