@@ -50,7 +50,11 @@
 //! | sweep | noted = | lease runs: noted =; over: **none**; over, but verified: noted =; over, verified, window over: **none** | noted = | noted =; retention over: **none**, never known | noted =; retention over: **none** | noted =; retention over: **none** | noted =; retention over: **none** |
 //!
 //! A record of a ledger that knew no fingerprints has none: no claim has the same, so nothing is served or settled
-//! for one.
+//! for one. A call of such a record brings no claim, so its end is only noted if the record is gone.
+//!
+//! An unproven reservation gives way to a proven payment, because whoever knows a nonce can claim it with bytes that cannot
+//! be checked here, and would keep its owner from paying. Where no byte of an answer went out nothing was fetched, so the
+//! one fetching is left.
 
 mod bucket;
 mod codec;
