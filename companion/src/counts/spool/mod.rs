@@ -47,13 +47,6 @@ pub struct SpoolsState {
     pub error: Option<String>,
 }
 
-impl SpoolsState {
-    /// The highest generation with which a plugin says that it began.
-    pub fn started(&self) -> Option<u64> {
-        self.all.iter().filter_map(|spool| spool.generation).max()
-    }
-}
-
 /// All spools of a companion.
 #[derive(Debug)]
 pub struct Spools {
@@ -74,6 +67,11 @@ const ROTATE_SHARE: u64 = 4;
 // === impl SpoolsState ===
 
 impl SpoolsState {
+    /// The highest generation with which a plugin says that it began.
+    pub fn started(&self) -> Option<u64> {
+        self.all.iter().filter_map(|spool| spool.generation).max()
+    }
+
     /// Values and lines that are not counted, with those of reports.
     pub fn dropped(&self, counts: &Counts, reason: DropReason) -> u64 {
         let of_spool = |spool: &SpoolState| match reason {

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -352,12 +352,10 @@ impl Reader {
 fn found(mut file: File) -> io::Result<Option<Found>> {
     let size = file.metadata()?.len();
     let mut head = Vec::new();
-    (&mut file).take(MAX_SPOOL_LINE as u64).read_to_end(&mut head)?;
-    let end = head.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+    BufReader::new((&mut file).take(MAX_SPOOL_LINE as u64)).read_until(b'\n', &mut head)?;
     // A line that never ends is as good.
-    let end = end.or_else(|| (head.len() == MAX_SPOOL_LINE).then_some(MAX_SPOOL_LINE));
-    let mark = end.and_then(|end| head.get(..end)).map(FileMark::of);
-    Ok(mark.map(|mark| Found { file, mark, size }))
+    let is_whole = head.ends_with(b"\n") || head.len() == MAX_SPOOL_LINE;
+    Ok(is_whole.then(|| Found { mark: FileMark::of(&head), file, size }))
 }
 
 /// Whether two names are of one file.

@@ -5,9 +5,8 @@ use super::{
     BlockedReason, CallOutcome, DURATION_BUCKETS, MetricSeries, Stamp, TupleCounter, grow, histogram_bucket,
 };
 use crate::protocol::Operation;
-use crate::rules::{RuleSet, TupleIndex};
+use crate::rules::{RuleSet, TupleIndex, Unseeded};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
 /// Amounts of one rule set.
 #[derive(Debug, Default)]
@@ -15,7 +14,7 @@ pub struct Counts {
     /// Positions with what was added.
     moved: Vec<(u32, u64)>,
     /// Where each position stands among them.
-    places: HashMap<u32, u32, BuildHasherDefault<DefaultHasher>>,
+    places: HashMap<u32, u32, Unseeded>,
 }
 
 /// Positions of one rule set: first those of every tuple, then charges, blocked requests of every offer and of none,

@@ -24,7 +24,8 @@ pub enum Reading {
 // === impl Settlement ===
 
 impl Settlement {
-    /// Reads how a call for a payment of `payer` ended. What a second call says of itself says nothing of the first, which may be on its way.
+    /// Reads how a call for a payment of `payer` ended. What a second call says of itself says nothing of the first, which
+    /// may be on its way.
     pub fn ended(self, end: CallEnd<'_>, option: &PaymentOption, payer: Address) -> Reading {
         match end {
             CallEnd::Reply { status, body } => self.answered(read_settle_reply(status, body, option, payer)),

@@ -1,13 +1,13 @@
 //! From a push to a [`RuleSet`].
 
 use super::matcher::{Matcher, RouteIndex};
-use super::ruleset::{ChargeIndex, OfferIndex, Route, RouteChallenge, RuleSet, TupleIndex};
+use super::ruleset::{ChargeIndex, OfferIndex, Route, RouteChallenge, RuleSet, TupleIndex, Unseeded};
 use super::{FORMAT, Gate, PushedRoute, PushedRules};
 use crate::evm::Amount;
 use crate::protocol::MIN_REMAINING_SECONDS;
 use crate::terms::{PaymentOption, Tuple, is_label};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
+use std::hash::Hash;
 use std::mem;
 
 /// Why a push cannot be used. The text names the member.
@@ -40,14 +40,14 @@ impl RuleSet {
 /// Takes the entries of a push one by one: first tuples, then routes, then the protected set.
 #[derive(Debug)]
 pub(super) struct Compiler {
-    rules: RuleSet,
+    /// So far without what the other members hold.
+    pub(super) rules: RuleSet,
     matcher: Matcher,
-    protected: usize,
+    /// How many members of the protected set were taken.
+    pub(super) protected: usize,
     offers: Distinct<(String, String)>,
     charges: Distinct<(TupleIndex, Amount)>,
 }
-
-type Fixed = BuildHasherDefault<DefaultHasher>;
 
 // === impl Compiler ===
 
@@ -165,7 +165,7 @@ fn small(position: usize) -> Result<u32, CompileError> {
 #[derive(Debug)]
 struct Distinct<T> {
     items: Vec<T>,
-    places: HashMap<T, u32, Fixed>,
+    places: HashMap<T, u32, Unseeded>,
 }
 
 // === impl Distinct ===

@@ -16,8 +16,6 @@ pub struct GradualCompile {
     /// Where the next line begins.
     at: usize,
     list: List,
-    /// Of the next member of the list.
-    position: usize,
     compiler: Compiler,
 }
 
@@ -92,7 +90,7 @@ impl GradualCompile {
         let head = PushedRules::from_json(&[head, ROUTES, PROTECTED, END].concat()).map_err(unreadable);
         let compiler = head.and_then(Compiler::begin);
         let (text, list) = (text.to_owned(), List::Tuples);
-        Some(compiler.map(|compiler| Box::new(Self { text, at, list, position: 0, compiler })))
+        Some(compiler.map(|compiler| Box::new(Self { text, at, list, compiler })))
     }
 
     /// Reads and compiles the next lines, until they are so many bytes.
@@ -103,35 +101,41 @@ impl GradualCompile {
             let line = rest.split('\n').next().unwrap_or_default();
             self.at += line.len() + 1;
             match (self.list, line) {
-                (List::Tuples, ROUTES) => (self.list, self.position) = (List::Routes, 0),
-                (List::Routes, PROTECTED) => (self.list, self.position) = (List::Protected, 0),
+                (List::Tuples, ROUTES) => self.list = List::Routes,
+                (List::Routes, PROTECTED) => self.list = List::Protected,
                 (List::Protected, END) if rest.len() == line.len() => {
                     return self.compiler.finish().map(|rules| Progress::Done(Box::new(rules)));
                 }
                 (list, line) => {
                     let member = line.strip_suffix(',').unwrap_or(line);
-                    let position = self.position;
-                    let unreadable =
-                        |name: &str, why: Reason| unreadable(format!("{name}[{position}]: {why}"));
                     match list {
                         List::Tuples => {
-                            let tuple = read_tuple(member).map_err(|why| unreadable("tuples", why))?;
+                            let tuple = read_tuple(member).map_err(|why| self.unreadable(&why))?;
                             self.compiler.tuple(tuple)?;
                         }
                         List::Routes => {
-                            let route = read_route(member).map_err(|why| unreadable("routes", why))?;
+                            let route = read_route(member).map_err(|why| self.unreadable(&why))?;
                             self.compiler.route(route)?;
                         }
                         List::Protected => {
-                            let place = read_string(member).map_err(|why| unreadable("protected", why))?;
+                            let place = read_string(member).map_err(|why| self.unreadable(&why))?;
                             self.compiler.protect(&place)?;
                         }
                     }
-                    self.position += 1;
                 }
             }
         }
         Ok(Progress::More(self))
+    }
+
+    /// The next member of the list cannot be read.
+    fn unreadable(&self, why: &Reason) -> CompileError {
+        let (list, position) = match self.list {
+            List::Tuples => ("tuples", self.compiler.rules.tuples.len()),
+            List::Routes => ("routes", self.compiler.rules.routes.len()),
+            List::Protected => ("protected", self.compiler.protected),
+        };
+        unreadable(format!("{list}[{position}]: {why}"))
     }
 }
 

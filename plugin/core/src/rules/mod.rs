@@ -17,5 +17,5 @@ pub use gradual::{GradualCompile, Progress};
 pub use matcher::{Lookup, RouteIndex, without_case};
 pub use path::{AmbiguousPath, CanonicalPath, canonical_text, canonicalize};
 pub use pushed::{FORMAT, Facilitator, Gate, PublicPath, PushedRoute, PushedRules};
-pub(crate) use ruleset::RouteChallenge;
 pub use ruleset::{ChargeIndex, OfferIndex, Route, RuleSet, TupleIndex};
+pub(crate) use ruleset::{RouteChallenge, Unseeded};

@@ -8,6 +8,9 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+/// Hashing without a random seed: only what the rules say is ever a key, so no client can make a table slow.
+pub(crate) type Unseeded = BuildHasherDefault<DefaultHasher>;
+
 /// Position in [`RuleSet::tuples`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TupleIndex(pub u32);
@@ -68,7 +71,7 @@ impl RouteChallenge {
 
 /// Challenges that were rendered: routes of equal terms have one in common.
 #[derive(Debug, Default)]
-pub(super) struct Challenges(Mutex<HashSet<Arc<Challenge>, BuildHasherDefault<DefaultHasher>>>);
+pub(super) struct Challenges(Mutex<HashSet<Arc<Challenge>, Unseeded>>);
 
 // === impl Challenges ===
 

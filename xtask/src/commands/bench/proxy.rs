@@ -19,10 +19,8 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(super) enum Shape<'a> {
     /// Our filter with these rules.
     Farebox(&'a PushedRules),
-    /// The constant filter: it answers, or passes everything.
-    Floor(&'a Path, Option<&'a Answer>),
-    /// The same, which reads the head of each request before.
-    Reading(&'a Path, Option<&'a Answer>),
+    /// The constant filter: it answers, or passes everything, and may read the head of each request before.
+    Floor { filter: &'a Path, answer: Option<&'a Answer>, reads: bool },
     /// No filter; requests go upstream.
     Bare,
     /// No filter; Envoy itself answers.
@@ -183,7 +181,7 @@ impl Proxy {
 impl Shape<'_> {
     fn filter(&self) -> Result<PathBuf> {
         match self {
-            Self::Floor(filter, _) | Self::Reading(filter, _) => Ok(filter.to_path_buf()),
+            Self::Floor { filter, .. } => Ok(filter.to_path_buf()),
             _ => paths::envoy_filter(),
         }
     }
@@ -194,11 +192,10 @@ impl Shape<'_> {
         };
         match self {
             Self::Farebox(rules) => write(&self.filter()?, &rules.to_lines())?,
-            Self::Floor(filter, answer) => {
-                write(filter, &answer.map(Answer::configuration).unwrap_or_default())?;
-            }
-            Self::Reading(filter, answer) => {
-                write(filter, &format!("read\n{}", answer.map(Answer::configuration).unwrap_or_default()))?;
+            Self::Floor { filter, answer, reads } => {
+                let first = if *reads { "read\n" } else { "" };
+                let answer = answer.map(Answer::configuration).unwrap_or_default();
+                write(filter, &format!("{first}{answer}"))?;
             }
             Self::Bare => without_filter(bootstrap)?,
             Self::BareAnswer(answer) => {

@@ -64,13 +64,13 @@ async fn proxies(args: &Args, floor: &Path) -> Result<Value> {
     // What the others answer is what ours answers, so that the same bytes cross the wire.
     let answer = Answer::of(&ours, &workload::paid_paths(10)[0]).await?;
     ensure!(answer.status == 402, "an unpaid request is answered {}, not 402", answer.status);
-    let floor_402 =
-        Proxy::start("floor-402", Shape::Floor(floor, Some(&answer)), args.workers, upstream).await?;
-    let floor_pass = Proxy::start("floor-pass", Shape::Floor(floor, None), args.workers, upstream).await?;
-    let reading_402 =
-        Proxy::start("reading-402", Shape::Reading(floor, Some(&answer)), args.workers, upstream).await?;
-    let reading_pass =
-        Proxy::start("reading-pass", Shape::Reading(floor, None), args.workers, upstream).await?;
+    let constant = async |name, answer, reads| {
+        Proxy::start(name, Shape::Floor { filter: floor, answer, reads }, args.workers, upstream).await
+    };
+    let floor_402 = constant("floor-402", Some(&answer), false).await?;
+    let floor_pass = constant("floor-pass", None, false).await?;
+    let reading_402 = constant("reading-402", Some(&answer), true).await?;
+    let reading_pass = constant("reading-pass", None, true).await?;
     let bare_402 = Proxy::start("bare-402", Shape::BareAnswer(&answer), args.workers, upstream).await?;
     let bare_pass = Proxy::start("bare-pass", Shape::Bare, args.workers, upstream).await?;
     let idle: Map<String, Value> = [("farebox, 10 routes", &ours), ("farebox, 10,000 routes", &ours_many)]
