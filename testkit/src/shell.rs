@@ -1,5 +1,6 @@
 //! Running other programs, with errors that say which one and why.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,16 +8,33 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::paths;
+
 /// How often a program is looked at that may take only so long.
 const LOOK: Duration = Duration::from_millis(20);
 /// How often a program that works in the background says how far it is.
 const TELL: Duration = Duration::from_secs(20);
+/// What cargo says of the package that it runs begins with one of these.
+const OF_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
 /// Bytes of the end of an output that go into an error.
 const TAIL: u64 = 4_000;
 
 /// One line of progress, on standard error so that results on standard output stay clean.
 pub fn say(line: impl std::fmt::Display) {
     eprintln!("· {line}");
+}
+
+/// Cargo, or a program that runs it, at the root of the workspace. Without what the cargo that runs us said of our package:
+/// build scripts see it too, and what depends on theirs would be compiled again after each change between xtask and a shell.
+pub fn builder(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_PACKAGE.iter().any(|start| name.starts_with(start))) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(paths::workspace());
+    command
 }
 
 /// Runs a program with its output shown, and fails unless it succeeds.

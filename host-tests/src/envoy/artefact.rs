@@ -32,7 +32,7 @@ pub(crate) fn filter() -> &'static Module {
         let path = filter_path();
         let bytes = fs::read(&path).unwrap_or_else(|error| {
             panic!(
-                "{}: {error}. Build the filter with `cargo xtask build`, or name it in FAREBOX_ENVOY_WASM.",
+                "{}: {error}. Build the filter with `cargo xtask build --guests`, or name it in FAREBOX_ENVOY_WASM.",
                 path.display()
             )
         });

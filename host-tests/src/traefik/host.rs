@@ -104,7 +104,7 @@ fn plugin() -> &'static Module {
         let path = plugin_path();
         let bytes = fs::read(&path).unwrap_or_else(|error| {
             panic!(
-                "{}: {error}. Build the plugin with `cargo xtask build`, or name it in FAREBOX_TRAEFIK_WASM.",
+                "{}: {error}. Build the plugin with `cargo xtask build --guests`, or name it in FAREBOX_TRAEFIK_WASM.",
                 path.display()
             )
         });

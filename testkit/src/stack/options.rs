@@ -13,6 +13,8 @@ pub struct Options {
     pub settings: Value,
     /// What decides about requests.
     pub shell: Shell,
+    /// The companion, and the development facilitator.
+    pub program: Program,
     /// Who settles.
     pub facilitator: Facilitator,
     /// URL of an upstream; without one the demo origin is started.
@@ -42,6 +44,15 @@ pub enum Shell {
     Gateway,
 }
 
+/// Which build of `farebox` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// That of the dev profile, which is compiled in a quarter of the time.
+    Dev,
+    /// As it is released: what is measured.
+    Released,
+}
+
 /// Where the prices are.
 #[derive(Debug, Clone)]
 pub enum Pricing {
@@ -69,6 +80,7 @@ impl Options {
             pricing: Pricing::Text(pricing.into()),
             settings: json!({}),
             shell: Shell::Envoy,
+            program: Program::Dev,
             facilitator: Facilitator::Development(Vec::new()),
             upstream: None,
             workers: 2,
@@ -87,6 +99,7 @@ impl std::fmt::Debug for Options {
             .field("pricing", &self.pricing)
             .field("settings", &self.settings)
             .field("shell", &self.shell)
+            .field("program", &self.program)
             .field("facilitator", &self.facilitator)
             .field("upstream", &self.upstream)
             .field("workers", &self.workers)

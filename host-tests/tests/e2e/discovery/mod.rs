@@ -211,7 +211,7 @@ async fn an_incremental_proxy_that_reconnects_is_not_sent_what_it_has() {
 /// The companion of a stack, but with a filter that is not there.
 fn misled_companion(stack: &Stack) -> Process {
     let folder = stack.folder();
-    let mut command = Command::new(paths::farebox().unwrap());
+    let mut command = Command::new(paths::dev_farebox().unwrap());
     command.arg("run").current_dir(folder).arg("--settings").arg(folder.join("farebox.yaml"));
     command.arg("--relay-listen").arg(stack.relay_url().trim_start_matches("http://"));
     command.arg("--pricing").arg(stack.pricing());

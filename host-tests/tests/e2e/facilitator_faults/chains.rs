@@ -63,7 +63,7 @@ async fn story(shell: Shell) {
         "polygon": { "urls": [format!("http://{}", nowhere.address())] },
     });
     let stack = Stack::prepare(Options { settings, shell, ..Options::priced(PRICING) }).unwrap();
-    let mut command = Command::new(paths::farebox().unwrap());
+    let mut command = Command::new(paths::dev_farebox().unwrap());
     command.args(["facilitator", "--fail", "supported=http_500", "--listen", &port.address().to_string()]);
     let _failing = Process::spawn("failing", command, &stack.folder().join("failing.log")).unwrap();
     let stack = stack.start_all().await.unwrap();
