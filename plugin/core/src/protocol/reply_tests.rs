@@ -343,7 +343,7 @@ fn a_reply_that_names_another_payer_is_about_another_payment() {
         assert_eq!(complaint.words, format!("it names another payer, {}", payer()));
     }
     assert!(named > 100, "{named}");
-    // In other letters it is the same one, and what is no address is none.
+    // Another letter case is the same payer, and a text that is not an address is ignored.
     for text in [&*PAYER.to_lowercase(), "", "0x0", "eip155:1:0x1"] {
         let mut body = success();
         body["payer"] = text.into();
