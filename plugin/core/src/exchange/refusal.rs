@@ -1,12 +1,12 @@
 //! The table of refusals: cause → who is at fault → status → body → metric reason.
 //!
-//! Buyers in the field look at the start of `error`: `Invalid payment header`, `Payment verification
-//! failed` and `Payment settlement failed` are interface. `retriable` says that a new attempt with a new
-//! authorization is safe; where money may have moved it never is.
+//! Deployed buyers read the start of `error`, so `Invalid payment header`, `Payment verification failed` and
+//! `Payment settlement failed` are an interface. `retriable` says that a new attempt with a new authorization
+//! is safe. It is never safe if money may have moved.
 
 use crate::metrics::{BlockedReason, FailureReason};
 
-/// Who has to change something.
+/// Who has to correct the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The client or its wallet.
@@ -28,14 +28,14 @@ pub enum Counted {
     Blocked(BlockedReason),
     /// `payment_failed_total` and its reason.
     Failed(FailureReason),
-    /// `upstream_failed_after_verify_total`; `upstream_failed_after_charge_total` where settlement came first.
+    /// `upstream_failed_after_verify_total`; after a settlement `upstream_failed_after_charge_total`.
     UpstreamFailed,
 }
 
 /// Whether a refusal asks for another payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// `PAYMENT-REQUIRED` and a body with `accepts`: the buyer is meant to sign again.
+    /// `PAYMENT-REQUIRED` and a body with `accepts`: the buyer should sign again.
     Challenge,
     /// A JSON error without terms: the buyer must not sign because of it.
     Error,
@@ -89,7 +89,7 @@ pub enum Cause {
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Who has to change something.
+    /// Who has to correct the fault.
     pub fault: Fault,
     /// HTTP status.
     pub status: u16,
@@ -97,9 +97,9 @@ pub struct Row {
     pub reason: &'static str,
     /// Start of the body's `error`.
     pub error: &'static str,
-    /// What follows it after a colon, unless the event says something more precise. May be empty.
+    /// The text after `error` and a colon, unless the event has a more precise one. May be empty.
     pub message: &'static str,
-    /// What the buyer or operator can do. May be empty.
+    /// The remedy for the buyer or operator. May be empty.
     pub hint: &'static str,
     /// `retriable` of the body.
     pub retriable: bool,
