@@ -77,7 +77,7 @@ fn decide<E>(
         Lookup::Protected => return Ok(block(Cause::ProtectedPrefix, None, asker)),
         Lookup::Ambiguous => {
             let told = Told::message(
-                "it leads to other terms without letter case, ;parameters, or dots and spaces at the end of a segment",
+                "the path has other terms for an upstream that ignores letter case, ;parameters, or dots and spaces at the end of a segment",
             );
             return Ok(block_saying(Cause::AmbiguousPath, None, asker, &told));
         }

@@ -193,7 +193,7 @@ impl Cause {
             Self::AmbiguousPath => Row::blocked(Buyer, 400, "ambiguous_path", B::AmbiguousPath)
                 .hints("send the path in plain form, without encoded separators or dot segments"),
             Self::AmbiguousBody => Row::blocked(Buyer, 400, "ambiguous_body", B::AmbiguousBody)
-                .says("some upstreams take the body of a GET or HEAD for a request of its own")
+                .says("some upstreams take the body of this request for the next request")
                 .hints("send it without a body, or by POST"),
             Self::ProtectedPrefix => Row::blocked(Buyer, 403, "protected_prefix", B::ProtectedPrefix)
                 .says("no rule covers this path, and others below its prefix are paid"),
@@ -201,13 +201,13 @@ impl Cause {
                 Row::blocked(Buyer, 404, "unmatched", B::Unmatched).says("no rule covers this path")
             }
             Self::RouteMisconfigured => Row::blocked(Operator, 403, "route_misconfigured", B::RouteSkipped)
-                .says("the rule of this path was left out at load because of an error in it"),
+                .says("the rule of this path has an error, so its requests are refused"),
             Self::AuthUnsupported => Row::blocked(Operator, 403, "auth_gate_unsupported", B::AuthUnsupported)
                 .says("sign-in is not supported yet"),
             Self::UpgradeUnsupported => Row::blocked(Operator, 501, "upgrade_unsupported", B::UpgradeRefused)
                 .says("this path cannot be paid for over an upgraded connection"),
             Self::UpstreamMissing => Row::blocked(Operator, 502, "upstream_missing", B::Other)
-                .says("no usable upstream is set for this path"),
+                .says("no usable upstream is configured for this path"),
             Self::BlockedInternal => Row::blocked(Us, 500, "internal_error", B::InternalError),
             Self::InsecureTransport => Row::failed(Buyer, 400, "Payment refused", F::InsecureTransport)
                 .says("a payment needs a secure transport")
@@ -221,7 +221,7 @@ impl Cause {
                 .challenges(),
             Self::PaymentInvalid => Row::failed(Buyer, 402, VERIFICATION, F::PaymentInvalid).challenges(),
             Self::PaymentUntimely => Row::failed(Buyer, 402, VERIFICATION, F::PaymentInvalid)
-                .hints("sign an authorization that lives for the maxTimeoutSeconds of the terms; is your clock right?")
+                .hints("sign an authorization that is valid for the maxTimeoutSeconds of the terms, and check your clock")
                 .challenges(),
             Self::AllowanceRequired => Row::failed(Buyer, 412, VERIFICATION, F::PaymentInvalid)
                 .hints("approve the Permit2 contract for this token, then pay again")
@@ -230,22 +230,22 @@ impl Cause {
                 .says("this payment is in use by another request")
                 .resend(1),
             Self::PaymentInUseElsewhere => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed).says(
-                "this payment is in use by a request for something else; nothing more is charged for it",
+                "this payment is in use by a request for other terms; nothing more is charged for it",
             ),
             Self::NonceInUse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
                 .says("another authorization of this nonce is in use; nothing was charged for this one"),
             Self::PaymentPaidForElse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
-                .says("this payment is charged, and owed the answer it was paid for")
+                .says("this payment is charged, and buys only the answer that it was signed for")
                 .hints("send this payment with the request it was signed for"),
             Self::PurchasePaid => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
-                .says("this purchase is at work with another payment; nothing was charged for this one")
+                .says("another payment for this purchase is in use; nothing was charged for this one")
                 .hints("send the first payment of this payment-identifier again; do not sign a new one"),
             Self::PaymentUsed => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
                 .says("this payment was used already")
                 .hints("sign a new authorization")
                 .challenges(),
             Self::ReplayGuardUnavailable => Row::failed(Us, 503, VERIFICATION, F::ReplayGuardUnavailable)
-                .says("the payment can neither be looked up nor recorded now; nothing was charged for this request")
+                .says("the payment cannot be looked up or recorded now; nothing was charged for this request")
                 .hints("send this request again with the same payment; do not sign a new one")
                 .resend(1),
             Self::RelaySilent => Row::failed(Us, 503, VERIFICATION, F::CompanionUnreachable)
@@ -270,7 +270,7 @@ impl Cause {
                 .says("the facilitator calls our request malformed; nothing was charged"),
             Self::UpstreamUnavailable => Row::upstream(502, "it could not be reached"),
             Self::UpstreamTimeout => Row::upstream(504, "it did not answer in time"),
-            Self::UnexpectedUpgrade => Row::upstream(502, "it switched protocols unasked"),
+            Self::UnexpectedUpgrade => Row::upstream(502, "the upstream switched protocols without being asked"),
             Self::SettlementRejected => {
                 Row::failed(Buyer, 402, SETTLEMENT, F::SettlementRejected).challenges()
             }

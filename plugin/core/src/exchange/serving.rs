@@ -51,7 +51,8 @@ pub struct Abandoned {
 }
 
 /// Value of the header [`OWED`].
-const FETCH: &str = "charged, and not answered: send the same request with the same payment once more for the answer it bought";
+const FETCH: &str =
+    "charged, but not answered: send the same request with the same payment again to get the answer";
 
 /// What a response head means for the payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
