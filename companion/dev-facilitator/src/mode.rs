@@ -128,7 +128,7 @@ impl FromStr for Mode {
                 Some(("redirect_308", url)) => Self::RedirectAway(308, url.to_owned()),
                 Some(("settled_but", code)) if !code.is_empty() => Self::SettledBut(code.to_owned()),
                 Some(("invalid", code)) if !code.is_empty() => Self::Invalid(code.to_owned()),
-                _ => return Err(format!("`{text}` is no way to fail; there are {NAMES}")),
+                _ => return Err(format!("`{text}` is not a mode; modes are {NAMES}")),
             },
         })
     }
@@ -172,7 +172,7 @@ impl FromStr for Endpoint {
             "verify" => Ok(Self::Verify),
             "settle" => Ok(Self::Settle),
             "supported" => Ok(Self::Supported),
-            other => Err(format!("`{other}` is no endpoint; there are verify, settle and supported")),
+            other => Err(format!("`{other}` is not an endpoint; endpoints are verify, settle and supported")),
         }
     }
 }

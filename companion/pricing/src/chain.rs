@@ -13,7 +13,7 @@ pub fn read_chain(text: &str) -> Result<Network, String> {
     let typed = text.trim().to_lowercase();
     if matches!(typed.as_str(), "mainnet" | "testnet") {
         return Err(format!(
-            "{text:?} does not say of which chain; write the chain, such as {}",
+            "{text:?} is not the name of one chain; write the chain, such as {}",
             if typed == "mainnet" { MAINNETS } else { TESTNETS }
         ));
     }

@@ -31,7 +31,7 @@ pub(super) fn foreign(text: &str) -> Option<String> {
     {
         return looks(
             "a template",
-            "write * for one segment, as in /users/*/posts, or end with /* for all below; a colon that is meant is %3A",
+            "write * for one segment, as in /users/*/posts, or end with /* for all below; write a literal colon as %3A",
         );
     }
     let expression = ["\\", "|", ".*", ".+", "]+", ")*", ")+", ")?", "(?"];
@@ -70,7 +70,7 @@ mod tests {
             ("/v2/{id:[0-9]+}/x", "a template"),
             ("/v2/<int:id>", "a template"),
             ("/v4/:id", "a template"),
-            ("/v4/:id/posts", "a colon that is meant is %3A"),
+            ("/v4/:id/posts", "write a literal colon as %3A"),
             ("/v3/**/x", "** is not known"),
             ("/v3/**", "/* at the end for all below"),
             ("https://shop.example/v1", "a URL"),

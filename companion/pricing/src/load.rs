@@ -223,7 +223,7 @@ impl Loader {
         let networks = routes.iter().flat_map(|route| &route.pushed.options).map(|option| &option.network);
         let is_missing = file.facilitator_url.is_none() && options.facilitator_url.is_none();
         if is_missing && networks.into_iter().any(|network| !options.served_elsewhere.contains(network)) {
-            let message = "is missing, so nobody would verify and settle payments; write `facilitatorURL: ` with the \
+            let message = "is missing, so payments cannot be verified and settled; write `facilitatorURL: ` with the \
                            address of the one you chose, such as https://www.x402.org/facilitator (test money) or \
                            http://127.0.0.1:4020 (`farebox facilitator`, no money)";
             self.find(Severity::Reject, 1, "facilitatorURL", message);
@@ -348,7 +348,7 @@ impl Loader {
         }
         for (route, earlier) in mixed::by_case(routes) {
             let message = format!(
-                "is on other terms than {} on line {}, which takes its paths once letter case is ignored, as some upstreams \
+                "has other terms than {} on line {}, which matches its paths if letter case is ignored, as some upstreams \
                  do: requests that fit both are refused (400); write both in one case",
                 earlier.pushed.pattern, earlier.line
             );
@@ -356,8 +356,8 @@ impl Loader {
         }
         for (route, sold) in mixed::by_prefix(routes) {
             let message = format!(
-                "leads free to what {} on line {} sells: they have one upstream, and stripPrefix makes their paths the \
-                 same there; give the paid route an upstream of its own, or the free one a narrower pattern",
+                "is free and reaches the paths that {} on line {} sells: both have one upstream, and stripPrefix makes \
+                 their paths equal there; give the paid route an upstream of its own, or the free one a narrower pattern",
                 sold.pushed.pattern, sold.line
             );
             self.find(Severity::Warning, route.line, &route.key, message);
@@ -371,10 +371,10 @@ impl Loader {
         };
         let place = first.line;
         if terms(first) == terms(second) {
-            let message = format!("is the pattern of line {place} again, which decides alone");
+            let message = format!("repeats the pattern of line {place}, which has precedence");
             self.find(Severity::Warning, second.line, &second.key, message);
         } else {
-            let message = format!("is the pattern of line {place} again, with different terms");
+            let message = format!("repeats the pattern of line {place}, with other terms");
             self.find(Severity::Reject, second.line, &second.key, message);
         }
     }

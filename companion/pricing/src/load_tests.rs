@@ -197,7 +197,7 @@ fn nobody_sells_on_a_chain_or_by_a_facilitator_that_the_file_does_not_name() {
     let text = |top: &str| format!("wallet: {WALLET}\n{top}routes:\n- pattern: /a\n  price: 1\n");
     let rejected = rejection(&text("chain: base\n"));
     assert!(
-        rejected.starts_with("1: rejected: facilitatorURL: is missing, so nobody would verify"),
+        rejected.starts_with("1: rejected: facilitatorURL: is missing, so payments cannot be verified"),
         "{rejected}"
     );
     assert!(rejected.contains("write `facilitatorURL: `"), "{rejected}");
@@ -234,7 +234,7 @@ fn the_name_of_no_chain_in_particular_sells_nothing() {
     let rejected = rejection(&format!("chain: mainnet\n{}", "routes: []\n"));
     assert_eq!(
         rejected,
-        "1: rejected: chain: \"mainnet\" does not say of which chain; write the chain, such as base, ethereum, polygon, \
+        "1: rejected: chain: \"mainnet\" is not the name of one chain; write the chain, such as base, ethereum, polygon, \
          avalanche or arbitrum-one"
     );
     let skipped = &snapshot(&file("- pattern: /a\n  price: 1\n  network: mainnet\n")).skipped[0];
@@ -550,8 +550,8 @@ fn a_route_that_is_free_and_has_terms_rejects_the_file() {
         |terms: &str| file(&format!("- pattern: /a/*\n  gate: free\n  {terms}\n- pattern: /b\n  price: 1\n"));
     assert_eq!(
         rejection(&free("price: 0.01")),
-        "6: rejected: routes[0].price: contradicts `gate: free` on line 5, which would serve /a/* to everybody without a \
-         payment; take out `gate: free` to sell it, or `price` to give it away"
+        "6: rejected: routes[0].price: contradicts `gate: free` on line 5, which would serve /a/* without a \
+         payment; remove `gate: free` to sell it, or `price` to give it away"
     );
     for terms in [
         "price: 0",
@@ -593,12 +593,12 @@ fn one_pattern_with_two_prices_rejects_and_a_plain_repetition_warns() {
     let two = |second: &str| file(&format!("- pattern: /a\n  price: 1\n- pattern: {second}\n"));
     assert_eq!(
         rejection(&two("/a/\n  price: 2")),
-        "6: rejected: routes[1].pattern: is the pattern of line 4 again, with different terms"
+        "6: rejected: routes[1].pattern: repeats the pattern of line 4, with other terms"
     );
     assert_eq!(rejections(&two("//a\n  gate: free")).len(), 1);
     assert_eq!(
         warnings(&two("/%61\n  price: \"1.0\"")),
-        ["6: warning: routes[1].pattern: is the pattern of line 4 again, which decides alone"]
+        ["6: warning: routes[1].pattern: repeats the pattern of line 4, which has precedence"]
     );
 }
 

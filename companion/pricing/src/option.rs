@@ -218,7 +218,7 @@ impl Resolver<'_> {
             }
             None => {
                 let message =
-                    format!("is not an asset known on {network}; without assetAddress it says too little");
+                    format!("is not an asset that Farebox knows on {network}; set assetAddress, too");
                 self.refuse(SkipReason::AssetIncomplete, line, key, message)
             }
         }
@@ -310,11 +310,7 @@ impl Resolver<'_> {
                 let derived = per_mtok.and_then(|typed| self.per_request(typed).ok());
                 let derived = derived.and_then(|text| Amount::from_price(&text, decimals).ok());
                 if let (Some(typed), true) = (per_mtok, derived != Some(amount)) {
-                    self.warn(
-                        typed.line,
-                        "perMTok",
-                        "does not come to the price, which is what is charged".into(),
-                    );
+                    self.warn(typed.line, "perMTok", "differs from `price`, and `price` is charged".into());
                 }
                 (amount, price.line, "price")
             }
@@ -323,13 +319,13 @@ impl Resolver<'_> {
                 (self.shift(&text, decimals, typed.line, "perMTok")?, typed.line, "perMTok")
             }
             (None, None) => {
-                let message = "is not set; free access must be said with `gate: free`".into();
+                let message = "is not set; write `gate: free` for a free route".into();
                 return self.refuse(SkipReason::MissingPrice, self.money.line, "price", message);
             }
         };
         let (amount, line, key) = amount;
         if amount.is_zero() {
-            let message = "is zero; free access must be said with `gate: free`".into();
+            let message = "is zero; write `gate: free` for a free route".into();
             return self.refuse(SkipReason::ZeroPrice, line, key, message);
         }
         Ok(amount)
@@ -386,7 +382,8 @@ impl Resolver<'_> {
                 (None, Some(price)) => ("perMTok", price.line),
                 (None, None) => ("price", self.money.line),
             };
-            let message = "is more than 1 USD, which stock buyers refuse by default (spendControls)".into();
+            let message =
+                "is more than 1 USD, which buyer libraries refuse by default (spendControls)".into();
             self.warn(line, key, message);
         }
     }
@@ -397,7 +394,7 @@ impl Resolver<'_> {
         let settle = defaults.settle_timeout;
         if max_timeout < settle {
             let message = format!(
-                "{max_timeout} is below the {settle} s a settlement may take: a payment can end while it is settled"
+                "{max_timeout} is below the {settle} s that a settlement may take: the window of a payment can end during the settlement"
             );
             self.warn(line, "maxTimeoutSeconds", message);
         }
@@ -432,7 +429,7 @@ pub(super) const CHECKSUM_FAILS: &str = "fails its EIP-55 checksum, so a digit o
 /// An address that can be paid.
 pub(super) fn read_address(text: &str) -> Result<Address, String> {
     match Address::parse(text) {
-        Ok(address) if address.is_zero() => Err("is the zero address, which nobody owns".into()),
+        Ok(address) if address.is_zero() => Err("is the zero address, which has no owner".into()),
         Ok(address) => Ok(address),
         Err(error) => Err(format!("{} is not an address: it {error}", shown(text))),
     }

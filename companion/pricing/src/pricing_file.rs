@@ -267,7 +267,7 @@ impl Reader<'_> {
         let mut first_lines = HashMap::with_capacity(entries.len());
         for entry in entries {
             if let Some(first) = first_lines.insert(entry.key.as_str(), entry.line) {
-                let message = format!("stands here a second time; the first is on line {first}");
+                let message = format!("is repeated; the first one is on line {first}");
                 self.reject(entry.line, &map.child(&entry.key), message);
             } else if !known.iter().any(|keys| keys.contains(&entry.key.as_str())) {
                 let near = nearest(&entry.key, known);

@@ -260,7 +260,7 @@ impl Resolver<'_> {
         let seconds = u64::try_from(typed.value).ok().filter(|seconds| *seconds >= MIN_REMAINING_SECONDS);
         match (seconds, shortest) {
             (Some(seconds), Some(shortest)) if seconds >= shortest => {
-                let message = "leaves no payment that lives for maxTimeoutSeconds any time to arrive";
+                let message = "is so long that a payment valid for maxTimeoutSeconds has no time to arrive";
                 self.skip(SkipReason::BadTimeout, typed.line, "minRemaining", message);
             }
             (Some(_), _) => {}
@@ -285,7 +285,11 @@ impl Resolver<'_> {
         let is_public =
             |host: &str| HttpUrl::parse(&["https://", host].concat()).is_ok_and(|url| url.is_public());
         if let Some(typed) = entry.hostname.as_ref().filter(|typed| !is_public(&typed.value)) {
-            self.warn(typed.line, "hostname", "is not public: buyers are told an address they cannot reach");
+            self.warn(
+                typed.line,
+                "hostname",
+                "is not public: challenges name an address that buyers cannot reach",
+            );
         }
     }
 
@@ -323,14 +327,14 @@ impl Resolver<'_> {
         let Some((line, key)) = terms.into_iter().flatten().next() else {
             if let Some((line, key)) = entry.terms {
                 let message = format!(
-                    "is empty, and `gate: free` serves {pattern} to everybody; take out one of the two"
+                    "is empty, and `gate: free` serves {pattern} without a payment; remove one of the two"
                 );
                 self.find(Severity::Warning, line, key, message);
             }
             return;
         };
         let message = format!(
-            "contradicts `gate: free` on line {}, which would serve {pattern} to everybody without a payment; take out \
+            "contradicts `gate: free` on line {}, which would serve {pattern} without a payment; remove \
              `gate: free` to sell it, or `{key}` to give it away",
             typed.line
         );

@@ -58,7 +58,7 @@ impl Spool {
         if metadata.len() >= self.settings.max_bytes {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
-                "it has its full size and nobody reads it",
+                "the spool has its full size and no companion reads it",
             ));
         }
         if file.write(line.as_bytes())? != line.len() {
