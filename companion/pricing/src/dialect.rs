@@ -1,7 +1,8 @@
-//! Patterns written in the language of another program. They would load, match nothing that was meant, and leave what they
-//! were to sell uncovered.
+//! Patterns in the syntax of other programs. They would load but match other paths than the operator expects, so the
+//! operator's paths would not be sold.
 
-/// What a pattern seems to be, if it is none of ours, and what to write. Completes "cannot be used: ".
+/// The message about a pattern that seems to be in another syntax: what it looks like, and what to write. Completes
+/// "cannot be used: ".
 pub(super) fn foreign(text: &str) -> Option<String> {
     let looks = |what: &str, write: &str| Some(format!("it looks like {what}; {write}"));
     if !text.starts_with('/') {

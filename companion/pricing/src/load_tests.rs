@@ -11,7 +11,7 @@ fn file(routes: &str) -> String {
     format!("wallet: {WALLET}\nchain: base-sepolia\nroutes:\n{routes}{SOLD_BY}")
 }
 
-/// The end of a file, so that routes keep the lines they would have without it.
+/// The end of a file. It comes last, so that it does not change the line numbers of the routes.
 const SOLD_BY: &str = "\nfacilitatorURL: https://f.example\n";
 
 fn snapshot(text: &str) -> Snapshot {

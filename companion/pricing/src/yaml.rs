@@ -1,12 +1,12 @@
-//! A YAML document as written: nested keys and values with their lines, scalars as source text.
+//! A YAML document: nested keys and values with their lines, and scalars as source text.
 //!
-//! Nothing is interpreted here, so `price: 0.001` and an unquoted `0x…` address never pass through a
-//! number. Size and depth are bounded, and what lets a small file stand for a large one (anchors and
-//! aliases) or mean something else than it says (tags) is refused.
+//! Nothing is interpreted here, so `price: 0.001` and an unquoted `0x…` address never become a
+//! number. Size and depth are limited. Anchors and aliases are refused because a small file could
+//! become a large one, and tags because they change the meaning of values.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-/// Largest file read, bytes. Ten thousand routes take a few million.
+/// Largest file, bytes. Ten thousand routes take a few million.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Deepest nesting. The pricing file needs five levels.
 const MAX_DEPTH: usize = 16;
@@ -21,7 +21,7 @@ pub(super) struct Node {
 
 /// The three kinds of YAML values.
 pub(super) enum Value {
-    /// Source text, and whether it stood there without quotes.
+    /// Source text, and whether it is without quotes.
     Scalar { text: String, plain: bool },
     /// A sequence.
     List(Vec<Node>),
@@ -53,7 +53,7 @@ enum Open {
     Map(usize, Vec<Entry>, Option<(String, usize)>),
 }
 
-/// Reads the one document of a file; `None` if there is nothing in it but comments.
+/// Reads the only document of a file; `None` if the file has only comments.
 pub(super) fn parse(text: &str) -> Result<Option<Node>, Broken> {
     if text.len() > MAX_BYTES {
         let message = format!("the file has {} bytes, the limit is {MAX_BYTES}", text.len());
@@ -137,7 +137,7 @@ impl Open {
 // === impl Node ===
 
 impl Node {
-    /// Whether it stands for "not set".
+    /// Whether the value means "not set".
     pub(super) fn is_null(&self) -> bool {
         match &self.value {
             Value::Scalar { text, plain: true } => {
@@ -147,7 +147,7 @@ impl Node {
         }
     }
 
-    /// What it is, for messages. Never its text.
+    /// The kind of the value, for messages. Never its text.
     pub(super) const fn kind(&self) -> &'static str {
         match self.value {
             Value::Scalar { .. } => "a single value",
