@@ -1,4 +1,4 @@
-//! Clients that only sit there, against ports with short deadlines.
+//! Slow and silent clients against ports with short deadlines.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ impl Drop for Held {
 }
 
 const SHORT: Duration = Duration::from_millis(400);
-/// Longer than anything here may take.
+/// Longer than any step of these tests may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn limits() -> Limits {
@@ -93,7 +93,7 @@ impl Stage {
         stream
     }
 
-    /// A client that pays attention.
+    /// A client that sends a whole request and reads the answer.
     async fn ask(&self) -> String {
         ask(&mut self.connect(b"").await).await
     }
@@ -175,7 +175,7 @@ async fn a_client_that_stops_reading_is_dropped_and_what_it_asked_for_with_it() 
         let stage = Stage::start(limits()).await;
         let mut stream = stage.connect(b"").await;
         let asking = async {
-            // So many answers that they do not fit into the buffers of the system.
+            // The answers together do not fit into the buffers of the system.
             for _ in 0..400_000 {
                 if stream.write_all(head.as_bytes()).await.is_err() {
                     return;
@@ -217,7 +217,7 @@ async fn requests_under_way_are_not_closed_for_others_and_one_too_many_is_told_s
     eventually("they are under way", || stage.under_way.load(Ordering::SeqCst) == 7).await;
     let answer = stage.ask().await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("overloaded"), "{answer}");
-    // The eighth place goes round among those who only sit there.
+    // The silent clients share the eighth place, one after another.
     for _ in 0..20 {
         served.push(stage.connect(b"").await);
     }

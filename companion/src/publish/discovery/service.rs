@@ -1,4 +1,4 @@
-//! The service: streams of both variants, each carried by a [`Subscription`].
+//! The service: streams of both variants, each with a [`Subscription`].
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -26,11 +26,12 @@ use crate::handle::Handle;
 use crate::port::Peer;
 use crate::publish::PublishState;
 
-/// Streams of all proxies together.
+/// Most streams of all proxies together.
 const MAX_STREAMS: usize = 1000;
-/// Longest request. The node that proxies present lists every extension they have, which is 61 kB.
+/// Longest request, bytes. The node in a request lists every extension of the proxy, which is 61
+/// kB.
 const MAX_REQUEST: usize = 1024 * 1024;
-/// How long a new stream may keep silent about what it wants.
+/// How long a new stream may take for its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 
 /// The service.
@@ -46,7 +47,7 @@ trait Variant: 'static {
     type Request: Send + 'static;
     type Response: Send + 'static;
 
-    /// Who asks, and for what type.
+    /// The node and the type of a first request.
     fn opening(request: &Self::Request) -> (Option<&Node>, &str);
     /// Whether the proxy has an earlier version.
     fn holds_some(request: &Self::Request) -> bool;
@@ -54,25 +55,25 @@ trait Variant: 'static {
     fn response(resource: &Resource, nonce: String) -> Self::Response;
 }
 
-/// Each request and response tells all.
+/// Each request and response has the whole state.
 struct StateOfTheWorld;
 
-/// Each request and response tells what changed.
+/// Each request and response has only changes.
 struct Incremental;
 
-/// A stream of responses, and all it needs.
+/// A stream of responses, with its state.
 struct Conversation<V: Variant> {
     requests: Streaming<V::Request>,
     peer: Option<IpAddr>,
     current: Current,
     subscription: Subscription,
     state: Handle<PublishState>,
-    /// From the first request on.
+    /// Set from the first request on.
     presence: Option<Presence>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// The stream's part in what is known of its proxy; ends with it.
+/// The stream's entry in the state of its proxy; it ends with the stream.
 struct Presence {
     name: String,
     state: Handle<PublishState>,
@@ -136,7 +137,7 @@ impl Service {
             _permit: permit
                 .map_err(|_| Status::resource_exhausted(format!("{MAX_STREAMS} streams are open already")))?,
         };
-        // Driven by its reader: a reader that is gone takes the conversation along.
+        // The reader drives the conversation, so the conversation ends with its reader.
         let responses = stream::unfold(Some(conversation), async |conversation| {
             let mut conversation = conversation?;
             match conversation.next().await {
@@ -185,7 +186,7 @@ impl<V: Variant> Conversation<V> {
     fn hear(&mut self, request: &V::Request) -> Result<(), Status> {
         let (node, type_url) = V::opening(request);
         let known = TypedExtensionConfig::type_url();
-        // The service has one type, so it may go without saying.
+        // The service has only one type, so a request may leave it out.
         if !type_url.is_empty() && type_url != known {
             return Err(Status::invalid_argument(format!("only {known} is served, not `{type_url}`")));
         }
@@ -197,7 +198,8 @@ impl<V: Variant> Conversation<V> {
         let name = &presence.name;
         let verdict = V::hear(&mut self.subscription, request);
         let mut state = self.state.lock();
-        // A proxy that has an earlier version has not lost what made it refuse this one.
+        // A proxy that still has an earlier version was not restarted, so it would refuse this
+        // version again.
         if is_first
             && V::holds_some(request)
             && let Some(version) = state.discovery.refused_by(name)

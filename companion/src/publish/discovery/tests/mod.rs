@@ -22,9 +22,9 @@ use crate::testing::tcp;
 type Client = ExtensionConfigDiscoveryServiceClient<Channel>;
 
 const TYPE: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
-/// Time in which nothing happens that should not.
+/// How long a test waits to see that nothing happens.
 const QUIET: Duration = Duration::from_millis(200);
-/// Time in which everything happens that should.
+/// How long a test waits for an expected event.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server and the publisher's end of it.
@@ -62,7 +62,7 @@ impl Stage {
         Client::new(endpoint.connect().await.unwrap())
     }
 
-    /// What is known of a proxy.
+    /// The state of a proxy.
     fn node(&self, name: &str) -> Node {
         let state = self.state.lock();
         let found = state.discovery.nodes(unix_seconds()).find(|(known, _)| *known == name);
@@ -121,7 +121,7 @@ fn identity(id: &str) -> Option<Identity> {
     Some(Identity { id: id.to_owned(), cluster: "farebox".to_owned(), ..Identity::default() })
 }
 
-/// What Envoy says of a configuration it cannot use.
+/// Envoy's message about an unusable configuration.
 fn refusal() -> Option<Detail> {
     Some(Detail { code: 13, message: "Unable to create Wasm plugin farebox".to_owned(), ..Detail::default() })
 }

@@ -55,7 +55,7 @@ impl Authority {
         }
     }
 
-    /// A client that believes in this authority.
+    /// A client that trusts this authority.
     fn client(&self) -> ClientTlsConfig {
         ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.pem())).domain_name("companion.test")
     }
@@ -66,7 +66,7 @@ impl Authority {
     }
 }
 
-/// The version a client is sent; an error if it is not let in.
+/// The version that a client gets; an error if the server refuses it.
 async fn version(stage: &Stage, tls: ClientTlsConfig) -> Result<String, String> {
     let endpoint = Endpoint::from_shared(format!("https://{}", stage.address)).unwrap();
     let channel = endpoint.tls_config(tls).unwrap().connect().await.map_err(|error| error.to_string())?;

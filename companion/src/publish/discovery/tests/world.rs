@@ -146,7 +146,7 @@ async fn a_proxy_that_has_nothing_is_sent_what_it_refused_before() {
     let bad = talk.expect("1").await;
     talk.refuse("", &bad).await;
     stage.until("refused", |node| node.refusals == 1).await;
-    // It was started anew, perhaps because what it lacked is there now.
+    // The proxy was restarted, perhaps because the missing file is there now.
     connect(&stage, "proxy", "").await.expect("1").await;
 }
 
@@ -306,7 +306,7 @@ fn proxies_beyond_the_bound_share_a_name() {
     assert_eq!(discovery.opened("proxy-500", 100), "other");
     assert_eq!(discovery.opened("proxy-7", 100), "proxy-7");
     assert_eq!(discovery.nodes(100).count(), 501);
-    // Places of those that are gone are free again.
+    // Entries of forgotten proxies are free again.
     discovery.closed("proxy-3", 100);
     discovery.closed("proxy-4", 100);
     assert_eq!(discovery.opened("proxy-501", 701), "proxy-501");
