@@ -1,4 +1,4 @@
-//! Companions that share a ledger number their rules as one.
+//! Companions of one ledger use the same generations.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Companion {
         self.state.lock().rules.last_attempt.as_ref().unwrap().result
     }
 
-    /// What its proxies get: everything in the filter's configuration comes from here.
+    /// Its publication, from which the filter's whole configuration is made.
     fn pushed(&self) -> Publication {
         self.published.borrow().clone().unwrap()
     }
@@ -58,7 +58,7 @@ impl Companion {
         self.state.lock().rules.active.as_ref().unwrap().generation
     }
 
-    /// A proxy counts one request, which this companion has in the ledger.
+    /// Writes one request to the ledger, as reported by a proxy.
     async fn count(&self, offer: &str, born: u64) {
         let series = MetricSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
         let (reporter, changes) = (crate::ledger::new_run(), [(series, 1)].into());
@@ -97,7 +97,7 @@ async fn of_companions_that_load_the_same_files_at_once_each_file_gets_one_gener
     assert_eq!(latest.hash, pushed.rules.hash);
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", generations[4]), tuple("ns", "b", generations[4])]);
     assert_eq!(first.load(&["a", "b"]).await, ReloadResult::Unchanged);
-    // Each row names every series: only the last and the one before it are kept.
+    // Each row names every series, so only the last two rows are kept.
     let mut connection = first.ledger.connection().await.unwrap();
     let kept: Vec<i64> = sqlx::query_scalar("SELECT generation FROM published_rules ORDER BY generation")
         .fetch_all(&mut *connection)
@@ -112,7 +112,7 @@ async fn a_companion_that_comes_later_or_again_takes_the_number_that_is_there(da
     first.load(&["a", "b"]).await;
     second.load(&["a", "b"]).await;
     assert_eq!(first.pushed(), second.pushed());
-    // Its next life knows what it published.
+    // After a restart the companion knows its last publication.
     let Publication { rules, .. } = second.pushed();
     let last = Published::from((*rules).clone());
     let facilitator = second.facilitator.clone();
@@ -173,7 +173,7 @@ async fn what_was_published_before_there_was_a_ledger_goes_on_in_it(database: Da
     let pushed = first.pushed();
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", 17), tuple("ns", "b", ahead + 1)]);
     assert_eq!(pushed.rules.generation, ahead + 1);
-    // Another that was even further ahead does not go back; the first follows it.
+    // A companion with an even higher generation does not go back; the first companion follows it.
     let last = Published { generation: ahead + 500, ..last };
     let mut second = Companion::start(&database.url, &facilitator, Some(last)).await;
     second.load(&["a", "b"]).await;

@@ -1,5 +1,5 @@
-//! A companion whose ledger cannot be opened yet. It goes on trying. Meanwhile the gateway tells terms and serves what is
-//! free, payments are answered 503, and `/readyz` says why. Other proxies go on by the rules they have.
+//! Waiting for a ledger that cannot be opened yet. The companion tries again and again. Meanwhile the gateway answers
+//! with terms and serves free routes, payments are answered 503, and `/readyz` says why. Other proxies keep their rules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::settings::{RelaySettings, Settings};
 /// Pause between two attempts.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Opens the ledger, however long it takes. Fails where waiting does not help.
+/// Opens the ledger, and tries until it works. Returns an error only if waiting does not help.
 pub async fn open_ledger(
     settings: &Arc<Settings>,
     relay: &RelaySettings,
@@ -50,8 +50,8 @@ pub async fn open_ledger(
         tokio::time::sleep(AGAIN).await;
     };
     selling.shutdown().await;
-    // The rules are numbered with the ledger, and the totals are those in it. They go first, so that the companion is not
-    // ready in between.
+    // Generations and totals come from the ledger. The provisional rules are withdrawn first, so that the companion is
+    // not ready in between.
     state.rules.lock().withdraw();
     state.ledger.lock().is_open();
     Ok(ledger)
