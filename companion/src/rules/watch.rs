@@ -1,7 +1,7 @@
 //! Watching the pricing file: renames, edits in place, and the symlink swaps of a Kubernetes ConfigMap.
 //!
-//! Notifications only make it quick. What counts is the content, which is also read every second, so a change
-//! is seen on file systems without notifications and when modification times do not move.
+//! Notifications only save time. The content is also read every second, so a change is seen on file systems without
+//! notifications, and when modification times do not change.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::paths::folder_of;
 
-/// What the file holds, or why it cannot be read.
+/// The content of the file, or why it cannot be read.
 pub type Candidate = Result<String, String>;
 
 /// A watched file.
@@ -21,27 +21,27 @@ pub type Candidate = Result<String, String>;
 pub struct Watch {
     path: PathBuf,
     last: Option<Candidate>,
-    /// What ends in the middle of a line, and since when.
+    /// Content that ends in the middle of a line, with the time when it was first seen.
     unended: Option<(Candidate, Instant)>,
     events: Option<Events>,
 }
 
-/// What happens in the folder of the file.
+/// The events in the folder of the file.
 type Events = EventStream<[u8; 4_096]>;
 
-/// Content must stay the same this long before it is believed: an editor may write in several steps.
+/// How long content must stay the same before it is loaded, because an editor may write in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
-/// Content whose last line has no end must stay the same for longer: a price or a pattern of which the half is written
-/// is a price or a pattern as well.
+/// How long content must stay the same if its last line has no end, because half of a price or pattern is a valid price
+/// or pattern, too.
 const UNENDED: Duration = Duration::from_secs(10);
-/// A file that never settles is taken as it is after this many looks.
+/// Number of reads after which a file that never stays the same is loaded as it is.
 const SETTLE_LOOKS: u32 = 10;
-/// The least time between two looks at a file that does not change.
+/// Least pause between two reads of an unchanged file.
 const BREATH: Duration = Duration::from_millis(50);
-/// How often the content is read without being told.
+/// Interval of reads without a notification.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Watches a file. The first [`Watch::next`] yields what it holds now.
+/// Watches a file. The first [`Watch::next`] returns the current content.
 pub fn watch(path: PathBuf) -> Watch {
     let events = events(&path)
         .inspect_err(|error| {
@@ -51,8 +51,8 @@ pub fn watch(path: PathBuf) -> Watch {
     Watch { path, last: None, unended: None, events }
 }
 
-/// The parent folder is watched, as the file itself is replaced by renames and symlink swaps. What is written there all
-/// the time and stays open, a ledger or a log, wakes nobody.
+/// Watches the parent folder, because the file itself is replaced by renames and symlink swaps. Writes to files that
+/// stay open, such as a ledger or a log, cause no events.
 fn events(path: &Path) -> std::io::Result<Events> {
     let inotify = Inotify::init()?;
     let mask = WatchMask::CLOSE_WRITE | WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
@@ -82,7 +82,8 @@ impl Watch {
         }
     }
 
-    /// Whether it ends in the middle of a line, and did not for long. At the start there is nothing to wait for.
+    /// Whether more content may follow: it ends in the middle of a line, and has not done so for long. At the start
+    /// there is no wait.
     fn may_go_on(&mut self, settled: &Candidate) -> bool {
         let Ok(text) = settled else { return false };
         if self.last.is_none() || text.ends_with('\n') {
@@ -102,17 +103,17 @@ impl Watch {
         }
     }
 
-    /// Something happened in the folder; what else did so far is forgotten. Never where nobody tells.
+    /// Waits for an event in the folder, and drops earlier ones. Never returns without notifications.
     async fn told(&mut self) {
         let Some(events) = &mut self.events else { return std::future::pending().await };
         match events.next().await {
             Some(Ok(_)) => while events.next().now_or_never().is_some_and(|next| next.is_some()) {},
-            // Its content is read every second all the same.
+            // The content is still read every second.
             Some(Err(_)) | None => self.events = None,
         }
     }
 
-    /// What it holds now, changed or not.
+    /// Returns the current content, changed or not.
     pub async fn again(&mut self) -> Candidate {
         let seen = self.settle(read(&self.path).await).await;
         self.last = Some(seen.clone());
@@ -120,7 +121,7 @@ impl Watch {
     }
 
     async fn settle(&self, mut seen: Candidate) -> Candidate {
-        // What is there at the start was not written just now.
+        // The content at the start is not being written now.
         if self.last.is_none() && seen.is_ok() {
             return seen;
         }

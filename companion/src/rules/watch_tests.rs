@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::watch::{Candidate, Watch, watch};
 
-/// What a change is allowed to take, polling included.
+/// Longest time until a change is seen, polling included.
 const LIMIT: Duration = Duration::from_secs(5);
 
 async fn next(watch: &mut Watch) -> Candidate {
@@ -138,7 +138,7 @@ async fn a_file_that_ends_in_the_middle_of_a_line_is_not_believed_at_once() {
     std::fs::write(&path, "one\n").unwrap();
     let mut watch = started(&path).await;
     std::fs::write(&path, "price: 1").unwrap();
-    // Whoever waits may be disturbed again and again.
+    // The future may be dropped again and again.
     for _ in 0..9 {
         let half = tokio::time::timeout(Duration::from_secs(1), watch.next()).await;
         assert!(half.is_err(), "half a file is taken: {half:?}");

@@ -44,7 +44,7 @@ fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_pro
     let endpoint = settings.facilitator.endpoint(Some("https://pay.example.com/x402"), true).unwrap();
     assert_eq!((endpoint.cluster.as_str(), endpoint.authority.as_str()), ("farebox", "farebox"));
     assert_eq!((endpoint.path_prefix.as_str(), endpoint.relay), ("", true));
-    // The relay needs its own time besides the facilitator's.
+    // The relay needs its own time in addition to the facilitator's.
     assert_eq!((endpoint.verify_timeout_ms, endpoint.settle_timeout_ms), (7_000, 62_000));
 
     let direct = resolve("facilitator: {settlement: direct}\nenvoy: {wasm: w, publish: p}").unwrap();
