@@ -132,7 +132,7 @@ pub(super) async fn handle(
             Err(_) => return crowded(),
         },
         Step::Serve(edits) => (edits, None),
-        Step::Release(..) => return exchange.fail_closed("a response was released that nobody sent"),
+        Step::Release(..) => return exchange.fail_closed("a response was released without an answer"),
     };
     let Some(target) = target else {
         return exchange.fail_closed("a request was forwarded that leads nowhere");
@@ -271,7 +271,7 @@ async fn send(
         // An upstream must not switch to a protocol that the client did not ask for, because the client would misread
         // the following bytes.
         let client = upgrade.filter(|_| upgrade::is_websocket(response.headers())).ok_or_else(|| {
-            warn!(upstream = %target.authority, "it switched protocols unasked");
+            warn!(upstream = %target.authority, "the upstream switched protocols without being asked");
             Failure::Switched
         })?;
         tunnel = Some((client, hyper::upgrade::on(&mut response)));
@@ -336,7 +336,7 @@ impl Exchange {
             _ => {}
         }
         let Stage::Response(state) = std::mem::replace(&mut self.stage, Stage::Nothing) else {
-            return self.fail_closed("an answer came that nobody waited for");
+            return self.fail_closed("an answer came that the exchange did not wait for");
         };
         let turn = match &sent {
             Ok(Answered { response, .. }) => {
@@ -507,7 +507,7 @@ fn too_slow() -> Response<ResponseBody> {
 
 /// The answer if only the places for paid requests are left.
 fn crowded() -> Response<ResponseBody> {
-    let mut response = own(503, "Too many requests nobody pays for are under way", "overloaded", true);
+    let mut response = own(503, "Too many unpaid requests are under way", "overloaded", true);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

@@ -95,8 +95,8 @@ impl FacilitatorSettings {
         let url = HttpUrl::parse(url).map_err(|error| error.to_string())?;
         if !url.https && !self.allow_plain_http && !url.is_local() {
             return Err(format!(
-                "must start with https://, as {} is not this machine, or set facilitator.allowPlainHttp: whoever is \
-                 between the two can then decide who has paid",
+                "must start with https://, as {} is not this machine, or set facilitator.allowPlainHttp: an \
+                 attacker on the network can then decide which payments count as settled",
                 url.host
             ));
         }

@@ -83,7 +83,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:9402";
 /// Long enough for load balancers and proxies to see that the companion stops.
 const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 /// The message about settings for reading statistics, which are gone.
-const REPORTING: &str = "nobody reads statistics any more: each Envoy reports by itself, through its cluster `farebox`, \
+const REPORTING: &str = "statistics are no longer read: each Envoy reports by itself, through its cluster `farebox`, \
                          which leads to relay.listen";
 /// Longest `shutdown.delay`.
 const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(600);

@@ -178,7 +178,7 @@ fn an_incomplete_envoy_section_is_refused() {
 
 #[test]
 fn settings_about_reading_statistics_are_refused_with_what_stands_in_their_place() {
-    let instead = "remove it; nobody reads statistics any more: each Envoy reports by itself, through its cluster \
+    let instead = "remove it; statistics are no longer read: each Envoy reports by itself, through its cluster \
                    `farebox`, which leads to relay.listen";
     for (key, value) in [
         ("proxies", "[{name: a, stats: 'http://x'}, {dns: 'http://e:1'}, {announced: 9901}]"),

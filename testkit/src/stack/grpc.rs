@@ -1,4 +1,4 @@
-//! An Envoy that gets its rules over gRPC: the shipped pieces, put into a bootstrap.
+//! An Envoy that gets its rules over gRPC: the shipped parts, added to a bootstrap.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,18 +23,18 @@ pub struct GrpcDiscovery {
 /// PEM files of a proxy.
 #[derive(Debug, Clone)]
 pub struct ProxyCertificate {
-    /// What it shows.
+    /// Its certificate.
     pub certificate: PathBuf,
-    /// The key of that.
+    /// The key of the certificate.
     pub key: PathBuf,
-    /// Whom it believes.
+    /// The authority that it trusts.
     pub authority: PathBuf,
 }
 
 // === impl GrpcDiscovery ===
 
 impl GrpcDiscovery {
-    /// The name the shipped pieces expect in the companion's certificate.
+    /// The name in the companion's certificate that the shipped parts expect.
     pub const COMPANION: &'static str = "farebox.example.com";
 
     /// Puts the shipped pieces into a bootstrap, in place of the file.
