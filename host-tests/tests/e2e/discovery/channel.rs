@@ -1,4 +1,4 @@
-//! The channel between companion and proxy, plain or with certificates of the test's own.
+//! The channel between companion and proxy, plain or with the test's own certificates.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::common::certificates;
 
-/// Where and how rules are served.
+/// Address and form of the rules over gRPC.
 pub(crate) struct Channel {
     port: Port,
     api_type: &'static str,
@@ -107,7 +107,7 @@ impl Wire {
                 let mut cuts = cuts.clone();
                 cuts.mark_unchanged();
                 tokio::spawn(async move {
-                    // A companion that is away is a connection that ends.
+                    // If the companion is unreachable, the connection ends.
                     let Ok(mut far) = TcpStream::connect(companion).await else { return };
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
