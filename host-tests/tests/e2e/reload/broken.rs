@@ -8,7 +8,7 @@ use crate::reload::metrics::sum;
 use crate::reload::pricing::{file, free, paid};
 use crate::reload::stage::Stage;
 
-/// The key or the words by which a rejected file is explained, and its line.
+/// The key or text that explains a rejected file, and its line.
 struct Broken {
     what: &'static str,
     text: String,
