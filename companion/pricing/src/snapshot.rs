@@ -180,7 +180,7 @@ impl Snapshot {
 
     /// Refuses what earlier rules protected and no route of these names, as if it were protected still. Returns what
     /// is refused for this alone.
-    pub fn keep_protected(&mut self, earlier: &[String]) -> Vec<String> {
+    pub fn keep_protected(&mut self, earlier: &BTreeSet<String>) -> Vec<String> {
         let patterns = self.routes.iter().map(|route| &*route.pattern);
         let places = patterns.map(|pattern| pattern.strip_suffix("/*").unwrap_or(pattern));
         let named: HashSet<&str> = places

@@ -1,7 +1,7 @@
 //! The one function that puts rules in force, whatever the reason: a changed file, or a facilitator whose kinds
 //! became known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,15 +147,13 @@ impl Loader {
                 findings = loaded.findings;
                 match loaded.snapshot {
                     None => Err(None),
-                    Some(mut snapshot) => {
-                        let kept = self.keep_closed(text, &mut snapshot);
+                    Some(snapshot) => {
                         if let Some(gateway) = &self.gateway {
                             findings.extend(gateway.findings(&snapshot).await);
                             findings.sort_by_key(|finding| finding.line);
                         }
                         self.readiness.wait(&self.in_use(&snapshot).urls(), KINDS_LIMIT).await;
-                        let applied = self.apply(Arc::new(snapshot)).await;
-                        applied.inspect(|_| self.hold(text, kept)).map_err(|refusal| {
+                        self.put_in_force(text, snapshot).await.map_err(|refusal| {
                             if let Refusal::Ledger(_) = refusal {
                                 self.postponed = Some(Postponed::Load(candidate.clone()));
                             }
@@ -183,9 +181,22 @@ impl Loader {
         }
     }
 
-    /// Where unmatched paths pass, those that were sold or closed stay closed for a while if a new file does not name
-    /// them. Which they are, and until when.
-    fn keep_closed(&self, text: &str, snapshot: &mut Snapshot) -> Option<(Vec<String>, Instant)> {
+    async fn put_in_force(&mut self, text: &str, mut snapshot: Snapshot) -> Result<ReloadResult, Refusal> {
+        let kept = match self.may_be_a_part(text) {
+            Some(until) => {
+                let earlier = self.protected_before().await.map_err(Refusal::Ledger)?;
+                let places = snapshot.keep_protected(&earlier);
+                (!places.is_empty()).then_some((places, until))
+            }
+            None => None,
+        };
+        let result = self.apply(Arc::new(snapshot)).await?;
+        self.hold(text, kept);
+        Ok(result)
+    }
+
+    /// Where unmatched paths pass: until when those that were sold or closed stay closed if this file does not name them.
+    fn may_be_a_part(&self, text: &str) -> Option<Instant> {
         if self.settings.filter.unmatched != Unmatched::Pass {
             return None;
         }
@@ -193,14 +204,21 @@ impl Loader {
         let was_replaced = self.last_rejected.as_ref().is_some_and(is_other);
         let same = self.hold.as_ref().filter(|hold| hold.text == text && !was_replaced);
         let until = same.map_or_else(|| Instant::now() + HOLD, |hold| hold.until);
-        if until <= Instant::now() {
-            return None;
-        }
+        (until > Instant::now()).then_some(until)
+    }
+
+    /// What was sold or closed by the rules in force, or by those of an earlier run or of another companion.
+    async fn protected_before(&self) -> Result<BTreeSet<String>, LedgerError> {
         let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
-        let earlier = active.as_ref().map(|active| &active.protected);
-        let earlier = earlier.or_else(|| self.last_published.as_ref().map(|last| &last.protected))?;
-        let places = snapshot.keep_protected(earlier);
-        (!places.is_empty()).then_some((places, until))
+        if let Some(snapshot) = active {
+            return Ok(snapshot.protected.iter().cloned().collect());
+        }
+        let of_ledger = match &self.ledger {
+            Some(ledger) => ledger.latest_rules().await?.map(|rules| rules.protected),
+            None => None,
+        };
+        let published = self.last_published.iter().flat_map(|last| last.protected.iter().cloned());
+        Ok(of_ledger.unwrap_or_default().into_iter().chain(published).collect())
     }
 
     /// Rules are in force that keep this closed for a while.
@@ -220,6 +238,14 @@ impl Loader {
         state.kept_closed = kept;
     }
 
+    fn note_writing(&self, since: Option<u64>) {
+        let mut state = self.state.rules.lock();
+        let known = std::mem::replace(&mut state.written_since, since);
+        if let (None, Some(writing)) = (known, state.being_written()) {
+            warn!("{writing}");
+        }
+    }
+
     /// Something new is known of the facilitator: the active rules are pushed again if that changes them.
     pub async fn facilitator_changed(&mut self) {
         let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
@@ -235,9 +261,11 @@ impl Loader {
 
     /// Looks at what the other companions of the ledger published: rules equal to the active ones under a later
     /// number are taken over. Does first what a failing ledger has kept from being done, and opens what was kept closed
-    /// for a while. To be called often.
-    pub async fn follow(&mut self) {
-        let is_over = |hold: &&Hold| hold.until <= Instant::now() && self.last_rejected.is_none();
+    /// for a while, unless somebody is writing the file since then (Unix seconds). To be called often.
+    pub async fn follow(&mut self, written_since: Option<u64>) {
+        self.note_writing(written_since);
+        let is_quiet = self.last_rejected.is_none() && written_since.is_none();
+        let is_over = |hold: &&Hold| hold.until <= Instant::now() && is_quiet;
         if let Some(text) = self.hold.as_ref().filter(is_over).map(|hold| hold.text.clone()) {
             return self.reload(Source::File, Ok(text)).await;
         }
@@ -285,7 +313,9 @@ impl Loader {
 
         let keys = Keys::from(&*snapshot);
         let agreed = match &self.ledger {
-            Some(ledger) => Some(self.agree(ledger, &hash, &keys).await.map_err(Refusal::Ledger)?),
+            Some(ledger) => {
+                Some(self.agree(ledger, &hash, &keys, &snapshot.protected).await.map_err(Refusal::Ledger)?)
+            }
             None => None,
         };
         let Numbers { generation, births } = {
@@ -358,7 +388,13 @@ impl Loader {
 
     /// The numbers of a push that all companions of a ledger use: those of the latest rules if they say the
     /// same, else the next. Of companions that load the same file at once, one numbers it for all.
-    async fn agree(&self, ledger: &Ledger, hash: &str, keys: &Keys) -> Result<Numbers, LedgerError> {
+    async fn agree(
+        &self,
+        ledger: &Ledger,
+        hash: &str,
+        keys: &Keys,
+        protected: &[String],
+    ) -> Result<Numbers, LedgerError> {
         loop {
             let latest = ledger.latest_rules().await?;
             // Before companions agreed, this one may have published under a higher number.
@@ -386,7 +422,12 @@ impl Loader {
             let generation = self.next_generation(self.state.rules.lock().active.as_ref()).max(previous + 1);
             let births = keys.births(generation, &before.unwrap_or_default());
             let numbers = Numbers { generation, births };
-            let rules = PublishedRules { generation, hash: hash.to_owned(), births: numbers.births.clone() };
+            let rules = PublishedRules {
+                generation,
+                hash: hash.to_owned(),
+                births: numbers.births.clone(),
+                protected: protected.to_vec(),
+            };
             if ledger.publish_rules(&rules, previous).await? {
                 return Ok(numbers);
             }

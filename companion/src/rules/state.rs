@@ -18,6 +18,8 @@ pub struct RulesState {
     pub active: Option<Active>,
     /// What the rules in force refuse for a while, though the pricing file does not name it.
     pub kept_closed: Option<KeptClosed>,
+    /// Since when somebody has been writing the pricing file, Unix seconds.
+    pub written_since: Option<u64>,
     /// The terms that are and were published.
     pub offered: Offered,
     /// The last load attempt.
@@ -97,6 +99,7 @@ impl RulesState {
             pricing,
             active: None,
             kept_closed: None,
+            written_since: None,
             offered: Offered::default(),
             last_attempt: None,
             config_err_since: None,
@@ -126,6 +129,14 @@ impl RulesState {
             self.last_success_at = Some(attempt.at);
         }
         self.last_attempt = Some(Arc::new(attempt));
+    }
+
+    /// That the pricing file is not read because somebody is writing it.
+    pub fn being_written(&self) -> Option<String> {
+        let (since, pricing) = (self.written_since?, &self.pricing);
+        Some(format!(
+            "{pricing} has been open for writing since {since} (Unix time): the rules before it stay in force until it is closed"
+        ))
     }
 
     /// Why no rules are in force; `None` if some are.
