@@ -268,17 +268,21 @@ async fn start(
 /// the file, whether its changes are followed or not.
 async fn keep_loading(mut loader: Loader, mut file: Watch, follow: bool, mut reloads: Signal) {
     let mut facilitator = loader.facilitator_changes();
-    loader.reload(Source::File, file.next().await).await;
     let mut looks = tokio::time::interval(FOLLOW_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked = true;
     loop {
         tokio::select! {
-            _ = looks.tick() => loader.follow().await,
+            candidate = file.next(), if follow || asked => {
+                asked = false;
+                loader.reload(Source::File, candidate).await;
+            }
+            _ = looks.tick() => loader.follow(file.written_since()).await,
             Some(()) = reloads.recv() => {
                 info!("SIGHUP: the pricing file is loaded again");
-                loader.reload(Source::File, file.again().await).await;
+                file.forget();
+                asked = true;
             }
-            candidate = file.next(), if follow => loader.reload(Source::File, candidate).await,
             changed = facilitator.changed() => {
                 if changed.is_err() {
                     return;

@@ -39,6 +39,18 @@ pub(super) fn foreign(text: &str) -> Option<String> {
     if expression.iter().any(|sign| text.contains(sign)) || text.ends_with('$') {
         return looks("a regular expression", EXPRESSION);
     }
+    if text.split_once('?').is_some_and(|(_, rest)| rest.contains(['=', '&'])) {
+        return looks(
+            "a path with a query",
+            "routes match by path only, whatever the query; a ? stands for one character of a path",
+        );
+    }
+    if text.contains(",/") || text.contains(", ") {
+        return looks("several patterns", "write one route for each");
+    }
+    if text.split('/').any(|segment| segment == "+") {
+        return looks("a topic filter", "write * for one segment, as in /users/*/posts");
+    }
     text.contains("**").then(|| {
         "** is not known: * stands for any text within one segment, and /* at the end for all below"
             .to_owned()
@@ -76,6 +88,10 @@ mod tests {
             ("/v3/**", "/* at the end for all below"),
             ("https://shop.example/v1", "a URL"),
             ("POST /v1/chat", "a price is for every method"),
+            ("/v1/chat?stream=*", "a path with a query; routes match by path only"),
+            ("/v1/chat?stream&x", "a path with a query"),
+            ("/v1/chat,/v1/models", "several patterns; write one route for each"),
+            ("/v1/+/posts", "write * for one segment"),
             ("v1/*", "for this one write /v1/*"),
             ("*.json", "starts with /"),
         ] {

@@ -180,7 +180,7 @@ impl Snapshot {
 
     /// Keeps the protected prefixes of earlier rules for which these rules have no route. Returns the prefixes that
     /// were added.
-    pub fn keep_protected(&mut self, earlier: &[String]) -> Vec<String> {
+    pub fn keep_protected(&mut self, earlier: &BTreeSet<String>) -> Vec<String> {
         let patterns = self.routes.iter().map(|route| &*route.pattern);
         let places = patterns.map(|pattern| pattern.strip_suffix("/*").unwrap_or(pattern));
         let named: HashSet<&str> = places

@@ -59,10 +59,17 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Broken> {
         let message = format!("the file has {} bytes, the limit is {MAX_BYTES}", text.len());
         return Err(Broken { line: 1, message });
     }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if !text.is_empty() && !text.ends_with('\n') {
+        let message =
+            "the last line has no end, so more of it may be missing; end the file with a line break"
+                .to_owned();
+        return Err(Broken { line: text.lines().count(), message });
+    }
     let mut root = None;
     let mut documents = 0;
     let mut open: Vec<Open> = Vec::new();
-    for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+    for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| Broken {
             line: error.marker().line(),
             message: format!("not valid YAML: {}", error.info()),
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn files_without_content_are_no_document() {
-        for text in ["", "# only a comment\n", "null\n", "~", "---\n", "---\n...\n", "\u{feff}"] {
+        for text in ["", "# only a comment\n", "null\n", "~\n", "---\n", "---\n...\n", "\u{feff}"] {
             assert!(matches!(parse(text), Ok(None)), "{text:?}");
         }
     }
@@ -199,10 +206,18 @@ mod tests {
 
     #[test]
     fn size_and_depth_are_bounded() {
-        assert_eq!(broken(&"[".repeat(MAX_DEPTH + 1)), (1, "the file is nested too deeply".into()));
-        assert_eq!(broken(&"[".repeat(100_000)).0, 1);
-        assert_eq!(broken(&"- ".repeat(100_000)).0, 1);
+        assert_eq!(broken(&("[".repeat(MAX_DEPTH + 1) + "\n")), (1, "the file is nested too deeply".into()));
+        assert_eq!(broken(&("[".repeat(100_000) + "\n")).0, 1);
+        assert_eq!(broken(&("- ".repeat(100_000) + "\n")).0, 1);
         assert_eq!(broken(&" ".repeat(MAX_BYTES + 1)).0, 1);
+    }
+
+    #[test]
+    fn a_last_line_without_its_end_may_be_half_a_line() {
+        let (line, message) = broken("gate: free\npattern: /v1/*");
+        assert_eq!(line, 2);
+        assert!(message.starts_with("the last line has no end, so more of it may be missing"), "{message}");
+        assert!(matches!(parse("price: 1\r\n"), Ok(Some(_))));
     }
 
     #[test]

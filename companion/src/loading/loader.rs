@@ -1,7 +1,7 @@
 //! The only place that puts rules in force: after a change of the file, or when the kinds of a facilitator become
 //! known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,15 +147,13 @@ impl Loader {
                 findings = loaded.findings;
                 match loaded.snapshot {
                     None => Err(None),
-                    Some(mut snapshot) => {
-                        let kept = self.keep_closed(text, &mut snapshot);
+                    Some(snapshot) => {
                         if let Some(gateway) = &self.gateway {
                             findings.extend(gateway.findings(&snapshot).await);
                             findings.sort_by_key(|finding| finding.line);
                         }
                         self.readiness.wait(&self.in_use(&snapshot).urls(), KINDS_LIMIT).await;
-                        let applied = self.apply(Arc::new(snapshot)).await;
-                        applied.inspect(|_| self.hold(text, kept)).map_err(|refusal| {
+                        self.put_in_force(text, snapshot).await.map_err(|refusal| {
                             if let Refusal::Ledger(_) = refusal {
                                 self.postponed = Some(Postponed::Load(candidate.clone()));
                             }
@@ -183,9 +181,23 @@ impl Loader {
         }
     }
 
-    /// Keeps paths closed for a while that were sold or closed, if unmatched paths pass and a new file does not name
-    /// them. Returns these paths, and the end of the time.
-    fn keep_closed(&self, text: &str, snapshot: &mut Snapshot) -> Option<(Vec<String>, Instant)> {
+    async fn put_in_force(&mut self, text: &str, mut snapshot: Snapshot) -> Result<ReloadResult, Refusal> {
+        let kept = match self.may_be_a_part(text) {
+            Some(until) => {
+                let earlier = self.protected_before().await.map_err(Refusal::Ledger)?;
+                let places = snapshot.keep_protected(&earlier);
+                (!places.is_empty()).then_some((places, until))
+            }
+            None => None,
+        };
+        let result = self.apply(Arc::new(snapshot)).await?;
+        self.hold(text, kept);
+        Ok(result)
+    }
+
+    /// If unmatched paths pass: until when paths that were sold or closed stay closed although this file does not name
+    /// them.
+    fn may_be_a_part(&self, text: &str) -> Option<Instant> {
         if self.settings.filter.unmatched != Unmatched::Pass {
             return None;
         }
@@ -193,14 +205,22 @@ impl Loader {
         let was_replaced = self.last_rejected.as_ref().is_some_and(is_other);
         let same = self.hold.as_ref().filter(|hold| hold.text == text && !was_replaced);
         let until = same.map_or_else(|| Instant::now() + HOLD, |hold| hold.until);
-        if until <= Instant::now() {
-            return None;
-        }
+        (until > Instant::now()).then_some(until)
+    }
+
+    /// The paths that were sold or closed by the rules in force, or else by those of an earlier run or of another
+    /// companion.
+    async fn protected_before(&self) -> Result<BTreeSet<String>, LedgerError> {
         let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
-        let earlier = active.as_ref().map(|active| &active.protected);
-        let earlier = earlier.or_else(|| self.last_published.as_ref().map(|last| &last.protected))?;
-        let places = snapshot.keep_protected(earlier);
-        (!places.is_empty()).then_some((places, until))
+        if let Some(snapshot) = active {
+            return Ok(snapshot.protected.iter().cloned().collect());
+        }
+        let of_ledger = match &self.ledger {
+            Some(ledger) => ledger.latest_rules().await?.map(|rules| rules.protected),
+            None => None,
+        };
+        let published = self.last_published.iter().flat_map(|last| last.protected.iter().cloned());
+        Ok(of_ledger.unwrap_or_default().into_iter().chain(published).collect())
     }
 
     /// Notes the paths that the rules in force keep closed for a while.
@@ -220,6 +240,14 @@ impl Loader {
         state.kept_closed = kept;
     }
 
+    fn note_writing(&self, since: Option<u64>) {
+        let mut state = self.state.rules.lock();
+        let known = std::mem::replace(&mut state.written_since, since);
+        if let (None, Some(writing)) = (known, state.being_written()) {
+            warn!("{writing}");
+        }
+    }
+
     /// Pushes the active rules again if new kinds of the facilitator change them.
     pub async fn facilitator_changed(&mut self) {
         let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
@@ -234,9 +262,12 @@ impl Loader {
     }
 
     /// Follows the other companions of the ledger: takes over the later generation of rules that equal the active ones.
-    /// Before that, repeats a postponed load, and opens paths whose time is over. Call this often.
-    pub async fn follow(&mut self) {
-        let is_over = |hold: &&Hold| hold.until <= Instant::now() && self.last_rejected.is_none();
+    /// Before that, repeats a postponed load, and opens paths whose time is over, unless a program is writing the file
+    /// (since `written_since`, Unix seconds). Call this often.
+    pub async fn follow(&mut self, written_since: Option<u64>) {
+        self.note_writing(written_since);
+        let is_quiet = self.last_rejected.is_none() && written_since.is_none();
+        let is_over = |hold: &&Hold| hold.until <= Instant::now() && is_quiet;
         if let Some(text) = self.hold.as_ref().filter(is_over).map(|hold| hold.text.clone()) {
             return self.reload(Source::File, Ok(text)).await;
         }
@@ -284,7 +315,9 @@ impl Loader {
 
         let keys = Keys::from(&*snapshot);
         let agreed = match &self.ledger {
-            Some(ledger) => Some(self.agree(ledger, &hash, &keys).await.map_err(Refusal::Ledger)?),
+            Some(ledger) => {
+                Some(self.agree(ledger, &hash, &keys, &snapshot.protected).await.map_err(Refusal::Ledger)?)
+            }
             None => None,
         };
         let Numbers { generation, births } = {
@@ -358,7 +391,13 @@ impl Loader {
     /// Gets the generation and births of a push for all companions of a ledger: those of the latest rules if these are
     /// equal, else the next generation. If several companions load the same file at once, one of them sets the numbers
     /// for all.
-    async fn agree(&self, ledger: &Ledger, hash: &str, keys: &Keys) -> Result<Numbers, LedgerError> {
+    async fn agree(
+        &self,
+        ledger: &Ledger,
+        hash: &str,
+        keys: &Keys,
+        protected: &[String],
+    ) -> Result<Numbers, LedgerError> {
         loop {
             let latest = ledger.latest_rules().await?;
             // An older version of this companion may have published under a higher generation.
@@ -386,7 +425,12 @@ impl Loader {
             let generation = self.next_generation(self.state.rules.lock().active.as_ref()).max(previous + 1);
             let births = keys.births(generation, &before.unwrap_or_default());
             let numbers = Numbers { generation, births };
-            let rules = PublishedRules { generation, hash: hash.to_owned(), births: numbers.births.clone() };
+            let rules = PublishedRules {
+                generation,
+                hash: hash.to_owned(),
+                births: numbers.births.clone(),
+                protected: protected.to_vec(),
+            };
             if ledger.publish_rules(&rules, previous).await? {
                 return Ok(numbers);
             }

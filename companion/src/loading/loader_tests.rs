@@ -30,7 +30,7 @@ struct Stage {
     facilitator: String,
     ledger: Ledger,
     counters: BTreeMap<MetricSeries, u64>,
-    _folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 async fn stage_after(last: Option<Published>) -> Stage {
@@ -50,16 +50,25 @@ async fn passing_stage(last: Option<Published>) -> Stage {
 }
 
 async fn stage_of(last: Option<Published>, settings: Settings) -> Stage {
-    let state = Shared::new("pricing.yaml".into());
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
     let url = Ledger::file_url(&folder.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
+    stage_sharing(last, settings, ledger, folder).await
+}
+
+async fn stage_sharing(
+    last: Option<Published>,
+    settings: Settings,
+    ledger: Ledger,
+    folder: Arc<tempfile::TempDir>,
+) -> Stage {
+    let state = Shared::new("pricing.yaml".into());
     let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
     let (publications, published) = watch::channel(None);
     let loader = Loader::new(Arc::new(settings), state.for_loading(), readiness, publications, last);
     let loader = loader.sharing(Some(ledger.clone()));
     let (facilitator, counters) = (fake_facilitator().await, BTreeMap::new());
-    Stage { loader, state, published, facilitator, ledger, counters, _folder: folder }
+    Stage { loader, state, published, facilitator, ledger, counters, folder }
 }
 
 async fn stage() -> Stage {
@@ -96,7 +105,7 @@ impl Stage {
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(seconds)).await;
         tokio::time::resume();
-        self.loader.follow().await;
+        self.loader.follow(None).await;
     }
 
     fn pushed(&self) -> Publication {
@@ -288,6 +297,37 @@ async fn what_is_said_to_be_free_and_what_never_passes_is_not_kept_closed() {
     stage.load(&["a", "b"]).await;
     stage.load(&["a"]).await;
     assert_eq!((stage.protected().len(), stage.kept_closed()), (1, None));
+}
+
+#[tokio::test]
+async fn what_is_kept_closed_stays_so_while_the_file_is_being_written() {
+    let mut stage = passing_stage(None).await;
+    stage.load(&["a", "b"]).await;
+    stage.load(&["a"]).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::resume();
+    stage.loader.follow(Some(1_700_000_000)).await;
+    assert_eq!(stage.protected().len(), 2);
+    let said = stage.state.lock().rules.being_written().unwrap();
+    assert!(said.starts_with("pricing.yaml has been open for writing since 1700000000"), "{said}");
+    stage.loader.follow(None).await;
+    assert_eq!((stage.protected().len(), stage.state.lock().rules.being_written()), (1, None));
+}
+
+#[tokio::test]
+async fn a_companion_that_starts_with_a_part_of_a_file_opens_nothing_that_was_in_force_before() {
+    let mut first = passing_stage(None).await;
+    first.load(&["a", "b"]).await;
+    // One that starts, beside it or after it, and another while that keeps closed what it does not name.
+    for _ in 0..2 {
+        let mut settings = settings(Settlement::Direct);
+        settings.filter.unmatched = Unmatched::Pass;
+        let mut stage = stage_sharing(None, settings, first.ledger.clone(), first.folder.clone()).await;
+        stage.load(&["a"]).await;
+        assert_eq!(stage.protected(), ["/services/a", "/services/b"]);
+        assert!(stage.kept_closed().is_some());
+    }
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ async fn an_offer_that_went_and_came_back_elsewhere_starts_anew_here_too(databas
     second.load(&["a"]).await;
     second.load(&["a", "b"]).await;
     let born = second.generation();
-    first.loader.follow().await;
+    first.loader.follow(None).await;
     assert_eq!(first.pushed(), second.pushed());
     assert_eq!(first.pushed().rules.tuples, [tuple("ns", "a", first_born), tuple("ns", "b", born)]);
     assert_eq!(first.state.lock().rules.reloads, [1, 0, 0], "following is no load");
@@ -154,10 +154,10 @@ async fn a_companion_with_an_older_file_neither_takes_nor_gives_numbers(database
     second.load(&["a"]).await;
     second.load(&["a", "b"]).await;
     let before = first.pushed();
-    first.loader.follow().await;
+    first.loader.follow(None).await;
     assert_eq!(first.load(&["a"]).await, ReloadResult::Unchanged);
     assert_eq!(first.pushed(), before);
-    second.loader.follow().await;
+    second.loader.follow(None).await;
     assert_eq!(second.generation(), before.rules.generation + 1);
     first.load(&["a", "b"]).await;
     assert_eq!(first.pushed(), second.pushed());
@@ -178,7 +178,7 @@ async fn what_was_published_before_there_was_a_ledger_goes_on_in_it(database: Da
     let mut second = Companion::start(&database.url, &facilitator, Some(last)).await;
     second.load(&["a", "b"]).await;
     assert_eq!(second.generation(), ahead + 501);
-    first.loader.follow().await;
+    first.loader.follow(None).await;
     assert_eq!(first.pushed(), second.pushed());
 }
 
@@ -194,10 +194,10 @@ async fn a_ledger_that_is_away_keeps_the_last_good_rules_and_the_load_is_made_up
     let cause = companion.state.lock().rules.last_attempt.as_ref().unwrap().cause("pricing.yaml");
     assert!(cause.starts_with("their generation is not agreed upon: the ledger "), "{cause}");
     assert_eq!(companion.pushed(), before);
-    companion.loader.follow().await;
+    companion.loader.follow(None).await;
     assert_eq!(companion.state.lock().rules.reloads, [1, 0, 1], "not tried while the ledger is away");
     gate.reopen().await;
-    companion.loader.follow().await;
+    companion.loader.follow(None).await;
     assert_eq!(companion.state.lock().rules.reloads, [2, 0, 1]);
     assert_eq!(companion.pushed().rules.generation, before.rules.generation + 1);
     assert_eq!(companion.state.lock().rules.config_err_since, None);

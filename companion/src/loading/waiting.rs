@@ -11,7 +11,7 @@ use super::{Loader, LoadingParts, Source};
 use crate::facilitator::FacilitatorClient;
 use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
-use crate::publish::Publication;
+use crate::publish::{Publication, Published};
 use crate::rules::{self, Readiness};
 use crate::settings::{RelaySettings, Settings};
 
@@ -43,7 +43,9 @@ pub async fn open_ledger(
         if let (Some(gateway), true) = (&gateway, selling.is_empty()) {
             let readiness = Readiness::start(client.clone());
             let (publications, _) = watch::channel::<Option<Publication>>(None);
-            let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, None)
+            // What was sold before is in the ledger: all may have been.
+            let before = Published { protected: vec!["/".to_owned()], ..Published::default() };
+            let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, Some(before))
                 .with_gateway(Some(gateway.clone()));
             selling.spawn(follow(loader, rules::watch(settings.pricing.clone())));
         }
@@ -68,7 +70,9 @@ async fn open(relay: &RelaySettings, options: LedgerOptions) -> Result<Ledger, L
 
 async fn follow(mut loader: Loader, mut file: rules::Watch) {
     loop {
-        let candidate = file.next().await;
-        loader.reload(Source::File, candidate).await;
+        tokio::select! {
+            candidate = file.next() => loader.reload(Source::File, candidate).await,
+            () = tokio::time::sleep(AGAIN) => loader.follow(file.written_since()).await,
+        }
     }
 }

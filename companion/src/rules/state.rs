@@ -18,6 +18,8 @@ pub struct RulesState {
     pub active: Option<Active>,
     /// Paths that the rules in force refuse for a while, although the pricing file does not name them.
     pub kept_closed: Option<KeptClosed>,
+    /// Since when a program has been writing the pricing file, Unix seconds.
+    pub written_since: Option<u64>,
     /// The current and earlier published terms.
     pub offered: Offered,
     /// The last load attempt.
@@ -97,6 +99,7 @@ impl RulesState {
             pricing,
             active: None,
             kept_closed: None,
+            written_since: None,
             offered: Offered::default(),
             last_attempt: None,
             config_err_since: None,
@@ -126,6 +129,14 @@ impl RulesState {
             self.last_success_at = Some(attempt.at);
         }
         self.last_attempt = Some(Arc::new(attempt));
+    }
+
+    /// A message if the pricing file is not read because a program is writing it.
+    pub fn being_written(&self) -> Option<String> {
+        let (since, pricing) = (self.written_since?, &self.pricing);
+        Some(format!(
+            "{pricing} has been open for writing since {since} (Unix time): the rules before it stay in force until it is closed"
+        ))
     }
 
     /// Why no rules are in force; `None` if some are.

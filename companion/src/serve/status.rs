@@ -42,6 +42,7 @@ fn without_lists(state: &Facts<'_>, now: u64) -> Value {
             NothingForSale::Meant(why) | NothingForSale::Mistaken(why) => why,
         }),
         "kept_closed": state.rules.kept_closed.as_ref().map(|kept| kept.describe(&state.rules.pricing)),
+        "being_written": state.rules.being_written(),
         "publish_error": state.published.publish_error,
         "ledger_error": state.ledger.error,
         "ledger_went_back": state.ledger.went_back,

@@ -6,7 +6,7 @@
 //! get a version again that it refused, only a newer one.
 //!
 //! * [`subscription`]: the state of one stream, without I/O.
-//! * [`service`]: streams, in both variants of the protocol.
+//! * [`service`]: the streams.
 //! * [`nodes`]: the answers of each proxy, for `/status` and `/metrics`.
 //!
 //! An acknowledgement says only that Envoy took a configuration. The proxy's own reports say which rules it enforces,

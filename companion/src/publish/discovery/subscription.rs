@@ -1,7 +1,7 @@
 //! One stream's side of the protocol, without I/O. Inputs are requests; outputs are verdicts and the next
 //! response to send.
 
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::super::ecds::NAME;
 
@@ -24,7 +24,6 @@ pub(super) struct Subscription {
     refused: Option<String>,
     /// The last response.
     last: Option<Sent>,
-    has_begun: bool,
     responses: u64,
 }
 
@@ -43,8 +42,8 @@ impl Subscription {
         self.refused = Some(version);
     }
 
-    /// Takes a request of the state-of-the-world variant, which names all wanted resources. A request that
-    /// answers an older response than the last one is stale and is ignored.
+    /// Takes a request, which names all wanted resources. A request that answers an older response than the
+    /// last one is stale and is ignored.
     pub(super) fn hear(&mut self, request: &DiscoveryRequest) -> Option<Verdict> {
         let wanted = request.resource_names.iter().any(|name| name == NAME);
         let Some(last) = &self.last else {
@@ -63,36 +62,12 @@ impl Subscription {
         }
         // A request that only changes names repeats the nonce with the version in use.
         let takes = request.version_info == last.version;
-        self.answered(request.error_detail.as_ref().map(|status| status.message.as_str()), takes)
-    }
-
-    /// Takes a request of the incremental variant, which names changes. A stale nonce is no answer, but the
-    /// changes are taken.
-    pub(super) fn hear_delta(&mut self, request: &DeltaDiscoveryRequest) -> Option<Verdict> {
-        let names = |names: &[String]| names.iter().any(|name| name == NAME);
-        if names(&request.resource_names_unsubscribe) {
-            self.wanted = false;
-            self.offered = None;
-        }
-        if names(&request.resource_names_subscribe) {
-            self.wanted = true;
-            let held = request.initial_resource_versions.get(NAME).filter(|_| !self.has_begun);
-            self.offered = held.cloned();
-        }
-        self.has_begun = true;
-        if self.last.as_ref().is_none_or(|last| last.nonce != request.response_nonce) {
-            return None;
-        }
-        self.answered(request.error_detail.as_ref().map(|status| status.message.as_str()), true)
-    }
-
-    fn answered(&mut self, error: Option<&str>, takes: bool) -> Option<Verdict> {
         let last = self.last.as_mut().filter(|last| !last.is_answered)?;
         let version = last.version.clone();
-        if let Some(message) = error {
+        if let Some(error) = &request.error_detail {
             last.is_answered = true;
             self.refused = Some(version.clone());
-            return Some(Verdict::Refused(version, message.to_owned()));
+            return Some(Verdict::Refused(version, error.message.clone()));
         }
         takes.then(|| {
             last.is_answered = true;

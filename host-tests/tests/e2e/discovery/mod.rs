@@ -113,18 +113,18 @@ async fn story(channel: Channel) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn state_of_the_world_rules_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
-    story(Channel::plain("GRPC")).await;
+async fn rules_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
+    story(Channel::plain()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn incremental_rules_over_mutual_tls_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
-    story(Channel::encrypted("DELTA_GRPC")).await;
+async fn rules_over_mutual_tls_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
+    story(Channel::encrypted()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_push_is_told_and_the_proxy_keeps_its_rules_until_a_better_one_comes() {
-    let channel = Channel::plain("GRPC");
+    let channel = Channel::plain();
     let mut stack = without_companion(&channel).await;
     stack.start_part(Part::Companion).unwrap();
     stack.ready().await.map_err(|error| stack.explain(error)).unwrap();
@@ -177,8 +177,9 @@ async fn back(stage: &Stage) {
 }
 
 /// The connection is lost and made again while nothing changes, and then something does.
-async fn lost_connection(api_type: &'static str) {
-    let channel = Channel::wired(api_type).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_reconnects_is_not_sent_what_it_has() {
+    let channel = Channel::wired().await;
     let mut stage = Stage::with(channel.options(&prices("0.001"))).await;
     acknowledged(&stage).await;
     // The counter of attempts also counts lost streams.
@@ -197,16 +198,6 @@ async fn lost_connection(api_type: &'static str) {
     assert_eq!(stage.buyer().terms("/kept/api").await.unwrap()["amount"], "3000");
     acknowledged(&stage).await;
     assert_eq!(pushes(&stage, "acknowledged").await, before.0 + 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_state_of_the_world_proxy_that_reconnects_is_not_sent_what_it_has() {
-    lost_connection("GRPC").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_incremental_proxy_that_reconnects_is_not_sent_what_it_has() {
-    lost_connection("DELTA_GRPC").await;
 }
 
 /// The companion of a stack, but with a filter that is not there.

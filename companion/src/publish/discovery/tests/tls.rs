@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -109,7 +108,7 @@ async fn a_plain_client_gets_nothing_from_a_server_with_tls() {
     let stage = Stage::with(Some(Authority::new().server(None))).await.unwrap();
     stage.publish("1");
     let endpoint = Endpoint::from_shared(format!("http://{}", stage.address)).unwrap();
-    let (_sender, sent) = requests::<DiscoveryRequest>();
+    let (_sender, sent) = requests();
     let outcome = match endpoint.connect().await {
         Ok(channel) => Client::new(channel).stream_extension_configs(sent).await.map(drop).is_err(),
         Err(_) => true,
