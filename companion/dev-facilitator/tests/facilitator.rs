@@ -210,7 +210,7 @@ async fn connections_break_where_the_mode_says() {
 }
 
 #[tokio::test]
-async fn a_settlement_can_succeed_without_anybody_hearing_of_it() {
+async fn a_settlement_can_succeed_without_a_reply() {
     let dev = DevFacilitator::start().await;
     dev.fail("settle", "success_but_hang").await;
     let waited = tokio::time::timeout(Duration::from_millis(300), dev.post("/settle", &payment(1))).await;

@@ -11,7 +11,7 @@ pub(super) fn foreign(text: &str) -> Option<String> {
         } else if text.contains("://") {
             looks(
                 "a URL",
-                "a pattern is a path and starts with /: routes match by path only, whatever the host",
+                "a pattern is a path and starts with /: routes match only the path, for every host",
             )
         } else if text
             .split_once(' ')
@@ -42,7 +42,7 @@ pub(super) fn foreign(text: &str) -> Option<String> {
     if text.split_once('?').is_some_and(|(_, rest)| rest.contains(['=', '&'])) {
         return looks(
             "a path with a query",
-            "routes match by path only, whatever the query; a ? stands for one character of a path",
+            "routes match only the path, without the query; a ? stands for one character of a path",
         );
     }
     if text.contains(",/") || text.contains(", ") {

@@ -193,7 +193,7 @@ fn a_file_that_sells_nothing_needs_neither_chain_nor_facilitator() {
 }
 
 #[test]
-fn nobody_sells_on_a_chain_or_by_a_facilitator_that_the_file_does_not_name() {
+fn a_paid_route_needs_a_chain_and_a_facilitator_that_the_file_names() {
     let text = |top: &str| format!("wallet: {WALLET}\n{top}routes:\n- pattern: /a\n  price: 1\n");
     let rejected = rejection(&text("chain: base\n"));
     assert!(

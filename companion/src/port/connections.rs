@@ -403,7 +403,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_asked_for_nothing_goes_before_who_has_and_nobody_goes_who_is_served() {
+    async fn a_connection_without_any_request_is_closed_before_an_idle_one_and_a_served_one_is_never_closed()
+    {
         let port = Connections::new(3);
         let asked = silent(&port).await;
         drop(asked.begin(false));
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_goes_who_was_not_heard() {
+    async fn a_connection_whose_request_may_wait_in_its_socket_is_not_closed() {
         let port = Connections::new(1);
         let Admission::Now(slot) = admit(&port) else { panic!("no place") };
         tokio::time::advance(HEARING * 2).await;

@@ -120,7 +120,7 @@ async fn closed(mut stream: TcpStream) -> Duration {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_first_head_is_gone_after_its_deadline_whatever_was_said() {
+async fn a_client_that_does_not_finish_its_first_head_is_closed_at_the_deadline() {
     for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Both] {
         let stage = Stage::start(Limits { protocol, ..limits() }).await;
         for says in [
@@ -195,7 +195,7 @@ async fn a_request_that_takes_its_time_is_not_disturbed() {
 }
 
 #[tokio::test]
-async fn a_port_full_of_silent_clients_serves_whoever_asks() {
+async fn a_port_full_of_silent_clients_serves_a_client_that_asks() {
     let stage = Stage::start(Limits { head: PATIENCE, idle: PATIENCE, ..limits() }).await;
     let mut crowd = Vec::new();
     for round in 0..40 {

@@ -33,7 +33,7 @@ impl Vm {
         } else {
             data.phase = Phase::RequestHeld;
             drop(data);
-            self.assert_somebody_will_wake(stream);
+            self.assert_a_callout_will_wake(stream);
         }
     }
 
@@ -83,7 +83,7 @@ impl Vm {
         } else {
             data.phase = Phase::ResponseHeld;
             drop(data);
-            self.assert_somebody_will_wake(stream);
+            self.assert_a_callout_will_wake(stream);
         }
     }
 
@@ -107,7 +107,7 @@ impl Vm {
     }
 
     /// A paused stream needs a callout of its own, or nothing will ever resume it.
-    fn assert_somebody_will_wake(&self, stream: &SharedStream) {
+    fn assert_a_callout_will_wake(&self, stream: &SharedStream) {
         let context = lock(stream).context;
         if !self.guest(|guest| guest.calls.values().any(|c| c.about == context)) {
             self.violate("paused a stream without a callout that could resume it");
@@ -290,7 +290,7 @@ impl Vm {
             data.phase = Phase::Hung;
         } else if held {
             drop(data);
-            self.assert_somebody_will_wake(stream);
+            self.assert_a_callout_will_wake(stream);
         }
     }
 }

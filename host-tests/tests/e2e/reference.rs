@@ -111,7 +111,7 @@ impl Scene {
     }
 }
 
-async fn a_transfer_nobody_is_told_of(implementation: Implementation, shell: Shell, settlement: Settlement) {
+async fn a_transfer_without_an_answer(implementation: Implementation, shell: Shell, settlement: Settlement) {
     let scene = Scene::open(implementation, shell, settlement).await;
     for offer in ["goods", "first"] {
         scene.sell(&format!("/{offer}/a")).await;
@@ -123,20 +123,20 @@ async fn a_transfer_nobody_is_told_of(implementation: Implementation, shell: She
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_in_typescript_loses_a_transfer_and_nobody_pays_twice() {
-    a_transfer_nobody_is_told_of(Implementation::TypeScript, Shell::Envoy, Settlement::Relay).await;
+    a_transfer_without_an_answer(Implementation::TypeScript, Shell::Envoy, Settlement::Relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_in_typescript_loses_a_transfer_at_the_gateway_and_nobody_pays_twice() {
-    a_transfer_nobody_is_told_of(Implementation::TypeScript, Shell::Gateway, Settlement::Relay).await;
+    a_transfer_without_an_answer(Implementation::TypeScript, Shell::Gateway, Settlement::Relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_relay_the_reference_in_typescript_loses_a_transfer_and_nobody_pays_twice() {
-    a_transfer_nobody_is_told_of(Implementation::TypeScript, Shell::Envoy, Settlement::Direct).await;
+    a_transfer_without_an_answer(Implementation::TypeScript, Shell::Envoy, Settlement::Direct).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_in_python_loses_a_transfer_and_nobody_pays_twice() {
-    a_transfer_nobody_is_told_of(Implementation::Python, Shell::Envoy, Settlement::Relay).await;
+    a_transfer_without_an_answer(Implementation::Python, Shell::Envoy, Settlement::Relay).await;
 }

@@ -136,7 +136,7 @@ async fn an_upload_that_breaks_off_ends_its_exchange() {
 }
 
 #[tokio::test]
-async fn what_nobody_pays_for_takes_no_place_of_what_is_paid_for() {
+async fn unpaid_requests_take_no_places_of_paid_ones() {
     let world = World::start().await;
     world.leave_unpaid(1);
     let mut stream = world.client.get(world.url("/free/events")).send().await.unwrap();

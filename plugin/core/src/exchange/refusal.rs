@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_could_look_a_payment_up_it_may_be_charged_so_no_other_is_safe() {
+    fn a_payment_that_could_not_be_looked_up_may_be_charged_so_no_other_is_safe() {
         for cause in [Cause::ReplayGuardUnavailable, Cause::RelaySilent] {
             let row = cause.row();
             assert_eq!((row.status, row.retriable, row.form), (503, false, Form::Error));

@@ -167,7 +167,7 @@ fn unreadable_bytes_are_never_a_new_payment_and_never_overwritten() {
 }
 
 #[test]
-fn an_open_settlement_nobody_resolved_is_told_to_whoever_writes_next() {
+fn an_open_settlement_is_reported_by_the_next_step_that_writes() {
     let given_up = [of(Effect::Closed), of(Effect::NeverKnown)];
     let mut bucket = Bucket::default();
     bucket.leave_open(1, 10);

@@ -623,7 +623,7 @@ fn an_answer_that_did_not_arrive_is_owed_once() {
 }
 
 #[test]
-fn what_nobody_answers_is_asked_about_resolved_or_given_up() {
+fn a_call_without_an_answer_is_asked_about_resolved_or_given_up() {
     check(others());
 }
 

@@ -103,7 +103,7 @@ fn claimed(claim: &Claim, now_ms: u64) -> Record {
 
 /// A stranger who knows a nonce can send bytes as a signature that only a chain could check.
 #[test]
-fn what_nobody_can_check_keeps_nobody_from_what_is_proven_and_never_takes_its_place() {
+fn an_unproven_reservation_gives_way_to_a_proven_payment_and_never_replaces_one() {
     let junk = Claim { fingerprint: Fingerprint([0xe; 32]), proven: false, holder: HOLDER, ..claim() };
     let first = step(None, Event::Claim(junk.clone()), &LEASES, at(RUNS));
     assert_eq!(first.answer, Answer::Reserved);
@@ -127,7 +127,7 @@ fn what_nobody_can_check_keeps_nobody_from_what_is_proven_and_never_takes_its_pl
 }
 
 #[test]
-fn a_record_without_a_fingerprint_is_nobodys_and_is_still_asked_about() {
+fn a_record_without_a_fingerprint_matches_no_claim_and_is_still_asked_about() {
     for record in columns().into_iter().flatten() {
         let record = Record { fingerprint: None, ..record };
         let stepped = step(Some(record.clone()), Event::Claim(claim()), &LEASES, at(RUNS));
@@ -153,7 +153,7 @@ fn the_pauses_of_the_reconciliation_double_up_to_five_minutes_and_end_after_32_c
 }
 
 #[test]
-fn a_reconciliation_that_nobody_answers_comes_to_rest_and_is_given_up_after_the_retention() {
+fn a_reconciliation_without_answers_stops_and_the_payment_goes_after_the_retention() {
     let (mut record, mut calls) = (Some(unknown_one()), 1);
     while let Some(when) = record.as_ref().and_then(due) {
         let asked = step(record, Event::Ask(ANOTHER), &LEASES, at(when));

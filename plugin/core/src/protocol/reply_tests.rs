@@ -168,7 +168,7 @@ fn every_recorded_reply_reads_as_it_was_meant() {
 }
 
 #[test]
-fn whatever_the_chain_took_is_never_read_as_refused() {
+fn a_reply_to_a_call_that_the_chain_took_is_never_read_as_refused() {
     let recorded = recorded_replies();
     let taken = recorded.iter().filter(|reply| reply.taken && reply.how == "run");
     let read: Vec<_> =
@@ -224,7 +224,7 @@ fn a_reason_that_proves_nothing_is_unclear() {
 }
 
 #[test]
-fn what_is_not_over_is_pending_whatever_the_status() {
+fn an_unfinished_call_is_pending_under_every_status() {
     let pending =
         |transaction: Option<&str>| SettleReply::Pending { transaction: transaction.map(Into::into) };
     let mut body = failure("settlement_pending");

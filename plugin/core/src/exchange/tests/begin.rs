@@ -461,7 +461,7 @@ fn failures_before_the_match_count_on_the_primary_option_and_later_ones_on_the_m
 }
 
 #[test]
-fn whoever_cannot_sign_costs_no_look_at_any_payment() {
+fn a_client_without_a_valid_signature_causes_no_lookup_of_a_payment() {
     let junk = |terms: &Terms| {
         let text = String::from_utf8(decode_base64(Wallet::new(1).pay(terms).as_bytes()).unwrap()).unwrap();
         let other = Wallet::new(2).address.checksummed();

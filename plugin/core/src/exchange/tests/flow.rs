@@ -113,7 +113,7 @@ fn a_payment_in_flight_is_answered_409_without_terms() {
 }
 
 #[test]
-fn without_room_or_store_nothing_is_served_and_nobody_is_told_to_sign_again() {
+fn without_room_or_store_nothing_is_served_and_no_answer_asks_for_another_signature() {
     for (mode, down) in [(Mode::Direct, false), (Mode::Direct, true), (Mode::Relay, true)] {
         let mut host = Host::of(mode);
         host.limits.records = 0;

@@ -243,7 +243,7 @@ fn what_is_owed_is_served_after_the_window_and_at_any_price_and_named_where_it_w
 }
 
 #[test]
-fn a_payment_at_work_is_in_use_whatever_changes() {
+fn a_payment_in_use_stays_in_use_when_the_rules_change() {
     for ((what, _, change), mode) in changes().into_iter().flat_map(|it| MODES.map(|mode| (it, mode))).skip(2)
     {
         let mut host = Host::of(mode);
@@ -261,7 +261,7 @@ fn a_payment_at_work_is_in_use_whatever_changes() {
 }
 
 #[test]
-fn a_payment_nobody_has_seen_is_refused_as_ever_when_it_is_no_good() {
+fn an_unknown_payment_that_fails_the_checks_is_refused_as_before() {
     for ((what, later, change), mode) in
         changes().into_iter().take(6).flat_map(|change| MODES.map(|mode| (change, mode)))
     {

@@ -66,7 +66,7 @@ fn a_stranger_cannot_turn_an_open_payment_into_a_refused_one() {
 }
 
 #[test]
-fn an_owed_answer_buys_nothing_for_anybody_else_and_nothing_else() {
+fn an_owed_payment_buys_only_its_own_answer_and_only_for_its_buyer() {
     let victim = request("/paid/a").paying(&payment(1));
     let dear = Terms { value: 9_999_999, ..Terms::of(0, 0, 1) };
     for mode in MODES {
