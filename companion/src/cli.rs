@@ -34,7 +34,7 @@ enum Command {
     Check(check::Args),
     /// Explain which rule decides a request, and why.
     Explain(explain::Args),
-    /// Look into the ledger of the relay.
+    /// Read the ledger, and resolve open payments.
     Ledger(ledger::command::Args),
     /// Run a development facilitator. It moves no money.
     Facilitator(farebox_dev_facilitator::Args),

@@ -1,6 +1,7 @@
-//! The `farebox` program. Everything it does is in the library.
+//! The `farebox` program. Its code is in the library.
 
-/// A payment is some hundred small allocations on several threads, which the allocator of the C library is slow at.
+/// A payment makes some hundred small allocations on several threads, and the allocator of the C library is slow at
+/// that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! Running other programs, with errors that say which one and why.
+//! Running other programs, with errors that name the program and the reason.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::paths;
 
-/// How often a program is looked at that may take only so long.
+/// How often a program with a time limit is checked.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often a program that works in the background says how far it is.
+/// How often the progress of a background program is shown.
 const TELL: Duration = Duration::from_secs(20);
-/// What cargo says of the package that it runs begins with one of these.
+/// Prefixes of the variables in which cargo describes the package that it runs.
 const OF_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-/// Bytes of the end of an output that go into an error.
+/// Number of last bytes of an output that an error shows.
 const TAIL: u64 = 4_000;
 
 /// One line of progress, on standard error so that results on standard output stay clean.
@@ -24,8 +24,9 @@ pub fn say(line: impl std::fmt::Display) {
     eprintln!("· {line}");
 }
 
-/// Cargo, or a program that runs it, at the root of the workspace. Without what the cargo that runs us said of our package:
-/// build scripts see it too, and what depends on theirs would be compiled again after each change between xtask and a shell.
+/// Returns a command that starts cargo, or a program that starts cargo, at the root of the workspace. The command removes the
+/// variables in which cargo describes xtask, because build scripts read them: crates such as ring would be compiled once for
+/// xtask and once for a shell.
 pub fn builder(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -47,8 +48,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program beside other work: its output is kept, and only the last line of it is said now and then.
-/// Fails with the end of its output unless it succeeds.
+/// Runs a program beside other work. Its output is kept, and only the last line is shown at intervals. Fails
+/// with the end of its output unless it succeeds.
 pub fn run_beside(command: &mut Command, name: &str) -> Result<()> {
     let line = render(command);
     let (mut child, output) = spawn(command)?;
@@ -79,7 +80,8 @@ pub fn capture(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Runs a program and returns all that it prints, trimmed; fails with the end of that, or when the time is over.
+/// Runs a program and returns its whole output, trimmed. Fails with the end of the output, or when the time is
+/// over.
 pub fn ask(command: &mut Command, limit: Duration) -> Result<String> {
     let line = render(command);
     let (mut child, output) = spawn(command)?;
@@ -122,7 +124,7 @@ fn does_not_run(command: &Command) -> String {
 
 // --- programs whose output is kept ---
 
-/// What a program prints, on both of its ways out. A file, which unlike a pipe is never full.
+/// The output and errors of a program, in a file, because a pipe can be full.
 struct Output(File);
 
 impl Output {
@@ -136,7 +138,7 @@ impl Output {
 
     fn from(&self, start: u64) -> String {
         let mut bytes = vec![0; usize::try_from(self.length().saturating_sub(start)).unwrap_or(0)];
-        // At a place of our own: the file's belongs to the program that writes.
+        // Reads at its own position, because the file's position belongs to the program that writes.
         let read = self.0.read_exact_at(&mut bytes, start);
         read.map_or_else(|error| error.to_string(), |()| String::from_utf8_lossy(&bytes).into_owned())
     }

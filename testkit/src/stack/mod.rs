@@ -53,7 +53,7 @@ const REQUEST: Duration = Duration::from_secs(90);
 /// A running stack.
 #[derive(Debug)]
 pub struct Stack {
-    // Stopped in this order: nothing is left calling something that is gone.
+    // The programs are stopped in this order, so that none calls a stopped one.
     siblings: Vec<Sibling>,
     proxy: Option<Process>,
     companion: Option<Process>,
@@ -158,7 +158,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// What decides about requests.
+    /// The shell that decides about requests.
     pub const fn shell(&self) -> Shell {
         self.options.shell
     }

@@ -1,4 +1,4 @@
-//! Whoever ends and starts again.
+//! Programs that end and start again.
 
 use std::cell::Cell;
 
@@ -139,7 +139,7 @@ async fn an_envoy_that_restarts_enforces_the_last_rules_at_once_and_totals_do_no
     let total = async || of_offer(&stage.page().await, "charged_requests_total", "kept");
     stage.until("both lives add up", async || total().await == 20).await;
 
-    // And with the companion away.
+    // The same with an unreachable companion.
     stage.stack.kill_part(Part::Companion);
     stage.stack.stop_part(Part::Proxy);
     stage.stack.start_part(Part::Proxy).unwrap();
@@ -171,7 +171,7 @@ async fn a_facilitator_that_hangs_does_not_slow_reloads_and_its_return_is_notice
             .unwrap();
     };
     fail(stage.stack.client(), "hang").await;
-    // One that has never seen its kinds.
+    // A companion that does not know the kinds of its facilitator.
     stage.stack.kill_part(Part::Companion);
     stage.stack.start_part(Part::Companion).unwrap();
     stage.reloaded().await;

@@ -13,7 +13,7 @@ use crate::support::until;
 #[derive(Debug)]
 pub(super) struct Shop {
     stacks: [Stack; 2],
-    // Ends after those that use it.
+    // Dropped after the stacks that use it.
     pub(super) database: Postgres,
 }
 
