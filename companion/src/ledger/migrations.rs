@@ -15,7 +15,7 @@ macro_rules! step {
 
 /// Name and SQL, oldest first. Not by the macro of sqlx, for which its drivers, and SQLite itself, would be compiled a
 /// second time.
-const STEPS: [(&str, &str); 9] = [
+const STEPS: [(&str, &str); 10] = [
     step!("0001_ledger"),
     step!("0002_totals"),
     step!("0003_published_rules"),
@@ -25,6 +25,7 @@ const STEPS: [(&str, &str); 9] = [
     step!("0007_reports"),
     step!("0008_totals_are_counters"),
     step!("0009_spools_by_first_line"),
+    step!("0010_protected_places"),
 ];
 
 /// The steps, numbered from 1, with the words of their names as their descriptions.
