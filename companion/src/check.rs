@@ -40,12 +40,12 @@ pub struct Args {
     /// How the proxies will settle (`facilitator.settlement`): with `direct`, also list what that cannot do.
     #[arg(long, value_name = "MODE")]
     pub settlement: Option<Settlement>,
-    /// What the companion's settings say.
+    /// The companion's settings.
     #[command(flatten)]
     pub around: Around,
 }
 
-/// What the companion's settings say that decides how a pricing file loads.
+/// The companion's settings that affect how a pricing file loads.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Around {
     /// The companion's settings file; `farebox.yaml` in the working directory is used if it exists.
@@ -59,14 +59,14 @@ pub struct Around {
 // === impl Around ===
 
 impl Around {
-    /// How `farebox run` would load a pricing file here.
+    /// The options with which `farebox run` would load the pricing file.
     pub(crate) fn options(&self) -> Result<LoadOptions, SettingsError> {
         let Self { settings, facilitator } = self.clone();
         Ok(Settings::load(Flags { settings, facilitator, route_source: "file".into(), ..Flags::default() })?
             .loading())
     }
 
-    /// What names a facilitator in place of the pricing file's.
+    /// The flag or file that names a facilitator in place of the pricing file's.
     fn source(&self) -> String {
         match (&self.facilitator, &self.settings) {
             (Some(_), _) => "--facilitator".into(),
@@ -76,7 +76,7 @@ impl Around {
     }
 }
 
-/// What proxies that keep their payments themselves cannot do.
+/// Limits of proxies that keep their payments themselves.
 const NOT_DIRECT: [&str; 5] = [
     "it is for one Envoy process: two of them each serve the same payment once",
     "payments of a process are forgotten when it ends: what was charged and not answered then stays unanswered",
@@ -92,7 +92,7 @@ pub enum Proxy {
     Envoy,
 }
 
-/// Prints what loading the file finds, one `file:line: severity: key: message` a line, and a summary.
+/// Prints each finding as a line `file:line: severity: key: message`, and a summary.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let loaded = load_with(&read(&args.file)?, &args.around.options()?);
     let mut report = report(&args.file, &loaded, args.proxy, &args.around);
@@ -156,7 +156,7 @@ fn report(file: &Path, loaded: &Loaded, proxy: Option<Proxy>, around: &Around) -
     out
 }
 
-/// Who verifies and settles, and who said so where the settings and the file differ.
+/// The facilitator, and its source if settings and file differ.
 pub(crate) fn facilitator(snapshot: &Snapshot, around: &Around) -> String {
     let used = snapshot.facilitator_url.as_deref().unwrap_or("none");
     match &snapshot.replaced_facilitator {
@@ -167,7 +167,7 @@ pub(crate) fn facilitator(snapshot: &Snapshot, around: &Around) -> String {
     }
 }
 
-/// For how much, on which chain and to whom: what an operator reads before real money moves.
+/// Lists price, chain and recipient of each option, for a check before real money moves.
 fn sold(out: &mut String, file: &Path, snapshot: &Snapshot) {
     let routes = snapshot.routes.iter().zip(&snapshot.route_lines);
     let options =
@@ -196,7 +196,7 @@ fn not_direct(out: &mut String) {
     }
 }
 
-/// What the file asks for and an Envoy filter does not do.
+/// Lists keys of the file that an Envoy filter does not enforce.
 fn not_enforced(out: &mut String, file: &Path, snapshot: &Snapshot) {
     let mut settings: Vec<_> = snapshot.not_pushed.iter().collect();
     settings.sort_by_key(|setting| setting.line);

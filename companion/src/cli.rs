@@ -34,7 +34,7 @@ enum Command {
     Check(check::Args),
     /// Explain which rule decides a request, and why.
     Explain(explain::Args),
-    /// Look into the ledger of the relay.
+    /// Read the ledger, and resolve open payments.
     Ledger(ledger::command::Args),
     /// Run a development facilitator. It moves no money.
     Facilitator(farebox_dev_facilitator::Args),
@@ -76,17 +76,20 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 fn log_to_stderr(format: LogFormat) {
     use std::io::IsTerminal;
 
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::prelude::*;
 
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let chosen = std::env::var("RUST_LOG").ok().filter(|said| !said.is_empty());
+    let filter = chosen.and_then(|said| said.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => lines.finish().with(filter).init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().with(filter).init(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `farebox explain FILE METHOD PATH`: which rule decides a request, and why.
 //!
-//! The answer comes from the compiled rules, by the same lookup a proxy does: what is explained is what
-//! is enforced.
+//! The answer comes from the compiled rules, by the same lookup as in a proxy, so it is what proxies
+//! enforce.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -27,7 +27,7 @@ pub struct Args {
     pub method: String,
     /// Request path, with or without a query.
     pub path: String,
-    /// What the companion's settings say.
+    /// The companion's settings.
     #[command(flatten)]
     pub around: Around,
 }
@@ -102,7 +102,8 @@ fn explain(file: &Path, snapshot: &Snapshot, method: &str, target: &str) -> anyh
     Ok(out)
 }
 
-/// The rules as a proxy would have them. How the facilitator is reached does not change what is matched.
+/// Compiles the rules as a proxy does. The address of the facilitator is a placeholder, because it does
+/// not affect matching.
 fn compile(snapshot: &Snapshot) -> anyhow::Result<RuleSet> {
     let facilitator = Facilitator {
         cluster: "facilitator".into(),

@@ -1,11 +1,11 @@
-//! What a part of the companion hands out to those that start after it.
+//! The handle by which a part of the companion shares its state with later parts.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The state of one part.
 ///
-/// Who holds several locks at once takes them in the order in which the parts start, and that of what is counted, which
-/// pages of metrics and reports hold for long, before all others.
+/// A task that holds several locks takes them in the order in which the parts start. The lock of the counts comes
+/// before all others, because metrics and reports hold it for long.
 #[derive(Debug, Default)]
 pub struct Handle<T>(Arc<Mutex<T>>);
 

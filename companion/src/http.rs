@@ -1,4 +1,4 @@
-//! How the companion calls out.
+//! HTTP calls of the companion.
 
 use std::error::Error;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use reqwest::header::LOCATION;
 use reqwest::{Response, Url};
 
-/// A client that follows no redirect: nothing that is asked here may be answered from elsewhere.
+/// A client that follows no redirects, because only the configured server may answer.
 pub fn client_builder() -> reqwest::ClientBuilder {
-    // The first caller installs the provider, later ones find it in place.
+    // The first call installs the provider; later calls find it installed and fail, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -43,7 +43,7 @@ pub fn redirect_target(response: &Response) -> Option<Url> {
     response.url().join(location).ok()
 }
 
-/// The innermost cause, which is what an operator can act on, without the address.
+/// The innermost cause, without the address, because an operator can act on it.
 pub fn describe(error: &reqwest::Error) -> String {
     if let Some(status) = error.status() {
         return format!("answered {status}");

@@ -1,17 +1,18 @@
-//! The Farebox companion: owns the pricing rules, pushes them to the proxies, and tells the truth about
-//! what they did.
+//! The Farebox companion: owns the pricing rules, pushes them to the proxies, and shows what the proxies did.
 //!
-//! A tour along the path of a pricing file:
+//! The parts, along the path of a pricing file:
 //!
-//! * [`cli`] and [`settings`]: what the operator typed and wrote.
+//! * [`cli`] and [`settings`]: the command line and the settings file.
 //! * [`rules`] and [`loading`]: the file is watched, loaded and applied by one function.
 //! * [`facilitator`]: what the facilitator supports, and how it is called.
 //! * [`publish`]: the rules become an Envoy resource, in a file and over gRPC; what each proxy reports confirms them.
-//! * [`relay`] and [`ledger`]: payments are settled once, whichever proxy asks. [`gateway`]: a proxy of its own.
-//! * [`counts`]: what proxies, gateway and spools report becomes counters of the ledger; series of gone offers go.
-//! * [`port`]: the listener of every port, which strangers cannot hold.
+//! * [`relay`] and [`ledger`]: each payment is settled once, for all proxies. [`gateway`]: the companion as a proxy.
+//! * [`counts`]: reports of proxies, gateway and spools become counters of the ledger; series of removed offers are
+//!   dropped.
+//! * [`port`]: the listener of every port, with limits against strangers.
 //! * [`serve`]: `/metrics`, `/healthz`, `/readyz`, `/status`.
-//! * [`run`]: the daemon that ties them together. [`check`] and [`explain`]: the same rules, on the command line.
+//! * [`run`]: the daemon that starts and connects the parts. [`check`] and [`explain`]: the same rules, on the
+//!   command line.
 
 #![expect(unreachable_pub, reason = "the parts are private, and `pub` marks what other parts may use")]
 

@@ -24,19 +24,20 @@ use crate::rules::{self, Readiness, Watch};
 use crate::serve::{self, Shared};
 use crate::settings::{FacilitatorSettings, RelaySettings, Settings, Settlement};
 
-/// What requests under way may take after a signal to stop, beside their settlements and what the gateway grants them.
+/// Time for requests under way after a signal to stop, beside the time for settlements and the gateway's grace.
 const GRACE: Duration = Duration::from_secs(4);
-/// How long readers of metrics and status may take at the very end.
+/// Time for readers of metrics and status at the end.
 const LAST_READERS: Duration = Duration::from_secs(1);
-/// How long it may take to write down what was counted last, and to close the ledger.
+/// Time to write the last counts, and to close the ledger.
 const CLOSING: Duration = Duration::from_secs(5);
-/// How often a companion looks at what others of its ledger published.
+/// How often a companion reads the publications of other companions from its ledger.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs until SIGINT or SIGTERM. Fails only before it serves: afterwards every fault is reported and survived.
+/// Runs until SIGINT or SIGTERM. Returns an error only before it serves; later faults are reported, and the companion
+/// continues.
 ///
-/// The end: `/readyz` says so, the companion goes on for `shutdown.delay`, its ports close, requests and settlements
-/// under way finish, and the ledger is closed. A second signal ends the delay.
+/// The shutdown: `/readyz` reports it, the companion serves for `shutdown.delay`, its ports close, requests and
+/// settlements under way finish, and the ledger is closed. A second signal ends the delay.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let descriptors = Descriptors::raise();
@@ -92,7 +93,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         );
     }
     let end = async {
-        // What was counted last, while there is somebody to read it.
+        // The last counts, while the metrics can still be read.
         if let Some(gatherer) = gatherer {
             gatherer.show().await;
         }
@@ -108,13 +109,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where proxies call, bound to its address: with what they report, and where the companion settles, with payments.
+/// The port for proxies, bound to its address. Proxies send reports there and, with the relay, payments.
 struct Door {
     relay: Option<(Relay, mpsc::Receiver<()>)>,
     port: Port,
     secret: Option<Arc<Secret>>,
     ledger: Ledger,
-    /// How long a call may take once it is told to stop.
+    /// How long a call may take after the stop.
     grace: Duration,
     state: Shared,
 }
@@ -145,7 +146,7 @@ impl Door {
         self.relay.as_ref().map(|(relay, _)| relay)
     }
 
-    /// Serves until `finished`, then until every settlement under way is over.
+    /// Serves until `finished`, then until every settlement under way ends.
     async fn serve(self, finished: watch::Receiver<()>) {
         let Self { relay, port, secret, ledger, grace, state } = self;
         let (relay, over) = relay.unzip();
@@ -160,7 +161,7 @@ impl Door {
     }
 }
 
-/// What is needed until the end.
+/// Parts that are needed until the end.
 struct Started {
     /// `None` where nothing is counted.
     gatherer: Option<Arc<Gatherer>>,
@@ -170,14 +171,14 @@ struct Started {
     endpoint: Option<publish::Endpoint>,
 }
 
-/// What is known before anything has started.
+/// The state before any part has started.
 fn first_state(settings: &Settings) -> Shared {
     let state = Shared::new(settings.pricing.display().to_string());
     state.ledger.lock().settles_direct = settings.facilitator.settlement == Settlement::Direct;
     state
 }
 
-/// Starts everything but the pages. Waits for the ledger; the gateway serves meanwhile.
+/// Starts all parts but the pages. Waits for the ledger; the gateway serves meanwhile.
 async fn start(
     settings: &Arc<Settings>,
     descriptors: Descriptors,
@@ -205,7 +206,8 @@ async fn start(
     let mut door = None;
     if let Some(own) = &settings.relay {
         let ledger = open_ledger(settings, own, &client, deployments.clone(), &state.for_loading()).await?;
-        // Before the spools are taken from whoever runs already: it would have this address.
+        // The port is bound before the spools are opened, because a second companion fails here, before it takes the
+        // spools of the first.
         let limits = relay::limits(descriptors);
         let port = Port::bind("relay.listen", &own.listen, own.tls.as_ref(), limits).await?;
         door = Some(Door::new(settings, own, client.clone(), port, ledger, descriptors, state)?);
@@ -266,17 +268,21 @@ async fn start(
 /// the file, whether its changes are followed or not.
 async fn keep_loading(mut loader: Loader, mut file: Watch, follow: bool, mut reloads: Signal) {
     let mut facilitator = loader.facilitator_changes();
-    loader.reload(Source::File, file.next().await).await;
     let mut looks = tokio::time::interval(FOLLOW_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked = true;
     loop {
         tokio::select! {
-            _ = looks.tick() => loader.follow().await,
+            candidate = file.next(), if follow || asked => {
+                asked = false;
+                loader.reload(Source::File, candidate).await;
+            }
+            _ = looks.tick() => loader.follow(file.written_since()).await,
             Some(()) = reloads.recv() => {
                 info!("SIGHUP: the pricing file is loaded again");
-                loader.reload(Source::File, file.again().await).await;
+                file.forget();
+                asked = true;
             }
-            candidate = file.next(), if follow => loader.reload(Source::File, candidate).await,
             changed = facilitator.changed() => {
                 if changed.is_err() {
                     return;
@@ -287,7 +293,7 @@ async fn keep_loading(mut loader: Loader, mut file: Watch, follow: bool, mut rel
     }
 }
 
-/// What the operator says by signals.
+/// The operator's signals.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -295,9 +301,9 @@ struct Signals {
 
 /// Why the companion stops.
 enum Stop {
-    /// SIGINT: somebody waits for the end.
+    /// SIGINT: an operator waits for the end.
     Interrupted,
-    /// SIGTERM: somebody replaces it.
+    /// SIGTERM: the companion is replaced.
     Terminated,
 }
 

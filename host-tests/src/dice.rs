@@ -1,6 +1,6 @@
-//! Chance that falls alike on every machine.
+//! Pseudo-random numbers that are the same on every machine.
 
-/// xorshift64*: the same throws of the same number on every machine.
+/// xorshift64*: the same sequence for the same seed on every machine.
 #[derive(Debug)]
 pub struct Dice(u64);
 
@@ -10,7 +10,7 @@ impl Dice {
     /// The dice of a number: of one payment, or of a seed.
     pub fn of(number: u64) -> Self {
         let mut dice = Self((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        // Neighbours begin alike.
+        // Neighbouring seeds begin with similar numbers, so the first ones are dropped.
         (0..8).for_each(|_| _ = dice.below(2));
         dice
     }
@@ -24,7 +24,7 @@ impl Dice {
         usize::try_from(next).unwrap_or(0) % bound
     }
 
-    /// Once in so many times.
+    /// True once in so many times, on average.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

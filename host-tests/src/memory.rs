@@ -1,4 +1,4 @@
-//! Guest memory, as every host sees it.
+//! Access to guest memory, for every host.
 
 use wasmtime::{Caller, Extern, Memory, Result, bail};
 
@@ -19,7 +19,7 @@ pub(crate) fn read<T>(env: &mut Caller<'_, T>, at: u32, len: u32) -> Result<Vec<
     }
 }
 
-/// Reads what the vectors of a WASI write name, one after the other.
+/// Reads the buffers of a WASI write, one after the other.
 pub(crate) fn gather<T>(env: &mut Caller<'_, T>, vectors: u32, count: u32) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for index in 0..count {

@@ -1,5 +1,5 @@
 //! The public x402 client, `@x402/fetch`, run by Node: an independent implementation that has to be able
-//! to pay. What it does is in `testkit/node/pay.mjs`.
+//! to pay. Its script is `testkit/node/pay.mjs`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ const DEADLINE: Duration = Duration::from_secs(90);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Dialect {
-    /// By version number: 2 is what the library does by itself, 1 an older client that reads the 402 body
-    /// and sends `X-PAYMENT`.
+    /// By version number: 2 is the library's default, 1 an older client that reads the 402 body and sends
+    /// `X-PAYMENT`.
     Version(u8),
     /// See [`Dialect::V2_IN_X_PAYMENT`] and [`Dialect::X402_FETCH`].
     Named(&'static str),
@@ -41,7 +41,7 @@ pub struct Purchase {
     pub headers: BTreeMap<String, String>,
 }
 
-/// What came of it.
+/// The result of a purchase.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Bought {
     /// Status of the last answer.
@@ -60,7 +60,7 @@ pub struct Bought {
     pub payment: Option<PaymentHeader>,
 }
 
-/// A part of a body.
+/// One part of a body.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Chunk {
     /// Milliseconds since the head of the answer.
@@ -87,13 +87,13 @@ pub struct Client {
 // === impl Dialect ===
 
 impl Dialect {
-    /// Protocol version 1 as older clients speak it.
+    /// Protocol version 1, as in older clients.
     pub const V1: Self = Self::Version(1);
     /// Protocol version 2.
     pub const V2: Self = Self::Version(2);
     /// A version 2 payment in the `X-PAYMENT` header, as some buyers send it.
     pub const V2_IN_X_PAYMENT: Self = Self::Named("2-in-x-payment");
-    /// The library of version 1 as it is published, npm `x402-fetch` 1.x.
+    /// The published library of version 1, npm `x402-fetch` 1.x.
     pub const X402_FETCH: Self = Self::Named("x402-fetch");
 }
 
@@ -121,7 +121,7 @@ impl Purchase {
 // === impl Client ===
 
 impl Client {
-    /// Installs what is missing of it.
+    /// Installs its missing packages.
     pub fn install() -> Result<Self> {
         Ok(Self { script: node::script("pay")? })
     }

@@ -1,5 +1,5 @@
-//! The development facilitator, started in this process or found at an address, and calls that it accepts. What goes
-//! wrong with it fails the test that uses it.
+//! The development facilitator, in this process or at an address, and calls that it accepts. An error of it fails
+//! the test that uses it.
 
 use std::time::Duration;
 
@@ -41,12 +41,12 @@ impl DevFacilitator {
         Self { url: format!("http://{address}"), client }
     }
 
-    /// That of a stack.
+    /// The development facilitator of a stack.
     pub fn of(stack: &Stack) -> Self {
         Self::at(stack.facilitator_url(), stack.client())
     }
 
-    /// Another one.
+    /// The development facilitator at an address.
     pub fn at(url: String, client: &Client) -> Self {
         Self { url, client: client.clone() }
     }
@@ -115,7 +115,7 @@ impl DevFacilitator {
         Ok((response.status().as_u16(), response.text().await?))
     }
 
-    /// Makes endpoints fail as the members of an order to `/dev/fail` say.
+    /// Makes endpoints fail, by the members of a call to `/dev/fail`.
     pub async fn order(&self, what: &Value) {
         let (status, answer) = self.post("/dev/fail", what).await.expect("the facilitator answers");
         assert_eq!(status, 200, "{what}: {answer}");
@@ -128,7 +128,7 @@ pub fn payment_call(amount: u64, nonce: u8, pay_to: &str) -> Value {
     call(amount, pay_to, window, json!({ "name": "USDC", "version": "2" }))
 }
 
-/// The same for a route that is paid upfront, which takes no payment that lives for long.
+/// The same for an `upfront` route, which refuses payments with a long window.
 pub fn upfront_call(amount: u64, nonce: u8, pay_to: &str) -> Value {
     let window = Window { nonce: [nonce; 32], ..Window::fresh(600) };
     call(amount, pay_to, window, json!({ "name": "USDC", "version": "2", "paymentFlow": "upfront" }))

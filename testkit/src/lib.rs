@@ -1,7 +1,8 @@
-//! What tests, demo and benchmark run: real hosts, origins, buyers and one wallet.
+//! The programs and helpers of tests, demo and benchmark: real hosts, origins, buyers and one
+//! wallet.
 //!
 //! * [`stack`]: origin, development facilitator, companion and proxy as one running whole.
-//! * [`origin`]: the demo upstream, with every kind of answer a paid route can meet.
+//! * [`origin`]: the demo upstream, with every kind of answer for a paid route.
 //! * [`wallet`]: signs payments, and forges them.
 //! * [`facilitator`]: the development facilitator, in this process or another.
 //! * [`client`]: the public x402 client, run by Node.
@@ -9,7 +10,7 @@
 //! * [`node`]: the scripts that run by Node.
 //! * [`http`]: the HTTP client of all of these.
 //! * [`tools`]: pinned programs that are not crates, in a per-user cache.
-//! * [`paths`] and [`shell`]: where things are, and how other programs run.
+//! * [`paths`] and [`shell`]: paths of files, and running other programs.
 #![forbid(unsafe_code)]
 
 pub mod client;

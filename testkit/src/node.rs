@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{paths, tools};
 
-/// A script of `testkit/node`, where Node finds its packages. Installs what is missing of them.
+/// Copies a script of `testkit/node` to a place where Node finds its packages. Installs missing packages.
 ///
-/// Node finds modules from where a script lies, so the script goes beside them, under a name that follows its
-/// content: another checkout may have another one.
+/// Node looks for modules from the folder of the script, so the script is copied beside them. Its name
+/// depends on its content, because another checkout may have another version.
 pub fn script(name: &str) -> Result<PathBuf> {
     let folder = tools::node_packages()?;
     let source = paths::workspace().join(format!("testkit/node/{name}.mjs"));

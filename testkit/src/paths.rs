@@ -43,9 +43,14 @@ pub fn artefacts() -> Result<PathBuf> {
     Ok(target()?.join("farebox"))
 }
 
-/// The native program: companion, checks and development facilitator.
+/// The native program as it is released: companion, checks and development facilitator.
 pub fn farebox() -> Result<PathBuf> {
     Ok(artefacts()?.join("farebox"))
+}
+
+/// The native program of the dev profile, which unit tests compile too: what tests, demo and `up` run.
+pub fn dev_farebox() -> Result<PathBuf> {
+    Ok(target()?.join("debug/farebox"))
 }
 
 /// The filter for Envoy.

@@ -1,5 +1,6 @@
-//! Running other programs, with errors that say which one and why.
+//! Running other programs, with errors that name the program and the reason.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,16 +8,34 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// How often a program is looked at that may take only so long.
+use crate::paths;
+
+/// How often a program with a time limit is checked.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often a program that works in the background says how far it is.
+/// How often the progress of a background program is shown.
 const TELL: Duration = Duration::from_secs(20);
-/// Bytes of the end of an output that go into an error.
+/// Prefixes of the variables in which cargo describes the package that it runs.
+const OF_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+/// Number of last bytes of an output that an error shows.
 const TAIL: u64 = 4_000;
 
 /// One line of progress, on standard error so that results on standard output stay clean.
 pub fn say(line: impl std::fmt::Display) {
     eprintln!("· {line}");
+}
+
+/// Returns a command that starts cargo, or a program that starts cargo, at the root of the workspace. The command removes the
+/// variables in which cargo describes xtask, because build scripts read them: crates such as ring would be compiled once for
+/// xtask and once for a shell.
+pub fn builder(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_PACKAGE.iter().any(|start| name.starts_with(start))) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(paths::workspace());
+    command
 }
 
 /// Runs a program with its output shown, and fails unless it succeeds.
@@ -29,8 +48,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program beside other work: its output is kept, and only the last line of it is said now and then.
-/// Fails with the end of its output unless it succeeds.
+/// Runs a program beside other work. Its output is kept, and only the last line is shown at intervals. Fails
+/// with the end of its output unless it succeeds.
 pub fn run_beside(command: &mut Command, name: &str) -> Result<()> {
     let line = render(command);
     let (mut child, output) = spawn(command)?;
@@ -61,7 +80,8 @@ pub fn capture(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Runs a program and returns all that it prints, trimmed; fails with the end of that, or when the time is over.
+/// Runs a program and returns its whole output, trimmed. Fails with the end of the output, or when the time is
+/// over.
 pub fn ask(command: &mut Command, limit: Duration) -> Result<String> {
     let line = render(command);
     let (mut child, output) = spawn(command)?;
@@ -104,7 +124,7 @@ fn does_not_run(command: &Command) -> String {
 
 // --- programs whose output is kept ---
 
-/// What a program prints, on both of its ways out. A file, which unlike a pipe is never full.
+/// The output and errors of a program, in a file, because a pipe can be full.
 struct Output(File);
 
 impl Output {
@@ -118,7 +138,7 @@ impl Output {
 
     fn from(&self, start: u64) -> String {
         let mut bytes = vec![0; usize::try_from(self.length().saturating_sub(start)).unwrap_or(0)];
-        // At a place of our own: the file's belongs to the program that writes.
+        // Reads at its own position, because the file's position belongs to the program that writes.
         let read = self.0.read_exact_at(&mut bytes, start);
         read.map_or_else(|error| error.to_string(), |()| String::from_utf8_lossy(&bytes).into_owned())
     }

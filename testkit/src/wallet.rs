@@ -1,7 +1,7 @@
 //! A buyer for tests and demos: signs EIP-3009 and Permit2 payments for the offers of a challenge.
 //!
-//! It works on JSON values on purpose. A test takes a good payment and spoils one member of it, which a
-//! typed client would not allow.
+//! It works on JSON values on purpose, because a test changes one member of a good payment, which a typed
+//! client would not allow.
 
 use farebox_core::evm::{
     Address, Amount, Authorization, B256, Domain, EXACT_PROXY, Network, PermitAuthorization, chain_by_name,
@@ -12,7 +12,7 @@ use farebox_core::protocol::encode_base64;
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
-/// The publicly known first development account of Anvil and Hardhat. Worthless: everybody has it.
+/// The publicly known first development account of Anvil and Hardhat, which is worthless.
 pub const DEVELOPMENT_KEY: [u8; 32] = [
     0xac, 0x09, 0x74, 0xbe, 0xc3, 0x9a, 0x17, 0xe3, 0x6b, 0xa4, 0xa6, 0xb4, 0xd2, 0x38, 0xff, 0x94, 0x4b,
     0xac, 0xb4, 0x78, 0xcb, 0xed, 0x5e, 0xfc, 0xae, 0x78, 0x4d, 0x7b, 0xf4, 0xf2, 0xff, 0x80,
@@ -44,7 +44,7 @@ pub enum PayError {
     Offer(&'static str),
 }
 
-/// What both ways to pay sign of an offer.
+/// The terms of an offer that both ways to pay sign.
 struct Terms {
     network: Network,
     amount: Amount,
@@ -62,7 +62,7 @@ impl Window {
         }
     }
 
-    /// As long as `numbered`, from the clock and the randomness of the system.
+    /// As `numbered`, with the clock and the randomness of the system.
     pub fn fresh(seconds: u64) -> Self {
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).expect("the system gives no randomness");
@@ -151,7 +151,7 @@ impl Wallet {
     }
 
     fn permit(&self, terms: &Terms, window: Window) -> Result<Value, PayError> {
-        // A Permit2 nonce is any number; these bytes of ours are as good as all of them.
+        // A Permit2 nonce can be any number; these bytes are enough.
         let [a, b, c, d, e, f, g, h, ..] = window.nonce;
         let permit = PermitAuthorization {
             from: self.address,

@@ -1,4 +1,4 @@
-//! From what a call came to, and the way it is to fail, to bytes on the wire.
+//! The bytes of an answer, from the outcome of a call and its mode of failure.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use crate::listener::Connection;
 use crate::mode::{Endpoint, Mode};
 
-/// Says on every reply what this is.
+/// Header of every reply that names the development facilitator.
 const WARNING: (HeaderName, HeaderValue) = (
     HeaderName::from_static("x-farebox-development"),
     HeaderValue::from_static("this facilitator moves no money"),
 );
 
-/// Time for bytes to leave before a connection is cut behind them.
+/// Time for bytes to be sent before the connection is cut.
 const FLUSH: Duration = Duration::from_millis(30);
 
 /// Sends the honest reply, or what `mode` makes of it.

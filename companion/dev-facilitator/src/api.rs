@@ -21,7 +21,7 @@ use crate::state::{self, Facilitator, unix_ms};
 /// Largest body of a call.
 const MAX_BODY: usize = 1 << 20;
 
-/// The address named as the one that would broadcast.
+/// The address that `/supported` names as signer.
 const SIGNER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 
 /// The endpoints. Serve them with [`crate::CuttableListener`] and connect info [`Connection`].
@@ -40,11 +40,11 @@ pub fn router(facilitator: Facilitator) -> Router {
         .with_state(facilitator)
 }
 
-/// What a call came to.
+/// The outcome of a call.
 struct Outcome {
-    /// For the record.
+    /// The text for `/dev/record`.
     summary: String,
-    /// The honest reply, or `None` for a body that is no call.
+    /// The honest reply, or `None` for a body that is not a call.
     reply: Option<Value>,
 }
 
@@ -186,8 +186,8 @@ fn settle_judged(state: &mut state::State, mode: &Mode, judged: &Judged) -> Outc
     }
 }
 
-/// Whether a call that fails this way still settles. A facilitator that breaks while it answers has
-/// done its work; one that answers an error, or nothing, has not.
+/// Whether a call that fails this way still settles. A facilitator that breaks during its answer
+/// has settled; a facilitator that answers an error, or nothing, has not.
 const fn settles(mode: &Mode) -> bool {
     matches!(
         mode,
@@ -204,9 +204,9 @@ const fn settles(mode: &Mode) -> bool {
     )
 }
 
-/// Whom `another_payer` names.
+/// The payer in replies of `another_payer`.
 const ANOTHER: Address = Address([0xaa; 20]);
-/// A code no list has.
+/// A code that is in no list.
 const UNKNOWN_CODE: &str = "a_code_nobody_has_heard_of";
 
 fn success(transaction: &str, judged: &Judged) -> Value {
@@ -261,7 +261,7 @@ fn kinds() -> Value {
         "kinds": v2.chain(v1).collect::<Vec<_>>(),
         "extensions": ["eip2612GasSponsoring"],
         "signers": { "eip155:*": [SIGNER] },
-        // So that a companion can say that no money moves.
+        // By this the companion can say that no money moves.
         "development": true,
     })
 }
@@ -272,9 +272,9 @@ struct Fail {
     verify: Option<String>,
     settle: Option<String>,
     supported: Option<String>,
-    /// Calls of each named endpoint that fail; all of them if absent.
+    /// Number of calls of each named endpoint that fail; all calls if absent.
     count: Option<u64>,
-    /// How those after them fail; they do not if absent.
+    /// How later calls fail; if absent, they do not fail.
     then: Option<String>,
 }
 
@@ -292,10 +292,10 @@ async fn fail(State(facilitator): State<Facilitator>, body: Bytes) -> Response<B
     }
 }
 
-/// How an endpoint fails, and how it does after the counted calls.
+/// How an endpoint fails, and how it fails after the counted calls.
 type Modes = Vec<(Endpoint, Mode, Mode)>;
 
-/// All of a request or nothing of it.
+/// Reads a request; one error refuses all of it.
 fn read_fail(body: &[u8]) -> Result<(Modes, Option<u64>), String> {
     let fail: Fail = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let named = [

@@ -1,4 +1,4 @@
-//! From the body of a call to a transfer that would hold on chain, or the code of a refusal.
+//! Checks the body of a call: a transfer that a chain would accept, or the code of a refusal.
 
 use farebox_core::evm::{Address, Amount, PERMIT2, TransferMethod, asset_by_address};
 use farebox_core::payment::PaymentKey;
@@ -7,7 +7,7 @@ use farebox_core::protocol::{
 };
 use farebox_core::terms::PaymentOption;
 
-/// A payment that was found sound.
+/// A valid payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Transfer {
     pub(crate) key: PaymentKey,
@@ -17,17 +17,17 @@ pub(crate) struct Transfer {
     pub(crate) signature: Vec<u8>,
 }
 
-/// A call, judged.
+/// The result of checking a call.
 #[derive(Debug)]
 pub(crate) struct Judged {
     /// The network in the spelling of the call's version, for the reply; empty if there is none.
     pub(crate) network: String,
-    /// The payer the payment claims.
+    /// The payer that the payment names.
     pub(crate) payer: Option<Address>,
     pub(crate) verdict: Result<Transfer, &'static str>,
 }
 
-/// A contract takes only signatures it can recover itself, with a recovery byte of 27 or 28, and there
+/// A token contract takes only signatures that it can recover, with a recovery byte of 27 or 28. There
 /// is no chain here to ask about contract wallets.
 const POLICY: CheckPolicy = CheckPolicy {
     clock_skew_seconds: 0,
@@ -38,8 +38,8 @@ const POLICY: CheckPolicy = CheckPolicy {
     leave_signature: false,
 };
 
-/// Judges the body of a `/verify` or `/settle` call at `now` (Unix seconds). `None` if it is no call at
-/// all, which is answered 400.
+/// Checks the body of a `/verify` or `/settle` call at `now` (Unix seconds). `None` if it is not a
+/// call, which is answered 400.
 pub(crate) fn judge(body: &[u8], now: u64) -> Option<Judged> {
     match PaymentCall::read(body) {
         Ok(call) => {
@@ -70,7 +70,7 @@ fn judge_payment(call: &PaymentCall, now: u64) -> Result<Transfer, &'static str>
     })
 }
 
-/// A token whose contract is known to sign under another domain would refuse the transfer.
+/// Checks the domain of a known token, because its contract would refuse another one.
 fn check_domain(option: &PaymentOption) -> Result<(), &'static str> {
     let known = asset_by_address(&option.network, &option.asset).filter(|asset| !asset.disputed);
     match known {

@@ -1,4 +1,4 @@
-//! Who owns what, and which authorizations were used. In memory, and nowhere else.
+//! Balances and used authorizations, only in memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use serde::Serialize;
 
 use crate::judge::Transfer;
 
-/// How long an identical repeat of a settled payment gets the first answer again.
+/// For how long an identical repeat of a settled payment gets the first answer again.
 const REPEAT_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// Balances and used nonces.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     initial: Amount,
-    /// (network, asset, owner) → atomic units, where they differ from the start.
+    /// (network, asset, owner) → atomic units, if they differ from the initial balance.
     balances: BTreeMap<(Network, Address, Address), Amount>,
     settled: BTreeMap<PaymentKey, Settled>,
 }
@@ -57,12 +57,12 @@ impl Ledger {
         Self { initial, balances: BTreeMap::new(), settled: BTreeMap::new() }
     }
 
-    /// Forgets everything but the balance everybody starts with.
+    /// Forgets everything but the initial balance.
     pub(crate) fn reset(&mut self) {
         *self = Self::new(self.initial);
     }
 
-    /// What would be refused on chain: a used nonce, too little money.
+    /// Refuses what a chain would refuse: a used nonce, or too little money.
     pub(crate) fn check(&self, transfer: &Transfer) -> Result<(), &'static str> {
         if self.settled.contains_key(&transfer.key) {
             return Err(transfer.nonce_used_code());
@@ -73,8 +73,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Moves the amount and uses the nonce up. An identical repeat gets the first transaction again for
-    /// a while, as real facilitators do it; anything else with a used nonce is refused.
+    /// Moves the amount and marks the nonce as used. For a while an identical repeat gets the first
+    /// transaction again, as with real facilitators. Any other payment with a used nonce is refused.
     pub(crate) fn settle(&mut self, transfer: &Transfer) -> Result<String, &'static str> {
         if let Some(settled) = self.settled.get(&transfer.key)
             && settled.transfer.signature == transfer.signature

@@ -1,12 +1,12 @@
-//! A facilitator for development: the standard API over an in-memory ledger. It moves no money.
+//! A facilitator for development: the standard API with a ledger in memory. It moves no money.
 //!
 //! * `POST /verify`, `POST /settle`, `GET /supported`: the standard facilitator API, versions 1 and 2.
 //! * `POST /dev/fail`: fail in a named way from now on, see [`Mode`].
 //! * `GET /dev/record`: every call with its body and outcome, balances, settled payments.
 //! * `POST /dev/reset`: forget calls, payments, balances and failures.
 //!
-//! Payments are judged by the same core a proxy uses, with the strictness of a token contract: a
-//! signature that could not settle on chain does not settle here.
+//! Payments are checked by the same core as in a proxy, as strictly as in a token contract: a
+//! signature that could not settle on a chain does not settle here.
 #![forbid(unsafe_code)]
 
 mod answer;

@@ -16,13 +16,13 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Debug)]
 pub struct CuttableListener(pub TcpListener);
 
-/// A handler's hold on the connection a request came in on.
+/// A handler's access to the connection of its request.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
     cut: Arc<AtomicBool>,
 }
 
-/// A connection that ends instead of being written to once it is cut.
+/// A connection that, once cut, ends instead of writing.
 #[derive(Debug)]
 pub struct CuttableStream {
     stream: TcpStream,
@@ -32,7 +32,7 @@ pub struct CuttableStream {
 // === impl Connection ===
 
 impl Connection {
-    /// From now on nothing is written: the connection closes at the next attempt.
+    /// Cuts the connection: nothing more is written, and it closes at the next write.
     pub fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
     }

@@ -18,7 +18,7 @@ pub enum Endpoint {
     Supported,
 }
 
-/// A way to fail. The ledger only knows about a payment where the mode says so.
+/// A way to fail. The ledger gets a payment only if the mode says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// `none`: do not fail.
@@ -27,7 +27,7 @@ pub enum Mode {
     Status(u16),
     /// `html_502` and `html_200`: a page, as a broken gateway answers.
     Html(u16),
-    /// `garbage`: 200 with bytes that are no JSON.
+    /// `garbage`: 200 with bytes that are not JSON.
     Garbage,
     /// `truncated`: the right headers and half of the body, then the connection is cut.
     Truncated,
@@ -39,7 +39,7 @@ pub enum Mode {
     Hang,
     /// `slow:<ms>`: the honest reply, late.
     Slow(Duration),
-    /// `redirect_302`, `redirect_308`: to the same endpoint under `/moved`, which is honest.
+    /// `redirect_302`, `redirect_308`: to the same endpoint under `/moved`, which answers honestly.
     Redirect(u16),
     /// `redirect_302:<url>`, `redirect_308:<url>`: to the same endpoint of another server.
     RedirectAway(u16, String),
@@ -47,21 +47,21 @@ pub enum Mode {
     WrongTypes,
     /// `invalid` or `invalid:<code>`: a refusal before anything is broadcast.
     Invalid(String),
-    /// `unknown_code`: a refusal with a code nobody has heard of.
+    /// `unknown_code`: a refusal with an unknown code.
     UnknownCode,
-    /// `pending`: settle only; broadcast and not final, however often it is asked.
+    /// `pending`: settle only; broadcast and never final, even after several calls.
     Pending,
     /// `pending_then_success`: settle only; pending at the first call of a payment, settled at the next.
     PendingThenSuccess,
-    /// `success_but_hang`: settle only; settled, and nobody is told.
+    /// `success_but_hang`: settle only; settled, without a reply.
     SuccessButHang,
-    /// `success_503`: settled (or valid), told under an error status.
+    /// `success_503`: settled (or valid), with an error status.
     SuccessUnder503,
-    /// `wrong_network`: settle only; settled, told with another network.
+    /// `wrong_network`: settle only; settled, and the reply names another network.
     WrongNetwork,
-    /// `another_payer`: valid or settled, or not, told of another payer.
+    /// `another_payer`: the honest reply, but with another payer.
     AnotherPayer,
-    /// `settled_but:<code>`: settle only; settled, told as a refusal with this code.
+    /// `settled_but:<code>`: settle only; settled, and the reply is a refusal with this code.
     SettledBut(String),
 }
 
@@ -71,7 +71,7 @@ const NAMES: &str = "none, http_500, http_503, http_429, html_502, html_200, gar
     redirect_308:<url>, wrong_types, invalid, invalid:<code>, unknown_code, pending, pending_then_success, success_but_hang, success_503, wrong_network, \
     another_payer, settled_but:<code>";
 
-/// What `invalid` says without a code of its own.
+/// The code of `invalid` without a code.
 const DEFAULT_REFUSAL: &str = "insufficient_funds";
 
 // === impl Mode ===
@@ -128,7 +128,7 @@ impl FromStr for Mode {
                 Some(("redirect_308", url)) => Self::RedirectAway(308, url.to_owned()),
                 Some(("settled_but", code)) if !code.is_empty() => Self::SettledBut(code.to_owned()),
                 Some(("invalid", code)) if !code.is_empty() => Self::Invalid(code.to_owned()),
-                _ => return Err(format!("`{text}` is no way to fail; there are {NAMES}")),
+                _ => return Err(format!("`{text}` is not a mode; modes are {NAMES}")),
             },
         })
     }
@@ -172,7 +172,7 @@ impl FromStr for Endpoint {
             "verify" => Ok(Self::Verify),
             "settle" => Ok(Self::Settle),
             "supported" => Ok(Self::Supported),
-            other => Err(format!("`{other}` is no endpoint; there are verify, settle and supported")),
+            other => Err(format!("`{other}` is not an endpoint; endpoints are verify, settle and supported")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Everything the development facilitator remembers.
+//! The state of the development facilitator.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ const MAX_CALLS: usize = 20_000;
 #[derive(Debug, Clone)]
 pub struct Facilitator(Arc<Mutex<State>>);
 
-/// What is behind the lock.
+/// The state behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) ledger: Ledger,
@@ -34,7 +34,7 @@ struct Failure {
     mode: Mode,
     /// Calls left; `None` for all of them.
     left: Option<u64>,
-    /// How all calls after those fail.
+    /// How all later calls fail.
     then: Mode,
 }
 
@@ -44,20 +44,20 @@ pub(crate) struct Call {
     pub(crate) operation: Endpoint,
     /// Unix milliseconds.
     pub(crate) at: u64,
-    /// How it was to fail, `none` for an honest answer.
+    /// The mode of failure, `none` for an honest answer.
     pub(crate) mode: String,
-    /// What came of it: `valid`, `settled 0x…`, `invalid: <code>` and the like.
+    /// The outcome: `valid`, `settled 0x…`, `invalid: <code>` or similar.
     pub(crate) outcome: String,
-    /// The body, byte for byte (bytes that are no text replaced).
+    /// The body as text; bytes that are not UTF-8 are replaced.
     pub(crate) body: String,
-    /// The body as JSON, `null` if it is none.
+    /// The body as JSON, `null` if it is not JSON.
     pub(crate) json: Value,
 }
 
 /// The answer of `/dev/record`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record {
-    /// Calls since the start or the last reset, also those no longer listed.
+    /// Number of calls since the start or the last reset, also of those no longer listed.
     total: u64,
     calls: Vec<Call>,
     balances: Vec<Balance>,
@@ -67,7 +67,8 @@ pub(crate) struct Record {
 // === impl Facilitator ===
 
 impl Facilitator {
-    /// Every payer owns `balance` of every asset; `failures` hold until they are changed.
+    /// Makes a facilitator where every payer owns `balance` of every asset. `failures` stay until they are
+    /// changed.
     pub fn new(balance: Amount, failures: impl IntoIterator<Item = (Endpoint, Mode)>) -> Self {
         let failure = |mode| Failure { mode, left: None, then: Mode::Honest };
         let failures = failures.into_iter().map(|(endpoint, mode)| (endpoint, failure(mode)));
@@ -80,7 +81,7 @@ impl Facilitator {
         })))
     }
 
-    /// Runs `work` on the state. No work waits, and none leaves the state half changed.
+    /// Runs `work` on the state. `work` must not wait, and must leave the state consistent.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -89,7 +90,7 @@ impl Facilitator {
 // === impl State ===
 
 impl State {
-    /// How the next call of the endpoint is to fail. Counts it.
+    /// The mode of the next call of the endpoint. Counts the call.
     pub(crate) fn next_mode(&mut self, endpoint: Endpoint) -> Mode {
         let Some(failure) = self.failures.get_mut(&endpoint) else { return Mode::Honest };
         match &mut failure.left {
@@ -102,7 +103,7 @@ impl State {
         }
     }
 
-    /// The next calls of the endpoint fail in a way, as many as are counted, and those after them in another.
+    /// Sets how the next `left` calls of the endpoint fail, and how later calls fail.
     pub(crate) fn fail(&mut self, endpoint: Endpoint, mode: Mode, left: Option<u64>, then: Mode) {
         self.failures.insert(endpoint, Failure { mode, left, then });
     }

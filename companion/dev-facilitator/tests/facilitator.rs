@@ -1,4 +1,5 @@
-//! The development facilitator, asked over HTTP. Its tests are outside the library, because the testkit depends on it.
+//! Tests of the development facilitator over HTTP. They are outside the library, because the testkit depends on the
+//! library.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ async fn ask(dev: &DevFacilitator, path: &str, body: &Value) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}")))
 }
 
-/// All that comes back on a connection.
+/// All bytes of the answer on a connection.
 async fn answer(dev: &DevFacilitator, request: &str) -> String {
     let mut stream = TcpStream::connect(dev.url().trim_start_matches("http://")).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -204,12 +205,12 @@ async fn connections_break_where_the_mode_says() {
         assert_eq!(!received.is_empty(), body, "{mode}: {text}");
         assert!(serde_json::from_str::<Value>(received).is_err(), "{mode}: {text}");
     }
-    // The connection broke while the answer was on its way: the payment had been settled.
+    // The connection broke during the answer, so the payment was settled.
     assert_eq!(dev.settled_payments().await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_settlement_can_succeed_without_anybody_hearing_of_it() {
+async fn a_settlement_can_succeed_without_a_reply() {
     let dev = DevFacilitator::start().await;
     dev.fail("settle", "success_but_hang").await;
     let waited = tokio::time::timeout(Duration::from_millis(300), dev.post("/settle", &payment(1))).await;

@@ -1,11 +1,11 @@
-//! The chain an operator means.
+//! Reading a chain of the pricing file.
 
 use farebox_core::evm::{Network, chain_by_name, chain_name, named_chains};
 
 use super::pricing_file::nearest;
 
-/// Reads what an operator wrote as the name of a chain: a name of the table, an alias or `eip155:` and a number, letter
-/// case ignored. The error completes a sentence whose subject is the key, and says what to write.
+/// Reads the chain that an operator wrote: a name of the table, an alias or `eip155:` and a number, in any letter case.
+/// The error completes a sentence whose subject is the key, and says what to write.
 pub fn read_chain(text: &str) -> Result<Network, String> {
     if let Some(network) = chain_by_name(text) {
         return Ok(network);
@@ -13,7 +13,7 @@ pub fn read_chain(text: &str) -> Result<Network, String> {
     let typed = text.trim().to_lowercase();
     if matches!(typed.as_str(), "mainnet" | "testnet") {
         return Err(format!(
-            "{text:?} does not say of which chain; write the chain, such as {}",
+            "{text:?} is not the name of one chain; write the chain, such as {}",
             if typed == "mainnet" { MAINNETS } else { TESTNETS }
         ));
     }
@@ -31,7 +31,7 @@ pub fn read_chain(text: &str) -> Result<Network, String> {
 const MAINNETS: &str = "base, ethereum, polygon, avalanche or arbitrum-one";
 const TESTNETS: &str = "base-sepolia, polygon-amoy, avalanche-fuji or arbitrum-sepolia";
 
-/// The name that is nearest, or the first that holds what was typed.
+/// The most similar name, or the first name that contains the typed text.
 fn did_you_mean<'n>(typed: &str, names: &[&'n str]) -> Option<&'n str> {
     let plain: String =
         typed.chars().map(|char| if matches!(char, ' ' | '_') { '-' } else { char }).collect();
@@ -40,7 +40,7 @@ fn did_you_mean<'n>(typed: &str, names: &[&'n str]) -> Option<&'n str> {
     })
 }
 
-/// A name as messages show it, cut where it is longer than any.
+/// A name for messages, cut if it is longer than any real name.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),

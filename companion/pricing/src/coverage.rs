@@ -1,10 +1,10 @@
-//! Which earlier route takes every path of a later one.
+//! Finding the earlier route that matches every path of a later one.
 
 use std::collections::HashMap;
 
 use farebox_core::rules::pattern::{Glob, GlobSegment, Pattern, Token, segments};
 
-/// The patterns of the routes so far, in a form that finds a covering one without trying them all.
+/// The patterns of the routes so far, with an index that finds a covering pattern without trying all.
 #[derive(Default)]
 pub(super) struct Coverage {
     exact: HashMap<String, usize>,
@@ -15,10 +15,10 @@ pub(super) struct Coverage {
 // === impl Coverage ===
 
 impl Coverage {
-    /// The first route so far that takes every path of `pattern`.
+    /// The first route so far that matches every path of `pattern`.
     ///
-    /// An exact route counts as covered where only one of its two forms, with and without a trailing slash,
-    /// is: one slash more must not make a paid path free.
+    /// An exact route also counts as covered if only one of its two forms, with and without a trailing
+    /// slash, is covered, because one slash more must not make a paid path free.
     pub(super) fn covering(&self, pattern: &Pattern) -> Option<usize> {
         let literal = literal_start(pattern);
         let exact = match pattern {
@@ -57,7 +57,7 @@ impl Coverage {
     }
 }
 
-/// The path every match begins with.
+/// The literal text with which every matching path begins.
 pub(super) fn literal_start(pattern: &Pattern) -> String {
     match pattern {
         Pattern::Exact(path) | Pattern::Prefix(path) => path.clone(),
@@ -92,7 +92,8 @@ fn covers(glob: &Glob, pattern: &Pattern) -> bool {
     }
 }
 
-/// Certain coverage only: a segment that takes everything, the same one, or a literal it matches.
+/// Whether a segment certainly covers another one: it matches everything, is the same, or matches the
+/// other's literal.
 fn segment_covers(wide: &GlobSegment, narrow: &GlobSegment) -> bool {
     wide == narrow || takes_all(wide) || matches!(narrow, GlobSegment::Literal(text) if wide.matches(text))
 }

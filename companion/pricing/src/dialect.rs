@@ -1,7 +1,8 @@
-//! Patterns written in the language of another program. They would load, match nothing that was meant, and leave what they
-//! were to sell uncovered.
+//! Patterns in the syntax of other programs. They would load but match other paths than the operator expects, so the
+//! operator's paths would not be sold.
 
-/// What a pattern seems to be, if it is none of ours, and what to write. Completes "cannot be used: ".
+/// The message about a pattern that seems to be in another syntax: what it looks like, and what to write. Completes
+/// "cannot be used: ".
 pub(super) fn foreign(text: &str) -> Option<String> {
     let looks = |what: &str, write: &str| Some(format!("it looks like {what}; {write}"));
     if !text.starts_with('/') {
@@ -10,7 +11,7 @@ pub(super) fn foreign(text: &str) -> Option<String> {
         } else if text.contains("://") {
             looks(
                 "a URL",
-                "a pattern is a path and starts with /: routes match by path only, whatever the host",
+                "a pattern is a path and starts with /: routes match only the path, for every host",
             )
         } else if text
             .split_once(' ')
@@ -31,12 +32,24 @@ pub(super) fn foreign(text: &str) -> Option<String> {
     {
         return looks(
             "a template",
-            "write * for one segment, as in /users/*/posts, or end with /* for all below; a colon that is meant is %3A",
+            "write * for one segment, as in /users/*/posts, or end with /* for all below; write a literal colon as %3A",
         );
     }
     let expression = ["\\", "|", ".*", ".+", "]+", ")*", ")+", ")?", "(?"];
     if expression.iter().any(|sign| text.contains(sign)) || text.ends_with('$') {
         return looks("a regular expression", EXPRESSION);
+    }
+    if text.split_once('?').is_some_and(|(_, rest)| rest.contains(['=', '&'])) {
+        return looks(
+            "a path with a query",
+            "routes match only the path, without the query; a ? stands for one character of a path",
+        );
+    }
+    if text.contains(",/") || text.contains(", ") {
+        return looks("several patterns", "write one route for each");
+    }
+    if text.split('/').any(|segment| segment == "+") {
+        return looks("a topic filter", "write * for one segment, as in /users/*/posts");
     }
     text.contains("**").then(|| {
         "** is not known: * stands for any text within one segment, and /* at the end for all below"
@@ -70,11 +83,15 @@ mod tests {
             ("/v2/{id:[0-9]+}/x", "a template"),
             ("/v2/<int:id>", "a template"),
             ("/v4/:id", "a template"),
-            ("/v4/:id/posts", "a colon that is meant is %3A"),
+            ("/v4/:id/posts", "write a literal colon as %3A"),
             ("/v3/**/x", "** is not known"),
             ("/v3/**", "/* at the end for all below"),
             ("https://shop.example/v1", "a URL"),
             ("POST /v1/chat", "a price is for every method"),
+            ("/v1/chat?stream=*", "a path with a query; routes match by path only"),
+            ("/v1/chat?stream&x", "a path with a query"),
+            ("/v1/chat,/v1/models", "several patterns; write one route for each"),
+            ("/v1/+/posts", "write * for one segment"),
             ("v1/*", "for this one write /v1/*"),
             ("*.json", "starts with /"),
         ] {

@@ -1,7 +1,8 @@
-//! The operator's pricing file: YAML, read, resolved and audited into a [`Snapshot`], of which each push is made.
+//! The operator's pricing file: YAML that is read, resolved and audited to a [`Snapshot`]. Each push is made of a
+//! snapshot.
 //!
-//! [`load_with`] is the way of every reload. It gives every [`Finding`] at once, with its line. A mistake in one route
-//! takes that route off sale; a contradiction rejects the file.
+//! Every load uses [`load_with`], which returns every [`Finding`] at once, with its line. A mistake in one route takes
+//! that route off sale; a contradiction rejects the file.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -15,10 +15,10 @@ use super::pricing_file::{self, At, PricingFile, Unlock, WHOLE_FILE};
 use super::resolve::{self, Route};
 use super::{HttpUrl, RouteUpstream, SkipReason, SkipScope, Skipped, Snapshot, yaml};
 
-/// How bad a finding is.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Noted; nothing is lost.
+    /// A warning only; every route is in force.
     Warning,
     /// One route or payment option is left out; its paths are refused.
     Skip,
@@ -26,16 +26,16 @@ pub enum Severity {
     Reject,
 }
 
-/// One thing found while loading, with its place.
+/// One fault or doubt found by a load, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad.
+    /// How serious it is.
     pub severity: Severity,
     /// 1-based line in the file.
     pub line: usize,
     /// Key path, e.g. `routes[2].payments[0].price`.
     pub key: String,
-    /// What is wrong and how to put it right. Never holds a secret.
+    /// What is wrong and how to correct it. Never holds a secret.
     pub message: String,
 }
 
@@ -48,12 +48,12 @@ pub struct Loaded {
     pub snapshot: Option<Snapshot>,
 }
 
-/// What a load takes from outside the file.
+/// Values for a load that are not in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Replaces `facilitatorURL`. Held to the same rules.
+    /// Replaces `facilitatorURL`. The same rules apply to it.
     pub facilitator_url: Option<String>,
-    /// Chains whose payments go to other facilitators than that one.
+    /// Chains whose payments go to other facilitators.
     pub served_elsewhere: BTreeSet<Network>,
     /// A facilitator on another machine may be called without TLS.
     pub plain_http: bool,
@@ -90,7 +90,7 @@ pub fn load_with(text: &str, options: &LoadOptions) -> Loaded {
     let mut loader = Loader::default();
     let snapshot = loader.snapshot(text, options);
     let mut findings = loader.findings;
-    // Stable, so that findings of one line keep the order in which they were made.
+    // The sort is stable, so findings of one line keep their order.
     findings.sort_by_key(|finding| finding.line);
     let rejected = findings.iter().any(|finding| finding.severity == Severity::Reject);
     Loaded { findings, snapshot: snapshot.filter(|_| !rejected) }
@@ -99,7 +99,7 @@ pub fn load_with(text: &str, options: &LoadOptions) -> Loaded {
 // === impl Severity ===
 
 impl Severity {
-    /// The word people see.
+    /// The word for people.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Warning => "warning",
@@ -112,7 +112,7 @@ impl Severity {
 // === impl Finding ===
 
 impl core::fmt::Display for Finding {
-    /// `line: severity: key: message`, to stand after a file name and a colon.
+    /// Writes `line: severity: key: message`, for use after a file name and a colon.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}: {}: {}: {}", self.line, self.severity.as_str(), self.key, self.message)
     }
@@ -197,7 +197,7 @@ impl Loader {
         }
     }
 
-    /// The one that is used, and the one of the file that it replaces.
+    /// The facilitator in use, and that of the file if it is replaced.
     fn facilitator_url(
         &mut self,
         typed: Option<&At<String>>,
@@ -218,12 +218,13 @@ impl Loader {
         }
     }
 
-    /// Nobody's facilitator is the default: it decides who is paid.
+    /// Checks that a facilitator is named. There is no default, because the facilitator decides which
+    /// payments count as settled.
     fn needs_facilitator(&mut self, file: &PricingFile, routes: &[Route], options: &LoadOptions) {
         let networks = routes.iter().flat_map(|route| &route.pushed.options).map(|option| &option.network);
         let is_missing = file.facilitator_url.is_none() && options.facilitator_url.is_none();
         if is_missing && networks.into_iter().any(|network| !options.served_elsewhere.contains(network)) {
-            let message = "is missing, so nobody would verify and settle payments; write `facilitatorURL: ` with the \
+            let message = "is missing, so payments cannot be verified and settled; write `facilitatorURL: ` with the \
                            address of the one you chose, such as https://www.x402.org/facilitator (test money) or \
                            http://127.0.0.1:4020 (`farebox facilitator`, no money)";
             self.find(Severity::Reject, 1, "facilitatorURL", message);
@@ -263,7 +264,8 @@ impl Loader {
             }
             Err(message) => {
                 self.find(Severity::Reject, typed.line, "wallet", message);
-                // The file is rejected already; this keeps every route from complaining too.
+                // The file is rejected already. With this address the routes do not report the same
+                // mistake.
                 Some(Address([0xff; 20]))
             }
         }
@@ -281,12 +283,13 @@ impl Loader {
         });
         chain
             .inspect_err(|message| self.find(Severity::Reject, typed.line, "chain", message.as_str()))
-            // The file is rejected already; with some chain every route is checked too.
+            // The file is rejected already. With some chain the routes can still be checked.
             .or_else(|_| chain_by_name("base-sepolia").ok_or(()))
             .ok()
     }
 
-    /// The rule that closes what `authCaptureUnlock` would have served. First, so that nothing opens it.
+    /// Makes the rule that closes the paths of `authCaptureUnlock`. It is the first rule, so that no
+    /// other rule opens them.
     fn unlock(&mut self, unlock: Option<&Unlock>, skipped: &mut Vec<Skipped>) -> Option<Route> {
         let unlock = unlock.filter(|unlock| unlock.enabled)?;
         let key = "authCaptureUnlock.offerPrefix";
@@ -348,7 +351,7 @@ impl Loader {
         }
         for (route, earlier) in mixed::by_case(routes) {
             let message = format!(
-                "is on other terms than {} on line {}, which takes its paths once letter case is ignored, as some upstreams \
+                "has other terms than {} on line {}, which matches its paths if letter case is ignored, as some upstreams \
                  do: requests that fit both are refused (400); write both in one case",
                 earlier.pushed.pattern, earlier.line
             );
@@ -356,8 +359,8 @@ impl Loader {
         }
         for (route, sold) in mixed::by_prefix(routes) {
             let message = format!(
-                "leads free to what {} on line {} sells: they have one upstream, and stripPrefix makes their paths the \
-                 same there; give the paid route an upstream of its own, or the free one a narrower pattern",
+                "is free and reaches the paths that {} on line {} sells: both have one upstream, and stripPrefix makes \
+                 their paths equal there; give the paid route an upstream of its own, or the free one a narrower pattern",
                 sold.pushed.pattern, sold.line
             );
             self.find(Severity::Warning, route.line, &route.key, message);
@@ -371,10 +374,10 @@ impl Loader {
         };
         let place = first.line;
         if terms(first) == terms(second) {
-            let message = format!("is the pattern of line {place} again, which decides alone");
+            let message = format!("repeats the pattern of line {place}, which has precedence");
             self.find(Severity::Warning, second.line, &second.key, message);
         } else {
-            let message = format!("is the pattern of line {place} again, with different terms");
+            let message = format!("repeats the pattern of line {place}, with other terms");
             self.find(Severity::Reject, second.line, &second.key, message);
         }
     }
@@ -394,8 +397,8 @@ impl Loader {
     }
 }
 
-/// Where an unmatched path may not pass: below every route that is not free, and below what such routes
-/// strip. Skipped routes count, also those that asked to be free.
+/// The prefixes below which an unmatched path must not pass: those of every route that is not free, and
+/// those that such routes strip. Skipped routes count, too, even free ones.
 fn protected(routes: &[Route]) -> Vec<String> {
     let closed = routes.iter().filter(|route| route.pushed.gate != Gate::Free);
     let places = closed.flat_map(|route| {
@@ -410,7 +413,7 @@ fn protected(routes: &[Route]) -> Vec<String> {
         .collect()
 }
 
-/// The distinct metric tuples in order of first appearance; every option learns the place of its own.
+/// The distinct metric tuples in order of first appearance. Sets the tuple's index in every option.
 fn number_tuples(routes: &mut [Route]) -> Vec<Tuple> {
     let mut tuples: Vec<Tuple> = Vec::new();
     let mut places: HashMap<Tuple, usize> = HashMap::new();

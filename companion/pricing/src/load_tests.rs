@@ -11,7 +11,7 @@ fn file(routes: &str) -> String {
     format!("wallet: {WALLET}\nchain: base-sepolia\nroutes:\n{routes}{SOLD_BY}")
 }
 
-/// The end of a file, so that routes keep the lines they would have without it.
+/// The end of a file. It comes last, so that it does not change the line numbers of the routes.
 const SOLD_BY: &str = "\nfacilitatorURL: https://f.example\n";
 
 fn snapshot(text: &str) -> Snapshot {
@@ -193,11 +193,11 @@ fn a_file_that_sells_nothing_needs_neither_chain_nor_facilitator() {
 }
 
 #[test]
-fn nobody_sells_on_a_chain_or_by_a_facilitator_that_the_file_does_not_name() {
+fn a_paid_route_needs_a_chain_and_a_facilitator_that_the_file_names() {
     let text = |top: &str| format!("wallet: {WALLET}\n{top}routes:\n- pattern: /a\n  price: 1\n");
     let rejected = rejection(&text("chain: base\n"));
     assert!(
-        rejected.starts_with("1: rejected: facilitatorURL: is missing, so nobody would verify"),
+        rejected.starts_with("1: rejected: facilitatorURL: is missing, so payments cannot be verified"),
         "{rejected}"
     );
     assert!(rejected.contains("write `facilitatorURL: `"), "{rejected}");
@@ -234,7 +234,7 @@ fn the_name_of_no_chain_in_particular_sells_nothing() {
     let rejected = rejection(&format!("chain: mainnet\n{}", "routes: []\n"));
     assert_eq!(
         rejected,
-        "1: rejected: chain: \"mainnet\" does not say of which chain; write the chain, such as base, ethereum, polygon, \
+        "1: rejected: chain: \"mainnet\" is not the name of one chain; write the chain, such as base, ethereum, polygon, \
          avalanche or arbitrum-one"
     );
     let skipped = &snapshot(&file("- pattern: /a\n  price: 1\n  network: mainnet\n")).skipped[0];
@@ -550,8 +550,8 @@ fn a_route_that_is_free_and_has_terms_rejects_the_file() {
         |terms: &str| file(&format!("- pattern: /a/*\n  gate: free\n  {terms}\n- pattern: /b\n  price: 1\n"));
     assert_eq!(
         rejection(&free("price: 0.01")),
-        "6: rejected: routes[0].price: contradicts `gate: free` on line 5, which would serve /a/* to everybody without a \
-         payment; take out `gate: free` to sell it, or `price` to give it away"
+        "6: rejected: routes[0].price: contradicts `gate: free` on line 5, which would serve /a/* without a \
+         payment; remove `gate: free` to sell it, or `price` to give it away"
     );
     for terms in [
         "price: 0",
@@ -593,12 +593,12 @@ fn one_pattern_with_two_prices_rejects_and_a_plain_repetition_warns() {
     let two = |second: &str| file(&format!("- pattern: /a\n  price: 1\n- pattern: {second}\n"));
     assert_eq!(
         rejection(&two("/a/\n  price: 2")),
-        "6: rejected: routes[1].pattern: is the pattern of line 4 again, with different terms"
+        "6: rejected: routes[1].pattern: repeats the pattern of line 4, with other terms"
     );
     assert_eq!(rejections(&two("//a\n  gate: free")).len(), 1);
     assert_eq!(
         warnings(&two("/%61\n  price: \"1.0\"")),
-        ["6: warning: routes[1].pattern: is the pattern of line 4 again, which decides alone"]
+        ["6: warning: routes[1].pattern: repeats the pattern of line 4, which has precedence"]
     );
 }
 
@@ -648,10 +648,11 @@ fn what_earlier_rules_protected_stays_so_where_no_route_names_it() {
         "- pattern: /*\n  price: 1\n- pattern: /gone/*\n  price: 1\n- pattern: /opened/*\n  price: 1\n- pattern: /exact\n  \
          price: 1\n- pattern: /same/*\n  price: 1\n",
     ));
-    assert_eq!(earlier.protected, ["/", "/gone", "/opened", "/exact", "/same"]);
+    let earlier = earlier.protected;
+    assert_eq!(earlier, ["/", "/gone", "/opened", "/exact", "/same"]);
     let text = "- pattern: /opened/*\n  gate: free\n- pattern: /exact\n  gate: free\n- pattern: /same/*\n  price: 2\n";
     let mut later = snapshot(&file(text));
-    assert_eq!(later.keep_protected(&earlier.protected), ["/", "/gone"]);
+    assert_eq!(later.keep_protected(&earlier.into_iter().collect()), ["/", "/gone"]);
     assert_eq!(later.protected, ["/same", "/", "/gone"]);
     let rules = rules(&later);
     let lookup = |path: &str| rules.lookup(&canonicalize(path.as_bytes()).unwrap());

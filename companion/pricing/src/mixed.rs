@@ -1,4 +1,4 @@
-//! Routes that lie beside each other so that some readers of a path take one for the other.
+//! Routes that some upstreams confuse with each other.
 
 use farebox_core::rules::pattern::Pattern;
 use farebox_core::rules::{Gate, without_case};
@@ -6,8 +6,8 @@ use farebox_core::rules::{Gate, without_case};
 use super::coverage::{Coverage, literal_start};
 use super::resolve::Route;
 
-/// Each route whose paths an earlier one of other terms takes, once letter case is ignored, and that earlier one.
-/// Coverage that does not need that is left out.
+/// Each route whose paths an earlier route with other terms matches if letter case is ignored, with that earlier
+/// route. Routes that are covered with letter case, too, are left out.
 pub(super) fn by_case(routes: &[Route]) -> Vec<(&Route, &Route)> {
     let (mut exact, mut folded) = (Coverage::default(), Coverage::default());
     let mut found = Vec::new();
@@ -31,8 +31,8 @@ fn same_terms(one: &Route, other: &Route) -> bool {
     one.gate == other.gate && one.options == other.options
 }
 
-/// Each free route that leads to what a paid one sells, because one of them takes a prefix off or another one, and
-/// that paid one. A free route of a single path is meant.
+/// Each free route that leads to the upstream paths of a paid route because their `stripPrefix` differ, with that
+/// paid route. A free route of a single path is left out, because it is probably intended.
 pub(super) fn by_prefix(routes: &[Route]) -> Vec<(&Route, &Route)> {
     let paid = |route: &&Route| route.pushed.gate == Gate::Paid;
     let free =
@@ -50,7 +50,7 @@ pub(super) fn by_prefix(routes: &[Route]) -> Vec<(&Route, &Route)> {
     found
 }
 
-/// What every target the upstream gets from a route begins with.
+/// The beginning of every target that a route sends to the upstream.
 fn sent(route: &Route) -> String {
     let start = literal_start(&route.pattern);
     let rest = route.upstream.strip_prefix.as_deref().and_then(|prefix| start.strip_prefix(prefix));

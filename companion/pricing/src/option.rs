@@ -1,4 +1,4 @@
-//! One way to pay, from the words of the file to our own requirement.
+//! One way to pay, from the keys of the file to the requirement.
 
 use farebox_core::evm::{
     Address, Amount, Asset, Network, PriceError, TransferMethod, asset_by_address, asset_by_symbol,
@@ -12,7 +12,7 @@ use super::chain::read_chain;
 use super::load::{Finding, Severity};
 use super::pricing_file::{At, Money};
 
-/// What an option falls back to.
+/// Values for keys that an option does not set.
 #[derive(Debug, Clone)]
 pub(super) struct Defaults {
     /// `wallet`.
@@ -21,7 +21,7 @@ pub(super) struct Defaults {
     pub(super) chain: Option<Network>,
     /// How long a settlement may take, seconds.
     pub(super) settle_timeout: u64,
-    /// How long an authorization may live that is settled first, seconds.
+    /// Longest window of an authorization that is settled first, seconds.
     pub(super) replay_horizon: u64,
 }
 
@@ -43,14 +43,14 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// Seconds an authorization may take if the file does not say.
+/// `maxTimeoutSeconds` if the file does not set it.
 const DEFAULT_TIMEOUT: i64 = 600;
-/// Longest timeout that is offered.
+/// Longest `maxTimeoutSeconds` that is offered.
 const MAX_TIMEOUT: i64 = 86_400;
-/// Tokens of one request if the file does not say.
+/// Tokens of one request if the file does not set them.
 const DEFAULT_TOKENS: i64 = 1_000;
 
-/// Resolves one option. `flow` is the route's; `extra` goes to the buyer as it is.
+/// Resolves one option. `flow` is the route's; `extra` goes to the buyer unchanged.
 pub(super) fn resolve(
     money: &Money,
     defaults: &Defaults,
@@ -67,7 +67,7 @@ pub(super) fn resolve(
     let flow = at.flow(flow)?;
     at.dear(&token, amount);
     at.short(max_timeout_seconds, flow, defaults);
-    // Protocol version 1 knows no Permit2.
+    // Protocol version 1 has no Permit2.
     let v1 = (token.method == TransferMethod::Eip3009).then(|| v1_name(&network)).flatten();
     let option = PaymentOption {
         tuple: 0,
@@ -94,7 +94,7 @@ struct Resolver<'a> {
     warnings: &'a mut Vec<Finding>,
 }
 
-/// A token with everything a payment in it needs.
+/// A token with all data for a payment.
 struct Token {
     address: Address,
     symbol: String,
@@ -156,7 +156,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The registry's asset if there is one, with what the file overrides; else the file's own.
+    /// The registry's asset, if there is one, with the overrides of the file; else the file's own asset.
     fn token(&mut self, network: &Network) -> Result<Token, Refusal> {
         let money = self.money;
         let method = self.transfer_method()?;
@@ -164,7 +164,7 @@ impl Resolver<'_> {
             let asset = self.named_asset(network)?;
             return self.registry_token(asset, method);
         };
-        // One that is in the registry is right, whatever its letter case.
+        // An address of the registry is right in any letter case.
         if let Some(asset) = read_address(&typed.value).ok().and_then(|it| asset_by_address(network, &it)) {
             return self.registry_token(asset, method);
         }
@@ -200,7 +200,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// The registry asset of a chain that the file means without an address.
+    /// The registry asset that the file names without an address.
     fn named_asset(&self, network: &Network) -> Result<&'static Asset, Refusal> {
         let default = default_asset(network);
         let (line, key, asset) = match &self.money.asset_symbol {
@@ -218,7 +218,7 @@ impl Resolver<'_> {
             }
             None => {
                 let message =
-                    format!("is not an asset known on {network}; without assetAddress it says too little");
+                    format!("is not an asset that Farebox knows on {network}; set assetAddress, too");
                 self.refuse(SkipReason::AssetIncomplete, line, key, message)
             }
         }
@@ -310,11 +310,7 @@ impl Resolver<'_> {
                 let derived = per_mtok.and_then(|typed| self.per_request(typed).ok());
                 let derived = derived.and_then(|text| Amount::from_price(&text, decimals).ok());
                 if let (Some(typed), true) = (per_mtok, derived != Some(amount)) {
-                    self.warn(
-                        typed.line,
-                        "perMTok",
-                        "does not come to the price, which is what is charged".into(),
-                    );
+                    self.warn(typed.line, "perMTok", "differs from `price`, and `price` is charged".into());
                 }
                 (amount, price.line, "price")
             }
@@ -323,13 +319,13 @@ impl Resolver<'_> {
                 (self.shift(&text, decimals, typed.line, "perMTok")?, typed.line, "perMTok")
             }
             (None, None) => {
-                let message = "is not set; free access must be said with `gate: free`".into();
+                let message = "is not set; write `gate: free` for a free route".into();
                 return self.refuse(SkipReason::MissingPrice, self.money.line, "price", message);
             }
         };
         let (amount, line, key) = amount;
         if amount.is_zero() {
-            let message = "is zero; free access must be said with `gate: free`".into();
+            let message = "is zero; write `gate: free` for a free route".into();
             return self.refuse(SkipReason::ZeroPrice, line, key, message);
         }
         Ok(amount)
@@ -377,7 +373,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Buyers of the reference libraries refuse to pay more than a dollar unless they are told to.
+    /// Warns about more than a dollar, because the reference libraries of buyers refuse that by default.
     fn dear(&mut self, token: &Token, amount: Amount) {
         let is_dear = Amount::from_price("1", token.decimals).is_ok_and(|dollar| amount.0 > dollar.0);
         if is_dear && token.symbol.to_ascii_uppercase().contains("USD") {
@@ -386,18 +382,19 @@ impl Resolver<'_> {
                 (None, Some(price)) => ("perMTok", price.line),
                 (None, None) => ("price", self.money.line),
             };
-            let message = "is more than 1 USD, which stock buyers refuse by default (spendControls)".into();
+            let message =
+                "is more than 1 USD, which buyer libraries refuse by default (spendControls)".into();
             self.warn(line, key, message);
         }
     }
 
-    /// Times that a payment cannot keep to.
+    /// Warns about times that a payment cannot meet.
     fn short(&mut self, max_timeout: u64, flow: Flow, defaults: &Defaults) {
         let line = self.money.max_timeout.as_ref().map_or(self.money.line, |typed| typed.line);
         let settle = defaults.settle_timeout;
         if max_timeout < settle {
             let message = format!(
-                "{max_timeout} is below the {settle} s a settlement may take: a payment can end while it is settled"
+                "{max_timeout} is below the {settle} s that a settlement may take: the window of a payment can end during the settlement"
             );
             self.warn(line, "maxTimeoutSeconds", message);
         }
@@ -425,14 +422,14 @@ impl Resolver<'_> {
     }
 }
 
-/// What is wrong with a mixed-case address whose checksum does not hold.
+/// The message about a mixed-case address with a wrong checksum.
 pub(super) const CHECKSUM_FAILS: &str = "fails its EIP-55 checksum, so a digit or the case of a letter is wrong, and \
                                          money sent to a wrong address is lost; copy it again from where it comes from";
 
-/// An address that can be paid.
+/// Reads an address that can be paid.
 pub(super) fn read_address(text: &str) -> Result<Address, String> {
     match Address::parse(text) {
-        Ok(address) if address.is_zero() => Err("is the zero address, which nobody owns".into()),
+        Ok(address) if address.is_zero() => Err("is the zero address, which has no owner".into()),
         Ok(address) => Ok(address),
         Err(error) => Err(format!("{} is not an address: it {error}", shown(text))),
     }
@@ -445,7 +442,7 @@ fn overrides(asset: &Asset, known: &str) -> String {
     )
 }
 
-/// A value as messages show it: quoted, and cut where it is longer than any good one.
+/// A value for messages: quoted, and cut if it is longer than any good value.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -453,10 +450,10 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// `price` x `tokens` / 1,000,000 as a plain decimal, exactly. `None` if `price` is no plain decimal of at
-/// most 78 digits.
+/// `price` x `tokens` / 1,000,000 as an exact plain decimal. `None` if `price` is not a plain decimal of
+/// at most 78 digits.
 fn per_million(price: &str, tokens: u64) -> Option<String> {
-    // Checks the syntax; the fraction is what is shifted here.
+    // This checks only the syntax; the shift is done below.
     if matches!(Amount::from_price(price, 0), Err(PriceError::Syntax)) {
         return None;
     }

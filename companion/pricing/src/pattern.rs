@@ -1,4 +1,4 @@
-//! Patterns as an operator writes them.
+//! Reading the patterns of the pricing file.
 
 use farebox_core::rules::canonical_text;
 use farebox_core::rules::pattern::Pattern;

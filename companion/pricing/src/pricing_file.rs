@@ -1,6 +1,6 @@
-//! The pricing file as written: YAML with the place of every key and value.
+//! The pricing file: keys and values with their lines.
 //!
-//! Keys and types are checked here, all at once; what the values mean is [`super::resolve`]'s.
+//! This module checks keys and types, all at once. [`super::resolve`] interprets the values.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ pub(super) struct PricingFile {
     pub(super) routes: Vec<RouteEntry>,
 }
 
-/// `authCaptureUnlock`, as far as it matters: whether it asks for something not supported, and where.
+/// `authCaptureUnlock`: whether it is enabled, which is not supported, and its prefix.
 #[derive(Debug)]
 pub(super) struct Unlock {
     pub(super) line: usize,
@@ -49,7 +49,7 @@ pub(super) struct RouteEntry {
     pub(super) terms: Option<(usize, &'static str)>,
     pub(super) upstream_url: Option<At<String>>,
     pub(super) strip_prefix: Option<At<String>>,
-    /// `None` for one that cannot be used. Its value is a secret.
+    /// The inner `None` is an unusable value. The value is a secret.
     pub(super) upstream_auth: Option<At<Option<Credential>>>,
     pub(super) offer_namespace: Option<At<String>>,
     pub(super) offer_name: Option<At<String>>,
@@ -67,7 +67,7 @@ pub(super) struct RouteEntry {
 /// The money keys, inline or of one entry of `payments`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Money {
-    /// Key path of what holds them.
+    /// Key path of the mapping with these keys.
     pub(super) path: String,
     pub(super) line: usize,
     pub(super) price: Option<At<String>>,
@@ -171,8 +171,8 @@ pub(super) fn read(root: &Node, findings: &mut Vec<Finding>) -> PricingFile {
 // === impl Money ===
 
 impl Money {
-    /// These keys, and those of `base` where they are not set. The flow is left to the caller: beside a
-    /// list of payments it is the default of every entry.
+    /// These keys, with those of `base` for keys that are not set. The caller handles the flow, because
+    /// beside a list of payments it is the default of every entry.
     pub(super) fn over(&self, base: &Self) -> Self {
         fn or<T: Clone>(own: &Option<At<T>>, base: &Option<At<T>>) -> Option<At<T>> {
             own.as_ref().or(base.as_ref()).cloned()
@@ -256,7 +256,7 @@ impl Reader<'_> {
         self.findings.push(Finding { severity: Severity::Reject, line, key: key.to_owned(), message });
     }
 
-    /// A mapping whose every key is known and stands there once.
+    /// Reads a mapping, and reports unknown and repeated keys.
     fn map<'n>(&mut self, path: &str, node: &'n Node, line: usize, known: &[&[&str]]) -> Option<Map<'n>> {
         let Value::Map(entries) = &node.value else {
             let key = if path.is_empty() { WHOLE_FILE } else { path };
@@ -267,7 +267,7 @@ impl Reader<'_> {
         let mut first_lines = HashMap::with_capacity(entries.len());
         for entry in entries {
             if let Some(first) = first_lines.insert(entry.key.as_str(), entry.line) {
-                let message = format!("stands here a second time; the first is on line {first}");
+                let message = format!("is repeated; the first one is on line {first}");
                 self.reject(entry.line, &map.child(&entry.key), message);
             } else if !known.iter().any(|keys| keys.contains(&entry.key.as_str())) {
                 let near = nearest(&entry.key, known);
@@ -447,10 +447,11 @@ impl Reader<'_> {
     }
 }
 
-/// Key of findings that are about no key.
+/// Key of findings about the file as a whole.
 pub(super) const WHOLE_FILE: &str = "pricing file";
 
-/// The known key one would most likely have meant: letter case aside, at most a third of it wrong.
+/// The known key that is most similar to `typed`: letter case ignored, with at most a third of it
+/// wrong.
 pub(super) fn nearest<'k>(typed: &str, known: &[&[&'k str]]) -> Option<&'k str> {
     if typed.len() > 64 {
         return None;

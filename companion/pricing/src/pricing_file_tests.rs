@@ -38,7 +38,7 @@ fn route_keys_are_not_payment_keys() {
 fn a_duplicate_key_is_refused_where_it_repeats() {
     assert_eq!(
         finding("routes: []\nwallet: a\nwallet: a\n"),
-        (3, "wallet".into(), "stands here a second time; the first is on line 2".into())
+        (3, "wallet".into(), "is repeated; the first one is on line 2".into())
     );
 }
 

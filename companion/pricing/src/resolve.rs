@@ -1,4 +1,4 @@
-//! From an entry of `routes` to a resolved route: gate, labels, ways to pay, and what is skipped and why.
+//! Resolves an entry of `routes`: gate, labels, ways to pay, and reasons to skip.
 
 use farebox_core::protocol::{Challenge, MIN_REMAINING_SECONDS};
 use farebox_core::rules::pattern::Pattern;
@@ -13,15 +13,15 @@ use super::pricing_file::{At, Money, RouteEntry};
 use super::url::is_host_name;
 use super::{Credential, HostSetting, HttpUrl, NotPushed, RouteUpstream, SkipReason, SkipScope, Skipped};
 
-/// A route with its place, before it is seen among the others.
+/// A route with its place, before it is compared with the others.
 pub(super) struct Route {
     /// Its options still have tuple 0.
     pub(super) pushed: PushedRoute,
     /// Symbols of the assets of its options.
     pub(super) symbols: Vec<String>,
-    /// How its paths are looked up.
+    /// The pattern in its lookup form.
     pub(super) pattern: Pattern,
-    /// The file asks for free access, whatever became of the route.
+    /// Whether the file asks for free access, even if the route is skipped.
     pub(super) free: bool,
     pub(super) upstream: RouteUpstream,
     /// Line and key path of the pattern.
@@ -29,9 +29,9 @@ pub(super) struct Route {
     pub(super) key: String,
 }
 
-/// Encoded challenge header above which clients and proxies give up.
+/// Largest encoded challenge header, bytes: clients and proxies refuse larger ones.
 const MAX_CHALLENGE: usize = 16 * 1024;
-/// Encoded challenge header above which some do.
+/// Encoded challenge header, bytes, above which some clients and proxies refuse.
 const LARGE_CHALLENGE: usize = 8 * 1024;
 /// Length allowed for the part of a URL below a route's pattern.
 const URL_ROOM: usize = 256;
@@ -104,7 +104,7 @@ fn is_chat(entry: &RouteEntry) -> bool {
     entry.offer_type.as_ref().is_some_and(|kind| matches!(kind.value.as_str(), "inference" | "agent"))
 }
 
-/// What the file asks of the traffic that no push carries.
+/// Collects settings of the route that are not part of a push.
 fn host_settings(entry: &RouteEntry, not_pushed: &mut Vec<NotPushed>) {
     let line = |typed: &Option<At<String>>| typed.as_ref().map(|typed| typed.line);
     let chat = entry.offer_type.as_ref().filter(|_| is_chat(entry));
@@ -253,14 +253,14 @@ impl Resolver<'_> {
         Some(PublicPath { host: typed.value.to_ascii_lowercase(), drop_prefix })
     }
 
-    /// How long a payment has to live on, which one of these options must be able to.
+    /// The least remaining window of a payment. At least one of these options must allow it.
     fn min_remaining(&mut self, options: &[Resolved]) -> Option<u64> {
         let typed = self.entry.min_remaining.as_ref()?;
         let shortest = options.iter().map(|resolved| resolved.option.max_timeout_seconds).min();
         let seconds = u64::try_from(typed.value).ok().filter(|seconds| *seconds >= MIN_REMAINING_SECONDS);
         match (seconds, shortest) {
             (Some(seconds), Some(shortest)) if seconds >= shortest => {
-                let message = "leaves no payment that lives for maxTimeoutSeconds any time to arrive";
+                let message = "is so long that a payment valid for maxTimeoutSeconds has no time to arrive";
                 self.skip(SkipReason::BadTimeout, typed.line, "minRemaining", message);
             }
             (Some(_), _) => {}
@@ -272,7 +272,7 @@ impl Resolver<'_> {
         seconds
     }
 
-    /// What buyers, or facilitators, will not take although it can be told.
+    /// Warns about texts that buyers or facilitators refuse.
     fn told(&mut self) {
         let entry = self.entry;
         if let Some(typed) = entry.description.as_ref().filter(|typed| typed.value.chars().count() > 500) {
@@ -285,11 +285,15 @@ impl Resolver<'_> {
         let is_public =
             |host: &str| HttpUrl::parse(&["https://", host].concat()).is_ok_and(|url| url.is_public());
         if let Some(typed) = entry.hostname.as_ref().filter(|typed| !is_public(&typed.value)) {
-            self.warn(typed.line, "hostname", "is not public: buyers are told an address they cannot reach");
+            self.warn(
+                typed.line,
+                "hostname",
+                "is not public: challenges name an address that buyers cannot reach",
+            );
         }
     }
 
-    /// Keys that ask for something Farebox does not do, or does elsewhere.
+    /// Reports keys for features that Farebox does not support.
     fn features(&mut self) {
         let entry = self.entry;
         if let Some(typed) = entry.is_async.as_ref().filter(|typed| typed.value) {
@@ -310,7 +314,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A route is free or has terms. Which of the two was meant, nobody can say.
+    /// Rejects a free route with terms, because it is unclear which of the two the operator wants.
     fn free_of_terms(&mut self, gate: Option<Gate>, pattern: &str) {
         let entry = self.entry;
         let Some(typed) = entry.gate.as_ref().filter(|_| gate == Some(Gate::Free)) else { return };
@@ -323,14 +327,14 @@ impl Resolver<'_> {
         let Some((line, key)) = terms.into_iter().flatten().next() else {
             if let Some((line, key)) = entry.terms {
                 let message = format!(
-                    "is empty, and `gate: free` serves {pattern} to everybody; take out one of the two"
+                    "is empty, and `gate: free` serves {pattern} without a payment; remove one of the two"
                 );
                 self.find(Severity::Warning, line, key, message);
             }
             return;
         };
         let message = format!(
-            "contradicts `gate: free` on line {}, which would serve {pattern} to everybody without a payment; take out \
+            "contradicts `gate: free` on line {}, which would serve {pattern} without a payment; remove \
              `gate: free` to sell it, or `{key}` to give it away",
             typed.line
         );
@@ -392,7 +396,7 @@ impl Resolver<'_> {
         });
     }
 
-    /// Inline keys beside `payments` may only say again what its first entry says.
+    /// Checks that inline keys beside `payments` only repeat its first entry.
     fn inline_repeats_first(
         &mut self,
         first: &Money,
@@ -442,8 +446,8 @@ impl Resolver<'_> {
     }
 }
 
-/// A bound on the challenge header of a route that needs no rendering: thousands of routes are loaded
-/// at once, and nearly all of them are far below it.
+/// An upper bound for the challenge header of a route, computed without rendering, because a load has
+/// thousands of routes and nearly all are far below the limit.
 fn largest_challenge(pushed: &PushedRoute, url: usize) -> usize {
     /// JSON writes one byte as at most `\u00XX`.
     const ESCAPED: usize = 6;
@@ -460,7 +464,7 @@ fn largest_challenge(pushed: &PushedRoute, url: usize) -> usize {
     json / 3 * 4 + 8
 }
 
-/// Metadata a buyer finds in `extra`.
+/// The metadata in `extra` for buyers.
 fn extra(entry: &RouteEntry) -> Extra {
     let mut extra = Extra::default();
     if let Some(runtime) = &entry.agent_runtime {

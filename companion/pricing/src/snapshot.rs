@@ -46,7 +46,7 @@ pub enum SkipScope {
     Option,
 }
 
-/// One thing left out.
+/// A route or option that was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Offer labels, may be empty.
@@ -63,12 +63,12 @@ pub struct Skipped {
     pub line: usize,
 }
 
-/// Fully resolved rules of one load, before they get a generation.
+/// Resolved rules of one load, without a generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// Effective facilitator URL, no trailing slash; `None` only if no payment needs one.
     pub facilitator_url: Option<String>,
-    /// The file's own `facilitatorURL`, where another one is used in its place.
+    /// The file's own `facilitatorURL`, if another one replaces it.
     pub replaced_facilitator: Option<String>,
     /// `requireSecureTransport` of the file.
     pub require_secure_transport: bool,
@@ -82,24 +82,24 @@ pub struct Snapshot {
     pub skipped: Vec<Skipped>,
     /// Line in the file of each route, for `explain`.
     pub route_lines: Vec<usize>,
-    /// Where the requests of each route go. Never pushed.
+    /// The upstream of each route. Never pushed.
     pub upstreams: Vec<RouteUpstream>,
     /// Settings of the file that an Envoy filter does not enforce, for `check --for envoy`.
     pub not_pushed: Vec<NotPushed>,
 }
 
-/// A setting that stays out of every push, because the host proxy's own configuration is its place.
+/// A setting that is never pushed, because it belongs into the proxy's own configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotPushed {
     /// 1-based line in the file.
     pub line: usize,
     /// Key path, never with the value.
     pub key: String,
-    /// What it asks for.
+    /// The setting.
     pub setting: HostSetting,
 }
 
-/// What an operator asks of the traffic beyond the price.
+/// A setting about the traffic of a route beyond its price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostSetting {
     /// `upstreamURL`.
@@ -113,7 +113,7 @@ pub enum HostSetting {
 }
 
 impl SkipReason {
-    /// The `reason` label and the text people see.
+    /// The `reason` label, which is also the text for people.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MissingPayTo => "missing_pay_to",
@@ -167,7 +167,7 @@ impl Snapshot {
         self.draft(settings, facilitator, v1_kinds).numbered(generation, born)
     }
 
-    /// Every live tuple with `born` 0: what series may exist for.
+    /// Every live tuple with `born` 0: the tuples that may have series.
     pub fn keep_set(&self) -> BTreeSet<Tuple> {
         self.tuples.iter().cloned().collect()
     }
@@ -178,9 +178,9 @@ impl Snapshot {
         self.routes.iter().map(|route| (&*route.offer_namespace, &*route.offer_name)).collect()
     }
 
-    /// Refuses what earlier rules protected and no route of these names, as if it were protected still. Returns what
-    /// is refused for this alone.
-    pub fn keep_protected(&mut self, earlier: &[String]) -> Vec<String> {
+    /// Keeps the protected prefixes of earlier rules for which these rules have no route. Returns the prefixes that
+    /// were added.
+    pub fn keep_protected(&mut self, earlier: &BTreeSet<String>) -> Vec<String> {
         let patterns = self.routes.iter().map(|route| &*route.pattern);
         let places = patterns.map(|pattern| pattern.strip_suffix("/*").unwrap_or(pattern));
         let named: HashSet<&str> = places
@@ -204,7 +204,7 @@ impl Snapshot {
         self.routes.iter().filter(|route| route.gate == gate).count()
     }
 
-    /// The facilitator URL as challenges may name it: only if its host is public.
+    /// The facilitator URL for challenges: only if its host is public.
     pub fn public_facilitator(&self) -> Option<String> {
         HttpUrl::parse(self.facilitator_url.as_deref()?)
             .ok()
@@ -212,8 +212,9 @@ impl Snapshot {
             .map(|url| url.to_string())
     }
 
-    /// The push with its hash and without its numbers, which [`PushedRules::numbered`] gives it. Equal hash,
-    /// equal behaviour: 0x-hex keccak-256 of its canonical JSON without generation and births.
+    /// The push with its hash, and without generation and births, which [`PushedRules::numbered`] sets. The hash is
+    /// the 0x-hex keccak-256 of the canonical JSON without generation and births, so an equal hash means equal
+    /// behaviour.
     pub fn draft(
         &self,
         settings: &Settings,
@@ -245,8 +246,9 @@ impl Snapshot {
     }
 }
 
-/// A payment has to outlast what is done before it is settled, and the settlement; and it must not live longer than
-/// an upfront option takes. What a conforming buyer signs passes, and has half of its life for its way here.
+/// Sets the time limits of a route. The window of a payment has to last until the end of the settlement, and must
+/// not end later than an upfront option allows. A payment that a conforming buyer signs passes, and may spend half
+/// of its window before it arrives.
 fn limit_times(route: &mut PushedRoute, settings: &Settings, facilitator: &Facilitator) {
     let first = route.options.iter().all(|option| option.flow == Flow::Upfront);
     for option in route.options.iter_mut().filter(|option| option.flow == Flow::Upfront) {
@@ -262,16 +264,16 @@ fn limit_times(route: &mut PushedRoute, settings: &Settings, facilitator: &Facil
     }
 }
 
-/// Hash of a push whose generation, hash and births are still zero. Struct members are written in the
-/// order of their declaration and maps are sorted, so equal rules give equal bytes.
+/// Hash of a push whose generation, hash and births are still zero. Struct members are written in the order of their
+/// declaration and maps are sorted, so equal rules have equal bytes.
 fn content_hash(unnumbered: &PushedRules) -> String {
     let mut hashed = Hashed(Keccak256::new());
-    // Strings, integers and string-keyed maps only: writing them cannot fail.
+    // Writing strings, integers and maps with string keys cannot fail.
     let _ = serde_json::to_writer(&mut hashed, unnumbered);
     B256(hashed.0.finalize().into()).to_string()
 }
 
-/// Takes what is written, megabytes for thousands of routes, without keeping it.
+/// A writer that hashes without keeping the bytes, because thousands of routes are megabytes.
 struct Hashed(Keccak256);
 
 impl Write for Hashed {
@@ -288,7 +290,7 @@ impl Write for Hashed {
 // === impl HostSetting ===
 
 impl HostSetting {
-    /// What takes its place in front of an Envoy.
+    /// What an operator of Envoy uses instead.
     pub const fn on_envoy(self) -> &'static str {
         match self {
             Self::UpstreamUrl => "Envoy's own route and cluster decide where requests go",

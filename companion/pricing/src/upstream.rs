@@ -1,9 +1,9 @@
-//! Where the requests of a route go, for a shell that sends them on itself. None of it is ever pushed: in front
-//! of another proxy that proxy's own configuration says it.
+//! The upstream of a route, for a shell that itself sends requests on. It is never pushed, because another
+//! proxy has upstreams in its own configuration.
 
 use super::HttpUrl;
 
-/// What a pricing file says of one route's upstream.
+/// The upstream of one route in a pricing file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteUpstream {
     /// `upstreamURL`.
@@ -12,15 +12,15 @@ pub struct RouteUpstream {
     pub strip_prefix: Option<String>,
     /// `upstreamAuth`.
     pub credential: Option<Credential>,
-    /// The offer is one of chat completions (`offerType` `inference` or `agent`).
+    /// Whether the offer is for chat completions (`offerType` `inference` or `agent`).
     pub chat: bool,
 }
 
-/// Where the `Authorization` of a route's upstream comes from. A scheme of HTTP holds no colon, so a reference
-/// is never mistaken for a value.
+/// The source of the `Authorization` for a route's upstream. An HTTP authentication scheme has no colon, so a
+/// reference is never mistaken for a value.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// The value itself, as the file holds it.
+    /// The value itself, from the file.
     Value(String),
     /// `file:PATH`: the content of a file.
     File(String),
@@ -28,14 +28,14 @@ pub enum Credential {
     Env(String),
 }
 
-/// What a chat client may ask for.
+/// The path of chat completions.
 const CHAT: &str = "/v1/chat/completions";
 
 // === impl RouteUpstream ===
 
 impl RouteUpstream {
-    /// The target an upstream gets for `target`, a path with its query as the exchange forwards it: the prefix
-    /// removed at a segment boundary, then the chat rewrite. Starts with `/`.
+    /// The target for the upstream. `target` is a path with its query, as the exchange forwards it. The prefix
+    /// is removed at a segment boundary, then the chat rewrite applies. The result starts with `/`.
     pub fn target(&self, method: &str, target: &str) -> String {
         let end = target.find('?').unwrap_or(target.len());
         let (path, query) = target.split_at_checked(end).unwrap_or((target, ""));
@@ -56,7 +56,7 @@ impl RouteUpstream {
 // === impl Credential ===
 
 impl Credential {
-    /// Reads `upstreamAuth`. `None` if it can be no header value or refers to nothing.
+    /// Reads `upstreamAuth`. `None` if it is not a header value, or a reference without a name.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let reference = |kind: &str| text.strip_prefix(kind).map(str::to_owned);
         let credential = reference("file:")
@@ -69,7 +69,7 @@ impl Credential {
     }
 }
 
-/// A value is a secret and stays out of whatever is logged.
+/// Hides the value, because a secret must not get into logs.
 impl core::fmt::Debug for Credential {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {

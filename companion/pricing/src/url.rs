@@ -1,4 +1,4 @@
-//! As much of a URL as a facilitator or an upstream needs: scheme, host, port, path.
+//! The parts of a URL that a facilitator or an upstream needs: scheme, host, port, path.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,7 +15,7 @@ pub struct HttpUrl {
     pub path: String,
 }
 
-/// Why a text is not such a URL. Never repeats the text, which may hold a password.
+/// Why a text is not such a URL. The message never repeats the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Neither `http://` nor `https://`.
@@ -24,7 +24,7 @@ pub enum UrlError {
     /// A user or password before the host.
     #[error("must not hold a user or password")]
     UserInfo,
-    /// No host, or one with characters no host has.
+    /// No host, or a host with invalid characters.
     #[error("has no valid host")]
     Host,
     /// Not a number from 1 to 65535.
@@ -83,7 +83,7 @@ impl HttpUrl {
         Ok(Self { https, host: host.to_ascii_lowercase(), port, path: path.trim_end_matches('/').to_owned() })
     }
 
-    /// `host` or `host:port` as `:authority` has it; the port only if the URL names one.
+    /// `host` or `host:port`, as in `:authority`; the port only if the URL names one.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         self.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
@@ -99,7 +99,7 @@ impl HttpUrl {
         LOCAL_HOSTS.contains(&self.host.as_str())
     }
 
-    /// Whether buyers may be told this host: it is not local, private or internal.
+    /// Whether a challenge may name this host: it is not local, private or internal.
     pub fn is_public(&self) -> bool {
         match self.host.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => is_public_v4(ip),
@@ -120,7 +120,8 @@ impl core::fmt::Display for HttpUrl {
     }
 }
 
-/// Letters, digits, `-`, `_` and dots: what resolvers and proxies take as a host name.
+/// Whether a text has only letters, digits, `-`, `_` and dots, which resolvers and proxies accept
+/// as a host name.
 pub(super) fn is_host_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253

@@ -1,12 +1,12 @@
-//! A YAML document as written: nested keys and values with their lines, scalars as source text.
+//! A YAML document: nested keys and values with their lines, and scalars as source text.
 //!
-//! Nothing is interpreted here, so `price: 0.001` and an unquoted `0x…` address never pass through a
-//! number. Size and depth are bounded, and what lets a small file stand for a large one (anchors and
-//! aliases) or mean something else than it says (tags) is refused.
+//! Nothing is interpreted here, so `price: 0.001` and an unquoted `0x…` address never become a
+//! number. Size and depth are limited. Anchors and aliases are refused because a small file could
+//! become a large one, and tags because they change the meaning of values.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-/// Largest file read, bytes. Ten thousand routes take a few million.
+/// Largest file, bytes. Ten thousand routes take a few million.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Deepest nesting. The pricing file needs five levels.
 const MAX_DEPTH: usize = 16;
@@ -21,7 +21,7 @@ pub(super) struct Node {
 
 /// The three kinds of YAML values.
 pub(super) enum Value {
-    /// Source text, and whether it stood there without quotes.
+    /// Source text, and whether it is without quotes.
     Scalar { text: String, plain: bool },
     /// A sequence.
     List(Vec<Node>),
@@ -53,16 +53,23 @@ enum Open {
     Map(usize, Vec<Entry>, Option<(String, usize)>),
 }
 
-/// Reads the one document of a file; `None` if there is nothing in it but comments.
+/// Reads the only document of a file; `None` if the file has only comments.
 pub(super) fn parse(text: &str) -> Result<Option<Node>, Broken> {
     if text.len() > MAX_BYTES {
         let message = format!("the file has {} bytes, the limit is {MAX_BYTES}", text.len());
         return Err(Broken { line: 1, message });
     }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if !text.is_empty() && !text.ends_with('\n') {
+        let message =
+            "the last line has no end, so more of it may be missing; end the file with a line break"
+                .to_owned();
+        return Err(Broken { line: text.lines().count(), message });
+    }
     let mut root = None;
     let mut documents = 0;
     let mut open: Vec<Open> = Vec::new();
-    for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+    for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| Broken {
             line: error.marker().line(),
             message: format!("not valid YAML: {}", error.info()),
@@ -137,7 +144,7 @@ impl Open {
 // === impl Node ===
 
 impl Node {
-    /// Whether it stands for "not set".
+    /// Whether the value means "not set".
     pub(super) fn is_null(&self) -> bool {
         match &self.value {
             Value::Scalar { text, plain: true } => {
@@ -147,7 +154,7 @@ impl Node {
         }
     }
 
-    /// What it is, for messages. Never its text.
+    /// The kind of the value, for messages. Never its text.
     pub(super) const fn kind(&self) -> &'static str {
         match self.value {
             Value::Scalar { .. } => "a single value",
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn files_without_content_are_no_document() {
-        for text in ["", "# only a comment\n", "null\n", "~", "---\n", "---\n...\n", "\u{feff}"] {
+        for text in ["", "# only a comment\n", "null\n", "~\n", "---\n", "---\n...\n", "\u{feff}"] {
             assert!(matches!(parse(text), Ok(None)), "{text:?}");
         }
     }
@@ -199,10 +206,18 @@ mod tests {
 
     #[test]
     fn size_and_depth_are_bounded() {
-        assert_eq!(broken(&"[".repeat(MAX_DEPTH + 1)), (1, "the file is nested too deeply".into()));
-        assert_eq!(broken(&"[".repeat(100_000)).0, 1);
-        assert_eq!(broken(&"- ".repeat(100_000)).0, 1);
+        assert_eq!(broken(&("[".repeat(MAX_DEPTH + 1) + "\n")), (1, "the file is nested too deeply".into()));
+        assert_eq!(broken(&("[".repeat(100_000) + "\n")).0, 1);
+        assert_eq!(broken(&("- ".repeat(100_000) + "\n")).0, 1);
         assert_eq!(broken(&" ".repeat(MAX_BYTES + 1)).0, 1);
+    }
+
+    #[test]
+    fn a_last_line_without_its_end_may_be_half_a_line() {
+        let (line, message) = broken("gate: free\npattern: /v1/*");
+        assert_eq!(line, 2);
+        assert!(message.starts_with("the last line has no end, so more of it may be missing"), "{message}");
+        assert!(matches!(parse("price: 1\r\n"), Ok(Some(_))));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Bodies on their way through, frame by frame, never collected.
+//! Bodies that pass through frame by frame, and are never collected.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use tokio::time::{Instant, Sleep};
 
 use super::headers;
 
-/// Why a body did not come to its end.
+/// Why a body is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     /// Its connection broke.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
-    /// Nothing moved for too long.
+    /// No bytes moved for too long.
     #[error("no data for {0:?}")]
     Idle(Duration),
 }
@@ -36,13 +36,13 @@ pub(super) struct RequestBody {
     upload: Arc<Upload>,
 }
 
-/// What is known of a request's body while its answer is awaited.
+/// The state of a request's body while the gateway waits for the answer.
 #[derive(Debug)]
 pub(super) struct Upload {
     failed: AtomicBool,
-    /// Its next bytes are waited for.
+    /// Whether the gateway waits for its next bytes.
     is_awaited: AtomicBool,
-    /// How long an answer may take from the end of the body on.
+    /// How long the answer may take after the end of the body.
     limit: Duration,
     deadline: Mutex<Instant>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Upload {
 /// A response's body on its way to the client.
 #[derive(Debug)]
 pub(super) enum ResponseBody {
-    /// Our own.
+    /// Farebox's own.
     Own(Full<Bytes>),
     /// The upstream's.
     Upstream(Box<Download>),
@@ -62,32 +62,33 @@ pub(super) struct Download {
     inner: Incoming,
     idle: Idle,
     upload: Arc<Upload>,
-    /// Names only Farebox says are kept out of trailers too.
+    /// Whether header names that only Farebox may set are removed from trailers, too.
     guarded: bool,
     end: Option<End>,
 }
 
-/// Told once how a delivery ended.
+/// A callback that gets the end of a delivery once.
 pub(super) struct End(Option<Box<dyn FnOnce(Ended) + Send + Sync>>);
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// At the end of the body, or because the client went away or stopped the upstream.
+    /// The body ended, or the client left or stopped the upstream.
     Over,
     /// The upstream broke off.
     Broken,
 }
 
-/// Runs out when nothing moves.
+/// A timer for bodies in which no bytes move.
 #[derive(Debug)]
 struct Idle {
     limit: Duration,
-    /// Only while a body is waited for.
+    /// Set only while the gateway waits for a body.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What a byte of an upload buys: slower than 1 kB a second for longer than the limit is too slow.
+/// Time added to the deadline for each byte of an upload: an upload below 1 kB a second for longer than the limit is
+/// too slow.
 const PER_BYTE: Duration = Duration::from_millis(1);
 
 // === impl Upload ===
@@ -103,17 +104,18 @@ impl Upload {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Whether it is the client who is waited for.
+    /// Whether the gateway waits for the client.
     pub(super) fn is_awaited(&self) -> bool {
         self.is_awaited.load(Ordering::Acquire)
     }
 
-    /// Until when an answer may take.
+    /// The deadline of the answer.
     pub(super) fn deadline(&self) -> Instant {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes buy time, up to the whole limit; their end buys all of it. One byte now and then buys none to speak of.
+    /// Extends the deadline by the time for these bytes, up to the whole limit. The end of the body gives the whole
+    /// limit. Single bytes with pauses extend it very little.
     fn moved(&self, bytes: usize, is_end: bool) {
         let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = Instant::now() + self.limit;
@@ -217,8 +219,8 @@ impl Download {
         let frame = ready!(self.idle.poll_frame(&mut self.inner, cx));
         let ended = match &frame {
             Some(Ok(_)) => None,
-            // A client can bring a silence about, and a broken upload breaks the answer to it. What is broken is
-            // served again, so neither may count as that.
+            // A broken answer can be fetched again. A client can cause a silence, or break the answer by breaking
+            // its upload, so neither counts as broken by the upstream.
             Some(Err(BodyError::Broken(_))) if !self.upload.has_failed() => Some(Ended::Broken),
             Some(Err(_)) | None => Some(Ended::Over),
         };
@@ -246,7 +248,7 @@ impl End {
     }
 }
 
-/// Whoever drops a body has read it to its end, or has nobody left to send it to.
+/// A body is dropped after its end, or when its client has left.
 impl Drop for End {
     fn drop(&mut self) {
         if let Some(tell) = self.0.take() {

@@ -1,4 +1,4 @@
-//! The `Authorization` an upstream gets in place of the client's.
+//! The `Authorization` for an upstream, in place of the client's.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use http::HeaderValue;
 #[derive(Debug)]
 pub(super) struct Authorization {
     source: Credential,
-    /// The last good value, which stays in use while a file cannot be read.
+    /// The last good value, for the time when the file cannot be read.
     last: Mutex<Option<HeaderValue>>,
 }
 
@@ -20,7 +20,7 @@ impl Authorization {
         Self { source, last: Mutex::default() }
     }
 
-    /// The value; a file is read again each time, so that a renewed secret is used at once.
+    /// The value. A file is read again each time, so that a new secret is used at once.
     pub(super) async fn value(&self) -> Result<HeaderValue, String> {
         match self.read().await {
             Ok(value) => {
@@ -31,7 +31,7 @@ impl Authorization {
         }
     }
 
-    /// Whether there is a value to use; reads it if there was none yet.
+    /// Whether there is a value; reads it at the first use.
     pub(super) async fn is_usable(&self) -> bool {
         let known = self.last().is_some();
         known || self.value().await.is_ok()

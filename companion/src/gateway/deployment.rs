@@ -1,4 +1,4 @@
-//! The rules in force at the gateway, with where each route leads.
+//! The rules in force at the gateway, with the upstream of each route.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -11,63 +11,63 @@ use http::uri::{Authority, Scheme};
 
 use super::credential::Authorization;
 
-/// One set of rules. A request finishes on what it started with.
+/// One set of rules. A request uses one deployment from its start to its end.
 #[derive(Debug)]
 pub(super) struct Deployment {
     pub(super) rules: Arc<RuleSet>,
-    /// By route.
+    /// The upstream of each route.
     targets: Vec<Option<Target>>,
-    /// Of what no route matches, where that passes.
+    /// The upstream for paths that no route matches, if these pass.
     fallback: Option<Target>,
 }
 
-/// Where a route leads.
+/// An upstream.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) scheme: Scheme,
     pub(super) authority: Authority,
-    /// Path before every request's own, without trailing slash.
+    /// The path prefix of the upstream, without trailing slash.
     pub(super) base: String,
     pub(super) route: RouteUpstream,
     pub(super) authorization: Option<Authorization>,
 }
 
-/// What a request path leads to.
+/// The destination of a request path.
 pub(super) enum Place<'a> {
-    /// Nowhere; only the rules can answer.
+    /// None; the rules answer the request.
     Answered,
     /// To this upstream.
     Target(&'a Target, Option<RouteIndex>),
-    /// Somewhere nobody knows.
+    /// An upstream that is not configured.
     Unknown(Option<RouteIndex>),
 }
 
-/// What the loader puts in force and every request takes.
+/// The rules in force: the loader sets them, and every request takes them.
 #[derive(Debug)]
 pub struct Deployments {
     current: RwLock<Arc<Deployment>>,
     past: Mutex<Past>,
     /// Upstream of routes that name none.
     default: Option<HttpUrl>,
-    /// How long a proxy in front may go on asking for what it asked for before.
+    /// How long a proxy in front may still use old rules.
     behind: Duration,
-    /// A request has come.
+    /// Whether a request has ever come.
     was_reached: AtomicBool,
 }
 
-/// What was in force before.
+/// Earlier deployments.
 #[derive(Debug, Default)]
 struct Past {
-    /// What a request may still be using.
+    /// Deployments that a request may still use.
     used: Vec<Weak<Deployment>>,
-    /// What a buyer may have been asked for, with when it was replaced; the last one first.
+    /// Deployments whose terms a buyer may still have, with the time of their replacement, the newest first.
     asked: Vec<(Instant, Arc<Deployment>)>,
 }
 
-/// Longer than a change takes to reach a Traefik: it is published at most every 2 s, and polled every 5 s as
-/// `traefik/traefik.yaml` is shipped.
+/// Longer than a change needs to reach a Traefik: changes are published at most every 2 s, and polled every
+/// 5 s with the shipped `traefik/traefik.yaml`.
 pub(super) const BEHIND: Duration = Duration::from_secs(15);
-/// Of rules that change every two seconds, those of [`BEHIND`].
+/// Number of deployments within [`BEHIND`] if the rules change every two seconds.
 const MOST_ASKED: usize = 8;
 
 // === impl Deployment ===
@@ -82,7 +82,7 @@ impl Deployment {
         }
     }
 
-    /// What the rules make of a path as the client sent it.
+    /// The destination of a path as the client sent it.
     pub(super) fn place(&self, path: &str) -> Place<'_> {
         if !self.rules.is_loaded() {
             return Place::Answered;
@@ -107,7 +107,7 @@ impl Deployment {
     }
 }
 
-/// Whether a route ever sends a request on.
+/// Whether a route with this gate sends requests on.
 const fn forwards(gate: Gate) -> bool {
     matches!(gate, Gate::Paid | Gate::Free)
 }
@@ -125,12 +125,12 @@ impl Target {
         })
     }
 
-    /// The target the upstream gets, for one as the exchange forwards it.
+    /// The target for the upstream, from the target that the exchange forwards.
     pub(super) fn path(&self, method: &str, target: &str) -> String {
         [self.base.as_str(), self.route.target(method, target).as_str()].concat()
     }
 
-    /// Whether a request can be sent there at all.
+    /// Whether a request can be sent to this upstream.
     pub(super) async fn is_usable(&self) -> bool {
         match &self.authorization {
             None => true,
@@ -142,9 +142,9 @@ impl Target {
 // === impl Deployments ===
 
 impl Deployments {
-    /// Nothing is in force: everything is answered 503.
+    /// Makes deployments without rules: every request is answered 503.
     ///
-    /// A proxy in front enforces the rules before these for up to `behind`.
+    /// A proxy in front may enforce old rules for up to `behind`.
     pub fn new(default: Option<HttpUrl>, behind: Duration) -> Self {
         let closed = Deployment::new(Arc::new(RuleSet::closed()), &[], None);
         let was_reached = AtomicBool::new(false);
@@ -156,7 +156,7 @@ impl Deployments {
         self.replace(Deployment::new(rules, &snapshot.upstreams, self.default.as_ref()));
     }
 
-    /// The rules say what they said before, but perhaps not where their routes lead.
+    /// Takes new upstreams for unchanged rules.
     pub fn reroute(&self, snapshot: &Snapshot) {
         self.apply(self.current().rules.clone(), snapshot);
     }
@@ -167,7 +167,7 @@ impl Deployments {
         current.rules.is_loaded().then_some(current.rules.generation)
     }
 
-    /// A request has come.
+    /// Notes that a request has come.
     pub(crate) fn reached(&self) {
         self.was_reached.store(true, Ordering::Relaxed);
     }
@@ -177,7 +177,7 @@ impl Deployments {
         self.was_reached.load(Ordering::Relaxed)
     }
 
-    /// Whether there are routes, and none of them leads anywhere.
+    /// Whether there are routes, and none has an upstream.
     pub fn leads_nowhere(&self) -> bool {
         let current = self.current();
         let routes = current.rules.routes.iter().zip(&current.targets);
@@ -186,7 +186,7 @@ impl Deployments {
         targets.peek().is_some() && targets.all(Option::is_none)
     }
 
-    /// Patterns of the routes in force that lead nowhere and are answered 502.
+    /// Patterns of the routes in force that have no upstream and are answered 502.
     pub fn without_upstream(&self) -> Vec<String> {
         let current = self.current();
         let routes = current.rules.routes.iter().zip(&current.targets);
@@ -194,7 +194,7 @@ impl Deployments {
         lost.map(|(route, _)| route.pattern.to_string()).collect()
     }
 
-    /// The oldest generation a request may still be counted under.
+    /// The oldest generation under which a request may still be counted.
     pub fn oldest_generation(&self) -> u64 {
         let current = self.current().rules.generation;
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +203,7 @@ impl Deployments {
         in_use.min().map_or(current, |oldest| oldest.min(current))
     }
 
-    /// What an operator should know of where routes lead.
+    /// Findings about the upstreams of the routes, for the operator.
     pub async fn findings(&self, snapshot: &Snapshot) -> Vec<Finding> {
         let mut findings = Vec::new();
         for ((route, upstream), line) in
@@ -237,7 +237,7 @@ impl Deployments {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a proxy in front may have asked for, the last one first.
+    /// The deployments that a proxy in front may still use, the newest first.
     pub(super) fn asked_before(&self) -> Vec<Arc<Deployment>> {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         past.forget(self.behind);
@@ -261,7 +261,7 @@ impl Deployments {
 // === impl Past ===
 
 impl Past {
-    /// Lets go of what nobody is asked for any more.
+    /// Drops deployments that no proxy uses any more.
     fn forget(&mut self, behind: Duration) {
         self.asked.retain(|(replaced, _)| replaced.elapsed() < behind);
     }

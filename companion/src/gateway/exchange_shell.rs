@@ -1,4 +1,4 @@
-//! One request: the core's events in, its effects out.
+//! One request: passes events to the core and carries out its effects.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -33,27 +33,27 @@ use super::{Shared, headers, upgrade};
 use crate::clock::unix_millis;
 use crate::relay::fresh_holder;
 
-/// A request's exchange. Dropped before its end, which is what happens when its client goes away, it is
-/// abandoned: the relay is told as the core says.
+/// A request's exchange. If it is dropped before its end, because its client has left, it is abandoned, and the relay
+/// gets the core's notes.
 struct Exchange {
     shared: Arc<Shared>,
     deployment: Arc<Deployment>,
     stage: Stage,
-    /// What it has counted so far. Written down in one piece when it is over, which is before its answer is sent.
+    /// The stamps so far. They are counted together when the exchange ends, before its answer is sent.
     stamps: Vec<Stamp>,
 }
 
-/// What the exchange waits for.
+/// The state of the exchange.
 enum Stage {
-    /// The facilitator.
+    /// It waits for the relay.
     Facilitator(Box<Calling>),
-    /// A response head that decides about money.
+    /// It waits for the response head to a paid request.
     Response(Box<Upstream>),
-    /// Nothing.
+    /// It waits for nothing.
     Nothing,
 }
 
-/// What is left to do with a request once facilitator and table have spoken.
+/// The next step of a request after the core's decision.
 enum Step {
     Reply(Reply),
     Forward(HeaderEdits),
@@ -61,11 +61,11 @@ enum Step {
     Release(HeaderEdits, Option<Delivering>),
 }
 
-/// What is kept until the last byte of a response.
+/// Values that live until the last byte of a response.
 enum Rest {
-    /// How it is delivered, if that matters to its payment.
+    /// The delivery, if its end matters to the payment.
     Sold(Option<Delivering>),
-    /// Its place among those nobody pays for.
+    /// Its place among the unpaid requests.
     Free(OwnedSemaphorePermit),
 }
 
@@ -78,11 +78,11 @@ struct Asked {
     peer: SocketAddr,
     body: RequestBody,
     upload: Arc<Upload>,
-    /// The client's connection, if it asks to become a WebSocket.
+    /// The client's connection, if the client asks for a WebSocket.
     upgrade: Option<OnUpgrade>,
 }
 
-/// What an upstream sent.
+/// An upstream's answer.
 struct Answered {
     response: Response<Incoming>,
     upload: Arc<Upload>,
@@ -132,7 +132,7 @@ pub(super) async fn handle(
             Err(_) => return crowded(),
         },
         Step::Serve(edits) => (edits, None),
-        Step::Release(..) => return exchange.fail_closed("a response was released that nobody sent"),
+        Step::Release(..) => return exchange.fail_closed("a response was released without an answer"),
     };
     let Some(target) = target else {
         return exchange.fail_closed("a request was forwarded that leads nowhere");
@@ -149,7 +149,7 @@ pub(super) async fn handle(
     }
 }
 
-/// The first turn of a request, and where it leads if it goes on.
+/// The first turn of a request, with its upstream if it is sent on.
 async fn decide<'a>(
     deployment: &'a Arc<Deployment>,
     head: &RequestHead<'_>,
@@ -171,9 +171,9 @@ async fn decide<'a>(
     (target, turn)
 }
 
-/// What was asked for a moment ago buys where it is asked for still: a Traefik in front takes new rules later than
-/// the gateway, and would tell a buyer the old terms again and again. One that says that the payment is not good by
-/// its own rules is not behind. Otherwise the turn as it is.
+/// Accepts a payment for terms that were replaced a moment ago. A Traefik in front takes new rules later than the
+/// gateway, and would send a buyer the old terms again and again. If this Traefik says that the payment fails under its
+/// own rules, it has the new rules, and the turn stays as it is.
 fn as_asked_before(
     shared: &Shared,
     head: &RequestHead<'_>,
@@ -202,7 +202,7 @@ fn as_asked_before(
     (current, turn)
 }
 
-/// Sends a request on, with the core's edits and what a proxy owes an upstream.
+/// Sends a request on, with the core's edits and the headers that a proxy adds.
 async fn send(
     shared: &Shared,
     deployment: &Deployment,
@@ -227,7 +227,7 @@ async fn send(
     headers::end_to_end(&mut headers);
     headers::edit(&mut headers, edits);
     headers::forwarded(&mut headers, host.as_ref(), peer.ip(), deployment.rules.settings.trust_forwarded);
-    // The server below has sent the 100 a client waits for as soon as the body is read.
+    // The server sends `100 Continue` to a waiting client when it reads the body.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
     headers.remove(RELAY_KNOWN);
@@ -242,7 +242,7 @@ async fn send(
         }
     }
     if parts.method == Method::TRACE {
-        // An upstream reflects it with all it got.
+        // An upstream echoes a TRACE request with all its headers.
         headers.remove(header::AUTHORIZATION);
     } else if let Some(authorization) = &target.authorization {
         let value = authorization.value().await.map_err(|error| {
@@ -254,8 +254,8 @@ async fn send(
     if upgrade.is_some() {
         upgrade::restore(&mut headers);
     }
-    // The client of this protocol takes a GET without a length for one without a body. A body that an upstream may leave
-    // unread goes in chunks, which cannot be read as a request.
+    // An HTTP client would take a GET without a length for one without a body. A body that an upstream may leave unread
+    // is sent in chunks, because chunks cannot be read as a request.
     let in_chunks = body.size_hint().exact().is_none() || may_leave_unread(parts.method.as_str().as_bytes());
     if !is_http2 && !body.is_end_stream() && in_chunks {
         headers.remove(header::CONTENT_LENGTH);
@@ -268,9 +268,10 @@ async fn send(
     let mut response = shared.upstreams.send(request, &upload, upgrade.is_some()).await?;
     let mut tunnel = None;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // Nobody may switch to what was not asked for: what follows would be read as something else.
+        // An upstream must not switch to a protocol that the client did not ask for, because the client would misread
+        // the following bytes.
         let client = upgrade.filter(|_| upgrade::is_websocket(response.headers())).ok_or_else(|| {
-            warn!(upstream = %target.authority, "it switched protocols unasked");
+            warn!(upstream = %target.authority, "the upstream switched protocols without being asked");
             Failure::Switched
         })?;
         tunnel = Some((client, hyper::upgrade::on(&mut response)));
@@ -282,7 +283,7 @@ async fn send(
 // === impl Exchange ===
 
 impl Exchange {
-    /// Carries out effects until the request has somewhere to go.
+    /// Carries out effects up to the next step of the request.
     async fn advance(&mut self, mut turn: Turn) -> Step {
         loop {
             self.count(&mut turn);
@@ -309,7 +310,7 @@ impl Exchange {
         }
     }
 
-    /// A response nobody pays for.
+    /// Passes an unpaid response on.
     fn pass(self, sent: Result<Answered, Failure>, place: OwnedSemaphorePermit) -> Response<ResponseBody> {
         match sent {
             Ok(answered) => self.release(answered, &HeaderEdits::default(), Rest::Free(place)),
@@ -321,7 +322,7 @@ impl Exchange {
         }
     }
 
-    /// A response that decides about money.
+    /// Continues with the response to a paid request.
     async fn serve(mut self, sent: Result<Answered, Failure>) -> Response<ResponseBody> {
         match sent {
             Err(Failure::Client) => {
@@ -335,7 +336,7 @@ impl Exchange {
             _ => {}
         }
         let Stage::Response(state) = std::mem::replace(&mut self.stage, Stage::Nothing) else {
-            return self.fail_closed("an answer came that nobody waited for");
+            return self.fail_closed("an answer came that the exchange did not wait for");
         };
         let turn = match &sent {
             Ok(Answered { response, .. }) => {
@@ -364,7 +365,7 @@ impl Exchange {
         }
     }
 
-    /// Lets a response go.
+    /// Releases a response.
     fn release(self, answered: Answered, edits: &HeaderEdits, rest: Rest) -> Response<ResponseBody> {
         let Answered { response, upload, tunnel } = answered;
         let (delivering, place) = match rest {
@@ -379,7 +380,7 @@ impl Exchange {
         *released.headers_mut() = parts.headers;
         if let Some((client, upstream)) = tunnel {
             upgrade::restore(released.headers_mut());
-            // The switch is the answer that was paid for: what follows belongs to both sides.
+            // The switch is the paid answer. The following bytes belong to client and upstream.
             if let Some(delivering) = delivering {
                 let over = delivering.ended(false, now());
                 self.shared.meters.count(&self.deployment.rules, &over.stamps);
@@ -408,7 +409,7 @@ impl Exchange {
         released.map(|()| ResponseBody::upstream(body, idle, upload, guarded, end))
     }
 
-    /// While the upstream works.
+    /// Renews the reservation while the upstream works.
     fn going(&self) -> Option<Going> {
         match &self.stage {
             Stage::Response(state) => Some(goes_on(&self.shared, state.goes_on())),
@@ -421,7 +422,7 @@ impl Exchange {
         tell(&self.shared, std::mem::take(&mut turn.notes));
     }
 
-    /// Nobody is left to answer.
+    /// Ends the exchange of a client that has left.
     fn end(&mut self) {
         let abandoned = match std::mem::replace(&mut self.stage, Stage::Nothing) {
             Stage::Facilitator(state) => state.abandoned(),
@@ -432,7 +433,7 @@ impl Exchange {
         tell(&self.shared, abandoned.notes);
     }
 
-    /// A fault of ours. The request is answered and can never be served.
+    /// Ends the exchange after an internal error. The request is answered and cannot be served any more.
     fn fail_closed(mut self, what: &str) -> Response<ResponseBody> {
         tracing::error!("{what}");
         self.end();
@@ -447,9 +448,9 @@ impl Drop for Exchange {
     }
 }
 
-/// Says of a request that it goes on, until what this returns is dropped.
+/// Renews the reservation of a request until the returned value is dropped.
 fn goes_on(shared: &Arc<Shared>, notes: Vec<Note>) -> Going {
-    // A drain waits for everything that holds it.
+    // A weak reference, because the shutdown waits for every strong one.
     let shared = Arc::downgrade(shared);
     Going::start(Duration::from_millis(GOES_ON_EVERY_MS), move || {
         let (shared, notes) = (shared.upgrade(), notes.clone());
@@ -462,7 +463,7 @@ fn goes_on(shared: &Arc<Shared>, notes: Vec<Note>) -> Going {
     })
 }
 
-/// Tells the relay how requests ended for their payments. Nobody waits for the answer.
+/// Reports ends of requests to the relay, without waiting for the answer.
 fn tell(shared: &Arc<Shared>, notes: Vec<Note>) {
     for note in notes {
         let teller = shared.clone();
@@ -489,13 +490,13 @@ fn reply_of(reply: Reply) -> Response<ResponseBody> {
     response
 }
 
-/// The core's own words for something that befell a request nobody pays for.
+/// The answer to a failed unpaid request, in the words of the core's table.
 fn refused(cause: Cause) -> Response<ResponseBody> {
     let row = cause.row();
     own(row.status, &format!("{}: {}", row.error, row.message), row.reason, row.retriable)
 }
 
-/// The client's own doing; it will hardly read it.
+/// The answer to a client that broke off its own request; the client will rarely read it.
 fn broken_off() -> Response<ResponseBody> {
     closing(own(400, "Bad request: the body broke off", "bad_request", false))
 }
@@ -504,14 +505,14 @@ fn too_slow() -> Response<ResponseBody> {
     closing(own(408, "Request refused: its body came too slowly", "request_timeout", true))
 }
 
-/// The places that are left are for whoever pays.
+/// The answer if only the places for paid requests are left.
 fn crowded() -> Response<ResponseBody> {
-    let mut response = own(503, "Too many requests nobody pays for are under way", "overloaded", true);
+    let mut response = own(503, "Too many unpaid requests are under way", "overloaded", true);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
-/// Nothing more is read of what a connection brings.
+/// Closes the connection after this answer, without reading more of it.
 fn closing(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response

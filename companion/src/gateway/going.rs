@@ -1,10 +1,10 @@
-//! A sign of life for the relay: a request that takes longer than a lease keeps its payment by it.
+//! Renewals of a reservation: a request that takes longer than a lease keeps its payment by them.
 
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-/// Tells now and then that a request goes on, until this is dropped.
+/// Renews a reservation at intervals, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Going(AbortHandle);
 
@@ -50,7 +50,7 @@ mod tests {
         drop(going);
         let last = told.load(Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(200)).await;
-        // One may have been on its way.
+        // One renewal may have been under way.
         assert!(told.load(Ordering::Relaxed) <= last + 1);
     }
 }

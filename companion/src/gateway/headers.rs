@@ -1,5 +1,5 @@
-//! Headers on their way through: what belongs to one connection stays there (RFC 9110, section 7.6.1), what
-//! the core decided is carried out, and the upstream is told who asked.
+//! Headers of requests and responses: headers of one connection are removed (RFC 9110, section 7.6.1), the core's
+//! edits are carried out, and headers for the upstream name the client.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
-/// Headers of one connection, besides those that `Connection` names.
+/// Headers of one connection, beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -25,11 +25,11 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-/// Why a request head means nothing or two things. Answered 400.
+/// Why a request head is invalid or ambiguous. The request is answered 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadHead(pub(super) &'static str);
 
-/// The host a request is for, as its client named it; only HTTP/1.0 can do without.
+/// The host of a request, as the client named it. Only HTTP/1.0 requests may have none.
 pub(super) fn host_of(parts: &Parts) -> Result<Option<HeaderValue>, BadHead> {
     let mut lines = parts.headers.get_all(header::HOST).iter();
     let line = lines.next();
@@ -42,7 +42,7 @@ pub(super) fn host_of(parts: &Parts) -> Result<Option<HeaderValue>, BadHead> {
     if line.is_none() && parts.version > http::Version::HTTP_10 {
         return Err(BadHead("the Host header is missing"));
     }
-    // The characters of a name, an address and a port. The host is repeated to buyers and upstreams.
+    // Only characters of a name, an address and a port, because the host is sent to buyers and upstreams.
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(byte);
     match line {
         Some(line) if !line.as_bytes().iter().all(is_plain) => Err(UNREADABLE),
@@ -52,9 +52,9 @@ pub(super) fn host_of(parts: &Parts) -> Result<Option<HeaderValue>, BadHead> {
 
 const UNREADABLE: BadHead = BadHead("the host is unreadable");
 
-/// A request head as the core reads it. What a client says of proxies before this one is left out unless the operator
-/// trusts whoever sent it. The length of a body that goes over a connection of its own is left out too: it cannot be
-/// taken for the next request.
+/// A request head for the core. Headers about earlier proxies are left out unless the operator trusts the sender. The
+/// length of a body that is sent over its own connection is left out, too, because such a body cannot be taken for
+/// the next request.
 pub(super) fn lines<'a>(
     parts: &'a Parts,
     path: &'a str,
@@ -67,7 +67,7 @@ pub(super) fn lines<'a>(
     lines.push((":path", path.as_bytes()));
     lines.extend(host.map(|host| (":authority", host.as_bytes())));
     let is_believed = |name: &HeaderName| trusted || *name != FORWARDED_PROTO;
-    // The core has to see that of an OPTIONS, which is no preflight then, and of an upgrade.
+    // The core has to see the length of an OPTIONS request, which is then not a preflight, and of an upgrade.
     let is_seen = parts.method == Method::OPTIONS || parts.headers.contains_key(header::UPGRADE);
     let stands_alone = may_leave_unread(parts.method.as_str().as_bytes()) && !is_seen;
     let is_alone = |name: &HeaderName| stands_alone && *name == header::CONTENT_LENGTH;
@@ -77,26 +77,26 @@ pub(super) fn lines<'a>(
     lines
 }
 
-/// A response head as the core reads it.
+/// A response head for the core.
 pub(super) fn response_lines(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
 }
 
-/// Removes what belongs to the connection a message came over.
+/// Removes headers of the connection over which a message came.
 pub(super) fn end_to_end(headers: &mut HeaderMap) {
     let mut named: Vec<HeaderName> = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
         let options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         named.extend(options.filter_map(|option| HeaderName::from_bytes(option).ok()));
     }
-    // Framing and destination are not a client's to take away.
+    // A client must not remove the headers for framing and destination.
     named.retain(|name| *name != header::HOST && *name != header::CONTENT_LENGTH);
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
 }
 
-/// Whether a header that is a list holds `token`.
+/// Whether a list header contains `token`.
 pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
@@ -105,7 +105,7 @@ pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Carries out what the core decided. Pseudo-headers are the caller's.
+/// Carries out the core's edits. The caller handles pseudo-headers.
 pub(super) fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) {
     for name in &edits.remove {
         headers.remove(name.as_str());
@@ -114,14 +114,14 @@ pub(super) fn edit(headers: &mut HeaderMap, edits: &HeaderEdits) {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
         match HeaderValue::from_bytes(value.as_bytes()) {
             Ok(value) => headers.insert(name, value),
-            // What was to be replaced must not stay.
+            // If the new value is invalid, the old one must not stay.
             Err(_) => headers.remove(name),
         };
     }
 }
 
-/// Tells the upstream who asked, for which host, and how. What came in these headers is kept only where the
-/// operator trusts whoever sent it.
+/// Sets headers with the client's address, host and scheme for the upstream. Received values are kept only if the
+/// operator trusts the sender.
 pub(super) fn forwarded(headers: &mut HeaderMap, host: Option<&HeaderValue>, peer: IpAddr, trusted: bool) {
     let mut chain = Vec::new();
     if trusted {

@@ -1,5 +1,5 @@
-//! What the gateway counts: in memory, by series, until the ledger has it. Money is left out, as the ledger counts it with
-//! the payment.
+//! The counts of the gateway: in memory, by series, until the ledger has them. Money is not among them, because the ledger
+//! counts money with the payment.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,11 +9,11 @@ use farebox_core::rules::RuleSet;
 
 use crate::ledger::{Ledger, LedgerError, new_run};
 
-/// Where the gateway counts.
+/// The counters of the gateway.
 #[derive(Debug)]
 pub struct Meters {
     counted: Mutex<BTreeMap<MetricSeries, u64>>,
-    /// The report under way, or the one before the next.
+    /// The current report, or the last one.
     report: tokio::sync::Mutex<Counted>,
 }
 
@@ -25,7 +25,7 @@ impl Meters {
         Self { counted: Mutex::default(), report: tokio::sync::Mutex::new(report) }
     }
 
-    /// Counts stamps: the one place where the gateway counts anything.
+    /// Counts stamps. All counting of the gateway happens here.
     pub(super) fn count(&self, rules: &RuleSet, stamps: &[Stamp]) {
         let counted = stamps.iter().filter(|stamp| stamp.is_counted_under(rules));
         let growth: Vec<_> = counted.flat_map(|stamp| series_of(stamp, rules)).collect();
@@ -39,10 +39,10 @@ impl Meters {
         }
     }
 
-    /// Has the ledger count what was counted here and is alive. A report that may not have arrived is told again under its
-    /// number, and what was counted since waits for the next.
+    /// Reports the counts of live series to the ledger. A report that may not have arrived is sent again under its number,
+    /// and newer counts wait for the next report.
     ///
-    /// `sift` takes from what was counted what is gone; it says no while it is unknown what may exist.
+    /// `sift` removes series of removed offers from the counts. It returns false while the live series are not known.
     pub async fn report(
         &self,
         ledger: &Ledger,
@@ -69,7 +69,7 @@ impl Meters {
         Ok(())
     }
 
-    /// What the ledger has not counted yet.
+    /// The counts that the ledger does not have yet.
     #[cfg(test)]
     pub(super) fn counted(&self) -> BTreeMap<MetricSeries, u64> {
         self.counted.lock().unwrap().clone()

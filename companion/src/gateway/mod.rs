@@ -1,18 +1,18 @@
-//! The gateway: a reverse proxy that runs the core's exchange itself. A third shell beside those for Envoy and
-//! Traefik, and complete: `farebox run --gateway` needs no other proxy.
+//! The gateway: a reverse proxy that runs the core's exchange itself. It is the third shell beside those for Envoy and
+//! Traefik, and needs no other proxy: `farebox run --gateway`.
 //!
-//! * Whatever reaches it is checked in full, whoever sent it on. Behind a Traefik, terms that were replaced a moment
-//!   ago still buy, as that goes on asking for them.
-//! * The facilitator is called by way of the companion's own relay, so that ledger, reservations, counting of
-//!   money and reconciliation are the same for every proxy.
-//! * Bodies stream both ways. The head of a paid response is held until its settlement has answered.
-//! * What it counts it reports to the ledger every second and whenever metrics are read.
-//! * A client that goes away abandons its exchange; a settlement under way is finished by the relay.
+//! * Every request is checked in full, also if another proxy sent it. Behind a Traefik, the gateway still takes terms
+//!   that were replaced a moment ago, because Traefik takes new rules later.
+//! * The facilitator is called through the companion's own relay, so that ledger, reservations, counts of money and
+//!   reconciliation are the same for every proxy.
+//! * Bodies stream both ways. The head of a paid response is held until the settlement ends.
+//! * The gateway reports its counts to the ledger every second, and when metrics are read.
+//! * If a client leaves, its exchange is abandoned; the relay finishes a settlement under way.
 //! * HTTP/1.1 and HTTP/2 without TLS on both sides, and TLS to upstreams. Interim responses other than 100 are
 //!   not passed on, and the only upgrade is WebSocket.
 //!
-//! [`exchange_shell`] is one request, [`server`] the port, [`upstream`] the way on, [`deployment`] the rules with where
-//! their routes lead.
+//! [`exchange_shell`] handles one request, [`server`] the port, [`upstream`] the connections to upstreams, and
+//! [`deployment`] the rules with the upstreams of their routes.
 
 mod body;
 mod credential;
@@ -50,11 +50,11 @@ pub use meters::Meters;
 pub struct Gateway {
     port: Port,
     shared: Arc<Shared>,
-    /// Closes when nothing runs any more.
+    /// Closes when no request runs any more.
     over: mpsc::Receiver<()>,
 }
 
-/// What every request needs.
+/// The state that all requests share.
 #[derive(Debug)]
 struct Shared {
     settings: GatewaySettings,
@@ -62,21 +62,21 @@ struct Shared {
     meters: Arc<Meters>,
     relayed: Relayed,
     upstreams: Upstreams,
-    /// Places for requests that nobody pays for, so that they leave some for those that are paid for.
+    /// Places for unpaid requests. They are fewer than all places, so that some are left for paid requests.
     unpaid: Arc<Semaphore>,
-    /// Nothing goes on.
+    /// The end of the gateway.
     closed: watch::Sender<bool>,
-    /// Held by everything under way.
+    /// Held by every request under way.
     under_way: mpsc::Sender<()>,
 }
 
-/// Stands for a client without an address.
+/// The address for a client without one.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// The gateway, as others see it.
+/// The state of the gateway for other parts.
 #[derive(Debug, Clone)]
 pub struct GatewayState {
-    /// Where it listens.
+    /// Its address.
     pub address: Listen,
     /// Its rules; always those of the last load that was applied.
     pub deployments: Arc<Deployments>,
@@ -85,8 +85,8 @@ pub struct GatewayState {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Binds a gateway that settles through what `relay` is at the time. `companion` names it in the
-    /// books. It answers 503 until [`Deployments::apply`].
+    /// Binds a gateway that settles through the current `relay`. `companion` is its name in the ledger. It answers 503
+    /// until [`Deployments::apply`].
     pub async fn bind(
         settings: GatewaySettings,
         relay: watch::Receiver<Router>,
@@ -112,7 +112,7 @@ impl Gateway {
         Ok(Self { port, shared: Arc::new(shared), over })
     }
 
-    /// What it counts.
+    /// The counters of the gateway.
     pub fn meters(&self) -> Arc<Meters> {
         self.shared.meters.clone()
     }

@@ -1,5 +1,5 @@
-//! Facilitator calls, made to the companion's own relay without a connection in between: the ledger, its
-//! reservations, its counters and its reconciliation are those of every proxy.
+//! Calls to the companion's own relay, without a connection in between. So the gateway has the same ledger,
+//! reservations, counters and reconciliation as every other proxy.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use http_body_util::{BodyExt, Limited};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-/// Calls the relay.
+/// A caller of the relay.
 #[derive(Debug)]
 pub(super) struct Relayed {
     relay: watch::Receiver<Router>,
-    /// Names this gateway in the books.
+    /// The gateway's name in the ledger.
     proxy: String,
 }
 
-/// A reply, captured.
+/// A reply, with its body.
 pub(super) enum Captured {
     Reply { status: u16, body: Bytes },
     TimedOut,
@@ -30,9 +30,9 @@ pub(super) enum Captured {
     NotSent,
 }
 
-/// Longest reply that is read.
+/// Longest reply, bytes.
 const MAX_REPLY: usize = 64 * 1024;
-/// Pause before the relay is told again.
+/// Pause before a report is sent to the relay again.
 const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 // === impl Relayed ===
@@ -42,8 +42,8 @@ impl Relayed {
         Self { relay, proxy }
     }
 
-    /// Tells how a request stands with its payment, until that is on disk. A request that ended while the ledger could
-    /// not be written would be taken for one that died, and its answer be sold again.
+    /// Reports a note to the relay until the note is on disk. Otherwise a request that ended while the ledger was not
+    /// writable would look like one that died, and its answer could be fetched again.
     pub(super) async fn over(&self, note: Note) {
         let Some(ending) = note.ending() else { return };
         let mut body = Vec::new();
@@ -76,7 +76,7 @@ impl Relayed {
         request.body(Body::from(body)).ok()
     }
 
-    /// Makes a call. A settlement that has begun goes on if this is dropped.
+    /// Makes a call. A settlement that has begun continues if this future is dropped.
     pub(super) async fn call(&self, call: Call) -> Captured {
         let path = ["/", call.operation.name()].concat();
         let Some(request) = self.request(&path, call.body, &call.headers) else {

@@ -1,4 +1,4 @@
-//! The gateway's port, until it is told to stop.
+//! The gateway's port, from start to end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::settings::{GatewaySettings, Listen};
 
 /// How long a client may take for a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than the proxies that stand before it keep a silent connection, so that it is they who close it.
+/// How long a silent connection is kept: longer than in the proxies in front, so that these close it
+/// first.
 const KEPT: Duration = Duration::from_secs(120);
 /// Longest request head, bytes.
 const MAX_HEAD: usize = 128 * 1024;
@@ -24,7 +25,7 @@ const MAX_HEAD: usize = 128 * 1024;
 // === impl Gateway ===
 
 impl Gateway {
-    /// Serves until `finished`, then until requests under way are over, but no longer than the grace.
+    /// Serves until `finished`, then until the requests under way end, but no longer than the grace.
     pub async fn serve(self, finished: watch::Receiver<()>) {
         let Self { port, shared, mut over } = self;
         let (grace, closed) = (shared.settings.grace, shared.closed.clone());
@@ -33,7 +34,7 @@ impl Gateway {
             let peer = request.extensions_mut().remove().and_then(|Peer(address)| address);
             async move { handle(shared, request, peer.unwrap_or(super::NOWHERE)).await }
         };
-        // Whatever runs holds the other end of `over`.
+        // Every running request holds the other end of `over`.
         let end = port.serve(service, finished, grace).await;
         if timeout_at(end, over.recv()).await.is_err() {
             warn!("connections still open at the gateway after {grace:?} are dropped");
@@ -42,7 +43,7 @@ impl Gateway {
         }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> std::io::Result<Listen> {
         self.port.address()
     }
@@ -51,7 +52,7 @@ impl Gateway {
 // === impl Shared ===
 
 impl Shared {
-    /// Runs something that a drain waits for and its end cuts short.
+    /// Runs a task for which the shutdown waits, and which the end of the shutdown cancels.
     pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let under_way: mpsc::Sender<()> = self.under_way.clone();
         let mut closed = self.closed.subscribe();
@@ -65,13 +66,13 @@ impl Shared {
     }
 }
 
-/// What the gateway grants its clients.
+/// The limits of the gateway for its clients.
 pub(super) fn limits(settings: &GatewaySettings, descriptors: Descriptors) -> Limits {
     let connections = descriptors.of(Share::Gateway);
     Limits {
         protocol: Protocol::Both,
         connections,
-        // Each may need a connection to an upstream.
+        // Each request may also need a connection to an upstream.
         requests: connections,
         head_bytes: MAX_HEAD,
         head: HEAD_TIMEOUT,
@@ -80,7 +81,7 @@ pub(super) fn limits(settings: &GatewaySettings, descriptors: Descriptors) -> Li
     }
 }
 
-/// Requests nobody pays for that may be under way.
+/// The number of unpaid requests that may be under way.
 pub(super) const fn unpaid(limits: &Limits) -> usize {
     limits.requests / 4 * 3
 }

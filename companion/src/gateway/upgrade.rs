@@ -1,6 +1,7 @@
-//! Upgraded connections: bytes both ways, once an upstream has switched protocols.
+//! Upgraded connections: bytes in both directions after an upstream has switched protocols.
 //!
-//! Only to WebSocket: other protocols, HTTP/2 above all, would carry further requests past the rules.
+//! Only WebSocket is possible, because other protocols, such as HTTP/2, could carry further requests
+//! past the rules.
 
 use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::{Method, Request, Version};
@@ -13,7 +14,7 @@ use super::headers::has_token;
 
 const WEBSOCKET: &str = "websocket";
 
-/// Whether a request asks for nothing but a WebSocket.
+/// Whether a request asks only for a WebSocket.
 pub(super) fn is_asked<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_11
         && request.method() == Method::GET
@@ -28,7 +29,7 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
     only && headers.get_all(UPGRADE).iter().count() == 1 && has_token(headers, &CONNECTION, "upgrade")
 }
 
-/// Puts back what makes a head that of an upgrade.
+/// Restores the headers that request an upgrade.
 pub(super) fn restore(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));

@@ -1,4 +1,4 @@
-//! The way to the upstreams: pooled connections, with a limit on connecting and one on waiting for an answer.
+//! Calls to the upstreams: pooled connections, with time limits for connecting and for the answer.
 
 use std::error::Error;
 use std::pin::pin;
@@ -24,9 +24,9 @@ type Client = legacy::Client<HttpsConnector<HttpConnector>, RequestBody>;
 #[derive(Debug, Clone)]
 pub(super) struct Upstreams {
     http1: Client,
-    /// The same without reuse of connections.
+    /// The same client without reuse of connections.
     alone: Client,
-    /// Where the operator says that upstreams speak it.
+    /// An HTTP/2 client, if the operator says that upstreams speak HTTP/2.
     http2: Option<Client>,
 }
 
@@ -35,22 +35,22 @@ pub(super) struct Upstreams {
 pub(super) enum Failure {
     /// The upstream could not be reached or broke off before its head.
     Unavailable,
-    /// It did not answer in time.
+    /// The upstream did not answer in time.
     TimedOut,
-    /// It switched to a protocol nobody asked for.
+    /// The upstream switched to a protocol that the client did not ask for.
     Switched,
     /// The client broke its request off.
     Client,
-    /// The client sends it too slowly.
+    /// The client sends its request too slowly.
     Slow,
 }
 
-/// Connections nobody uses are closed after this. Shorter than what most servers allow, so that few requests are
-/// sent into a connection that is being closed.
+/// How long an unused connection is kept. This is shorter than in most servers, so that few requests are sent on a
+/// connection that the server is closing.
 const POOL_IDLE: Duration = Duration::from_secs(30);
-/// A dead peer is found out after some minutes.
+/// Keep-alive interval. A dead upstream is detected after some minutes.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Longest response head.
+/// Longest response head, bytes.
 const MAX_HEAD: usize = 256 * 1024;
 
 // === impl Upstreams ===
@@ -85,7 +85,7 @@ impl Upstreams {
         self.http2.is_some()
     }
 
-    /// Sends a request and waits for the response head. An upgrade is HTTP/1.1 in any case. In HTTP/2 no body can be
+    /// Sends a request and waits for the response head. An upgrade is always HTTP/1.1. In HTTP/2 a body cannot be
     /// taken for a request.
     pub(super) async fn send(
         &self,
@@ -111,7 +111,7 @@ impl Upstreams {
         let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let mut sending = pin!(client.request(request));
         loop {
-            // The time an upload takes is the client's.
+            // The time of the upload depends on the client, so it is not counted against the upstream.
             let deadline = upload.deadline();
             tokio::select! {
                 sent = &mut sending => return sent.map_err(|error| failure(&authority, &error, upload)),

@@ -10,9 +10,10 @@ use serde::Serialize;
 use sqlx::any::{AnyRow, install_default_drivers};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 
+use super::migrations::MIGRATIONS;
 use super::place::{file_of, without_password};
 use super::row::key_of;
-use super::store::{MIGRATIONS, Place, Query, signed, unsigned};
+use super::store::{Place, Query, signed, unsigned};
 use super::{Ledger, LedgerError};
 
 /// A ledger that is read, and out of which what is over may be taken. Its schema is never touched.

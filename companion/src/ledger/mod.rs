@@ -23,6 +23,7 @@ mod commit;
 mod error;
 mod flush;
 mod health;
+mod migrations;
 mod options;
 mod place;
 mod report;

@@ -18,6 +18,8 @@ pub struct PublishedRules {
     pub hash: String,
     /// When each tuple (`born` 0 in the key) was born.
     pub births: BTreeMap<Tuple, u64>,
+    /// See [`farebox_core::rules::PushedRules::protected`].
+    pub protected: Vec<String>,
 }
 
 // === impl Ledger ===
@@ -26,7 +28,7 @@ impl Ledger {
     /// What was published last.
     pub async fn latest_rules(&self) -> Result<Option<PublishedRules>, LedgerError> {
         let row = sqlx::query(
-            "SELECT generation, hash, births FROM published_rules ORDER BY generation DESC LIMIT 1",
+            "SELECT generation, hash, births, protected FROM published_rules ORDER BY generation DESC LIMIT 1",
         )
         .fetch_optional(&mut *self.connection().await?)
         .await?;
@@ -36,6 +38,7 @@ impl Ledger {
             generation: unsigned(row.try_get("generation")?),
             hash: row.try_get("hash")?,
             births: births.map(|tuple| (Tuple { born: 0, ..tuple.clone() }, tuple.born)).collect(),
+            protected: row.try_get::<&str, _>("protected")?.lines().map(str::to_owned).collect(),
         }))
     }
 
@@ -57,14 +60,15 @@ impl Ledger {
         let births =
             rules.births.iter().map(|(tuple, born)| tuple_text(&Tuple { born: *born, ..tuple.clone() }));
         let written = sqlx::query(
-            "INSERT INTO published_rules (generation, previous, hash, births, companion) \
-             SELECT $1, $2, $3, $4, $5 \
+            "INSERT INTO published_rules (generation, previous, hash, births, protected, companion) \
+             SELECT $1, $2, $3, $4, $5, $6 \
              WHERE $2 = (SELECT COALESCE(MAX(generation), 0) FROM published_rules) ON CONFLICT DO NOTHING",
         )
         .bind(signed(rules.generation))
         .bind(signed(previous))
         .bind(&rules.hash)
         .bind(births.collect::<Vec<_>>().join("\n"))
+        .bind(rules.protected.join("\n"))
         .bind(self.companion())
         .execute(&mut *self.connection().await?)
         .await?;

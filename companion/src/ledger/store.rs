@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::commit::{Committer, Recent};
+use super::migrations::MIGRATIONS;
 use super::place::{connect, creating, file_of, look_at, turn_to_migrate, without_password};
 use super::witness::Witness;
 use super::writer::{Message, Writer};
@@ -72,8 +73,6 @@ impl Drop for Transaction {
 
 /// A statement of this database.
 pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
-
-pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! The facilitators the active rules use, and for which chains.
+//! The facilitators that the active rules use, and their chains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,18 +9,19 @@ use crate::facilitator::{FacilitatorState, Supported};
 use crate::rules::AllKnown;
 use crate::settings::Facilitators;
 
-/// Each chain something is sold on, with its facilitators in the order they are asked.
+/// Each chain of an offer, with its facilitators in the order of calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InUse {
     chains: BTreeMap<Network, Vec<String>>,
-    /// Those of every chain without its own: asked what they support even if nothing is sold yet.
+    /// The facilitators of chains without their own. They are asked what they support even if nothing is sold
+    /// yet.
     default: Vec<String>,
 }
 
 // === impl InUse ===
 
 impl InUse {
-    /// Those of a snapshot. Without a relay there is only the one of the rules.
+    /// The facilitators of a snapshot. Without a relay there is only the one of the rules.
     pub(super) fn of(facilitators: Option<&Facilitators>, snapshot: &Snapshot) -> Self {
         let none = Facilitators::default();
         let (facilitators, default) = (facilitators.unwrap_or(&none), snapshot.facilitator_url.as_deref());
@@ -33,17 +34,17 @@ impl InUse {
         Self { chains, default: facilitators.default_list(default) }
     }
 
-    /// Every facilitator that is used, the default ones only where a chain is left to them or nothing is sold.
+    /// Every facilitator in use. The default ones are among them if a chain uses them or nothing is sold.
     pub(super) fn urls(&self) -> BTreeSet<String> {
         self.lists().flatten().cloned().collect()
     }
 
-    /// Whether payments can be judged: of each list somebody's kinds are known.
+    /// Whether payments can be verified: in each list, the kinds of at least one facilitator are known.
     pub(super) fn is_ready(&self, known: &AllKnown) -> bool {
         self.lists().all(|urls| supported(urls, known).next().is_some())
     }
 
-    /// CAIP-2 ids of the chains on which somebody takes version 1 payments.
+    /// CAIP-2 ids of the chains on which a facilitator takes version 1 payments.
     pub(super) fn v1_networks(&self, known: &AllKnown) -> BTreeSet<String> {
         let takes_v1 = |(network, urls): &(&Network, &Vec<String>)| {
             supported(urls, known).any(|supported| supported.v1_networks().contains(network.as_str()))
@@ -51,7 +52,7 @@ impl InUse {
         self.chains.iter().filter(takes_v1).map(|(network, _)| network.to_string()).collect()
     }
 
-    /// CAIP-2 ids of the chains which none of their facilitators lists, though all have said what they support.
+    /// CAIP-2 ids of the chains that none of their facilitators lists, although all lists are known.
     pub(super) fn unlisted(&self, known: &AllKnown) -> Vec<String> {
         let is_unlisted = |(network, urls): &(&Network, &Vec<String>)| {
             supported(urls, known).count() == urls.len()
@@ -60,7 +61,7 @@ impl InUse {
         self.chains.iter().filter(is_unlisted).map(|(network, _)| network.to_string()).collect()
     }
 
-    /// What is known of each, for people.
+    /// The state of each facilitator, for `/status`.
     pub(super) fn states(&self, known: &AllKnown) -> Vec<FacilitatorState> {
         let state = |url: String| {
             let chains = self.chains.iter().filter(|(_, urls)| urls.contains(&url));
@@ -80,7 +81,7 @@ impl InUse {
         self.urls().into_iter().map(state).collect()
     }
 
-    /// The lists payments depend on.
+    /// The lists on which payments depend.
     fn lists(&self) -> impl Iterator<Item = &Vec<String>> {
         let default = self.chains.is_empty().then_some(&self.default);
         self.chains.values().chain(default)

@@ -11,7 +11,7 @@ const SEPOLIA: &str = "eip155:84532";
 const BASE: &str = "eip155:8453";
 const DEFAULT: &str = "https://default";
 
-/// Something is sold on Base Sepolia and on Base; Base has its own facilitators, the default one a fall-back.
+/// Offers on Base Sepolia and on Base. Base has its own facilitators, with the default one as fall-back.
 fn in_use() -> InUse {
     let text = pricing(DEFAULT, &["a", "b"]) + "  network: base\n";
     let snapshot = farebox_pricing::load(&text).snapshot.unwrap();

@@ -1,7 +1,7 @@
-//! The one function that puts rules in force, whatever the reason: a changed file, or a facilitator whose kinds
-//! became known.
+//! The only place that puts rules in force: after a change of the file, or when the kinds of a facilitator become
+//! known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::rules::{
 };
 use crate::settings::Settings;
 
-/// Where a candidate comes from: the `source` label.
+/// The source of a candidate, for the label `source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The pricing file.
@@ -38,43 +38,43 @@ pub struct Loader {
     state: LoadingParts,
     readiness: Readiness,
     publications: watch::Sender<Option<Publication>>,
-    /// Where the companion is a proxy itself.
+    /// The companion's own gateway.
     gateway: Option<Arc<Deployments>>,
-    /// What an earlier run published.
+    /// The last publication of an earlier run.
     last_published: Option<Published>,
-    /// The candidate that was last rejected; it is logged once.
+    /// The last rejected candidate, so that it is logged only once.
     last_rejected: Option<Candidate>,
-    /// Where companions agree on generations.
+    /// The ledger, by which companions agree on generations.
     ledger: Option<Ledger>,
-    /// What could not be put in force because the ledger failed.
+    /// A load that was postponed because the ledger failed.
     postponed: Option<Postponed>,
-    /// A file in force that does not open all it may yet.
+    /// A file in force whose removed paths are still kept closed.
     hold: Option<Hold>,
 }
 
-/// A file that no longer names what was sold or closed, where unmatched paths pass. It may be a part of a file that is
-/// still being written.
+/// A file that no longer names paths that were sold or closed, while unmatched paths pass. The file may be only a part
+/// that is still being written.
 #[derive(Debug)]
 struct Hold {
     text: String,
-    /// When it opens what it does not name.
+    /// When these paths open.
     until: Instant,
 }
 
-/// A load that is tried again when the ledger works again.
+/// A load to repeat when the ledger works again.
 #[derive(Debug)]
 enum Postponed {
-    /// Of a candidate.
+    /// The load of a candidate.
     Load(Candidate),
-    /// Of the active rules, about whose facilitator something new is known.
+    /// A new push of the active rules, because the kinds of their facilitator changed.
     Push,
 }
 
 /// Why rules are not put in force.
 enum Refusal {
-    /// They cannot be.
+    /// The rules are unusable.
     Unusable(String),
-    /// Not now: the last good stay, and it is tried again.
+    /// The ledger failed: the last good rules stay, and the load is tried again.
     Ledger(LedgerError),
 }
 
@@ -84,17 +84,17 @@ struct Numbers {
     births: BTreeMap<Tuple, u64>,
 }
 
-/// How long a load waits for the kinds of a facilitator it has not used before, so that paid routes do not
-/// answer 503 for a moment only because nobody has asked yet. What a file removes must be gone two seconds
-/// after the change, also if it names another facilitator that does not answer.
+/// How long a load waits for the kinds of a new facilitator, so that paid routes do not answer 503 until the kinds are
+/// known. The wait is short, because removed offers must be gone two seconds after the change, even if a new
+/// facilitator does not answer.
 const KINDS_LIMIT: Duration = Duration::from_secs(1);
-/// How long a file has to stay as it is until paths pass unpaid only because it does not name them.
+/// How long a file must stay unchanged before paths pass unpaid only because the file does not name them.
 const HOLD: Duration = Duration::from_secs(10);
 
 // === impl Loader ===
 
 impl Loader {
-    /// A loader that has loaded nothing.
+    /// Makes a loader without rules.
     pub fn new(
         settings: Arc<Settings>,
         state: LoadingParts,
@@ -122,7 +122,7 @@ impl Loader {
         Self { gateway, ..self }
     }
 
-    /// Agrees on generations with every companion of this ledger. They are expected to load the same file.
+    /// Agrees on generations with every companion of this ledger. All of them should load the same file.
     #[must_use]
     pub fn sharing(mut self, ledger: Option<Ledger>) -> Self {
         self.ledger = ledger;
@@ -147,15 +147,13 @@ impl Loader {
                 findings = loaded.findings;
                 match loaded.snapshot {
                     None => Err(None),
-                    Some(mut snapshot) => {
-                        let kept = self.keep_closed(text, &mut snapshot);
+                    Some(snapshot) => {
                         if let Some(gateway) = &self.gateway {
                             findings.extend(gateway.findings(&snapshot).await);
                             findings.sort_by_key(|finding| finding.line);
                         }
                         self.readiness.wait(&self.in_use(&snapshot).urls(), KINDS_LIMIT).await;
-                        let applied = self.apply(Arc::new(snapshot)).await;
-                        applied.inspect(|_| self.hold(text, kept)).map_err(|refusal| {
+                        self.put_in_force(text, snapshot).await.map_err(|refusal| {
                             if let Refusal::Ledger(_) = refusal {
                                 self.postponed = Some(Postponed::Load(candidate.clone()));
                             }
@@ -174,7 +172,7 @@ impl Loader {
         self.state.rules.lock().attempted(attempt);
         if result == ReloadResult::Rejected {
             self.last_rejected = Some(candidate);
-            // The facilitators of a rejected file are not asked any more.
+            // The facilitators of a rejected file are dropped again.
             if let Some(active) = &self.state.rules.lock().active {
                 self.readiness.want(&self.in_use(&active.snapshot).urls());
             }
@@ -183,9 +181,23 @@ impl Loader {
         }
     }
 
-    /// Where unmatched paths pass, those that were sold or closed stay closed for a while if a new file does not name
-    /// them. Which they are, and until when.
-    fn keep_closed(&self, text: &str, snapshot: &mut Snapshot) -> Option<(Vec<String>, Instant)> {
+    async fn put_in_force(&mut self, text: &str, mut snapshot: Snapshot) -> Result<ReloadResult, Refusal> {
+        let kept = match self.may_be_a_part(text) {
+            Some(until) => {
+                let earlier = self.protected_before().await.map_err(Refusal::Ledger)?;
+                let places = snapshot.keep_protected(&earlier);
+                (!places.is_empty()).then_some((places, until))
+            }
+            None => None,
+        };
+        let result = self.apply(Arc::new(snapshot)).await?;
+        self.hold(text, kept);
+        Ok(result)
+    }
+
+    /// If unmatched paths pass: until when paths that were sold or closed stay closed although this file does not name
+    /// them.
+    fn may_be_a_part(&self, text: &str) -> Option<Instant> {
         if self.settings.filter.unmatched != Unmatched::Pass {
             return None;
         }
@@ -193,17 +205,25 @@ impl Loader {
         let was_replaced = self.last_rejected.as_ref().is_some_and(is_other);
         let same = self.hold.as_ref().filter(|hold| hold.text == text && !was_replaced);
         let until = same.map_or_else(|| Instant::now() + HOLD, |hold| hold.until);
-        if until <= Instant::now() {
-            return None;
-        }
-        let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
-        let earlier = active.as_ref().map(|active| &active.protected);
-        let earlier = earlier.or_else(|| self.last_published.as_ref().map(|last| &last.protected))?;
-        let places = snapshot.keep_protected(earlier);
-        (!places.is_empty()).then_some((places, until))
+        (until > Instant::now()).then_some(until)
     }
 
-    /// Rules are in force that keep this closed for a while.
+    /// The paths that were sold or closed by the rules in force, or else by those of an earlier run or of another
+    /// companion.
+    async fn protected_before(&self) -> Result<BTreeSet<String>, LedgerError> {
+        let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
+        if let Some(snapshot) = active {
+            return Ok(snapshot.protected.iter().cloned().collect());
+        }
+        let of_ledger = match &self.ledger {
+            Some(ledger) => ledger.latest_rules().await?.map(|rules| rules.protected),
+            None => None,
+        };
+        let published = self.last_published.iter().flat_map(|last| last.protected.iter().cloned());
+        Ok(of_ledger.unwrap_or_default().into_iter().chain(published).collect())
+    }
+
+    /// Notes the paths that the rules in force keep closed for a while.
     fn hold(&mut self, text: &str, kept: Option<(Vec<String>, Instant)>) {
         let until = kept.as_ref().map(|(_, until)| *until);
         self.hold = until.map(|until| Hold { text: text.to_owned(), until });
@@ -220,7 +240,15 @@ impl Loader {
         state.kept_closed = kept;
     }
 
-    /// Something new is known of the facilitator: the active rules are pushed again if that changes them.
+    fn note_writing(&self, since: Option<u64>) {
+        let mut state = self.state.rules.lock();
+        let known = std::mem::replace(&mut state.written_since, since);
+        if let (None, Some(writing)) = (known, state.being_written()) {
+            warn!("{writing}");
+        }
+    }
+
+    /// Pushes the active rules again if new kinds of the facilitator change them.
     pub async fn facilitator_changed(&mut self) {
         let active = self.state.rules.lock().active.as_ref().map(|active| active.snapshot.clone());
         if let Some(snapshot) = active
@@ -233,16 +261,18 @@ impl Loader {
         }
     }
 
-    /// Looks at what the other companions of the ledger published: rules equal to the active ones under a later
-    /// number are taken over. Does first what a failing ledger has kept from being done, and opens what was kept closed
-    /// for a while. To be called often.
-    pub async fn follow(&mut self) {
-        let is_over = |hold: &&Hold| hold.until <= Instant::now() && self.last_rejected.is_none();
+    /// Follows the other companions of the ledger: takes over the later generation of rules that equal the active ones.
+    /// Before that, repeats a postponed load, and opens paths whose time is over, unless a program is writing the file
+    /// (since `written_since`, Unix seconds). Call this often.
+    pub async fn follow(&mut self, written_since: Option<u64>) {
+        self.note_writing(written_since);
+        let is_quiet = self.last_rejected.is_none() && written_since.is_none();
+        let is_over = |hold: &&Hold| hold.until <= Instant::now() && is_quiet;
         if let Some(text) = self.hold.as_ref().filter(is_over).map(|hold| hold.text.clone()) {
             return self.reload(Source::File, Ok(text)).await;
         }
         let Some(ledger) = &self.ledger else { return };
-        // The relay says on /readyz why not.
+        // `/readyz` shows the reason, from the relay.
         let Ok(latest) = ledger.latest_generation().await else { return };
         match self.postponed.take() {
             Some(Postponed::Load(candidate)) => return self.reload(Source::File, candidate).await,
@@ -259,7 +289,7 @@ impl Loader {
         }
     }
 
-    /// Puts a snapshot in force: new generation, keep-set, zeros and removals under one lock, then the push.
+    /// Puts a snapshot in force: new generation, keep set, zeros and removals under one lock, then the push.
     async fn apply(&mut self, snapshot: Arc<Snapshot>) -> Result<ReloadResult, Refusal> {
         let (in_use, known) = (self.in_use(&snapshot), self.readiness.known());
         let ready = in_use.is_ready(&known);
@@ -272,8 +302,8 @@ impl Loader {
         let draft = snapshot.draft(&self.settings.pushed_filter(), &endpoint, &v1_networks);
         let hash = draft.hash.clone();
 
-        // The proxy compiles the same rules with the same code: what it would refuse is refused here, with a
-        // reason, and before anybody else hears of it.
+        // Proxies compile the same rules with the same code. So rules that a proxy would refuse are refused here, with
+        // a reason, before they are published.
         let compile = |pushed| {
             RuleSet::compile(pushed)
                 .map_err(|error| Refusal::Unusable(format!("the rules cannot be pushed: {error}")))
@@ -285,7 +315,9 @@ impl Loader {
 
         let keys = Keys::from(&*snapshot);
         let agreed = match &self.ledger {
-            Some(ledger) => Some(self.agree(ledger, &hash, &keys).await.map_err(Refusal::Ledger)?),
+            Some(ledger) => {
+                Some(self.agree(ledger, &hash, &keys, &snapshot.protected).await.map_err(Refusal::Ledger)?)
+            }
             None => None,
         };
         let Numbers { generation, births } = {
@@ -295,12 +327,12 @@ impl Loader {
             if let Some(active) = state.active.as_mut().filter(|active| {
                 active.hash == hash && agreed_generation.is_none_or(|agreed| active.generation >= agreed)
             }) {
-                // Lines, upstreams and skipped parts may differ where the push does not.
+                // Lines, upstreams and skipped routes may differ although the push is the same.
                 self.redirect(&snapshot);
                 active.snapshot = snapshot.clone();
                 return Ok(ReloadResult::Unchanged);
             }
-            // Without a ledger nothing is counted, and every tuple begins with every load.
+            // Without a ledger nothing is counted, and every tuple is born with each load.
             agreed.unwrap_or_else(|| {
                 let generation = self.next_generation(state.active.as_ref());
                 Numbers { generation, births: keys.births(generation, &BTreeMap::new()) }
@@ -356,12 +388,19 @@ impl Loader {
         }
     }
 
-    /// The numbers of a push that all companions of a ledger use: those of the latest rules if they say the
-    /// same, else the next. Of companions that load the same file at once, one numbers it for all.
-    async fn agree(&self, ledger: &Ledger, hash: &str, keys: &Keys) -> Result<Numbers, LedgerError> {
+    /// Gets the generation and births of a push for all companions of a ledger: those of the latest rules if these are
+    /// equal, else the next generation. If several companions load the same file at once, one of them sets the numbers
+    /// for all.
+    async fn agree(
+        &self,
+        ledger: &Ledger,
+        hash: &str,
+        keys: &Keys,
+        protected: &[String],
+    ) -> Result<Numbers, LedgerError> {
         loop {
             let latest = ledger.latest_rules().await?;
-            // Before companions agreed, this one may have published under a higher number.
+            // An older version of this companion may have published under a higher generation.
             let own = self.last_published.as_ref().map_or(0, |last| last.generation);
             let previous = latest.as_ref().map_or(0, |latest| latest.generation);
             if let Some(latest) = &latest {
@@ -376,7 +415,7 @@ impl Loader {
                     let PublishedRules { generation, births, .. } = latest.clone();
                     return Ok(Numbers { generation, births });
                 }
-                // Another has loaded a newer file, or an older one; this one's did not change.
+                // Another companion has loaded a different file; the file of this companion did not change.
                 if let Some((true, generation)) = active {
                     return Ok(Numbers { generation, births: BTreeMap::new() });
                 }
@@ -386,7 +425,12 @@ impl Loader {
             let generation = self.next_generation(self.state.rules.lock().active.as_ref()).max(previous + 1);
             let births = keys.births(generation, &before.unwrap_or_default());
             let numbers = Numbers { generation, births };
-            let rules = PublishedRules { generation, hash: hash.to_owned(), births: numbers.births.clone() };
+            let rules = PublishedRules {
+                generation,
+                hash: hash.to_owned(),
+                births: numbers.births.clone(),
+                protected: protected.to_vec(),
+            };
             if ledger.publish_rules(&rules, previous).await? {
                 return Ok(numbers);
             }

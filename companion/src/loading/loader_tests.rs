@@ -30,7 +30,7 @@ struct Stage {
     facilitator: String,
     ledger: Ledger,
     counters: BTreeMap<MetricSeries, u64>,
-    _folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 async fn stage_after(last: Option<Published>) -> Stage {
@@ -42,7 +42,7 @@ async fn stage_with(last: Option<Published>, relay: Option<RelaySettings>) -> St
     stage_of(last, Settings { relay, ..settings(settlement) }).await
 }
 
-/// Where unmatched paths pass.
+/// A stage where unmatched paths pass.
 async fn passing_stage(last: Option<Published>) -> Stage {
     let mut settings = settings(Settlement::Direct);
     settings.filter.unmatched = Unmatched::Pass;
@@ -50,16 +50,25 @@ async fn passing_stage(last: Option<Published>) -> Stage {
 }
 
 async fn stage_of(last: Option<Published>, settings: Settings) -> Stage {
-    let state = Shared::new("pricing.yaml".into());
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
     let url = Ledger::file_url(&folder.path().join("l.db"));
     let ledger = Ledger::open(&url, "c1", Default::default()).await.unwrap();
+    stage_sharing(last, settings, ledger, folder).await
+}
+
+async fn stage_sharing(
+    last: Option<Published>,
+    settings: Settings,
+    ledger: Ledger,
+    folder: Arc<tempfile::TempDir>,
+) -> Stage {
+    let state = Shared::new("pricing.yaml".into());
     let readiness = Readiness::start(FacilitatorClient::new(Credentials::default()).unwrap());
     let (publications, published) = watch::channel(None);
     let loader = Loader::new(Arc::new(settings), state.for_loading(), readiness, publications, last);
     let loader = loader.sharing(Some(ledger.clone()));
     let (facilitator, counters) = (fake_facilitator().await, BTreeMap::new());
-    Stage { loader, state, published, facilitator, ledger, counters, _folder: folder }
+    Stage { loader, state, published, facilitator, ledger, counters, folder }
 }
 
 async fn stage() -> Stage {
@@ -81,7 +90,7 @@ impl Stage {
         self.state.lock().rules.active.as_ref().unwrap().generation
     }
 
-    /// Where unmatched paths do not pass.
+    /// The protected prefixes.
     fn protected(&self) -> Vec<String> {
         self.pushed().rules.protected.clone()
     }
@@ -91,12 +100,12 @@ impl Stage {
         state.rules.kept_closed.as_ref().map(|kept| kept.describe("pricing.yaml"))
     }
 
-    /// Some time later, as somebody who calls often enough.
+    /// Advances the time, and calls `follow` often enough.
     async fn follow_after(&mut self, seconds: u64) {
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(seconds)).await;
         tokio::time::resume();
-        self.loader.follow().await;
+        self.loader.follow(None).await;
     }
 
     fn pushed(&self) -> Publication {
@@ -109,14 +118,14 @@ impl Stage {
         tuples.iter().find(|tuple| tuple.offer_name == offer).unwrap().born
     }
 
-    /// The ledger has counted this in all.
+    /// Sets the total of a series in the ledger.
     fn count(&mut self, offer: &str, born: u64, value: u64) {
         let series = MetricSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
         self.counters.insert(series, value);
         self.state.counted.lock().read(self.counters.clone());
     }
 
-    /// A proxy that enforces what was pushed last reports one for every offer.
+    /// A proxy with the last push reports a count of one for every offer.
     async fn report_everything(&self, sequence: u64) {
         let one = |tuple: &Tuple| (MetricSeries::Tuple(tuple.clone(), TupleCounter::PaymentPresented), 1);
         let changes = self.pushed().rules.tuples.iter().map(one).collect();
@@ -250,7 +259,7 @@ async fn a_file_that_is_written_in_parts_opens_nothing_in_between() {
     assert!(said.starts_with("/services/b stay closed (403) until "), "{said}");
     assert!(said.contains("because a file may be written in parts"), "{said}");
     assert_eq!(stage.pushed().rules.tuples.len(), 1, "series go with their offer");
-    // An even shorter part, one that nobody can read, and the whole file.
+    // An even shorter part, an unreadable part, and the whole file.
     stage.follow_after(9).await;
     stage.load(&[]).await;
     assert_eq!(stage.protected().len(), 2);
@@ -267,7 +276,7 @@ async fn what_a_file_does_not_name_for_ten_seconds_passes() {
     let mut stage = passing_stage(None).await;
     stage.load(&["a", "b"]).await;
     stage.load(&["a"]).await;
-    // The same again does not begin anew.
+    // The same file again does not restart the time.
     stage.follow_after(6).await;
     assert_eq!((stage.load(&["a"]).await, stage.protected().len()), (ReloadResult::Unchanged, 2));
     stage.follow_after(5).await;
@@ -288,6 +297,37 @@ async fn what_is_said_to_be_free_and_what_never_passes_is_not_kept_closed() {
     stage.load(&["a", "b"]).await;
     stage.load(&["a"]).await;
     assert_eq!((stage.protected().len(), stage.kept_closed()), (1, None));
+}
+
+#[tokio::test]
+async fn what_is_kept_closed_stays_so_while_the_file_is_being_written() {
+    let mut stage = passing_stage(None).await;
+    stage.load(&["a", "b"]).await;
+    stage.load(&["a"]).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::resume();
+    stage.loader.follow(Some(1_700_000_000)).await;
+    assert_eq!(stage.protected().len(), 2);
+    let said = stage.state.lock().rules.being_written().unwrap();
+    assert!(said.starts_with("pricing.yaml has been open for writing since 1700000000"), "{said}");
+    stage.loader.follow(None).await;
+    assert_eq!((stage.protected().len(), stage.state.lock().rules.being_written()), (1, None));
+}
+
+#[tokio::test]
+async fn a_companion_that_starts_with_a_part_of_a_file_opens_nothing_that_was_in_force_before() {
+    let mut first = passing_stage(None).await;
+    first.load(&["a", "b"]).await;
+    // One that starts, beside it or after it, and another while that keeps closed what it does not name.
+    for _ in 0..2 {
+        let mut settings = settings(Settlement::Direct);
+        settings.filter.unmatched = Unmatched::Pass;
+        let mut stage = stage_sharing(None, settings, first.ledger.clone(), first.folder.clone()).await;
+        stage.load(&["a"]).await;
+        assert_eq!(stage.protected(), ["/services/a", "/services/b"]);
+        assert!(stage.kept_closed().is_some());
+    }
 }
 
 #[tokio::test]
@@ -476,8 +516,8 @@ async fn a_reader_sees_one_load_or_the_next_and_never_a_mix() {
     assert!(seen > 5, "{seen} loads were seen");
 }
 
-/// This takes eleven seconds of a processor without optimisation; work that grows with the square of the offers
-/// takes minutes. The clock on the wall would measure the other tests.
+/// The load takes eleven seconds of processor time without optimisation. Work that grows with the square of the
+/// offers would take minutes. Wall-clock time would also measure the other tests.
 const SCALE_LIMIT: Duration = Duration::from_secs(40);
 
 /// Processor time of this process, user and system: fields 14 and 15, in hundredths of a second.

@@ -1,4 +1,5 @@
-//! The one way by which rules come in force: in the ledger, at the gateway, in the counts, and at the proxies.
+//! Loading: the only way to put rules in force, in the ledger, at the gateway, in the counts, and at the
+//! proxies.
 
 use crate::counts::Counts;
 use crate::facilitator::FacilitatorStates;
@@ -18,11 +19,11 @@ pub use waiting::open_ledger;
 pub struct LoadingParts {
     /// The rules in force.
     pub rules: Handle<RulesState>,
-    /// What is known of their facilitators.
+    /// The states of their facilitators.
     pub facilitators: Handle<FacilitatorStates>,
-    /// How the ledger is.
+    /// The state of the ledger.
     pub ledger: Handle<LedgerHealth>,
-    /// Which series live.
+    /// The counts, with the live series.
     pub counted: Handle<Counts>,
 }
 

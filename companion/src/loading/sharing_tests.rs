@@ -1,4 +1,4 @@
-//! Companions that share a ledger number their rules as one.
+//! Companions of one ledger use the same generations.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Companion {
         self.state.lock().rules.last_attempt.as_ref().unwrap().result
     }
 
-    /// What its proxies get: everything in the filter's configuration comes from here.
+    /// Its publication, from which the filter's whole configuration is made.
     fn pushed(&self) -> Publication {
         self.published.borrow().clone().unwrap()
     }
@@ -58,7 +58,7 @@ impl Companion {
         self.state.lock().rules.active.as_ref().unwrap().generation
     }
 
-    /// A proxy counts one request, which this companion has in the ledger.
+    /// Writes one request to the ledger, as reported by a proxy.
     async fn count(&self, offer: &str, born: u64) {
         let series = MetricSeries::Tuple(tuple("ns", offer, born), TupleCounter::PaymentPresented);
         let (reporter, changes) = (crate::ledger::new_run(), [(series, 1)].into());
@@ -97,7 +97,7 @@ async fn of_companions_that_load_the_same_files_at_once_each_file_gets_one_gener
     assert_eq!(latest.hash, pushed.rules.hash);
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", generations[4]), tuple("ns", "b", generations[4])]);
     assert_eq!(first.load(&["a", "b"]).await, ReloadResult::Unchanged);
-    // Each row names every series: only the last and the one before it are kept.
+    // Each row names every series, so only the last two rows are kept.
     let mut connection = first.ledger.connection().await.unwrap();
     let kept: Vec<i64> = sqlx::query_scalar("SELECT generation FROM published_rules ORDER BY generation")
         .fetch_all(&mut *connection)
@@ -112,7 +112,7 @@ async fn a_companion_that_comes_later_or_again_takes_the_number_that_is_there(da
     first.load(&["a", "b"]).await;
     second.load(&["a", "b"]).await;
     assert_eq!(first.pushed(), second.pushed());
-    // Its next life knows what it published.
+    // After a restart the companion knows its last publication.
     let Publication { rules, .. } = second.pushed();
     let last = Published::from((*rules).clone());
     let facilitator = second.facilitator.clone();
@@ -134,7 +134,7 @@ async fn an_offer_that_went_and_came_back_elsewhere_starts_anew_here_too(databas
     second.load(&["a"]).await;
     second.load(&["a", "b"]).await;
     let born = second.generation();
-    first.loader.follow().await;
+    first.loader.follow(None).await;
     assert_eq!(first.pushed(), second.pushed());
     assert_eq!(first.pushed().rules.tuples, [tuple("ns", "a", first_born), tuple("ns", "b", born)]);
     assert_eq!(first.state.lock().rules.reloads, [1, 0, 0], "following is no load");
@@ -154,10 +154,10 @@ async fn a_companion_with_an_older_file_neither_takes_nor_gives_numbers(database
     second.load(&["a"]).await;
     second.load(&["a", "b"]).await;
     let before = first.pushed();
-    first.loader.follow().await;
+    first.loader.follow(None).await;
     assert_eq!(first.load(&["a"]).await, ReloadResult::Unchanged);
     assert_eq!(first.pushed(), before);
-    second.loader.follow().await;
+    second.loader.follow(None).await;
     assert_eq!(second.generation(), before.rules.generation + 1);
     first.load(&["a", "b"]).await;
     assert_eq!(first.pushed(), second.pushed());
@@ -173,12 +173,12 @@ async fn what_was_published_before_there_was_a_ledger_goes_on_in_it(database: Da
     let pushed = first.pushed();
     assert_eq!(pushed.rules.tuples, [tuple("ns", "a", 17), tuple("ns", "b", ahead + 1)]);
     assert_eq!(pushed.rules.generation, ahead + 1);
-    // Another that was even further ahead does not go back; the first follows it.
+    // A companion with an even higher generation does not go back; the first companion follows it.
     let last = Published { generation: ahead + 500, ..last };
     let mut second = Companion::start(&database.url, &facilitator, Some(last)).await;
     second.load(&["a", "b"]).await;
     assert_eq!(second.generation(), ahead + 501);
-    first.loader.follow().await;
+    first.loader.follow(None).await;
     assert_eq!(first.pushed(), second.pushed());
 }
 
@@ -194,10 +194,10 @@ async fn a_ledger_that_is_away_keeps_the_last_good_rules_and_the_load_is_made_up
     let cause = companion.state.lock().rules.last_attempt.as_ref().unwrap().cause("pricing.yaml");
     assert!(cause.starts_with("their generation is not agreed upon: the ledger "), "{cause}");
     assert_eq!(companion.pushed(), before);
-    companion.loader.follow().await;
+    companion.loader.follow(None).await;
     assert_eq!(companion.state.lock().rules.reloads, [1, 0, 1], "not tried while the ledger is away");
     gate.reopen().await;
-    companion.loader.follow().await;
+    companion.loader.follow(None).await;
     assert_eq!(companion.state.lock().rules.reloads, [2, 0, 1]);
     assert_eq!(companion.pushed().rules.generation, before.rules.generation + 1);
     assert_eq!(companion.state.lock().rules.config_err_since, None);

@@ -1,5 +1,5 @@
-//! A companion whose ledger cannot be opened yet. It goes on trying. Meanwhile the gateway tells terms and serves what is
-//! free, payments are answered 503, and `/readyz` says why. Other proxies go on by the rules they have.
+//! Waiting for a ledger that cannot be opened yet. The companion tries again and again. Meanwhile the gateway answers
+//! with terms and serves free routes, payments are answered 503, and `/readyz` says why. Other proxies keep their rules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use super::{Loader, LoadingParts, Source};
 use crate::facilitator::FacilitatorClient;
 use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
-use crate::publish::Publication;
+use crate::publish::{Publication, Published};
 use crate::rules::{self, Readiness};
 use crate::settings::{RelaySettings, Settings};
 
 /// Pause between two attempts.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Opens the ledger, however long it takes. Fails where waiting does not help.
+/// Opens the ledger, and tries until it works. Returns an error only if waiting does not help.
 pub async fn open_ledger(
     settings: &Arc<Settings>,
     relay: &RelaySettings,
@@ -43,15 +43,17 @@ pub async fn open_ledger(
         if let (Some(gateway), true) = (&gateway, selling.is_empty()) {
             let readiness = Readiness::start(client.clone());
             let (publications, _) = watch::channel::<Option<Publication>>(None);
-            let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, None)
+            // What was sold before is in the ledger: all may have been.
+            let before = Published { protected: vec!["/".to_owned()], ..Published::default() };
+            let loader = Loader::new(settings.clone(), state.clone(), readiness, publications, Some(before))
                 .with_gateway(Some(gateway.clone()));
             selling.spawn(follow(loader, rules::watch(settings.pricing.clone())));
         }
         tokio::time::sleep(AGAIN).await;
     };
     selling.shutdown().await;
-    // The rules are numbered with the ledger, and the totals are those in it. They go first, so that the companion is not
-    // ready in between.
+    // Generations and totals come from the ledger. The provisional rules are withdrawn first, so that the companion is
+    // not ready in between.
     state.rules.lock().withdraw();
     state.ledger.lock().is_open();
     Ok(ledger)
@@ -68,7 +70,9 @@ async fn open(relay: &RelaySettings, options: LedgerOptions) -> Result<Ledger, L
 
 async fn follow(mut loader: Loader, mut file: rules::Watch) {
     loop {
-        let candidate = file.next().await;
-        loader.reload(Source::File, candidate).await;
+        tokio::select! {
+            candidate = file.next() => loader.reload(Source::File, candidate).await,
+            () = tokio::time::sleep(AGAIN) => loader.follow(file.written_since()).await,
+        }
     }
 }

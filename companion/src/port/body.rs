@@ -1,4 +1,4 @@
-//! A body that tells when it is over, with which its request is.
+//! A body whose end marks the end of its request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::connections::UnderWay;
 
-/// The body of an answer. Its request is under way until it is dropped.
+/// The body of an answer. Its request counts as under way until the body is dropped.
 #[derive(Debug)]
 pub(super) struct Watched<B> {
     inner: Pin<Box<B>>,

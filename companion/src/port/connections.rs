@@ -1,4 +1,4 @@
-//! The connections of a port: how many there may be, and which is closed for a new one.
+//! The connections of a port: their limit, and which connection is closed for a new one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,15 +20,15 @@ pub(super) struct Connections {
 #[derive(Debug)]
 struct Table {
     most: usize,
-    /// Connections whose descriptors are taken, those that were closed for others among them.
+    /// Number of open descriptors, including those of connections that were closed for others.
     taken: usize,
     next: u64,
     open: HashMap<u64, Life>,
-    /// Those that may be closed, the first one first.
+    /// Connections that may be closed for a new one, the next one first.
     waiting: BTreeMap<(Wait, u64), u64>,
 }
 
-/// Where a connection stands.
+/// The state of a connection.
 #[derive(Debug)]
 struct Life {
     line: Arc<Line>,
@@ -36,14 +36,14 @@ struct Life {
     /// Requests under way.
     requests: usize,
     has_asked: bool,
-    /// Its stream was found empty: nothing of its first request is on the way to us.
+    /// A read found no bytes, so no part of its first request is waiting.
     was_empty: bool,
     is_stalled: bool,
     is_http2: bool,
     has_switched: bool,
-    /// When that began.
+    /// When this state began.
     since: Instant,
-    /// The first byte of the next head came.
+    /// When the first byte of the next head came.
     head: Option<Instant>,
     place: Option<(Wait, u64)>,
 }
@@ -52,9 +52,9 @@ struct Life {
 #[derive(Debug)]
 pub(super) enum Admission {
     Now(Slot),
-    /// Connections that came just now have to be looked at first.
+    /// No place yet: new connections have to be read first.
     Soon,
-    /// Each has a request under way.
+    /// No place: each connection has a request under way.
     Never,
 }
 
@@ -69,7 +69,7 @@ enum Wait {
     Next,
 }
 
-/// How a connection is told that it is over.
+/// The signal by which a connection learns that it is closed.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     is_closed: AtomicBool,
@@ -83,7 +83,7 @@ pub(super) struct Slot {
     line: Arc<Line>,
     raw: Arc<Raw>,
     id: u64,
-    /// Hints that save the lock.
+    /// Copies of state that are read without the lock.
     requests: AtomicUsize,
     was_empty: AtomicBool,
     has_switched: AtomicBool,
@@ -93,14 +93,14 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Slot>);
 
-/// How long a client has at least for its first request, however many others come: more than a busy machine or a bad
-/// line take from the connection to the request. In 256 places two thousand clients a second can be heard.
+/// Shortest time that a client has for its first request, even if many others come. It is longer than a busy machine
+/// or a bad line needs from connection to request. With 256 places, two thousand clients per second get this time.
 const HEARING: Duration = Duration::from_millis(100);
-/// How long a client may read nothing at least.
+/// Shortest time for which a client may stop reading.
 const READING: Duration = Duration::from_millis(250);
-/// So many are looked at, the longest waiting first.
+/// Number of connections that are examined, the longest waiting first.
 const LOOKS: usize = 16;
-/// Descriptors that may still be open of connections that were closed for others.
+/// Number of descriptors that may still be open after their connections were closed for others.
 const SPARE: usize = 16;
 
 // === impl Connections ===
@@ -111,7 +111,7 @@ impl Connections {
         Self { table: Arc::new(Mutex::new(table)) }
     }
 
-    /// A place for a new connection.
+    /// Takes a place for a new connection.
     pub(super) fn admit(&self, raw: &Arc<Raw>) -> Admission {
         let mut table = lock(&self.table);
         if table.open.len() >= table.most
@@ -147,7 +147,7 @@ impl Connections {
         })
     }
 
-    /// Whether descriptors are held by connections that were closed for others.
+    /// Whether too many descriptors are still open of connections that were closed for others.
     pub(super) fn are_too_many(&self) -> bool {
         let table = lock(&self.table);
         table.taken >= table.most + SPARE
@@ -166,10 +166,10 @@ impl Table {
         self.next
     }
 
-    /// Makes room, or says why there is none.
+    /// Closes a connection for a new one, or returns why none can be closed.
     fn close_one(&mut self) -> Result<(), Admission> {
         let of = |wait| self.waiting.range((wait, 0)..=(wait, u64::MAX)).take(LOOKS);
-        // One that has waited for long enough, and not for us: its next request is not in its socket.
+        // A connection that has waited long enough, and whose next request is not in its socket.
         let idle = |(wait, least): (Wait, Duration)| {
             of(wait).find(|(_, id)| {
                 let life = self.open.get(*id);
@@ -198,7 +198,7 @@ impl Table {
         Ok(())
     }
 
-    /// Changes where a connection stands, from now on. One that was closed for another stands nowhere.
+    /// Changes the state of a connection from now on. A connection that was closed for another has no state.
     fn change(&mut self, id: u64, change: impl FnOnce(&mut Life)) {
         self.place(id, |life| {
             change(life);
@@ -223,7 +223,7 @@ impl Table {
 // === impl Life ===
 
 impl Life {
-    /// A request of it may wait in its socket.
+    /// Whether a request may wait in its socket.
     const fn is_unheard(&self) -> bool {
         !self.has_asked && !self.was_empty
     }
@@ -237,7 +237,7 @@ impl Life {
         }
     }
 
-    /// When the client has to have said something.
+    /// When the client must have sent something.
     fn deadline(&self, limits: &Limits) -> Option<Instant> {
         if self.requests > 0 {
             return None;
@@ -258,7 +258,7 @@ impl Line {
         self.waker.wake();
     }
 
-    /// Whether the connection is over. The task that asks is woken when it is.
+    /// Whether the connection is closed. The calling task is woken when that happens.
     pub(super) fn is_closed(&self, context: &std::task::Context<'_>) -> bool {
         self.waker.register(context.waker());
         self.is_closed.load(Ordering::Acquire)
@@ -276,7 +276,7 @@ impl Slot {
         &self.line
     }
 
-    /// A whole head has come.
+    /// Notes that a whole head has come.
     pub(super) fn begin(self: &Arc<Self>, is_http2: bool) -> UnderWay {
         self.requests.fetch_add(1, Ordering::Relaxed);
         lock(&self.table).change(self.id, |life| {
@@ -288,20 +288,20 @@ impl Slot {
         UnderWay(self.clone())
     }
 
-    /// Both sides speak something else from now on.
+    /// Notes that the connection has switched protocols.
     pub(super) fn switch(&self) {
         self.has_switched.store(true, Ordering::Relaxed);
         lock(&self.table).change(self.id, |life| life.has_switched = true);
     }
 
-    /// There was nothing to be read.
+    /// Notes that there was nothing to read.
     pub(super) fn is_empty(&self) {
         if !self.was_empty.swap(true, Ordering::Relaxed) {
             lock(&self.table).place(self.id, |life| life.was_empty = true);
         }
     }
 
-    /// Something was read.
+    /// Notes that something was read.
     pub(super) fn heard(&self) {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return;
@@ -315,7 +315,7 @@ impl Slot {
         self.moved();
     }
 
-    /// Something went either way, which is all that keeps a connection that has switched protocols.
+    /// Notes that bytes were read or written. Only this keeps a connection that has switched protocols.
     pub(super) fn moved(&self) {
         if self.has_switched.load(Ordering::Relaxed)
             && let Some(life) = lock(&self.table).open.get_mut(&self.id)
@@ -324,12 +324,12 @@ impl Slot {
         }
     }
 
-    /// The client reads again, or does not.
+    /// Notes whether the client has stopped reading.
     pub(super) fn stalled(&self, is_stalled: bool) {
         lock(&self.table).change(self.id, |life| life.is_stalled = is_stalled);
     }
 
-    /// Everything is said: there is nothing to wait for but that the client hears it.
+    /// Notes that the last answer is written, and the connection only waits until the client has read it.
     pub(super) fn lingers(&self) {
         lock(&self.table).change(self.id, |life| {
             life.has_asked = false;
@@ -339,7 +339,7 @@ impl Slot {
         });
     }
 
-    /// How long the client may be silent from now on; `None` if it is not its turn.
+    /// How long the client may be silent from now on; `None` if the client need not send anything.
     pub(super) fn patience(&self, limits: &Limits) -> Option<Duration> {
         if self.requests.load(Ordering::Relaxed) > 0 {
             return None;
@@ -366,7 +366,7 @@ impl Drop for UnderWay {
         let is_last = slot.requests.fetch_sub(1, Ordering::Relaxed) == 1;
         lock(&slot.table).change(slot.id, |life| life.requests = life.requests.saturating_sub(1));
         if is_last {
-            // From now on the client is waited for: whoever reads from it has to begin to count.
+            // From now on the client must send: the task that reads starts its timer.
             slot.line.waker.wake();
         }
     }
@@ -394,7 +394,7 @@ mod tests {
         port.admit(&raw)
     }
 
-    /// A connection that said nothing for long enough.
+    /// A connection that was silent for long enough.
     async fn silent(port: &Connections) -> Arc<Slot> {
         let Admission::Now(slot) = admit(port) else { panic!("no place") };
         slot.is_empty();
@@ -403,7 +403,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_asked_for_nothing_goes_before_who_has_and_nobody_goes_who_is_served() {
+    async fn a_connection_without_any_request_is_closed_before_an_idle_one_and_a_served_one_is_never_closed()
+    {
         let port = Connections::new(3);
         let asked = silent(&port).await;
         drop(asked.begin(false));
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_goes_who_was_not_heard() {
+    async fn a_connection_whose_request_may_wait_in_its_socket_is_not_closed() {
         let port = Connections::new(1);
         let Admission::Now(slot) = admit(&port) else { panic!("no place") };
         tokio::time::advance(HEARING * 2).await;

@@ -1,4 +1,5 @@
-//! The descriptors of the process, shared out among its ports so that none takes what another needs.
+//! The descriptors of the process. Each port gets a fixed share, so that no port takes those of
+//! another.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -7,7 +8,7 @@ use tracing::warn;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors(usize);
 
-/// The part of a port. What is left is for the ledger, files, facilitators, upstreams and proxies.
+/// The share of a port. The rest is for the ledger, files, facilitators, upstreams and proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
     /// Metrics and status: few readers.
@@ -20,15 +21,16 @@ pub enum Share {
     Gateway,
 }
 
-/// More is never needed, and a table of so many costs memory in the kernel.
+/// Largest limit that is requested. More is never needed, and a larger table costs memory in the
+/// kernel.
 const ENOUGH: u64 = 65_536;
-/// What systems grant at least, and is taken where no limit can be read.
+/// The limit that is assumed if none can be read; every system grants it.
 const USUAL: usize = 1_024;
 
 // === impl Descriptors ===
 
 impl Descriptors {
-    /// Raises the limit of this process as far as it may.
+    /// Raises the limit of this process as far as the system permits.
     pub fn raise() -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let wanted = maximum.unwrap_or(ENOUGH).min(ENOUGH);
@@ -40,7 +42,7 @@ impl Descriptors {
         Self(usize::try_from(limit).unwrap_or(USUAL))
     }
 
-    /// Connections of a port.
+    /// Returns the number of connections of a port.
     pub fn of(self, share: Share) -> usize {
         let (sixteenths, most) = match share {
             Share::Metrics => (1, 256),

@@ -1,16 +1,16 @@
-//! One listener for every port of the companion: metrics, relay, discovery and gateway. Whoever connects without a
-//! key or money costs one descriptor for a short time, and never the last one.
+//! One listener for every port of the companion: metrics, relay, discovery and gateway. A client without a key or
+//! money costs one descriptor for a short time, and never takes the last one.
 //!
-//! * A connection that has not sent its first whole request in time is closed, whatever it sends of it, and so is one
-//!   that is silent for too long between requests. [`stream`] holds these deadlines, and drops a client that stops
-//!   reading.
-//! * A port has a number of connections, a share of the descriptors of the process ([`files`]). If all are taken, the
-//!   one that is closed for a new one is the one that has waited longest for its first request, else for its client to
-//!   read, else for its next request. A connection with a request under way whose client reads is never closed for
-//!   another. [`connections`] decides.
-//! * A port has a number of requests under way. One more is answered 503.
-//! * Where TLS is set, the handshake is part of the wait for the first request.
-//! * At the end a port closes, lets requests under way finish, and drops what is left when its time is over.
+//! * A connection that has not sent its first whole request in time is closed, even if it has sent a part. A
+//!   connection that is silent for too long between requests is closed, too. [`stream`] has these deadlines, and drops
+//!   a client that stops reading.
+//! * A port has a limited number of connections, a share of the descriptors of the process ([`files`]). If all are
+//!   taken, one is closed for a new one: the connection that has waited longest for its first request, else for its
+//!   client to read, else for its next request. A connection with a request under way whose client reads is never
+//!   closed for another. [`connections`] decides.
+//! * A port has a limited number of requests under way. Further requests are answered 503.
+//! * With TLS, the handshake is part of the wait for the first request.
+//! * At its end a port stops listening, lets requests under way finish, and drops the rest when the time is over.
 
 mod body;
 mod connections;
@@ -54,7 +54,7 @@ pub use files::{Descriptors, Share};
 /// A port, bound to its address.
 #[derive(Debug)]
 pub struct Port {
-    /// Of its setting, for people.
+    /// The name of its setting, for messages.
     name: &'static str,
     socket: Socket,
     tls: Option<Tls>,
@@ -62,10 +62,10 @@ pub struct Port {
     connections: Connections,
 }
 
-/// What a port grants its clients.
+/// The limits of a port for its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// What is spoken.
+    /// The protocol.
     pub protocol: Protocol,
     /// Connections at a time.
     pub connections: usize,
@@ -73,16 +73,16 @@ pub struct Limits {
     pub requests: usize,
     /// Longest request head, bytes.
     pub head_bytes: usize,
-    /// From the first byte a client could have sent to the end of its first request head; and for each further head
+    /// Longest time for a request head. The first head counts from the accept of the connection, each further head
     /// from its first byte.
     pub head: Duration,
     /// Longest silence between two requests, and of a connection that has switched protocols.
     pub idle: Duration,
-    /// Longest time in which a client reads nothing of what is sent to it.
+    /// Longest time for which a client may read nothing of an answer.
     pub write: Duration,
 }
 
-/// What is spoken at a port, without or with TLS.
+/// The protocol of a port, without or with TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -93,25 +93,25 @@ pub enum Protocol {
     Both,
 }
 
-/// Who is at the other end; a Unix socket has no address. Each request carries it among its extensions.
+/// The address of the client; a Unix socket has none. Each request has it as an extension.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub Option<SocketAddr>);
 
-/// What is answered.
+/// An answer of a port.
 type Answer<B> = Response<Either<Watched<B>, Full<Bytes>>>;
 
-/// HTTP/2 connections are asked for a sign of life this often, and have so long to give one.
+/// Interval of pings on HTTP/2 connections, and the time for the reply to each.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const ALIVE: Duration = Duration::from_secs(10);
 /// Streams of one HTTP/2 connection.
 const STREAMS: u32 = 128;
 /// Most header lines of a request.
 const MAX_HEADERS: usize = 256;
-/// Pause after an accept that failed, which is for want of file descriptors.
+/// Pause after a failed accept, because the usual cause is a lack of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Pause before it is looked again whether there is room.
+/// Pause before the next try to get a place.
 const MOMENT: Duration = Duration::from_millis(2);
-/// Between two log lines about a port that is full.
+/// Pause between two log lines about a full port.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 // === impl Port ===
@@ -130,7 +130,7 @@ impl Port {
         Ok(Self { name, socket, tls, limits, connections: Connections::new(limits.connections) })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> std::io::Result<Listen> {
         self.socket.address()
     }
@@ -140,7 +140,7 @@ impl Port {
         self.tls.is_some()
     }
 
-    /// See [`Self::serve`]. Each request is for the router that is current when it comes.
+    /// See [`Self::serve`]. Each request goes to the router that is current when the request arrives.
     pub async fn serve_router(
         self,
         router: watch::Receiver<Router>,
@@ -161,8 +161,8 @@ impl Port {
         .await
     }
 
-    /// Serves until `finished`, then until requests under way are over, but no longer than `grace`. Returns when that
-    /// ends, or would have.
+    /// Serves until `finished`, then until the requests under way end, but no longer than `grace`. Returns the end of
+    /// this time.
     pub async fn serve<S, F, B>(
         self,
         service: S,
@@ -223,10 +223,10 @@ impl Port {
     }
 }
 
-/// A place for a connection. `None` if each has a request under way.
+/// Takes a place for a connection. `None` if each connection has a request under way.
 async fn room(connections: &Connections, raw: &Arc<Raw>) -> Option<Slot> {
     loop {
-        // Those that were closed for others leave their descriptors before more are taken.
+        // Connections that were closed for others must free their descriptors before more are taken.
         if !connections.are_too_many() {
             match connections.admit(raw) {
                 Admission::Now(slot) => return Some(slot),
@@ -238,7 +238,7 @@ async fn room(connections: &Connections, raw: &Arc<Raw>) -> Option<Slot> {
     }
 }
 
-/// Says a thing at most once a minute.
+/// Limits a log line to once a minute.
 #[derive(Default)]
 struct Told(Option<Instant>);
 
@@ -251,7 +251,7 @@ impl Told {
     }
 }
 
-/// What serves one connection.
+/// Serves one connection.
 pub(crate) struct Connection<S> {
     tls: Option<Arc<rustls::ServerConfig>>,
     limits: Limits,
@@ -273,7 +273,7 @@ impl<S> Connection<S> {
         let Some(config) = self.tls.clone() else {
             return self.converse(stream, peer, slot, finished).await;
         };
-        // A client that says nothing runs out of time in the stream.
+        // The stream ends the handshake of a silent client.
         match tokio_rustls::TlsAcceptor::from(config).accept(stream).await {
             Ok(stream) => self.converse(stream, peer, slot, finished).await,
             Err(cause) => debug!(?peer, "a TLS handshake failed: {cause}"),
@@ -341,7 +341,7 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         Protocol::Http2 => builder.http2_only(),
         Protocol::Both => builder,
     };
-    // The stream has the deadlines, from the first byte on.
+    // The deadlines are in the stream, from the first byte on.
     builder.http1().header_read_timeout(None).max_headers(MAX_HEADERS).max_buf_size(limits.head_bytes);
     builder
         .http2()

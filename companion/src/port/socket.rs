@@ -1,4 +1,5 @@
-//! Sockets: TCP, or Unix where only processes of this machine may connect that the folder and the mode let in.
+//! Sockets: TCP, or Unix. To a Unix socket only processes of this machine can connect, as far as its folder and
+//! mode permit.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -36,7 +37,7 @@ pub(super) enum Raw {
 
 /// The user and the group of the companion may connect.
 const MODE: u32 = 0o660;
-/// A client whose machine is gone is noticed within about two minutes.
+/// Silence before keep-alive probes. A dead client machine is detected within about two minutes.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(20);
 
@@ -48,7 +49,7 @@ impl Socket {
             Listen::Tcp(address) => return Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Listen::Unix(path) => path.clone(),
         };
-        // What a companion left behind that was killed: nothing listens there any more.
+        // The file of a killed companion: no process listens on it any more.
         if let Err(error) = UnixStream::connect(&path).await
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
@@ -86,7 +87,7 @@ impl Drop for SocketFile {
 // === impl Raw ===
 
 impl Raw {
-    /// Answers leave at once, and a client that is gone without a word is noticed.
+    /// Sets options: answers are sent at once, and a client that disappears is detected.
     pub(super) fn prepare(&self) {
         let Self::Tcp(stream) = self else { return };
         let _ = stream.set_nodelay(true);
@@ -95,7 +96,7 @@ impl Raw {
     }
 }
 
-/// One call on whichever socket it is.
+/// Calls a method on the inner socket of either kind.
 macro_rules! on {
     ($raw:expr, $stream:ident => $call:expr) => {
         match $raw {
@@ -105,9 +106,10 @@ macro_rules! on {
     };
 }
 
-/// The operations of a socket that is shared: its own connection reads and writes, and the table of the port looks.
+/// The operations of a shared socket: its connection reads and writes, and the port's table checks for unread
+/// bytes.
 impl Raw {
-    /// Whether something has come that was not read yet.
+    /// Whether there are unread bytes.
     pub(super) fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         on!(self, stream => SockRef::from(stream).peek(&mut byte)).is_ok_and(|bytes| bytes > 0)
@@ -141,12 +143,12 @@ impl Raw {
         }
     }
 
-    /// Tells the other side that nothing more is sent.
+    /// Closes the sending direction.
     pub(super) fn shut_down(&self) -> io::Result<()> {
         on!(self, stream => SockRef::from(stream).shutdown(Shutdown::Write))
     }
 
-    /// Reads until the other side sends nothing more, and forgets it.
+    /// Reads and discards until the other side closes.
     pub(super) async fn drain(&self) {
         let mut nothing = [0; 4_096];
         loop {

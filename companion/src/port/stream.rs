@@ -1,9 +1,9 @@
 //! A connection with deadlines, closed so that its last answer arrives.
 //!
-//! A client may still be sending when it is answered, and a proxy in front always is where it sends on a body that a
-//! refusal does not wait for. A socket that is closed over bytes nobody read resets the connection, and what the
-//! client has not read of the answer is thrown away. So the end of the answer is told, and what still comes is read
-//! until the client has had it all and closes its side.
+//! A client may still send its body when the answer is ready, for example if a refusal does not wait for the body.
+//! If a socket with unread bytes is closed, the system resets the connection, and the client loses the unread part
+//! of the answer. So after the answer only the sending direction is closed, and the rest of the client's bytes is
+//! read until the client closes its side.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, timeout};
 use super::Limits;
 use super::connections::Slot;
 
-/// How long a client may take to notice that it was answered.
+/// How long a client may take to close its side after the answer.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A connection that ends by itself when its client does nothing.
@@ -26,13 +26,13 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(super) struct Guarded {
     slot: Arc<Slot>,
     limits: Limits,
-    /// Runs while the client is to say something.
+    /// Runs while the client must send something.
     silence: Option<Pin<Box<Sleep>>>,
     /// Runs while the client does not read.
     stall: Option<Pin<Box<Sleep>>>,
-    /// There is something to be heard.
+    /// Bytes were written that the client has to read.
     has_written: bool,
-    /// The client has closed its side, or is given up: nothing can be left unread.
+    /// The client has closed its side, or was dropped, so no unread bytes matter.
     is_over: bool,
 }
 
@@ -56,7 +56,7 @@ impl Guarded {
         kind.into()
     }
 
-    /// Waits for the client to speak, but not for ever.
+    /// Waits for bytes of the client until the deadline.
     fn await_word<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.slot.is_empty();
         loop {
@@ -72,12 +72,12 @@ impl Guarded {
             if timer.is_elapsed() || timer.deadline() > end {
                 timer.as_mut().reset(end);
             }
-            // One that ends too early is looked at again: the deadline may have moved since.
+            // The deadline may have moved since, so check it again.
             ready!(timer.as_mut().poll(context));
         }
     }
 
-    /// Waits for the client to read, but not for ever.
+    /// Waits for the client to read until the deadline.
     fn wrote<T>(&mut self, wrote: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.has_written = true;
@@ -103,7 +103,7 @@ impl Drop for Guarded {
         if let (false, Ok(runtime)) = (is_over, Handle::try_current()) {
             let slot = self.slot.clone();
             slot.lingers();
-            // A drain does not wait for it: all of its answer is in the system's hands.
+            // The shutdown does not wait for this task, because the system already has the whole answer.
             runtime.spawn(async move {
                 let closed = std::future::poll_fn(|context| match slot.line().is_closed(context) {
                     true => Poll::Ready(()),
@@ -162,7 +162,7 @@ impl AsyncWrite for Guarded {
         true
     }
 
-    /// Nothing is kept back here.
+    /// Nothing is buffered here.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! Clients that only sit there, against ports with short deadlines.
+//! Slow and silent clients against ports with short deadlines.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ impl Drop for Held {
 }
 
 const SHORT: Duration = Duration::from_millis(400);
-/// Longer than anything here may take.
+/// Longer than any step of these tests may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn limits() -> Limits {
@@ -93,7 +93,7 @@ impl Stage {
         stream
     }
 
-    /// A client that pays attention.
+    /// A client that sends a whole request and reads the answer.
     async fn ask(&self) -> String {
         ask(&mut self.connect(b"").await).await
     }
@@ -120,7 +120,7 @@ async fn closed(mut stream: TcpStream) -> Duration {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_first_head_is_gone_after_its_deadline_whatever_was_said() {
+async fn a_client_that_does_not_finish_its_first_head_is_closed_at_the_deadline() {
     for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Both] {
         let stage = Stage::start(Limits { protocol, ..limits() }).await;
         for says in [
@@ -175,7 +175,7 @@ async fn a_client_that_stops_reading_is_dropped_and_what_it_asked_for_with_it() 
         let stage = Stage::start(limits()).await;
         let mut stream = stage.connect(b"").await;
         let asking = async {
-            // So many answers that they do not fit into the buffers of the system.
+            // The answers together do not fit into the buffers of the system.
             for _ in 0..400_000 {
                 if stream.write_all(head.as_bytes()).await.is_err() {
                     return;
@@ -195,7 +195,7 @@ async fn a_request_that_takes_its_time_is_not_disturbed() {
 }
 
 #[tokio::test]
-async fn a_port_full_of_silent_clients_serves_whoever_asks() {
+async fn a_port_full_of_silent_clients_serves_a_client_that_asks() {
     let stage = Stage::start(Limits { head: PATIENCE, idle: PATIENCE, ..limits() }).await;
     let mut crowd = Vec::new();
     for round in 0..40 {
@@ -217,7 +217,7 @@ async fn requests_under_way_are_not_closed_for_others_and_one_too_many_is_told_s
     eventually("they are under way", || stage.under_way.load(Ordering::SeqCst) == 7).await;
     let answer = stage.ask().await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("overloaded"), "{answer}");
-    // The eighth place goes round among those who only sit there.
+    // The silent clients share the eighth place, one after another.
     for _ in 0..20 {
         served.push(stage.connect(b"").await);
     }

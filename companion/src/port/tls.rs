@@ -13,14 +13,14 @@ use tracing::{error, info};
 use super::Protocol;
 use crate::settings::{SettingsError, TlsSettings};
 
-/// The configuration of new connections. Each new connection looks whether the files changed; those that
-/// are open keep what they began with.
+/// The configuration of new connections. Each new connection checks whether the files changed; open
+/// connections keep their configuration.
 #[derive(Debug)]
 pub(super) struct Tls {
     files: TlsSettings,
     protocol: Protocol,
     config: Arc<ServerConfig>,
-    /// Of the files when they were last read, well or not.
+    /// The stamp of the files at the last read, successful or not.
     stamp: Stamp,
 }
 
@@ -36,8 +36,8 @@ impl Tls {
         Ok(Self { files, protocol, config, stamp })
     }
 
-    /// The configuration of a connection that begins now. Files that cannot be used are reported once, and
-    /// the last good ones stay: key and certificate are seldom replaced in one step.
+    /// The configuration for a new connection. Unusable files are reported once, and the last good ones
+    /// stay, because key and certificate are rarely replaced in one step.
     pub(super) fn current(&mut self) -> Arc<ServerConfig> {
         let stamp = stamp(&self.files);
         if stamp != self.stamp {

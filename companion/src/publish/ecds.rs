@@ -18,15 +18,15 @@ use serde_json::{Value, json};
 
 use super::Publication;
 
-/// Name of the resource, the filter, its root context and its VM. Changing the VM's name would empty the
-/// replay table, so it never changes.
+/// Name of the resource, the filter, its root context and its VM. It never changes, because another VM name
+/// would lose the payments in shared data.
 pub(super) const NAME: &str = "farebox";
 /// The engine of Envoy's official builds.
 const RUNTIME: &str = "envoy.wasm.runtime.v8";
-/// A crash costs the requests under way, and the next one gets a fresh VM.
+/// After a crash, requests under way fail, and the next request gets a new VM.
 const FAILURE_POLICY: FailurePolicy = FailurePolicy::FailReload;
 
-/// What an earlier run of the companion published.
+/// The last publication of an earlier run of the companion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
     /// Generation of the push; the next must be higher.
@@ -37,12 +37,12 @@ pub struct Published {
     pub protected: Vec<String>,
 }
 
-/// The filter with its rules, from which each form of the push is made.
+/// The filter with its rules. Each form of the push is made of it.
 #[derive(Debug)]
 pub(super) struct Filter<'a> {
     /// Path of the filter's wasm file, as Envoy sees it.
     wasm: &'a str,
-    /// What the filter reads.
+    /// The configuration for the filter.
     configuration: String,
 }
 
@@ -59,26 +59,27 @@ impl From<PushedRules> for Published {
 // === impl Filter ===
 
 impl<'a> Filter<'a> {
-    /// With the rules of a publication.
+    /// The filter with the rules of a publication.
     pub(super) fn new(wasm: &'a str, publication: &Publication) -> Self {
-        // Strings, integers and string-keyed maps only: writing them cannot fail.
+        // Writing strings, integers and maps with string keys cannot fail.
         let configuration = publication.rules.to_lines();
         Self { wasm, configuration }
     }
 
-    /// Without rules: it refuses everything.
+    /// The filter without rules, which refuses every request.
     pub(super) fn closed(wasm: &'a str) -> Self {
         Self { wasm, configuration: String::new() }
     }
 
-    /// What tells it from every other: the generation of its rules, and a mark of all else. Companions of one
-    /// ledger give the same generation to the same rules, whatever each of them says of the filter.
+    /// Its version: the generation of its rules, and a hash of all other settings. The hash is needed because
+    /// companions of one ledger give the same rules the same generation, also with different settings of the
+    /// filter.
     pub(super) fn version(&self, generation: u64) -> String {
         let [a, b, c, d, ..] = keccak256(self.wasm.as_bytes());
         format!("{generation}-{a:02x}{b:02x}{c:02x}{d:02x}")
     }
 
-    /// The text of a file to discover it from.
+    /// The text of the file for Envoy's discovery.
     pub(super) fn file(&self) -> String {
         let text = |value: &str| json!({"@type": StringValue::type_url(), "value": value});
         let filter = json!({
@@ -129,8 +130,8 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// Reads back what was published, so that generations go on rising and lives go on over a restart of the
-/// companion. `None` if there is nothing readable.
+/// Reads the last published file, so that generations still rise, and series keep their births, after a
+/// restart of the companion. `None` if there is no readable file.
 pub(super) fn last_published(path: &Path) -> Option<Published> {
     let resource: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let config = resource.pointer("/resources/0/typed_config/config")?;

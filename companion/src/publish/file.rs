@@ -7,11 +7,11 @@ use std::path::Path;
 
 use crate::paths::folder_of;
 
-/// Mode of a file that did not exist: Envoy may run as another user, and nothing secret is in it.
+/// Mode of a new file: Envoy may run as another user, and the file has no secret.
 const DEFAULT_MODE: u32 = 0o644;
 
-/// Writes a temporary file beside `path`, flushes it to the disk and moves it over. A reader sees the old or
-/// the new content, and a watcher of moves is told. The mode of an existing file is kept.
+/// Writes a temporary file beside `path`, flushes it to the disk and renames it to `path`. A reader sees the
+/// old or the new content, and a watcher sees the rename. The mode of an existing file is kept.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     let mode = std::fs::metadata(path).map_or(DEFAULT_MODE, |metadata| metadata.permissions().mode());

@@ -1,6 +1,6 @@
-//! Rules on their way to the proxies: rendered for Envoy, written atomically, served over gRPC where that is
-//! set, and confirmed by the reports of each Envoy. A resource is pushed once: what an Envoy refused is not
-//! offered to it again. For Traefik see [`traefik`].
+//! Publishing rules to the proxies. For Envoy the rules are rendered, written atomically, served over gRPC if
+//! that is set, and confirmed by the reports of each Envoy. A refused resource is not sent to the same Envoy
+//! again. For Traefik see [`traefik`].
 
 pub mod discovery;
 mod ecds;
@@ -35,9 +35,9 @@ pub use traefik::{Endpoint, TraefikPublisher, TraefikState};
 /// Rules ready to be pushed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publication {
-    /// What the filter reads.
+    /// The rules for the proxies.
     pub rules: Arc<PushedRules>,
-    /// Where the requests of each route go, for a proxy whose routers are published too.
+    /// The upstream of each route, for a proxy whose routers are published, too.
     pub upstreams: Arc<[RouteUpstream]>,
 }
 
@@ -53,12 +53,12 @@ pub struct Publisher {
 /// Pause before a failed write is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What an earlier run published, from whichever file of the settings can be read.
+/// The last publication of an earlier run, from any readable file of the settings.
 pub fn last_published(settings: &Settings) -> Option<Published> {
     let envoy = settings.envoy.as_ref().and_then(|envoy| ecds::last_published(&envoy.publish));
     let file = settings.traefik.as_ref().and_then(|traefik| traefik.publish.as_ref());
     let traefik = file.and_then(|file| traefik::last_published(file));
-    // With two files the later one; it was the last to be written.
+    // Of two files, the one with the higher generation was written last.
     [envoy, traefik].into_iter().flatten().max_by_key(|published| published.generation)
 }
 
@@ -71,7 +71,7 @@ impl Publisher {
         Self { wasm: envoy.wasm.clone(), path: envoy.publish.clone(), resource, state }
     }
 
-    /// Serves what this publisher publishes, for ever.
+    /// Serves the publications over gRPC. Never returns.
     pub fn serve(
         &self,
         server: discovery::Server,
@@ -80,8 +80,7 @@ impl Publisher {
         server.run(self.resource.subscribe(), finished)
     }
 
-    /// Envoy refuses to start without its file, so a filter that refuses everything stands in until the first
-    /// rules are there.
+    /// Writes a filter without rules if there is no file yet, because Envoy does not start without its file.
     pub fn ensure_file(&self) -> std::io::Result<()> {
         if self.path.exists() {
             return Ok(());
@@ -89,7 +88,7 @@ impl Publisher {
         file::replace(&self.path, Filter::closed(&self.wasm).file().as_bytes())
     }
 
-    /// Publishes whatever is newest, for ever.
+    /// Publishes the newest publication, again and again. Never returns.
     pub async fn run(self, mut publications: watch::Receiver<Option<Publication>>) {
         loop {
             let publication = publications.borrow_and_update().clone();
@@ -107,7 +106,7 @@ impl Publisher {
         }
     }
 
-    /// Whether the file was written.
+    /// Publishes rules. Returns whether the file was written.
     fn publish(&self, publication: &Publication) -> bool {
         let generation = publication.rules.generation;
         let filter = Filter::new(&self.wasm, publication);
@@ -131,7 +130,7 @@ impl Publisher {
         }
     }
 
-    /// Makes it what streams are to be sent. The same is not offered twice.
+    /// Makes this filter the current resource of the streams, unless it is already.
     fn offer(&self, generation: u64, filter: &Filter<'_>) {
         let version = filter.version(generation);
         self.resource.send_if_modified(|current| {

@@ -1,5 +1,5 @@
-//! What each proxy says about the last push, and of itself. Only its own reports count: Envoy echoes the version of a
-//! configuration it refused.
+//! The state of each proxy, and its answer to the last push. Only its own reports count, because Envoy also echoes the
+//! version of a refused configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,47 +13,47 @@ use crate::settings::MAX_NAME;
 #[derive(Debug, Default)]
 pub struct Proxies {
     known: BTreeMap<String, ProxyState>,
-    /// The generation pushed last, and when, Unix seconds.
+    /// The generation pushed last, and its time, Unix seconds.
     pushed: Option<(u64, u64)>,
-    /// When a call was refused because it did not show the relay's secret, Unix seconds.
+    /// When a call was refused because it did not have the relay's secret, Unix seconds.
     refused_at: Option<u64>,
 }
 
-/// A proxy, as far as it has reported.
+/// The state of a proxy, from its reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyState {
     /// `proxy_instance`.
     pub name: String,
     /// Its VMs, one for each thread, by their names.
     vms: BTreeMap<String, Vm>,
-    /// The generation pushed last, and since when the proxy is behind, or when it joined after that, Unix seconds.
+    /// The generation pushed last, and the time since which the proxy is behind (or has joined), Unix seconds.
     pushed: Option<(u64, u64)>,
-    /// Since when it reports without a silence, Unix seconds.
+    /// Start of its reports without a gap, Unix seconds.
     since: u64,
-    /// Why it refused the last configuration that came to it; empty if it did not.
+    /// Why it refused its last configuration; else empty.
     pub refusal: String,
-    /// Its clock less the companion's, seconds; a report may be on its way for some of them.
+    /// Its clock minus the companion's, seconds. The travel time of a report is part of it.
     clock: i64,
-    /// What the log says of it already.
+    /// What the log already says about it.
     logged: Logged,
 }
 
 /// A VM of a proxy's filter, which reports for its thread.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vm {
-    /// Names the process.
+    /// Name of the process.
     pub process: String,
-    /// Generation of the rules it enforces, 0 for none.
+    /// Generation of its rules, 0 for none.
     pub generation: u64,
-    /// Content hash of these.
+    /// Content hash of its rules.
     pub hash: String,
     /// Unix seconds of its last report.
     pub heard_at: u64,
-    /// Reports it could not send yet.
+    /// Number of reports that wait to be sent.
     pub waiting: u64,
-    /// Reports it had no room to keep.
+    /// Number of reports lost because there was no room to keep them.
     pub lost: u64,
-    /// Payments got no answer from the relay, says its last report.
+    /// Its last report says that payments got no answer from the relay.
     unheard: bool,
 }
 
@@ -64,7 +64,7 @@ enum Trouble {
     RefusedFirst,
     NoRules,
     Unheard,
-    /// It sells, by rules that are not the published ones.
+    /// The proxy sells by rules that are not the published ones.
     Stale,
 }
 
@@ -75,7 +75,7 @@ struct Logged {
     trouble: Option<Trouble>,
 }
 
-/// What became of a push.
+/// The state of a push.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PushState {
     /// Nothing was pushed yet.
@@ -85,36 +85,36 @@ pub enum PushState {
     Pending,
     /// Enforced by every VM.
     Confirmed,
-    /// Refused; the proxy enforces the last good.
+    /// Refused; the proxy enforces the last good rules.
     Refused,
 }
 
-/// Seconds without a report after which a proxy is silent: several signs of life are missing.
+/// Seconds without a report after which a proxy is silent: several reports are missing.
 const SILENT_SECONDS: u64 = 10;
-/// After which a VM beside others is gone.
+/// Seconds without a report after which a VM beside others is forgotten.
 const GONE_SECONDS: u64 = 5;
-/// After which it no longer counts as connected, and after which it is forgotten.
+/// Seconds without a report after which a proxy is not connected any more, and after which it is forgotten.
 const CONNECTED_SECONDS: u64 = 60;
 pub(super) const FORGOTTEN_SECONDS: u64 = 600;
-/// Seconds after which a proxy that took no rules yet will not take them by itself.
+/// Seconds after which a proxy without rules probably needs the operator.
 const FIRST_RULES_SECONDS: u64 = 30;
-/// After which one that has rules should have taken those published since.
+/// Seconds after which a proxy should have taken a push.
 const STALE_SECONDS: u64 = 15;
-/// How long a refused call may be why proxies are not heard, seconds.
+/// How long a refused call can explain that no proxy reports, seconds.
 const REFUSED_SECONDS: u64 = 60;
-/// Proxies with a name of their own; those beyond share [`OTHER`].
+/// Most proxies with their own name; further ones share [`OTHER`].
 pub(super) const MAX_PROXIES: usize = 500;
 pub(super) const OTHER: &str = "other";
-/// A proxy without an id.
+/// The name of a proxy without an id.
 pub(super) const UNNAMED: &str = "unnamed";
-/// VMs of one proxy that are remembered.
+/// Most VMs of one proxy that are kept.
 const MAX_VMS: usize = 1_024;
 
 // === impl Proxies ===
 
 impl Proxies {
-    /// A proxy reported; `unheard` of its payments got no answer from the companion. Returns how many reports it has lost
-    /// since the last one.
+    /// Takes a report of a proxy; `unheard` of its payments got no answer from the companion. Returns how many reports it
+    /// has lost since the last one.
     pub fn heard(&mut self, id: &str, standing: &Standing, unheard: u64, now_ms: u64) -> u64 {
         let now = now_ms / 1_000;
         let mut name = printable(id);
@@ -129,17 +129,17 @@ impl Proxies {
         proxy.heard(standing, unheard, now_ms)
     }
 
-    /// A push is about to be made.
+    /// Notes that a push begins.
     pub fn pushing(&mut self, generation: u64, now: u64) {
         if self.pushed.is_none_or(|(known, _)| known != generation) {
-            // Where none has ever reported, a new push is no reason to wait anew.
+            // If no proxy has ever reported, a new push does not restart the wait.
             let since = self.pushed.filter(|_| self.known.is_empty()).map_or(now, |(_, at)| at.min(now));
             self.pushed = Some((generation, since));
             self.known.values_mut().for_each(|proxy| proxy.pushing(generation, now));
         }
     }
 
-    /// Names proxies that fell silent, and forgets those that have been for long. What they counted stays.
+    /// Logs proxies that became silent, and forgets proxies after a long silence. Their counts stay.
     pub fn watch(&mut self, now: u64) {
         self.known.retain(|name, proxy| {
             let is_known = proxy.is_known(now);
@@ -157,28 +157,29 @@ impl Proxies {
         self.pushed.is_some()
     }
 
-    /// Those that are not forgotten, in the order of their names.
+    /// The known proxies, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &ProxyState> {
         self.known.values()
     }
 
-    /// Whether none is there, though rules were published a while ago, or whoever comes is refused at the door.
+    /// Whether no proxy reports although rules were published some time ago, or because callers are refused for a wrong
+    /// secret.
     pub fn none_reports(&self, now: u64) -> bool {
         let is_late = |(_, at)| now.saturating_sub(at) > FIRST_RULES_SECONDS || self.were_refused(now);
         self.known.is_empty() && self.pushed.is_some_and(is_late)
     }
 
-    /// A call was refused because it did not show the relay's secret.
+    /// Notes a call that was refused because it did not have the relay's secret.
     pub const fn refused(&mut self, now: u64) {
         self.refused_at = Some(now);
     }
 
-    /// Whether that happened just now.
+    /// Whether a call was refused within the last minute.
     pub fn were_refused(&self, now: u64) -> bool {
         self.refused_at.is_some_and(|at| now.saturating_sub(at) <= REFUSED_SECONDS)
     }
 
-    /// The processes that report now, each as its proxy's name and its own.
+    /// The processes that report now, each as name of the proxy and name of the process.
     pub fn processes(&self, now: u64) -> BTreeSet<(&str, &str)> {
         let mut living = BTreeSet::new();
         for (name, proxy) in &self.known {
@@ -214,7 +215,7 @@ impl ProxyState {
 
     fn heard(&mut self, standing: &Standing, unheard: u64, now_ms: u64) -> u64 {
         let now = now_ms / 1_000;
-        // VMs come and go with threads and processes: one that is silent beside others is gone.
+        // VMs come and go with threads and processes, so a VM that is silent while others report is forgotten.
         self.vms.retain(|name, vm| *name == standing.vm || !vm.is_gone(now));
         if !self.vms.contains_key(&standing.vm) && self.vms.len() >= MAX_VMS {
             return 0;
@@ -222,7 +223,8 @@ impl ProxyState {
         if !self.is_up(now) {
             self.since = now;
         }
-        // What failed while nothing was heard of the proxy is history: that it reports shows that the way is open again.
+        // Failures from before a silence do not matter any more: a new report shows that the proxy reaches the companion
+        // again.
         let unheard = unheard > 0 && now.saturating_sub(self.since) > SILENT_SECONDS;
         let vm = self.vms.entry(standing.vm.clone()).or_default();
         let lost = standing.lost.saturating_sub(vm.lost);
@@ -242,7 +244,7 @@ impl ProxyState {
         lost
     }
 
-    /// One that has not taken the push before is behind since then.
+    /// Notes a new push. A proxy that has not taken the push before stays behind since that push.
     fn pushing(&mut self, generation: u64, now: u64) {
         let behind = self.pushed.filter(|_| self.push() != PushState::Confirmed);
         self.pushed = Some((generation, behind.map_or(now, |(_, at)| at.min(now))));
@@ -258,7 +260,7 @@ impl ProxyState {
         self.vms.values().map(|vm| vm.heard_at).max().unwrap_or(0)
     }
 
-    /// The generation every VM of it enforces at least; `None` if one has no rules.
+    /// The lowest generation of its VMs; `None` if a VM has no rules.
     pub fn confirmed(&self) -> Option<u64> {
         self.vms.values().map(|vm| vm.generation).min().filter(|generation| *generation > 0)
     }
@@ -268,7 +270,7 @@ impl ProxyState {
         self.pushed.map(|(generation, _)| generation)
     }
 
-    /// What became of the push.
+    /// The state of the last push.
     pub fn push(&self) -> PushState {
         match self.pushed() {
             None => PushState::Idle,
@@ -278,7 +280,7 @@ impl ProxyState {
         }
     }
 
-    /// Its clock less the companion's, whole seconds.
+    /// Its clock minus the companion's, whole seconds.
     pub const fn clock(&self) -> i64 {
         self.clock
     }
@@ -288,22 +290,22 @@ impl ProxyState {
         self.is_up(now).then(|| !self.is_unheard())
     }
 
-    /// Whether it reported just now.
+    /// Whether it has reported within the last 10 seconds.
     pub fn is_up(&self, now: u64) -> bool {
         self.silence(now) <= SILENT_SECONDS
     }
 
-    /// Reported within the last minute.
+    /// Whether it has reported within the last minute.
     pub fn is_connected(&self, now: u64) -> bool {
         self.silence(now) <= CONNECTED_SECONDS
     }
 
-    /// What is wrong with it. Completes a sentence whose subject is the proxy.
+    /// What is wrong with the proxy. Completes a sentence whose subject is the proxy.
     pub fn trouble(&self, now: u64) -> Option<String> {
         self.finds(now).map(|trouble| self.describe(trouble, now))
     }
 
-    /// The same, if it sells nothing because of that.
+    /// What is wrong with the proxy, if it sells nothing because of that.
     pub fn sells_nothing(&self, now: u64) -> Option<String> {
         let trouble = self.finds(now).filter(|trouble| *trouble != Trouble::Stale)?;
         Some(self.describe(trouble, now))
@@ -365,13 +367,13 @@ impl ProxyState {
         now.saturating_sub(self.last_report())
     }
 
-    /// Says what is new of it.
+    /// Logs changes of its state.
     fn log(&mut self, now: u64) {
         let (proxy, push) = (self.name.as_str(), self.push());
         if push != self.logged.push {
             match push {
                 PushState::Confirmed => info!(proxy, generation = self.pushed(), "rules enforced"),
-                // Without rules before, that is its trouble.
+                // A refusal without earlier rules is logged as its trouble.
                 PushState::Refused if self.confirmed().is_some() => error!(
                     proxy,
                     pushed = self.pushed(),
@@ -417,7 +419,7 @@ impl PushState {
     }
 }
 
-/// A name for logs, labels and people, of what a proxy says its id is.
+/// Makes a printable name of a proxy's id, for logs and labels.
 pub(super) fn printable(id: &str) -> String {
     let name: String =
         id.chars().take(MAX_NAME).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect();

@@ -25,7 +25,7 @@ fn a_push_is_confirmed_once_every_vm_enforces_it() {
     assert_eq!((first(&proxies).push(), first(&proxies).confirmed()), (PushState::Pending, Some(8)));
     hear(&mut proxies, &standing("worker", 9), NOW + 1);
     assert_eq!((first(&proxies).push(), first(&proxies).confirmed()), (PushState::Confirmed, Some(9)));
-    // One that joins now has to take it as well.
+    // A proxy that joins now has to take the push, too.
     proxies.heard("e1", &standing("other", 0), 0, NOW * 1_000);
     assert_eq!(proxies.iter().nth(1).unwrap().push(), PushState::Pending);
 }
@@ -54,7 +54,7 @@ fn a_refused_push_says_why_until_the_next_is_enforced() {
     proxies.pushing(10, NOW + 61);
     hear(&mut proxies, &standing("a", 10), NOW + 62);
     assert_eq!((first(&proxies).push(), first(&proxies).refusal.as_str()), (PushState::Confirmed, ""));
-    // What somebody else offers to it is told, and changes nothing.
+    // A refusal of another configuration is shown, and changes nothing.
     let refusing = Standing { refusal: "no rules".to_owned(), ..standing("a", 10) };
     hear(&mut proxies, &refusing, NOW + 63);
     assert_eq!(
@@ -125,7 +125,7 @@ fn a_proxy_that_goes_on_by_old_rules_is_named_though_it_sells() {
     proxies.pushing(8, NOW);
     hear(&mut proxies, &standing("a", 8), NOW + 1);
     proxies.pushing(9, NOW + 100);
-    // It is behind since the first push it did not take.
+    // The proxy is behind since the first push that it did not take.
     proxies.pushing(10, NOW + 110);
     let at = |proxies: &mut Proxies, at| {
         hear(proxies, &standing("a", 8), at);

@@ -1,25 +1,25 @@
-//! What became of the rules at the proxies.
+//! The state of the rules at the proxies.
 
 use super::discovery::Discovery;
 use super::{Proxies, TraefikState};
 
-/// What is known of the proxies.
+/// The state of all proxies.
 #[derive(Debug, Default)]
 pub struct PublishState {
-    /// Why the last push could not be written; `None` once it was.
+    /// Why the last push could not be written; `None` after a successful write.
     pub publish_error: Option<String>,
     /// Every proxy that reports.
     pub proxies: Proxies,
-    /// What proxies said that get their rules over gRPC.
+    /// Answers of proxies that get their rules over gRPC.
     pub discovery: Discovery,
-    /// What became of the rules in Traefik; `None` if it is not among the proxies.
+    /// The state of the rules in Traefik; `None` without a Traefik.
     pub traefik: Option<TraefikState>,
 }
 
 // === impl PublishState ===
 
 impl PublishState {
-    /// What is wrong with how payments are kept; `None` if nothing is.
+    /// A fault in how the proxies keep payments, if there is one.
     pub fn settlement_error(&self, settles_direct: bool, now: u64) -> Option<String> {
         let processes = self.proxies.processes(now);
         (settles_direct && processes.len() > 1).then(|| {

@@ -1,4 +1,4 @@
-//! The pricing rules: where they come from, what is in force, and what their facilitators support.
+//! The pricing rules: the watched file, the rules in force, and what their facilitators support.
 
 mod offered;
 mod readiness;

@@ -1,5 +1,5 @@
-//! The terms this companion published. A new payment is taken by the relay for those only, so whoever reaches the relay
-//! can use the operator's facilitator for nothing else.
+//! The terms that this companion published. The relay takes a new payment only for these terms, so a caller of the relay
+//! cannot use the operator's facilitator for other sales.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use farebox_core::evm::{Address, Amount, Network};
 use farebox_core::terms::{PaymentOption, Tuple};
 use farebox_pricing::Snapshot;
 
-/// Every way to pay, with the offers it stands or stood for. A proxy may sell for a while by a price that has changed
-/// since, so terms are kept for a day after they were last published.
+/// Every way to pay, with its offers. Terms are kept for a day after they were last published, because a proxy may still
+/// sell at an old price.
 #[derive(Debug, Default)]
 pub struct Offered(HashMap<Term, Vec<Life>>);
 
-/// What is paid to whom, for a series of any birth: (network, asset, payTo, amount, series born at 0).
+/// The terms of a payment: (network, asset, payTo, amount, series with `born` 0).
 type Term = (Network, Address, Address, Amount, Tuple);
 
-/// A life of a series.
+/// One life of a series: from its birth until its offer is removed.
 #[derive(Debug)]
 struct Life {
     born: u64,
-    /// When other rules took its place; `None` while it is published.
+    /// When other rules replaced it; `None` while it is published.
     dropped: Option<Instant>,
 }
 
@@ -29,8 +29,8 @@ const KEPT: Duration = Duration::from_secs(86_400);
 // === impl Offered ===
 
 impl Offered {
-    /// Learns the rules that are published from now on. `series` are those of the snapshot, in its order, with the births
-    /// that were published.
+    /// Takes rules that are published from now on. `series` are those of the snapshot, in its order, with the published
+    /// births.
     pub fn publish(&mut self, snapshot: &Snapshot, series: &[Tuple], now: Instant) {
         for life in self.0.values_mut().flatten() {
             life.dropped = life.dropped.or(Some(now));
@@ -38,7 +38,7 @@ impl Offered {
         for option in snapshot.routes.iter().flat_map(|route| &route.options) {
             let Some(tuple) = series.get(option.tuple) else { continue };
             let lives = self.0.entry(term(option, tuple)).or_default();
-            // The newest is the last.
+            // The newest life is the last.
             lives.retain(|life| life.born != tuple.born);
             lives.push(Life { born: tuple.born, dropped: None });
         }
@@ -48,8 +48,8 @@ impl Offered {
         });
     }
 
-    /// The series of an offer that can be paid like this: the one that is named, or the newest of its name where
-    /// another birth is named. `None` if the offer was not published at these terms.
+    /// The series of an offer with these terms: the named one, or the newest of the same labels if the birth differs.
+    /// `None` if the offer was not published with these terms.
     pub fn tuple(&self, option: &PaymentOption, named: &Tuple) -> Option<Tuple> {
         let lives = self.0.get(&term(option, named))?;
         let life = lives.iter().find(|life| life.born == named.born).or_else(|| lives.last())?;

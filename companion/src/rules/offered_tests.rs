@@ -21,7 +21,7 @@ fn an_offer_is_known_by_its_terms_under_the_birth_that_was_published_for_a_day()
     assert_eq!(offered.tuple(option, &of_another_life).as_ref(), Some(&series[0]));
     let of_another_name = Tuple { offer_name: "b".to_owned(), ..series[0].clone() };
     assert_eq!(offered.tuple(option, &of_another_name), None);
-    // A proxy may sell by the old price for a while.
+    // A proxy may sell at the old price for a while.
     offered.publish(&dear, &dear_series, start);
     offered.publish(&dear, &dear_series, start + KEPT / 2);
     assert_eq!(offered.tuple(option, &series[0]).as_ref(), Some(&series[0]));

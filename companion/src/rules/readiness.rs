@@ -1,6 +1,6 @@
-//! Whether the facilitators' kinds are known. Until those of one facilitator of a chain are, payments on it are answered
-//! 503, and no others. Once loaded they stay, as a facilitator that is away for a while is no reason to refuse what it
-//! supported a minute ago.
+//! Whether the facilitators' kinds are known. Payments on a chain are answered 503 until the kinds of one of its
+//! facilitators are known; other chains are not affected. Known kinds stay, because a facilitator that is unreachable
+//! for a while still supports them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use tracing::{info, warn};
 use crate::clock::unix_seconds;
 use crate::facilitator::{FacilitatorClient, Supported, fetch};
 
-/// What is known of one facilitator.
+/// The state of one facilitator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     /// Its address.
     pub url: String,
-    /// Its kinds, once loaded.
+    /// Its kinds, if they are known.
     pub supported: Option<Arc<Supported>>,
-    /// When these were first seen, Unix seconds.
+    /// When the kinds were first loaded, Unix seconds.
     pub loaded_at: Option<u64>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
-    /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
+    /// When attempts began to fail, Unix seconds; `None` if the last one succeeded.
     pub failing_since: Option<u64>,
 }
 
@@ -35,23 +35,23 @@ pub struct Readiness {
     known: watch::Receiver<AllKnown>,
 }
 
-/// By address. Pricing files name few facilitators over a companion's life.
+/// The states by address. They are never removed, because pricing files name few facilitators while a companion runs.
 pub type AllKnown = BTreeMap<String, Known>;
 
-/// Pause after a failure, doubled up to a maximum: nothing is sold by a facilitator that was never known, so its return
-/// is noticed within a second; one that is known already is only asked for news.
+/// Pause after a failure, doubled up to a maximum. The maximum is a second for a facilitator whose kinds are not known,
+/// because nothing is sold through it; a known one is only asked for changes.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const MAX_RETRY_UNKNOWN: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// Pause after a success. One that is gone is noticed within it, though nobody pays.
+/// Pause after a success. A facilitator that dies is detected within it, even without payments.
 const REFRESH: Duration = Duration::from_secs(60);
-/// The same where a payment got no reply meanwhile.
+/// The same pause if a payment got no reply meanwhile.
 const DOUBT: Duration = Duration::from_secs(1);
 
 // === impl Readiness ===
 
 impl Readiness {
-    /// Starts asking as soon as [`Self::want`] names addresses; ends when dropped.
+    /// Makes a task that asks the facilitators of [`Self::want`]; it ends when this is dropped.
     pub fn start(client: FacilitatorClient) -> Self {
         let (wanted, wishes) = watch::channel(BTreeSet::new());
         let (publish, known) = watch::channel(AllKnown::default());
@@ -59,7 +59,7 @@ impl Readiness {
         Self { wanted, known }
     }
 
-    /// Names the facilitators to ask. Whether they are others than before.
+    /// Sets the facilitators to ask. Returns whether they changed.
     pub fn want(&self, urls: &BTreeSet<String>) -> bool {
         self.wanted.send_if_modified(|wanted| {
             let changed = wanted != urls;
@@ -70,13 +70,13 @@ impl Readiness {
         })
     }
 
-    /// What is known of every facilitator that was ever asked.
+    /// The states of all facilitators that were ever asked.
     pub fn known(&self) -> AllKnown {
         self.known.borrow().clone()
     }
 
-    /// Asks for `urls`. For the kinds of those that were not asked before it waits, but not longer than `limit`.
-    /// One that hangs is waited for once and not at every reload.
+    /// Asks the facilitators `urls`. Waits for the kinds of facilitators that were not asked before, but not longer than
+    /// `limit`. So a facilitator that hangs delays one load and not every load.
     pub async fn wait(&self, urls: &BTreeSet<String>, limit: Duration) {
         let mut known = self.known.clone();
         let fresh: Vec<_> = urls.iter().filter(|url| !known.borrow().contains_key(*url)).collect();
@@ -89,7 +89,7 @@ impl Readiness {
         let _ = tokio::time::timeout(limit, loaded).await;
     }
 
-    /// Completes when something new is known; see [`watch::Receiver::changed`].
+    /// A receiver of changes; see [`watch::Receiver::changed`].
     pub fn changes(&self) -> watch::Receiver<AllKnown> {
         self.known.clone()
     }
@@ -103,7 +103,7 @@ impl Known {
     }
 }
 
-/// Asks each facilitator that is wanted, at its own pace.
+/// Asks each wanted facilitator, with its own pauses.
 async fn keep_asking_all(
     client: FacilitatorClient,
     mut wishes: watch::Receiver<BTreeSet<String>>,
@@ -137,7 +137,7 @@ async fn keep_asking(client: &FacilitatorClient, url: &str, publish: &watch::Sen
     let mut doubts = client.doubts();
     loop {
         doubts.mark_unchanged();
-        // Bounded in time by the client of the facilitator.
+        // The client of the facilitator has a timeout.
         let outcome = fetch(client, url).await.map_err(|error| error.to_string());
         is_known |= outcome.is_ok();
         let pause = if outcome.is_ok() { REFRESH } else { retry };
@@ -154,7 +154,7 @@ async fn keep_asking(client: &FacilitatorClient, url: &str, publish: &watch::Sen
     }
 }
 
-/// Whether it is news.
+/// Records an outcome. Returns whether the state changed.
 fn note(known: &mut Known, outcome: Result<Supported, String>) -> bool {
     let before = known.clone();
     match outcome {

@@ -16,7 +16,7 @@ fn set(urls: &[&str]) -> BTreeSet<String> {
     urls.iter().map(ToString::to_string).collect()
 }
 
-/// A facilitator that always fails, and how often it was asked.
+/// A facilitator that always fails, with a counter of its calls.
 async fn failing() -> (String, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -51,7 +51,7 @@ async fn one_that_is_wanted_no_more_is_asked_no_more_and_stays_known() {
     eventually("it is asked again after a failure", || asked.load(Ordering::Relaxed) > 1).await;
     assert!(readiness.want(&set(&[&good])));
     assert!(!readiness.want(&set(&[&good])), "nothing changes");
-    // Longer than the longest pause so far, and the one that is on its way has arrived.
+    // This is longer than the longest pause so far, and a call under way has arrived.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let before = asked.load(Ordering::Relaxed);
     tokio::time::sleep(FIRST_RETRY * 4).await;

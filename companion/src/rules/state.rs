@@ -1,4 +1,4 @@
-//! The rules in force, and what became of the attempts to load others.
+//! The rules in force, and the attempts to load others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,20 +9,22 @@ use farebox_pricing::{Finding, Severity, Snapshot};
 
 use super::Offered;
 
-/// What is known of the rules. The loader writes it.
+/// The state of the rules. Only the loader writes it.
 #[derive(Debug)]
 pub struct RulesState {
-    /// Place of the pricing file, as people see it.
+    /// Path of the pricing file, for messages.
     pub pricing: String,
     /// The rules in force; `None` until the first load succeeds.
     pub active: Option<Active>,
-    /// What the rules in force refuse for a while, though the pricing file does not name it.
+    /// Paths that the rules in force refuse for a while, although the pricing file does not name them.
     pub kept_closed: Option<KeptClosed>,
-    /// The terms that are and were published.
+    /// Since when a program has been writing the pricing file, Unix seconds.
+    pub written_since: Option<u64>,
+    /// The current and earlier published terms.
     pub offered: Offered,
     /// The last load attempt.
     pub last_attempt: Option<Arc<Attempt>>,
-    /// When attempts began to fail, Unix seconds; `None` while the last one succeeded.
+    /// When attempts began to fail, Unix seconds; `None` if the last one succeeded.
     pub config_err_since: Option<u64>,
     /// When a load was last applied or found unchanged, Unix seconds.
     pub last_success_at: Option<u64>,
@@ -48,7 +50,7 @@ pub struct Active {
 pub enum NothingForSale {
     /// The pricing file sells nothing.
     Meant(String),
-    /// What it sells was left out.
+    /// Every paid route was left out because of a mistake.
     Mistaken(String),
 }
 
@@ -64,16 +66,16 @@ pub struct KeptClosed {
 /// One load attempt.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// What came of it.
+    /// The result.
     pub result: ReloadResult,
     /// Unix seconds.
     pub at: u64,
-    /// From the content of the file to rules in force and on their way to the proxies, with the time a
-    /// facilitator that was not known yet was waited for.
+    /// Time from reading the file until the rules are in force and given to the publishers, including the wait for a
+    /// new facilitator.
     pub took: Duration,
-    /// Why it was rejected, if not by a finding.
+    /// Why it was rejected, if not because of a finding.
     pub error: Option<String>,
-    /// What the file was found to hold.
+    /// The findings about the file.
     pub findings: Vec<Finding>,
 }
 
@@ -82,7 +84,7 @@ pub struct Attempt {
 pub enum ReloadResult {
     /// New rules are in force.
     Applied,
-    /// The rules say what they said before.
+    /// The rules are the same as before.
     Unchanged,
     /// The last good rules stay.
     Rejected,
@@ -97,6 +99,7 @@ impl RulesState {
             pricing,
             active: None,
             kept_closed: None,
+            written_since: None,
             offered: Offered::default(),
             last_attempt: None,
             config_err_since: None,
@@ -105,7 +108,7 @@ impl RulesState {
         }
     }
 
-    /// Puts rules in force, whose series have these births.
+    /// Puts rules in force. `series` have the births.
     pub fn publish(&mut self, rules: Active, series: &[Tuple]) {
         self.offered.publish(&rules.snapshot, series, Instant::now());
         self.active = Some(rules);
@@ -128,6 +131,14 @@ impl RulesState {
         self.last_attempt = Some(Arc::new(attempt));
     }
 
+    /// A message if the pricing file is not read because a program is writing it.
+    pub fn being_written(&self) -> Option<String> {
+        let (since, pricing) = (self.written_since?, &self.pricing);
+        Some(format!(
+            "{pricing} has been open for writing since {since} (Unix time): the rules before it stay in force until it is closed"
+        ))
+    }
+
     /// Why no rules are in force; `None` if some are.
     pub fn not_loaded(&self) -> Option<String> {
         if self.active.is_some() {
@@ -140,7 +151,7 @@ impl RulesState {
         Some(format!("configuration not loaded: {cause}"))
     }
 
-    /// Why nothing at all is for sale; that is a fault where mistakes in the pricing file left out every paid route.
+    /// Why nothing is for sale. This is a fault if mistakes in the pricing file left out every paid route.
     pub fn nothing_for_sale(&self) -> Option<NothingForSale> {
         let snapshot = &self.active.as_ref()?.snapshot;
         if snapshot.routes.iter().any(|route| route.gate == Gate::Paid) {
@@ -158,7 +169,7 @@ impl RulesState {
         })
     }
 
-    /// The same where it is a fault.
+    /// Why nothing is for sale, if that is a fault.
     pub fn all_left_out(&self) -> Option<String> {
         match self.nothing_for_sale()? {
             NothingForSale::Meant(_) => None,
@@ -170,7 +181,7 @@ impl RulesState {
 // === impl KeptClosed ===
 
 impl KeptClosed {
-    /// Says so.
+    /// A message about these paths.
     pub fn describe(&self, pricing: &str) -> String {
         const NAMED: usize = 10;
 
@@ -190,7 +201,7 @@ impl KeptClosed {
 // === impl Attempt ===
 
 impl Attempt {
-    /// The first thing that rejected it, with its place.
+    /// The first reason of its rejection, with its place.
     pub fn cause(&self, pricing: &str) -> String {
         if let Some(error) = &self.error {
             return error.clone();

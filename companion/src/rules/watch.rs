@@ -1,19 +1,20 @@
 //! Watching the pricing file: renames, edits in place, and the symlink swaps of a Kubernetes ConfigMap.
 //!
-//! Notifications only make it quick. What counts is the content, which is also read every second, so a change
-//! is seen on file systems without notifications and when modification times do not move.
+//! Notifications only save time. The content is also read every second, so a change is seen on file systems without
+//! notifications, and when modification times do not change.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use inotify::{EventStream, Inotify, WatchMask};
-use tokio::time::Instant;
+use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask};
 use tracing::warn;
 
+use crate::clock::unix_seconds;
 use crate::paths::folder_of;
 
-/// What the file holds, or why it cannot be read.
+/// The content of the file, or why it cannot be read.
 pub type Candidate = Result<String, String>;
 
 /// A watched file.
@@ -21,59 +22,47 @@ pub type Candidate = Result<String, String>;
 pub struct Watch {
     path: PathBuf,
     last: Option<Candidate>,
-    /// What ends in the middle of a line, and since when.
-    unended: Option<(Candidate, Instant)>,
-    events: Option<Events>,
+    notices: Option<Notices>,
 }
 
-/// What happens in the folder of the file.
-type Events = EventStream<[u8; 4_096]>;
+/// The system's notifications about the file.
+#[derive(Debug)]
+struct Notices {
+    stream: EventStream<[u8; 4_096]>,
+    /// The file that has the name now, or had it before.
+    file: Option<WatchDescriptor>,
+    /// Since when a program that has written to the file keeps it open, Unix seconds.
+    written_since: Option<u64>,
+}
 
-/// Content must stay the same this long before it is believed: an editor may write in several steps.
+/// How long content must stay the same before it is loaded, because an editor may write in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
-/// Content whose last line has no end must stay the same for longer: a price or a pattern of which the half is written
-/// is a price or a pattern as well.
-const UNENDED: Duration = Duration::from_secs(10);
-/// A file that never settles is taken as it is after this many looks.
-const SETTLE_LOOKS: u32 = 10;
-/// The least time between two looks at a file that does not change.
+/// Least pause between two reads of an unchanged file.
 const BREATH: Duration = Duration::from_millis(50);
-/// How often the content is read without being told.
+/// Interval of reads without a notification.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Watches a file. The first [`Watch::next`] yields what it holds now.
+/// Watches a file. The first [`Watch::next`] returns the current content.
 pub fn watch(path: PathBuf) -> Watch {
-    let events = events(&path)
+    let notices = Notices::of(&path)
         .inspect_err(|error| {
             warn!("no file notifications ({error}); {} is read every second", path.display())
         })
         .ok();
-    Watch { path, last: None, unended: None, events }
-}
-
-/// The parent folder is watched, as the file itself is replaced by renames and symlink swaps. What is written there all
-/// the time and stays open, a ledger or a log, wakes nobody.
-fn events(path: &Path) -> std::io::Result<Events> {
-    let inotify = Inotify::init()?;
-    let mask = WatchMask::CLOSE_WRITE | WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
-    inotify.watches().add(folder_of(path), mask)?;
-    inotify.into_event_stream([0; 4_096])
+    Watch { path, last: None, notices }
 }
 
 // === impl Watch ===
 
 impl Watch {
-    /// Waits for content that differs from what was last returned. Dropping the future loses nothing.
+    /// Waits for content that differs from the last returned one, no longer changes, and is not being written. Dropping
+    /// the future loses nothing.
     pub async fn next(&mut self) -> Candidate {
         loop {
             let seen = read(&self.path).await;
-            if self.last.as_ref() != Some(&seen) {
-                let settled = self.settle(seen).await;
-                if self.last.as_ref() != Some(&settled) && !self.may_go_on(&settled) {
-                    self.unended = None;
-                    self.last = Some(settled.clone());
-                    return settled;
-                }
+            if self.last.as_ref() != Some(&seen) && self.stays(&seen).await {
+                self.last = Some(seen.clone());
+                return seen;
             }
             tokio::select! {
                 () = self.told() => tokio::time::sleep(BREATH).await,
@@ -82,62 +71,97 @@ impl Watch {
         }
     }
 
-    /// Whether it ends in the middle of a line, and did not for long. At the start there is nothing to wait for.
-    fn may_go_on(&mut self, settled: &Candidate) -> bool {
-        let Ok(text) = settled else { return false };
-        if self.last.is_none() || text.ends_with('\n') {
-            return false;
-        }
-        match &self.unended {
-            Some((known, since)) if known == settled => since.elapsed() < UNENDED,
-            _ => {
-                self.unended = Some((settled.clone(), Instant::now()));
-                warn!(
-                    "{}: its last line has no end, so it may be written in parts: the rules before it stay in force for \
-                     {UNENDED:?}, unless it is ended or changes",
-                    self.path.display()
-                );
-                true
-            }
-        }
+    /// Makes any next content count as new.
+    pub fn forget(&mut self) {
+        self.last = None;
     }
 
-    /// Something happened in the folder; what else did so far is forgotten. Never where nobody tells.
+    /// Since when a program has been writing the file, Unix seconds. Its content may be incomplete meanwhile.
+    pub fn written_since(&self) -> Option<u64> {
+        self.notices.as_ref()?.written_since
+    }
+
+    async fn stays(&mut self, seen: &Candidate) -> bool {
+        tokio::time::sleep(SETTLE).await;
+        if let Some(notices) = &mut self.notices {
+            notices.hear(&self.path);
+        }
+        self.written_since().is_none() && read(&self.path).await == *seen
+    }
+
+    /// Waits for an event of the file or its folder. Never returns without notifications.
     async fn told(&mut self) {
-        let Some(events) = &mut self.events else { return std::future::pending().await };
-        match events.next().await {
-            Some(Ok(_)) => while events.next().now_or_never().is_some_and(|next| next.is_some()) {},
-            // Its content is read every second all the same.
-            Some(Err(_)) | None => self.events = None,
-        }
-    }
-
-    /// What it holds now, changed or not.
-    pub async fn again(&mut self) -> Candidate {
-        let seen = self.settle(read(&self.path).await).await;
-        self.last = Some(seen.clone());
-        seen
-    }
-
-    async fn settle(&self, mut seen: Candidate) -> Candidate {
-        // What is there at the start was not written just now.
-        if self.last.is_none() && seen.is_ok() {
-            return seen;
-        }
-        for _ in 0..SETTLE_LOOKS {
-            tokio::time::sleep(SETTLE).await;
-            let again = read(&self.path).await;
-            if again == seen {
-                break;
+        let Some(notices) = &mut self.notices else { return std::future::pending().await };
+        match notices.stream.next().await {
+            Some(Ok(event)) => {
+                notices.take(&event, &self.path);
+                notices.hear(&self.path);
             }
-            seen = again;
+            // The content is still read every second.
+            Some(Err(_)) | None => self.notices = None,
         }
-        seen
+    }
+}
+
+// === impl Notices ===
+
+impl Notices {
+    /// Watches the folder, because the file itself is replaced by renames and symlink swaps. Also watches the file,
+    /// because the folder gives no event if the file is written under another path. Writes to files of the folder that
+    /// stay open, such as a ledger or a log, cause no events.
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let inotify = Inotify::init()?;
+        let mask = WatchMask::CLOSE_WRITE | WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
+        inotify.watches().add(folder_of(path), mask)?;
+        let mut notices =
+            Self { stream: inotify.into_event_stream([0; 4_096])?, file: None, written_since: None };
+        notices.attend(path);
+        Ok(notices)
+    }
+
+    /// Reads all events so far.
+    fn hear(&mut self, path: &Path) {
+        self.attend(path);
+        while let Some(Some(Ok(event))) = self.stream.next().now_or_never() {
+            self.take(&event, path);
+        }
+    }
+
+    /// Watches the file that has the name now, and forgets the state of the file before.
+    fn attend(&mut self, path: &Path) {
+        let file = self.stream.watches().add(path, WatchMask::MODIFY | WatchMask::CLOSE_WRITE).ok();
+        if file != self.file {
+            self.file = file;
+            self.written_since = None;
+        }
+    }
+
+    fn take(&mut self, event: &EventOwned, path: &Path) {
+        let of_file = self.file.as_ref() == Some(&event.wd) && event.name.is_none();
+        let in_folder = event.name.is_some() && event.name.as_deref() == path.file_name();
+        let is = |kind| (of_file || in_folder) && event.mask.contains(kind);
+        if is(EventMask::CLOSE_WRITE) || event.mask.contains(EventMask::Q_OVERFLOW) {
+            self.written_since = None;
+        } else if is(EventMask::MODIFY) {
+            self.written_since.get_or_insert_with(unix_seconds);
+        } else if is(EventMask::CREATE) {
+            self.attend(path);
+            // A program that creates a file has it open; a linked file is complete.
+            let is_own = |file: std::fs::Metadata| file.is_file() && file.nlink() == 1;
+            if std::fs::symlink_metadata(path).is_ok_and(is_own) {
+                self.written_since.get_or_insert_with(unix_seconds);
+            }
+        }
     }
 }
 
 async fn read(path: &Path) -> Candidate {
-    tokio::fs::read_to_string(path)
-        .await
-        .map_err(|error| format!("{}: cannot be read: {error}", path.display()))
+    let text = async {
+        // Opening a pipe would wait for a writer.
+        if !tokio::fs::metadata(path).await?.is_file() {
+            return Err(std::io::Error::other("it is not a regular file"));
+        }
+        tokio::fs::read_to_string(path).await
+    };
+    text.await.map_err(|error| format!("{}: cannot be read: {error}", path.display()))
 }

@@ -1,10 +1,12 @@
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::watch::{Candidate, Watch, watch};
 
-/// What a change is allowed to take, polling included.
+/// Longest time until a change is seen, polling included.
 const LIMIT: Duration = Duration::from_secs(5);
 
 async fn next(watch: &mut Watch) -> Candidate {
@@ -131,22 +133,79 @@ async fn touching_the_file_is_no_change() {
     nothing_more(&mut watch).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_file_that_ends_in_the_middle_of_a_line_is_not_believed_at_once() {
+#[tokio::test]
+async fn what_somebody_is_writing_is_not_believed_however_slowly() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pricing.yaml");
     std::fs::write(&path, "one\n").unwrap();
     let mut watch = started(&path).await;
-    std::fs::write(&path, "price: 1").unwrap();
-    // Whoever waits may be disturbed again and again.
-    for _ in 0..9 {
-        let half = tokio::time::timeout(Duration::from_secs(1), watch.next()).await;
-        assert!(half.is_err(), "half a file is taken: {half:?}");
+    let mut open = File::options().append(true).open(&path).unwrap();
+    for line in ["two\n", "three\n"] {
+        open.write_all(line.as_bytes()).unwrap();
+        nothing_more(&mut watch).await;
+        assert!(watch.written_since().is_some());
     }
-    std::fs::write(&path, "price: 10\n").unwrap();
-    assert_eq!(next(&mut watch).await, Ok("price: 10\n".to_owned()));
-    // Some editors never end a last line.
-    std::fs::write(&path, "price: 2").unwrap();
-    let whole = tokio::time::timeout(Duration::from_secs(12), watch.next()).await;
-    assert_eq!(whole, Ok(Ok("price: 2".to_owned())));
+    drop(open);
+    assert_eq!(next(&mut watch).await, Ok("one\ntwo\nthree\n".to_owned()));
+    assert_eq!(watch.written_since(), None);
+}
+
+#[tokio::test]
+async fn a_new_file_is_believed_when_whoever_created_it_has_closed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pricing.yaml");
+    std::fs::write(&path, "one\n").unwrap();
+    let mut watch = started(&path).await;
+    std::fs::remove_file(&path).unwrap();
+    assert!(next(&mut watch).await.is_err());
+    let mut created = File::create(&path).unwrap();
+    created.write_all(b"two\n").unwrap();
+    nothing_more(&mut watch).await;
+    // A rename replaces the file, so writes to the old file do not matter.
+    let renamed = folder.path().join("new");
+    std::fs::write(&renamed, "three\n").unwrap();
+    std::fs::rename(&renamed, &path).unwrap();
+    assert_eq!(next(&mut watch).await, Ok("three\n".to_owned()));
+    created.write_all(b"more\n").unwrap();
+    nothing_more(&mut watch).await;
+}
+
+#[tokio::test]
+async fn what_is_written_behind_a_link_is_not_believed_before_it_is_closed() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (path, target) = (folder.path().join("pricing.yaml"), elsewhere.path().join("real.yaml"));
+    std::fs::write(&target, "one\n").unwrap();
+    symlink(&target, &path).unwrap();
+    let mut watch = started(&path).await;
+    let mut open = File::options().append(true).open(&target).unwrap();
+    open.write_all(b"two\n").unwrap();
+    nothing_more(&mut watch).await;
+    drop(open);
+    assert_eq!(next(&mut watch).await, Ok("one\ntwo\n".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_again_is_a_candidate_though_nothing_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pricing.yaml");
+    std::fs::write(&path, "one\n").unwrap();
+    let mut watch = started(&path).await;
+    watch.forget();
+    assert_eq!(next(&mut watch).await, Ok("one\n".to_owned()));
+    nothing_more(&mut watch).await;
+}
+
+#[tokio::test]
+async fn a_pipe_in_place_of_the_file_is_an_error_and_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pricing.yaml");
+    std::fs::write(&path, "one\n").unwrap();
+    let mut watch = started(&path).await;
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let error = next(&mut watch).await.unwrap_err();
+    assert!(error.contains("cannot be read: it is not a regular file"), "{error}");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "two\n").unwrap();
+    assert_eq!(next(&mut watch).await, Ok("two\n".to_owned()));
 }

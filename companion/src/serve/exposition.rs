@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// A quality value such as `0.75` in thousandths; nonsense is the lowest.
+/// A quality value such as `0.75` in thousandths; 0 for an invalid text.
 fn permille(text: &str) -> u32 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits: String = fraction.chars().chain("000".chars()).take(3).collect();
@@ -62,7 +62,7 @@ fn permille(text: &str) -> u32 {
     (whole.min(1) * 1000 + digits.parse().unwrap_or(0)).min(1000)
 }
 
-/// Labels as they stand between the braces, the same in both formats: those of an offer are written once and
+/// Labels as text between the braces, the same in both formats. The labels of an offer are written once and
 /// copied into each of its thirty series.
 #[derive(Debug, Default)]
 pub(super) struct Labels(String);
@@ -99,9 +99,9 @@ impl Page {
         Self { out: String::new(), format, family: None }
     }
 
-    /// One line. The lines of a family follow each other, and the first brings the head of the family along:
-    /// a family without samples is left out. `suffix` is `_bucket`, `_sum` or `_count` of a histogram, else
-    /// empty; `last` is one more label.
+    /// Writes one line. The lines of a family follow each other, and the first line also writes the head of
+    /// the family, so a family without samples has no head. `suffix` is `_bucket`, `_sum` or `_count` of a
+    /// histogram, else empty; `last` is one more label.
     pub(super) fn sample(
         &mut self,
         (family, suffix): (Family, &'static str),
@@ -141,7 +141,7 @@ impl Page {
     }
 
     fn head(&mut self, family: Family) {
-        // OpenMetrics names a counter family without the suffix its samples carry.
+        // OpenMetrics names a counter family without the suffix of its samples.
         let name = match (self.format, family.kind()) {
             (Format::OpenMetrics, Kind::Counter) => family.name().trim_end_matches("_total"),
             _ => family.name(),

@@ -1,4 +1,4 @@
-//! The handles of all parts, and what they say at one moment.
+//! The handles of all parts, and their state at one moment.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
@@ -19,25 +19,26 @@ use crate::rules::RulesState;
 pub struct Shared {
     /// Unix seconds.
     pub(crate) started_at: u64,
-    /// It was told to stop and takes nothing new soon.
+    /// The companion has got a signal to stop.
     pub(crate) is_stopping: Arc<AtomicBool>,
     /// The rules in force.
     pub rules: Handle<RulesState>,
-    /// What is known of the facilitators.
+    /// The state of the facilitators.
     pub facilitators: Handle<FacilitatorStates>,
-    /// How the ledger is.
+    /// The state of the ledger.
     pub ledger: Handle<LedgerHealth>,
-    /// Where the companion is a proxy itself.
+    /// The companion's own gateway.
     pub gateway: Handle<Option<GatewayState>>,
-    /// What is known of the proxies.
+    /// The state of the proxies.
     pub published: Handle<PublishState>,
-    /// What was counted.
+    /// The counts.
     pub counted: Handle<Counts>,
-    /// The spools that are read.
+    /// The spools.
     pub spools: Handle<SpoolsState>,
 }
 
-/// All of it but what was counted: a reader sees it before or after a load, never a mix.
+/// All states but the counts, locked together, so that a reader sees the state before or after a load and never
+/// a mix.
 #[derive(Debug)]
 pub struct Facts<'a> {
     pub(super) started_at: u64,
@@ -53,7 +54,7 @@ pub struct Facts<'a> {
 // === impl Shared ===
 
 impl Shared {
-    /// What is known before anything has started. `pricing` is the place of the pricing file, as people see it.
+    /// The state before any part has started. `pricing` is the path of the pricing file, for messages.
     pub fn new(pricing: String) -> Self {
         Self {
             started_at: unix_seconds(),
@@ -68,12 +69,12 @@ impl Shared {
         }
     }
 
-    /// From now on `/readyz` says that the companion stops.
+    /// Notes that the companion stops; `/readyz` says so from now on.
     pub fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Locks everything but what is counted, in the order of [`Handle`]. Payments wait meanwhile.
+    /// Locks all states but the counts, in the order of [`Handle`]. Payments wait meanwhile.
     pub fn lock(&self) -> Facts<'_> {
         Facts {
             started_at: self.started_at,
@@ -87,19 +88,19 @@ impl Shared {
         }
     }
 
-    /// What the relay needs of it.
+    /// The handles for the relay.
     pub fn for_relay(&self) -> RelayParts {
         let Self { rules, facilitators, ledger, .. } = self.clone();
         RelayParts { rules, facilitators, ledger }
     }
 
-    /// What counting needs of it.
+    /// The handles for counting.
     pub fn for_counts(&self) -> CountsParts {
         let Self { rules, ledger, published, counted, spools, .. } = self.clone();
         CountsParts { rules, ledger, published, counted, spools }
     }
 
-    /// What the loader needs of it.
+    /// The handles for the loader.
     pub fn for_loading(&self) -> LoadingParts {
         let Self { rules, facilitators, ledger, counted, .. } = self.clone();
         LoadingParts { rules, facilitators, ledger, counted }

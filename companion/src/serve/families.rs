@@ -1,4 +1,4 @@
-//! Every public family with its samples, taken from one state.
+//! Every public family with its samples, made from one state.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,11 +19,11 @@ use crate::publish::discovery::Node;
 use crate::publish::{Proxies, ProxyState};
 use crate::rules::{Active, ReloadResult};
 
-/// What a state exposes. It is written without a lock: a page about ten thousand offers has 50 MB.
+/// The samples of a state. The page is written without a lock, because a page for ten thousand offers has 50 MB.
 #[derive(Debug)]
 pub(super) struct Families {
     totals: Totals,
-    /// Of the companion and its proxies.
+    /// Samples of the companion and its proxies.
     own: Vec<(Family, Vec<Sample>)>,
 }
 
@@ -34,7 +34,7 @@ struct Sample {
     value: String,
 }
 
-/// The labels of each tuple, and what it counted.
+/// The labels of each tuple, with its totals.
 type Tuples<'a> = Vec<(Labels, &'a TupleTotals)>;
 
 const PROXY: (&str, Cow<'static, str>) = ("proxy", Cow::Borrowed("envoy"));
@@ -43,7 +43,8 @@ const SOURCE: (&str, Cow<'static, str>) = ("source", Cow::Borrowed("file"));
 // === impl Families ===
 
 impl Families {
-    /// Payments wait for the state, and reports for what is counted: what takes long for many offers is made afterwards.
+    /// Copies the state. Payments wait for this lock, and reports for the lock of the counts, so slow work for many
+    /// offers is done later.
     pub(super) fn of(shared: &Shared, now: u64) -> Self {
         let (counts, own, active) = {
             let counted = shared.counted.lock();
@@ -56,7 +57,7 @@ impl Families {
         families
     }
 
-    /// What is known of the rules in force.
+    /// Adds the samples of the rules in force.
     fn add_rules(&mut self, active: Option<&Active>) {
         let Some(active) = active else { return };
         for (family, samples) in &mut self.own {

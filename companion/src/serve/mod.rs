@@ -1,14 +1,14 @@
 //! The companion's own server.
 //!
-//! * `GET /metrics`: Prometheus text, or OpenMetrics where the reader prefers it; 503 while rules are in force whose
-//!   counters the ledger has not told yet
+//! * `GET /metrics`: Prometheus text, or OpenMetrics if the reader prefers it; 503 while the counters of the rules in
+//!   force are not read from the ledger yet
 //! * `GET /healthz`: 200 while the process lives
 //! * `GET /readyz`: 200 once rules are in force and published and each facilitator has said what it supports, until the
 //!   companion is told to stop; else 503 with the cause
 //! * `GET /status`: JSON for people and scripts
 //! * `GET /traefik`: the dynamic configuration, for Traefik's HTTP provider; 503 until rules are in force
 //!
-//! Everything else is 404, every other method but HEAD 405.
+//! Other paths are answered 404, and other methods than GET and HEAD 405.
 
 mod exposition;
 mod facts;
@@ -45,7 +45,7 @@ use pages::Pages;
 
 pub use facts::Shared;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug, Clone)]
 struct Context {
     state: Shared,
@@ -53,17 +53,17 @@ struct Context {
     pages: Arc<Pages>,
 }
 
-/// How long a reader may take for the head of a request, how long a silent connection is kept, and how long a reader may
-/// take to read: monitoring systems ask every minute at least.
+/// Time limits: for the head of a request, for a silent connection, and for reading an answer. Monitoring systems ask at
+/// least once a minute.
 const HEAD: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(90);
 const WRITE: Duration = Duration::from_secs(10);
-/// How often the log is told what keeps the companion from being ready.
+/// How often the readiness is checked for the log.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest head of a request, bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// What the port grants its readers.
+/// The limits of the port.
 pub fn limits(descriptors: Descriptors) -> Limits {
     let connections = descriptors.of(Share::Metrics);
     Limits {
@@ -77,8 +77,7 @@ pub fn limits(descriptors: Descriptors) -> Limits {
     }
 }
 
-/// The server's routes. Without a `gatherer`, which is while the companion starts or where nothing is counted, pages show
-/// what is known already.
+/// The server's routes. Without a `gatherer` (during the start, or if nothing is counted) pages show the counts so far.
 /// Without an `endpoint` there is no `/traefik`.
 pub fn router(state: Shared, gatherer: Option<Arc<Gatherer>>, endpoint: Option<Endpoint>) -> Router {
     let traefik = match endpoint {
@@ -113,8 +112,8 @@ async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response
 // === impl Context ===
 
 impl Context {
-    /// A page of metrics that was begun after it was asked for. None before the ledger was read: a family that is missing
-    /// for one page is taken for one that ended.
+    /// A page of metrics that was begun after the request. An error before the ledger is read, because a reader would
+    /// take a family that is missing on one page for a family that ended.
     async fn page(&self, format: Format) -> Result<Bytes, (StatusCode, String)> {
         self.pages
             .get(format, async || {
@@ -126,7 +125,7 @@ impl Context {
                     }
                 }
                 let state = self.state.clone();
-                // Thousands of offers take tens of milliseconds, in which others want to be served.
+                // A page for thousands of offers takes tens of milliseconds, and must not block other requests.
                 let page = tokio::task::spawn_blocking(move || {
                     let families = Families::of(&state, unix_seconds());
                     families.page(format)
@@ -142,7 +141,7 @@ async fn healthz() -> Response {
     json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned())
 }
 
-/// Logs, for ever, what keeps the companion from being ready, if nobody else does.
+/// Logs why the companion is not ready, if no other log line says it. Never returns.
 pub async fn log_readiness(state: Shared) {
     let (mut unready, mut traefik) = (None, None);
     loop {

@@ -1,4 +1,4 @@
-//! One page at a time: readers that ask while one is made share the next.
+//! Makes one page at a time. Readers that ask meanwhile share the next page.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::exposition::Format;
 
-/// The page that was made last, while there are readers who may want it.
+/// The last page, as long as readers may need it.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     last: Mutex<Option<Page>>,
@@ -28,8 +28,8 @@ struct Reader<'a>(&'a AtomicUsize);
 // === impl Pages ===
 
 impl Pages {
-    /// A page that was begun after this was called. One of ten thousand offers has 50 MB, and is made once however
-    /// many ask.
+    /// Returns a page that was begun after this call. A page for ten thousand offers has 50 MB, and is made once
+    /// for all waiting readers.
     pub(super) async fn get<E>(
         &self,
         format: Format,
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(first.await.unwrap(), "0");
         assert!(others.iter().all(|page| page == "1"), "{others:?}");
         assert_eq!(read().await, "2");
-        // Nobody is left who could want it.
+        // No reader is left that could need the page.
         assert!(pages.last.lock().await.is_none());
     }
 }

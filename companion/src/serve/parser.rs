@@ -1,4 +1,4 @@
-//! A strict reader of both text formats, so that tests hold what is written to what the formats allow.
+//! A strict parser of both text formats, by which tests check the written pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(super) struct Read {
     pub(super) samples: Vec<Line>,
 }
 
-/// Reads a text; panics on the first thing that is not allowed.
+/// Reads a text; panics at the first violation of the format.
 pub(super) fn parse(text: &str, format: Format) -> BTreeMap<String, Read> {
     let mut families: BTreeMap<String, Read> = BTreeMap::new();
     let mut current = String::new();

@@ -1,4 +1,4 @@
-//! Whether the companion is ready, by what all of its parts say.
+//! Whether the companion is ready, from the state of all its parts.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use crate::clock::unix_seconds;
 pub(crate) struct ClosedChain {
     /// CAIP-2 id.
     pub(crate) network: String,
-    /// Why, with what each of its facilitators did.
+    /// The reason, with the state of each of its facilitators.
     pub(crate) cause: String,
-    /// What is sold on it, as `offer_namespace/offer_name`.
+    /// The offers on it, as `offer_namespace/offer_name`.
     pub(crate) offers: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Facts<'_> {
             return Some(format!("configuration not published: {error}"));
         }
         let now = unix_seconds();
-        // Where proxies settle by themselves, they sell without it.
+        // With `settlement: direct` proxies sell without the ledger.
         self.ledger
             .error
             .clone()
@@ -47,7 +47,7 @@ impl Facts<'_> {
             .or_else(|| self.gateway_unreachable())
     }
 
-    /// Why the companion is not ready, where no other line of the log says it.
+    /// Why the companion is not ready, if no other log line says it.
     pub(super) fn unlogged(&self, now: u64) -> Option<String> {
         self.rules
             .all_left_out()
@@ -56,7 +56,7 @@ impl Facts<'_> {
             .or_else(|| self.leads_nowhere())
     }
 
-    /// What is wrong with Traefik, where no other line of the log says it.
+    /// What is wrong with Traefik, if no other log line says it.
     pub(super) fn traefik_trouble(&self, now: u64) -> Option<String> {
         let traefik = self.published.traefik.as_ref()?;
         traefik.trouble(self.spools.started(), now)
@@ -75,12 +75,12 @@ impl Facts<'_> {
         self.facilitators.closed().into_iter().map(chain).collect()
     }
 
-    /// Why no proxy sells, as far as those that report tell. Where the companion is one itself, it does.
+    /// Why no proxy sells, from their reports. `None` if the companion's own gateway sells.
     fn nothing_enforced(&self, now: u64) -> Option<String> {
         if self.gateway.is_some() {
             return None;
         }
-        // Proxies on other machines may wait for the companion to be ready, before they can come to it.
+        // Proxies on other machines may not reach the companion before it is ready.
         let are_there =
             self.published.discovery.address.is_none() || self.published.discovery.has_acknowledged(now);
         let known = || self.published.proxies.iter().filter(|proxy| are_there || proxy.is_up(now));
@@ -103,14 +103,14 @@ impl Facts<'_> {
             .then(|| format!("no proxy sells: {} {trouble}{refused}", named.name))
     }
 
-    /// Why Traefik has none of the routers by which something is sold.
+    /// Why Traefik has no routers for paid paths.
     fn refused_by_traefik(&self) -> Option<String> {
         let loaded = self.published.traefik.as_ref()?.api.as_ref()?.as_ref().ok()?;
         let error = loaded.error.as_ref().filter(|_| !self.published.proxies.are_pushed_to())?;
         Some(format!("Traefik refused the rules: {error}"))
     }
 
-    /// Why the gateway answers every request it would sell with 502. An Envoy has upstreams of its own.
+    /// Why the gateway answers every paid request 502. An Envoy has its own upstreams.
     fn leads_nowhere(&self) -> Option<String> {
         let gateway = self.gateway.as_ref().filter(|gateway| gateway.deployments.leads_nowhere())?;
         (!self.published.proxies.are_pushed_to()).then(|| {
@@ -122,7 +122,7 @@ impl Facts<'_> {
         })
     }
 
-    /// Why Traefik cannot lead anybody to the gateway. Once somebody came there, it can.
+    /// Why Traefik does not reach the gateway. `None` once a request has come to the gateway.
     fn gateway_unreachable(&self) -> Option<String> {
         let was_reached = self.gateway.as_ref().is_some_and(|gateway| gateway.deployments.was_reached());
         self.published.traefik.as_ref()?.gateway_error.clone().filter(|_| !was_reached)

@@ -9,7 +9,8 @@ use crate::publish::discovery::Node;
 use crate::publish::{ProxyState, TraefikState};
 use crate::rules::{Attempt, NothingForSale};
 
-/// The document of a state. Payments wait for the state, so the long lists are made without it.
+/// The document of a state. Payments wait for the lock of the state, so long lists are made without
+/// the lock.
 pub(super) fn of(shared: &Shared, now: u64) -> Value {
     let state = shared.lock();
     let mut document = without_lists(&state, now);
@@ -41,6 +42,7 @@ fn without_lists(state: &Facts<'_>, now: u64) -> Value {
             NothingForSale::Meant(why) | NothingForSale::Mistaken(why) => why,
         }),
         "kept_closed": state.rules.kept_closed.as_ref().map(|kept| kept.describe(&state.rules.pricing)),
+        "being_written": state.rules.being_written(),
         "publish_error": state.published.publish_error,
         "ledger_error": state.ledger.error,
         "ledger_went_back": state.ledger.went_back,
@@ -160,7 +162,7 @@ fn proxy(proxy: &ProxyState, now: u64) -> Value {
     })
 }
 
-/// What became of the rules in Traefik. Its plugin says in a spool which generation it starts with.
+/// The state of the rules in Traefik. Its plugin writes to a spool with which generation it starts.
 fn traefik(traefik: &TraefikState, state: &Facts<'_>, now: u64) -> Value {
     let started = state.spools.started();
     json!({

@@ -28,14 +28,14 @@ use crate::testing::{pricing, standing, tuple};
 /// Generation of the rules in force.
 const GENERATION: u64 = 1000;
 
-/// A companion no proxy has reported to.
+/// A companion without reports of proxies.
 fn silent() -> Shared {
     let shared = shared();
     shared.lock().published.proxies = Default::default();
     shared
 }
 
-/// A companion with a paid offer, a skipped one, and what two proxies reported.
+/// A companion with a paid offer, a skipped offer, and reports of two proxies.
 fn shared() -> Shared {
     let text = pricing("https://pay.example.com", &["a", "b"]).replacen(
         "price: \"0.001\"\n  offerNamespace: ns\n  offerName: b",
@@ -110,7 +110,7 @@ fn hear(state: &mut Facts<'_>, proxy: &str, generation: u64) {
     state.published.proxies.heard(proxy, &standing, 0, standing.unix_ms);
 }
 
-/// The same with all there is to tell of its proxies.
+/// The same companion, with every possible state of proxies.
 fn complete() -> Shared {
     let shared = shared();
     shared.lock().published.proxies.pushing(GENERATION, unix_seconds());
@@ -398,7 +398,7 @@ async fn proxies_that_keep_their_payments_themselves_are_named_where_there_are_t
     hear(&mut state.lock(), "e1", GENERATION);
     let error = settlement().await["error"].as_str().unwrap().to_owned();
     assert!(error.contains("e0, e1") && error.contains("use settlement: relay"), "{error}");
-    // Two of one name are two as well.
+    // Two proxies of one name count as two, too.
     let state = shared();
     state.lock().ledger.settles_direct = true;
     let other = farebox_core::metrics::Standing { process: "q".to_owned(), ..standing("x", GENERATION) };
@@ -480,14 +480,14 @@ async fn a_chain_without_a_known_facilitator_is_named_and_keeps_back_readiness_o
     state.lock().facilitators.are(vec![known(Some("v2 exact eip155:84532"), None)], Vec::new());
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!((status, body.as_str()), (200, r#"{"status":"ready"}"#));
-    // Whoever sells already goes on, whatever a changed file adds.
+    // A companion that sells already stays ready, even if a changed file adds a chain.
     state.lock().facilitators.are(closed, Vec::new());
     let (status, _, body) = ask(&state, "GET", "/readyz", "").await;
     assert_eq!(status, 200);
     assert!(body.contains(cause), "{body}");
 }
 
-/// What /readyz says, and the values of a family on /metrics by its last label.
+/// The answer of /readyz, and the values of a family on /metrics by its last label.
 async fn told(state: &Shared, family: Family) -> (u16, String, Vec<String>) {
     let (status, _, body) = ask(state, "GET", "/readyz", "").await;
     let page = page(state, unix_seconds(), Format::Prometheus);
@@ -542,7 +542,7 @@ async fn where_no_proxy_sells_nothing_is_ready_and_each_that_does_not_is_named()
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     assert_eq!((&page["ready"], &page["proxies"][0]["reaches_relay"]), (&false.into(), &false.into()));
     assert!(page["proxies"][0]["trouble"].as_str().unwrap().starts_with("got no answer"), "{page}");
-    // Another sells: the one that does not is named.
+    // Another proxy sells, and the proxy that does not is named.
     hear(&mut state.lock(), "e1", GENERATION);
     let (status, _, _) = told(&state, Family::ProxyReachesCompanion).await;
     assert_eq!(status, 200);
@@ -560,7 +560,8 @@ async fn where_no_proxy_has_ever_reported_nothing_is_ready_half_a_minute_after_t
     assert_eq!(ready(), None, "it may report any moment");
     state.lock().published.proxies.pushing(GENERATION + 1, unix_seconds() - 31);
     assert!(ready().unwrap().starts_with("no proxy sells: none reports; "), "{:?}", ready());
-    // Proxies that get their rules over gRPC may wait for the companion to be ready; one that took them does not.
+    // Proxies that get their rules over gRPC may wait for the companion to be ready. A proxy that took rules does
+    // not wait.
     state.lock().published.discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
     assert_eq!(ready(), None);
     state.lock().published.discovery = Discovery::with_answers("e0", unix_seconds());
@@ -605,7 +606,7 @@ async fn where_every_proxy_is_silent_or_gone_nothing_is_ready() {
     assert!(status == 503 && body.starts_with("no proxy sells: e0 has not been heard for 30"), "{body}");
     let page: serde_json::Value = serde_json::from_str(&ask(&state, "GET", "/status", "").await.2).unwrap();
     assert!(page["proxies"][1]["trouble"].as_str().unwrap().contains("relay.listen"), "{page}");
-    // Over gRPC it may wait for the companion to be ready.
+    // Over gRPC the proxy may wait for the companion to be ready.
     state.lock().published.discovery.address = Some(Listen::Tcp(([127, 0, 0, 1], 9403).into()));
     assert_eq!(state.lock().not_ready(), None);
     state.lock().published.discovery.address = None;
@@ -657,7 +658,7 @@ async fn while_every_proxy_is_refused_at_the_door_nothing_is_ready_and_a_proxy_t
     state.lock().published.proxies.pushing(GENERATION, now - 40);
     state.lock().published.proxies.pushing(GENERATION + 1, now);
     assert!(state.lock().not_ready().is_some());
-    // Whoever sends wrong words has no say where a proxy sells, nor where proxies may wait for the companion.
+    // A caller with a wrong secret does not matter if a proxy sells, or if proxies may wait for the companion.
     hear(&mut state.lock(), "e0", GENERATION + 1);
     state.lock().published.proxies.refused(now);
     assert_eq!(state.lock().not_ready(), None);
@@ -684,7 +685,7 @@ async fn what_keeps_back_readiness_is_logged_when_it_appears_changes_and_ends() 
     let said = std::fs::read_to_string(path).unwrap();
     let said: Vec<&str> = said.lines().map(str::trim).collect();
     assert_eq!(said, ["WARN not ready: a", "WARN not ready: b", "INFO no longer so: b"]);
-    // Proxies that are known are named by lines of their own.
+    // Known proxies have their own log lines.
     let state = silent();
     state.lock().published.discovery = Discovery::default();
     state.lock().published.proxies.pushing(GENERATION, unix_seconds() - 31);
@@ -725,7 +726,7 @@ async fn a_ledger_a_clock_and_a_gateway_that_are_wrong_are_told_apart() {
     let (status, body, reachable) = told(&state, Family::GatewayReachable).await;
     assert!(status == 503 && body.starts_with("traefik.gateway: "), "{body}");
     assert_eq!(reachable, ["0"]);
-    // Somebody came there.
+    // A request has come to the gateway.
     deployments.reached();
     assert_eq!(told(&state, Family::GatewayReachable).await.0, 200);
 }

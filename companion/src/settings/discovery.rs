@@ -1,11 +1,11 @@
-//! Where rules are served over gRPC, and to whom.
+//! Settings of the rules over gRPC: the address, and the proxies that may connect.
 
 use super::{Listen, SettingsError, TlsSettings, file, flags};
 
 /// The `envoy.discovery:` section, checked. The files are read when the server starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoverySettings {
-    /// Where proxies connect.
+    /// The address for proxies.
     pub listen: Listen,
     /// Without it the channel is plain text.
     pub tls: Option<TlsSettings>,
@@ -14,7 +14,7 @@ pub struct DiscoverySettings {
 // === impl DiscoverySettings ===
 
 impl DiscoverySettings {
-    /// Joins the section with the flags; a flag wins. `None` if nothing is to be served.
+    /// Joins the section with the flags; a flag wins. `None` if neither is set.
     pub(super) fn resolve(
         file: Option<file::Discovery>,
         flags: flags::Discovery,

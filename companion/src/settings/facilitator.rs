@@ -15,22 +15,22 @@ pub struct FacilitatorSettings {
     pub url: Option<String>,
     /// A facilitator on another machine may be called without TLS.
     pub allow_plain_http: bool,
-    /// Name of the Envoy cluster that leads there.
+    /// Name of the Envoy cluster of the facilitator.
     pub cluster: String,
     /// Deadline of `/verify`.
     pub verify_timeout: Duration,
     /// Deadline of `/settle`.
     pub settle_timeout: Duration,
-    /// Who calls it.
+    /// Which program calls it.
     pub settlement: Settlement,
 }
 
 const DEFAULT_CLUSTER: &str = "facilitator";
-/// What the relay adds to the facilitator's time: its ledger, and the way there.
+/// Time for the relay beyond the facilitator's: for its ledger and the network.
 const RELAY_SLACK: Duration = Duration::from_secs(2);
 const DEFAULT_VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest deadline that makes sense while a buyer waits.
+/// Longest deadline, because a buyer waits meanwhile.
 const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 
 // === impl FacilitatorSettings ===
@@ -63,8 +63,8 @@ impl FacilitatorSettings {
         Ok(settings)
     }
 
-    /// What a proxy needs to call the facilitator at `url`; without one it has nothing to sell. `ready` tells a proxy
-    /// that calls it itself whether payments can be judged. The error completes a sentence whose subject is the address.
+    /// The facilitator for a push, at `url`; without a URL nothing is sold. With `settlement: direct`, `ready` says
+    /// whether payments can be verified. The error completes a sentence whose subject is the address.
     pub fn endpoint(&self, url: Option<&str>, ready: bool) -> Result<Facilitator, String> {
         let url = url.map(|url| self.checked(url)).transpose()?;
         if self.settlement == Settlement::Relay {
@@ -74,7 +74,7 @@ impl FacilitatorSettings {
                 path_prefix: String::new(),
                 verify_timeout_ms: millis(self.verify_timeout + RELAY_SLACK),
                 settle_timeout_ms: millis(self.settle_timeout + RELAY_SLACK),
-                // It decides for each chain when a payment comes.
+                // The relay decides for each chain when a payment comes.
                 ready: true,
                 relay: true,
             });
@@ -90,13 +90,13 @@ impl FacilitatorSettings {
         })
     }
 
-    /// The address of a facilitator. The error completes a sentence whose subject is the address.
+    /// Checks the address of a facilitator. The error completes a sentence whose subject is the address.
     pub(super) fn checked(&self, url: &str) -> Result<HttpUrl, String> {
         let url = HttpUrl::parse(url).map_err(|error| error.to_string())?;
         if !url.https && !self.allow_plain_http && !url.is_local() {
             return Err(format!(
-                "must start with https://, as {} is not this machine, or set facilitator.allowPlainHttp: whoever is \
-                 between the two can then decide who has paid",
+                "must start with https://, as {} is not this machine, or set facilitator.allowPlainHttp: an \
+                 attacker on the network can then decide which payments count as settled",
                 url.host
             ));
         }
@@ -112,7 +112,7 @@ fn deadline(key: &str, set: Option<file::Span>, default: Duration) -> Result<Dur
     Ok(value)
 }
 
-/// Deadlines are bounded by [`MAX_TIMEOUT`], so nothing is cut.
+/// The conversion loses nothing, because deadlines are at most [`MAX_TIMEOUT`].
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Whom the relay calls for which chain, and what it shows them.
+//! The facilitators of each chain, and their credentials.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use farebox_pricing::read_chain;
 
 use super::{FacilitatorSettings, SettingsError, Settlement, file};
 
-/// The facilitators of the relay apart from the default one, which is `facilitator.url` or the pricing file's.
-/// Addresses have no trailing slash and their host in lower case, as in the rules.
+/// The facilitators of the relay beside the default one, which is `facilitator.url` or the pricing file's. Addresses
+/// have no trailing slash and a host in lower case, as in the rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facilitators {
     /// Asked to verify after the default one, in this order.
     pub fallbacks: Vec<String>,
-    /// Those of the chains that have their own, at least one each, in the order they are asked.
+    /// The facilitators of chains with their own, at least one each, in the order of calls.
     pub chains: BTreeMap<Network, Vec<String>>,
-    /// What a facilitator is shown, by its address.
+    /// The credential for each facilitator, by its address.
     pub credentials: BTreeMap<String, Credential>,
 }
 
@@ -25,7 +25,7 @@ pub struct Facilitators {
 pub enum Credential {
     /// A token, sent as it is.
     Bearer(PathBuf),
-    /// A key that signs a token for every request, as the Coinbase Developer Platform wants it.
+    /// A key that signs a token for every request, for the Coinbase Developer Platform.
     Jwt(PathBuf),
 }
 
@@ -79,7 +79,7 @@ impl Facilitators {
         Ok(all)
     }
 
-    /// The facilitators of a chain, in the order they are asked; `default` is the one of the rules, if these name one.
+    /// The facilitators of a chain, in the order of calls; `default` is the one of the rules, if these name one.
     pub fn list(&self, network: &Network, default: Option<&str>) -> Vec<String> {
         self.chains.get(network).cloned().unwrap_or_else(|| self.default_list(default))
     }
@@ -90,8 +90,8 @@ impl Facilitators {
         default.map(str::to_owned).into_iter().chain(others.cloned()).collect()
     }
 
-    /// A credential for an address nobody calls is a slip of the pen. Without `default` it may be the pricing
-    /// file's.
+    /// Refuses a credential for an address that is never called, because it is probably a typing error. Without
+    /// `facilitator.url` the address may be the pricing file's.
     fn refuse_unused_credentials(&self, facilitator: &FacilitatorSettings) -> Result<(), SettingsError> {
         let Some(default) = &facilitator.url else { return Ok(()) };
         let default = address(facilitator, "facilitator.url", default)?;

@@ -1,4 +1,4 @@
-//! `farebox.yaml` as it is written. Unknown and repeated keys are errors, with the line and the nearest key.
+//! The keys of `farebox.yaml`. Unknown and repeated keys are errors, with the line and the most similar key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ pub(super) struct Gateway {
     pub(super) response_timeout: Option<Span>,
     pub(super) idle_timeout: Option<Span>,
     pub(super) grace: Option<Span>,
-    /// Was where the gateway counted.
+    /// An earlier setting: where the gateway counted.
     pub(super) spool: Option<PathBuf>,
 }
 
@@ -120,9 +120,9 @@ pub(super) struct Envoy {
     pub(super) wasm: Option<String>,
     pub(super) publish: Option<PathBuf>,
     pub(super) discovery: Option<Discovery>,
-    /// Was which Envoys to read statistics from.
+    /// An earlier setting: the Envoys from which to read statistics.
     pub(super) proxies: Option<IgnoredAny>,
-    /// Was how often.
+    /// An earlier setting: how often to read them.
     pub(super) scrape_interval: Option<IgnoredAny>,
 }
 

@@ -1,4 +1,4 @@
-//! Arguments of `farebox run`, the original's among them.
+//! Arguments of `farebox run`, including those of the verifier that Farebox replaces.
 
 use std::path::PathBuf;
 
@@ -49,7 +49,7 @@ pub struct Flags {
     /// Serving rules over gRPC.
     #[command(flatten)]
     pub discovery: Discovery,
-    /// Was an Envoy to read statistics from.
+    /// An earlier flag: an Envoy from which to read statistics.
     #[arg(long, hide = true)]
     pub proxy: Vec<String>,
 }

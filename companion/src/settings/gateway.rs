@@ -1,4 +1,4 @@
-//! The gateway: a proxy of the companion's own.
+//! Settings of the gateway, the companion's own proxy.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::{SettingsError, Settlement, file, parse_address};
 /// The `gateway:` section, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewaySettings {
-    /// Where clients, or a proxy in front, reach it.
+    /// The address for clients, or for a proxy in front.
     pub listen: SocketAddr,
     /// Upstream of routes whose `upstreamURL` is not set.
     pub upstream: Option<HttpUrl>,
-    /// Whether upstreams are spoken to in HTTP/2.
+    /// Whether requests to upstreams use HTTP/2.
     pub http2: bool,
-    /// Whether upstreams get the `Host` the client sent, or their own.
+    /// Whether upstreams get the client's `Host`, or their own.
     pub preserve_host: bool,
     /// Deadline of a connection to an upstream.
     pub connect_timeout: Duration,
@@ -26,23 +26,24 @@ pub struct GatewaySettings {
     pub idle_timeout: Duration,
     /// How long requests under way may take after a signal to stop.
     pub grace: Duration,
-    /// Traefiks stand before it, which enforce the rules before these for a while.
+    /// Whether Traefiks are in front of it, which may enforce old rules for a while.
     pub is_behind: bool,
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9405";
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A model may think for a while before its first token.
+/// Long enough for a model that needs time before its first token.
 const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(120);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const DEFAULT_GRACE: Duration = Duration::from_secs(20);
-/// Longest of any of them.
+/// Longest value of any of these settings.
 const MAX: Duration = Duration::from_secs(3_600);
 
 // === impl GatewaySettings ===
 
 impl GatewaySettings {
-    /// Joins the section with `--gateway [ADDR]`. `None` if neither is there. `is_behind` tells of Traefiks before it.
+    /// Joins the section with `--gateway [ADDR]`. `None` if neither is set. `is_behind` says that Traefiks are in
+    /// front of it.
     pub(super) fn resolve(
         file: Option<file::Gateway>,
         flag: Option<Option<String>>,

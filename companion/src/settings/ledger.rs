@@ -1,16 +1,16 @@
-//! Where the ledger's database is. Its URL may hold a password, which belongs neither on a command line nor in a file
-//! that everybody reads.
+//! The URL of the ledger's database. The URL may have a password, which should be neither on a command line nor in a
+//! file that other users can read.
 
 use std::path::{Path, PathBuf};
 
 use super::SettingsError;
 
-/// Says that the URL is in a file.
+/// Prefix for a URL that is in a file.
 const FILE: &str = "file:";
-/// Says that the URL is in an environment variable.
+/// Prefix for a URL that is in an environment variable.
 const ENV: &str = "env:";
 
-/// The URL that `text` is, or that stands where it says: `file:PATH` or `env:NAME`. No error shows it.
+/// Reads the URL from `text`, or from the place that `text` names: `file:PATH` or `env:NAME`. No error shows the URL.
 pub fn ledger_url(text: &str) -> Result<String, SettingsError> {
     let found = if let Some(path) = text.strip_prefix(FILE) {
         std::fs::read_to_string(path)
@@ -24,7 +24,7 @@ pub fn ledger_url(text: &str) -> Result<String, SettingsError> {
     let url = found.trim();
     let known = ["sqlite:", "postgres://", "postgresql://"];
     if url.lines().count() != 1 || !known.iter().any(|scheme| url.starts_with(scheme)) {
-        // What was typed may hold a password.
+        // A typed URL may have a password.
         let place = if found.as_str() == text { String::new() } else { format!(" in {text}") };
         return Err(SettingsError(format!(
             "the ledger's URL{place}: must be sqlite:FILE, such as sqlite:farebox.db, or \
@@ -34,7 +34,7 @@ pub fn ledger_url(text: &str) -> Result<String, SettingsError> {
     Ok(url.to_owned())
 }
 
-/// The same, from the folder of the settings file.
+/// Makes a relative path start at the folder of the settings file.
 pub(super) fn anchored(text: &str, folder: &Path) -> String {
     match text.strip_prefix(FILE) {
         Some(path) => format!("{FILE}{}", folder.join(PathBuf::from(path)).display()),
@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(ledger_url(&text).unwrap(), "postgres://u:hush@db/farebox");
         assert_eq!(anchored("file:url", folder.path()), text);
         assert_eq!(anchored("sqlite:url", folder.path()), "sqlite:url");
-        // Whatever the machine that runs the tests has there, it is no ledger.
+        // The value of PATH on any machine is not the URL of a ledger.
         let error = ledger_url("env:PATH").unwrap_err().to_string();
         assert!(error.starts_with("the ledger's URL in env:PATH: must be sqlite:FILE"), "{error}");
         let error = ledger_url("env:FAREBOX_NO_SUCH_VARIABLE").unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Addresses to listen on, and who can reach them.
+//! Addresses to listen on, and whether other machines can reach them.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::SettingsError;
 
-/// Where a port listens.
+/// The address of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// An address and a port.
@@ -32,7 +32,7 @@ impl Listen {
         Ok(Self::Unix(path))
     }
 
-    /// Whether only processes of this machine reach it.
+    /// Whether only processes of this machine can reach it.
     pub fn is_private(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),

@@ -1,5 +1,5 @@
-//! What the operator set: `farebox.yaml`, overridden by flags. Separate from the pricing file, which says
-//! what is sold; this says how the companion runs.
+//! The operator's settings: `farebox.yaml`, overridden by flags. They say how the companion runs; the pricing file says
+//! what is sold.
 
 mod discovery;
 mod facilitator;
@@ -35,12 +35,12 @@ pub use traefik::{Signature, SpoolSettings, TraefikSettings};
 
 use listen::parse_address;
 
-/// Everything `farebox run` needs to know, checked.
+/// The checked settings of `farebox run`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Where `/metrics`, `/healthz`, `/readyz` and `/status` are served.
+    /// The address of `/metrics`, `/healthz`, `/readyz` and `/status`.
     pub listen: SocketAddr,
-    /// How long the companion goes on after a signal to stop, while `/readyz` says so already.
+    /// How long the companion serves after a signal to stop, while `/readyz` already answers 503.
     pub shutdown_delay: Duration,
     /// The pricing file.
     pub pricing: PathBuf,
@@ -48,15 +48,15 @@ pub struct Settings {
     pub watch: bool,
     /// How proxies reach the facilitator.
     pub facilitator: FacilitatorSettings,
-    /// Where proxies call the companion, and its ledger; `None` if there are no proxies.
+    /// The port for proxies, and the ledger; `None` if there are no proxies.
     pub relay: Option<RelaySettings>,
-    /// A proxy of the companion's own.
+    /// The companion's own proxy.
     pub gateway: Option<GatewaySettings>,
-    /// What the filter does apart from prices.
+    /// The behaviour of the filter apart from prices.
     pub filter: terms::Settings,
-    /// Where rules are published for Envoy; `None` publishes nowhere.
+    /// Publishing rules for Envoy; `None` if there is none.
     pub envoy: Option<EnvoySettings>,
-    /// Where rules are published for Traefik, and where its plugin counts; `None` publishes nowhere.
+    /// Publishing rules for Traefik, and its plugin's counts; `None` if there is none.
     pub traefik: Option<TraefikSettings>,
 }
 
@@ -65,9 +65,9 @@ pub struct Settings {
 pub struct EnvoySettings {
     /// Path of the filter's wasm file, as Envoy sees it.
     pub wasm: String,
-    /// The file Envoy discovers its filter configuration from. The companion reads it back when it starts.
+    /// The file from which Envoy discovers its filter configuration. The companion reads this file at its start.
     pub publish: PathBuf,
-    /// Where rules are served over gRPC besides.
+    /// Serving rules over gRPC, too.
     pub discovery: Option<DiscoverySettings>,
 }
 
@@ -78,14 +78,14 @@ pub struct SettingsError(pub String);
 
 /// Default pricing file, where Kubernetes mounts it.
 const DEFAULT_PRICING: &str = "/config/pricing.yaml";
-/// Whoever reaches it reads what is sold, and to how many.
+/// On the loopback interface, because every caller can read offers and sales.
 const DEFAULT_LISTEN: &str = "127.0.0.1:9402";
-/// Load balancers and proxies notice within it that the companion is to get nothing new.
+/// Long enough for load balancers and proxies to see that the companion stops.
 const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
-/// What stands in the place of reading statistics.
-const REPORTING: &str = "nobody reads statistics any more: each Envoy reports by itself, through its cluster `farebox`, \
+/// The message about settings for reading statistics, which are gone.
+const REPORTING: &str = "statistics are no longer read: each Envoy reports by itself, through its cluster `farebox`, \
                          which leads to relay.listen";
-/// Longest of it.
+/// Longest `shutdown.delay`.
 const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(600);
 
 // === impl Settings ===
@@ -106,7 +106,7 @@ impl Settings {
         let (settlement, is_behind) = (facilitator.settlement, file.traefik.is_some());
         let gateway = GatewaySettings::resolve(file.gateway, flags.gateway, settlement, is_behind)?;
         let traefik = TraefikSettings::resolve(file.traefik, settlement)?;
-        // Without proxies nobody calls the companion, and nothing is to be kept.
+        // Without proxies there are no calls and no payments to keep.
         let proxies = envoy.is_some() || gateway.is_some() || traefik.is_some();
         Ok(Self {
             listen: parse_address("listen", listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
@@ -122,20 +122,20 @@ impl Settings {
         })
     }
 
-    /// [`Self::filter`] as it is pushed: with how long an upstream may take, as far as it is known here. In front of an
-    /// upstream of Envoy's own it is not.
+    /// [`Self::filter`] for a push, with the longest time of an upstream, if it is known. It is not known for upstreams
+    /// in Envoy's own configuration.
     pub fn pushed_filter(&self) -> terms::Settings {
         let upstream = self.gateway.as_ref().map_or(0, |gateway| gateway.response_timeout.as_secs());
         terms::Settings { upstream_timeout_seconds: Some(upstream), ..self.filter.clone() }
     }
 
-    /// Whom the relay calls; `None` where proxies call the facilitator themselves.
+    /// The relay's facilitators; `None` with `settlement: direct`.
     pub fn relayed(&self) -> Option<&Facilitators> {
         let relay = self.relay.as_ref().filter(|_| self.facilitator.settlement == Settlement::Relay);
         relay.map(|relay| &relay.facilitators)
     }
 
-    /// How the pricing file is loaded.
+    /// The options for loading the pricing file.
     pub fn loading(&self) -> farebox_pricing::LoadOptions {
         let chains = self.relayed().map(|facilitators| facilitators.chains.keys().cloned().collect());
         farebox_pricing::LoadOptions {
@@ -152,7 +152,7 @@ impl Settings {
         Self::resolve(read_file(flags.settings.clone())?, flags)
     }
 
-    /// Where the ledger is, by this settings file or the one that [`Self::load`] reads.
+    /// The ledger's URL, from this settings file or from the one that [`Self::load`] reads.
     pub fn ledger(settings: Option<PathBuf>) -> Result<String, SettingsError> {
         let file = read_file(settings)?;
         ledger_url(file.relay.ledger.as_deref().unwrap_or(relay::DEFAULT_LEDGER))
@@ -215,7 +215,7 @@ fn check_filter(mut filter: terms::Settings) -> Result<terms::Settings, Settings
     Ok(filter)
 }
 
-/// The target of a `Link` header as it may stand there: everything but what a URL is made of is encoded.
+/// Encodes the target of a `Link` header: every character that a URL must not have is percent-encoded.
 fn percent_encoded(catalog: &str) -> Result<String, SettingsError> {
     if catalog.chars().any(char::is_control) {
         return Err(SettingsError("filter.catalog: must be a URL or a path on one line".into()));

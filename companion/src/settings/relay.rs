@@ -1,26 +1,26 @@
-//! Where proxies call the companion, and its ledger.
+//! Settings of the port for proxies, and of the ledger.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Facilitators, Flags, Listen, SettingsError, TlsSettings, check_name, file, ledger_url};
 
-/// The `relay:` section, checked. Where proxies settle by themselves, they report there nevertheless.
+/// The `relay:` section, checked. With `settlement: direct` proxies only report there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelaySettings {
-    /// Where proxies reach the companion.
+    /// The address for proxies.
     pub listen: Listen,
     /// Without it the channel is plain text.
     pub tls: Option<TlsSettings>,
-    /// A file with the words that proxies show; without it they show none.
+    /// A file with the secrets of proxies; without it proxies need no secret.
     pub secret: Option<PathBuf>,
     /// URL of the ledger's database.
     pub ledger: String,
-    /// Names this companion's counters in the ledger.
+    /// The name of this companion in the ledger.
     pub companion: String,
-    /// How long the ledger keeps payments that are over, and those whose outcome nobody can find out.
+    /// How long the ledger keeps charged payments, and payments of unknown outcome.
     pub retention: Duration,
-    /// Whom it calls.
+    /// The facilitators that it calls.
     pub facilitators: Facilitators,
 }
 
@@ -29,7 +29,8 @@ pub(super) const DEFAULT_LEDGER: &str = "sqlite:farebox.db";
 const DEFAULT_COMPANION: &str = "farebox";
 /// A quarter.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * 86_400);
-/// Longer than an authorization may run: a payment that is over is refused by its record until its window has closed.
+/// Longer than the longest window of an authorization, because a used payment is refused by its record until its
+/// window has closed.
 const MIN_RETENTION: Duration = Duration::from_secs(2 * 86_400);
 
 // === impl RelaySettings ===

@@ -44,7 +44,7 @@ fn the_relay_settles_unless_something_else_is_said_and_only_where_there_is_a_pro
     let endpoint = settings.facilitator.endpoint(Some("https://pay.example.com/x402"), true).unwrap();
     assert_eq!((endpoint.cluster.as_str(), endpoint.authority.as_str()), ("farebox", "farebox"));
     assert_eq!((endpoint.path_prefix.as_str(), endpoint.relay), ("", true));
-    // The relay needs its own time besides the facilitator's.
+    // The relay needs its own time in addition to the facilitator's.
     assert_eq!((endpoint.verify_timeout_ms, endpoint.settle_timeout_ms), (7_000, 62_000));
 
     let direct = resolve("facilitator: {settlement: direct}\nenvoy: {wasm: w, publish: p}").unwrap();
@@ -178,7 +178,7 @@ fn an_incomplete_envoy_section_is_refused() {
 
 #[test]
 fn settings_about_reading_statistics_are_refused_with_what_stands_in_their_place() {
-    let instead = "remove it; nobody reads statistics any more: each Envoy reports by itself, through its cluster \
+    let instead = "remove it; statistics are no longer read: each Envoy reports by itself, through its cluster \
                    `farebox`, which leads to relay.listen";
     for (key, value) in [
         ("proxies", "[{name: a, stats: 'http://x'}, {dns: 'http://e:1'}, {announced: 9901}]"),

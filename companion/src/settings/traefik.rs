@@ -10,21 +10,22 @@ use super::{SettingsError, Settlement, file};
 /// The `traefik:` section, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraefikSettings {
-    /// Entry points whose requests are for sale.
+    /// Entry points that sell.
     pub entry_points: Vec<String>,
-    /// Where Traefik reaches the gateway.
+    /// Address of the gateway for Traefik.
     pub gateway: HttpUrl,
-    /// Where free routes without an `upstreamURL` go; without it, to the gateway.
+    /// Upstream of free routes without an `upstreamURL`; without it these go to the gateway.
     pub upstream: Option<HttpUrl>,
     /// A file in a folder that Traefik watches; `None` writes none.
     pub publish: Option<PathBuf>,
-    /// Whether `GET /traefik` gives the configuration to Traefik's HTTP provider.
+    /// Whether `GET /traefik` serves the configuration for Traefik's HTTP provider.
     pub http: bool,
-    /// Who checks signatures first.
+    /// Which program checks signatures first.
     pub signature: Signature,
-    /// Requests that each router with the plugin may have in flight: each of them has an instance of the plugin.
+    /// Requests that each router with the plugin may have in flight. Each request has its own instance of the
+    /// plugin.
     pub requests_in_flight: u64,
-    /// Where the plugin counts.
+    /// The plugin's spool.
     pub spool: SpoolSettings,
     /// Base URL of Traefik's API, no trailing slash; without it only the spool confirms a push.
     pub api: Option<String>,

@@ -32,7 +32,7 @@ pub(crate) fn filter() -> &'static Module {
         let path = filter_path();
         let bytes = fs::read(&path).unwrap_or_else(|error| {
             panic!(
-                "{}: {error}. Build the filter with `cargo xtask build`, or name it in FAREBOX_ENVOY_WASM.",
+                "{}: {error}. Build the filter with `cargo xtask build --guests`, or name it in FAREBOX_ENVOY_WASM.",
                 path.display()
             )
         });
@@ -50,7 +50,7 @@ pub(crate) fn compiled(wasm: &[u8]) -> wasmtime::Result<Module> {
         return Ok(module);
     }
     let module = Module::new(engine(), wasm)?;
-    // Whoever comes first leaves it to the others; a folder that cannot be written costs only time.
+    // The first process writes it for the others. If the folder is not writable, that only costs time.
     let draft = folder.join(format!("{name}.{}", process::id()));
     let machine_code = module.serialize()?;
     let left = fs::create_dir_all(&folder)
@@ -62,7 +62,7 @@ pub(crate) fn compiled(wasm: &[u8]) -> wasmtime::Result<Module> {
     Ok(module)
 }
 
-/// Loads a module compiled before; `None` if there is none or another wasmtime made it.
+/// Loads a compiled module; `None` if there is none or another wasmtime made it.
 #[expect(unsafe_code, reason = "machine code of our own making, from our own build folder")]
 fn load(path: &Path) -> Option<Module> {
     // SAFETY: the file runs as machine code. `compiled` writes it from `Module::serialize` and moves it into

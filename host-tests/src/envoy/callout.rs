@@ -1,4 +1,4 @@
-//! A test's handle on one facilitator call: what was asked, what comes back.
+//! A test's handle on one facilitator call: the request, and the reply that the test chooses.
 
 use super::abi::Headers;
 use super::guest::{Call, CallReply};
@@ -79,7 +79,7 @@ impl Callout<'_> {
         self.finish(None);
     }
 
-    /// Whether its time is over, so that nothing but [`Callout::times_out`] can come of it any more.
+    /// Whether its time is over, so that only [`Callout::times_out`] is possible.
     pub fn is_overdue(&self) -> bool {
         self.time_left().is_zero()
     }

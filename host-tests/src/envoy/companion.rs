@@ -1,4 +1,4 @@
-//! What a companion would know that takes reports: each is counted once.
+//! A small companion that takes reports and counts each once.
 
 use farebox_core::metrics::{Counted, MetricSeries, Received, Standing, grow};
 use std::collections::BTreeMap;

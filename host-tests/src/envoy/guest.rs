@@ -1,4 +1,5 @@
-//! What a VM knows while its guest runs: contexts, pending callouts, actions deferred to the end of the call.
+//! The state of a VM while its guest runs: contexts, pending callouts, and actions deferred to the end of the
+//! call.
 
 use super::abi::{Headers, MapType};
 use super::host::Host;
@@ -17,12 +18,12 @@ pub(crate) struct Guest {
     /// Context of the running call, and the one the guest switched to.
     pub(crate) current: u32,
     pub(crate) effective: u32,
-    /// The stream the running call is about, by what Envoy called or the guest switched to; 0 for none.
+    /// The stream of the running call, from Envoy's call or the guest's switch; 0 for none.
     pub(crate) about: u32,
     /// Resumes and local replies, carried out when the guest's call has returned.
     pub(crate) after: VecDeque<After>,
     pub(crate) calls: BTreeMap<u32, Call>,
-    /// Callouts of root contexts that no stream waits for.
+    /// Callouts of root contexts for which no stream waits.
     pub(crate) root_calls: Vec<(u32, Call)>,
     /// The callout reply being delivered; absent for one that broke off.
     pub(crate) reply: Option<CallReply>,
@@ -66,9 +67,9 @@ pub(crate) struct LocalReply {
 /// A dispatched callout.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    /// Who hears of the reply.
+    /// The context that gets the reply.
     pub(crate) context: u32,
-    /// The stream it is about, which may be gone by then.
+    /// The stream of the call, which may have ended by the time of the reply.
     pub(crate) about: u32,
     pub(crate) cluster: String,
     pub(crate) headers: Headers,
@@ -85,7 +86,7 @@ pub(crate) struct CallReply {
     pub(crate) trailers: Headers,
 }
 
-/// Where a stream is.
+/// The phase of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// The guest is looking at the request head.
@@ -102,11 +103,11 @@ pub enum Phase {
     Streaming,
     /// Over.
     Ended,
-    /// The VM died while nobody else could wake the stream: only a proxy timeout ends it.
+    /// The VM died and nothing else can wake the stream: only a proxy timeout ends it.
     Hung,
 }
 
-/// Who made the response the client got.
+/// Which program made the client's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// The upstream.
@@ -119,7 +120,7 @@ pub enum Origin {
     DeadVm,
 }
 
-/// What the client got.
+/// The client's response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// HTTP status.

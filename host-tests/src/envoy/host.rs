@@ -1,4 +1,4 @@
-//! What all VMs of one Envoy process share: shared data, log, clusters, clock.
+//! The state that all VMs of one Envoy process share: shared data, log, clusters, clock.
 
 use super::abi::Status;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ pub(crate) struct Host {
     pub(crate) shared: SharedData,
     pub(crate) log: Vec<LogLine>,
     pub(crate) clusters: BTreeSet<String>,
-    /// What a guest did that Envoy does not survive or that leaves a client waiting.
+    /// Actions of a guest that would crash Envoy or leave a client waiting.
     pub(crate) violations: Vec<String>,
     /// Traps so far.
     pub(crate) traps: Vec<String>,
@@ -122,7 +122,7 @@ impl SharedData {
         ours.map(|(key, (value, _))| (String::from_utf8_lossy(key).into_owned(), value.clone())).collect()
     }
 
-    /// Number of keys ever written that begin so: what the process can never get back.
+    /// Number of keys ever written with this prefix, whose memory the process never frees.
     pub(crate) fn count(&self, prefix: &str) -> usize {
         self.entries.keys().filter(|key| key.starts_with(prefix.as_bytes())).count()
     }

@@ -1,4 +1,4 @@
-//! A stream from its request head to its end: what the guest is shown, and what Envoy does with its answer.
+//! A stream from its request head to its end: the calls of the guest, and what Envoy does with the guest's answers.
 
 use super::abi::{Headers, MapType};
 use super::guest::{
@@ -9,7 +9,7 @@ use super::vm::{Called, PAUSE, Vm};
 // === impl Vm: streams ===
 
 impl Vm {
-    /// Hands a request head to the guest and does what it says.
+    /// Passes a request head to the guest and carries out its answer.
     pub(crate) fn request(&self, root: u32, stream: &SharedStream, end: bool) {
         let context = self.new_context();
         lock(stream).context = context;
@@ -33,7 +33,7 @@ impl Vm {
         } else {
             data.phase = Phase::RequestHeld;
             drop(data);
-            self.assert_somebody_will_wake(stream);
+            self.assert_a_callout_will_wake(stream);
         }
     }
 
@@ -44,7 +44,7 @@ impl Vm {
         data.forwarded = Some(data.request.clone());
         let context = data.context;
         drop(data);
-        // The body flows on behind the head; the filter has to let it.
+        // The body follows the head; the filter has to let it pass.
         if self.call(context, "proxy_on_request_body", &[context, 0, 1]) == Called::Returned(PAUSE) {
             self.violate("held a request body");
         }
@@ -59,7 +59,7 @@ impl Vm {
         }
     }
 
-    /// Hands a response head to the guest and does what it says.
+    /// Passes a response head to the guest and carries out its answer.
     pub(crate) fn response(&self, stream: &SharedStream, head: Headers, origin: Origin, details: &str) {
         let mut data = lock(stream);
         assert_eq!(data.phase, Phase::AtUpstream, "a response needs a forwarded request");
@@ -83,7 +83,7 @@ impl Vm {
         } else {
             data.phase = Phase::ResponseHeld;
             drop(data);
-            self.assert_somebody_will_wake(stream);
+            self.assert_a_callout_will_wake(stream);
         }
     }
 
@@ -107,7 +107,7 @@ impl Vm {
     }
 
     /// A paused stream needs a callout of its own, or nothing will ever resume it.
-    fn assert_somebody_will_wake(&self, stream: &SharedStream) {
+    fn assert_a_callout_will_wake(&self, stream: &SharedStream) {
         let context = lock(stream).context;
         if !self.guest(|guest| guest.calls.values().any(|c| c.about == context)) {
             self.violate("paused a stream without a callout that could resume it");
@@ -216,7 +216,7 @@ impl Vm {
         lock(stream).trailers.take().map(|(_, trailers)| trailers).unwrap_or_default()
     }
 
-    /// The stream is over, for whatever reason: log, done, delete; the callouts of its context have nobody to call back.
+    /// Ends the stream: log, done, delete. Callouts of its context never call back.
     pub(crate) fn end(&self, stream: &SharedStream) {
         let mut data = lock(stream);
         if data.phase == Phase::Ended {
@@ -290,7 +290,7 @@ impl Vm {
             data.phase = Phase::Hung;
         } else if held {
             drop(data);
-            self.assert_somebody_will_wake(stream);
+            self.assert_a_callout_will_wake(stream);
         }
     }
 }

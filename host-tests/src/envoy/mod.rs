@@ -1,6 +1,6 @@
 //! A stateful simulator of Envoy's proxy-wasm host.
 //!
-//! It keeps the rules a filter can trip over and answers what Envoy 1.40 answers:
+//! It follows the rules of Envoy 1.40 that a filter can violate:
 //!
 //! * header maps exist only in their phase (`BadArgument` otherwise), request maps are gone once the
 //!   request was passed on or resumed, properties of the request are gone in the response phase;
@@ -13,8 +13,9 @@
 //! * a trap kills the VM: its streams get 503 (or hang, if only a callout reply could have woken them),
 //!   and the next request of that worker starts a fresh VM (`FAIL_RELOAD`).
 //!
-//! What Envoy would punish with a crash or a client left waiting panics here: a second resume or reply, a
-//! stream paused with nothing to wake it, a header no codec can send, a trap the test did not allow.
+//! The simulator panics where Envoy would crash or a client would wait for ever: at a second resume or
+//! reply, at a stream that is paused with nothing to wake it, at a header that no codec can send, and at
+//! a trap that the test did not allow.
 //!
 //! ```no_run
 //! # use farebox_host_tests::envoy::{Envoy, Request};

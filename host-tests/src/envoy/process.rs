@@ -34,13 +34,13 @@ struct Seat {
     root: Option<u32>,
 }
 
-/// What came of a configuration push.
+/// The result of a configuration push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Push {
     /// Every worker serves it.
     Taken,
-    /// The guest refused it; the last good one goes on serving.
+    /// The guest refused it; the last good configuration still serves.
     Refused,
 }
 
@@ -130,8 +130,8 @@ impl Envoy {
         Push::Taken
     }
 
-    /// Replaces the VMs while a worker's guest is at its n-th host call from now (0 is the next one). Returns what
-    /// says whether that has happened; until then no request can be sent.
+    /// Replaces the VMs while a worker's guest is at its n-th host call from now (0 is the next one). Returns a
+    /// function that says whether that has happened; until then no request can be sent.
     pub fn replace_vms_at_host_call(
         &self,
         worker: usize,
@@ -197,7 +197,7 @@ impl Envoy {
         let mut seat = self.workers[worker].borrow_mut();
         if seat.vm.is_dead() {
             let configuration = self.configuration.borrow().clone().expect("a configuration was pushed");
-            // What was sent was sent, whoever died since.
+            // Calls that were made before a crash still arrive.
             let sent = seat.vm.root_calls("/report").into_iter();
             let reports = sent.filter_map(|(_, call)| Received::read(&call.body));
             reports.for_each(|report| self.companion.borrow_mut().take(report));
@@ -220,7 +220,7 @@ impl Envoy {
         [&self.main].into_iter().chain(&self.workers).map(|seat| seat.borrow().vm.clone()).collect()
     }
 
-    /// Panics over what a guest must never do. Every event of a test ends here.
+    /// Panics if a guest has violated a rule. Every event of a test ends here.
     pub(crate) fn check(&self) {
         let host = self.host.borrow();
         assert!(host.violations.is_empty(), "the guest broke the host's rules: {:#?}", host.violations);
@@ -248,7 +248,7 @@ impl Envoy {
         !seat.vm.is_dead() && seat.vm.guest(|guest| guest.interrupt.take()).is_some()
     }
 
-    /// From now on a trap is not a failure of the test.
+    /// Allows traps from now on.
     pub fn allow_traps(&self) {
         self.host.borrow_mut().traps_allowed = true;
     }
@@ -307,7 +307,7 @@ impl Envoy {
 // === impl Envoy: observations ===
 
 impl Envoy {
-    /// What the companion has counted once every VM has reported.
+    /// The companion's counts after every VM has reported.
     pub fn counted(&self) -> BTreeMap<MetricSeries, u64> {
         loop {
             self.tick();
@@ -317,13 +317,14 @@ impl Envoy {
         }
     }
 
-    /// What each VM said of itself in its last report that arrived, by its name.
+    /// The state of each VM in its last report that arrived, by its name.
     pub fn standings(&self) -> BTreeMap<String, Standing> {
         self.companion.borrow().standings.clone()
     }
 
-    /// Has every report under way arrive and be answered as `fate` says, by its number and the report: whether the
-    /// companion gets it, and the status of the answer, or `None` for Envoy's own page. How many there were that count.
+    /// Delivers and answers every report under way as `fate` says. `fate` gets the number and the report, and returns
+    /// whether the companion gets it, and the status of the answer, or `None` for Envoy's own page. Returns the number
+    /// of reports with counts.
     pub fn reports(&self, mut fate: impl FnMut(usize, &Received) -> (bool, Option<u16>)) -> usize {
         let mut number = 0;
         for vm in self.vms() {
@@ -346,13 +347,12 @@ impl Envoy {
         self.host.borrow().log.clone()
     }
 
-    /// Which requests a relay was told are over since the last look: headers and bodies of the calls, each of which
-    /// is answered now.
+    /// The calls of `/over` since the last check, with headers and bodies. Each is answered now.
     pub fn overs(&self) -> Vec<(Headers, Vec<u8>)> {
         self.overs_answered(Some(204))
     }
 
-    /// The same, with each answered by this status, or by Envoy's own page where the relay is away.
+    /// The same, with this status for each answer, or with Envoy's own page for an unreachable relay.
     pub fn overs_answered(&self, status: Option<u16>) -> Vec<(Headers, Vec<u8>)> {
         let mut told = Vec::new();
         for vm in self.vms() {
@@ -386,7 +386,7 @@ impl Envoy {
     }
 }
 
-/// Phases in which a stream waits for somebody.
+/// Phases in which a stream waits.
 pub(crate) const fn is_waiting(phase: Phase) -> bool {
     matches!(phase, Phase::RequestHeld | Phase::ResponseHeld)
 }

@@ -1,4 +1,4 @@
-//! A test's handle on one HTTP stream: what the upstream and the client do, what they see.
+//! A test's handle on one HTTP stream: the actions of upstream and client, and what they get.
 
 use super::abi::{Headers, MapType};
 use super::callout::Callout;
@@ -22,12 +22,12 @@ impl Stream<'_> {
         lock(&self.data).phase
     }
 
-    /// What the upstream got, if it got anything.
+    /// The request head at the upstream, if it arrived.
     pub fn forwarded(&self) -> Option<Headers> {
         lock(&self.data).forwarded.clone()
     }
 
-    /// What the client got so far.
+    /// The client's response so far.
     pub fn response(&self) -> Option<Response> {
         lock(&self.data).client.clone()
     }
@@ -99,7 +99,7 @@ impl Stream<'_> {
         self.envoy.check();
     }
 
-    /// The request ends with trailers. Gives what the upstream sees of them.
+    /// Ends the request with trailers. Returns the trailers that the upstream gets.
     pub fn request_trailers(&self, trailers: &[(&str, &str)]) -> Headers {
         assert_eq!(self.phase(), Phase::AtUpstream, "trailers follow a forwarded head");
         let passed =
@@ -108,7 +108,7 @@ impl Stream<'_> {
         passed
     }
 
-    /// The response body ends with trailers. Gives what the client sees of them.
+    /// Ends the response body with trailers. Returns the trailers that the client gets.
     pub fn response_trailers(&self, trailers: &[(&str, &str)]) -> Headers {
         assert_eq!(self.phase(), Phase::Streaming, "trailers follow a delivered head");
         let passed =

@@ -27,7 +27,7 @@ struct Root {
     retired: bool,
 }
 
-/// What came of a guest call.
+/// The result of a guest call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Called {
     /// The value, 0 for a call without one.

@@ -1,11 +1,11 @@
-//! Requests, and what came of them.
+//! Requests and their results.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::host::{Instance, Shared};
 
-/// A request as Traefik hands it to a middleware.
+/// A request as Traefik passes it to a middleware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub(crate) method: String,
@@ -15,7 +15,7 @@ pub struct Request {
     pub(crate) peer: String,
 }
 
-/// What the guest answered.
+/// The guest's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reply {
     /// Status; 0 until it is set.
@@ -37,7 +37,8 @@ pub enum Sent {
     Trapped(String),
 }
 
-/// A request on its way to the router's service. Its instance is nobody else's until this is dropped.
+/// A request under way to the router's service. No other request uses its instance until this is
+/// dropped.
 #[derive(Debug)]
 pub struct Passed {
     /// As the service gets it.

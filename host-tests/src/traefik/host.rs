@@ -21,18 +21,18 @@ pub const START: u64 = 1_790_000_000;
 /// Where the plugin is, in the layout of the plugin catalogue.
 const PLUGIN: &str = "farebox/traefik-plugin/src/github.com/farebox/farebox/plugin.wasm";
 
-/// What is wrong with the spool.
+/// A fault of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Traefik mounts no folder for the plugin.
     NotMounted,
-    /// It may not be written.
+    /// It is not writable.
     ReadOnly,
     /// The disk is full.
     Full,
     /// The disk is full after so many bytes of a line.
     Cut(usize),
-    /// Somebody made a folder of its name.
+    /// There is a folder with its name.
     NotAFile,
 }
 
@@ -45,20 +45,20 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// What all instances share.
+/// The state that all instances share.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(super) wall_ns: u64,
     pub(super) log: Vec<LogLine>,
     pub(super) spool: Vec<u8>,
     pub(super) fault: Option<Fault>,
-    /// Instances nobody uses.
+    /// Unused instances.
     pub(super) pool: Vec<Rc<Instance>>,
 }
 
 pub(super) type Shared = Rc<RefCell<Host>>;
 
-/// Which calls make sense.
+/// The phase, which decides which calls are possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Main,
@@ -66,7 +66,7 @@ pub(super) enum Phase {
     Response,
 }
 
-/// What belongs to one instance.
+/// The state of one instance.
 pub(crate) struct Guest {
     pub(super) shared: Shared,
     pub(super) config: Rc<Vec<u8>>,
@@ -104,7 +104,7 @@ fn plugin() -> &'static Module {
         let path = plugin_path();
         let bytes = fs::read(&path).unwrap_or_else(|error| {
             panic!(
-                "{}: {error}. Build the plugin with `cargo xtask build`, or name it in FAREBOX_TRAEFIK_WASM.",
+                "{}: {error}. Build the plugin with `cargo xtask build --guests`, or name it in FAREBOX_TRAEFIK_WASM.",
                 path.display()
             )
         });
@@ -119,19 +119,19 @@ fn plugin_path() -> PathBuf {
 // === impl Traefik ===
 
 impl Traefik {
-    /// With the middleware's configuration as a provider hands it over: `{config: '<json>'}`.
+    /// Starts with the middleware's configuration in a provider's form: `{config: '<json>'}`.
     pub fn new(config: &Value) -> Self {
         let config = if config.is_null() { json!({}) } else { json!({"config": config.to_string()}) };
         Self::with_raw(config.to_string().as_bytes())
     }
 
-    /// With any bytes where the configuration should be. Traefik makes an instance at once, and drops the
-    /// router if that fails.
+    /// Starts with any bytes as configuration. Traefik makes an instance at once, and drops the router if
+    /// that fails.
     pub fn with_raw(config: &[u8]) -> Self {
         Self::with_fault(config, None)
     }
 
-    /// With a spool that is broken from the start.
+    /// Starts with a faulty spool.
     pub fn with_fault(config: &[u8], fault: Option<Fault>) -> Self {
         let host = Host {
             wall_ns: START * 1_000_000_000,
@@ -195,7 +195,7 @@ impl Traefik {
         took
     }
 
-    /// The memory of the largest instance that nobody uses, bytes.
+    /// The memory of the largest unused instance, bytes.
     pub fn memory_in_use(&self) -> usize {
         let host = self.shared.borrow();
         let sizes = host.pool.iter().map(|instance| instance.memory.data_size(&*instance.store.borrow()));

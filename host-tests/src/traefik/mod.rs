@@ -1,7 +1,7 @@
-//! A simulator of Traefik's http-wasm host (http-wasm-host-go 0.7.0 in Traefik 3.7), as far as the Farebox
-//! middleware can tell the difference.
+//! A simulator of Traefik's http-wasm host (http-wasm-host-go 0.7.0 in Traefik 3.7), as far as it matters for
+//! the Farebox middleware.
 //!
-//! It runs the real artefact under wasmtime and keeps to what was seen of the real host:
+//! It runs the real artefact under wasmtime, and behaves as the real host does:
 //!
 //! * A pool of instances without bound: one for each request in flight, each of which ran `main` by itself. One
 //!   that trapped goes back to the pool.
@@ -13,12 +13,12 @@
 //!   millisecond with each reading, and only the time of day is real.
 //! * The guest sees one folder, with one spool.
 //!
-//! A host call the guest makes where the real host would panic is a trap; so is a call of anything the real host
-//! has and this guest must not use: bodies of requests, features, sockets.
+//! A host call at which the real host would panic is a trap. So is a call that this guest must not use: bodies
+//! of requests, features, sockets.
 //!
 //! * [`host`]: what all instances share, and the pool.
 //! * [`handler`], [`wasi`]: the imports.
-//! * [`exchange`]: requests and what came of them.
+//! * [`exchange`]: requests and their results.
 
 mod exchange;
 mod handler;

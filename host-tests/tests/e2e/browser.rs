@@ -1,5 +1,5 @@
-//! A page in a real Chromium buys from another origin, with the public client, where `filter.cors` names it, and cannot
-//! where nothing does.
+//! A page in a real Chromium buys from another origin with the public client, if `filter.cors` names its origin, and
+//! cannot buy otherwise.
 
 use farebox_testkit::facilitator::DevFacilitator;
 use farebox_testkit::page::{Page, Seen};

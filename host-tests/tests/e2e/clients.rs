@@ -1,4 +1,5 @@
-//! Public clients pay, the facilitator gets our own requirement, and what was bought arrives untouched.
+//! Public clients pay, the facilitator gets the operator's requirement, and the bought answer arrives
+//! unchanged.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ async fn version_1_clients_pay_by_the_body() {
     let body = Answer::to(stack.get("/basic/1")).await.json();
     assert_eq!(body["x402Version"], 1);
 
-    // The version 2 library in its old ways, and the old library as it is published.
+    // The version 2 library in its older modes, and the published version 1 library.
     let client = Client::install().unwrap();
     for dialect in [Dialect::V1, Dialect::X402_FETCH] {
         let bought = buy(&client, &stack, dialect).await;
@@ -62,7 +63,7 @@ async fn the_facilitator_judges_our_requirement_and_streams_and_bodies_pass_unto
     let buyer = Buyer::new(&stack, Wallet::development());
     let ours = buyer.offers("/basic/1").await.remove(0);
 
-    // What a client says about our terms changes nothing, where it does not change what it signed.
+    // Changes in the client's copy of the terms have no effect if the signed part is unchanged.
     let spoiled = [
         ("/accepted/maxTimeoutSeconds", json!(86_400)),
         ("/accepted/extra", json!({ "name": "Another Coin", "version": "9", "feePayer": "0xbb" })),
@@ -99,7 +100,7 @@ async fn buy(client: &Client, stack: &Stack, dialect: Dialect) -> Bought {
     bought
 }
 
-/// Both receipts are there, say the same, and name the transaction the facilitator made.
+/// Checks that both receipts are there, are equal, and name the facilitator's transaction.
 async fn receipts_are_of_the_settlement(bought: &Bought, stack: &Stack, network: &str) {
     let header = |name: &str| bought.headers.get(name).unwrap_or_else(|| panic!("no {name}")).as_str();
     assert_eq!(header("payment-response"), header("x-payment-response"));
@@ -116,7 +117,7 @@ async fn receipts_are_of_the_settlement(bought: &Bought, stack: &Stack, network:
     );
 }
 
-/// The last two calls verified and settled this payment under our requirement.
+/// Checks that the last two calls verified and settled this payment under the operator's requirement.
 async fn calls_carry(stack: &Stack, ours: &Value, payment: &Value) {
     let record = DevFacilitator::of(stack).record().await;
     let calls = record["calls"].as_array().unwrap();
@@ -133,12 +134,13 @@ async fn calls_carry(stack: &Stack, ours: &Value, payment: &Value) {
     };
     assert_eq!(signed(&call["paymentPayload"]), signed(payment));
     if payment["x402Version"] == 2 {
-        // What it claims to have accepted is ours too, not what the client wrote.
+        // `accepted` is the operator's requirement, too, not the client's copy.
         assert_eq!(call["paymentPayload"]["accepted"], *ours);
     }
 }
 
-/// The origin sends four events 300 ms apart; a proxy that collects them delivers all at once.
+/// Checks that events stream. The origin sends four events 300 ms apart; a proxy that buffers would
+/// deliver all at once.
 async fn events_arrive_one_by_one(buyer: &Buyer, offer: &Value) {
     let request = buyer.get("/basic/events/4").header(PAYMENT, header_value(&buyer.payment(offer)));
     let mut response = request.send().await.unwrap();

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{Answer, Buyer, PAYMENT, X_PAYMENT, connections_by_worker, until};
 
-/// Two routes with the very same terms.
+/// Two routes with the same terms.
 const PRICING: &str = r#"
 wallet: "0x00000000000000000000000000000000000000a0"
 chain: base-sepolia
@@ -64,7 +64,7 @@ async fn another_spelling_or_another_route_is_the_same_payment() {
     let offer = buyer.offers("/basic/1").await.remove(0);
     let origin = stack.origin().unwrap();
 
-    // Spent, then shown again in every other spelling.
+    // The payment is used, then sent again in every other spelling.
     let payment = buyer.payment(&offer);
     assert_eq!(buyer.pay("/basic/1", &payment).await.status, 200);
     for (what, header, value) in spellings(&payment) {
@@ -74,7 +74,7 @@ async fn another_spelling_or_another_route_is_the_same_payment() {
     }
     assert_eq!(origin.hits().total(), 1);
 
-    // Every spelling would have been good: each buys with a payment of its own.
+    // Every spelling is valid: each buys with its own payment.
     for place in 0..spellings(&payment).len() {
         let (what, header, value) = spellings(&buyer.payment(&offer)).remove(place);
         let answer = Answer::to(buyer.get("/basic/1").header(header, &value)).await;
@@ -94,10 +94,10 @@ async fn another_spelling_or_another_route_is_the_same_payment() {
     assert_eq!(origin.hits().total(), served + 1);
     assert_eq!(DevFacilitator::of(&stack).calls("settle").await, served + 1);
 
-    // A payment of one route is never one of the other, however much later.
+    // A payment of one route is never valid for the other, at any later time.
     let payment = buyer.payment(&offer);
     assert_eq!(buyer.pay("/basic/1", &payment).await.status, 200);
-    // While the first answer is under way it is owed, for something else.
+    // While the first answer is under way, the payment is owed for the other route.
     until("its answer is out", async || {
         let elsewhere = buyer.pay("/twin/1", &payment).await;
         assert_eq!((reason(&elsewhere).as_str(), elsewhere.receipt()), ("payment_replayed", None));
@@ -111,7 +111,8 @@ async fn all_at_once(requests: impl IntoIterator<Item = reqwest::RequestBuilder>
     requests.into_iter().map(Answer::to).collect::<JoinSet<_>>().join_all().await
 }
 
-/// One 200 with a receipt; all others are refused as uses of a payment in use or used.
+/// Checks that one answer is 200 with a receipt, and all others are refusals of a payment in use or
+/// used.
 fn only_one_is_served(answers: &[Answer], sent: usize) {
     let mut statuses = BTreeMap::new();
     for answer in answers {
@@ -120,7 +121,7 @@ fn only_one_is_served(answers: &[Answer], sent: usize) {
             200 => assert_eq!(answer.receipt(), Some(true)),
             _ => assert_eq!((reason(answer).as_str(), answer.receipt()), ("payment_replayed", None)),
         }
-        // A request in flight is not to be answered with a new price.
+        // A payment in use must not get a new price.
         assert_eq!(answer.header("payment-required").is_some(), answer.status == 402);
     }
     let others = statuses.get(&402).unwrap_or(&0) + statuses.get(&409).unwrap_or(&0);
@@ -134,7 +135,7 @@ fn reason(answer: &Answer) -> String {
     reason.unwrap_or_else(|| panic!("{} gives no reason: {json}", answer.status)).to_owned()
 }
 
-/// A payment in every spelling that means the same: (what, header, value).
+/// A payment in every equivalent spelling: (name, header, value).
 fn spellings(payment: &Value) -> Vec<(&'static str, &'static str, String)> {
     let signature = payment["payload"]["signature"].as_str().unwrap();
     let nonce = payment["payload"]["authorization"]["nonce"].as_str().unwrap();
@@ -144,7 +145,7 @@ fn spellings(payment: &Value) -> Vec<(&'static str, &'static str, String)> {
     let zero_based = format!("{rs}{}", if v == "1b" { "00" } else { "01" });
     let upper = |hex: &str| format!("0x{}", hex[2..].to_uppercase());
     let encoded = |text: &str| encode_base64(text.as_bytes());
-    // Spaces until there is padding to leave out.
+    // Adds spaces until the base64 has padding that can be left out.
     let mut padded = text.clone();
     while padded.len().is_multiple_of(3) {
         padded.push(' ');

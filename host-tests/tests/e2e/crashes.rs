@@ -1,5 +1,5 @@
-//! Programs that die and clients that leave at the worst moment, in the real Envoy with two workers: a
-//! payment is charged once at most, and what was charged is served or accounted for.
+//! Programs that die and clients that leave at the worst moment, in the real Envoy with two workers. A
+//! payment is charged once at most, and a charged payment is served or accounted for.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -61,7 +61,7 @@ impl Scene {
         self.stack.until("Envoy serves again", up).await.unwrap();
     }
 
-    /// Waits for numbers of an offer with a request that never came to an end.
+    /// Waits for numbers of an offer, of which one request had no end.
     async fn assert_numbers(&self, offer: &str, expected: &Tally) {
         let mut seen = Tally::default();
         for _ in 0..60 {
@@ -101,7 +101,7 @@ async fn assert_used(scene: &Scene, payment: &Payment, path: &str) -> u128 {
     panic!("the payment stays in use");
 }
 
-/// The rejections [`assert_used`] leaves behind.
+/// Adds the rejections of [`assert_used`].
 fn with_rejections(mut tally: Tally, in_use: u128) -> Tally {
     tally = tally.failed("payment_replayed").replayed("settled");
     tally.requests += 1;
@@ -124,7 +124,8 @@ async fn a_body_the_upstream_broke_off_is_owed_and_served_once_without_another_c
     Tally { failed_after_charge: 1, ..one_sale() }.assert(stack, "books").await;
     in_ledger(stack, &payment.nonce, "owed").await;
 
-    // A good answer of the same route makes up for it, with the stored receipt and no further call.
+    // A later good answer of the same route is served, with the stored receipt and without a further
+    // call.
     let answer = payment.send(stack, "/books/whole").await;
     assert_eq!(assert_served(&answer), receipt);
     assert!(answer.complete);
@@ -147,7 +148,7 @@ async fn a_body_the_upstream_broke_off_is_owed_and_served_once_without_another_c
     assert_workers_live(stack, "/free", "/books/x").await;
 }
 
-/// The end of a request can overtake its claim on the way to the relay.
+/// The end of a request can reach the relay before its claim.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn buyers_that_leave_at_once_keep_no_payment_held() {
     let scene = Scene::of(Settlement::Relay, &["books"]).await;
@@ -227,7 +228,7 @@ async fn leaving_during_settlement(settlement: Settlement) {
     let payment = Payment::of(stack, "/settle/goods").await.unwrap();
     facilitator.fail("settle", "slow:600").await;
     drop(scene.begin_until_call(&payment, "/settle/goods", "settle").await);
-    // The relay hears the end of it and writes it down, and without a relay the filter does.
+    // The relay gets the end of the call and records it; without a relay the filter does.
     let charge = Tally { charged: 1, amount: PRICE, ..Tally::default() };
     Tally { requests: 2, required: 1, ..charge }.failed("client_disconnected").assert(stack, "settle").await;
     assert_eq!(facilitator.settled(&payment.nonce).await, 1, "the call went on without its client");
@@ -235,12 +236,12 @@ async fn leaving_during_settlement(settlement: Settlement) {
     assert_served(&payment.send(stack, "/settle/goods").await);
     assert_eq!(facilitator.operations().await, ["verify", "settle"]);
     assert_eq!(facilitator.settled(&payment.nonce).await, 1);
-    // The charge was counted when it was made, and the answer is what it still owed.
+    // The charge was counted before, and the answer is still owed.
     let back = Tally { requests: 3, ..one_sale() }.failed("client_disconnected");
     back.uncharged("redeemed").assert(stack, "settle").await;
 
-    // Leaving in the middle of a body that was paid for is the client's own loss, or it could have itself
-    // served again and again.
+    // A client that leaves during a paid body has used its payment; otherwise it could have itself served
+    // again and again.
     let payment = Payment::of(stack, "/body/events/8").await.unwrap();
     let mut stream = payment.request("/body/events/8").begin(stack.proxy_address());
     let mut first = [0; 64];
@@ -276,23 +277,21 @@ async fn an_answer_that_ends_while_the_companion_is_away_is_not_served_again() {
 async fn without_the_relay_a_proxy_killed_in_the_middle_of_a_payment_never_charges_or_serves_twice() {
     let mut scene = Scene::of(Settlement::Direct, &["early", "late"]).await;
 
-    // While the upstream works: nothing was settled, so the payment is as good as new.
+    // While the upstream works: nothing was settled, so the payment can be used again.
     let payment = Payment::of(&scene.stack, "/early/hang").await.unwrap();
     let stream = scene.begin_until_upstream(&payment, "/early/hang").await;
     let begun = Tally { requests: 2, required: 1, ..Tally::default() };
     scene.assert_numbers("early", &begun).await;
-    // Lives that started within a few seconds of each other cannot be told apart.
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     scene.stack.kill_part(Part::Proxy);
     drop(stream);
     scene.restart_envoy().await;
     assert_served(&payment.send(&scene.stack, "/early/goods").await);
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
-    // Totals continue over the death of the process that counted them.
+    // Totals survive the death of the process that counted them.
     scene.assert_numbers("early", &Tally { requests: 3, ..one_sale() }).await;
 
-    // While the facilitator settles: the reservations died with the proxy, but the token's own nonce
-    // did not. The buyer is refused, not charged again, and the upstream is left alone.
+    // While the facilitator settles: the reservations are lost with the proxy, but the token's nonce is
+    // used. The buyer is refused and not charged again, and the upstream gets no request.
     let payment = Payment::of(&scene.stack, "/late/goods").await.unwrap();
     scene.facilitator.fail("settle", "slow:5000").await;
     let stream = scene.begin_until_call(&payment, "/late/goods", "settle").await;

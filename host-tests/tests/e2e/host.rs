@@ -1,5 +1,4 @@
-//! What only the real Envoy can show about the ground the filter stands on: its timeouts, and what survives
-//! when its VMs are replaced.
+//! Behaviour that only the real Envoy can show: its timeouts, and what survives when its VMs are replaced.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ const KEPT: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchai
                     - { pattern: /kept/*, price: 0.001, offerName: kept }\n";
 const GOES: &str = "- { pattern: /goes/*, price: 0.001, offerName: goes }\n";
 
-/// Longer than the timeout a route of Envoy has when nothing is said, 15 s.
+/// Longer than the default timeout of a route in Envoy, 15 s.
 const LONG_SETTLEMENT: Duration = Duration::from_secs(16);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +36,7 @@ async fn a_used_payment_stays_used_when_the_vms_are_replaced() {
     let payment = Payment::of(&stack, "/kept/x").await.unwrap();
     assert_eq!(payment.send(&stack, "/kept/x").await.status, 200);
 
-    // An offer that goes takes the VMs with it, so that Envoy forgets its counters.
+    // When an offer is removed, the VMs are replaced, so that Envoy forgets its counters.
     let before = stack.enforced().await.unwrap().unwrap();
     stack.rewrite_pricing(KEPT).unwrap();
     stack.later_generation(before).await.unwrap();

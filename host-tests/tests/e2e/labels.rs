@@ -1,4 +1,5 @@
-//! The `chain` label is the resolved CAIP-2 id, whatever was typed and wherever it was inherited from.
+//! The `chain` label is the resolved CAIP-2 id, for every spelling in the file and for inherited
+//! chains.
 
 use std::collections::BTreeSet;
 

@@ -5,25 +5,26 @@
 //! * [`browser`]: a page in a real Chromium that buys from another origin.
 //! * [`labels`]: the chain of a route, however it was spelled.
 //! * [`concurrency`]: one payment, one service, across workers and spellings.
-//! * [`clients`]: public clients, our own requirement, streams and large bodies.
+//! * [`clients`]: public clients, the operator's requirement, streams and large bodies.
 //! * [`reload`]: rules that change under load, break, and go.
-//! * [`differential`]: spellings of paths, and what real upstreams take them for.
+//! * [`differential`]: spellings of paths, and how real upstreams read them.
 //! * [`discovery`]: rules over gRPC.
 //! * [`facilitator_faults`]: every way a facilitator can fail.
-//! * [`host`]: the ground the filter stands on: timeouts, and VMs that are replaced.
-//! * [`hostile_input`]: what strangers send.
+//! * [`host`]: timeouts of Envoy, and VMs that are replaced.
+//! * [`hostile_input`]: hostile requests.
 //! * [`fleet`]: three proxies, one companion, and crashes of both under load.
 //! * [`crashes`]: programs that die and clients that leave at the worst moment.
 //! * [`parity`]: one table of cases in Envoy, in Traefik with the gateway, and on the gateway alone.
 //! * [`prometheus`]: the shipped rules in a real Prometheus.
-//! * [`random_requests`]: thousands of well-formed requests, and an upstream that notes what reaches it.
-//! * [`reference`]: facilitators of other projects, over a chain that loses what it says.
-//! * [`relay_doors`]: whom the relay lets in: by a secret, by a certificate, over a Unix socket.
+//! * [`random_requests`]: thousands of well-formed requests, and an upstream that records what reaches
+//!   it.
+//! * [`reference`]: facilitators of other projects, with a chain that loses its answers.
+//! * [`relay_doors`]: callers that the relay accepts: by a secret, by a certificate, over a Unix socket.
 //! * [`relay`]: payments and crashes with the companion's ledger between proxy and facilitator.
-//! * [`requests`]: what ordinary clients send and hosts read in ways of their own.
+//! * [`requests`]: ordinary requests that hosts read differently.
 //! * [`traefik`]: the plugin in a real Traefik with the companion's gateway, and the gateway alone.
-//! * [`traefik_traps`]: what Traefik does otherwise than one would think.
-//! * [`shared_ledger`]: two companions that share a PostgreSQL, each with a proxy of its own.
+//! * [`traefik_traps`]: unexpected behaviour of Traefik.
+//! * [`shared_ledger`]: two companions that share a PostgreSQL, each with its own proxy.
 #![forbid(unsafe_code)]
 
 mod accounting;

@@ -1,5 +1,5 @@
-//! Facilitators of other projects as they are published, over a chain that applies a transfer and loses its word of
-//! it. Whatever they make of that, money moves once, and nobody is asked for more.
+//! Published facilitators of other projects, with a chain that applies a transfer and loses its answer. In every
+//! case money moves once, and no buyer is asked for more.
 
 use farebox_testkit::stack::{Facilitator, Implementation, Options, Reference, Shell, Stack};
 use serde_json::json;
@@ -11,7 +11,7 @@ const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nc
     - { pattern: /goods/*, price: 0.001, offerName: goods }\n\
     - { pattern: /first/*, price: 0.001, paymentFlow: upfront, offerName: first }\n";
 
-/// A shop before a facilitator of another project.
+/// A shop with a facilitator of another project.
 struct Scene {
     stack: Stack,
     reference: Reference,
@@ -36,7 +36,7 @@ impl Scene {
         self.reference.transfers(&payment.nonce).await.unwrap().len()
     }
 
-    /// A sale while all is well.
+    /// Makes a normal sale.
     async fn sell(&self, path: &str) {
         let payment = Payment::of(&self.stack, path).await.unwrap();
         let answer = payment.send(&self.stack, path).await;
@@ -46,7 +46,7 @@ impl Scene {
         assert_eq!(answer.receipt()["transaction"], transfers[0]["transaction"]);
     }
 
-    /// It is told that nobody knows, and asked for nothing.
+    /// Checks that the answer says that the outcome is unknown, and asks for no payment.
     async fn assert_open(&self, payment: &Payment, answer: &Answer) {
         let told = || format!("{}\n{}", answer.summary(), self.reference.tails());
         assert_eq!(answer.status, 503, "{}", told());
@@ -59,8 +59,8 @@ impl Scene {
         }
     }
 
-    /// The transfer goes through, and nobody is told of it. What the facilitator says to the same payment later is
-    /// that its nonce is used, or that its signature is bad when the node cannot be asked.
+    /// The transfer succeeds, and its answer is lost. Later the facilitator says about the same payment that the
+    /// nonce is used, or that the signature is bad if the node does not answer.
     async fn lose(&self, offer: &str) {
         let path = format!("/{offer}/a");
         let payment = Payment::of(&self.stack, &path).await.unwrap();
@@ -72,7 +72,7 @@ impl Scene {
         self.reference.lose_code(0).await.unwrap();
         self.assert_open(&payment, &payment.send(&self.stack, &path).await).await;
         let served = self.stack.origin().unwrap().hits().of(&path);
-        // The sale, and the answer that was withheld.
+        // The sale, and the answer that was held back.
         assert_eq!(served, if offer == "first" { 1 } else { 2 });
         let failed = (0..4).fold(Tally::default(), |tally, _| tally.failed("settlement_failed"));
         let open = Tally {
@@ -94,7 +94,7 @@ impl Scene {
     async fn look_it_up(&self, payment: &Payment, path: &str, offer: &str, open: Tally) {
         let transfers = self.reference.transfers(&payment.nonce).await.unwrap();
         let transaction = transfers[0]["transaction"].as_str().unwrap();
-        // A call of the companion's own may be under way.
+        // The companion may be making a call now.
         let resolved = async |stack: &Stack| {
             stack.ledger_says(&["resolve", &payment.nonce, "--settled", transaction]).is_ok()
         };
@@ -111,7 +111,7 @@ impl Scene {
     }
 }
 
-async fn a_transfer_nobody_is_told_of(implementation: Implementation, shell: Shell, settlement: Settlement) {
+async fn a_transfer_without_an_answer(implementation: Implementation, shell: Shell, settlement: Settlement) {
     let scene = Scene::open(implementation, shell, settlement).await;
     for offer in ["goods", "first"] {
         scene.sell(&format!("/{offer}/a")).await;
@@ -123,20 +123,20 @@ async fn a_transfer_nobody_is_told_of(implementation: Implementation, shell: She
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_in_typescript_loses_a_transfer_and_nobody_pays_twice() {
-    a_transfer_nobody_is_told_of(Implementation::TypeScript, Shell::Envoy, Settlement::Relay).await;
+    a_transfer_without_an_answer(Implementation::TypeScript, Shell::Envoy, Settlement::Relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_in_typescript_loses_a_transfer_at_the_gateway_and_nobody_pays_twice() {
-    a_transfer_nobody_is_told_of(Implementation::TypeScript, Shell::Gateway, Settlement::Relay).await;
+    a_transfer_without_an_answer(Implementation::TypeScript, Shell::Gateway, Settlement::Relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_relay_the_reference_in_typescript_loses_a_transfer_and_nobody_pays_twice() {
-    a_transfer_nobody_is_told_of(Implementation::TypeScript, Shell::Envoy, Settlement::Direct).await;
+    a_transfer_without_an_answer(Implementation::TypeScript, Shell::Envoy, Settlement::Direct).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_in_python_loses_a_transfer_and_nobody_pays_twice() {
-    a_transfer_nobody_is_told_of(Implementation::Python, Shell::Envoy, Settlement::Relay).await;
+    a_transfer_without_an_answer(Implementation::Python, Shell::Envoy, Settlement::Relay).await;
 }

@@ -1,5 +1,5 @@
-//! The companion's relay between the real Envoy and the facilitator: every settlement is in the ledger, and
-//! whoever dies in the middle of one, it is made once, counted once, and buys one answer.
+//! The companion's relay between the real Envoy and the facilitator: every settlement is in the ledger. It
+//! is made once, counted once, and buys one answer, even if any program dies meanwhile.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Scene {
         Payment::of(&self.stack, "/goods/a").await.unwrap()
     }
 
-    /// What the ledger has of a payment once it is in a state.
+    /// The ledger's entry of a payment, once it is in a state.
     async fn entry(&self, payment: &Payment, state: &str) -> Value {
         in_ledger(&self.stack, &payment.nonce, state).await
     }
@@ -127,8 +127,8 @@ async fn a_settlement_told_of_after_the_deadline_is_found_out_in_the_background(
     an_answer_that_does_not_come_in_time("slow:3500").await;
 }
 
-/// The buyer is told what is known and not asked for money again; the charge is found out, counted once, and
-/// buys the answer when the same payment comes again.
+/// The buyer gets what is known, and no new price. The companion finds out the charge and counts it once,
+/// and the same payment fetches the answer.
 async fn an_answer_that_does_not_come_in_time(mode: &str) {
     let scene = Scene::open().await;
     let payment = scene.payment().await;
@@ -180,7 +180,7 @@ async fn a_payment_one_proxy_did_not_use_after_all_is_free_for_another_at_once()
         assert_eq!(answer.status, 409, "now it is the other's: {}", answer.summary());
     };
 
-    // While it is in use it is nobody else's.
+    // A payment in use cannot be used by another request.
     let payment = scene.payment().await;
     let stream = payment.request("/goods/hang").begin(scene.stack.proxy_address());
     let asked = async |stack: &Stack| stack.origin().unwrap().hits().of("/goods/hang") == 1;

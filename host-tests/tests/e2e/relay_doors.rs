@@ -1,4 +1,5 @@
-//! The ways in which a relay knows its proxies, with the real Envoy: it sells over each, and a stranger gets nothing.
+//! The ways in which a relay recognises its proxies, with the real Envoy: sales work over each, and a stranger gets
+//! nothing.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -19,10 +20,10 @@ use crate::common::{Payment, Settlement, certificates, exchange};
 
 const PRICING: &str = "wallet: \"0x209693Bc6afc0C5328bA36FaF03C514EF312287C\"\nchain: base-sepolia\nroutes:\n\
     - { pattern: /goods/*, price: 0.001, offerName: goods }\n";
-/// A user who is neither the companion's nor of its group.
+/// A user that is not the companion's and not in its group.
 const NOBODY: u32 = 65_534;
 
-/// A stack whose Envoy reaches the relay as `tweak` says. It sells, or this fails.
+/// Starts a stack whose Envoy reaches the relay as `tweak` says, and checks that it sells.
 async fn selling(
     relay: Value,
     tweak: impl Fn(&mut Value) -> anyhow::Result<()> + Send + Sync + 'static,
@@ -41,7 +42,7 @@ async fn selling(
     (stack, facilitator)
 }
 
-/// What strangers did has reached nobody.
+/// Checks that strangers' calls had no effect.
 async fn assert_untouched(stack: &Stack, facilitator: &DevFacilitator) {
     assert_eq!(facilitator.operations().await, ["verify", "settle"].repeat(3));
     assert_eq!(stack.ledger().unwrap().len(), 3);
@@ -104,7 +105,7 @@ async fn an_envoy_that_shows_a_certificate_sells_and_a_stranger_gets_no_answer()
     let plain = exchange(address, b"POST /settle HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(plain.status, 0, "{}", plain.summary());
     assert_untouched(&stack, &facilitator).await;
-    // The same client is heard with the right one, so it was that.
+    // With the right certificate the same client is accepted, so the certificate was the reason.
     let own = settle(client_builder().identity(identity(ours.path()))).await.unwrap();
     assert!(own.status().is_client_error() || own.status().is_success(), "{own:?}");
 }
@@ -112,7 +113,7 @@ async fn an_envoy_that_shows_a_certificate_sells_and_a_stranger_gets_no_answer()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_that_calls_over_a_unix_socket_sells_and_another_user_cannot_connect() {
     let folder = tempfile::tempdir().unwrap();
-    // Everybody may look into the folder: it is the socket that is not for everybody.
+    // Every user may enter the folder; only the socket is protected.
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let socket = folder.path().join("relay.sock");
     let relay = json!({ "listen": format!("unix:{}", socket.display()) });
@@ -130,7 +131,7 @@ async fn an_envoy_that_calls_over_a_unix_socket_sells_and_another_user_cannot_co
     };
     assert!(connects(None), "the companion's own user connects");
     assert!(!connects(Some(NOBODY)), "a stranger has connected");
-    // Nor is there another way in.
+    // There is no other way in.
     let address: SocketAddr = stack.relay_url().trim_start_matches("http://").parse().unwrap();
     assert!(std::net::TcpStream::connect(address).is_err());
     assert_untouched(&stack, &facilitator).await;

@@ -1,5 +1,5 @@
-//! Requests of ordinary clients that hosts read in ways of their own, on each of them: leave to send a body, offers of
-//! other protocols, other methods in headers, trailers, bodies of a GET, and who says that a connection is secure.
+//! Ordinary requests that hosts read differently, on each host: `100 Continue`, offers of other protocols, other
+//! methods in headers, trailers, bodies of a GET, and headers about a secure connection.
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ routes:
 "#;
 const HOSTS: [Shell; 3] = [Shell::Envoy, Shell::Traefik, Shell::Gateway];
 
-/// A shop whose upstream notes all that reaches it.
+/// A shop whose upstream records every request.
 struct Shop {
     stack: Stack,
     log: Arc<Mutex<Vec<Arrived>>>,
@@ -34,7 +34,7 @@ impl Shop {
         Self::of(Options { shell, settings: json!({ "filter": filter }), ..Options::priced(PRICING) }).await
     }
 
-    /// Host and rules believe what a proxy in front says of the connection.
+    /// A shop where host and rules trust a proxy in front about the connection.
     async fn trusting(shell: Shell) -> Self {
         Self::of(Options {
             shell,
@@ -80,7 +80,7 @@ impl Shop {
     }
 }
 
-/// The host passes on what a proxy in front of it says of the connection.
+/// Makes the host trust the headers of a proxy in front about the connection.
 fn trust_what_is_forwarded(shell: Shell, settings: &mut Value) {
     match shell {
         Shell::Envoy => {
@@ -179,7 +179,7 @@ async fn a_paid_upstream_sees_one_method_the_whole_body_and_no_trailers_of_ours(
     }
 }
 
-/// Some upstreams leave such bodies unread, and take them for the next request of the connection.
+/// Some upstreams leave such bodies unread, and take them for the next request on the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_an_upstream_leaves_unread_is_no_request_to_it() {
     let smuggled = b"GET /goods/a HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -212,7 +212,7 @@ async fn a_body_that_an_upstream_leaves_unread_is_no_request_to_it() {
     }
 }
 
-/// Else whoever sends a body at leisure stays in flight, of which there is a bounded number.
+/// Otherwise a client that sends a body slowly would keep one of the limited places.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_of_ours_waits_for_the_body_of_its_request() {
     for shell in HOSTS {
@@ -290,7 +290,7 @@ async fn every_header_of_ours_is_ascii_whatever_was_sold_or_asked_for() {
         ] {
             let answer = request.send(to);
             let what = format!("{shell:?} {}: {}", text(&request.bytes()), answer.summary());
-            // A host that refuses such bytes by itself is right too.
+            // A host may also refuse such bytes itself.
             assert!(answer.status == status || !request.bytes().is_ascii() && answer.status == 400, "{what}");
             assert!(answer.headers.iter().all(|(_, value)| value.is_ascii()), "{what}");
             if status == 200 {

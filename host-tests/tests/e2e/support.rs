@@ -14,7 +14,7 @@ use serde_json::Value;
 const LIFETIME: u64 = 300;
 /// How long a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often it is looked at.
+/// How often a condition is checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The header of version 2 payments.

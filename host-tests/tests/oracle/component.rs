@@ -1,4 +1,4 @@
-//! The real component in a host that offers it nothing.
+//! The real component in a host without imports.
 
 use std::sync::OnceLock;
 
@@ -14,7 +14,7 @@ wasmtime::component::bindgen!({
 
 pub(crate) use exports::farebox::x402::gate::{Answer, Decision, Edits, Flow, Header, Payment, Request};
 
-/// Rules inside an instance of their own.
+/// Rules in their own instance.
 pub(crate) struct Loaded {
     store: Store<()>,
     instance: Payments,

@@ -1,4 +1,4 @@
-//! What only a host of the component can get wrong.
+//! Errors that only a host of the component can make.
 
 use farebox_core::rules::RuleSet;
 use serde_json::{Value, json};

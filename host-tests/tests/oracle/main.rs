@@ -1,4 +1,4 @@
-//! One core, three ways to run it: natively, in the plugin for Traefik, and as a component. They agree on every
+//! One core, run in three ways: natively, in the plugin for Traefik, and as a component. They agree on every
 //! request, byte for byte.
 
 mod component;

@@ -1,4 +1,4 @@
-//! The same rules in all three, and the same question to all three.
+//! The same rules and the same request in all three.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 
 use crate::component::{Answer, Decision, Edits, Flow, Header, Loaded, Payment, Request};
 
-/// What a payment comes in.
+/// The headers of a payment.
 const PAYMENT: [&str; 2] = ["payment-signature", "x-payment"];
 
-/// A request, where it came from, and when.
+/// A request, with its client and its time.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
-    /// As Traefik hands it over.
+    /// The request as Traefik passes it.
     pub(crate) request: traefik::Request,
     pub(crate) peer: IpAddr,
     /// Unix milliseconds.
@@ -37,7 +37,7 @@ pub(crate) struct Three {
     traefik: Traefik,
 }
 
-/// What a request comes to in Traefik.
+/// The result of a request in Traefik.
 #[derive(Debug, PartialEq, Eq)]
 enum Came {
     Answered(traefik::Reply),
@@ -57,7 +57,7 @@ impl Three {
         }
     }
 
-    /// What all three decide. Panics where they differ.
+    /// The decision of all three. Panics if they differ.
     #[track_caller]
     pub(crate) fn decide(&mut self, asked: &Asked, place: &str) -> Decision {
         let request = asked.for_component();
@@ -89,7 +89,7 @@ impl Three {
 // === impl Asked ===
 
 impl Asked {
-    /// Calls `with` with the head as the core has it, but for some headers.
+    /// Calls `with` with the core's form of the head, without some headers.
     fn with_head<T>(&self, without: &[&str], with: impl FnOnce(&RequestHead<'_>) -> T) -> T {
         let lines: Vec<_> =
             self.request.lines().into_iter().filter(|(name, _)| !without.contains(name)).collect();
@@ -133,8 +133,8 @@ impl Asked {
         SocketAddr::new(self.peer, 40_000).to_string()
     }
 
-    /// What a decision comes to in Traefik. What is to be paid for goes on to the gateway, which needs a relay; without
-    /// one nothing is sold there.
+    /// The result in Traefik for a decision. Paid requests go to the gateway, which needs a relay; without a relay
+    /// nothing is sold there.
     fn expected(&self, decision: &Decision, has_relay: bool) -> Came {
         match decision {
             Decision::Pay(_) if !has_relay => {
@@ -183,7 +183,7 @@ fn came(sent: Sent) -> Came {
     }
 }
 
-/// What the native core decides.
+/// The decision of the native core.
 fn natively(rules: &Arc<RuleSet>, head: &RequestHead<'_>, now: u64) -> Decision {
     let now = Now { unix_ms: now };
     let arrival = Arrival { now, holder: Holder([0; 16]) };
@@ -196,7 +196,7 @@ fn natively(rules: &Arc<RuleSet>, head: &RequestHead<'_>, now: u64) -> Decision 
     }
 }
 
-/// Goes on to the upstream, with a facilitator or a relay that says yes whenever it is asked.
+/// Continues to the upstream, with a facilitator or a relay that accepts every payment.
 fn paid(relay: bool, mut turn: Turn, now: Now) -> Payment {
     let mut payment: Option<Payment> = None;
     let mut calls = Vec::new();
@@ -232,7 +232,7 @@ fn paid(relay: bool, mut turn: Turn, now: Now) -> Payment {
                     Flow::Authorization => &[Operation::Verify],
                     Flow::Upfront => &[Operation::Verify, Operation::Settle],
                 };
-                // One that is no good as a new one is served by its life, which may be of another flow.
+                // A known payment that fails as a new one is served by its state, possibly with another flow.
                 assert!(calls == expected || payment.unless_known.is_some(), "{calls:?}: {payment:?}");
                 assert_eq!(payment.edits, edits(served), "what is said to go to the upstream goes there");
                 return payment;

@@ -13,8 +13,8 @@ const VECTORS: &str = include_str!("../../../plugin/core/tests/vectors.json");
 /// Cases under `vectors`, and under `header_decoding`.
 const CASES: (usize, usize) = (48, 18);
 
-/// A payment whose `extra` is an older copy still matches: the note of the one case for which the file expects
-/// otherwise.
+/// The note of the only case with another result in Farebox: a payment whose `extra` is an older copy still
+/// matches.
 const OLDER_EXTRA: &str = "accepted.extra lacks a member of the offer";
 
 fn text<'a>(value: &'a Value, member: &str) -> &'a str {
@@ -82,7 +82,7 @@ fn check(place: &str, rules: &Value, case: &Value, clock: u64, expected: &Value)
         }
         ("challenge", Decision::Reply(answer)) => assert_eq!(answer.status, 402, "{place}"),
         ("reject", Decision::Reply(answer)) => assert_eq!(expected["http_status"], answer.status, "{place}"),
-        // Authentic, and no good as a new payment.
+        // The payment is authentic, and fails the checks of a new payment.
         ("reject", Decision::Pay(payment)) => {
             let answer = payment.unless_known.expect("it was refused before anybody looked at its life");
             assert_eq!(expected["http_status"], answer.status, "{place}");

@@ -1,11 +1,11 @@
-//! Taking rules: what is refused, what becomes of counts, what an unconfigured filter does.
+//! Taking rules: refused pushes, the fate of counts, and a filter without rules.
 
 use crate::shop::{GENERATION, Shop, rules, settle_first, tuple};
 use farebox_core::metrics::{MetricSeries, TupleCounter};
 use farebox_host_tests::envoy::{Envoy, Request};
 use serde_json::json;
 
-/// The generation every VM said it enforces.
+/// The generation that every VM reports.
 fn generation_of(envoy: &Envoy) -> Option<u64> {
     envoy.counted();
     let generations: Vec<u64> = envoy.standings().values().map(|standing| standing.generation).collect();
@@ -35,12 +35,12 @@ fn what_a_request_counts_under_older_rules_is_taken_over_by_the_vms_of_the_newer
         late.upstream_answers(200, &[]);
         late.body_ends();
     }
-    // The last stream of the older VMs takes them along, and no VM of the newer has counted anything yet.
+    // The older VMs end with their last stream, and the newer VMs have no counts yet.
     drop((first, second));
     shop.envoy.tick();
     assert_eq!(shop.charged("upfront", 2500), 2);
     assert_eq!(shop.of(&MetricSeries::LastSuccess(tuple("upfront"))), shop.envoy.now());
-    // Nothing of it is counted again.
+    // No count is repeated.
     shop.envoy.tick();
     shop.envoy.replace_vms(rules(GENERATION + 2).to_string()).expect_taken();
     shop.envoy.tick();
@@ -80,7 +80,7 @@ fn what_is_left_by_older_vms_waits_for_the_last_and_goes_on_what_they_have_count
     late.upstream_answers(200, &[]);
     late.body_ends();
     drop(late);
-    // Those it was left to are replaced before they looked.
+    // The VMs that should send the counts are replaced before they do.
     shop.envoy.replace_vms(rules(GENERATION + 2).to_string()).expect_taken();
     let later = shop.send_paid(0, "/upfront/x", &shop.header("/upfront/x", 2));
     settle_first(&later);

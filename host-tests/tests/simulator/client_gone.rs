@@ -41,7 +41,7 @@ fn a_settlement_outlives_its_client_and_its_answer_is_owed_and_fetched_once() {
             }
             let settle = stream.expect_callout("/settle");
             leave(&stream);
-            // While it runs, no second call is made.
+            // While the call runs, no second call is made.
             for worker in [0, 1] {
                 let resend = shop.send_paid(worker, path, &header);
                 resend.expect_response(409);
@@ -178,7 +178,7 @@ fn a_body_the_upstream_cut_short_is_owed_once_more() {
 
 #[test]
 fn an_answer_that_breaks_off_again_and_again_is_served_twice_in_all() {
-    // The upstream's reset may be the doing of a client that reads nothing until the upstream's patience is over.
+    // A client that reads nothing until the upstream's timeout can cause the upstream's reset.
     let shop = Shop::open();
     let header = shop.header("/paid/x", 1);
     let mut answers = 0;

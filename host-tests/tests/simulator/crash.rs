@@ -1,5 +1,5 @@
-//! The VM dies at every host call it makes: nothing is served unpaid, nothing is charged twice, and what was charged
-//! can be had.
+//! The VM dies at every host call: no request is served unpaid, no payment is charged twice, and the answer of a
+//! charged payment can be fetched.
 
 use crate::shop::{Shop, VALIDITY, decode, say, settled, verified};
 use farebox_core::metrics::TupleCounter;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 /// How long a settlement belongs to its request.
 const SETTLEMENT: Duration = Duration::from_secs(131);
-/// How long anything else does.
+/// How long any other payment belongs to its request.
 const HOLD: Duration = Duration::from_secs(601);
 
-/// What a facilitator and an upstream saw of one payment.
+/// The calls and answers of one payment.
 #[derive(Default)]
 struct Seen {
     verified: u32,
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Seen {
     }
 }
 
-/// Plays a stream to its end, whatever the filter does.
+/// Plays a stream to its end, for any behaviour of the filter.
 fn play(stream: &Stream<'_>, seen: &mut Seen) {
     for _ in 0..20 {
         match stream.phase() {
@@ -61,13 +61,13 @@ fn play(stream: &Stream<'_>, seen: &mut Seen) {
     panic!("the stream does not end");
 }
 
-/// A payment that outlives every wait here.
+/// A payment with a window longer than all waits of this test.
 fn payment(shop: &Shop, path: &str, number: u64) -> Value {
     let window = Window::numbered(number, shop.envoy.now(), 10 * VALIDITY);
     shop.buyer.pay_v2(&shop.offer(path), window).unwrap()
 }
 
-/// The same signed bytes in another spelling, whose own call would be another.
+/// The same signed bytes in another spelling, which would give another call.
 fn respelled(payment: &Value, path: &str) -> Request {
     let mut other = payment.clone();
     other["resource"] = serde_json::json!({ "url": "https://api.example.com/again" });
@@ -98,7 +98,7 @@ fn crash_everywhere(path: &str) {
         }
         crashes += 1;
         let first = seen.settled.len();
-        // The same payment comes back at once, when every settlement must be over, and when every hold is.
+        // The same payment is sent again at once, after every settlement must have ended, and after every hold.
         for wait in [Duration::ZERO, Duration::from_secs(1), SETTLEMENT, HOLD, HOLD] {
             shop.envoy.advance(wait);
             if first == 0 {
@@ -107,7 +107,7 @@ fn crash_everywhere(path: &str) {
                 play(&shop.envoy.send(1, respelled(&payment, path)), &mut seen);
             }
         }
-        // What the VM took along (a reply, the news that a body was through) is asked for or served once more.
+        // Data that was lost with the VM (a reply, or the end of a body) causes one more call or answer.
         let calls = seen.settled.len();
         assert!((1..=2).contains(&seen.served) && (1..=2).contains(&calls), "crash {n}: {seen:?}");
         assert!(

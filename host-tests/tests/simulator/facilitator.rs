@@ -1,4 +1,4 @@
-//! A facilitator that is down, slow, rude, wrong or hostile.
+//! A facilitator that is down, slow, faulty or hostile.
 
 use crate::shop::{Shop, TRANSACTION, body, decode, refused, say, settled, verified};
 use farebox_core::metrics::{FailureReason, TupleCounter, series_name};
@@ -11,7 +11,7 @@ struct Fault {
     happen: fn(Callout<'_>),
     /// Reason of a failed verify.
     reason: FailureReason,
-    /// Whether the buyer is told that a new attempt is worth it.
+    /// Whether the answer says that a new attempt is safe.
     retriable: bool,
 }
 
@@ -55,7 +55,7 @@ const fn unreachable(name: &'static str, happen: fn(Callout<'_>)) -> Fault {
     Fault { name, happen, reason: FailureReason::FacilitatorUnreachable, retriable: true }
 }
 
-/// `busy`: it will do better in a moment.
+/// `busy`: the fault is temporary.
 const fn answer(name: &'static str, happen: fn(Callout<'_>), busy: bool) -> Fault {
     let reason = if busy { FailureReason::FacilitatorOverloaded } else { FailureReason::FacilitatorError };
     Fault { name, happen, reason, retriable: busy }

@@ -5,7 +5,7 @@ use farebox_core::rules::PushedRules;
 use farebox_host_tests::envoy::Request;
 use serde_json::json;
 
-/// Routes beside those of the shop: enough to be compiled in several pieces.
+/// Number of further routes: enough to be compiled in several pieces.
 const MORE: usize = 400;
 /// Ticks after which they are in force, at the latest.
 const TICKS: usize = 32;
@@ -24,7 +24,7 @@ fn long(generation: u64, price: &str) -> String {
     PushedRules::from_json(&rules.to_string()).unwrap().to_lines()
 }
 
-/// Lets time pass until the rules that are coming must be in force. After how many ticks `/paid/x` had this price.
+/// Lets time pass until the new rules must be in force. Returns after how many ticks `/paid/x` had this price.
 fn ticks_until(shop: &Shop, price: &str) -> usize {
     for ticks in 0..TICKS {
         if shop.offer("/paid/x")["amount"] == price {
@@ -75,7 +75,7 @@ fn a_payment_that_came_before_long_rules_are_in_force_is_served_by_those_before_
     stream.body_ends();
     assert!(stream.expect_response(200).headers.get("payment-response").is_some());
     assert_eq!((shop.charged("paid", 1000), shop.charged("paid", 2000)), (1, 0));
-    // What was counted under both is one count.
+    // Counts under both rules add up.
     shop.serve(1, "/paid/x", &shop.header("/paid/x", 2));
     assert_eq!((shop.charged("paid", 1000), shop.charged("paid", 2000)), (1, 1));
 }

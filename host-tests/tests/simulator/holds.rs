@@ -1,4 +1,4 @@
-//! A payment stays its request's for as long as the request goes on, also where its upstream takes its time.
+//! A payment is reserved as long as its request lasts, also with a slow upstream.
 
 use crate::shop::{GENERATION, Shop, TRANSACTION, rules, say, settled};
 use farebox_core::Now;
@@ -22,7 +22,7 @@ fn shop(relay: bool) -> Shop {
     Shop::with_rules(&rules, 2)
 }
 
-/// A payment that outlives every wait here.
+/// A payment with a window longer than all waits of this test.
 fn header(shop: &Shop, path: &str) -> String {
     let window = Window::numbered(1, shop.envoy.now(), 20_000);
     header_value(&shop.buyer.pay_v2(&shop.offer(path), window).unwrap())
@@ -93,7 +93,7 @@ fn a_payment_is_free_again_when_the_vm_that_held_it_is_dead_and_its_lease_is_ove
     shop.at_upstream(1, "/paid/x", &header);
 }
 
-/// The record of a relay, as far as it concerns who holds the payment.
+/// The part of a relay's record about the holder of the payment.
 struct Relay {
     record: Option<Record>,
     now_ms: u64,

@@ -1,4 +1,4 @@
-//! The simulator's own rules, each shown by a guest of a few lines.
+//! Tests of the simulator's own rules, each with a guest of a few lines.
 
 use farebox_host_tests::envoy::{Envoy, Origin, Phase, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,7 +45,7 @@ fn start(callbacks: &str) -> Envoy {
     envoy
 }
 
-/// The message of the panic the simulator answers a broken rule with.
+/// The message of the simulator's panic about a violated rule.
 fn panic_of(event: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(event)).expect_err("the simulator let it pass");
     panic.downcast_ref::<String>().cloned().expect("the simulator panics with a text")

@@ -1,4 +1,4 @@
-//! Bytes a client may send that no client should.
+//! Bytes that only a hostile or broken client sends.
 
 use crate::shop::{PAYMENTS, Shop, body};
 use farebox_core::metrics::FailureReason;
@@ -7,7 +7,7 @@ use farebox_host_tests::envoy::{Phase, Request, Response};
 use farebox_testkit::wallet::header_value;
 use serde_json::json;
 
-/// Sends a payment header that is none and expects to be told so.
+/// Sends a header that is not a payment, and expects the refusal.
 #[track_caller]
 fn refused(shop: &Shop, name: &str, value: impl AsRef<[u8]>) -> Response {
     let stream = shop.envoy.send(0, Request::get("/paid/x").header(name, value));

@@ -1,5 +1,5 @@
-//! The real filter in a simulated Envoy: everything a proxy, a facilitator, an upstream or a client can do
-//! to it, in one process and without a clock of its own.
+//! The real filter in a simulated Envoy: everything that a proxy, a facilitator, an upstream or a client
+//! can do to it, in one process with a simulated clock.
 //!
 //! One binary on purpose: linking the wasm engine once is most of what building these tests costs.
 

@@ -1,5 +1,5 @@
-//! A relay keeps the payments: it is asked before a payment is used, its word is final, and it is told how each
-//! request ended.
+//! With a relay, which keeps the payments: the filter asks before a payment is used, the relay's reply decides,
+//! and the filter reports how each request ended.
 
 use crate::shop::{GENERATION, PAYMENTS, Shop, TRANSACTION, body, counters, decode, rules};
 use farebox_core::metrics::{FailureReason, TupleCounter, UnchargedReason};
@@ -47,12 +47,12 @@ fn served<'a>(shop: &'a Shop, number: u64) -> (Stream<'a>, String) {
     (stream, holder)
 }
 
-/// The ends told since the last look: the name of each request, and how it ended.
+/// The ends reported since the last call: the holder of each request, and its end.
 fn ends(shop: &Shop) -> Vec<(String, String)> {
     ends_answered(shop, Some(204))
 }
 
-/// The same, where the relay answers so, or is away.
+/// The same with this answer of the relay, or with an unreachable relay.
 fn ends_answered(shop: &Shop, status: Option<u16>) -> Vec<(String, String)> {
     let overs = shop.envoy.overs_answered(status);
     let endings = overs.iter().flat_map(|(_, body)| Ending::read_all(body).expect("ends"));
@@ -126,7 +126,7 @@ fn names_of_requests_are_no_numbers_one_could_guess() {
         let differing = pair[0].iter().zip(&pair[2]).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
         assert!((32..=96).contains(&differing), "{differing} of 128 bits differ: {pair:?}");
     }
-    // Another process, and fresh VMs of the same one, have other names.
+    // Another process, and new VMs of the same process, have other holders.
     shop.envoy
         .replace_vms({
             let mut rules = rules(GENERATION + 1);
@@ -152,7 +152,8 @@ fn a_paid_answer_is_reported_by_how_it_ended() {
     stream.body_breaks_off();
     assert_eq!(ends(&shop), one(&holder, "broken"));
 
-    // Who leaves in the middle has had the answer, or it could be fetched again and again.
+    // A client that leaves during the answer has used its payment; otherwise the answer could be fetched again
+    // and again.
     let (stream, holder) = served(&shop, 3);
     stream.body_chunk(10);
     stream.client_leaves();
@@ -169,7 +170,7 @@ fn a_paid_answer_is_reported_by_how_it_ended() {
 #[test]
 fn a_request_that_is_answered_without_a_settlement_waits_for_none_any_more() {
     let shop = shop(true);
-    // Refused; not known; the relay's own trouble. What is on record then is the relay's to know.
+    // Refused, not known, or a fault of the relay. In each case only the relay knows the record.
     let words = [
         RelayReply::Refused { reason: "insufficient_funds".to_owned(), detail: None },
         RelayReply::Open { transaction: None },
@@ -183,7 +184,7 @@ fn a_request_that_is_answered_without_a_settlement_waits_for_none_any_more() {
         assert!(stream.response().unwrap().status >= 400, "{word:?}");
         assert_eq!(ends(&shop), one(&holder, "unsent"), "{word:?}");
     }
-    // A payment that never was this request's.
+    // A payment that this request never held.
     let header = shop.header("/paid/x", 100);
     for word in [RelayReply::InFlight, RelayReply::OtherPayment, RelayReply::Used, RelayReply::Unreachable] {
         let stream = shop.send_paid(0, "/paid/x", &header);
@@ -195,7 +196,7 @@ fn a_request_that_is_answered_without_a_settlement_waits_for_none_any_more() {
 #[test]
 fn a_relay_learns_that_nobody_waits_for_the_call_it_is_making() {
     let shop = shop(true);
-    // Envoy goes on with a call whose stream is over, so the relay cannot see it by itself.
+    // Envoy continues a call whose stream has ended, so the relay cannot detect the end of the stream.
     for (nonce, operation) in [(1, "/verify"), (2, "/settle")] {
         let stream = shop.send_paid(0, "/paid/x", &shop.header("/paid/x", nonce));
         if operation == "/settle" {
@@ -252,7 +253,7 @@ fn an_upfront_charge_whose_answer_failed_is_reported_as_unsent_and_fetched_by_th
     assert_eq!(shop.count("upfront", redeemed), 1);
 }
 
-/// Else one payment would have any number of different requests carried out, each of them left in time.
+/// Otherwise a client could have any number of requests processed with one payment by leaving each in time.
 #[test]
 fn a_client_that_leaves_the_upstream_at_work_has_fetched_what_is_charged() {
     let shop = shop(true);
@@ -296,16 +297,16 @@ fn a_payment_that_is_no_good_any_more_is_looked_up_and_its_life_decides() {
         say(verify, word);
         stream
     };
-    // Nobody knows it: refused for what is wrong with it.
+    // The payment is not known, so it is refused for its fault.
     let response = ask(&RelayReply::New { now: Some(now) }).expect_response(402);
     let challenge = decode(&response.headers.get("payment-required").unwrap());
     let detail = challenge["extensions"]["paymentFailure"]["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("valid_before"), "{detail}");
-    // Only by this proxy's clock it is too old: not the buyer's fault, and no reason to sign anew.
+    // The payment is too old only by this proxy's clock, so the answer does not ask for a new payment.
     let response = ask(&RelayReply::New { now: Some(now - 60) }).expect_response(503);
     assert_eq!(body(&response)["reason"], "clock_wrong");
     assert_eq!(shop.failed("paid", FailureReason::ClockWrong), 1);
-    // It may have moved money, or has: no price.
+    // Money may have moved, so the answer has no price.
     let stream = ask(&RelayReply::Open { transaction: None });
     assert_eq!(stream.expect_response(503).headers.get("payment-required"), None);
     let owed = RelayReply::PaidFor {
@@ -322,7 +323,8 @@ fn a_payment_that_is_no_good_any_more_is_looked_up_and_its_life_decides() {
 #[test]
 fn only_the_relays_own_word_counts() {
     let shop = shop(true);
-    // A facilitator's words, a lie of somebody else, a word of another operation: none serves anything.
+    // A facilitator's reply, a false reply of another server, or the reply to another operation: none serves
+    // the request.
     let replies: [(u16, &str); 6] = [
         (200, r#"{"isValid":true,"success":true,"transaction":"0x1"}"#),
         (200, r#"{"farebox":"yes","isValid":true}"#),
@@ -398,7 +400,7 @@ fn an_end_is_told_until_the_relay_has_written_it_down() {
     stream.body_ends();
     assert_eq!(ends_answered(&shop, away), told, "at once");
     assert_eq!(ends(&shop), [], "not again before its time");
-    // Away, not ready, another program in its place: none of them has written it down.
+    // Unreachable, not ready, or another program at its address: none has recorded the end.
     for reply in [away, Some(503), Some(500), Some(404), Some(200)] {
         shop.envoy.tick();
         assert_eq!(ends_answered(&shop, reply), told, "{reply:?}");

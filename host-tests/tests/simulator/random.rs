@@ -1,5 +1,5 @@
-//! Thousands of random events over a few payments, two workers and a hostile world. Seeded: a failure names
-//! its seed and repeats.
+//! Thousands of random events over a few payments, with two workers and a hostile world. A failure names
+//! its seed and can be repeated.
 
 use crate::shop::{GENERATION, Shop, refused, rules, settled, verified};
 use farebox_core::metrics::TupleCounter;
@@ -17,7 +17,7 @@ const EVENTS: u64 = 4000;
 /// xorshift64*, for the same story on every machine.
 struct Dice(u64);
 
-/// What was signed: two of one number are two authorizations of one nonce.
+/// A signed payment. Two of one number are two authorizations of one nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Signed {
     number: u64,
@@ -26,30 +26,30 @@ struct Signed {
     second: bool,
 }
 
-/// One stream and what the world did to it.
+/// One stream, with its history.
 struct Live<'a> {
     stream: Stream<'a>,
     path: &'static str,
-    /// The payment it carries, if its header is a good one or was.
+    /// Its payment, if its header is good, or was before a change.
     payment: Option<Signed>,
     /// A byte of its header was changed.
     altered: bool,
     verified: bool,
     settled: bool,
-    /// Its answer was looked at.
+    /// Its answer was checked.
     judged: bool,
     /// It fetches what was charged before.
     redeems: bool,
     answered: bool,
 }
 
-/// What became of one nonce.
+/// The history of one nonce.
 #[derive(Debug, Default)]
 struct Fate {
-    /// Whose settle calls went out, and how many since the last one that ended it.
+    /// The payment whose settle calls went out, and the number of calls since the last one that ended it.
     calls: u32,
     of: Option<Signed>,
-    /// Whether money may have moved and nobody knows.
+    /// Whether it is unknown if money moved.
     open: bool,
     /// Whether a settle call was forgotten with its filter, so that it is open only once it is repeated.
     lost: bool,
@@ -59,7 +59,7 @@ struct Fate {
     answers: u32,
     /// Bodies the upstream broke off.
     broken: u32,
-    /// Whether the buyer has what was paid for: a whole answer, or one more chance after none.
+    /// Whether the buyer has used the payment: by a whole answer, or by one further fetch.
     spent: bool,
 }
 
@@ -147,7 +147,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Envoy waits for no call longer than it was told to.
+    /// Ends calls whose timeout has passed, as Envoy does.
     fn expire(&mut self) {
         let overdue = |live: &Live<'_>| live.stream.callout().is_some_and(|call| call.is_overdue());
         while let Some(at) = self.streams.iter().position(overdue) {
@@ -160,7 +160,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Other rules, in which a thing may cost more than what was signed for it.
+    /// Pushes other rules, possibly with a higher price than the signed one.
     fn push(&mut self) {
         self.generation += 1;
         let mut rules = rules(self.generation);
@@ -181,7 +181,7 @@ impl<'a> World<'a> {
             1 => request = request.header("payment-signature", sendable(self.dice.bytes(300))),
             2 => request = request.header("x-payment", sendable(self.dice.bytes(40))),
             3 => {
-                // A good payment with one byte changed; mostly refused, sometimes still good.
+                // A good payment with one byte changed: mostly refused, sometimes still valid.
                 let offer = self.dice.below(3);
                 let (signed, header) = self.payment(offer);
                 let mut header = header.into_bytes();
@@ -244,17 +244,17 @@ impl<'a> World<'a> {
         let settling = live.stream.callout().is_some_and(|call| call.path() == "/settle");
         live.stream.client_leaves();
         if settling && live.stream.callout().is_some() {
-            // The call goes on, and the filter hears of it.
+            // The call continues, and the filter gets its end.
             self.reply(live);
         } else if settling {
             // The rules were replaced meanwhile, and the filter that called is gone.
             self.settle_ends(live, false);
             self.fate(live).lost = true;
         } else if live.answered {
-            // Who leaves in the middle of a body has had the service.
+            // A client that leaves during the body has used its payment.
             self.fate(live).spent = true;
         } else if live.redeems && !live.judged {
-            // Nothing of an answer went out.
+            // No byte of an answer went out.
             self.fate(live).spent = false;
         }
     }
@@ -309,7 +309,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A settle call is over, and not with a success: refused, or nobody knows.
+    /// Records the end of a settle call without success: refused or unknown.
     fn settle_ends(&mut self, live: &Live<'_>, refused: bool) {
         let payment = live.payment;
         let fate = self.fate(live);
@@ -326,7 +326,7 @@ impl<'a> World<'a> {
         self.fates.entry(live.payment.expect("only a payment gets this far").number).or_default()
     }
 
-    /// The laws, after every event.
+    /// Checks the laws after every event.
     fn judge(&mut self, live: &mut Live<'_>) {
         let free = live.path == "/free/x";
         let fate = live.payment.and_then(|payment| self.fates.get(&payment.number));

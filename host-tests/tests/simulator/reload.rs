@@ -54,11 +54,11 @@ fn a_payment_signed_for_an_old_price_gets_the_new_terms() {
     assert_eq!((shop.charged("paid", 2000), shop.charged("paid", 1000)), (1, 0));
 }
 
-/// What may happen to a payment between two requests that bring it.
+/// A change between two requests with the same payment.
 struct Change {
     name: &'static str,
     happen: fn(&Shop),
-    /// Whether it still buys here what it was paid for.
+    /// Whether the payment still buys its answer here.
     still_buys: bool,
     /// Whether its settle call can be repeated here.
     still_settles: bool,
@@ -102,7 +102,7 @@ const CHANGES: [Change; 5] = [
     },
 ];
 
-/// Somebody else's.
+/// The address of another recipient.
 const WALLET: &str = "0x00000000000000000000000000000000000000b6";
 
 fn push(shop: &Shop, change: impl FnOnce(&mut Value)) {
@@ -165,7 +165,7 @@ fn a_payment_that_is_owed_is_never_answered_with_a_price_whatever_changes() {
             assert_eq!((response.headers.get("payment-required"), again.forwarded()), (None, None), "{name}");
             let text = body(&response)["error"].as_str().unwrap().to_owned();
             assert!(text.contains(TRANSACTION) && text.contains("shop/paid"), "{name}: {text}");
-            // Where it is what it was, the payment buys what it was paid for.
+            // If the offer is as before, the payment buys its answer.
             shop.envoy.configure(rules(GENERATION + 2).to_string()).expect_taken();
             shop.redeemed(0, "/paid/x", &header);
         }

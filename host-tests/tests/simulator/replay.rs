@@ -43,7 +43,7 @@ fn of_two_workers_in_the_middle_of_the_same_reservation_one_wins() {
         say(rival.expect_callout("/verify"), &verified());
         rival.upstream_answers(500, &[]);
         rival.body_ends();
-        // Its bucket was absent before and is present now.
+        // The bucket of the payment was absent before and is present now.
         let again = shop
             .envoy
             .send_before_next_write(1, Request::get("/paid/x").header("payment-signature", &header));
@@ -161,7 +161,7 @@ fn a_table_that_cannot_be_written_refuses_the_payment() {
     let stream = shop.send_paid(0, "/paid/x", &header);
     let response = stream.expect_response(503);
     assert!(response.headers.get("retry-after").is_some());
-    // It could be one that is owed, so nobody is invited to sign another.
+    // The payment could be owed, so the answer does not ask for another one.
     assert_eq!((body(&response)["retriable"].clone(), stream.forwarded()), (json!(false), None));
     assert_eq!(response.headers.get("payment-required"), None);
     shop.envoy.lose_races(0);

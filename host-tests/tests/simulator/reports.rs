@@ -1,4 +1,4 @@
-//! What is counted, on its way to the companion: whatever becomes of a report, it is counted once.
+//! Reports to the companion: each report is counted once, for any loss or repetition.
 
 use crate::shop::{GENERATION, Shop, rules, settle_first, tuple};
 use farebox_core::metrics::{MetricSeries, TupleCounter};
@@ -173,7 +173,8 @@ fn many_offers_are_reported_in_several_reports_one_right_after_the_other() {
     assert_eq!(shop.envoy.counted().values().sum::<u64>(), 3_000);
 }
 
-/// Reports that are lost, doubled, acknowledged and the acknowledgement lost, while rules are pushed and VMs replaced.
+/// Plays reports that are lost or doubled, and acknowledgements that are lost, while rules are pushed and VMs
+/// replaced.
 fn play(seed: u64) {
     let mut state = seed;
     let mut random = |below: u64| {

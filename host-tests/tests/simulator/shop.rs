@@ -1,4 +1,4 @@
-//! A shop with paid, free and refused routes, and a buyer: what every test here starts from.
+//! A shop with paid, free and refused routes, and a buyer: the setup of every test.
 
 use farebox_core::metrics::{FailureReason, MetricSeries, TupleCounter};
 use farebox_core::terms::Tuple;
@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 
 /// Recipient of every payment.
 pub(crate) const PAY_TO: &str = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
-/// What a settled payment answers with.
+/// The transaction of a settled payment.
 pub(crate) const TRANSACTION: &str = "0x00000000000000000000000000000000000000000000000000000000000000aa";
 /// Generation of the first push.
 pub(crate) const GENERATION: u64 = 1_790_000_000_001;
 /// Seconds for which a payment is valid.
 pub(crate) const VALIDITY: u64 = 600;
 
-/// How the shared-data keys of payments begin.
+/// Prefix of the shared-data keys of payments.
 pub(crate) const PAYMENTS: &str = "farebox.payments.";
 
 /// A proxy with the shop's rules.
@@ -95,7 +95,7 @@ pub(crate) fn settled() -> Value {
     json!({ "success": true, "transaction": TRANSACTION, "network": "eip155:84532" })
 }
 
-/// A settle reply that says that nothing moved and why; as a first reply it ends the payment.
+/// A settle reply that says that nothing moved, with a reason; as a first reply it ends the payment.
 pub(crate) fn refused() -> Value {
     json!({
         "success": false, "errorReason": "insufficient_funds", "transaction": "", "network": "eip155:84532",
@@ -131,14 +131,14 @@ impl Shop {
         Self { envoy, buyer: Wallet::numbered(1) }
     }
 
-    /// What the shop asks for at a path.
+    /// The terms of a path.
     pub(crate) fn offer(&self, path: &str) -> Value {
         let response = self.envoy.send(0, Request::get(path)).expect_response(402);
         let challenge = response.headers.get("payment-required").expect("a 402 carries a challenge");
         decode(&challenge)["accepts"][0].clone()
     }
 
-    /// A payment for what a path asks; equal numbers make equal payments.
+    /// A payment with the terms of a path; equal numbers make equal payments.
     pub(crate) fn payment(&self, path: &str, number: u64) -> Value {
         let window = Window::numbered(number, self.envoy.now(), VALIDITY);
         self.buyer.pay_v2(&self.offer(path), window).expect("the offer can be paid")
@@ -189,7 +189,7 @@ impl Shop {
     /// The payments in shared data: every bucket that holds one.
     pub(crate) fn payments(&self) -> BTreeMap<String, Vec<u8>> {
         let mut buckets = self.envoy.shared_data(PAYMENTS);
-        // An empty one still says in which version it was written.
+        // An empty bucket still has its version byte.
         buckets.retain(|_, bucket| bucket.len() > 1);
         buckets
     }
@@ -212,13 +212,13 @@ impl Shop {
         self.of(&MetricSeries::Charged(tuple(offer), farebox_core::evm::Amount::from_u64(amount)))
     }
 
-    /// What the companion has counted of a series.
+    /// The companion's count of a series.
     #[track_caller]
     pub(crate) fn of(&self, series: &MetricSeries) -> u64 {
         self.envoy.counted().get(series).copied().unwrap_or(0)
     }
 
-    /// Every counter of an offer that is not zero, as short text: what a test compares as a whole.
+    /// Every counter of an offer above zero, as short text, so that a test compares all of them.
     pub(crate) fn counted(&self, offer: &str) -> Vec<(String, u64)> {
         let counted = self.envoy.counted();
         let count = |counter| counted.get(&MetricSeries::Tuple(tuple(offer), counter)).copied().unwrap_or(0);

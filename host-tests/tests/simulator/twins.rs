@@ -1,5 +1,5 @@
 //! Two authorizations of one nonce: the chain takes one of them at most. They are two payments, of which at most one
-//! is charged and served, and whatever the other brings leaves the first untouched.
+//! is charged and served, and the other one never changes the first.
 
 use crate::shop::{Shop, VALIDITY, body, refused, say, settled, verified};
 use farebox_core::metrics::{ReplayState, TupleCounter};
@@ -7,18 +7,18 @@ use farebox_host_tests::envoy::Stream;
 use farebox_testkit::wallet::{Window, header_value};
 use std::time::Duration;
 
-/// Longer than a request may hold a payment that nobody settles.
+/// Longer than a request may hold a payment before a settlement.
 const HOLD: Duration = Duration::from_secs(601);
 /// Longer than a settlement may take.
 const SETTLEMENT: Duration = Duration::from_secs(131);
 
-/// A moment in a payment's life, and what the other authorization is told in it.
+/// A state of a payment, and the answer to the other authorization in this state.
 struct Moment {
     name: &'static str,
-    /// Brings a payment there. The stream is what is under way then.
+    /// Brings a payment into this state. Returns the stream under way.
     reach: for<'a> fn(&'a Shop, &str) -> Option<Stream<'a>>,
     status: u16,
-    /// Has the first one served from there on.
+    /// Plays the first payment from there until it is served.
     finish: for<'a> fn(&'a Shop, &str, Option<Stream<'a>>),
 }
 

@@ -5,7 +5,7 @@ use farebox_core::metrics::{FailureReason, TupleCounter, UnchargedReason};
 use farebox_host_tests::envoy::{Request, Stream};
 use serde_json::json;
 
-/// Says beside an answer that it is not what was paid for, and how to fetch that.
+/// Header of an answer that is not the paid one: how to fetch the paid answer.
 const OWED: &str = "x-payment-owed";
 
 #[test]
@@ -63,7 +63,7 @@ fn a_signature_that_only_a_chain_could_check_is_verified_and_never_settled_unles
     }
     assert_eq!(shop.failed("upfront", FailureReason::PaymentInvalid), 3);
     assert_eq!(shop.count("upfront", TupleCounter::UnresolvedOpened), 0);
-    // Nor does it stand in the way of the authorization of this nonce that is good.
+    // It does not block the good authorization of this nonce either.
     shop.settled_first(1, "/upfront/x", &shop.header("/upfront/x", 1));
 }
 

@@ -1,4 +1,4 @@
-//! What the upstream's answer decides.
+//! Decisions by the upstream's answer.
 
 use crate::shop::{Shop, body, counters};
 use farebox_core::metrics::{TupleCounter, UnchargedReason};

@@ -1,4 +1,4 @@
-//! Whatever is wrong, nothing is served for it.
+//! No fault leads to an unpaid answer.
 
 use std::time::Duration;
 

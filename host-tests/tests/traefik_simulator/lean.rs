@@ -1,4 +1,5 @@
-//! What an instance takes: there is one for each request in flight, and its memory never shrinks.
+//! The memory and time of an instance: there is one for each request in flight, and its memory never
+//! shrinks.
 
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use crate::shop::{config, large_config};
 const ROUTES: usize = 1_000;
 /// With the few routes of the shop: the stack, the constants of the program, and one page of tables.
 const SMALL: usize = 640 << 10;
-/// What a further route adds: its text once, or what is made of it.
+/// Memory of a further route: its text, or its compiled form.
 const PER_ROUTE: usize = 2 << 10;
-/// An engine that optimises takes this long at most; Traefik's takes several times as long.
+/// Longest time in an optimising engine; Traefik's engine takes several times as long.
 const START: Duration = Duration::from_millis(40);
 
 #[test]
@@ -58,7 +59,7 @@ fn text_is_read_whatever_a_provider_escapes_of_it() {
     };
     let plain = json!({"config": rules.to_string()}).to_string();
     assert_eq!(described(&plain), description);
-    // As Go writes it, and as one could write it.
+    // The escapes that Go writes, and all possible escapes.
     let units = |escape_all: bool| {
         let text = rules.to_string();
         let escaped = text.chars().map(|char| match char {

@@ -9,7 +9,7 @@ use farebox_host_tests::traefik::{Reply, Request, START, Sent, Traefik};
 
 use crate::shop::{config, forged, native, open, paying, payment};
 
-/// What a request comes to.
+/// The result of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     Answered(Reply),
@@ -61,7 +61,7 @@ pub(crate) fn natively(request: &Request) -> Came {
         .map_or_else(|| request.uri(), |(_, uri)| uri.clone());
     let kept = request.headers.keys().filter(|name| !edits.remove.contains(name)).cloned();
     let set = edits.set.iter().map(|(name, _)| name.to_string()).filter(|name| name != ":path");
-    // By name, as the host keeps them; what is set replaces what was there.
+    // Headers by name, as in the host: a set header replaces earlier ones.
     let headers: BTreeSet<String> = kept.chain(set).collect();
     Came::Passed { uri, headers: headers.into_iter().collect() }
 }

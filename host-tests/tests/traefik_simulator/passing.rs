@@ -1,4 +1,4 @@
-//! What goes on, and how.
+//! Requests that the plugin passes on, and their changes.
 
 use farebox_host_tests::traefik::{Request, START, Traefik};
 use farebox_testkit::paths;
@@ -69,7 +69,7 @@ fn a_payment_that_is_no_good_as_a_new_one_goes_on_because_its_life_decides_first
         let passed = traefik.send(request.clone()).expect_passed();
         let header = passed.request.get_header("payment-signature");
         assert_eq!(header, request.get_header("payment-signature"), "{why}");
-        // Nobody signs for somebody else, whatever else is wrong with it.
+        // A forged signature is refused, with any other fault.
         assert_eq!(traefik.send(paying("/paid/x", &forged(payment))).expect_reply().status, 402, "{why}");
     }
 }
@@ -135,7 +135,7 @@ fn the_plugin_as_it_is_shipped_has_no_bulk_memory_instruction_and_no_names() {
     let mut config = Config::new();
     config.wasm_bulk_memory(false);
     Module::validate(&Engine::new(&config).unwrap(), &wasm).unwrap();
-    // The section of names is known by its own: four letters.
+    // The section of names is recognised by its own name of four letters.
     assert!(!wasm.windows(5).any(|bytes| bytes == b"\x04name"));
 }
 

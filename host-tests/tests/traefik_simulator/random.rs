@@ -1,4 +1,4 @@
-//! No input makes the plugin trap, and whatever comes of it is what the core says.
+//! No input makes the plugin trap, and every result is the core's.
 
 use farebox_host_tests::traefik::Request;
 

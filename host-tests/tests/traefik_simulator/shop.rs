@@ -1,4 +1,4 @@
-//! A shop with paid, free and refused routes, and a buyer: what every test here starts from.
+//! A shop with paid, free and refused routes, and a buyer: the setup of every test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ fn config_of(signature: &str, rules: &PushedRules) -> Value {
     json!({"signature": signature, "spool": spool, "rules": serde_json::to_value(rules).unwrap()})
 }
 
-/// The plugin's configuration with the shop's routes and so many more, none of which asks for what another does.
+/// The plugin's configuration with the shop's routes and so many more, each with different terms.
 pub(crate) fn large_config(more: usize) -> Value {
     let routes = (1..=more).map(|number| {
         format!(
@@ -81,7 +81,7 @@ fn decode(value: &str) -> Value {
     serde_json::from_slice(&bytes).expect("the header holds JSON")
 }
 
-/// A payment for what a path asks.
+/// A payment with the terms of a path.
 pub(crate) fn payment(traefik: &Traefik, path: &str, number: u64) -> Value {
     let reply = traefik.send(Request::get(path)).expect_reply();
     assert_eq!(reply.status, 402, "{reply:?}");

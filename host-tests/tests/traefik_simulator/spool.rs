@@ -61,7 +61,7 @@ fn a_spool_that_cannot_be_written_fails_no_request_and_its_losses_are_told() {
         let said = traefik.log().iter().filter(|line| line.text.contains("cannot count")).count();
         assert_eq!(said, 1, "once, not for each request: {fault:?}");
         if fault == Fault::NotMounted {
-            // Mounts are those an instance started with.
+            // An instance keeps the mounts from its start.
             continue;
         }
         traefik.set_fault(None);

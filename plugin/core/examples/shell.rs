@@ -1,5 +1,5 @@
-//! The smallest shell around the core. A shell feeds the core events and carries out what it says; a proxy would take
-//! requests from buyers, call the relay and send paid requests on. Here all three are values in this file.
+//! The smallest shell around the core. A shell passes events to the core and carries out its turns. In a real proxy,
+//! requests come from buyers, and upstream and relay are other servers. Here all three are values in this file.
 //!
 //! `cargo run -p farebox-core --example shell`
 
@@ -16,7 +16,7 @@ use farebox_core::payment::Holder;
 use farebox_core::protocol::{CallEnd, Operation, RelayReply, encode_base64};
 use farebox_core::rules::RuleSet;
 
-/// What the companion pushes: one route for 0.01 USDC on Base Sepolia.
+/// The rules, as the companion pushes them: one route for 0.01 USDC on Base Sepolia.
 const RULES: &str = r#"{"format": 1, "generation": 1, "hash": "", "settings": {}, "protected": ["/premium-data"],
     "facilitator": {"cluster": "farebox", "authority": "relay", "pathPrefix": "", "verifyTimeoutMs": 5000,
         "settleTimeoutMs": 60000, "ready": true, "relay": true},
@@ -35,7 +35,7 @@ const PAYMENT: &str = r#"{"x402Version": 2, "accepted": {"scheme": "exact", "net
         "validBefore": "1740672154", "nonce": "0xf3746613c2d920b5fdabc0856f2aeb2d4f88ee6037b8cc5d04a71a4462f13480"},
     "signature": "0x2d6a7588d6acca505cbf0d9a4a227e0c52c6c34008c8e8986a1283259764173608a2ce6496642e377d6da8dbbf5836e9bd15092f9ecab05ded3d6293af148b571c"}}"#;
 
-/// The core reads no clock: the shell says what time it is.
+/// The time. The core reads no clock, so the shell passes the time.
 const NOW: Now = Now { unix_ms: 1_740_672_100_000 };
 
 fn main() {
@@ -85,8 +85,8 @@ fn request(rules: &Arc<RuleSet>, payment: Option<&str>) -> Result<HeaderEdits, R
     }
 }
 
-/// What comes before the next step of a turn: stamps are counted, and reported once a second; notes are posted to the
-/// relay until it has them.
+/// Carries out the first parts of a turn. A real shell counts stamps and reports the counts once a second, and posts
+/// notes to the relay until the relay has them.
 fn carry_out(rules: &RuleSet, stamps: &[Stamp], notes: &[Note]) {
     for stamp in stamps.iter().filter(|stamp| stamp.is_counted_under(rules)) {
         println!("count {stamp:?}");

@@ -1,21 +1,21 @@
 //! The part of Farebox that decides about money, without a clock, a socket or a host.
 //!
-//! Bytes and the current time come in, decisions go out. The same code runs in Envoy's VM, in
-//! Traefik's guest and natively in the companion, so a rule about money is written once, here.
+//! Inputs are bytes and the current time, outputs are decisions. The same code runs in Envoy's VM, in Traefik's guest
+//! and natively in the companion, so a rule about money is written once, here.
 //!
-//! A tour, from the bottom to the top. Each module imports only what stands above it in this list, which a test holds
-//! them to:
+//! The modules, from the lowest layer to the highest. Each module imports only from modules above it in this list; a
+//! test checks that:
 //!
 //! * [`evm`]: chains, assets, exact amounts, EIP-712, and the signatures of EIP-3009 and Permit2.
-//! * [`terms`]: what is sold, and on which conditions.
+//! * [`terms`]: what is sold, and on which terms.
 //! * [`protocol`]: the x402 messages, v1 and v2: challenges, payments, receipts, facilitator replies.
-//! * [`rules`]: what the companion pushes, [`rules::PushedRules`], is compiled into the immutable [`rules::RuleSet`] a
-//!   proxy matches with.
+//! * [`rules`]: the companion pushes [`rules::PushedRules`]; a proxy compiles them into the immutable
+//!   [`rules::RuleSet`] that matches requests.
 //! * [`metrics`]: every metric family, and the names under which a proxy counts for the companion.
-//! * [`payment`]: one payment's life: the machine that decides about it, and the form its records have in shared data.
+//! * [`payment`]: one payment's life: the state machine, and the encoding of its records in shared data.
 //! * [`exchange`]: one request's life as a state machine; events in, effects out.
 //!
-//! `examples/shell.rs` is the smallest shell around it.
+//! `examples/shell.rs` is the smallest shell around this crate.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

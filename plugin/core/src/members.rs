@@ -9,19 +9,19 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Why a text is not the object that was expected. Names the member.
+/// Why a text is not the expected object, with the name of the member.
 pub(crate) type Reason = String;
 
 /// The members of one object, each as raw text.
 pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-/// The name of a member, copied only where an escape is in it.
+/// The name of a member, copied only if it contains an escape.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Members<'a> {
-    /// Reads an object. Members nobody asks for are ignored, unless [`Members::only`] is asked.
+    /// Reads an object. Unknown members are ignored, unless the caller uses [`Members::only`].
     pub(crate) fn read(text: &'a str) -> Result<Self, Reason> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err("not an object".into());
@@ -34,7 +34,8 @@ impl<'a> Members<'a> {
         self.0.into_iter()
     }
 
-    /// A member; `null` counts as absent. A repeated one is refused: two readers may see two values.
+    /// A member; `null` counts as absent. A repeated member is an error, because two readers may see two
+    /// values.
     pub(crate) fn optional(&self, name: &str) -> Result<Option<&'a RawValue>, Reason> {
         let mut found = self.0.iter().filter(|(key, _)| key == name).map(|(_, raw)| *raw);
         match (found.next(), found.next()) {

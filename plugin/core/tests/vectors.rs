@@ -38,8 +38,8 @@ const POLICY: CheckPolicy = CheckPolicy {
     strict_recovery_byte: false,
 };
 
-/// The note of the one case that a pricing-file deployment decides otherwise: a payment whose `extra`
-/// is an older copy still matches, and the facilitator gets our own entry.
+/// The note of the only case with another result in Farebox: a payment whose `extra` is an older copy
+/// still matches, and the facilitator gets the operator's own entry.
 const OLDER_EXTRA: &str = "accepted.extra lacks a member of the offer";
 
 fn vectors() -> Value {
@@ -62,7 +62,7 @@ fn amount(value: &Value, member: &str) -> Amount {
     Amount::parse(text(value, member)).unwrap()
 }
 
-/// A server requirement of either version as the option it would be compiled from.
+/// Makes an option from a server requirement of either version.
 fn option(requirement: &Value) -> PaymentOption {
     let network = chain_by_name(text(requirement, "network")).unwrap();
     let amount_member = if requirement["amount"].is_null() { "maxAmountRequired" } else { "amount" };
@@ -89,7 +89,7 @@ fn option(requirement: &Value) -> PaymentOption {
     }
 }
 
-/// What came of one case: a verdict and, for a refusal, stage, code and status.
+/// The result of one case: a verdict and, for a refusal, stage, code and status.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Accept { forward_signature: String },
@@ -243,7 +243,7 @@ fn network_of(domain: &Value) -> Network {
     Network::from_caip2(&format!("eip155:{}", domain["chainId"])).unwrap()
 }
 
-/// Recovery without the rules about s and v, to show that those rules are what decides.
+/// Recovery without the rules about s and v, to show that these rules decide.
 fn plain_recovery(digest: &B256, signature: &str) -> Option<Address> {
     let bytes = from_hex(signature).unwrap();
     let (rs, v) = bytes.split_first_chunk::<64>().unwrap();
@@ -419,7 +419,7 @@ fn every_v1_name_of_the_table_is_known() {
     let file: Value = serde_json::from_str(include_str!("assets.json")).unwrap();
     for row in file["networks"].as_array().unwrap() {
         let name = text(row, "v1_name");
-        // Solana is no chain of ours, and the plain name `sepolia` is refused on purpose.
+        // Farebox does not support Solana, and refuses the plain name `sepolia` on purpose.
         match Network::from_caip2(text(row, "network")) {
             Some(network) if name != "sepolia" => {
                 assert_eq!(v1_name(&network), Some(name));

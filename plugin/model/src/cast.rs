@@ -1,4 +1,4 @@
-//! Who plays: four payments, and what is sent for them.
+//! The four payments of the world, and the bodies of their calls.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ pub(crate) type Tick = u8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Payment {
-    /// The buyer's.
+    /// The buyer's payment.
     Good,
     /// Another authorization of its nonce: other terms, another window, a good signature.
     Other,
-    /// Its authorization under a signature of junk.
+    /// The buyer's authorization with an invalid signature.
     Junk,
     /// Another payment for the same purchase: the same `payment-identifier`, another nonce.
     Second,
 }
 
-/// The body of a settle call: whose, and as which request wrote it down.
+/// The body of a settle call: its payment, and the request that recorded it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Body {
     pub(crate) payment: Payment,
@@ -35,7 +35,7 @@ pub(crate) struct Body {
 impl Payment {
     pub(crate) const ALL: [Self; 4] = [Self::Good, Self::Other, Self::Junk, Self::Second];
 
-    /// Which nonce it uses up.
+    /// The nonce of the payment.
     pub(crate) const fn key(self) -> usize {
         match self {
             Self::Good | Self::Other | Self::Junk => 0,
@@ -43,7 +43,7 @@ impl Payment {
         }
     }
 
-    /// The step of time from which the chain does not take it.
+    /// The step of time from which the chain refuses the payment.
     pub(crate) const fn ends(self) -> Tick {
         match self {
             Self::Good | Self::Junk => 2,
@@ -55,7 +55,7 @@ impl Payment {
         self.ends() as u64 * TICK_MS / 1000
     }
 
-    /// What can be known of its signature without a facilitator.
+    /// How far the signature can be proven without a facilitator.
     pub(crate) const fn trust(self) -> Trust {
         match self {
             Self::Junk => Trust::Claimed,

@@ -1,4 +1,4 @@
-//! Faults put in on purpose, to see that each is found.
+//! Deliberate faults, to show that the model finds each of them.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::model::Bounds;
 
 macro_rules! faults {
     ($($(#[doc = $line:literal])+ $name:ident,)+) => {
-        /// What can be wrong with the machine, with its store or with the relay around it.
+        /// A deliberate fault of the machine, of its store or of the relay around it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Fault {
             $($(#[doc = $line])+ $name,)+
         }
 
         impl Fault {
-            /// All of them.
+            /// Every fault.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// What is wrong.
+            /// The description of the fault.
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!($($line),+),)+
@@ -33,16 +33,16 @@ macro_rules! faults {
 }
 
 faults! {
-    // Of the machine.
-    /// A claim does not compare what was signed.
+    // Faults of the machine.
+    /// A claim does not compare the fingerprint.
     FingerprintIgnored,
-    /// A claim does not compare what it is to buy.
+    /// A claim does not compare the terms.
     TermsIgnored,
-    /// An outcome counts for whichever call is under way.
+    /// An outcome counts for any call under way.
     CallIgnored,
-    /// An outcome counts for whichever request has the call of its number.
+    /// An outcome counts for any request whose call has the same number.
     HolderIgnored,
-    /// A claim takes a payment over whose lease runs.
+    /// A claim takes over a payment whose lease still runs.
     LeaseForgotten,
     /// A lease never ends.
     LeaseEndless,
@@ -54,7 +54,7 @@ faults! {
     RefusalUndoesSettled,
     /// A call without an answer counts as refused.
     SilenceIsRefusal,
-    /// A claim of an open payment has its own call made instead of the recorded one.
+    /// A claim of an open payment makes its own call instead of the recorded one.
     OwnCallMade,
     /// A settlement begins without a verification.
     BegunUnverified,
@@ -66,33 +66,35 @@ faults! {
     OpenEndsWithWindow,
     /// "Settled" counts only for the newest call.
     OldSettledIgnored,
-    /// A request that no longer waits is still waited for.
+    /// The machine forgets that a request no longer waits.
     WaitsForgotten,
     /// A second payment for one purchase is taken.
     TwinIgnored,
-    /// A payment that failed the checks of a new one is taken as one.
+    /// A payment that failed the checks of a new payment is taken as new.
     KnownOnlyIgnored,
     /// The reconciliation asks while a call is under way.
     AskedEarly,
-    /// "Settled" is told to whoever made a call, whoever is to be served.
+    /// The caller of any call gets "settled", although another request is served.
     SettledToldToAnyone,
-    /// "Settled" is written to the record there is, whosever it is.
+    /// "Settled" is written to the current record, even if it belongs to another payment.
     SettledToAnyRecord,
-    // Of the relay around it.
-    /// A reservation whose lease is over is no twin, although its request may still begin to settle.
+    // Faults of the relay around the machine.
+    /// A reservation whose lease is over does not count as a twin, although its request may still
+    /// begin to settle.
     LapsedTwinForgotten,
-    /// The outcome is told before it is written down.
+    /// The outcome is sent before it is recorded.
     ToldBeforeCommit,
-    /// The call is made before it is written down.
+    /// The call is made before it is recorded.
     CalledBeforeCommit,
-    /// A payment that was not vouched for is priced again although another request has it by now.
+    /// A payment that was not verified gets a price, although another request holds it by now.
     RefusedUnheld,
-    /// A request goes on after its verification although another request has the payment by now.
+    /// A request continues after its verification, although another request holds the payment by
+    /// now.
     ForwardedUnheld,
 }
 
 impl Fault {
-    /// The smallest world in which it shows.
+    /// The smallest world in which the fault is found.
     pub fn world(self) -> Bounds {
         match self {
             Self::TwinIgnored | Self::LapsedTwinForgotten => Bounds::purchase(),
@@ -101,7 +103,7 @@ impl Fault {
         }
     }
 
-    /// A step of the machine with a fault or none.
+    /// Makes a step of the machine, with a fault or without.
     pub(crate) fn step(
         fault: Option<Self>,
         record: Option<Record>,
@@ -130,7 +132,7 @@ impl Fault {
         step
     }
 
-    /// What the machine sees with this fault.
+    /// Changes the input of the machine by this fault.
     fn mistaken(self, mut record: Option<Record>, mut event: Event) -> (Option<Record>, Event) {
         match (self, &mut record, &mut event) {
             (Self::FingerprintIgnored, Some(record), Event::Claim(claim)) => {
@@ -178,7 +180,7 @@ impl Fault {
         (record, event)
     }
 
-    /// What the machine does with this fault where it would do something else altogether.
+    /// The step in place of the machine's, if the fault replaces the whole step.
     fn instead(self, record: Option<&Record>, event: &Event, now: Now) -> Option<Step> {
         let record = record?;
         let ends = |answer, effects| Some(Step { answer, record: None, changed: true, effects });
@@ -223,7 +225,7 @@ impl Fault {
         }
     }
 
-    /// What the machine does wrong afterwards.
+    /// Changes the result of the machine by this fault.
     fn mistake(self, step: &mut Step, claim: Option<&Claim>) {
         let changed = step.changed;
         match (self, step.record.as_mut().filter(|_| changed), &mut step.answer) {

@@ -1,4 +1,5 @@
-//! The record of one key as the states of the model keep it: small, and back to a [`Record`] for every step.
+//! The record of one key in the small form that the states of the model keep. It becomes a [`Record`] again
+//! for every step.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::cast::{Body, Payment, Tick};
 pub(crate) const TICK_MS: u64 = 320_000;
 /// Both leases last one step of time.
 pub(crate) const LEASES: Leases = Leases { hold_ms: TICK_MS, settle_ms: TICK_MS };
-/// What is over is kept for two: longer than any window.
+/// The retention is two steps, longer than any window.
 pub(crate) const RETENTION_TICKS: u8 = 2;
 /// A lease that never ends.
 const NEVER: Tick = u8::MAX;
@@ -23,7 +24,7 @@ const NEVER: Tick = u8::MAX;
 pub(crate) struct Entry {
     pub(crate) payment: Payment,
     pub(crate) terms: u8,
-    /// `None` once nothing is called any more.
+    /// `None` once no more calls are made.
     pub(crate) body: Option<Body>,
     pub(crate) epoch: u8,
     pub(crate) redeemed: bool,
@@ -49,12 +50,12 @@ pub(crate) fn now(tick: Tick) -> Now {
     Now { unix_ms: u64::from(tick) * TICK_MS }
 }
 
-/// Who holds, by the number of the request.
+/// The holder of the request with this number.
 pub(crate) const fn holder(number: u8) -> Holder {
     Holder([number; 16])
 }
 
-/// What the payment buys.
+/// The terms with this number.
 pub(crate) fn terms(number: u8) -> Terms {
     Terms {
         offer: if number == 0 { "cheap" } else { "dear" }.to_owned(),
@@ -66,7 +67,7 @@ pub(crate) fn terms(number: u8) -> Terms {
     }
 }
 
-/// The transaction that moves its money.
+/// The transaction that moves the money of a payment.
 pub(crate) fn transaction(payment: Payment) -> String {
     format!("0x{}", payment as u8)
 }

@@ -1,17 +1,18 @@
-//! A small world around [`farebox_core::payment::step`], explored whole: no mock-up of the machine, the machine.
+//! A small world around [`farebox_core::payment::step`], explored completely. It runs the machine itself, not a
+//! copy.
 //!
-//! Two proxies with requests, two companions with what they know in memory, one ledger, one facilitator that lies
-//! and a chain that does not, buyers who send a payment again, an adversary with a second authorization of a nonce
-//! and with junk for a signature, an operator, and time. Every order of their steps is tried; at every step a proxy
-//! or a companion may die, a reply, a report or the acknowledgement of a transaction may be lost.
+//! The world has two proxies with requests, two companions with state in memory, one ledger, one facilitator that
+//! lies, a true chain, buyers who send a payment again, an adversary with a second authorization of a nonce and
+//! with invalid signatures, an operator, and time. Every order of their steps is tried. At every step a proxy or a
+//! companion may die, and a reply, a report or the acknowledgement of a transaction may be lost.
 //!
 //! * `cast`: the payments and the bodies of their calls.
-//! * `ledger`: the record, small.
+//! * `ledger`: the small form of the record.
 //! * `state`: the world at one moment.
 //! * [`Model`]: what may happen next.
-//! * `write`: what a companion writes down and says: the protocol of the relay around the machine.
+//! * `write`: what a companion records and answers: the protocol of the relay around the machine.
 //! * [`Breach`]: what must never happen.
-//! * [`Fault`]: what is wrong on purpose, so that it is known that it would be found.
+//! * [`Fault`]: deliberate faults, which show that the model would find such a fault.
 #![forbid(unsafe_code)]
 
 mod cast;

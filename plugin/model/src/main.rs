@@ -13,7 +13,7 @@ struct Args {
     /// Larger worlds, until every state or so many steps were seen.
     #[arg(long)]
     deep: bool,
-    /// Steps after which a larger world is left, in millions.
+    /// Number of states after which a larger world is left, in millions.
     #[arg(long, default_value_t = 70)]
     millions: usize,
     /// Show that each fault is found: all, or the one of this name.
@@ -56,7 +56,7 @@ fn show_faults(name: &str, threads: usize) -> ExitCode {
     if all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Prints what is broken. Whether nothing is.
+/// Prints the broken laws. Returns whether there are none.
 fn show(explored: &Explored) -> bool {
     for (law, history) in &explored.broken {
         println!("  broken: {}", law.trim());

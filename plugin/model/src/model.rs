@@ -9,21 +9,21 @@ use crate::ledger::{LEASES, Life, RETENTION_TICKS, holder, now, transaction};
 use crate::property::{self, Breach, retention_seconds};
 use crate::state::{ASKERS, Came, REQUESTS, Request, Step, Task, Truth, Word, World};
 
-/// The world, with a fault or none.
+/// The world, with a fault or without.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// What is wrong on purpose.
+    /// The deliberate fault.
     pub fault: Option<Fault>,
-    /// How large it is.
+    /// The size of the world.
     pub bounds: Bounds,
 }
 
-/// How much happens in a run at most.
+/// Limits on what happens in a run.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// What it is about.
+    /// Name of the world.
     pub name: &'static str,
-    /// What each request may bring: payment, and number of the terms it is to buy.
+    /// The possible payments of each request, with the number of their terms.
     pub requests: Vec<Vec<(Payment, u8)>>,
     /// Steps of time. Leases last one; windows two or three.
     pub ticks: u8,
@@ -31,7 +31,7 @@ pub struct Bounds {
     pub mishaps: u8,
     /// Questions of the reconciliation.
     pub asks: u8,
-    /// Words of an operator.
+    /// Resolutions by an operator.
     pub resolutions: u8,
 }
 
@@ -41,31 +41,32 @@ pub struct Bounds {
 pub enum Action {
     /// A request comes to its proxy, which asks its companion.
     Start { request: usize, payment: Payment, terms: u8 },
-    /// A companion's transaction is committed. Whether it hears of that, and sees that its proxy waits no more.
+    /// A companion's transaction is committed. `acknowledged`: the companion learns of the commit. `notices`:
+    /// it sees that its proxy no longer waits.
     Write { request: usize, acknowledged: bool, notices: bool },
     /// The facilitator answers a verification.
     Judge { request: usize, verdict: Verdict },
-    /// The chain moves the money of a call that is out.
+    /// The chain moves the money of a call under way.
     Move(Payment),
     /// The facilitator answers a settlement.
     Answer { request: usize, came: Came },
-    /// The reply of the relay reaches the proxy, or comes to nothing: noticed or not.
+    /// The reply of the relay reaches the proxy, or finds no waiting proxy. `notices`: the relay sees that.
     Reply { request: usize, notices: bool },
     /// The reply of the relay is lost.
     LoseReply { request: usize },
-    /// The proxy or its client waits no more.
+    /// The proxy or its client stops waiting.
     GiveUp { request: usize },
-    /// The proxy goes on although nobody told it to.
+    /// The proxy continues without a reply.
     GoOn { request: usize },
     /// The upstream answered: the proxy has the payment settled.
     Settle { request: usize },
     /// The upstream failed, or the client left.
     Fail { request: usize },
-    /// The answer is out.
+    /// The answer ends.
     Finish { request: usize, end: End },
-    /// The report of it arrives.
+    /// The report of the end arrives.
     Report { request: usize },
-    /// It does not.
+    /// The report of the end is lost.
     LoseReport { request: usize },
     /// A proxy dies.
     CrashProxy(u8),
@@ -75,27 +76,27 @@ pub enum Action {
     Ask { companion: u8, key: usize, acknowledged: bool },
     /// An operator has looked at the chain.
     Resolve { key: usize, settled: bool },
-    /// What is over is dropped.
+    /// A record is dropped after its retention.
     Sweep { key: usize },
-    /// Time goes by.
+    /// Time passes.
     Tick,
 }
 
-/// What a facilitator says of a payment.
+/// A facilitator's verdict about a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Good.
     Valid,
     /// Not good.
     Invalid,
-    /// It cannot say.
+    /// No verdict.
     Silent,
 }
 
 // === impl Bounds ===
 
 impl Bounds {
-    /// The worlds that are explored whole in a minute or so.
+    /// The worlds that are explored completely in about a minute.
     pub fn small() -> Vec<Self> {
         vec![Self::nonce(), Self::operator(), Self::purchase()]
     }
@@ -110,7 +111,7 @@ impl Bounds {
         vec![twice, three]
     }
 
-    /// One nonce: the buyer, and his second try or whatever an adversary brings.
+    /// One nonce: the buyer's payment, and a second try of the buyer or a payment of an adversary.
     pub fn nonce() -> Self {
         use Payment::{Good, Junk, Other};
         Self {
@@ -232,7 +233,7 @@ impl Model {
 
     fn settle(&self, world: &mut World, number: usize) {
         let request = &mut world.requests[number];
-        // Its proxy may have come to another companion by now.
+        // The proxy may use another companion by now.
         request.companion = 1 - request.proxy;
         (request.step, request.task) = (Step::Settling, Task::Begin);
         if self.fault == Some(Fault::CalledBeforeCommit) {
@@ -345,7 +346,7 @@ impl Model {
         }
     }
 
-    /// Whether an operator who looks at the chain sees that.
+    /// Whether this is true on the chain.
     fn is_so(&self, world: &World, key: usize, settled: bool) -> bool {
         world.ledger[key].is_some_and(|entry| {
             let moved = world.moved[key] == Some(entry.payment);
@@ -353,7 +354,7 @@ impl Model {
         })
     }
 
-    /// Whether an operator may say so. One who does not look says "refused" at worst.
+    /// Whether an operator may say so. An operator who does not look at the chain may wrongly say "refused".
     fn may_say(&self, world: &World, key: usize, settled: bool) -> bool {
         let is_open = |life| matches!(life, Life::Settling { .. } | Life::Unknown);
         world.ledger[key].is_some_and(|entry| is_open(entry.life))
@@ -361,7 +362,7 @@ impl Model {
     }
 }
 
-/// What came of a walk through a world.
+/// The result of exploring a world.
 #[derive(Debug, Clone)]
 pub struct Explored {
     /// Different states seen.
@@ -370,12 +371,12 @@ pub struct Explored {
     pub depth: usize,
     /// The laws that are broken, each with the shortest history that breaks it.
     pub broken: Vec<(&'static str, Vec<Action>)>,
-    /// What never happened although it should be possible.
+    /// Names of events that never happened although they should be possible.
     pub missing: Vec<&'static str>,
 }
 
 impl Model {
-    /// Explores the world until a law is broken or every state was seen, or about so many of them.
+    /// Explores the world until a law is broken, every state was seen, or about `states` states were seen.
     pub fn explore(self, threads: usize, states: Option<usize>) -> Explored {
         let mut walk = self.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
         if let Some(states) = states {
@@ -449,7 +450,7 @@ impl stateright::Model for Model {
                 let words = [true, false].into_iter().filter(|settled| self.may_say(world, key, *settled));
                 actions.extend(words.map(|settled| Action::Resolve { key, settled }));
             }
-            // No transaction takes longer than the retention.
+            // Assumes that no transaction takes longer than the retention.
             let at_work = |request: &Request| {
                 request.payment.key() == key
                     && matches!(request.task, Task::Call { .. } | Task::NoteEnd { .. })

@@ -10,13 +10,13 @@ use crate::state::World;
 
 macro_rules! breaches {
     ($($(#[doc = $line:literal])+ $name:ident,)+) => {
-        /// A law that was broken, as it shows in the moment it is broken.
+        /// A broken law, found at the step that breaks it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Breach {
             $($(#[doc = $line])+ $name,)+
         }
 
-        /// One property for each.
+        /// The properties: one for each law, and some others.
         pub(crate) fn properties() -> Vec<Property<Model>> {
             let mut properties = vec![
                 Property::always("What was proven settled stays on record as charged.", |_, world: &World| {
@@ -61,7 +61,7 @@ breaches! {
     Unpaid,
     /// A payment is redeemed once at most.
     RedeemedTwice,
-    /// Nothing is answered once the payment is known to be answered whole.
+    /// After a whole answer is recorded, the payment gets no further answer.
     AnsweredTwice,
     /// Money moves once at most for one purchase.
     ChargedTwice,
@@ -81,11 +81,11 @@ breaches! {
     CalledTooEarly,
     /// Every call is the recorded one, byte for byte.
     OtherCall,
-    /// Nothing is settled that was not vouched for.
+    /// No payment is settled that was not verified.
     Unvouched,
-    /// A payment that failed the checks of a new one is never taken as one.
+    /// A payment that failed the checks of a new payment is never taken as new.
     TakenUnchecked,
-    /// A charge that nobody hears of can be fetched at once.
+    /// A charge for which no request waits can be fetched at once.
     HeldForNobody,
 }
 
@@ -98,8 +98,8 @@ fn proof_is_kept(world: &World) -> bool {
     })
 }
 
-/// From here, if from now on every call is answered truthfully and nobody else comes: what moved is charged by the
-/// next question, and what did not is given up after the retention.
+/// Checks the end of a world: if every call gets a true answer from now on, and no further request comes, then
+/// money that moved is charged at the next question, and every other payment is dropped after the retention.
 fn every_payment_ends(model: &Model, world: &World) -> bool {
     (0..world.ledger.len()).all(|key| {
         world.ledger[key].is_none_or(|entry| match entry.life {
@@ -133,7 +133,7 @@ fn open_one_ends(model: &Model, world: &World, key: usize, entry: &Entry) -> boo
     model.step_of(ended.record, event, later + RETENTION_TICKS + 1).record.is_none()
 }
 
-/// What is over is kept for so long, seconds.
+/// The retention, seconds.
 pub(crate) const fn retention_seconds() -> u64 {
     RETENTION_TICKS as u64 * crate::ledger::TICK_MS / 1000
 }

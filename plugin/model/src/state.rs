@@ -11,53 +11,53 @@ pub(crate) const REQUESTS: usize = 4;
 /// Reconciliations a run may have, one for each companion.
 pub(crate) const ASKERS: usize = 2;
 
-/// Everything that matters of the world at one moment.
+/// The state of the world at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct World {
     pub(crate) tick: Tick,
     pub(crate) ledger: [Option<Entry>; 2],
-    /// What each nonce was used for, on the chain.
+    /// The payment that used each nonce on the chain.
     pub(crate) moved: [Option<Payment>; 2],
-    /// What really happened to each payment.
+    /// The true history of each payment.
     pub(crate) truth: [Truth; 4],
     /// Requests, then reconciliations.
     pub(crate) requests: [Request; REQUESTS + ASKERS],
     /// How many reconciliations were begun.
     pub(crate) asks: u8,
-    /// What may still go wrong by itself: crashes, lost messages and acknowledgements.
+    /// Number of further crashes, lost messages and lost acknowledgements.
     pub(crate) mishaps: u8,
-    /// What an operator may still say.
+    /// Number of further resolutions by an operator.
     pub(crate) resolutions: u8,
     /// The first law that was broken.
     pub(crate) breach: Option<Breach>,
 }
 
-/// What happened to a payment, whether or not anybody here knows.
+/// The true history of a payment, independent of what the companions know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Truth {
-    /// Calls that are out and may move its money yet.
+    /// Calls under way that may still move its money.
     pub(crate) out: u8,
-    /// The facilitator said truthfully that it is good.
+    /// The facilitator said "valid", and that was true.
     pub(crate) vouched: bool,
-    /// The facilitator said of the first call that it did nothing, or an operator that it is refused, which was
-    /// not true. There is no way to know.
+    /// The facilitator said falsely that the first call did nothing, or an operator said falsely that it was
+    /// refused. Farebox cannot detect that.
     pub(crate) denied: bool,
-    /// "Settled" was written down.
+    /// "Settled" was recorded.
     pub(crate) proven: bool,
     /// The retention is over.
     pub(crate) forgotten: bool,
-    /// Its owed answer was promised once more.
+    /// Its owed answer was fetched once.
     pub(crate) redeemed: bool,
-    /// The report that it was answered whole came in.
+    /// The report of a whole answer arrived.
     pub(crate) answered: bool,
 }
 
-/// A request with a payment: what the proxy does, and what the companion does for it.
+/// A request with a payment: the step of its proxy, and the task of its companion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Request {
     pub(crate) payment: Payment,
     pub(crate) terms: u8,
-    /// The proxy it came to; of a reconciliation, the number under which it holds.
+    /// The proxy of the request; for a reconciliation, the number of its holder.
     pub(crate) proxy: u8,
     pub(crate) companion: u8,
     pub(crate) step: Step,
@@ -79,11 +79,11 @@ pub(crate) enum Step {
     Answering,
     /// The answer, or its absence, is to be reported.
     Reporting(End),
-    /// Over, gone or dead.
+    /// Ended, abandoned or dead.
     Done,
 }
 
-/// What a companion does for a request. A crash of the companion ends it.
+/// The work of a companion for a request. A crash of the companion ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Task {
     None,
@@ -93,13 +93,13 @@ pub(crate) enum Task {
     Verify,
     /// To write: verified.
     NoteVerified,
-    /// To write: freed, as it was not. Then the reply.
+    /// To write: freed, because it was not verified. Then the reply.
     NoteRefused {
         says: Word,
     },
     /// To write: the settlement begins.
     Begin,
-    /// The settle call is out.
+    /// The settle call is under way.
     Call {
         epoch: u8,
         body: Body,
@@ -116,25 +116,25 @@ pub(crate) enum Task {
     NoteUnsent,
 }
 
-/// What came of a call, small.
+/// The outcome of a call, in small form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Came {
     /// Money moved.
     Settled,
-    /// A code that says that it did not.
+    /// A code that says that no money moved.
     Refused,
     /// No answer, garbage, pending, or "nonce used".
     Unknown,
-    /// Not a byte was sent.
+    /// No byte was sent.
     NotSent,
 }
 
-/// What a relay tells a proxy, as far as it makes a difference.
+/// The kinds of a relay's reply that the model distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Word {
-    /// Go on: the payment is reserved and good.
+    /// Continue: the payment is reserved and valid.
     Valid,
-    /// Answer: it is charged.
+    /// Serve: the payment is charged.
     Serve,
     /// 402 with terms.
     Priced,
@@ -145,9 +145,9 @@ pub(crate) enum Word {
 // === impl Request ===
 
 impl Request {
-    /// One that is not begun.
+    /// A request that has not begun.
     pub(crate) const IDLE: Self = Self::made(Step::Idle);
-    /// One of which nothing is left.
+    /// A request that has ended.
     pub(crate) const DONE: Self = Self::made(Step::Done);
 
     const fn made(step: Step) -> Self {
@@ -176,7 +176,7 @@ impl World {
         &mut self.truth[payment as usize]
     }
 
-    /// Forgets what makes no difference any more, so that equal worlds are equal.
+    /// Clears data that has no further effect, so that equivalent worlds are equal.
     pub(crate) fn tidy(&mut self) {
         for request in &mut self.requests {
             if (request.step, request.task) == (Step::Done, Task::None) {

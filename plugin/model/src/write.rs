@@ -1,7 +1,8 @@
-//! What a companion writes down, and what it says then: the order in which a relay uses the machine.
+//! What a companion records, and what it answers then: the order in which a relay uses the machine.
 //!
-//! Claim, verification, "verified"; begin, call, end; over. Nothing is said that is not on disk before, and no call is
-//! made that is not. Before the end of a call whose proxy waits no more, its request is over.
+//! The order is: claim, verification, "verified"; begin, call, end; over. An answer is sent, and a call is made, only
+//! after it is on disk. If the proxy of a call no longer waits, the end of its request is recorded before the end of
+//! the call.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ impl Model {
         let key = request.payment.key();
         let before = world.ledger[key];
         let by = holder_of(&request, number);
-        // What is said is decided by the transaction, and said once it is known to be committed.
+        // The transaction decides the answer. The answer is sent when the commit is known.
         match request.task {
             Task::Claim => {
                 let claim = claim_of(world, &request, number, forgets);
@@ -120,7 +121,7 @@ impl Model {
         }
     }
 
-    /// Writes down how a call ended.
+    /// Records the end of a call.
     fn note_end(
         &self,
         world: &mut World,
@@ -168,7 +169,7 @@ impl Model {
                     world.breach = Some(Breach::HeldForNobody);
                 }
             }
-            // The facilitator's word, and nothing here speaks against it: it has to be believed.
+            // The facilitator says so, and no record contradicts it, so Farebox has to believe it.
             Came::Refused if before.is_some() && after.is_none() && epoch == 1 => {
                 let denied = world.moved[key] == Some(payment);
                 world.truth_mut(payment).denied |= denied;
@@ -178,7 +179,7 @@ impl Model {
         step.answer
     }
 
-    /// Tells how it ended, once that is on disk.
+    /// Answers with the end of a call, once it is on disk.
     fn ended(&self, world: &mut World, number: usize, came: Came, answer: &Answer, notices: bool) {
         let request = &mut world.requests[number];
         if number >= REQUESTS || (!request.waits() && notices) {
@@ -195,7 +196,7 @@ impl Model {
         self.say(world, number, word);
     }
 
-    /// Decides what the proxy is told.
+    /// Sets the reply to the proxy.
     fn say(&self, world: &mut World, number: usize, word: Word) {
         match word {
             Word::Valid => check_reserved(world, number),
@@ -206,7 +207,7 @@ impl Model {
         world.requests[number].task = Task::Reply(word);
     }
 
-    /// Before anything is answered as paid.
+    /// Checks the laws before a request is answered as paid.
     pub(crate) fn check_served(&self, world: &mut World, number: usize) {
         let request = &world.requests[number];
         let payment = request.payment;
@@ -221,7 +222,7 @@ impl Model {
         }
     }
 
-    /// Before anybody is asked to pay again.
+    /// Checks the laws before a client is asked to pay again.
     pub(crate) fn check_priced(&self, world: &mut World, payment: Payment) {
         let truth = world.truth_of(payment);
         let moved = world.moved[payment.key()] == Some(payment);
@@ -235,7 +236,7 @@ impl Model {
         }
     }
 
-    /// One step of the machine in the ledger.
+    /// Makes one step of the machine in the ledger.
     pub(crate) fn write(&self, world: &mut World, key: usize, event: Event) -> Stepped {
         let before = world.ledger[key];
         let step = self.step_of(before.map(|entry| entry.record()), event.clone(), world.tick);
@@ -256,7 +257,7 @@ impl Model {
             truth.redeemed = true;
             world.breach = world.breach.or(breach);
         }
-        // A fetch of which no byte went out is none.
+        // If no byte went out, the answer was not fetched.
         if matches!((&event, &step.answer), (Event::Over(_, End::Unsent), Answer::Noted))
             && let Some(entry) = before.filter(|entry| entry.redeemed)
         {
@@ -267,7 +268,7 @@ impl Model {
     }
 }
 
-/// Before a request goes on to its upstream.
+/// Checks the laws before a request goes to its upstream.
 fn check_reserved(world: &mut World, number: usize) {
     let request = &world.requests[number];
     let holds = world.ledger[request.payment.key()].is_some_and(|entry| {
@@ -298,7 +299,7 @@ fn miscounted(
     (counted != i8::from(becomes) || (becomes && !moved)).then_some(Breach::Miscounted)
 }
 
-/// Whether an event changed what it had no right to.
+/// The breach if an event changed a record that it had no right to change.
 fn trespassed(tick: u8, before: Option<Entry>, after: Option<Entry>, event: &Event) -> Option<Breach> {
     if before == after {
         return None;
@@ -336,7 +337,7 @@ fn trespassed(tick: u8, before: Option<Entry>, after: Option<Entry>, event: &Eve
             let may_go_on = !runs && terms(entry.terms) == claim.terms;
             (!is_free && !may_go_on).then_some(Breach::Unheld)
         }
-        // An answer is whole, though another holds the payment by now.
+        // An answer can be whole although another request holds the payment by now.
         Event::Over(by, End::Whole) if entry.before == Some(by.0[0]) => None,
         Event::Verified(by) | Event::Begin(by) | Event::Over(by, _) => (!held(*by)).then_some(Breach::Unheld),
         Event::Ended { outcome: Outcome::Settled { .. }, claim, .. } => {
@@ -355,11 +356,12 @@ fn trespassed(tick: u8, before: Option<Entry>, after: Option<Entry>, event: &Eve
 fn claim_of(world: &World, request: &Request, number: usize, forgets: bool) -> Claim {
     let payment = request.payment;
     let written_by = match request.task {
-        // A reconciliation brings what the record said when it asked.
+        // The body of a reconciliation is the recorded one.
         Task::NoteEnd { body, .. } if number >= REQUESTS => body.written_by,
         _ => number as u8,
     };
-    // Any record of the other, also of a request that is long gone: it may still go on until it is swept.
+    // Any record of the other payment is a twin, also that of a request that ended long ago, because the payment can
+    // continue until the sweep.
     let twin = match payment {
         Payment::Good => world.ledger[Payment::Second.key()],
         Payment::Second => world.ledger[Payment::Good.key()].filter(|entry| entry.payment == Payment::Good),

@@ -1,4 +1,4 @@
-//! The small worlds are explored whole, and every fault put in on purpose is found.
+//! The small worlds are explored completely, and every deliberate fault is found.
 
 use farebox_model::{Bounds, Fault, Model};
 

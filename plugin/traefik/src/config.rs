@@ -1,10 +1,11 @@
-//! What the companion publishes for this guest.
+//! The configuration that the companion publishes for this guest.
 //!
-//! It is one string inside the middleware's configuration, `config: '<json>'`, because Traefik's providers turn
-//! numbers and booleans into strings wherever they find them.
+//! The configuration is one string inside the middleware's configuration, `config: '<json>'`, because Traefik's providers
+//! turn numbers and booleans into strings.
 //!
-//! Every instance reads it, there is an instance for each request in flight, and memory that an instance has had stays
-//! with it. So no text is kept longer than the next form of it needs, and no challenge is rendered before it is asked for.
+//! Traefik makes an instance for each request in flight, every instance reads the configuration, and an instance never
+//! gives memory back. So each text is dropped as soon as its next form exists, and a challenge is rendered only when a
+//! request needs it.
 
 use std::fmt::Display;
 use std::str::Chars;
@@ -14,7 +15,7 @@ use http_wasm_guest::host::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What Traefik hands over.
+/// The configuration as Traefik passes it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Outer<'a> {
@@ -34,14 +35,14 @@ struct Inner<'a> {
     rules: &'a RawValue,
 }
 
-/// Who checks signatures first. The gateway always does.
+/// Which program checks signatures first. The gateway checks them in any case.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Signature {
     /// This guest, so that a forgery costs the gateway nothing.
     #[default]
     Guest,
-    /// The gateway alone, whose processor is several times quicker at it.
+    /// Only the gateway, whose native code is several times faster.
     Gateway,
 }
 
@@ -51,7 +52,7 @@ enum Signature {
 pub(crate) struct Spool {
     /// A file in a folder that Traefik mounts for the plugin.
     pub(crate) file: String,
-    /// Nothing is written beyond this size.
+    /// Largest size of the file, bytes. Beyond it nothing is written.
     pub(crate) max_bytes: u64,
 }
 
@@ -61,7 +62,7 @@ pub(crate) struct Config {
     pub(crate) spool: Option<Spool>,
 }
 
-/// Reads what Traefik hands over; `None` if nothing is configured, as in the plugin catalogue's trial run. The
+/// Reads the configuration from Traefik. `None` if nothing is configured, as in the trial run of the plugin catalogue. The
 /// error names the place.
 pub(crate) fn read(json: Bytes) -> Result<Option<Config>, String> {
     let Some(text) = text_of(json)? else { return Ok(None) };
@@ -79,7 +80,7 @@ pub(crate) fn read(json: Bytes) -> Result<Option<Config>, String> {
     Ok(Some(Config { rules, spool }))
 }
 
-/// The document in what Traefik hands over.
+/// The document in the configuration from Traefik.
 fn text_of(json: Bytes) -> Result<Option<String>, String> {
     if json.trim_ascii().is_empty() {
         return Ok(None);
@@ -91,8 +92,8 @@ fn text_of(json: Bytes) -> Result<Option<String>, String> {
     unescaped(raw.get()).map(Some).ok_or_else(|| unusable(&"it is not a string"))
 }
 
-/// What a JSON string says. serde_json takes three times the length of the text for it, which would be half of what an
-/// instance has.
+/// Decodes a JSON string. serde_json needs three times the length of the text for that, which would be half of the memory
+/// of an instance.
 fn unescaped(quoted: &str) -> Option<String> {
     let mut rest = quoted.strip_prefix('"')?.strip_suffix('"')?;
     let mut text = String::with_capacity(rest.len());

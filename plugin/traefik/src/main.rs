@@ -1,20 +1,20 @@
 //! The Farebox middleware for Traefik: a thin http-wasm shell around `farebox-core`.
 //!
-//! Traefik's host can neither call out safely nor share anything between its instances, so this guest only
-//! screens: it answers what needs no payment to be answered (challenges, refusals, blocks), takes forged
-//! identities away, and passes on what survives. Free routes go to their upstream; paid ones go to the
-//! companion's gateway, which checks everything again. The verdict of this guest is a filter, never a proof.
+//! A guest in Traefik cannot call out safely, and its instances share nothing. So this guest only screens: it
+//! sends the answers that need no payment (challenges, refusals, blocks), removes forged identities, and passes
+//! the other requests on. Free requests go to their upstream. Paid requests go to the companion's gateway,
+//! which checks everything again and does not rely on this guest.
 //!
-//! * [`config`]: what the companion publishes for it.
+//! * [`config`]: the configuration that the companion publishes.
 //! * [`head`]: reading a request's headers.
 //! * [`screen`]: one request.
-//! * [`spool`]: counting what it answered itself.
+//! * [`spool`]: counts of the requests that the guest answers.
 //!
-//! Four rules hold everywhere, each because this host does otherwise what nobody wants. Nothing traps in
-//! `main`: Traefik would drop the route, and the request would fall through to a broader one. No feature is
-//! enabled and no body is touched: a buffered response is delivered unpaid when its handler traps. Nothing of a
-//! response is read. And no instance remembers anything of a request: there is one for each request in flight,
-//! and one that trapped is used again.
+//! Four rules avoid defects of this host. `main` never traps, because Traefik would drop the router, and the
+//! request could match a broader one. No feature is enabled and no body is touched, because a buffered response
+//! is delivered unpaid when its handler traps. Nothing of a response is read. And an instance keeps no data of
+//! a request, because there is one instance for each request in flight, and an instance that trapped is used
+//! again.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),

@@ -1,4 +1,4 @@
-//! One request: answered here, or passed on.
+//! One request, which is answered by the guest or passed on.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,13 +22,13 @@ pub(crate) struct Screen {
     spool: Option<Spool>,
 }
 
-/// The clock cannot be used.
+/// The host's clock is before 1970.
 struct NoClock;
 
 // === impl Screen ===
 
 impl Screen {
-    /// Enforces what is configured, and says so to whoever reads the spool.
+    /// Enforces the configuration, and writes its generation to the spool for the companion.
     pub(crate) fn new(config: Config) -> Self {
         let spool = config.spool.map(|spool| Spool::new(spool, config.rules.generation));
         let screen = Self { rules: Arc::new(config.rules), spool };
@@ -67,20 +67,20 @@ impl Guest for Screen {
         };
         match turn.next {
             Next::Forward(edits, _passing) => match exchange::ambiguous_body(&self.rules, &head) {
-                // The host frames bodies as they came.
+                // The host cannot send the body in chunks.
                 Some(Turn { stamps, next: Next::Reply(reply), .. }) => {
                     self.answer(&captured, response, &reply, &stamps);
                     (false, 0)
                 }
                 _ => pass(request, &edits),
             },
-            // Whoever keeps the payments decides about it. The gateway begins anew and counts it.
+            // The ledger decides about the payment. The gateway begins a new exchange and counts the request.
             Next::Call(calling) => pass(request, &calling.to_gateway(&head)),
             Next::Reply(reply) => {
                 self.answer(&captured, response, &reply, &turn.stamps);
                 (false, 0)
             }
-            // There is a relay, and the core begins no exchange with the others.
+            // These turns do not occur: the rules name a relay, and these are not first turns.
             Next::Step(_) | Next::Serve(..) | Next::Release(..) => refuse(&captured, response),
         }
     }
@@ -105,9 +105,10 @@ fn refuse(captured: &Captured, response: &Response) -> (bool, i32) {
     (false, 0)
 }
 
-/// The host sends headers with the status, and those set later never.
+/// Sends a reply. Headers come first, because the host sends them together with the status and ignores later ones.
 fn send(captured: &Captured, response: &Response, reply: &Reply) {
-    // Else the host reads what a client sends at its leisure before the answer leaves, and the request stays in flight.
+    // Otherwise the host reads the whole body before it sends the answer, and a slow client keeps the request in
+    // flight.
     if captured.may_have_a_body() {
         response.header.set(b"connection", b"close");
     }
@@ -121,8 +122,8 @@ fn send(captured: &Captured, response: &Response, reply: &Reply) {
     response.body.write(&reply.body);
 }
 
-/// The time of day, which is the one clock that is real in this host. Its randomness is not; the gateway names the
-/// request.
+/// The time of day, the only real clock of this host. The host has no real randomness, so the gateway makes the id of
+/// the request.
 fn arrival() -> Result<Arrival, NoClock> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| NoClock)?;
     let now = Now { unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) };

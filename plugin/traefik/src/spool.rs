@@ -1,8 +1,8 @@
 //! Counting, in a host without counters: a line in a file that only grows, which the companion reads (see
 //! [`SpoolLine`]).
 //!
-//! One line for each request answered here, and one when an instance starts. Opened, appended to in one call,
-//! and closed: the reader can move the file away at any time.
+//! There is one line for each request that the guest answers, and one when an instance starts. The guest
+//! opens the file, appends in one call and closes it, so the reader can move the file away at any time.
 
 use std::cell::Cell;
 use std::fs::OpenOptions;
@@ -14,11 +14,11 @@ use http_wasm_guest::host::log;
 
 use crate::{ERROR, config};
 
-/// Where this instance counts.
+/// The file in which this instance counts.
 pub(crate) struct Spool {
     settings: config::Spool,
     generation: u64,
-    /// Lines that could not be written since the last one that was. It dies with the instance.
+    /// Number of lines that could not be written since the last written one. It is lost with the instance.
     lost: Cell<u64>,
 }
 
@@ -35,7 +35,7 @@ impl Spool {
         match self.append(lost, series) {
             Ok(()) => self.lost.set(0),
             Err(error) => {
-                // Said once for each run of losses, not once for each request.
+                // The log has one line for each series of losses, not one for each request.
                 if lost == 0 {
                     let file = &self.settings.file;
                     log::write(ERROR, format!("farebox: cannot count in {file}: {error}").as_bytes());
@@ -58,7 +58,7 @@ impl Spool {
         if metadata.len() >= self.settings.max_bytes {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
-                "it has its full size and nobody reads it",
+                "the spool has its full size and no companion reads it",
             ));
         }
         if file.write(line.as_bytes())? != line.len() {

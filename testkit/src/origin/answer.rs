@@ -27,19 +27,19 @@ pub(super) struct Cut;
 
 type Body = UnsyncBoxBody<Bytes, Cut>;
 
-/// `large` sends this many bytes unless it is told otherwise.
+/// Bytes of `large` without a number.
 pub(super) const LARGE: u64 = 20_000_000;
-/// Bytes of one piece of it: as many as the pattern has, several times.
+/// Bytes of one piece of it, a multiple of the pattern.
 const PIECE: usize = 251 * 256;
 /// `cut` announces this many bytes and sends less than half of them.
 const CUT_ANNOUNCED: usize = 100_000;
-/// The text `zipped` as gzip. A client that is handed the bytes of another encoding shows it.
+/// The text `zipped` as gzip. A client that gets wrong bytes shows that.
 const ZIPPED: [u8; 26] = [
     0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 0xff, 0xab, 0xca, 0x2c, 0x28, 0x48, 0x4d, 1, 0, 0x57, 0x68, 0xc2, 0xe2,
     6, 0, 0, 0,
 ];
 
-/// What a path asks for. The number is the segment after the name, where there is one.
+/// The answer to a path. The number is the segment after the name, if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// Plain JSON: method, path, query and headers as they arrived, size and Keccak-256 of the body, number of this
@@ -67,7 +67,7 @@ pub enum Answer {
     Cacheable,
     /// `hints`: the plain JSON after a 103.
     Hints,
-    /// `socket`: 101, whether it was asked for or not; then every byte comes back.
+    /// `socket`: 101, even if the client did not ask for it; then every byte is sent back.
     Socket,
     /// `hang`: never an answer.
     Hang,
@@ -80,7 +80,7 @@ pub enum Answer {
 // === impl Answer ===
 
 impl Answer {
-    /// The answer a path asks for.
+    /// Reads the answer from a path.
     pub fn of(path: &str) -> Self {
         let mut segments = path.split('/');
         while let Some(segment) = segments.next() {
@@ -168,8 +168,8 @@ pub(super) async fn answer(
         Answer::Cut => {
             let part = Ok(Frame::data(Bytes::from(vec![b'x'; CUT_ANNOUNCED * 2 / 5])));
             let end = stream::once(async {
-                // Late enough for a payment to be settled: until then a proxy holds the response, and one whose
-                // upstream is gone by then never began.
+                // Late enough for a settlement. Until then a proxy holds the response, and if the upstream ended
+                // earlier, the response would not begin at all.
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 Err(Cut)
             });
@@ -207,7 +207,7 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// Switches to a protocol in which every byte comes back.
+/// Switches to a protocol that sends every byte back.
 fn socket(request: &mut Request<Incoming>) -> Response<Body> {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
@@ -223,7 +223,7 @@ fn socket(request: &mut Request<Incoming>) -> Response<Body> {
     response
 }
 
-/// What arrived, with the whole body read.
+/// Describes the request, after reading the whole body.
 async fn echo(request: Request<Incoming>, hit: u64) -> Value {
     let (head, body) = request.into_parts();
     let headers: Vec<[String; 2]> = head
@@ -244,7 +244,7 @@ async fn echo(request: Request<Incoming>, hit: u64) -> Value {
     })
 }
 
-/// The byte at a place of a large body: one that is lost, doubled or moved is seen.
+/// The byte at a position of a large body, so that a lost, doubled or moved byte is seen.
 pub fn pattern(place: u64) -> u8 {
     u8::try_from(place % 251).unwrap_or(0)
 }

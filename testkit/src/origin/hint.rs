@@ -1,4 +1,4 @@
-//! An interim answer before the final one, which the HTTP library has no way to send.
+//! An interim answer before the final one, which the HTTP library cannot send.
 
 use std::io;
 use std::pin::Pin;
@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 
 const EARLY_HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n";
 
-/// Has the next answer of a connection preceded by a 103.
+/// Makes the connection send a 103 before its next answer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hint(Arc<AtomicBool>);
 
-/// A connection that writes what a [`Hint`] asks for before it writes anything else.
+/// A connection that first writes the 103 of a [`Hint`].
 #[derive(Debug)]
 pub(super) struct Hinting {
     stream: TcpStream,

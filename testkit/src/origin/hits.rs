@@ -1,4 +1,4 @@
-//! What reached the origin: the proof that an unpaid request did not.
+//! Counts of the requests that reached the origin. They prove that unpaid requests did not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug, Default)]
 pub struct Hits {
     counts: Mutex<BTreeMap<String, u64>>,
-    /// Paths whose requests are held no longer.
+    /// Paths whose requests are not held any more.
     let_go: Mutex<BTreeSet<String>>,
 }
 

@@ -1,8 +1,8 @@
-//! The upstream of demos and tests: one answer of every kind a paid route can meet.
+//! The upstream of demos and tests, with one answer of every kind.
 //!
-//! A request is answered by the first segment of its path that names an [`Answer`], wherever it stands,
-//! so that every pricing file can put any prefix before it (`/premium/events/3`). A path that names none
-//! gets the plain JSON answer, which repeats what arrived.
+//! The first segment of the path that names an [`Answer`], at any position, decides the answer, so that
+//! a pricing file can use any prefix (`/premium/events/3`). Other paths get the plain JSON answer, which
+//! describes the request.
 
 mod answer;
 mod hint;

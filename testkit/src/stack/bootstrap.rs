@@ -1,7 +1,7 @@
-//! The shipped Envoy bootstrap, with the addresses and paths of one stack put in.
+//! The shipped Envoy bootstrap with the addresses and paths of one stack.
 //!
-//! The file an operator copies is the file that runs here: it is parsed and only the places named below
-//! are changed. A place that is not found is an error, so the shipped file and this module cannot drift.
+//! The tests run the same file that an operator copies: it is parsed, and only the places below are
+//! changed. A missing place is an error, so the shipped file and this module cannot diverge.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Port of the shipped file, by which its listener is recognised.
 const SHIPPED_PROXY_PORT: u64 = 10_000;
 
-/// What a stack puts in.
+/// The values of a stack.
 #[derive(Debug)]
 pub struct Places {
     /// Where clients connect.
@@ -221,7 +221,7 @@ mod tests {
             manager["common_http_protocol_options"]["headers_with_underscores_action"],
             "REJECT_REQUEST"
         );
-        // A route timeout goes on while a payment is settled.
+        // A route timeout keeps running while a payment is settled.
         assert_eq!(manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["timeout"], "0s");
         let filters = manager["http_filters"].as_array().unwrap();
         let names: Vec<&str> = filters.iter().filter_map(|filter| filter["name"].as_str()).collect();

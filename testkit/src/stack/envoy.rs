@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{REQUEST, Stack, bootstrap, shipped};
 use crate::http;
 
-/// Name of the proxy towards the companion.
+/// Name of the proxy for the companion.
 pub(super) const NAME: &str = "envoy-0";
 
 // === impl Stack ===
@@ -31,7 +31,7 @@ impl Stack {
         envoy_stats(&self.admin_socket(), names).await
     }
 
-    /// The generation of rules Envoy says it enforces; `None` before the first.
+    /// The generation that Envoy enforces, by its reports; `None` before the first.
     pub async fn enforced(&self) -> Result<Option<u64>> {
         let status = self.status().await?;
         let proxies = status["proxies"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -66,7 +66,7 @@ impl Stack {
         let mut command = Command::new(&self.programs.proxy);
         command.arg("-c").arg(path).arg("--use-dynamic-base-id");
         command.arg("--concurrency").arg(self.options.workers.to_string());
-        // Its long lists of what is compiled in are of no use here.
+        // Envoy's long lists of its extensions are not needed.
         command.args(["--component-log-level", "main:warning"]);
         command.args(["--log-level", "info", "--log-format", "[%Y-%m-%d %T.%e][%l][%n] %v"]);
         Ok(command)

@@ -1,4 +1,4 @@
-//! An Envoy that gets its rules over gRPC: the shipped pieces, put into a bootstrap.
+//! An Envoy that gets its rules over gRPC: the shipped parts, added to a bootstrap.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,8 +14,6 @@ use super::shipped;
 pub struct GrpcDiscovery {
     /// Where the companion serves them.
     pub companion: SocketAddr,
-    /// `GRPC` or `DELTA_GRPC`.
-    pub api_type: &'static str,
     /// Plain text without.
     pub tls: Option<ProxyCertificate>,
 }
@@ -23,24 +21,23 @@ pub struct GrpcDiscovery {
 /// PEM files of a proxy.
 #[derive(Debug, Clone)]
 pub struct ProxyCertificate {
-    /// What it shows.
+    /// Its certificate.
     pub certificate: PathBuf,
-    /// The key of that.
+    /// The key of the certificate.
     pub key: PathBuf,
-    /// Whom it believes.
+    /// The authority that it trusts.
     pub authority: PathBuf,
 }
 
 // === impl GrpcDiscovery ===
 
 impl GrpcDiscovery {
-    /// The name the shipped pieces expect in the companion's certificate.
+    /// The name in the companion's certificate that the shipped parts expect.
     pub const COMPANION: &'static str = "farebox.example.com";
 
     /// Puts the shipped pieces into a bootstrap, in place of the file.
     pub fn install(&self, bootstrap: &mut Value) -> Result<()> {
         let mut pieces = shipped("envoy/discovery-grpc.yaml")?;
-        *at(&mut pieces, "/config_source/api_config_source/api_type")? = json!(self.api_type);
 
         let cluster = at(&mut pieces, "/clusters/0")?;
         *endpoint(cluster)? = json!({ "socket_address": {
@@ -81,7 +78,7 @@ mod tests {
     fn installed(tls: Option<ProxyCertificate>) -> Value {
         let mut bootstrap = shipped("envoy/bootstrap.yaml").unwrap();
         let companion = "127.0.0.1:1001".parse().unwrap();
-        GrpcDiscovery { companion, api_type: "DELTA_GRPC", tls }.install(&mut bootstrap).unwrap();
+        GrpcDiscovery { companion, tls }.install(&mut bootstrap).unwrap();
         bootstrap
     }
 
@@ -101,7 +98,7 @@ mod tests {
         let source = &discovery["config_source"];
         assert_eq!(source.get("path_config_source"), None);
         let api = &source["api_config_source"];
-        assert_eq!(api["api_type"], "DELTA_GRPC");
+        assert_eq!(api["api_type"], "GRPC");
         assert_eq!(api["set_node_on_first_message_only"], true);
         let cluster = cluster(&bootstrap);
         assert_eq!(api["grpc_services"][0]["envoy_grpc"]["cluster_name"], cluster["name"]);

@@ -1,5 +1,5 @@
-//! Nothing that a stack started outlives the process that started it: a signal that ends us ends every
-//! program first and removes the temporary folders. Dropping a stack does the same without a signal.
+//! No program of a stack outlives the process that started it: a signal that ends this process first
+//! ends every program and removes the temporary folders. Dropping a stack does the same.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,10 +23,10 @@ struct Watched {
 
 static WATCHED: Mutex<Watched> = Mutex::new(Watched { processes: BTreeSet::new(), folders: BTreeSet::new() });
 
-/// Whether a signal is how this process is meant to end.
+/// Whether a signal is the expected end of this process.
 static AWAITED: AtomicBool = AtomicBool::new(false);
 
-/// From here on a signal is the expected end, and no failure.
+/// Makes a signal the expected end of this process, which is then no failure.
 pub(super) fn await_signal() {
     AWAITED.store(true, Ordering::Relaxed);
 }
@@ -85,7 +85,7 @@ fn listen() {
 }
 
 fn end_everything() {
-    // Held to the end: nothing new is started behind our back.
+    // The lock is held to the end, so that no other thread starts a program meanwhile.
     let watched = watched();
     for pid in &watched.processes {
         process::signal(*pid, Signal::TERM);

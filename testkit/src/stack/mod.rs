@@ -35,7 +35,7 @@ pub use envoy::envoy_stats;
 use fleet::Sibling;
 pub use folder::Folder;
 pub use grpc::{GrpcDiscovery, ProxyCertificate};
-pub use options::{Facilitator, Options, Pricing, Shell};
+pub use options::{Facilitator, Options, Pricing, Program, Shell};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::Process;
@@ -45,13 +45,15 @@ pub use reference::{Implementation, Reference};
 pub use relay::{install_relay_secret, install_relay_socket, install_relay_tls};
 pub use scrape::{Scrape, Series};
 
+/// What makes the guests.
+const GUESTS: &str = "cargo xtask build --guests";
 /// The longest a request of the stack's own client may take; settlements may take 60 s.
 const REQUEST: Duration = Duration::from_secs(90);
 
 /// A running stack.
 #[derive(Debug)]
 pub struct Stack {
-    // Stopped in this order: nothing is left calling something that is gone.
+    // The programs are stopped in this order, so that none calls a stopped one.
     siblings: Vec<Sibling>,
     proxy: Option<Process>,
     companion: Option<Process>,
@@ -95,14 +97,17 @@ impl Stack {
     /// Everything but the programs: for tests about how they start.
     pub fn prepare(options: Options) -> Result<Self> {
         guard::install();
-        let farebox = built(paths::farebox()?)?;
+        let farebox = match options.program {
+            Program::Dev => built(paths::dev_farebox()?, "cargo build --bin farebox")?,
+            Program::Released => built(paths::farebox()?, "cargo xtask build")?,
+        };
         let programs = match options.shell {
             Shell::Envoy => {
-                Programs { farebox, guest: built(paths::envoy_filter()?)?, proxy: tools::envoy()? }
+                Programs { farebox, guest: built(paths::envoy_filter()?, GUESTS)?, proxy: tools::envoy()? }
             }
             Shell::Traefik => {
                 let guest = paths::traefik_plugin()?;
-                built(paths::traefik_module(&guest))?;
+                built(paths::traefik_module(&guest), GUESTS)?;
                 Programs { farebox, guest, proxy: tools::traefik()? }
             }
             Shell::Gateway => Programs { proxy: farebox.clone(), guest: PathBuf::new(), farebox },
@@ -153,7 +158,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// What decides about requests.
+    /// The shell that decides about requests.
     pub const fn shell(&self) -> Shell {
         self.options.shell
     }
@@ -165,9 +170,9 @@ pub fn shipped(file: &str) -> Result<Value> {
     serde_saphyr::from_str(&text).context(file.to_owned())
 }
 
-fn built(artefact: PathBuf) -> Result<PathBuf> {
+fn built(artefact: PathBuf, command: &str) -> Result<PathBuf> {
     if !artefact.is_file() {
-        bail!("{} is not there: run `cargo xtask build` first", artefact.display());
+        bail!("{} is not there: run `{command}` first", artefact.display());
     }
     Ok(artefact)
 }

@@ -1,18 +1,20 @@
-//! What a stack is made of.
+//! The options of a stack.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-/// What a stack is made of; every member has a default that suits a test.
+/// The options of a stack; every member has a default for tests.
 pub struct Options {
     /// The prices.
     pub pricing: Pricing,
     /// `farebox.yaml` as JSON; its addresses and paths are overridden by those of the stack.
     pub settings: Value,
-    /// What decides about requests.
+    /// The shell that decides about requests.
     pub shell: Shell,
+    /// The companion, and the development facilitator.
+    pub program: Program,
     /// Who settles.
     pub facilitator: Facilitator,
     /// URL of an upstream; without one the demo origin is started.
@@ -25,13 +27,13 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Where the companion serves; a free port without it.
     pub companion: Option<SocketAddr>,
-    /// From here on Traefik's garbage collector does all it can, bytes; the shipped README says what that is for.
+    /// `GOMEMLIMIT` of Traefik, bytes; the shipped README explains it.
     pub traefik_memory: Option<u64>,
     /// Last changes to the Envoy bootstrap.
     pub tweak: Box<dyn Fn(&mut Value) + Send + Sync>,
 }
 
-/// What decides about requests: the same core, in one of its shells.
+/// The shell that decides about requests. All have the same core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shell {
     /// The filter in Envoy.
@@ -42,21 +44,30 @@ pub enum Shell {
     Gateway,
 }
 
+/// Which build of `farebox` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// That of the dev profile, which is compiled in a quarter of the time.
+    Dev,
+    /// As it is released: what is measured.
+    Released,
+}
+
 /// Where the prices are.
 #[derive(Debug, Clone)]
 pub enum Pricing {
     /// In a file of the stack's own, which [`super::Stack::rewrite_pricing`] changes.
     Text(String),
-    /// In somebody's file, which is only read.
+    /// In an existing file, which is only read.
     File(PathBuf),
 }
 
 /// Who settles.
 #[derive(Debug, Clone)]
 pub enum Facilitator {
-    /// A development facilitator of the stack's own, with these arguments besides its address.
+    /// The stack's own development facilitator, with these arguments beside its address.
     Development(Vec<String>),
-    /// One that is there already, by URL.
+    /// A running facilitator, by URL.
     At(String),
 }
 
@@ -69,6 +80,7 @@ impl Options {
             pricing: Pricing::Text(pricing.into()),
             settings: json!({}),
             shell: Shell::Envoy,
+            program: Program::Dev,
             facilitator: Facilitator::Development(Vec::new()),
             upstream: None,
             workers: 2,
@@ -87,6 +99,7 @@ impl std::fmt::Debug for Options {
             .field("pricing", &self.pricing)
             .field("settings", &self.settings)
             .field("shell", &self.shell)
+            .field("program", &self.program)
             .field("facilitator", &self.facilitator)
             .field("upstream", &self.upstream)
             .field("workers", &self.workers)

@@ -1,4 +1,5 @@
-//! Free ports that stay ours: several stacks run side by side, in one process and in many.
+//! Free ports that are reserved for one stack, because several stacks run side by side, in one
+//! process and in many.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -6,8 +7,8 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 
-/// Below the range from which the kernel takes the ports of outgoing connections, any of which could
-/// otherwise sit on a port between the moment it is chosen and the moment a server listens.
+/// Below the kernel's range for ports of outgoing connections. Otherwise an outgoing connection
+/// could take a port after it is chosen and before a server listens.
 const RANGE: Range<u16> = 20_000..32_000;
 const ATTEMPTS: u32 = 200;
 
@@ -32,8 +33,8 @@ impl Port {
             let number = RANGE.start + u16::from_be_bytes(random) % (RANGE.end - RANGE.start);
             let lock = File::create(folder.join(number.to_string()))
                 .with_context(|| format!("cannot write to {}", folder.display()))?;
-            // Envoy shares its ports with other sockets that agree to share, so a port that is only
-            // bindable for it may have another server. The probe here does not agree.
+            // Envoy shares ports with other sockets that permit sharing, so Envoy could bind a port
+            // that another server has. This probe does not permit sharing.
             if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", number)).is_ok() {
                 return Ok(Self { number, _lock: lock });
             }

@@ -13,8 +13,8 @@ use rustix::process::{Signal, geteuid};
 use super::{Folder, Port, Process, process};
 use crate::{shell, tools};
 
-/// A running server with one user, who has a password and may do everything. Dropping it ends it and removes
-/// its data.
+/// A running server with one user, who has a password and all rights. Dropping it stops the server and
+/// removes its data.
 #[derive(Debug)]
 pub struct Postgres {
     process: Option<Process>,
@@ -51,7 +51,7 @@ impl Postgres {
         let installed = tools::postgres()?;
         let folder = Folder::create()?;
         let program = if geteuid().is_root() {
-            // Nobody may look into root's home, where the cache is.
+            // This user cannot read root's home, where the cache is.
             chown(folder.path(), Some(NOBODY), Some(NOBODY))?;
             let program = folder.path().join("program");
             copy(&installed, &program)?;
@@ -73,7 +73,7 @@ impl Postgres {
     /// Ends it, cutting every connection.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // Asked to terminate it would wait for its clients.
+            // After SIGTERM the server would wait for its clients.
             process::signal(process.pid(), Signal::INT);
             process.stop();
         }
@@ -99,7 +99,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// The server says in its lock file who it is and whether it takes connections.
+    /// The lock file of the server has its process id, and says whether it takes connections.
     fn is_ready(&self, pid: u32) -> bool {
         let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         let mut lines = file.lines().map(str::trim);
@@ -124,7 +124,7 @@ impl Postgres {
     /// One of its programs, as a user it accepts.
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.program.join(tools::POSTGRES_PROGRAMS).join(name));
-        // It looks itself up from where it is started.
+        // The program looks up its own path from its working directory.
         command.current_dir(self.folder.path());
         if geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);

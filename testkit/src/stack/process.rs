@@ -16,7 +16,7 @@ use super::guard;
 
 /// How long a program may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(6);
-/// How often a program is looked at.
+/// How often a program is checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A running program. Dropping it stops it.
@@ -70,7 +70,7 @@ impl Process {
         Ok(Self { name: name.to_owned(), pid, log: log.to_owned(), ended, orders, keeper: Some(keeper) })
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -125,7 +125,7 @@ impl Process {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// Asks it to end, and sees to it. Returns when it has ended.
+    /// Asks it to end, and kills it after [`GRACE`]. Returns when it has ended.
     pub fn stop(&mut self) {
         self.finish(Order::Stop);
     }
@@ -149,7 +149,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits for the end of the program or an order to bring it about.
+/// Waits for the end of the program, or for an order to end it.
 fn keep(child: &mut Child, inbox: &mpsc::Receiver<Order>) -> ExitStatus {
     let mut kill_at = None;
     loop {

@@ -1,4 +1,4 @@
-//! The programs of a stack: how each starts, whether all of them are there, and what they said.
+//! The programs of a stack: how each starts, whether all run, and their logs.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub enum Part {
 // === impl Stack ===
 
 impl Stack {
-    /// What [`Self::start`] does with a stack that is prepared.
+    /// Starts all programs of a prepared stack.
     pub async fn start_all(mut self) -> Result<Self> {
         match self.start_parts().await {
             Ok(()) => Ok(self),
@@ -58,7 +58,8 @@ impl Stack {
         self.ready().await
     }
 
-    /// Waits until the current rules are enforced, and the facilitator is known unless that does not answer.
+    /// Waits until the current rules are enforced, and the facilitator's kinds are known or the facilitator
+    /// has failed.
     pub async fn ready(&self) -> Result<()> {
         self.until("the current rules are enforced", async |stack| stack.is_ready().await).await
     }
@@ -214,7 +215,7 @@ impl Stack {
     pub(super) fn settings(&self) -> Value {
         let mut settings = self.options.settings.clone();
         if settings["shutdown"].is_null() {
-            // No load balancer stands before a stack.
+            // A stack has no load balancer in front.
             settings["shutdown"] = json!({ "delay": "0s" });
         }
         let mut fill = |section: &str, members: Value| {
@@ -256,7 +257,7 @@ impl Part {
     }
 }
 
-/// Why a facilitator is not known, of a companion's `/status`.
+/// Why a facilitator's kinds are not known, from a companion's `/status`.
 pub fn facilitator_error(status: &Value) -> Option<&str> {
     let used = status["facilitator"]["used"].as_array()?;
     used.iter().find_map(|facilitator| facilitator["last_error"].as_str())

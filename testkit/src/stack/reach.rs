@@ -1,4 +1,4 @@
-//! Where the parts of a stack are, and what they answer.
+//! The addresses of the parts of a stack, and their answers.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Facilitator, Pricing, Scrape, Stack};
 use crate::origin::Origin;
 
-/// How long a count of a proxy may be on its way.
+/// How long a count of a proxy may take to arrive.
 const REPORTED: Duration = Duration::from_millis(1_300);
 
 // === impl Stack ===
@@ -34,7 +34,7 @@ impl Stack {
         format!("http://{}", self.addresses.companion)
     }
 
-    /// The companion's relay, which only the proxy is to call.
+    /// The companion's relay, which only the proxy should call.
     pub fn relay_url(&self) -> String {
         format!("http://{}", self.addresses.relay)
     }
@@ -130,7 +130,7 @@ impl Stack {
         lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
-    /// What `farebox ledger` says.
+    /// The output of `farebox ledger`.
     pub fn ledger_says(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.programs.farebox);
         let output = command.arg("ledger").args(arguments).current_dir(self.folder()).output()?;

@@ -1,6 +1,6 @@
-//! Upstreams that read paths differently: Express, nginx and Python's http.server, as they are by default.
+//! Upstreams that read paths differently: Express, nginx and Python's http.server, with their defaults.
 //!
-//! Each is told what is at which place in the way of its own that an operator would take: routes, locations, files.
+//! Each is configured as an operator would do it: by routes, locations or files.
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -32,7 +32,7 @@ pub struct Readers {
     _folder: Folder,
 }
 
-/// What is at a path, or below one that ends with a slash.
+/// A path, or with a slash at the end everything below it, and its content.
 pub type Place = (&'static str, &'static str);
 
 /// Node may be slow to start.
@@ -81,12 +81,12 @@ impl Reader {
 // === impl Readers ===
 
 impl Readers {
-    /// Starts all of them over the same places, the first of which that holds a path counts.
+    /// Starts all of them with the same places. The first place that contains a path counts.
     pub fn start(places: &[Place]) -> Result<Self> {
         let folder = Folder::create()?;
         let files = folder.path().join("files");
         for (place, what) in places {
-            // One file in each folder: what serves files finds something there.
+            // One file in each folder, for servers of files.
             let file = files.join(place.trim_start_matches('/'));
             let file = if place.ends_with('/') { file.join("a") } else { file };
             std::fs::create_dir_all(file.parent().unwrap_or(&files))?;

@@ -1,4 +1,4 @@
-//! A facilitator of another project as it is published, over a chain of our own that can lose what it says.
+//! A published facilitator of another project, with a simulated chain that can lose its answers.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Folder, Port, Process};
 use crate::{http, node, paths, tools};
 
-/// Whose facilitator.
+/// The implementation of the facilitator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Implementation {
     /// npm `@x402/core` and `@x402/evm`, the reference in TypeScript.
@@ -18,7 +18,7 @@ pub enum Implementation {
     Python,
 }
 
-/// A running facilitator, and its chain: Base Sepolia with USDC, of which everybody has enough.
+/// A running facilitator, and its chain: Base Sepolia, where every payer has enough USDC.
 #[derive(Debug)]
 pub struct Reference {
     // Stopped in this order.
@@ -34,7 +34,7 @@ const TOKEN: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 const CHAIN: u32 = 84_532;
 /// The publicly known second development account of Anvil and Hardhat, which sends the transactions.
 const SENDER: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-/// How long the chain has for an answer.
+/// How long the chain may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Node may be slow to start.
 const READY: Duration = Duration::from_secs(60);
@@ -91,7 +91,7 @@ impl Reference {
         format!("http://{}", self.ports[1].address())
     }
 
-    /// The next transactions are applied, and nobody is told.
+    /// The chain applies the next transactions and gives no answer.
     pub async fn lose_sent(&self, count: u64) -> Result<()> {
         self.lose(&json!({ "sent": count })).await
     }
@@ -108,7 +108,7 @@ impl Reference {
         Ok(all.into_iter().filter(|transfer| transfer["nonce"] == nonce).collect())
     }
 
-    /// What it said of each call, in its own words.
+    /// Its log of each call.
     pub fn tails(&self) -> String {
         const LINES: usize = 40;
         [&self.chain, &self.facilitator].map(|process| process.tail(LINES)).join("\n")

@@ -1,4 +1,5 @@
-//! An Envoy that proves itself to the relay: the shipped pieces, put into a bootstrap.
+//! An Envoy with a secret, certificate or Unix socket for the relay: the shipped parts, added to a
+//! bootstrap.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use super::bootstrap::{at, endpoint, list};
 use super::grpc::ProxyCertificate;
 use super::shipped;
 
-/// Has the cluster `farebox` of a bootstrap show the secret of a file.
+/// Makes the cluster `farebox` of a bootstrap send the secret of a file.
 pub fn install_relay_secret(bootstrap: &mut Value, file: &Path) -> Result<()> {
     let mut pieces = shipped("envoy/relay-secret.yaml")?;
     *at(&mut pieces, "/secrets/0/generic_secret/secret/filename")? = json!(file);
@@ -19,7 +20,7 @@ pub fn install_relay_secret(bootstrap: &mut Value, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Has the cluster `farebox` of a bootstrap speak TLS and show a certificate.
+/// Makes the cluster `farebox` of a bootstrap use TLS with a certificate.
 pub fn install_relay_tls(bootstrap: &mut Value, files: &ProxyCertificate) -> Result<()> {
     let mut socket = at(&mut shipped("envoy/relay-tls.yaml")?, "/transport_socket")?.take();
     let context = at(&mut socket, "/typed_config/common_tls_context")?;
@@ -28,7 +29,7 @@ pub fn install_relay_tls(bootstrap: &mut Value, files: &ProxyCertificate) -> Res
     Ok(())
 }
 
-/// Has the cluster `farebox` of a bootstrap call the relay over a Unix socket.
+/// Makes the cluster `farebox` of a bootstrap call the relay over a Unix socket.
 pub fn install_relay_socket(bootstrap: &mut Value, path: &Path) -> Result<()> {
     let cluster = cluster(bootstrap)?;
     *endpoint(cluster)? = json!({ "pipe": { "path": path } });

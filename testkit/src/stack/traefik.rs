@@ -27,12 +27,12 @@ impl Stack {
         format!("http://{}", self.addresses.api)
     }
 
-    /// The gateway behind Traefik, which only Traefik is to call.
+    /// The gateway behind Traefik, which only Traefik should call.
     pub fn gateway_url(&self) -> String {
         format!("http://{}", self.addresses.gateway)
     }
 
-    /// The folder Traefik's plugin counts in.
+    /// The folder in which Traefik's plugin counts.
     pub fn spool(&self) -> PathBuf {
         self.folder().join("spool")
     }
@@ -63,7 +63,7 @@ impl Stack {
             *rendered.pointer_mut(place).with_context(|| format!("traefik/traefik.yaml has no {place}"))? =
                 value;
         }
-        // Every change is to be seen at once.
+        // A short interval, so that every change is seen at once.
         rendered["providers"]["http"]["pollInterval"] = "500ms".into();
         (self.options.tweak)(&mut rendered);
         let path = folder.join("traefik.yaml");
@@ -78,7 +78,7 @@ impl Stack {
     }
 }
 
-/// Copies a folder with all there is in it.
+/// Copies a folder with its content.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {

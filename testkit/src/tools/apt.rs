@@ -1,8 +1,8 @@
 //! Packages of this machine's distribution, downloaded and unpacked without installing them, which needs no root.
 //!
-//! A distribution keeps one build of a package: the next security update replaces it on the mirror. So no build is
-//! asked for by its version; apt is asked which build it has. Its lists may be empty, as in a container, or older than
-//! the mirror. Then new lists are fetched into a folder of our own, and the machine's lists stay as they are.
+//! A distribution keeps one build of a package: the next security update replaces it on the mirror. So no version is
+//! pinned; apt says which build it has. Its lists may be empty, as in a container, or older than the mirror. Then new
+//! lists are fetched into a separate folder, and the machine's lists are not changed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ use crate::shell;
 pub(super) const REMEDY: &str = "run `apt-get update` as root";
 /// apt answers from its lists.
 const POLICY_LIMIT: Duration = Duration::from_secs(20);
-/// A silent mirror is given up within the minute.
+/// Options that give up on a silent mirror within a minute.
 const IMPATIENT: [&str; 3] =
     ["Acquire::Retries=0", "Acquire::http::Timeout=15", "Acquire::https::Timeout=15"];
 /// Settings that keep new lists small. A download needs neither translations nor contents nor sources.
@@ -41,7 +41,7 @@ pub(super) struct Lists {
 // === impl Lists ===
 
 impl Lists {
-    /// Those of the machine.
+    /// The lists of the machine.
     pub(super) fn of_the_machine() -> Result<Self> {
         for program in ["apt-get", "apt-cache", "dpkg-deb"] {
             if !shell::answers(program, &["--version"]) {
@@ -51,7 +51,7 @@ impl Lists {
         Ok(Self { folder: None, missing: String::new() })
     }
 
-    /// New ones, from where the machine's come from, if they are there in this time.
+    /// Fetches new lists from the machine's sources, within this time.
     pub(super) fn fresh(limit: Duration) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("farebox-apt-").tempdir()?;
         let place = folder.path();
@@ -63,7 +63,7 @@ impl Lists {
         let mut lists = Self { folder: Some(folder), missing: String::new() };
         let printed =
             shell::ask(lists.apt("apt-get").arg("update"), limit).context("apt cannot fetch new lists")?;
-        // A source that is not reached is no failure to apt: another may have the package.
+        // apt does not fail if a source cannot be reached, because another may have the package.
         let missing = printed.lines().find(|line| line.contains("Failed to fetch"));
         lists.missing = missing.unwrap_or_default().to_owned();
         Ok(lists)
@@ -79,7 +79,7 @@ impl Lists {
         }
     }
 
-    /// A package in this version, and all that it needs and this machine does not have, each as `NAME=VERSION`.
+    /// A package in this version, with the dependencies that this machine does not have, each as `NAME=VERSION`.
     pub(super) fn with_needs(&self, package: &str, version: &str) -> Result<Vec<String>> {
         let package = format!("{package}={version}");
         let mut install = self.apt("apt-get");
@@ -114,7 +114,7 @@ impl Lists {
 
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        // Its answers are read.
+        // Its answers are parsed.
         command.env("LC_ALL", "C").arg("--quiet");
         command.args(IMPATIENT.iter().flat_map(|option| ["-o", option]));
         if let Some(folder) = &self.folder {
@@ -161,7 +161,7 @@ mod tests {
         let answer = "prometheus:\n  Installed: (none)\n  Candidate: 2.42.0+ds-5+deb12u1\n  Version table:\n";
         assert_eq!(candidate_in(answer), Some("2.42.0+ds-5+deb12u1"));
         assert_eq!(candidate_in("prometheus:\n  Installed: 2.1\n  Candidate: (none)\n"), None);
-        // Of a package that apt does not know it says nothing.
+        // For an unknown package apt prints nothing.
         assert_eq!(candidate_in(""), None);
     }
 

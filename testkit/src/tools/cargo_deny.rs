@@ -1,4 +1,4 @@
-//! cargo-deny, which judges what dependencies bring along: licences, sources, known faults.
+//! cargo-deny, which checks the dependencies: licences, sources, known faults.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! Programs of this machine's distribution of which any build will do: the one on the PATH, else the package, unpacked
-//! with the libraries that this machine does not have.
+//! Programs of this machine's distribution in any version: the program on the PATH, else the package, unpacked with
+//! the libraries that this machine does not have.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,8 @@ use super::install::{fetch_once, install_in};
 use super::tool::{Here, Tool, printed_version};
 use crate::{paths, shell};
 
-/// New lists are a few megabytes. By now the remedy has been named, so a slow machine may take its time.
+/// Time limit for new lists, which are a few megabytes. It is long for slow machines, because the message has already
+/// named the remedy.
 const UPDATE_LIMIT: Duration = Duration::from_secs(180);
 /// Where packages put libraries, below a folder of the machine's kind.
 const LIBRARIES: &str = "usr/lib";
@@ -31,7 +32,7 @@ pub(super) struct Packaged {
     pub(super) version: &'static str,
 }
 
-/// A program that is there.
+/// An available program.
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! Fetching all missing tools at once, so that one that cannot be had is named in the first minute.
+//! Fetching all missing tools at once, so that an unavailable tool is named in the first minute.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use super::{TOOLS, Tool};
 use crate::shell;
 
-/// Asks the sources of all missing tools, names those that cannot be had, and fetches all with lines of progress. A
-/// tool that fails is not tried again in this process: every caller gets the same error.
+/// Asks the sources of all missing tools, names the unavailable ones, and fetches all with lines of progress. A
+/// failed tool is not tried again in this process, and every caller gets the same error.
 pub fn fetch() -> Result<()> {
     let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !matches!(tool.here(), Ok(Some(_)))).collect();
     if missing.is_empty() {
@@ -52,7 +52,7 @@ pub fn fetched() -> Result<()> {
     Ok(())
 }
 
-/// Names the tools that their sources do not have. Fetching would tell too, but takes longer.
+/// Names the tools that their sources do not have. Fetching would show that too, but later.
 fn ask(missing: &[&Tool]) {
     std::thread::scope(|scope| {
         for tool in missing {

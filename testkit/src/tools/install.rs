@@ -1,4 +1,4 @@
-//! Folders of the cache, which are whole or absent.
+//! Folders of the cache, which are complete or absent.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::tool::Tool;
 use crate::{paths, shell};
 
-/// `no` in this environment variable makes a missing tool an error at once. The tests run with it, because without a
-/// network each test would try to fetch its tool, and wait in vain.
+/// With `no` in this environment variable, a missing tool is an error at once. The tests run with it, because
+/// without a network each test would try to fetch its tool until a timeout.
 pub const FETCH: &str = "FAREBOX_FETCH";
 
 /// Installs a tool into a folder of the cache, once in this process. Returns the folder.
@@ -25,8 +25,8 @@ pub(super) fn install(tool: &Tool, folder: &str, fill: impl FnOnce(&Path) -> Res
     Ok(place)
 }
 
-/// Installs into a folder that is either whole or absent: `fill` works in a temporary sibling, which
-/// is renamed into place at the end. Whoever loses a race against another process uses the winner's folder.
+/// Installs into a folder that is either complete or absent: `fill` works in a temporary sibling, which is renamed
+/// at the end. If another process was faster, its folder is used.
 pub(super) fn install_in(
     cache: &Path,
     folder: &str,
@@ -53,7 +53,7 @@ pub(super) fn install_in(
     Ok(place)
 }
 
-/// Fetches a thing once in this process, unless [`FETCH`] says that it has to be there.
+/// Fetches a tool once in this process, unless [`FETCH`] forbids that.
 pub(super) fn fetch_once(thing: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let may_fetch = may_fetch(std::env::var_os(FETCH).as_deref());
     once(thing, || if may_fetch { work() } else { bail!("{thing} is missing, and {FETCH} is `no`") })
@@ -63,8 +63,8 @@ fn may_fetch(said: Option<&OsStr>) -> bool {
     said.is_none_or(|said| said != "no")
 }
 
-/// Does a thing once in this process. A caller that comes meanwhile waits, and a later one gets the same result, a
-/// failure too. So a suite whose tool could not be fetched says so without trying again.
+/// Runs `work` once in this process for a name. Concurrent callers wait, and later callers get the same result, even
+/// a failure, so that a suite without its tool fails without trying again.
 fn once(thing: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     type Outcome = Arc<OnceLock<Result<(), String>>>;
     static THINGS: Mutex<Option<HashMap<String, Outcome>>> = Mutex::new(None);

@@ -1,17 +1,17 @@
 //! Programs that are not crates of the workspace, one folder per tool and version in the per-user cache. Every
-//! function returns where the tool is, after fetching it if it was missing.
+//! function returns the place of the tool, and fetches a missing tool before.
 //!
 //! All of them are in one table, [`TOOLS`], which `cargo xtask tools` prints and `cargo xtask test` fetches. A version
 //! is pinned only where the source keeps it:
 //!
-//! * PyPI, npm, crates.io and the server of the Rust project keep what they published. Of these one version is
-//!   pinned, by lock files with everything it depends on.
-//! * A distribution keeps one build of a package. Of Prometheus it is stated which releases will do; of nginx and
-//!   Chromium any will.
-//! * A program on the PATH is used where its version does not matter (cargo-nextest, nginx, Chromium) or will do
+//! * PyPI, npm, crates.io and the server of the Rust project keep every version. So one version is pinned, with its
+//!   dependencies by lock files.
+//! * A distribution keeps one build of a package. For Prometheus the usable releases are stated; for nginx and
+//!   Chromium any version is usable.
+//! * A program on the PATH is used if its version does not matter (cargo-nextest, nginx, Chromium) or is usable
 //!   (Prometheus).
 //!
-//! [`Tool::gone`] is the remedy for the day when a source has its tool no longer. Every error repeats it.
+//! [`Tool::gone`] is the remedy if a source no longer has its tool. Every error has it.
 
 mod apt;
 mod cargo_component;
@@ -74,5 +74,5 @@ pub const TOOLS: [Tool; 14] = [
     wasm_bindgen::TOOL,
 ];
 
-/// A registry that does not answer a question in this time will not help much.
+/// Time limit for a question to a registry.
 const ASK_LIMIT: Duration = Duration::from_secs(20);

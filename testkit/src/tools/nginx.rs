@@ -1,4 +1,4 @@
-//! nginx, an upstream that reads paths in a way of its own.
+//! nginx, an upstream with its own reading of paths.
 
 use anyhow::Result;
 

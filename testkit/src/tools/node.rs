@@ -1,5 +1,5 @@
-//! The npm packages: paying clients of both versions, what drives a browser and makes its page, an upstream (Express), and
-//! Binaryen, which makes a linked wasm module smaller than the compiler can.
+//! The npm packages: paying clients of both versions, packages to drive a browser and to make its page, an upstream
+//! (Express), and Binaryen, which makes a linked wasm module smaller than the compiler can.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ pub fn node_packages() -> Result<PathBuf> {
         shell::run_beside(
             Command::new("npm")
                 .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
-                // A server that is silent is given up in minutes.
+                // npm gives up on a silent server within minutes.
                 .args(["--fetch-retries=1", "--fetch-timeout=60000"])
                 .current_dir(dir),
             "tools: npm packages",
@@ -117,7 +117,7 @@ fn ask(name: &str, version: &str) -> Result<()> {
     npm.args(["view", "--loglevel=error", "--fetch-retries=0"])
         .arg(format!("{name}@{version}"))
         .arg("version");
-    // For a version it does not have, it may print nothing and call that a success.
+    // For an unknown version npm may print nothing and succeed.
     if shell::ask(npm.current_dir(std::env::temp_dir()), ASK_LIMIT)? != version {
         bail!("npm has {name} no longer in version {version}");
     }

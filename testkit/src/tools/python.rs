@@ -12,7 +12,7 @@ use crate::paths;
 
 /// One folder of the cache belongs to one list.
 const WANTED: &str = "as listed";
-/// The one that is used; the list has it and what it needs.
+/// The package that is used; the list has it with its dependencies.
 const PACKAGE: Package = Package { name: "x402", version: "2.25.0", files: &[] };
 
 pub(super) const TOOL: Tool = Tool {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Result, bail};
 
@@ -27,7 +28,7 @@ pub(super) const TOOL: Tool = Tool {
 
 /// Adds the wasm targets to the toolchain where they are missing.
 pub fn wasm_targets() -> Result<()> {
-    if here()?.is_some() {
+    if places()?.iter().all(|place| place.is_dir()) {
         return Ok(());
     }
     fetch_once(TOOL.name, || add().map_err(|error| TOOL.failed(&error)))
@@ -42,23 +43,24 @@ fn add() -> Result<()> {
 }
 
 fn here() -> Result<Option<Here>> {
-    let [one, other] = TARGETS.map(libdir);
-    let (one, other) = (one?, other?);
-    if !one.is_dir() || !other.is_dir() {
+    let places = places()?;
+    if !places.iter().all(|place| place.is_dir()) {
         return Ok(None);
     }
     let version = version(Path::new("rustc"), &["--version"]).unwrap_or_default();
-    Ok(Some(Here { version, places: vec![one, other] }))
+    Ok(Some(Here { version, places }))
 }
 
-/// Where the toolchain has, or would have, the libraries of a target.
-fn libdir(target: &str) -> Result<PathBuf> {
-    let printed = shell::capture(
-        Command::new("rustc")
-            .args(["--print", "target-libdir", "--target", target])
-            .current_dir(paths::workspace()),
-    )?;
-    Ok(PathBuf::from(printed))
+/// Where the toolchain has, or would have, the libraries of the targets.
+fn places() -> Result<Vec<PathBuf>> {
+    static PLACES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    if let Some(places) = PLACES.get() {
+        return Ok(places.clone());
+    }
+    let printed =
+        shell::capture(Command::new("rustc").args(["--print", "sysroot"]).current_dir(paths::workspace()))?;
+    let libraries = Path::new(&printed).join("lib/rustlib");
+    Ok(PLACES.get_or_init(|| TARGETS.map(|target| libraries.join(target).join("lib")).to_vec()).clone())
 }
 
 fn rustup() -> Result<()> {

@@ -22,11 +22,11 @@ pub struct Tool {
     pub wanted: &'static str,
     /// Megabytes of disk it takes, as measured when its version was chosen.
     pub megabytes: u64,
-    /// The remedy for the day when the source has it no longer.
+    /// The remedy if the source no longer has it.
     pub gone: fn() -> String,
     /// Looks for it on this machine.
     pub(super) here: fn() -> Result<Option<Here>>,
-    /// Asks the source for it, and returns the version that can be had.
+    /// Asks the source, and returns the available version.
     pub(super) ask: fn() -> Result<String>,
     /// Fetches it unless it is here.
     pub(super) fetch: fn() -> Result<()>,
@@ -64,7 +64,7 @@ impl Tool {
         (self.here)()
     }
 
-    /// Asks its source whether it can be had right now. Returns the version; fails with the reason.
+    /// Asks its source whether it is available now. Returns the version; fails with the reason.
     pub fn ask(&self) -> Result<String> {
         (self.ask)()
     }

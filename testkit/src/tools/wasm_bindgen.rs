@@ -37,7 +37,7 @@ fn build(dir: &Path) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let mut command = crates::cargo();
     command.args(["install", "--locked", "--path"]).arg(paths::workspace().join("xtask/runner"));
-    // Beside its sources nothing is left.
+    // The build leaves no files beside its sources.
     command.arg("--target-dir").arg(scratch.path()).arg("--root").arg(dir);
     crates::compile(&mut command, TOOL.name)
 }

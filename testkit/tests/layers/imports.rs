@@ -1,4 +1,4 @@
-//! What the files of a crate import from other folders of it, read from the sources.
+//! The imports between folders of a crate, read from the sources.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Layers {
     /// From the bottom to the top.
     pub(crate) order: &'static [&'static str],
-    /// Names of the crate that stand below every layer, and import none.
+    /// Names of the crate that are below every layer, and import none.
     pub(crate) below: &'static [&'static str],
 }
 
@@ -24,8 +24,8 @@ pub(crate) struct WrongImport {
 // === impl Layers ===
 
 impl Layers {
-    /// Each wrong import of a crate, whose files all have to have a place in the order. `src` begins at the root of the
-    /// repository.
+    /// Each wrong import of a crate. Every file of the crate needs a place in the order. `src` begins at the root of
+    /// the repository.
     pub(crate) fn wrong_imports(&self, src: &str) -> Vec<WrongImport> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(src);
         let mut files = Vec::new();
@@ -71,7 +71,7 @@ impl std::fmt::Display for WrongImport {
     }
 }
 
-/// The folder, or the file beside `lib.rs`, a file belongs to.
+/// The folder of a file, or the file itself if it is beside `lib.rs`.
 fn room(file: &str) -> &str {
     file.split('/').next().unwrap_or_default().trim_end_matches(".rs")
 }
@@ -104,7 +104,8 @@ fn without_tests(text: &str) -> String {
     code
 }
 
-/// The first name after `crate::`, or after as many `super::` as lead to the crate, with its line. Of a group all.
+/// The first name after `crate::`, or after the number of `super::` that leads to the crate, with its line; for a
+/// group, each name.
 fn names_of_the_crate(code: &str, depth: usize) -> Vec<(usize, String)> {
     let supers = "super::".repeat(depth);
     let mut names = Vec::new();
@@ -145,7 +146,8 @@ fn first_name(path: &str) -> String {
     path.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
 }
 
-/// Every file of a crate or folder that is not only for tests. The roots of a crate name every room.
+/// Every file of a crate or folder that is not only for tests. The roots of a crate are left out, because they name
+/// every folder.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -1,4 +1,4 @@
-//! Who may import whom inside a crate.
+//! Tests of the imports between the folders of a crate.
 
 mod imports;
 
@@ -10,7 +10,8 @@ const CORE: Layers = Layers {
     below: &["members", "Now"],
 };
 
-/// The companion. Its parts start in this order, and a part knows only those that started before it.
+/// The companion. Its parts start in this order, and a part imports only from parts that start
+/// before it.
 const COMPANION: Layers = Layers {
     order: &[
         "settings",

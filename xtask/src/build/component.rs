@@ -2,7 +2,6 @@
 //! no part of the other artefacts: without it they are as good.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use farebox_testkit::{paths, shell, tools};
@@ -45,13 +44,13 @@ pub(crate) fn component() -> Result<Component> {
 pub(crate) fn component_lints() -> Result<()> {
     // First, because the lints make the bindings that the sources name.
     cargo_component(&["clippy", "--release"], &["--", "-D", "warnings"])?;
-    shell::run(Command::new(paths::cargo()).args(["fmt", "--check"]).current_dir(sources()))
+    shell::run(shell::builder(paths::cargo()).args(["fmt", "--check"]).current_dir(sources()))
 }
 
 fn cargo_component(command: &[&str], rest: &[&str]) -> Result<()> {
     let program = tools::cargo_component()?;
     shell::run(
-        Command::new(program)
+        shell::builder(program)
             .arg("component")
             .args(command)
             .args(["--target", TARGET, "--locked"])

@@ -7,9 +7,9 @@ mod shrink;
 mod traefik;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
+use farebox_testkit::stack::{Program, Shell};
 use farebox_testkit::{paths, shell, tools};
 
 pub(crate) use artefact::{Artefact, Guest, inspect};
@@ -17,16 +17,46 @@ pub(crate) use component::{component, component_lints};
 pub(crate) use envoy::ENVOY;
 pub(crate) use traefik::TRAEFIK;
 
-/// Builds `farebox` and the guests, checks these, and returns what was found in them.
-pub(crate) fn build() -> Result<Vec<Artefact>> {
-    tools::wasm_targets()?;
-    native()?;
+/// The guests, checked. Returns what was found in them.
+pub(crate) fn guests() -> Result<Vec<Artefact>> {
     Ok(vec![filter()?, traefik_plugin()?])
 }
 
-/// The native program alone.
+/// What a stack runs: `farebox`, and the guest of its proxy as it is released.
+pub(crate) fn stack(shell: Shell, program: Program) -> Result<()> {
+    // Beside compiling. Who needs one of them waits for it, and has its error.
+    std::thread::spawn(move || {
+        std::thread::scope(|scope| {
+            scope.spawn(tools::wasm_targets);
+            scope.spawn(tools::node_packages);
+            match shell {
+                Shell::Envoy => drop(scope.spawn(tools::envoy)),
+                Shell::Traefik => drop(scope.spawn(tools::traefik)),
+                Shell::Gateway => {}
+            }
+        });
+    });
+    match program {
+        Program::Dev => dev()?,
+        Program::Released => native()?,
+    }
+    match shell {
+        Shell::Envoy => filter().map(drop),
+        Shell::Traefik => traefik_plugin().map(drop),
+        Shell::Gateway => Ok(()),
+    }
+}
+
+/// The native program of the dev profile.
+fn dev() -> Result<()> {
+    shell::say("building farebox, unoptimised");
+    // Without `--package`, as the alias in .cargo/config.toml, for the features of all default members.
+    cargo(&["build", "--bin", "farebox"])
+}
+
+/// The native program alone, as it is released.
 pub(crate) fn native() -> Result<()> {
-    shell::say("building farebox");
+    shell::say("building farebox, optimised");
     cargo(&["build", "--release", "--package", "farebox"])?;
     place(&paths::target()?.join("release/farebox"), &paths::farebox()?)
 }
@@ -55,6 +85,7 @@ fn checked(package: &str, module: &str, host: &Guest) -> Result<(Artefact, PathB
 
 /// Any package as the guests of a host are built: the module of this name, shrunk to what the host calls.
 pub(crate) fn guest(package: &str, module: &str, host: &Guest) -> Result<PathBuf> {
+    tools::wasm_targets()?;
     cargo(&["build", "--profile", host.profile, "--target", "wasm32-wasip1", "--package", package])?;
     let folder = paths::target()?.join("wasm32-wasip1").join(host.profile);
     let built = folder.join(module).with_extension("wasm");
@@ -70,7 +101,7 @@ pub(crate) fn release(package: &str, features: &[&str]) -> Result<PathBuf> {
 }
 
 fn cargo(args: &[&str]) -> Result<()> {
-    shell::run(Command::new(paths::cargo()).args(args).current_dir(paths::workspace()))
+    shell::run(shell::builder(paths::cargo()).args(args))
 }
 
 /// Copies by rename, so that a program that is running keeps its old file.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use farebox_testkit::paths;
 use zip::write::SimpleFileOptions;
-use zip::{DateTime, ZipWriter};
+use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use super::artefact::Guest;
 use super::place;
@@ -69,7 +69,9 @@ pub(super) fn pack(wasm: &Path) -> Result<()> {
     let draft = tempfile::NamedTempFile::new()?;
     let mut archive = ZipWriter::new(draft.as_file());
     // No times in it: the same sources make the same archive.
-    let options = SimpleFileOptions::default().last_modified_time(DateTime::default());
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(DateTime::default());
     for (source, name) in &files {
         archive.start_file(*name, options)?;
         archive.write_all(&std::fs::read(source).with_context(|| format!("{}", source.display()))?)?;

@@ -27,7 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build the release artefacts into target/farebox/ and check them.
-    Build,
+    Build(build::Args),
     /// Build the core as a WebAssembly component into target/farebox/ and check it.
     Component,
     /// Measure what Farebox costs: all parts, or those named.
@@ -78,7 +78,7 @@ impl Proxy {
 /// Runs the command of the process arguments.
 pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Build => build::run(),
+        Command::Build(args) => build::run(&args),
         Command::Component => component::run(),
         Command::Bench(args) => block_on(bench::run(args)),
         Command::Model(args) => model::run(&args),

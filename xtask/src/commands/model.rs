@@ -1,6 +1,6 @@
 //! `cargo xtask model`
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use farebox_testkit::{paths, shell};
@@ -16,8 +16,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let mut command = Command::new(paths::cargo());
-    command.args(["run", "--quiet", "--package", "farebox-model", "--"]).current_dir(paths::workspace());
+    let mut command = shell::builder(paths::cargo());
+    command.args(["run", "--quiet", "--bin", "farebox-model", "--"]);
     command.args(args.deep.then_some("--deep")).args(args.faults.then_some("--faults"));
     shell::run(&mut command)?;
     Ok(ExitCode::SUCCESS)

@@ -28,7 +28,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "lints, native", run: lints },
     Suite { name: "lints, filter", run: filter_lints },
     Suite { name: "documentation", run: documentation },
-    Suite { name: "artefacts", run: artefacts },
+    Suite { name: "guests", run: guests },
     Suite { name: "tools", run: tools::fetched },
     Suite { name: "links", run: links::check },
     Suite { name: "spelling", run: spelling },
@@ -102,16 +102,15 @@ fn filter_lints() -> Result<()> {
 
 /// With private items, because links between them are most of the links.
 fn documentation() -> Result<()> {
-    let mut command = Command::new(paths::cargo());
+    let mut command = shell::builder(paths::cargo());
     command
         .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
-        .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")
-        .current_dir(paths::workspace());
+        .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links");
     shell::run(&mut command)
 }
 
-fn artefacts() -> Result<()> {
-    build::build()?.iter().for_each(|artefact| println!("{artefact}"));
+fn guests() -> Result<()> {
+    build::guests()?.iter().for_each(|artefact| println!("{artefact}"));
     Ok(())
 }
 
@@ -130,12 +129,11 @@ fn unit_tests() -> Result<()> {
 fn wasm_tests() -> Result<()> {
     tools::wasm_targets()?;
     let runner = tools::wasm_bindgen_test_runner()?;
-    let mut command = Command::new(paths::cargo());
+    let mut command = shell::builder(paths::cargo());
     command
         .args(["test", "--target", "wasm32-unknown-unknown", "--package", "farebox-core"])
         .args(["--test", "*"])
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner)
-        .current_dir(paths::workspace());
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
     shell::run(&mut command)
 }
 
@@ -154,19 +152,18 @@ fn host_tests() -> Result<()> {
 // --- running them ---
 
 fn cargo(arguments: &[&str]) -> Result<()> {
-    shell::run(Command::new(paths::cargo()).args(arguments).current_dir(paths::workspace()))
+    shell::run(shell::builder(paths::cargo()).args(arguments))
 }
 
 /// Runs the tests a filter chooses. Always built for the whole workspace: dependencies are compiled once
 /// per set of features, and the set of a part would be another one.
 fn nextest(filter: &str, environment: &[(&str, String)]) -> Result<()> {
     let program = tools::nextest()?;
-    let status = Command::new(program)
+    let status = shell::builder(program)
         .args(["nextest", "run", "--workspace", "--no-fail-fast", "--filterset", filter])
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .env(tools::FETCH, "no")
         .stdin(Stdio::null())
-        .current_dir(paths::workspace())
         .status()
         .context("cargo-nextest does not run")?;
     if !status.success() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use farebox_testkit::stack::{Facilitator, Options, Pricing, Stack, facilitator_error};
+use farebox_testkit::stack::{Facilitator, Options, Pricing, Program, Stack, facilitator_error};
 use farebox_testkit::{paths, shell};
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<ExitCode> {
     let pricing = std::path::absolute(&args.pricing)?;
-    build::build()?;
+    build::stack(args.proxy.shell(), Program::Dev)?;
     if let Some(refused) = check(&pricing, args.proxy)? {
         return Ok(refused);
     }
@@ -102,7 +102,7 @@ async fn serve(options: Options, proxy: Proxy) -> Result<ExitCode> {
 
 /// Shows what is wrong with the pricing file; `Some` if it cannot be used.
 fn check(pricing: &Path, proxy: Proxy) -> Result<Option<ExitCode>> {
-    let mut command = Command::new(paths::farebox()?);
+    let mut command = Command::new(paths::dev_farebox()?);
     command.arg("check");
     if proxy == Proxy::Envoy {
         command.args(["--for", "envoy"]);

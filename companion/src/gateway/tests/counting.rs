@@ -1,4 +1,4 @@
-//! What the gateway counts, and when the ledger has it.
+//! Tests of the gateway's counts, and of their way to the ledger.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::world::{World, payment};
 #[tokio::test]
 async fn each_answer_is_counted_before_its_head_is_sent() {
     let world = World::start().await;
-    // Sums of milliseconds apart, whose growth nobody can foretell.
+    // Sums of milliseconds are left out, because their growth is not predictable.
     let is_counted = |series: &MetricSeries| !matches!(series, MetricSeries::CallMillis(..));
     let mut before = 0;
     let mut more = || {
@@ -45,7 +45,7 @@ async fn a_ledger_that_cannot_be_written_loses_no_count_and_a_report_that_is_tol
     world.meters.report(&world.ledger, &sift).await.unwrap();
     assert_eq!(required().await, 1);
     assert_eq!(world.get("/paid/x").await.status, 402);
-    // Whether the ledger has it by now or not, the gateway does not know.
+    // The gateway does not know whether the ledger has the report.
     for _ in 0..20 {
         let _ = futures_util::FutureExt::now_or_never(world.meters.report(&world.ledger, &sift));
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;

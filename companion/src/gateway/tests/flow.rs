@@ -1,4 +1,4 @@
-//! The rows of the request flow that a shell has a part in.
+//! The rows of the contract's flow in which a shell takes part.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn a_paid_request_is_served_once_settled_with_both_receipts_and_the_payer(
     }
     assert_eq!((world.dev.settled_payments().await.len(), world.charged().await), (1, 1));
     assert_eq!(world.counted(TupleCounter::PaymentVerified), 1);
-    // Money is the ledger's to count.
+    // The ledger counts money.
     assert!(!world.counters().keys().any(|series| matches!(series, MetricSeries::Charged(..))));
 }
 
@@ -252,7 +252,7 @@ async fn a_refused_settlement_hides_the_response_and_an_unknown_one_is_no_challe
     assert_eq!((got.status, got.reason().as_str()), (503, "settlement_failed"));
     assert!(got.header("payment-required").is_none() && got.header("x-kept").is_none());
     world.dev.fail("settle", "none").await;
-    // The same payment again repeats the settlement, and is served.
+    // The same payment again repeats the settlement and is served.
     let got = world.pay("/paid/x", &payment(2)).await;
     assert_eq!((got.status, receipt(&got)["success"].as_bool()), (200, Some(true)));
     assert_eq!(world.charged().await, 1);

@@ -1,4 +1,4 @@
-//! Loads, reloads, credentials and the end.
+//! Loads, reloads, credentials and the shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ async fn reloads_under_load_fail_no_request_and_serve_none_unpaid() {
     });
     let mut loads = 0;
     while !asking.is_finished() {
-        // Another description is other rules.
+        // Another description makes other rules.
         let text = format!("{text}- {{pattern: /other/*, gate: free, description: \"{loads}\"}}\n");
         world.load(&text);
         loads += 1;
@@ -73,7 +73,8 @@ async fn behind_a_proxy_what_was_asked_for_a_moment_ago_still_buys_and_alone_it_
         }
         let got = world.pay("/paid/x", &payment(1)).await;
         assert_eq!(got.status, if is_behind { 200 } else { 402 });
-        // What was signed for nothing anybody asked for buys nothing, and what is not sold any more is not sold.
+        // A payment for terms that were never asked for buys nothing, and an offer that is not sold any more
+        // cannot be bought.
         assert_eq!(world.pay("/upfront/x", &payment(2)).await.status, 402);
         world.load(&asked.replacen("price: \"0.001\"", "price: \"0\"", 1));
         assert_eq!(world.pay("/paid/x", &payment(3)).await.status, 403);
@@ -171,7 +172,7 @@ async fn a_credential_of_a_file_is_read_again_and_the_last_good_one_stays() {
     assert!(findings.iter().any(|found| found.key.contains("upstreamAuth")), "{findings:?}");
     assert!(findings.iter().any(|found| found.key == "/lost/*: upstreamURL"), "{findings:?}");
     world.load(&text);
-    // Refused before it is paid for.
+    // The request is refused before the payment.
     assert_eq!(world.pay("/paid/x", &payment(1)).await.reason(), "upstream_missing");
     for (nonce, secret) in [(1, "Bearer one\n"), (2, "Bearer two")] {
         std::fs::write(&path, secret).unwrap();

@@ -1,4 +1,4 @@
-//! The gateway between real connections, a development facilitator and an upstream that does as it is told.
+//! The gateway with real connections, a development facilitator and a scripted upstream.
 
 mod counting;
 mod flow;

@@ -1,4 +1,4 @@
-//! Bodies: unbuffered, bounded in memory, whole.
+//! Bodies: not buffered, limited in memory, complete.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn events_of_a_paid_stream_arrive_one_by_one_after_the_settlement() {
     assert_eq!(world.dev.settled_payments().await.len(), 1);
     let mut events = response;
     for number in 0..5 {
-        // Sent only after the one before has arrived.
+        // Each event is sent only after the previous one has arrived.
         let event = Bytes::from(format!("data: {number}\n\n"));
         world.upstream.send.send(Ok(event.clone())).await.unwrap();
         assert_eq!(events.chunk().await.unwrap(), Some(event));
@@ -90,7 +90,7 @@ async fn a_client_that_leaves_a_paid_stream_has_had_it() {
     assert_eq!(response.chunk().await.unwrap(), Some(Bytes::from("half")));
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 409);
     drop(response);
-    // The upstream learns of it too.
+    // The upstream sees the end of the connection, too.
     let gone = async { while world.upstream.send.send(Ok(Bytes::from("more"))).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(5), gone).await.unwrap();
     loop {
@@ -136,7 +136,7 @@ async fn an_upload_that_breaks_off_ends_its_exchange() {
 }
 
 #[tokio::test]
-async fn what_nobody_pays_for_takes_no_place_of_what_is_paid_for() {
+async fn unpaid_requests_take_no_places_of_paid_ones() {
     let world = World::start().await;
     world.leave_unpaid(1);
     let mut stream = world.client.get(world.url("/free/events")).send().await.unwrap();
@@ -144,7 +144,7 @@ async fn what_nobody_pays_for_takes_no_place_of_what_is_paid_for() {
     assert_eq!((refused.status, refused.reason().as_str()), (503, "overloaded"));
     assert_eq!(world.get("/paid/x").await.status, 402);
     assert_eq!(world.pay("/paid/x", &payment(1)).await.status, 200);
-    // The last byte of a stream gives its place back, and so does a client that leaves.
+    // The last byte of a stream frees its place, and so does a client that leaves.
     world.upstream.send.send(Ok(Bytes::from("half"))).await.unwrap();
     assert!(stream.chunk().await.unwrap().is_some());
     drop(stream);
@@ -162,7 +162,7 @@ async fn trickle(world: &World, head: &str, pause: Duration) -> String {
         .unwrap();
     for _ in 0..4 {
         tokio::time::sleep(pause).await;
-        // It may have been answered already.
+        // The request may have been answered already.
         if stream.write_all(b"x").await.is_err() {
             break;
         }

@@ -1,4 +1,4 @@
-//! Upgrades: WebSocket, where it is paid for first or free, and nothing else.
+//! Upgrades: only WebSocket, and only on free and `upfront` routes.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::wire::head_of;
 use super::world::{SHOP, World, upfront};
 
-/// An upstream that switches to whatever it is asked, then repeats what it gets.
+/// An upstream that switches to any requested protocol, then echoes all bytes.
 async fn switching(protocol: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -109,11 +109,11 @@ async fn an_upgrade_with_a_body_is_refused_however_the_body_is_framed() {
 
 #[tokio::test]
 async fn no_other_protocol_is_asked_for_or_accepted() {
-    // To an upstream that speaks HTTP/2 the switch would open every other path.
+    // With an HTTP/2 upstream the switch would open every other path.
     let world = world_before(switching("websocket").await).await;
     let (_, answer) = ask(&world, "/free/x", "h2c", "http2-settings: AAMAAABkAAQAAP__\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    // As Java's client asks with every request.
+    // Java's client sends these headers with every request.
     let settings = "http2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n";
     let (_, answer) = ask(&world, "/late/x", "h2c", settings).await;
     assert!(answer.starts_with("HTTP/1.1 402 "), "{answer}");

@@ -1,4 +1,4 @@
-//! What is on the wire: shapes that two servers could read differently, HTTP/2, framing, limits.
+//! Bytes on the wire: requests that two servers could read differently, HTTP/2, framing, limits.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -143,7 +143,7 @@ async fn a_client_that_is_still_sending_gets_the_whole_answer() {
         stream.write_all(head.as_bytes()).await.unwrap();
         for _ in 0..8 {
             stream.write_all(&part).await.unwrap();
-            // By the end it was answered long ago.
+            // The request is answered before the end of this loop.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut got = Vec::new();
@@ -184,7 +184,7 @@ async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
 
 #[tokio::test]
 async fn upstreams_may_be_spoken_to_in_http2() {
-    // A gateway is an HTTP/2 server too, so one stands before another.
+    // A gateway is also an HTTP/2 server, so one gateway is the upstream of another.
     let behind = World::start().await;
     let mut own = settings();
     own.http2 = true;
@@ -213,8 +213,8 @@ async fn a_head_may_be_large_but_not_endless() {
     assert_eq!(world.upstream.seen().len(), 1);
 }
 
-/// An upstream that reads no bodies and keeps its connections, unless told otherwise, as some do with a GET. And the
-/// first line of everything it took for a request.
+/// An upstream that reads no bodies and keeps its connections, as some do with a GET. Returns its address and the
+/// first line of everything that it took for a request.
 async fn reading_no_bodies() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());

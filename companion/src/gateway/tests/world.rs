@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! The setup of the tests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ use crate::testing::tcp;
 
 pub(super) const SHOP: &str = "0x1111111111111111111111111111111111111111";
 
-/// Pieces of a body to come.
+/// The pieces of a body.
 type Events = mpsc::Receiver<Result<Bytes, std::io::Error>>;
 
 /// A running gateway and everything around it.
@@ -63,19 +63,19 @@ pub(super) struct World {
     _folder: tempfile::TempDir,
 }
 
-/// What came back.
+/// An answer.
 pub(super) struct Got {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
 }
 
-/// An upstream that writes down what it is asked.
+/// An upstream that records its requests.
 #[derive(Clone)]
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     seen: Arc<Mutex<Vec<Asked>>>,
-    /// What `/events` sends; closing it ends the response.
+    /// The pieces for `/events`; closing the channel ends the response.
     events: Arc<Mutex<Option<Events>>>,
     pub(super) send: mpsc::Sender<Result<Bytes, std::io::Error>>,
 }
@@ -103,12 +103,12 @@ pub(super) fn settings() -> GatewaySettings {
     }
 }
 
-/// The header value of an authorization payment of the price of every route here.
+/// The header value of a payment with the price of every route in these tests.
 pub(super) fn payment(nonce: u8) -> String {
     header(&payment_call(1000, nonce, SHOP))
 }
 
-/// The same, of one that is settled first.
+/// The same for an `upfront` route.
 pub(super) fn upfront(nonce: u8) -> String {
     header(&upfront_call(1000, nonce, SHOP))
 }
@@ -203,7 +203,7 @@ impl World {
         self.deployments.apply(Arc::new(RuleSet::compile(pushed).unwrap()), &snapshot);
     }
 
-    /// Rules as they would be published.
+    /// Makes rules in the published form.
     pub(super) fn push(&self, text: &str, generation: u64) -> (PushedRules, Arc<Snapshot>) {
         let loaded = load(text);
         let snapshot = Arc::new(loaded.snapshot.unwrap_or_else(|| panic!("{:?}", loaded.findings)));
@@ -220,7 +220,7 @@ impl World {
         (snapshot.push(generation, &self.filter, &facilitator, &births, &v1), snapshot)
     }
 
-    /// Leaves so many places for requests that nobody pays for.
+    /// Leaves so many places for unpaid requests.
     pub(super) fn leave_unpaid(&self, places: usize) {
         let unpaid = &self.gateway.upgrade().unwrap().unpaid;
         unpaid.forget_permits(unpaid.available_permits() - places);
@@ -238,7 +238,7 @@ impl World {
         Got::of(self.send_paid(path, payment).await.unwrap()).await
     }
 
-    /// Pays over a connection that comes from another address than it does.
+    /// Pays over a connection that seems to come from another address.
     pub(super) async fn pay_from(&self, peer: SocketAddr, path: &str, payment: &str) -> Got {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}{path}", listener.local_addr().unwrap());
@@ -266,7 +266,7 @@ impl World {
         self.client.get(self.url(path)).header("payment-signature", payment).send().await
     }
 
-    /// What the gateway counted under any offer.
+    /// The value of a counter in the gateway, over all offers.
     pub(super) fn counted(&self, counter: TupleCounter) -> u64 {
         let of = |series: &MetricSeries| matches!(series, MetricSeries::Tuple(_, of) if *of == counter);
         self.counters().iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()

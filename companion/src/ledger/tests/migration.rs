@@ -5,7 +5,7 @@ use sqlx::any::install_default_drivers;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Connection};
 
-use super::super::store::MIGRATIONS;
+use super::super::migrations::MIGRATIONS;
 use super::*;
 use crate::ledger::{Books, Filter, Ledger, LedgerOptions};
 use crate::testing::{Database, on_every_database};

@@ -2,15 +2,15 @@
 //! companion.
 //!
 //! There is one resource, the filter with its rules, and its version begins with the generation. Every stream watches
-//! it, so a proxy that connects late gets what is current and a proxy that has it is left alone. What a proxy
-//! refused is not offered to it again; only something newer is.
+//! this resource, so a proxy that connects late gets the current version, unless it has it already. A proxy does not
+//! get a version again that it refused, only a newer one.
 //!
-//! * [`subscription`]: what one stream has asked for, was sent and said, without any I/O.
-//! * [`service`]: streams, in both variants of the protocol.
-//! * [`nodes`]: what each proxy said, for `/status` and `/metrics`.
+//! * [`subscription`]: the state of one stream, without I/O.
+//! * [`service`]: the streams.
+//! * [`nodes`]: the answers of each proxy, for `/status` and `/metrics`.
 //!
-//! An acknowledgement is Envoy's word that it took a configuration. That rules are enforced is told by the proxy's own
-//! reports, see [`super::ProxyState`].
+//! An acknowledgement says only that Envoy took a configuration. The proxy's own reports say which rules it enforces,
+//! see [`super::ProxyState`].
 
 mod nodes;
 mod service;
@@ -33,7 +33,7 @@ use crate::settings::{DiscoverySettings, Listen};
 
 pub use nodes::{Discovery, Node};
 
-/// What proxies are to have. Made once, never changed.
+/// The resource for the proxies. It never changes after it is made.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Resource {
     /// See [`super::ecds::Filter::version`].
@@ -52,15 +52,15 @@ pub struct Server {
     state: Handle<PublishState>,
 }
 
-/// How long a proxy may take for the head of a request, the TLS handshake before the first one among it.
+/// How long a proxy may take for the head of a request; for the first one including the TLS handshake.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection without a stream is kept. One with a stream is asked for signs of life instead.
+/// How long a connection without a stream is kept. A connection with a stream gets pings instead.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a proxy may take to read.
 const WRITE: Duration = Duration::from_secs(10);
 /// Longest head of a request, bytes.
 const MAX_HEAD: usize = 16 * 1024;
-/// Envoy opens a stream for each listener that names the filter.
+/// Most streams of one connection. Envoy opens a stream for each listener that names the filter.
 const STREAMS_PER_CONNECTION: usize = 32;
 
 // === impl Server ===
@@ -96,7 +96,8 @@ impl Server {
         self.port.address()
     }
 
-    /// Serves what is current until `finished`. Streams have no end of their own, so none is waited for.
+    /// Serves the current resource until `finished`. Streams do not end by themselves, so the end does not wait for
+    /// them.
     pub(super) async fn run(self, current: Current, finished: watch::Receiver<()>) {
         let routes = Routes::new(service::new(current, self.state));
         let (_, router) = watch::channel(routes.into_axum_router());

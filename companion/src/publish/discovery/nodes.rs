@@ -1,4 +1,4 @@
-//! What each proxy said over the discovery channel, by the id its bootstrap gives it.
+//! The answers of each proxy over the discovery channel, by the `node.id` of its bootstrap.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::subscription::Verdict;
 use crate::publish::proxies::{FORGOTTEN_SECONDS, MAX_PROXIES, OTHER, UNNAMED, printable};
 use crate::settings::Listen;
 
-/// The discovery channel, as far as proxies have used it.
+/// The state of the discovery channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discovery {
-    /// Where it is served; `None` if it is not.
+    /// Its address; `None` if it is not served.
     pub address: Option<Listen>,
     nodes: BTreeMap<String, Node>,
 }
@@ -17,17 +17,18 @@ pub struct Discovery {
 /// One proxy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Node {
-    /// When its streams began, Unix seconds; `None` while it has none.
+    /// When its first open stream began, Unix seconds; `None` without a stream.
     pub connected_since: Option<u64>,
-    /// The version last sent to it: it begins with a generation.
+    /// The version last sent to it, which begins with a generation.
     pub sent: Option<String>,
-    /// The version it last said it took.
+    /// The version that it acknowledged last.
     pub acknowledged: Option<String>,
-    /// Pushes it acknowledged, on any of its streams. One that a newer push overtook is not counted.
+    /// Number of pushes that it acknowledged, on any stream. A push that a newer one has replaced is
+    /// not counted.
     pub acknowledgements: u64,
     /// The last push it refused.
     pub refusal: Option<Refusal>,
-    /// Pushes it refused, counted in the same way.
+    /// Number of pushes that it refused, counted in the same way.
     pub refusals: u64,
     streams: usize,
     ended_at: Option<u64>,
@@ -36,9 +37,9 @@ pub struct Node {
 /// A push that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The version of it.
+    /// Its version.
     pub version: String,
-    /// What Envoy said. Why the filter refused is in Envoy's log only.
+    /// Envoy's message. The filter's reason is only in Envoy's log.
     pub message: String,
     /// Unix seconds.
     pub at: u64,
@@ -50,7 +51,7 @@ const MAX_MESSAGE: usize = 500;
 // === impl Discovery ===
 
 impl Discovery {
-    /// The proxies that are remembered, in the order of their names.
+    /// The known proxies, in the order of their names.
     pub fn nodes(&self, now: u64) -> impl Iterator<Item = (&str, &Node)> {
         let known = self.nodes.iter().filter(move |(_, node)| node.is_known(now));
         known.map(|(name, node)| (name.as_str(), node))
@@ -61,7 +62,7 @@ impl Discovery {
         self.nodes(now).any(|(_, node)| node.connected_since.is_some() && node.acknowledged.is_some())
     }
 
-    /// A stream of the proxy with this id began. Returns the name it is kept under.
+    /// Notes a new stream of the proxy with this id. Returns the name of its entry.
     pub(super) fn opened(&mut self, id: &str, now: u64) -> String {
         self.nodes.retain(|_, node| node.is_known(now));
         let mut name = printable(id);
@@ -75,7 +76,7 @@ impl Discovery {
         name
     }
 
-    /// A stream ended.
+    /// Notes the end of a stream.
     pub(super) fn closed(&mut self, name: &str, now: u64) {
         if let Some(node) = self.nodes.get_mut(name) {
             node.streams = node.streams.saturating_sub(1);
@@ -86,14 +87,14 @@ impl Discovery {
         }
     }
 
-    /// A version is on its way.
+    /// Notes that a version was sent.
     pub(super) fn sent(&mut self, name: &str, version: &str) {
         if let Some(node) = self.nodes.get_mut(name) {
             node.sent = Some(version.to_owned());
         }
     }
 
-    /// A push was answered.
+    /// Notes the answer to a push.
     pub(super) fn answered(&mut self, name: &str, verdict: Verdict, now: u64) {
         let Some(node) = self.nodes.get_mut(name) else { return };
         match verdict {
@@ -109,7 +110,7 @@ impl Discovery {
         }
     }
 
-    /// The version this proxy refused last. Nothing is known of one that shares its name.
+    /// The version that this proxy refused last. `None` for proxies that share a name.
     pub(super) fn refused_by(&self, name: &str) -> Option<String> {
         let node = self.nodes.get(name).filter(|_| is_own(name))?;
         node.refusal.as_ref().map(|refusal| refusal.version.clone())
@@ -143,7 +144,7 @@ impl Node {
     }
 }
 
-/// Whether a name is one proxy's alone.
+/// Whether a name belongs to only one proxy.
 fn is_own(name: &str) -> bool {
     name != OTHER && name != UNNAMED
 }

@@ -1,13 +1,14 @@
-//! The service: streams of both variants, each carried by a [`Subscription`].
+//! The service: streams of the state-of-the-world variant, each with a [`Subscription`]. There is only one resource, so
+//! Envoy's incremental variant would send the same bytes.
 
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3::{Node, TypedExtensionConfig};
+use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as Named,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_server::{
     ExtensionConfigDiscoveryService, ExtensionConfigDiscoveryServiceServer,
@@ -18,7 +19,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{error, info};
 
-use super::super::ecds::NAME;
 use super::subscription::{Subscription, Verdict};
 use super::{Current, Resource};
 use crate::clock::unix_seconds;
@@ -26,11 +26,14 @@ use crate::handle::Handle;
 use crate::port::Peer;
 use crate::publish::PublishState;
 
-/// Streams of all proxies together.
+/// Most streams of all proxies together.
 const MAX_STREAMS: usize = 1000;
-/// Longest request. The node that proxies present lists every extension they have, which is 61 kB.
+/// Longest request, bytes. The node in a request lists every extension of the proxy, which is 61
+/// kB.
 const MAX_REQUEST: usize = 1024 * 1024;
-/// How long a new stream may keep silent about what it wants.
+/// The answer to requests of another variant.
+const ONLY: &str = "rules are served as the state of the world: use api_type GRPC";
+/// How long a new stream may take for its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 
 /// The service.
@@ -41,38 +44,19 @@ pub(super) struct Service {
     streams: Arc<Semaphore>,
 }
 
-/// One variant of the protocol.
-trait Variant: 'static {
-    type Request: Send + 'static;
-    type Response: Send + 'static;
-
-    /// Who asks, and for what type.
-    fn opening(request: &Self::Request) -> (Option<&Node>, &str);
-    /// Whether the proxy has an earlier version.
-    fn holds_some(request: &Self::Request) -> bool;
-    fn hear(subscription: &mut Subscription, request: &Self::Request) -> Option<Verdict>;
-    fn response(resource: &Resource, nonce: String) -> Self::Response;
-}
-
-/// Each request and response tells all.
-struct StateOfTheWorld;
-
-/// Each request and response tells what changed.
-struct Incremental;
-
-/// A stream of responses, and all it needs.
-struct Conversation<V: Variant> {
-    requests: Streaming<V::Request>,
+/// A stream of responses, with its state.
+struct Conversation {
+    requests: Streaming<DiscoveryRequest>,
     peer: Option<IpAddr>,
     current: Current,
     subscription: Subscription,
     state: Handle<PublishState>,
-    /// From the first request on.
+    /// Set from the first request on.
     presence: Option<Presence>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// The stream's part in what is known of its proxy; ends with it.
+/// The stream's entry in the state of its proxy; it ends with the stream.
 struct Presence {
     name: String,
     state: Handle<PublishState>,
@@ -100,33 +84,10 @@ impl ExtensionConfigDiscoveryService for Service {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamExtensionConfigsStream>, Status> {
-        self.converse::<StateOfTheWorld>(request)
-    }
-
-    async fn delta_extension_configs(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaExtensionConfigsStream>, Status> {
-        self.converse::<Incremental>(request)
-    }
-
-    async fn fetch_extension_configs(
-        &self,
-        _: Request<DiscoveryRequest>,
-    ) -> Result<Response<DiscoveryResponse>, Status> {
-        Err(Status::unimplemented("rules are streamed: use api_type GRPC or DELTA_GRPC"))
-    }
-}
-
-impl Service {
-    fn converse<V: Variant>(
-        &self,
-        request: Request<Streaming<V::Request>>,
-    ) -> Result<Response<Responses<V::Response>>, Status> {
         let permit = self.streams.clone().try_acquire_owned();
         let peer = request.extensions().get().and_then(|Peer(address)| *address);
         let peer = peer.map(|address| address.ip().to_canonical());
-        let conversation = Conversation::<V> {
+        let conversation = Conversation {
             requests: request.into_inner(),
             peer,
             current: self.current.clone(),
@@ -136,7 +97,7 @@ impl Service {
             _permit: permit
                 .map_err(|_| Status::resource_exhausted(format!("{MAX_STREAMS} streams are open already")))?,
         };
-        // Driven by its reader: a reader that is gone takes the conversation along.
+        // The reader drives the conversation, so the conversation ends with its reader.
         let responses = stream::unfold(Some(conversation), async |conversation| {
             let mut conversation = conversation?;
             match conversation.next().await {
@@ -147,13 +108,27 @@ impl Service {
         });
         Ok(Response::new(Box::pin(responses)))
     }
+
+    async fn delta_extension_configs(
+        &self,
+        _: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaExtensionConfigsStream>, Status> {
+        Err(Status::unimplemented(ONLY))
+    }
+
+    async fn fetch_extension_configs(
+        &self,
+        _: Request<DiscoveryRequest>,
+    ) -> Result<Response<DiscoveryResponse>, Status> {
+        Err(Status::unimplemented(ONLY))
+    }
 }
 
 // === impl Conversation ===
 
-impl<V: Variant> Conversation<V> {
+impl Conversation {
     /// The next response; `None` once the proxy is done.
-    async fn next(&mut self) -> Result<Option<V::Response>, Status> {
+    async fn next(&mut self) -> Result<Option<DiscoveryResponse>, Status> {
         if self.presence.is_none() {
             let first = tokio::time::timeout(FIRST_REQUEST, self.requests.message()).await;
             let first = first.map_err(|_| Status::deadline_exceeded("nothing was asked for"))?;
@@ -168,7 +143,7 @@ impl<V: Variant> Conversation<V> {
                 if let Some(presence) = &self.presence {
                     self.state.lock().discovery.sent(&presence.name, &resource.version);
                 }
-                return Ok(Some(V::response(&resource, nonce)));
+                return Ok(Some(response(&resource, nonce)));
             }
             tokio::select! {
                 request = self.requests.message() => match request? {
@@ -182,24 +157,25 @@ impl<V: Variant> Conversation<V> {
         }
     }
 
-    fn hear(&mut self, request: &V::Request) -> Result<(), Status> {
-        let (node, type_url) = V::opening(request);
+    fn hear(&mut self, request: &DiscoveryRequest) -> Result<(), Status> {
+        let type_url = &request.type_url;
         let known = TypedExtensionConfig::type_url();
-        // The service has one type, so it may go without saying.
-        if !type_url.is_empty() && type_url != known {
+        // The service has only one type, so a request may leave it out.
+        if !type_url.is_empty() && *type_url != known {
             return Err(Status::invalid_argument(format!("only {known} is served, not `{type_url}`")));
         }
         let is_first = self.presence.is_none();
         let presence = self.presence.get_or_insert_with(|| {
-            let id = node.map_or("", |node| node.id.as_str());
+            let id = request.node.as_ref().map_or("", |node| node.id.as_str());
             Presence::begin(id, self.peer, &self.state)
         });
         let name = &presence.name;
-        let verdict = V::hear(&mut self.subscription, request);
+        let verdict = self.subscription.hear(request);
         let mut state = self.state.lock();
-        // A proxy that has an earlier version has not lost what made it refuse this one.
+        // A proxy that still has an earlier version was not restarted, so it would refuse this
+        // version again.
         if is_first
-            && V::holds_some(request)
+            && !request.version_info.is_empty()
             && let Some(version) = state.discovery.refused_by(name)
         {
             self.subscription.has_refused(version);
@@ -218,6 +194,17 @@ impl<V: Variant> Conversation<V> {
     }
 }
 
+/// The response with the resource and a nonce.
+fn response(resource: &Resource, nonce: String) -> DiscoveryResponse {
+    DiscoveryResponse {
+        version_info: resource.version.clone(),
+        resources: vec![resource.message.clone()],
+        type_url: TypedExtensionConfig::type_url(),
+        nonce,
+        ..DiscoveryResponse::default()
+    }
+}
+
 // === impl Presence ===
 
 impl Presence {
@@ -232,69 +219,5 @@ impl Drop for Presence {
     fn drop(&mut self) {
         info!(proxy = self.name, "no longer connected for rules");
         self.state.lock().discovery.closed(&self.name, unix_seconds());
-    }
-}
-
-// === impl StateOfTheWorld ===
-
-impl Variant for StateOfTheWorld {
-    type Request = DiscoveryRequest;
-    type Response = DiscoveryResponse;
-
-    fn opening(request: &DiscoveryRequest) -> (Option<&Node>, &str) {
-        (request.node.as_ref(), &request.type_url)
-    }
-
-    fn holds_some(request: &DiscoveryRequest) -> bool {
-        !request.version_info.is_empty()
-    }
-
-    fn hear(subscription: &mut Subscription, request: &DiscoveryRequest) -> Option<Verdict> {
-        subscription.hear(request)
-    }
-
-    fn response(resource: &Resource, nonce: String) -> DiscoveryResponse {
-        DiscoveryResponse {
-            version_info: resource.version.clone(),
-            resources: vec![resource.message.clone()],
-            type_url: TypedExtensionConfig::type_url(),
-            nonce,
-            ..DiscoveryResponse::default()
-        }
-    }
-}
-
-// === impl Incremental ===
-
-impl Variant for Incremental {
-    type Request = DeltaDiscoveryRequest;
-    type Response = DeltaDiscoveryResponse;
-
-    fn opening(request: &DeltaDiscoveryRequest) -> (Option<&Node>, &str) {
-        (request.node.as_ref(), &request.type_url)
-    }
-
-    fn holds_some(request: &DeltaDiscoveryRequest) -> bool {
-        request.initial_resource_versions.contains_key(NAME)
-    }
-
-    fn hear(subscription: &mut Subscription, request: &DeltaDiscoveryRequest) -> Option<Verdict> {
-        subscription.hear_delta(request)
-    }
-
-    fn response(resource: &Resource, nonce: String) -> DeltaDiscoveryResponse {
-        let named = Named {
-            name: NAME.to_owned(),
-            version: resource.version.clone(),
-            resource: Some(resource.message.clone()),
-            ..Named::default()
-        };
-        DeltaDiscoveryResponse {
-            system_version_info: resource.version.clone(),
-            resources: vec![named],
-            type_url: TypedExtensionConfig::type_url(),
-            nonce,
-            ..DeltaDiscoveryResponse::default()
-        }
     }
 }

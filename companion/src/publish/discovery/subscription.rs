@@ -1,30 +1,29 @@
-//! One stream's side of the protocol: what was asked for, sent and answered. Pure: requests in, verdicts and
-//! the next thing to send out.
+//! One stream's side of the protocol, without I/O. Inputs are requests; outputs are verdicts and the next
+//! response to send.
 
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::super::ecds::NAME;
 
-/// What a proxy said about a push.
+/// A proxy's answer to a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It took this version.
+    /// The proxy took this version.
     Acknowledged(String),
-    /// It refused this version, and why.
+    /// The proxy refused this version, with the reason.
     Refused(String, String),
 }
 
-/// What one stream wants and has.
+/// The state of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
     wanted: bool,
     /// The version the proxy has or was sent last.
     offered: Option<String>,
-    /// The version that is not offered again.
+    /// The refused version, which is not sent again.
     refused: Option<String>,
     /// The last response.
     last: Option<Sent>,
-    has_begun: bool,
     responses: u64,
 }
 
@@ -38,18 +37,18 @@ struct Sent {
 // === impl Subscription ===
 
 impl Subscription {
-    /// The proxy refused this version on an earlier stream.
+    /// Notes that the proxy refused this version on an earlier stream.
     pub(super) fn has_refused(&mut self, version: String) {
         self.refused = Some(version);
     }
 
-    /// Takes a request of the state-of-the-world variant, which names all that is wanted. One that answers an
-    /// older response than the last is stale and says nothing.
+    /// Takes a request, which names all wanted resources. A request that answers an older response than the
+    /// last one is stale and is ignored.
     pub(super) fn hear(&mut self, request: &DiscoveryRequest) -> Option<Verdict> {
         let wanted = request.resource_names.iter().any(|name| name == NAME);
         let Some(last) = &self.last else {
-            // Nothing was sent on this stream: a nonce is left over from another one, and the version is what
-            // the proxy runs.
+            // Nothing was sent on this stream, so a nonce is from another stream, and the version is the one
+            // that the proxy runs.
             self.wanted = wanted;
             self.offered = Some(request.version_info.clone()).filter(|version| !version.is_empty());
             return None;
@@ -61,38 +60,14 @@ impl Subscription {
         if !wanted {
             self.offered = None;
         }
-        // A request that changes names repeats the nonce with the version in use.
+        // A request that only changes names repeats the nonce with the version in use.
         let takes = request.version_info == last.version;
-        self.answered(request.error_detail.as_ref().map(|status| status.message.as_str()), takes)
-    }
-
-    /// Takes a request of the incremental variant, which names changes. A stale nonce answers nothing, but
-    /// the changes count.
-    pub(super) fn hear_delta(&mut self, request: &DeltaDiscoveryRequest) -> Option<Verdict> {
-        let names = |names: &[String]| names.iter().any(|name| name == NAME);
-        if names(&request.resource_names_unsubscribe) {
-            self.wanted = false;
-            self.offered = None;
-        }
-        if names(&request.resource_names_subscribe) {
-            self.wanted = true;
-            let held = request.initial_resource_versions.get(NAME).filter(|_| !self.has_begun);
-            self.offered = held.cloned();
-        }
-        self.has_begun = true;
-        if self.last.as_ref().is_none_or(|last| last.nonce != request.response_nonce) {
-            return None;
-        }
-        self.answered(request.error_detail.as_ref().map(|status| status.message.as_str()), true)
-    }
-
-    fn answered(&mut self, error: Option<&str>, takes: bool) -> Option<Verdict> {
         let last = self.last.as_mut().filter(|last| !last.is_answered)?;
         let version = last.version.clone();
-        if let Some(message) = error {
+        if let Some(error) = &request.error_detail {
             last.is_answered = true;
             self.refused = Some(version.clone());
-            return Some(Verdict::Refused(version, message.to_owned()));
+            return Some(Verdict::Refused(version, error.message.clone()));
         }
         takes.then(|| {
             last.is_answered = true;
@@ -100,8 +75,8 @@ impl Subscription {
         })
     }
 
-    /// The nonce under which this version is to be sent now; `None` if the proxy does not want it, has it or
-    /// has refused it.
+    /// The nonce for sending this version now; `None` if the proxy does not want it, has it or has refused
+    /// it.
     pub(super) fn due(&mut self, version: &str) -> Option<String> {
         let known = [&self.offered, &self.refused];
         if !self.wanted || known.into_iter().any(|known| known.as_deref() == Some(version)) {

@@ -1,4 +1,4 @@
-//! What Traefik's own API says of the middleware and the router of the table.
+//! Reading the state of the middleware and the router from Traefik's API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +12,28 @@ use crate::http;
 use crate::publish::PublishState;
 use crate::settings::TraefikSettings;
 
-/// What Traefik has loaded.
+/// The rules that Traefik has loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The generation in the middleware's configuration.
     pub generation: Option<u64>,
-    /// Why it, or the router of the table, is not in use.
+    /// Why the middleware or the router is not in use.
     pub error: Option<String>,
 }
 
-/// A Traefik that is asked.
+/// The API of a Traefik.
 #[derive(Debug)]
 pub(super) struct Api {
     url: String,
-    /// The provider Traefik names things by.
+    /// The provider in Traefik's names.
     provider: &'static str,
 }
 
-/// How often it is asked, and how often while a push is under way.
+/// Interval of the questions, and the interval while a push is under way.
 const INTERVAL: Duration = Duration::from_secs(5);
 const PENDING_INTERVAL: Duration = Duration::from_millis(500);
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
-/// Longest answer that is read: the middleware holds the whole table.
+/// Longest answer, bytes: the middleware holds all rules.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 // === impl Api ===
@@ -43,7 +43,7 @@ impl Api {
         Self { url, provider: if settings.http { "http" } else { "file" } }
     }
 
-    /// Asks for ever.
+    /// Asks again and again. Never returns.
     pub(super) async fn ask(
         &self,
         state: Handle<PublishState>,
@@ -64,7 +64,7 @@ impl Api {
 
     pub(super) async fn read(&self, client: &reqwest::Client) -> Result<Loaded, String> {
         let middleware = self.get(client, "middlewares", NAME).await?;
-        // A plugin that cannot be started is shown at the router that asks for it.
+        // Traefik shows the error of a plugin that cannot start at the router that names it.
         let router = self.get(client, "routers", NAME).await?;
         let error = [&middleware, &router].into_iter().flatten().find_map(|found| {
             if found.get("status").and_then(Value::as_str) == Some("enabled") {

@@ -12,13 +12,14 @@ pub(super) fn of(rules: &PushedRules, upstreams: &[RouteUpstream], settings: &Tr
     let (routers, services) = routers::of(rules, upstreams, settings);
     let spool = json!({"file": settings.spool.file, "maxBytes": settings.spool.max_bytes});
     let signature = json!(settings.signature);
-    // Strings, integers and string-keyed maps only: writing them cannot fail.
+    // Writing strings, integers and maps with string keys cannot fail.
     let rules = serde_json::to_string(rules).unwrap_or_default();
     let config = format!(r#"{{"signature":{signature},"spool":{spool},"rules":{rules}}}"#);
-    // One string, because Traefik's providers turn numbers and booleans into strings wherever they find them.
+    // One string, because Traefik's providers turn numbers and booleans into strings.
     let plugin = json!({"config": config});
-    // One number for all requests of a router, whoever sends them. Traefik has none, only one for each value of
-    // something of a request: of a header that is taken away before, all have the same.
+    // One limit for all requests of a router together. Traefik only has a limit for each value of a criterion
+    // of the request. The criterion here is a header that is removed before, so all requests have the same
+    // value.
     let limit = json!({
         "amount": settings.requests_in_flight,
         "sourceCriterion": {"requestHeaderName": ALIKE_BY},
@@ -45,14 +46,14 @@ pub(super) fn generation(middleware: &Value) -> Option<u64> {
     config.get("rules")?.get("generation")?.as_u64()
 }
 
-/// Text that means the same as JSON, as YAML and after Go's templates, which the file provider runs first.
-/// Outside of strings none of this occurs in JSON.
+/// Escapes JSON so that it means the same as JSON, as YAML, and after Go's templates, which the file provider
+/// runs first. The escaped characters occur only in strings.
 fn literal(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut last = ' ';
     for char in json.chars() {
         let opens_template = char == '{' && last == '{';
-        // YAML takes these for damage, or leaves them out.
+        // YAML refuses these characters, or drops them.
         let odd = matches!(
             char,
             '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'

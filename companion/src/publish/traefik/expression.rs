@@ -1,10 +1,10 @@
-//! Patterns as regular expressions, for the routers of a proxy whose own routing decides who serves a path.
+//! Patterns as regular expressions, for the routers of a proxy that chooses the service of a path itself.
 //!
-//! Such a router matches a text that is not quite a canonical path: some bytes are still percent-encoded in it,
-//! parameters are there, separators may be others. So there are two kinds of expression. [`covering`] takes at
-//! least what the [`RuleSet::lookup`](farebox_core::rules::RuleSet::lookup) takes, in every spelling: what it leads to has to decide again.
-//! [`plain`] takes at most that, and only texts that are their own canonical form: what it leads to may be the
-//! upstream itself. Both are RE2, and hold no back-quote and no line end.
+//! Such a router matches a text that is not exactly a canonical path: some bytes are still percent-encoded, it has parameters, and
+//! separators may differ. So there are two kinds of expression. [`covering`] matches at least the paths that
+//! [`RuleSet::lookup`](farebox_core::rules::RuleSet::lookup) matches, in every spelling, so its service has to decide again. [`plain`]
+//! matches at most these paths, and only texts that are their own canonical form, so its service may be the upstream itself. Both are RE2,
+//! and hold no back-quote and no line end.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,40 +12,39 @@ use std::fmt::Write;
 use farebox_core::rules::pattern::{Glob, GlobSegment, Pattern, Token, segments};
 use farebox_core::rules::without_case;
 
-/// Which of the paths a pattern takes.
+/// How an expression relates to the paths that a pattern matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Take {
-    /// No more than the matcher does.
+    /// It matches no more than the matcher.
     AtMost,
-    /// No less than the matcher does, among plain paths.
+    /// Among plain paths it matches no less than the matcher.
     AtLeast,
 }
 
-/// What stands between segments, or is read so by somebody.
+/// Separators between segments, in every spelling that an upstream may read as one.
 const SEPARATOR: &str = r"(?:[/\\]|%2F|%5C)+";
-/// What may follow a segment without being part of it.
+/// Parameters that may follow a segment.
 const PARAMETERS: &str = "(?:(?:;|%3B)[^/]*)?";
-/// Where a segment ends.
+/// The end of a segment.
 const END: &str = r"(?:[/\\;]|%2F|%5C|%3B|$)";
 /// A character of a plain path, other than a slash.
 const PLAIN: &str = "[-A-Za-z0-9._~!$&'()*+,=:@]";
 
-/// An expression that matches every path at or below the places of `below` (patterns, or members of the
-/// protected set), and every path the patterns of `at` take, in every spelling and letter case. `None` if there
-/// are none.
+/// An expression that matches every path at or below the places of `below` (patterns, or members of the protected set), and every path that
+/// the patterns of `at` match, in every spelling and letter case. `None` if both are empty.
 pub(super) fn covering<'a>(
     below: impl IntoIterator<Item = &'a str>,
     at: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
     let below = below.into_iter().map(|place| spellings(place, true));
-    // Sorted, so that an engine finds what they have in common.
+    // Sorted, so that a regex engine finds common prefixes.
     let all: BTreeSet<String> =
         below.chain(at.into_iter().map(|pattern| spellings(pattern, false))).collect();
     let all = all.into_iter().collect::<Vec<_>>().join("|");
     (!all.is_empty()).then(|| format!("(?is)^(?:{all})"))
 }
 
-/// The part between `^` and `$` of an expression of plain paths, or `None` if the pattern takes none.
+/// The part between `^` and `$` of an expression for plain paths, or `None` if the pattern matches none.
 pub(super) fn plain(pattern: &str, take: Take) -> Option<String> {
     let mut out = String::with_capacity(pattern.len() + 16);
     let Ok(pattern) = Pattern::parse(pattern) else {
@@ -74,7 +73,7 @@ pub(super) fn plain(pattern: &str, take: Take) -> Option<String> {
     Some(out)
 }
 
-/// The leading segments of what a pattern takes, and how many there are in all, an empty last one included.
+/// The leading segments of the paths that a pattern matches, and the number of all segments, an empty last one included.
 #[derive(Debug)]
 pub(super) struct Shape {
     segments: Vec<GlobSegment>,
@@ -85,13 +84,13 @@ pub(super) struct Shape {
 // === impl Shape ===
 
 impl Shape {
-    /// The shape of a pattern; one that cannot be read without letter case may take anything.
+    /// The shape of a pattern. A pattern that cannot be read without letter case may match any path.
     pub(super) fn new(pattern: &str) -> Self {
         let anything = Self { segments: Vec::new(), least: 0, most: usize::MAX };
         Pattern::parse(&without_case(pattern)).map_or(anything, |pattern| Self::of(&pattern))
     }
 
-    /// Whether some path may be taken by both, for a reader without letter case. Never wrongly false.
+    /// Whether both may match the same path if letter case is ignored. Never wrongly false.
     pub(super) fn may_overlap(&self, other: &Self) -> bool {
         self.least <= other.most
             && other.least <= self.most
@@ -128,10 +127,10 @@ impl Shape {
     }
 }
 
-/// Everything a pattern takes and, if so wanted, everything below.
+/// Every spelling of the paths that a pattern matches and, with `below`, of the paths below them.
 fn spellings(place: &str, below: bool) -> String {
     let mut out = String::with_capacity(place.len() * 2);
-    // What cannot be read protects everything.
+    // An unreadable place protects every path.
     let Ok(pattern) = Pattern::parse(place) else { return SEPARATOR.to_owned() };
     let shape = Shape::of(&pattern);
     let is_open = below || shape.most == usize::MAX;
@@ -161,8 +160,8 @@ fn spellings(place: &str, below: bool) -> String {
     out
 }
 
-/// A character in every spelling. Without the flag an engine would take the two letters beyond ASCII that fold
-/// to `k` and `s` for ASCII. Beyond ASCII one stands for all, as in the protected set.
+/// A character in every spelling. Without the flag a regex engine would match the two letters beyond ASCII that fold to `k` and `s`. Beyond
+/// ASCII any character matches, as in the protected set.
 fn spelled(out: &mut String, char: char) {
     if !char.is_ascii() {
         out.push_str(r"(?:(?-i:[^\x00-\x7F])|%[89A-F][0-9A-F])+");
@@ -205,7 +204,7 @@ fn plain_segment(out: &mut String, segment: &GlobSegment, take: Take) -> Option<
         GlobSegment::Wild(tokens) => tokens,
     };
     if take == Take::AtMost && tokens.iter().all(|token| *token == Token::Many) {
-        // An empty segment inside a path is none to the matcher.
+        // The matcher does not count an empty segment inside a path.
         let _ = write!(out, "{PLAIN}+");
         return Some(());
     }

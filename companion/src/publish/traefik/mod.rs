@@ -1,13 +1,14 @@
-//! Rules on their way to Traefik: one dynamic configuration, in a file of a folder that Traefik watches, from
-//! an endpoint that it polls, or both for two Traefiks.
+//! Publishing rules to Traefik: one dynamic configuration, as a file in a folder that Traefik watches, from an
+//! endpoint that Traefik polls, or both for two Traefiks.
 //!
 //! * [`routers`]: which router takes which path.
 //! * [`body`]: the text.
-//! * [`api`]: what Traefik says of it.
+//! * [`api`]: Traefik's answer.
 //! * [`probe`]: whether the gateway is where Traefik looks for it.
 //!
-//! Each change makes Traefik build the plugin anew for every router, and let go of the old one only after a
-//! while. So the text is replaced when it has changed, and not before Traefik has had time for the last one.
+//! With each change Traefik builds the plugin again for every router, and frees the old one only after some
+//! time. So the text is replaced only when it has changed, and only after Traefik has had time for the last
+//! change.
 
 mod api;
 mod body;
@@ -40,48 +41,49 @@ pub use api::Loaded;
 
 /// Name of the plugin, of its middleware, and of the router of the table.
 const NAME: &str = "farebox";
-/// Name of the middleware that bounds the plugin's instances.
+/// Name of the middleware that limits the plugin's instances.
 const LIMIT: &str = "farebox-limit";
-/// Makes all requests alike for that.
+/// Name of the middleware that makes all requests equal for this limit.
 const ALIKE: &str = "farebox-alike";
-/// By the absence of this header.
+/// The header that this middleware removes.
 const ALIKE_BY: &str = "X-Farebox-Alike";
 /// Name of the gateway's service.
 const GATEWAY: &str = "farebox-gateway";
-/// Traefik puts changes off that follow sooner (`providersThrottleDuration`).
+/// Least time between two changes; Traefik delays earlier ones (`providersThrottleDuration`).
 const THROTTLE: Duration = Duration::from_secs(2);
-/// How long Traefik is kept waiting for the first rules; it gives up after 5 seconds (`pollTimeout`).
+/// How long the endpoint waits for the first rules. Traefik gives up after 5 seconds (`pollTimeout`).
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Pause before a failed write is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long Traefik may not ask before that is said. It asks every five seconds, or as its `pollInterval` says.
+/// How long Traefik may not poll before it counts as silent. It polls every five seconds, or at its
+/// `pollInterval`.
 const SILENT_SECONDS: u64 = 60;
-/// How long Traefik may take to begin with new rules.
+/// How long Traefik may take to enforce new rules.
 const STARTS_SECONDS: u64 = 30;
 
-/// What became of the rules in Traefik.
+/// The state of the rules in Traefik.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraefikState {
     /// The generation last published.
     pub pushed: Option<u64>,
     /// When its publishing began, Unix seconds.
     pub pushed_at: u64,
-    /// Traefik is to ask the companion for it.
+    /// Whether Traefik polls the companion.
     pub is_asked: bool,
-    /// Why it could not be written; `None` once it was.
+    /// Why the file could not be written; `None` after a successful write.
     pub publish_error: Option<String>,
-    /// When Traefik last asked for it, Unix seconds.
+    /// When Traefik polled last, Unix seconds.
     pub polled_at: Option<u64>,
-    /// What its API said last, if there is one.
+    /// The last answer of its API, if `traefik.api` is set.
     pub api: Option<Result<Loaded, String>>,
-    /// Why the companion itself does not reach the gateway where Traefik looks for it; `None` while it does.
+    /// Why the companion itself does not reach the gateway at Traefik's address for it; `None` if it does.
     pub gateway_error: Option<String>,
-    /// Whether it was tried.
+    /// Whether the companion has tried to reach it.
     pub gateway_tried: bool,
 }
 
-/// What Traefik is to read.
+/// The configuration for Traefik.
 #[derive(Debug, PartialEq, Eq)]
 struct Body {
     generation: u64,
@@ -94,11 +96,11 @@ pub struct TraefikPublisher {
     settings: TraefikSettings,
     body: watch::Sender<Option<Arc<Body>>>,
     state: Handle<PublishState>,
-    /// Where the companion is a proxy itself.
+    /// The companion's own gateway.
     gateway: Handle<Option<GatewayState>>,
 }
 
-/// The endpoint Traefik polls.
+/// The endpoint that Traefik polls.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     body: watch::Receiver<Option<Arc<Body>>>,
@@ -108,8 +110,8 @@ pub struct Endpoint {
 // === impl TraefikState ===
 
 impl TraefikState {
-    /// As `/status` shows it: what Traefik's API or, failing that, the plugin itself has said of the last push.
-    /// `started` is the generation the plugin last said it starts with.
+    /// The state of the last push for `/status`, by Traefik's API or else by the plugin. `started` is the
+    /// generation with which the plugin last said that it starts.
     pub fn push(&self, started: Option<u64>, now: u64) -> &'static str {
         let Some(pushed) = self.pushed else { return "idle" };
         if self.silence(now).is_some() {
@@ -125,7 +127,7 @@ impl TraefikState {
         }
     }
 
-    /// Why it is not known whether Traefik serves the rules, or why what its plugin counts does not come in.
+    /// Why it is unknown whether Traefik serves the rules, or why the plugin's counts do not arrive.
     pub fn trouble(&self, started: Option<u64>, now: u64) -> Option<String> {
         let has_them = matches!(&self.api, Some(Ok(loaded)) if loaded.generation == self.pushed && loaded.error.is_none());
         let uncounted = || {
@@ -140,7 +142,7 @@ impl TraefikState {
         self.silence(now).or_else(uncounted)
     }
 
-    /// Why Traefik is not heard of.
+    /// Why there is no answer of Traefik.
     fn silence(&self, now: u64) -> Option<String> {
         self.pushed?;
         let asked_at = self.polled_at.unwrap_or_default().max(self.pushed_at);
@@ -174,12 +176,12 @@ impl TraefikPublisher {
         Self { settings, body: watch::channel(None).0, state, gateway }
     }
 
-    /// Where Traefik's HTTP provider finds what is published, if it is to.
+    /// The endpoint for Traefik's HTTP provider, if it is set.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.settings.http.then(|| Endpoint { body: self.body.subscribe(), state: self.state.clone() })
     }
 
-    /// Publishes whatever is newest, for ever.
+    /// Publishes the newest publication, again and again. Never returns.
     pub async fn run(self, mut publications: watch::Receiver<Option<Publication>>) {
         let asking = self.settings.api.clone().map(|url| Api::new(url, &self.settings));
         let (state, body) = (self.state.clone(), self.body.subscribe());
@@ -212,7 +214,7 @@ impl TraefikPublisher {
         }
     }
 
-    /// Whether nothing is left to do.
+    /// Publishes rules. Returns whether nothing is left to do.
     fn publish(&self, publication: &Publication) -> bool {
         let generation = publication.rules.generation;
         let text = body::of(&publication.rules, &publication.upstreams, &self.settings);
@@ -246,7 +248,7 @@ impl TraefikPublisher {
     }
 }
 
-/// Writes the file unless it says the same already: Traefik rebuilds the plugin for every change.
+/// Writes the file unless it has the same text already, because Traefik rebuilds the plugin for every change.
 fn replace(path: &Path, text: &str) -> Result<(), String> {
     if std::fs::read(path).is_ok_and(|known| known == text.as_bytes()) {
         return Ok(());
@@ -258,8 +260,8 @@ fn replace(path: &Path, text: &str) -> Result<(), String> {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// What Traefik is to read, or why there is nothing yet. Waits a while before it says so, as Traefik waits
-    /// longer with each refusal before it asks again.
+    /// The configuration for Traefik, or why there is none yet. Waits a while before it refuses, because
+    /// Traefik waits longer after each refusal before it polls again.
     pub async fn text(&self) -> Result<String, &'static str> {
         self.state.lock().traefik.get_or_insert_default().polled_at = Some(unix_seconds());
         let mut body = self.body.clone();
@@ -269,8 +271,8 @@ impl Endpoint {
     }
 }
 
-/// Reads back what was published in a file, so that generations go on rising and lives go on over a restart of
-/// the companion. `None` if there is nothing readable.
+/// Reads the last published file, so that generations still rise, and series keep their births, after a restart
+/// of the companion. `None` if there is no readable file.
 pub(super) fn last_published(path: &Path) -> Option<Published> {
     let body: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     let config = body.pointer("/http/middlewares/farebox/plugin/farebox/config")?.as_str()?;

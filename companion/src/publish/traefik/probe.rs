@@ -1,5 +1,5 @@
-//! Whether the gateway is where Traefik is told to look for it. Traefik itself says nothing of a service it does not reach
-//! but to the clients it answers 502.
+//! Checking that the gateway is at the address that Traefik gets for it. If Traefik does not reach a service, it only
+//! answers clients 502 and does not report that.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use crate::gateway::GatewayState;
 use crate::handle::Handle;
 use crate::publish::PublishState;
 
-/// How often it is tried, and for how long.
+/// Interval of the tries, and the time limit of each.
 const EVERY: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Tries for ever. The companion may see another network than Traefik does, so a failure is told as what it is.
+/// Tries again and again. Never returns. The companion may be in another network than Traefik, so a message says only that
+/// the companion itself does not reach the gateway.
 pub(super) async fn keep_looking(
     url: &HttpUrl,
     gateway: &Handle<Option<GatewayState>>,

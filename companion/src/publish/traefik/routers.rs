@@ -1,17 +1,17 @@
-//! Which router of Traefik takes which path.
+//! The routers of Traefik and their paths.
 //!
-//! A wrong router would be an unpaid way to an upstream, so each is safe by itself, whatever becomes of the
+//! A wrong router would be an unpaid way to an upstream, so each router is safe by itself, even if Traefik drops
 //! others:
 //!
-//! * A router to an upstream takes plain paths only that the table calls free, and names what comes earlier in
-//!   the table as taken away, in every letter case. Traefik and the plugin cannot read such a path differently, and
-//!   the plugin decides again.
-//! * All other paths of the table, in every spelling, go to the gateway: through the plugin, and by a shield
-//!   without the plugin for the time when Traefik cannot load it and drops every router that names it. The
-//!   gateway takes nothing on trust, so a path too many there costs a hop and opens nothing.
+//! * A router to an upstream matches only plain paths that are free in the table, and excludes the paths of earlier
+//!   routes in every letter case. Traefik and the plugin cannot read such a path differently, and the plugin
+//!   decides again.
+//! * All other paths of the table, in every spelling, go to the gateway through the plugin. A shield without the
+//!   plugin has the same paths, for the time when Traefik cannot load the plugin and drops every router that names
+//!   it. The gateway checks every request itself, so an extra path there costs a hop and opens nothing.
 //!
-//! Each router that names the plugin costs Traefik an engine with its own instances, so there is one for each
-//! upstream of free routes and at most two more, not one for each route.
+//! For each router that names the plugin, Traefik runs an engine with its own instances. So there is one router for
+//! each upstream of free routes and at most two more, not one for each route.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,12 @@ use super::expression::{Shape, Take, covering, plain};
 use super::{ALIKE, GATEWAY, LIMIT, NAME};
 use crate::settings::TraefikSettings;
 
-/// Above what the length of a rule gives a router without a priority.
+/// Priority of the table's routers, above the default priority, which is the length of the rule.
 const TABLE: u64 = 1_000_000;
-/// Below every other router: 0 would mean the length of the rule.
+/// Priority below every other router; 0 would mean the length of the rule.
 const REST: u64 = 1;
 
-/// What a router has to lead to.
+/// Where a router must lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Destination {
     Gateway,
@@ -83,7 +83,7 @@ pub(super) fn of(
     (routers, services)
 }
 
-/// The rule of each upstream that free routes lead to.
+/// The rule for each upstream of free routes.
 fn straight(
     rules: &PushedRules,
     upstreams: &[RouteUpstream],
@@ -98,7 +98,7 @@ fn straight(
             (&route.pattern, Shape::new(&route.pattern), destination)
         })
         .collect();
-    // Without letter case a closed route of the same pattern wins, also a later one.
+    // If letter case is ignored, a route of the same pattern that is not free wins, even a later one.
     let twin = |index: usize, pattern: &str| {
         let later = rules.routes.iter().skip(index + 1).filter(|route| route.gate != Gate::Free);
         later.map(|route| &*route.pattern).find(|later| without_case(later) == without_case(pattern))
@@ -106,7 +106,7 @@ fn straight(
     let mut terms: BTreeMap<&str, Terms> = BTreeMap::new();
     for (index, (pattern, shape, destination)) in rows.iter().enumerate() {
         let Destination::Upstream(url) = destination else { continue };
-        // What is in a set of letters is not always in it in the other case.
+        // A class of letters may have a letter in one case only.
         if pattern.contains('[') {
             continue;
         }
@@ -124,8 +124,8 @@ fn straight(
     terms.into_iter().map(|(url, terms)| (url.to_owned(), terms.rule())).collect()
 }
 
-/// Traefik can send a free request on itself where nothing of it changes on the way. It ignores the path of a
-/// server's URL, and is told no secret.
+/// Traefik itself can send a free request on if nothing of it has to change. Traefik ignores the path of a server's
+/// URL, and gets no secret.
 fn destination(
     route: &PushedRoute,
     upstream: Option<&RouteUpstream>,
@@ -141,7 +141,7 @@ fn destination(
     }
 }
 
-/// What a router to an upstream takes.
+/// The paths of a router to an upstream.
 #[derive(Default)]
 struct Terms {
     whole: Vec<String>,
@@ -163,7 +163,7 @@ impl Terms {
     fn rule(self) -> String {
         let whole = (!self.whole.is_empty()).then(|| format!("PathRegexp(`^(?:{})$`)", self.whole.join("|")));
         let rule = whole.into_iter().chain(self.except).collect::<Vec<_>>().join(" || ");
-        // Some upstreams drop dots at the end of a segment, so such a path may be another's.
+        // Some upstreams drop dots at the end of a segment, so such a path may belong to another route.
         format!("({rule}) && !PathRegexp(`\\.(?:/|$)`)")
     }
 }

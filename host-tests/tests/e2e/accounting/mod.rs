@@ -1,5 +1,5 @@
-//! A scripted run of a few hundred mixed requests over two workers, and then every series of every family
-//! of the companion's metrics, in both text formats, against what the script counted itself.
+//! A scripted run of a few hundred mixed requests over two workers. Afterwards every series of every
+//! family of the companion's metrics, in both text formats, is compared with the script's own counts.
 
 mod script;
 pub(crate) mod shop;
@@ -19,9 +19,9 @@ use tally::{Key, PREFIX, Tally, series};
 use crate::common::Settlement;
 use crate::support::{Answer, connections_by_worker, now};
 
-/// How long the last counts may be on their way.
+/// How long the last counts may take to arrive.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Families whose values depend on the clock or on chance; each has a check of its own.
+/// Families whose values depend on the clock or on chance; each has its own check.
 const INEXACT: [&str; 8] = [
     "last_payment_success_seconds",
     "facilitator_request_duration_seconds_bucket",
@@ -108,7 +108,7 @@ async fn scripted_run(settlement: Settlement) {
     stack.check_alive().unwrap();
 }
 
-/// What is known of a stack nobody has asked anything.
+/// The expected counts of a stack without requests.
 fn expected_at_start(stack: &Stack) -> Tally {
     let mut tally = Tally::new(&TUPLES);
     tally.fixed("offers_loaded", &[], 6);
@@ -269,7 +269,8 @@ impl Page {
         assert_eq!(self.of("facilitator_request_duration_seconds_sum").len(), 12);
     }
 
-    /// Buckets grow to the count; the sum lies between what they say at least and a bound on it.
+    /// Checks that buckets grow to the count, and that the sum is between the least value that the
+    /// buckets permit and an upper bound.
     fn check_histogram(&self, of: &BTreeMap<String, String>, calls: &str) {
         let family = "facilitator_request_duration_seconds";
         let buckets = BOUNDS.map(|bound| {
@@ -294,7 +295,7 @@ impl Page {
     }
 }
 
-/// The identities of the accounting, on numbers the pages were found to have.
+/// Checks the identities of the contract, on the numbers of the pages.
 fn identities_hold(tally: &Tally) {
     let offers: BTreeSet<_> = TUPLES.iter().map(|tuple| (tuple.namespace, tuple.name)).collect();
     for (namespace, name) in offers {
@@ -357,9 +358,9 @@ async fn the_facilitator_agrees(stack: &Stack, script: &Script<'_>) {
         "the test of large amounts has one"
     );
     let verified = u128::from(facilitator.calls("verify").await);
-    // The end of one call nobody heard, since its client had left.
+    // The proxy did not get the end of one call, because its client had left.
     assert_eq!(verified + script.looked_up, tally.calls("verify") + 1);
-    // How often the relay asks what became of a settlement is its own affair.
+    // The number of the relay's questions about open settlements is not fixed.
     if settlement == Settlement::Direct {
         assert_eq!(u128::from(facilitator.calls("settle").await), tally.calls("settle"));
     }

@@ -12,7 +12,7 @@ pub(crate) const UNNAMED: Tuple = Tuple { namespace: "", name: "", chain: "eip15
 
 pub(crate) const TUPLES: [Tuple; 7] = [BASIC, TWIN, MULTI, MULTI_ON_BASE, UPFRONT, OBOL, UNNAMED];
 
-/// What is sold. `twin` has the very terms of `basic`.
+/// The offers. `twin` has the same terms as `basic`.
 pub(crate) const PRICING: &str = r#"
 wallet: "0x00000000000000000000000000000000000000a0"
 chain: base-sepolia
@@ -34,7 +34,7 @@ routes:
   - { pattern: /free/*, gate: free }
 "#;
 
-/// Who is paid, and for what.
+/// The recipients, with their offers.
 pub(crate) const RECIPIENTS: [(&str, &[Tuple]); 6] = [
     ("0x00000000000000000000000000000000000000a0", &[UNNAMED]),
     ("0x00000000000000000000000000000000000000a1", &[BASIC, TWIN]),
@@ -52,7 +52,7 @@ pub(crate) struct Goods {
     pub(crate) primary: Tuple,
     pub(crate) tuple: Tuple,
     pub(crate) amount: u128,
-    /// Place in `accepts`.
+    /// Index in `accepts`.
     pub(crate) option: usize,
 }
 

@@ -1,5 +1,5 @@
-//! What the metrics have to say, counted by the script that makes the requests. Names and closed sets are
-//! written out here, so that a mistake in the product's own tables cannot hide itself.
+//! The expected metrics, counted by the script that makes the requests. Names and closed sets are written
+//! out here, so that a mistake in the product's own tables is found.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ pub(crate) struct Tuple {
 /// One series: its name without the prefix, and its labels.
 pub(crate) type Key = (String, BTreeMap<String, String>);
 
-/// What has been counted so far. Each method is one thing that happened.
+/// The counts so far. Each method counts one event.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     values: BTreeMap<Key, u128>,
@@ -83,8 +83,8 @@ impl Tuple {
 // === impl Tally ===
 
 impl Tally {
-    /// Zeros of every tuple, of blocked requests that are nobody's, and of every kind of facilitator call.
-    /// Blocked requests of an offer show with the first one.
+    /// Zeros of every tuple, of blocked requests without an offer, and of every kind of facilitator call.
+    /// The series of an offer's blocked requests appears with the first one.
     pub(crate) fn new(tuples: &[Tuple]) -> Self {
         let mut tally = Self::default();
         tuples.iter().for_each(|tuple| tally.appear(*tuple));
@@ -95,7 +95,7 @@ impl Tally {
         tally
     }
 
-    /// A tuple is there, with nothing counted.
+    /// Adds a tuple with zeros.
     pub(crate) fn appear(&mut self, tuple: Tuple) {
         for family in [
             "requests_total",
@@ -128,7 +128,7 @@ impl Tally {
         self.tuple("payment_required_total", primary, &[], 1);
     }
 
-    /// A payment that was refused, by us or by the facilitator.
+    /// A payment that was refused, by Farebox or by the facilitator.
     pub(crate) fn refused(&mut self, primary: Tuple, tuple: Tuple, reason: &str) {
         self.request(primary);
         self.tuple("payment_failed_total", tuple, &[], 1);
@@ -185,17 +185,17 @@ impl Tally {
         self.tuple("upstream_failed_after_charge_total", tuple, &[], 1);
     }
 
-    /// A settlement became an open question.
+    /// A settlement became open.
     pub(crate) fn opened(&mut self, tuple: Tuple) {
         self.tuple("settlements_unresolved", tuple, &[], 1);
     }
 
-    /// It was answered.
+    /// An open settlement was resolved.
     pub(crate) fn closed(&mut self, tuple: Tuple) {
         *self.values.get_mut(&key("settlements_unresolved", &tuple.labels())).expect("it was opened") -= 1;
     }
 
-    /// It was answered while nobody waited: a charge whose buyer is still owed.
+    /// An open settlement was resolved as settled while no request waited: a charge whose answer is owed.
     pub(crate) fn settled_late(&mut self, tuple: Tuple, amount: u128, at: u64) {
         self.closed(tuple);
         self.tuple("settlements_resolved_late_total", tuple, &[("result", "settled")], 1);
@@ -204,7 +204,7 @@ impl Tally {
         self.charged_at.insert(tuple, at);
     }
 
-    /// Settlements that were answered while nobody waited.
+    /// Number of settlements that were resolved while no request waited.
     pub(crate) fn late(&self, tuple: Tuple) -> u128 {
         let labels = [&tuple.labels()[..], &[("result", "settled")]].concat();
         self.values[&key("settlements_resolved_late_total", &labels)]
@@ -220,7 +220,7 @@ impl Tally {
         self.values.insert(key(family, labels), value);
     }
 
-    /// A series is what it is: for whoever has told of a difference and goes on.
+    /// Takes the real value of a series, after a difference was reported, so that the test can continue.
     pub(crate) fn take(&mut self, key: Key, value: Option<u128>) {
         match value {
             Some(value) => drop(self.values.insert(key, value)),
@@ -228,7 +228,7 @@ impl Tally {
         }
     }
 
-    /// An offer, by namespace and name, is there no more.
+    /// Removes an offer, by namespace and name.
     pub(crate) fn forget(&mut self, (namespace, name): (&str, &str)) {
         let is_its = |labels: &BTreeMap<String, String>| {
             labels.get("offer_namespace").is_some_and(|has| has == namespace)
@@ -255,7 +255,7 @@ impl Tally {
         self.values.iter().filter(|((name, _), _)| name == family).map(|(_, value)| value).sum()
     }
 
-    /// Calls of one operation, whatever came of them.
+    /// Calls of one operation, with any outcome.
     pub(crate) fn calls(&self, operation: &str) -> u128 {
         let counts = self.values.iter().filter(|((name, labels), _)| {
             name == "facilitator_request_duration_seconds_count" && labels["operation"] == operation
@@ -287,7 +287,7 @@ fn key(family: &str, labels: &[(&str, &str)]) -> Key {
     (family.to_owned(), labels.collect())
 }
 
-/// The series of a page by name and labels. A series that is there twice is an error.
+/// The series of a page by name and labels. A repeated series is an error.
 pub(crate) fn series(page: &Scrape) -> BTreeMap<Key, String> {
     let mut found = BTreeMap::new();
     for series in page.series() {

@@ -38,7 +38,7 @@ fn sign(
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.extended_key_usages = vec![purpose];
-    // A subject that is its issuer's looks self-signed to Envoy.
+    // If subject and issuer are equal, the certificate looks self-signed to Envoy.
     params.distinguished_name.push(DnType::CommonName, file);
     let certificate = params.signed_by(&key, authority).unwrap();
     std::fs::write(folder.join(file).with_extension("pem"), certificate.pem()).unwrap();

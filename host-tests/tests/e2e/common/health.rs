@@ -6,11 +6,11 @@ use farebox_testkit::stack::{Part, Stack};
 
 use super::raw::Request;
 
-/// Connections to be sure that the kernel gives some to each of two workers.
+/// Number of connections, so many that the kernel gives some to each of two workers.
 const CONNECTIONS: usize = 40;
 
 /// Asserts that no VM was lost since Envoy started: none panicked, none was replaced, and both workers
-/// answer on `free` (a path that costs nothing) and `paid` (one that does).
+/// answer on `free` (a free path) and `paid` (a paid path).
 pub(crate) async fn assert_workers_live(stack: &Stack, free: &str, paid: &str) {
     let before = connections(stack).await;
     for number in 0..CONNECTIONS {
@@ -23,7 +23,7 @@ pub(crate) async fn assert_workers_live(stack: &Stack, free: &str, paid: &str) {
     for (worker, count) in &after {
         assert!(*count > before[worker], "{worker} got none of {CONNECTIONS} connections");
     }
-    // A lost VM is replaced by the next request its worker gets, which was one of these.
+    // The next request of a worker replaces a lost VM, and that was one of these requests.
     let reloads = stack.envoy_stats("vm_reload").await.expect("Envoy answers");
     assert!(reloads.contains_key("wasm.farebox.vm_reload_success"), "{reloads:?}");
     assert!(reloads.values().all(|count| *count == 0), "{reloads:?}");

@@ -3,7 +3,8 @@
 use farebox_testkit::stack::Stack;
 use serde_json::Value;
 
-/// Waits until the ledger has a payment in a state: how a request ended is known there a moment later.
+/// Waits until the ledger has a payment in a state, because the ledger gets the end of a request a
+/// moment later.
 pub(crate) async fn in_ledger(stack: &Stack, nonce: &str, state: &str) -> Value {
     let of = |stack: &Stack| {
         let mut entries = stack.ledger().expect("the ledger can be read");

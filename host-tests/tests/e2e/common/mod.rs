@@ -1,5 +1,5 @@
-//! What the end-to-end tests share: a client that sends exactly the bytes it is told to, payments,
-//! the numbers of an offer, and the health of the workers.
+//! Helpers of the end-to-end tests: a client that sends exactly the given bytes, payments, the
+//! numbers of an offer, and the health of the workers.
 
 mod certificates;
 mod health;

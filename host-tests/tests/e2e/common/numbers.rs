@@ -6,12 +6,12 @@ use std::time::Duration;
 use farebox_core::metrics::Family;
 use farebox_testkit::stack::{Scrape, Stack};
 
-/// How long a number may take to arrive: a proxy counts some things when a stream is over, which is a
+/// How often a number is read until it arrives. A proxy counts some things at the end of a stream, a
 /// moment after the client has its answer.
 const ROUNDS: u32 = 60;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The numbers of one offer. Maps hold what is not zero.
+/// The numbers of one offer. Maps hold only values above zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each member is named after its family")]
 pub(crate) struct Tally {
@@ -61,12 +61,12 @@ impl Tally {
         tally
     }
 
-    /// Asserts that an offer's numbers become these, and that everything that came in is accounted for.
+    /// Asserts that an offer's numbers become these, and that every request is accounted for.
     pub(crate) async fn assert(self, stack: &Stack, offer: &str) {
         self.assert_or(None, stack, offer).await;
     }
 
-    /// Asserts that an offer's numbers become these, or others if there are others that may be as well.
+    /// Asserts that an offer's numbers become these, or the other ones if these are possible, too.
     pub(crate) async fn assert_or(self, other: Option<Self>, stack: &Stack, offer: &str) {
         let mut seen = Self::default();
         for _ in 0..ROUNDS {

@@ -10,9 +10,9 @@ use super::raw::{Answer, Request};
 /// A signed payment of one route's first offer.
 #[derive(Debug, Clone)]
 pub(crate) struct Payment {
-    /// The payment as JSON, to be spoiled by a test.
+    /// The payment as JSON, which a test may change.
     pub(crate) json: Value,
-    /// Its nonce, 0x-hex: what the facilitator's ledger knows it by.
+    /// Its nonce, 0x-hex, which is its key in the facilitator's ledger.
     pub(crate) nonce: String,
 }
 
@@ -42,7 +42,7 @@ impl Payment {
         Request::get(path).header("payment-signature", self.header())
     }
 
-    /// Sends it for a path of a stack, without standing in the way of the test's other tasks.
+    /// Sends it for a path of a stack, without blocking the test's other tasks.
     pub(crate) async fn send(&self, stack: &Stack, path: &str) -> Answer {
         let (request, to) = (self.request(path), stack.proxy_address());
         tokio::task::spawn_blocking(move || request.send(to)).await.expect("the request came to an end")

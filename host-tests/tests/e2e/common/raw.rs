@@ -1,4 +1,4 @@
-//! HTTP/1 by hand: what no well-behaved client would send, each request on a connection of its own.
+//! HTTP/1 by hand, for requests that no well-behaved client would send. Each request has its own connection.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A request that is written as it stands: nothing is checked, escaped or added but `Host`.
+/// A request that is sent unchanged: nothing is checked, escaped or added but `Host`.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     method: Vec<u8>,
@@ -14,7 +14,7 @@ pub(crate) struct Request {
     headers: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What came back.
+/// The answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     /// Status; 0 if the connection ended before any.
@@ -29,7 +29,7 @@ pub(crate) struct Answer {
     pub(crate) took: Duration,
 }
 
-/// Longest answer time of a request that is not about waiting.
+/// Longest time for a normal answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 // === impl Request ===
@@ -65,7 +65,7 @@ impl Request {
         out
     }
 
-    /// Sends it and reads the answer. Panics if there is neither an answer nor an end for too long.
+    /// Sends it and reads the answer. Panics if there is no answer and no end in time.
     pub(crate) fn send(&self, to: SocketAddr) -> Answer {
         exchange(to, &self.bytes())
     }
@@ -99,8 +99,8 @@ pub(crate) fn begin(to: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// Sends bytes on a new connection. If it becomes something else, says something there and reads back as much,
-/// which is the body then.
+/// Sends bytes on a new connection. If the connection switches protocols, sends `said` there and reads as many
+/// bytes back as the body.
 pub(crate) fn talk(to: SocketAddr, bytes: &[u8], said: &[u8]) -> Answer {
     let mut stream = begin(to, bytes);
     let mut answer = read(&mut stream, false).expect("an answer with an end");
@@ -119,7 +119,7 @@ fn connect(to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The answer, or what came of it in time.
+/// Reads the answer, or the part that came in time.
 fn read(stream: &mut TcpStream, head_only: bool) -> Result<Answer, String> {
     let mut received = Vec::new();
     let mut ended = false;
@@ -139,7 +139,7 @@ fn read(stream: &mut TcpStream, head_only: bool) -> Result<Answer, String> {
     }
 }
 
-/// The final answer in the bytes so far, once it is whole or nothing more can come.
+/// The final answer in the bytes so far, if it is complete or nothing more can come.
 fn parse(mut bytes: &[u8], head_only: bool, ended: bool) -> Option<Answer> {
     let took = Duration::ZERO;
     loop {

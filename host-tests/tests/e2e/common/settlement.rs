@@ -1,20 +1,20 @@
-//! Who settles in a test.
+//! Which program settles in a test.
 
 use serde_json::{Value, json};
 
-/// Who settles.
+/// Which program settles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settlement {
-    /// The companion, which counts the money.
+    /// The companion, which then counts the money.
     Relay,
-    /// The proxy, which does.
+    /// The proxy, which then counts the money.
     Direct,
 }
 
 // === impl Settlement ===
 
 impl Settlement {
-    /// Of two expectations, the one that holds.
+    /// Of two expectations, the one for this settlement.
     pub(crate) fn pick<T>(self, relay: T, direct: T) -> T {
         match self {
             Self::Relay => relay,

@@ -1,4 +1,4 @@
-//! An upstream that takes requests as the bytes they are and notes all of them.
+//! An upstream that records the exact bytes of all requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ pub(crate) struct Arrived {
     pub(crate) trailers: Vec<(String, String)>,
 }
 
-/// A running one. It has a thread for each connection, and ends with the test.
+/// A running upstream. It has a thread for each connection, and ends with the test.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     address: SocketAddr,
@@ -73,7 +73,7 @@ impl Arrived {
 // === impl Upstream ===
 
 impl Upstream {
-    /// Starts one that answers every request with 200 and what is made of it.
+    /// Starts an upstream that answers every request 200, with the text of `answer`.
     pub(crate) fn start(answer: impl Fn(Arrived) -> String + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");

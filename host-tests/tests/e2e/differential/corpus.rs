@@ -1,4 +1,4 @@
-//! Request targets: many spellings of few paths, and of ways from one to another.
+//! Request targets: many spellings of a few paths, and of path traversals between them.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,10 @@ const PATHS: [&str; 10] = [
     "/free",
     "/other/a",
 ];
-/// Those from which a way may lead elsewhere, and those it may lead to.
+/// Paths from which a traversal may start.
 const FROM: [&str; 6] = ["/free", "/free/a", "/desk/open", "/stick", "/other", ""];
 const TO: [&str; 4] = ["/desk/a", "/exact", "/stick/a", "desk/a"];
-/// What may be read as a way up, as the end of a path, or as nothing.
+/// Texts that may be read as a parent segment, as the end of a path, or as nothing.
 const WAYS: [&str; 47] = [
     "/..",
     "/.",
@@ -70,7 +70,7 @@ const WAYS: [&str; 47] = [
     "/%c0%ae%c0%ae",
     "/%ef%bc%8e%ef%bc%8e",
 ];
-/// What is put into a path somewhere.
+/// Texts that are inserted into a path at any place.
 const BITS: [&str; 66] = [
     "/",
     "//",
@@ -158,7 +158,7 @@ const STARTS: [&str; 12] = [
 const ENDS: [&str; 10] =
     ["?", "?x=/free/a", "?../../free/a", "#", "#/free/a", "?#", "/?", ";?", "?a=%2f..%2f", "?%00"];
 
-/// Letters that are another one without letter case, by some rule: `ſ`, the Kelvin sign, and wide ones.
+/// Letters that some rule folds to another letter: `ſ`, the Kelvin sign, and wide letters.
 const LOOKALIKES: [(u8, &str); 6] = [
     (b's', "%c5%bf"),
     (b'k', "%e2%84%aa"),
@@ -168,11 +168,11 @@ const LOOKALIKES: [(u8, &str); 6] = [
     (b'i', "%c4%b0"),
 ];
 
-/// Raw bytes that are put into a path somewhere.
+/// Raw bytes that are inserted into a path at any place.
 const RAW: [&[u8]; 8] =
     [b"\x01", b"\x7f", b"\x80", b"\xff", b"\xc0\xaf", b"\xc0\xae", b"\xe2\x80\xa8", b"\x00"];
 
-/// Every one once: what can be listed, and so many by chance.
+/// All targets, each once: the listed ones, and so many random ones.
 pub(super) fn corpus(seed: u64, by_chance: usize) -> Vec<Vec<u8>> {
     let mut all: BTreeSet<Vec<u8>> = PATHS.iter().map(|path| path.as_bytes().to_vec()).collect();
     for way in WAYS {
@@ -203,12 +203,12 @@ pub(super) fn corpus(seed: u64, by_chance: usize) -> Vec<Vec<u8>> {
         }
         all.insert(target);
     }
-    // What a line of HTTP cannot hold is no target.
+    // A line of HTTP cannot hold a line break, so such a target is left out.
     all.retain(|target| !target.contains(&b'\n'));
     all.into_iter().collect()
 }
 
-/// Other ways to write one byte: in the other case, encoded once, twice, overlong, and letters that are taken for it.
+/// Other spellings of one byte: in the other case, encoded once, twice, overlong, and lookalike letters.
 fn spellings(byte: u8) -> Vec<Vec<u8>> {
     let mut all = vec![
         format!("%{byte:02x}"),

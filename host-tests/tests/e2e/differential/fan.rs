@@ -1,5 +1,5 @@
-//! One upstream that is three: what arrives is sent on, byte for byte, to each reader of paths, and the answer says what
-//! each took it for.
+//! One upstream in front of three: each request is sent on, byte for byte, to each reader of paths, and the answer says
+//! how each of them read it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,16 +9,16 @@ use serde_json::Value;
 
 use crate::common::{Upstream, exchange, text};
 
-/// What the readers took a request for.
+/// How the readers read a request.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     /// The line that arrived.
     pub(super) line: String,
-    /// What each answered with 200; nothing where it answered something else.
+    /// The 200 answer of each reader; `None` for another status.
     pub(super) taken_for: Vec<(Reader, Option<String>)>,
 }
 
-/// The upstream, and all that it was asked.
+/// The upstream, with all its requests.
 pub(super) struct Fan {
     pub(super) upstream: Upstream,
     readings: Arc<Mutex<Vec<Reading>>>,
@@ -37,7 +37,7 @@ impl Reading {
         Self { line, taken_for }
     }
 
-    /// The highest price of what it was taken for, atomic units.
+    /// The highest price of the places that readers served, atomic units.
     pub(super) fn price(&self) -> u64 {
         let prices = self.taken_for.iter().filter_map(|(_, what)| what.as_ref()?.parse().ok());
         prices.max().unwrap_or(0)
@@ -65,7 +65,7 @@ impl Fan {
         Self { upstream, readings }
     }
 
-    /// What was read since the last time.
+    /// The readings since the last call.
     pub(super) fn take(&self) -> Vec<Reading> {
         std::mem::take(&mut *self.readings.lock().unwrap_or_else(PoisonError::into_inner))
     }

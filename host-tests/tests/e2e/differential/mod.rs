@@ -1,6 +1,6 @@
 //! Many spellings of paths, sent raw through each host to three real upstreams that read paths differently: Express,
-//! nginx and Python's http.server. No spelling makes one of them serve what was not paid for, or what costs more than
-//! was paid.
+//! nginx and Python's http.server. No spelling makes one of them serve an unpaid place, or a place that costs more
+//! than was paid.
 //!
 //! [`corpus`] makes the spellings, [`fan`] shows every request that passed to each upstream.
 
@@ -29,14 +29,14 @@ routes:
 - { pattern: /exact, price: 0.003, offerName: exact }
 - { pattern: /free/*, gate: free }
 "#;
-/// The same, as the upstreams have it: what is where, named by its price.
+/// The same places for the upstreams, each named by its price.
 const PLACES: [Place; 5] =
     [("/desk/open/", "0"), ("/desk/", "5000"), ("/stick/", "1000"), ("/exact", "3000"), ("/free/", "0")];
 
 const SEED: u64 = 1;
-/// Spellings by chance, besides those that are listed.
+/// Number of random spellings, beside the listed ones.
 const BY_CHANCE: usize = 3_000;
-/// Of the spellings that are for sale so many are bought, on each host.
+/// Number of spellings for sale that are bought on each host.
 const BOUGHT: usize = 150;
 /// Clients at once.
 const CLIENTS: usize = 2;
@@ -72,7 +72,7 @@ fn options(shell: Shell, fan: &Fan) -> Options {
     }
 }
 
-/// What came of a corpus on one host.
+/// The result of a corpus on one host.
 #[derive(Default)]
 struct Outcome {
     by_status: BTreeMap<u16, usize>,
@@ -101,7 +101,7 @@ fn ask(stack: &Stack, targets: &[Vec<u8>]) -> Outcome {
         }
     });
     let mut outcome = outcome.into_inner().unwrap();
-    // In one order, whichever client was faster.
+    // Sorted, so that the order does not depend on the clients' speed.
     outcome.for_sale.sort_by(|one, other| one.0.cmp(&other.0));
     outcome
 }
@@ -109,7 +109,7 @@ fn ask(stack: &Stack, targets: &[Vec<u8>]) -> Outcome {
 /// Ordinary targets are served, or sold.
 fn sane_targets_pass(stack: &Stack, fan: &Fan) {
     for (target, is_sold) in SANE {
-        // Of paths that nobody named Farebox tells Traefik nothing.
+        // Farebox publishes no router for paths without a route.
         if target == "/other/a" && stack.shell() == Shell::Traefik {
             continue;
         }
@@ -140,7 +140,7 @@ async fn no_upstream_serves_what_was_not_paid(shell: Shell) {
         .filter(|reading| reading.price() > 0)
         .map(|reading| format!("unpaid: {reading}"))
         .collect();
-    // Else nothing would have been tried.
+    // Otherwise too little was tried.
     assert!(readings.len() >= 200 && outcome.for_sale.len() >= 500, "{:?}", outcome.by_status);
 
     let mut dice = Dice::of(SEED);
@@ -165,7 +165,7 @@ async fn no_upstream_serves_what_was_not_paid(shell: Shell) {
     assert!(problems.is_empty(), "{shell:?}: {} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// What the hosts keep from the upstreams would be served there: they take many spellings for different things.
+/// Shows that the upstreams read many spellings differently, so the hosts' refusals matter.
 #[test]
 fn the_upstreams_read_many_spellings_differently() {
     let readers = Readers::start(&PLACES).unwrap();

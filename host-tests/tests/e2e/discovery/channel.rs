@@ -1,4 +1,4 @@
-//! The channel between companion and proxy, plain or with certificates of the test's own.
+//! The channel between companion and proxy, plain or with the test's own certificates.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,10 +13,9 @@ use tokio::sync::watch;
 
 use crate::common::certificates;
 
-/// Where and how rules are served.
+/// Address and form of the rules over gRPC.
 pub(crate) struct Channel {
     port: Port,
-    api_type: &'static str,
     certificates: Option<tempfile::TempDir>,
     wire: Option<Wire>,
 }
@@ -32,13 +31,13 @@ struct Wire {
 
 impl Channel {
     /// In plain text.
-    pub(crate) fn plain(api_type: &'static str) -> Self {
-        Self { port: Port::take().unwrap(), api_type, certificates: None, wire: None }
+    pub(crate) fn plain() -> Self {
+        Self { port: Port::take().unwrap(), certificates: None, wire: None }
     }
 
     /// In plain text over a wire that can be cut.
-    pub(crate) async fn wired(api_type: &'static str) -> Self {
-        let channel = Self::plain(api_type);
+    pub(crate) async fn wired() -> Self {
+        let channel = Self::plain();
         Self { wire: Some(Wire::to(channel.address()).await), ..channel }
     }
 
@@ -53,8 +52,8 @@ impl Channel {
     }
 
     /// With TLS in which each side checks the other.
-    pub(crate) fn encrypted(api_type: &'static str) -> Self {
-        Self { certificates: Some(certificates()), ..Self::plain(api_type) }
+    pub(crate) fn encrypted() -> Self {
+        Self { certificates: Some(certificates()), ..Self::plain() }
     }
 
     fn address(&self) -> SocketAddr {
@@ -77,7 +76,6 @@ impl Channel {
         }
         let source = GrpcDiscovery {
             companion: self.wire.as_ref().map_or_else(|| self.address(), |wire| wire.address),
-            api_type: self.api_type,
             tls: self
                 .file("proxy.pem")
                 .zip(self.file("proxy.key"))
@@ -107,7 +105,7 @@ impl Wire {
                 let mut cuts = cuts.clone();
                 cuts.mark_unchanged();
                 tokio::spawn(async move {
-                    // A companion that is away is a connection that ends.
+                    // If the companion is unreachable, the connection ends.
                     let Ok(mut far) = TcpStream::connect(companion).await else { return };
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}

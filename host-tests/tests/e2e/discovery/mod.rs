@@ -1,5 +1,5 @@
-//! Rules over gRPC, in the real Envoy: it boots before anybody serves them, takes each change, goes on while
-//! the companion is away, and says what it took and what it refused.
+//! Rules over gRPC, in the real Envoy: it starts before the companion, takes each change, keeps its rules while
+//! the companion is unreachable, and reports acknowledgements and refusals.
 
 mod channel;
 
@@ -24,7 +24,7 @@ fn prices(price: &str) -> String {
     file(&[paid("kept", price), free("open")])
 }
 
-/// A stack whose Envoy runs and answers, and whose companion was never there.
+/// A stack whose Envoy runs and answers, and whose companion has never run.
 async fn without_companion(channel: &Channel) -> Stack {
     let mut stack = Stack::prepare(channel.options(&prices("0.001"))).unwrap();
     stack.start_part(Part::Facilitator).unwrap();
@@ -66,7 +66,7 @@ async fn pushes(stage: &Stage, answer: &str) -> u128 {
     sum(&stage.page().await, &format!("proxy_pushes_{answer}_total"), &labels)
 }
 
-/// From the boot without a companion to the companion's second life.
+/// The story from a start without a companion to a restart of the companion.
 async fn story(channel: Channel) {
     let mut stack = without_companion(&channel).await;
     let buyer = Buyer::new(stack.proxy_url());
@@ -102,7 +102,7 @@ async fn story(channel: Channel) {
     stage.stack.kill_part(Part::Companion);
     let terms = buyer.terms("/kept/api").await.unwrap();
     assert_eq!(terms["amount"], "3000");
-    // What it sells is still offered; the one who would settle it is gone.
+    // Terms are still sent, but the relay that would settle is gone.
     let closed = buyer.pay("/kept/api", &terms).await.unwrap();
     assert_eq!((closed.status, closed.reason().as_deref()), (503, Some("companion_unreachable")));
     assert_eq!(buyer.ask("/elsewhere").await.unwrap().status, 404);
@@ -113,18 +113,18 @@ async fn story(channel: Channel) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn state_of_the_world_rules_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
-    story(Channel::plain("GRPC")).await;
+async fn rules_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
+    story(Channel::plain()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn incremental_rules_over_mutual_tls_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
-    story(Channel::encrypted("DELTA_GRPC")).await;
+async fn rules_over_mutual_tls_reach_an_envoy_that_boots_first_and_outlive_the_companion() {
+    story(Channel::encrypted()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_push_is_told_and_the_proxy_keeps_its_rules_until_a_better_one_comes() {
-    let channel = Channel::plain("GRPC");
+    let channel = Channel::plain();
     let mut stack = without_companion(&channel).await;
     stack.start_part(Part::Companion).unwrap();
     stack.ready().await.map_err(|error| stack.explain(error)).unwrap();
@@ -133,10 +133,10 @@ async fn a_refused_push_is_told_and_the_proxy_keeps_its_rules_until_a_better_one
     let buyer = stage.buyer();
     acknowledged(&stage).await;
 
-    // A companion that was told a wrong path of the filter.
+    // A companion with a wrong path of the filter.
     stage.stack.kill_part(Part::Companion);
     let misled = misled_companion(&stage.stack);
-    // Once the facilitator is known there is nothing more to push.
+    // When the facilitator's kinds are known, there is nothing more to push.
     let is_refused = async || match stage.stack.status().await {
         Ok(status) => {
             let node = node(&stage.stack).await;
@@ -166,7 +166,8 @@ async fn a_refused_push_is_told_and_the_proxy_keeps_its_rules_until_a_better_one
     acknowledged(&stage).await;
 }
 
-/// Waits until the proxy has found the next companion, which has nothing to send it: the rules are those it has.
+/// Waits until the proxy is connected to the next companion, which sends nothing, because the proxy has these
+/// rules.
 async fn back(stage: &Stage) {
     stage.stack.ready().await.unwrap();
     let is_back = async || node(&stage.stack).await["connected_since"].is_u64();
@@ -176,18 +177,19 @@ async fn back(stage: &Stage) {
 }
 
 /// The connection is lost and made again while nothing changes, and then something does.
-async fn lost_connection(api_type: &'static str) {
-    let channel = Channel::wired(api_type).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_reconnects_is_not_sent_what_it_has() {
+    let channel = Channel::wired().await;
     let mut stage = Stage::with(channel.options(&prices("0.001"))).await;
     acknowledged(&stage).await;
-    // Attempts count lost streams as well.
+    // The counter of attempts also counts lost streams.
     let counter = "extension_config_discovery.http_filter.farebox.update_success";
     let before = (pushes(&stage, "acknowledged").await, stage.envoy_counter(counter).await);
     let connections = channel.connections();
 
     channel.cut();
     stage.until("the proxy is back", async || channel.connections() > connections).await;
-    // Envoy asks as soon as it is connected; what it was sent would be here by now.
+    // Envoy asks as soon as it is connected, so a response would have arrived by now.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(node(&stage.stack).await["connected_since"].is_u64());
     assert_eq!((pushes(&stage, "acknowledged").await, stage.envoy_counter(counter).await), before);
@@ -198,20 +200,10 @@ async fn lost_connection(api_type: &'static str) {
     assert_eq!(pushes(&stage, "acknowledged").await, before.0 + 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_state_of_the_world_proxy_that_reconnects_is_not_sent_what_it_has() {
-    lost_connection("GRPC").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_incremental_proxy_that_reconnects_is_not_sent_what_it_has() {
-    lost_connection("DELTA_GRPC").await;
-}
-
 /// The companion of a stack, but with a filter that is not there.
 fn misled_companion(stack: &Stack) -> Process {
     let folder = stack.folder();
-    let mut command = Command::new(paths::farebox().unwrap());
+    let mut command = Command::new(paths::dev_farebox().unwrap());
     command.arg("run").current_dir(folder).arg("--settings").arg(folder.join("farebox.yaml"));
     command.arg("--relay-listen").arg(stack.relay_url().trim_start_matches("http://"));
     command.arg("--pricing").arg(stack.pricing());

@@ -1,4 +1,4 @@
-//! A facilitator that is not there when everything else starts.
+//! A facilitator that is unreachable when everything else starts.
 
 use crate::common::{Payment, Request, Settlement, assert_workers_live};
 use farebox_core::metrics::Family;
@@ -23,7 +23,8 @@ async fn payments_are_not_taken_until_the_facilitator_says_what_it_supports_and_
     stack.ready().await.unwrap();
     assert_closed(&stack, 1).await;
 
-    // One that answers, but sends everybody elsewhere: that has to be configured, not followed.
+    // A facilitator that redirects to another server. The operator has to configure that server; Farebox
+    // does not follow.
     stack.start_part(Part::Facilitator).unwrap();
     let redirected = async |stack: &Stack| {
         let status = stack.status().await.unwrap();
@@ -41,7 +42,8 @@ async fn payments_are_not_taken_until_the_facilitator_says_what_it_supports_and_
     assert_workers_live(&stack, "/free", "/goods/x").await;
 }
 
-/// Terms are told, free routes are served, a payment is refused without a new price, and the chain is named.
+/// Checks that terms are sent, free routes are served, a payment is refused without a new price, and the
+/// chain is named.
 async fn assert_closed(stack: &Stack, refusals: u128) {
     let payment = Payment::of(stack, "/goods/x").await.unwrap();
     let answer = payment.send(stack, "/goods/x").await;

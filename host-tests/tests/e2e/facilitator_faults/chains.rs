@@ -1,4 +1,4 @@
-//! Chains with a facilitator of their own, which is not there: what is sold on others is sold.
+//! Chains with their own facilitator, which is unreachable: offers on other chains are sold.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ const ON_POLYGON: &str =
     "- { pattern: /polygon/*, price: 0.001, network: polygon, offerNamespace: ns, offerName: polygon }\n";
 const BASE: &str = "eip155:8453";
 const POLYGON: &str = "eip155:137";
-/// From the return of a facilitator to the first sale. The machine may add something.
+/// Longest time from the return of a facilitator to the first sale, with some time for a slow machine.
 const RETURN: Duration = Duration::from_millis(1_000);
 
-/// What `/status` says is closed, by network.
+/// The closed chains of `/status`, by network.
 async fn closed(stack: &Stack) -> Vec<(String, Value)> {
     let status = stack.status().await.unwrap();
     let closed = status["facilitator"]["closed"].as_array().unwrap().clone();
@@ -39,7 +39,7 @@ async fn readyz(stack: &Stack) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Terms are told, and a payment by them is neither taken nor asked for anew.
+/// Checks that terms are sent, and that a payment is neither taken nor answered with a new price.
 async fn assert_closed(stack: &Stack, path: &str) -> Payment {
     let payment = Payment::of(stack, path).await.unwrap();
     let answer = payment.send(stack, path).await;
@@ -63,7 +63,7 @@ async fn story(shell: Shell) {
         "polygon": { "urls": [format!("http://{}", nowhere.address())] },
     });
     let stack = Stack::prepare(Options { settings, shell, ..Options::priced(PRICING) }).unwrap();
-    let mut command = Command::new(paths::farebox().unwrap());
+    let mut command = Command::new(paths::dev_farebox().unwrap());
     command.args(["facilitator", "--fail", "supported=http_500", "--listen", &port.address().to_string()]);
     let _failing = Process::spawn("failing", command, &stack.folder().join("failing.log")).unwrap();
     let stack = stack.start_all().await.unwrap();
@@ -100,7 +100,7 @@ async fn story(shell: Shell) {
     let is_ready = async |stack: &Stack| readyz(stack).await.0 == 200;
     stack.until("the companion is ready", is_ready).await.unwrap();
 
-    // A file that adds a chain whose facilitator nobody has heard of closes nothing else, not for a moment.
+    // A file that adds a chain with an unknown facilitator closes no other chain, not even for a moment.
     let over = Arc::new(AtomicBool::new(false));
     let stack = Arc::new(stack);
     let seller = tokio::spawn({
@@ -122,7 +122,7 @@ async fn story(shell: Shell) {
     stack.until("the new route is offered", is_offered).await.unwrap();
     assert_closed(&stack, "/polygon/a").await;
     assert_eq!(closed(&stack).await, [(POLYGON.to_owned(), json!(["ns/polygon"]))]);
-    // Clients of the other chains are not sent elsewhere, and whoever looks is told.
+    // The companion stays ready for the other chains, and /readyz and /status name the closed one.
     let (status, text) = readyz(&stack).await;
     assert!(status == 200 && text.contains(POLYGON), "{status} {text}");
     tokio::time::sleep(Duration::from_millis(500)).await;

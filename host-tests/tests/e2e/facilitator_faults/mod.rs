@@ -1,5 +1,5 @@
-//! Every way a facilitator can fail, in the real Envoy with two workers: what the buyer is told, what is
-//! counted, where the money is, and whether the same payment can be used again.
+//! Every way a facilitator can fail, in the real Envoy with two workers: the buyer's answer, the counts,
+//! the money, and whether the same payment can be used again.
 
 mod boot;
 mod chains;
@@ -20,19 +20,19 @@ const SLACK: Duration = Duration::from_secs(4);
 /// The price of everything here, atomic units.
 const PRICE: u128 = 1000;
 
-/// A way to fail, and what the buyer, the metrics and the money make of it.
+/// A way to fail, with its effects on buyer, metrics and money.
 struct Fault {
     /// Name of the offer and first segment of its path.
     offer: &'static str,
     /// Mode of the development facilitator. `{origin}` is the upstream's address.
     mode: &'static str,
-    /// With the proxy calling the facilitator itself.
+    /// The effects with `settlement: direct`.
     direct: Seen,
-    /// With the relay between them.
+    /// The effects with the relay.
     relay: Seen,
 }
 
-/// What a proxy and its buyer see of a fault.
+/// The effects of a fault for a proxy and its buyer.
 #[derive(Clone, Copy)]
 struct Seen {
     /// `outcome` of each call of the failing endpoint.
@@ -40,10 +40,10 @@ struct Seen {
     end: End,
 }
 
-/// How a request ends whose facilitator fails.
+/// The end of a request whose facilitator fails.
 #[derive(Clone, Copy)]
 enum End {
-    /// As if nothing had happened.
+    /// Served normally.
     Served,
     /// 402 or 412 with new terms, and the facilitator's reason. The payment is free again.
     Refused(u16, &'static str),
@@ -51,7 +51,7 @@ enum End {
     Unavailable(&'static str, bool),
     /// 503 without terms; the payment is kept, and counted as open.
     Unknown {
-        /// Whether the buyer is told a transaction.
+        /// Whether the buyer gets a transaction.
         transaction: bool,
         /// Whether money moved.
         moved: bool,
@@ -65,7 +65,7 @@ const fn fault(offer: &'static str, mode: &'static str, calls: &'static [&'stati
 // === impl Fault ===
 
 impl Fault {
-    /// With the relay it looks different.
+    /// Sets other effects for the relay.
     const fn relayed(self, calls: &'static [&'static str], end: End) -> Self {
         Self { relay: Seen { calls, end }, ..self }
     }
@@ -87,7 +87,7 @@ fn options(settlement: Settlement, offers: impl IntoIterator<Item = &'static str
     }
 }
 
-/// What every request of these tests happens on.
+/// The setup of these tests.
 struct Scene {
     settlement: Settlement,
     stack: Stack,
@@ -116,7 +116,7 @@ impl Scene {
     }
 }
 
-/// The purchase of an untroubled offer: one challenge and one payment.
+/// A normal purchase: one challenge and one payment.
 fn one_sale() -> Tally {
     Tally { requests: 2, required: 1, verified: 1, charged: 1, amount: PRICE, ..Tally::default() }
 }

@@ -1,4 +1,4 @@
-//! `/settle` fails: refused where that is certain, else unknown until a resend decides it.
+//! Failures of `/settle`: refused if that is certain, else unknown until a resend decides.
 
 use crate::common::{Answer, Calls, Payment, Settlement, Tally, assert_workers_live};
 use farebox_testkit::stack::{Part, Stack};
@@ -13,7 +13,7 @@ const fn unknown(transaction: bool, moved: bool) -> End {
     End::Unknown { transaction, moved }
 }
 
-/// The relay tells of an open settlement only that it is open.
+/// The relay reports only that a settlement is open.
 const OPEN: &[&str] = &["http_error"];
 
 const SETTLE: &[Fault] = &[
@@ -42,7 +42,7 @@ const SETTLE: &[Fault] = &[
     fault("settle-302", "redirect_302", OPEN, unknown(false, false)),
     fault("settle-308", "redirect_308", OPEN, unknown(false, false)).relayed(&["success"], End::Served),
     fault("settle-302-away", "redirect_302:{origin}", OPEN, unknown(false, false)),
-    // Nobody follows it. Who redirects has had the call.
+    // Farebox does not follow the redirect. The redirecting server has got the call.
     fault("settle-308-away", "redirect_308:{origin}", OPEN, unknown(false, false)),
     fault("settle-unknown-code", "unknown_code", &["bad_reply"], unknown(false, false))
         .relayed(OPEN, unknown(false, false)),
@@ -52,7 +52,8 @@ const SETTLE: &[Fault] = &[
         .relayed(OPEN, unknown(true, false)),
     fault("settle-success-unheard", "success_but_hang", &["timeout"], unknown(false, true))
         .relayed(OPEN, unknown(false, true)),
-    // Its own transfer went out, and it does not know: what it says of that ends no payment.
+    // The facilitator's own transfer went out without its knowledge, so its refusal does not end the
+    // payment.
     fault(
         "settle-failed-in-its-words",
         "settled_but:invalid_exact_evm_transaction_failed",
@@ -67,7 +68,7 @@ const SETTLE: &[Fault] = &[
         unknown(false, true),
     )
     .relayed(OPEN, unknown(false, true)),
-    // It vouched for the payment a moment ago: its own transfer used the nonce.
+    // The facilitator verified the payment a moment ago, so its own transfer used the nonce.
     fault(
         "settle-nonce-used",
         "settled_but:invalid_exact_evm_nonce_already_used",
@@ -113,7 +114,7 @@ async fn settle_fault(scene: &Scene, fault: &Fault) {
     outcomes.extend(labelled("settle", seen.calls));
     calls.assert_since(stack, &texts(&outcomes)).await;
     scene.facilitator.fail("settle", "none").await;
-    // The upstream was asked, and what it said went no further unless the payment settled.
+    // The upstream got the request, and its answer reached the client only if the payment settled.
     assert_eq!(scene.hits(&path), 1, "{name}");
     match seen.end {
         End::Served => {
@@ -148,7 +149,7 @@ async fn settle_fault(scene: &Scene, fault: &Fault) {
     }
 }
 
-/// 503 that says what is known, with receipts that say it did not succeed so far.
+/// Checks a 503 that says what is known, with receipts that report no success so far.
 fn assert_unknown(answer: &Answer, payment: &Payment, transaction: bool, fault: &str) {
     let body = assert_error(answer, "settlement_failed", "Payment settlement failed", false, fault);
     assert_eq!(answer.header("retry-after").as_deref(), Some("5"), "{fault}");
@@ -166,14 +167,14 @@ fn assert_unknown(answer: &Answer, payment: &Payment, transaction: bool, fault: 
     assert!(body.get("method").is_none(), "{fault}: nothing of the upstream's body: {body}");
 }
 
-/// 503 that says that nothing was charged, and that another payment would do.
+/// Checks a 503 that says that nothing was charged, and that another payment is possible.
 fn assert_not_sent(answer: &Answer, fault: &str) {
     assert_error(answer, "settlement_failed", "Payment settlement failed", true, fault);
     assert_eq!(answer.header("retry-after").as_deref(), Some("2"), "{fault}");
     assert_eq!(answer.receipt()["success"], false, "{fault}");
 }
 
-/// The same payment again, with a facilitator that works: served, and settled once in all.
+/// Sends the same payment again, with a working facilitator: it is served, and settled once in all.
 async fn resend(scene: &Scene, name: &str, payment: &Payment, operations: &[&str]) {
     let path = format!("/{name}/goods");
     let before = scene.facilitator.operations().await.len();
@@ -194,20 +195,20 @@ async fn resend(scene: &Scene, name: &str, payment: &Payment, operations: &[&str
     assert_eq!(scene.hits(&path), 2, "{name}");
 }
 
-/// The numbers of a sale whose settlement the relay found out about before the buyer came back.
+/// The numbers of a sale whose outcome the relay found out before the buyer came back.
 fn found_out(scene: &Scene, sale: Tally) -> Option<Tally> {
     scene.settlement.pick(Some(sale.uncharged("redeemed")), None)
 }
 
-/// Resends while the facilitator still fails: open is counted once, the upstream is left alone; and the
-/// refusal that only the first settlement would explain is not believed.
+/// Resends while the facilitator still fails: the open settlement is counted once, the upstream gets no
+/// request, and a refusal that the first settlement would explain is not trusted.
 async fn unknown_stays_unknown_until_it_is_decided(scene: &Scene) {
     let (stack, offer, path) = (&scene.stack, "settle-stubborn", "/settle-stubborn/goods");
     let payment = Payment::of(stack, path).await.unwrap();
     scene.facilitator.fail("settle", "success_503").await;
     assert_unknown(&payment.send(stack, path).await, &payment, true, offer);
     scene.facilitator.fail("settle", "http_500").await;
-    // The transaction known from the first attempt is told again.
+    // The transaction of the first attempt is in the answer again.
     assert_unknown(&payment.send(stack, path).await, &payment, true, offer);
     scene.facilitator.fail("settle", "invalid:invalid_exact_evm_nonce_already_used").await;
     assert_unknown(&payment.send(stack, path).await, &payment, true, offer);
@@ -215,14 +216,16 @@ async fn unknown_stays_unknown_until_it_is_decided(scene: &Scene) {
     let failures = Tally { requests: 4, unresolved: 1, ..failure("settlement_failed") };
     let failures = failures.failed("settlement_failed").failed("settlement_failed");
     failures.clone().assert(stack, offer).await;
-    // Nor is a refusal from before the transfer, which the first call explains as well.
+    // A refusal from before the broadcast is not trusted either, because the first call may explain it,
+    // too.
     scene.facilitator.fail("settle", "invalid:invalid_payload").await;
     assert_unknown(&payment.send(stack, path).await, &payment, true, offer);
     assert_eq!(scene.hits(path), 1, "only the first attempt reached the upstream");
     let failures = failures.failed("settlement_failed");
     let failures = Tally { requests: 5, ..failures };
     failures.clone().assert(stack, offer).await;
-    // On another route it buys nothing, whatever became of it, and invites nobody to sign another.
+    // On another route the payment buys nothing, with any outcome, and the answer does not ask for
+    // another payment.
     let elsewhere = payment.send(stack, "/settle-after-unknown/goods").await;
     assert_unknown(&elsewhere, &payment, true, "another route");
     Tally { requests: 1, ..Tally::default() }
@@ -248,7 +251,7 @@ async fn settle_while_down(scene: &mut Scene) {
     let calls = Calls::now(&scene.stack).await;
     scene.stack.kill_part(Part::Facilitator);
     let answer = sending.await.unwrap();
-    // The relay knows that it reached nobody, so nothing is open.
+    // The relay knows that the call reached no facilitator, so nothing is open.
     match scene.settlement {
         Settlement::Relay => assert_not_sent(&answer, "down"),
         Settlement::Direct => assert_unknown(&answer, &payment, false, "down"),

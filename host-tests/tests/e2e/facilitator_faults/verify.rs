@@ -1,4 +1,5 @@
-//! `/verify` fails: the request is closed, nothing is settled, and the payment is as good as before.
+//! Failures of `/verify`: the request is refused, nothing is settled, and the payment can be used
+//! again.
 
 use crate::common::{Calls, Payment, Request, Settlement, assert_workers_live};
 use farebox_testkit::stack::Part;
@@ -11,7 +12,7 @@ use crate::facilitator_faults::{
 const UNREACHABLE: End = End::Unavailable("facilitator_unreachable", true);
 const BUSY: End = End::Unavailable("facilitator_overloaded", true);
 const BROKEN: End = End::Unavailable("facilitator_error", false);
-/// The relay tells of a reply only whether it is a verdict.
+/// The relay reports only whether a reply is a verdict.
 const NO_VERDICT: &[&str] = &["http_error"];
 
 const VERIFY: &[Fault] = &[
@@ -124,7 +125,7 @@ async fn verify_while_down(scene: &mut Scene) {
     assert_eq!(scene.hits("/verify-down/goods"), 0);
     calls.assert_since(&scene.stack, &["verify unreachable"]).await;
     failure(reason).assert(&scene.stack, "verify-down").await;
-    // What is free stays free, and what is sold is still offered.
+    // Free routes are served, and paid routes still send their terms.
     assert_eq!(Request::get("/free").send(scene.stack.proxy_address()).status, 200);
 
     restart_facilitator(scene).await;

@@ -17,13 +17,13 @@ use super::KILLED;
 use super::shop::{OFFERS, Offer, Seen};
 
 const BUYERS: u64 = 16;
-/// Requests that may be made beyond the one the director waits for.
+/// Number of requests that may be made beyond the one for which the director waits.
 const AHEAD: u64 = 250;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A buyer whose proxy is away does not ask again at once.
+/// Pause of a buyer whose proxy is unreachable.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What buyers do, as often as it is listed.
+/// The work of buyers; repeated entries are more frequent.
 const WORK: [Work; 20] = [
     Work::Pay,
     Work::Ask,
@@ -54,7 +54,7 @@ enum Work {
     /// Without a payment.
     Ask,
     Pay,
-    /// With a signature of somebody else.
+    /// With the signature of another key.
     Forge,
     /// With a payment that has bought its answer.
     Replay,
@@ -105,7 +105,7 @@ impl Load {
         (Self { buyers: (0..BUYERS).map(start).collect() }, Director { limit, made })
     }
 
-    /// What they saw, by offer. Fails with the first reply that was not as it should be.
+    /// The results of all buyers, by offer. Fails with the first wrong reply.
     pub(super) async fn finish(self) -> BTreeMap<&'static str, Seen> {
         let mut all: BTreeMap<&'static str, Seen> = BTreeMap::new();
         for buyer in self.buyers {
@@ -136,7 +136,7 @@ impl Director {
         tokio::time::timeout(PATIENCE, is_reached).await.expect("the buyers go on");
     }
 
-    /// From now on it may be asked for.
+    /// Allows requests for the late offer from now on.
     pub(super) fn late_offer_is_there(&self) {
         self.limit.send_modify(|limit| limit.late = true);
     }
@@ -183,7 +183,7 @@ impl Buyer {
     }
 
     async fn request(&mut self, offer: &Offer, work: Work) -> Result<()> {
-        // Where there is nothing to pay by or to replay yet, the terms are asked for.
+        // Without terms or a used payment yet, the buyer asks for the terms.
         let payment = match (work, self.terms.get(offer.name)) {
             (Work::Pay | Work::Fail, Some(terms)) => Some(sign(&offer.payer(), terms)?),
             (Work::Forge, Some(terms)) => Some(forge(offer, terms)?),
@@ -195,8 +195,8 @@ impl Buyer {
             Work::Fail => format!("/{}/status/500", offer.name),
             _ => format!("/{}/a", offer.name),
         };
-        // A payment used up at one proxy is no better at another. The offers of the one that is killed are
-        // asked for nowhere else: its numbers are told apart by them.
+        // A payment used at one proxy is used at every other. The offers of the killed proxy are asked for
+        // only there, so that its numbers can be distinguished.
         let proxy = if work == Work::Replay && payment.is_some() && offer.proxy != KILLED {
             1 - offer.proxy
         } else {
@@ -241,7 +241,7 @@ impl Buyer {
                 self.used.insert(offer.name, payment);
             }
             (Work::Fail, Some(_), 500) => seen.upstream_failed += 1,
-            // The price changed, or the companion is away.
+            // The price changed, or the companion is unreachable.
             (_, Some(_), 402 | 409 | 503) => seen.failed += 1,
             _ => anyhow::bail!(told()),
         }

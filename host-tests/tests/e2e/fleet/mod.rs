@@ -1,5 +1,5 @@
-//! Three proxies and one companion through everything that ends and changes while buyers are at work: money is
-//! what the facilitator says, counts are what the buyers saw, and no number ever goes back.
+//! Three proxies and one companion with crashes and changes while buyers are at work. Charges equal the facilitator's
+//! record, counts equal the buyers' results, and no number ever goes back.
 
 mod load;
 mod shop;
@@ -19,7 +19,7 @@ use shop::{OFFERS, Offer, Seen, pricing};
 
 /// Requests of the whole run.
 const REQUESTS: u64 = 5_000;
-/// How long the last counts and the settlements nobody was told of may be on their way.
+/// How long the last counts, and settlements without an answer, may take.
 const SETTLED: Duration = Duration::from_secs(30);
 /// How long the ledger has no database.
 const CUT_OFF: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const KILLED: usize = 2;
 async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
     let mut database = Postgres::start(Durability::Careless).unwrap();
     let settings = json!({
-        // A settlement that was under way when the companion died is asked about once its lease is over.
+        // The companion asks about a settlement that was under way at its death when the lease is over.
         "facilitator": { "settlement": "relay", "settleTimeout": "5s" },
         "relay": { "ledger": database.url() },
     });
@@ -53,7 +53,7 @@ async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
     director.late_offer_is_there();
 
     director.reach(2_600).await;
-    // What is counted meanwhile waits where it is.
+    // Counts wait in the proxies meanwhile.
     database.stop();
     tokio::time::sleep(CUT_OFF).await;
     database.start_again().unwrap();
@@ -71,7 +71,7 @@ async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
         let (seen, shown) = (&seen[offer.name], Tally::of(&page, offer.name));
         assert!(seen.served > 50 && seen.failed > 20 && seen.required > 50, "{}: {seen:?}", offer.name);
         let (count, amount) = charged(&offer);
-        // A charge whose answer was lost still buys one.
+        // A charge whose answer was lost can still fetch one.
         assert!(seen.served <= count, "{}: {seen:?} for {count} charges", offer.name);
         assert_eq!((shown.charged, shown.amount, shown.unresolved), (count, amount, 0), "{}", offer.name);
         if offer.proxy == KILLED {
@@ -84,7 +84,7 @@ async fn totals_of_a_fleet_are_exact_whoever_is_killed_and_never_go_back() {
     println!("{REQUESTS} requests in {:?}: {seen:#?}", started.elapsed());
 }
 
-/// What the facilitator has settled for an offer: payments and atomic units. Each offer has a payer of its own.
+/// The facilitator's settlements for an offer: number and atomic units. Each offer has its own payer.
 async fn charged_by_payer(stack: &Stack) -> impl Fn(&Offer) -> (u128, u128) + use<> {
     let settled = DevFacilitator::of(stack).settled_payments().await;
     move |offer| {
@@ -97,8 +97,8 @@ async fn charged_by_payer(stack: &Stack) -> impl Fn(&Offer) -> (u128, u128) + us
     }
 }
 
-/// The metrics once nothing is on its way any more, or after a long wait, and what the facilitator has settled by then:
-/// a call that died with the companion is made once its lease is over.
+/// The metrics when nothing is under way any more, or after a long wait, with the facilitator's settlements by then. A
+/// call that died with the companion is made again when its lease is over.
 async fn final_page(
     stack: &Stack,
     seen: &BTreeMap<&'static str, Seen>,

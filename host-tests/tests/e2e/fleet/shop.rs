@@ -1,24 +1,24 @@
-//! What is sold, at which proxy, and what a buyer of it saw.
+//! The offers, with their proxies, and the results of their buyers.
 
 use farebox_testkit::wallet::Wallet;
 
 use crate::common::Tally;
 use crate::reload::pricing::{file, free, paid};
 
-/// An offer that is asked for at one proxy only, so that its numbers are those of that proxy, and bought by
-/// one payer only, so that the facilitator's record says what it brought.
+/// An offer that is asked for at one proxy only, so that its numbers are those of that proxy. It has only
+/// one payer, so that the facilitator's record shows its sales.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer {
     pub(super) name: &'static str,
     pub(super) proxy: usize,
-    /// It comes with the push.
+    /// Whether it comes with the push.
     pub(super) is_late: bool,
     payer: u64,
     price: &'static str,
     later_price: &'static str,
 }
 
-/// Requests of one offer by what came of them.
+/// Requests of one offer by their results.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Seen {
     pub(super) required: u128,
@@ -26,7 +26,7 @@ pub(super) struct Seen {
     /// Paid, and answered with neither the goods nor an upstream's failure.
     pub(super) failed: u128,
     pub(super) upstream_failed: u128,
-    /// Nobody knows what the proxy counted.
+    /// Requests whose counts in the proxy are not known.
     pub(super) unanswered: u128,
 }
 
@@ -79,7 +79,7 @@ impl Seen {
         assert_eq!(shown_counts(shown), self.counts(), "{offer}");
     }
 
-    /// What a killed proxy had counted and nobody had read is lost; nothing else is.
+    /// Checks that only unreported counts of the killed proxy are lost.
     pub(super) fn assert_covers(&self, shown: &Tally, offer: &str) {
         for ((name, shown), (_, seen)) in shown_counts(shown).into_iter().zip(self.counts()) {
             assert!(shown <= seen + self.unanswered, "{offer}: {name} is {shown}: {self:?}");

@@ -36,7 +36,7 @@ pub(crate) async fn no_framing_bypasses_payment(scene: &Scene) {
         let answer = scene.refused(format!("{head}{second}").as_bytes());
         assert!(matches!(answer.status, 0 | 400 | 402 | 426 | 501 | 505), "{head}\n{}", answer.summary());
     }
-    // Nobody is given leave to send what is not paid for.
+    // An unpaid request gets no `100 Continue`.
     let waiting =
         Request::new("POST", "/paid/a").header("content-length", "5").header("expect", "100-continue");
     let mut first = [0; 12];

@@ -1,4 +1,4 @@
-//! Header bytes that are no text.
+//! Header bytes that are not text.
 
 use crate::common::{Request, text};
 

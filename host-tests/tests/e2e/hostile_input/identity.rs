@@ -1,4 +1,4 @@
-//! Nobody can say who paid but the filter, and a payment header has one name and stays here.
+//! Only the filter can name the payer, and a payment header has one name and does not reach an upstream.
 
 use crate::common::Request;
 
@@ -73,8 +73,8 @@ pub(crate) async fn nobody_can_say_who_paid(scene: &Scene, underscores: bool) {
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
 }
 
-/// A payment is money until it is used: no upstream of a free route gets to see one, and no other spelling
-/// of its header buys anything.
+/// A payment is worth money until it is used, so no upstream of a free route gets it, and no other
+/// spelling of its header buys anything.
 pub(crate) async fn payments_do_not_leak_and_have_one_name(scene: &Scene, underscores: bool) {
     let payment = scene.pay().await;
     let header = payment.header();
@@ -93,7 +93,7 @@ pub(crate) async fn payments_do_not_leak_and_have_one_name(scene: &Scene, unders
         let refused = if underscores { 402 } else { 400 };
         scene.assert_refused(&Request::get("/paid/a").header(name, &header), &[refused]);
     }
-    // After all that it is still good, and spends once.
+    // After all that the payment is still valid, and buys once.
     assert_eq!(payment.send(&scene.stack, "/paid/a").await.status, 200);
     assert_eq!(scene.facilitator.settled(&payment.nonce).await, 1);
 }

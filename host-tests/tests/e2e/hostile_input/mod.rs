@@ -1,6 +1,6 @@
-//! What strangers send, byte by byte, to the real Envoy with two workers: refused cleanly, never served
-//! unpaid, and no worker is lost over it. Once as shipped, and once with everything the shipped bootstrap
-//! refuses by itself let through to the filter.
+//! Hostile requests, byte by byte, to the real Envoy with two workers. They are refused cleanly, never
+//! served unpaid, and no worker is lost. The tests run once with the shipped bootstrap, and once with a
+//! bootstrap that passes everything to the filter.
 
 mod framing;
 mod headers;
@@ -22,7 +22,7 @@ routes:
 - { pattern: /paid/*, price: 0.001, offerNamespace: hostile, offerName: paid }
 "#;
 
-/// As an operator attaches the filter to a whole listener: what no rule covers passes.
+/// The filter on a whole listener, with `unmatched: pass`.
 fn shipped() -> Options {
     Options { settings: json!({ "filter": { "unmatched": "pass" } }), ..Options::priced(PRICING) }
 }
@@ -50,7 +50,7 @@ fn unguarded() -> Options {
     }
 }
 
-/// A stack and what has to be true of it after every request.
+/// A stack, with checks after every request.
 struct Scene {
     stack: Stack,
     facilitator: DevFacilitator,

@@ -1,12 +1,12 @@
-//! Other spellings of a paid path, other methods, other ways to name what is asked for.
+//! Other spellings of a paid path, other methods, and other ways to name a path.
 
 use crate::common::Request;
 use serde_json::json;
 
 use crate::hostile_input::Scene;
 
-/// Spellings of a paid path, or ways into it, that at least one program somewhere served unpaid. None of
-/// them may reach the upstream. With the status of the filter, where nothing before it refuses.
+/// Spellings of a paid path, or traversals into it, that some program has served unpaid. None of them
+/// may reach the upstream. The status is the filter's, if Envoy does not refuse before.
 const PATHS: &[(&[u8], u16)] = &[
     // Backslashes, raw and encoded.
     (b"/paid/a\\b", 400),
@@ -132,7 +132,7 @@ pub(crate) async fn no_spelling_of_a_path_bypasses_payment(scene: &Scene, guarde
             scene.assert_refused(&Request::new(method, path), statuses);
         }
     }
-    // What a client says about the path besides the path decides nothing.
+    // Other headers of a client about the path have no effect.
     for name in
         ["X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix", "X-Envoy-Original-Path", "X-HTTP-Path"]
     {
@@ -140,7 +140,7 @@ pub(crate) async fn no_spelling_of_a_path_bypasses_payment(scene: &Scene, guarde
         let echo = scene.served(&Request::get("/free/a").header(name, "/paid/a"));
         assert_eq!(echo["path"], "/free/a");
     }
-    // A query is passed on as it is and never takes part.
+    // A query is passed on unchanged and never affects the match.
     let echo = scene.served(&Request::get("/free/a?/../paid/a&b=%2F"));
     assert_eq!((&echo["path"], &echo["query"]), (&json!("/free/a"), &json!("/../paid/a&b=%2F")));
     // The upstream sees the path that was matched.
@@ -171,14 +171,14 @@ pub(crate) async fn no_method_bypasses_payment(scene: &Scene) {
     for name in ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"] {
         scene.assert_refused(&Request::new("POST", "/paid/a").header(name, "OPTIONS"), &[402]);
     }
-    // An upgrade is refused before anybody signs for it.
+    // An upgrade is refused before a buyer signs a payment.
     let upgrade = |to: &str| Request::get("/paid/a").header("connection", "upgrade").header("upgrade", to);
     for protocol in ["websocket", "WebSocket"] {
         let answer = scene.assert_refused(&upgrade(protocol), &[501]);
         assert_eq!(answer.json()["reason"], "upgrade_unsupported");
         assert!(!answer.challenges(), "{protocol}: {}", answer.summary());
     }
-    // Envoy takes no other protocol, and either refuses the request or forgets that it asked.
+    // Envoy supports no other protocol, and either refuses the request or ignores the upgrade.
     for protocol in ["h2c", "connect-udp", "\u{ff}", "tls/1.2, websocket"] {
         scene.assert_refused(&upgrade(protocol), &[402, 403, 404, 501]);
     }

@@ -1,4 +1,4 @@
-//! Payments that are none, absurd ones, odd ones, and large ones.
+//! Invalid, absurd, odd and large payments.
 
 use crate::common::{Payment, Request};
 use farebox_core::protocol::encode_base64;
@@ -14,7 +14,7 @@ fn encoded(json: &str) -> Request {
     payment_header(encode_base64(json.as_bytes()))
 }
 
-/// What is no payment at all: 400, and the facilitator is not bothered.
+/// A header that is not a payment: 400, without a call to the facilitator.
 pub(crate) async fn what_is_no_payment_is_refused_as_such(scene: &Scene) {
     let good = scene.pay().await;
     let header = good.header();
@@ -79,7 +79,7 @@ pub(crate) async fn what_is_no_payment_is_refused_as_such(scene: &Scene) {
     assert_eq!(scene.facilitator.operations().await, [""; 0], "the facilitator was asked");
 }
 
-/// A payment whose contents are absurd: 402 with new terms, and the facilitator is not bothered.
+/// A payment with absurd contents: 402 with new terms, without a call to the facilitator.
 pub(crate) async fn absurd_payments_are_refused_with_new_terms(scene: &Scene) {
     let good = scene.pay().await;
     let json = good.json.to_string();
@@ -134,7 +134,8 @@ pub(crate) async fn absurd_payments_are_refused_with_new_terms(scene: &Scene) {
             texts.push(payment.to_string());
         }
     }
-    // The signed value first, another one after it: whoever reads the last one is told another price.
+    // A repeated member, first with the signed value and then with another one, because some readers
+    // take the last one.
     for (member, value) in [("value", "\"1\""), ("to", "\"0x00\""), ("nonce", "\"0x00\"")] {
         texts
             .push(json.replace("\"authorization\":{", &format!("\"authorization\":{{\"{member}\":{value},")));
@@ -154,7 +155,7 @@ pub(crate) async fn absurd_payments_are_refused_with_new_terms(scene: &Scene) {
     assert_eq!(scene.facilitator.operations().await, [""; 0], "the facilitator was asked");
 }
 
-/// A signature that only a contract could judge is the facilitator's to refuse.
+/// The facilitator refuses a signature that only a contract could check.
 pub(crate) async fn odd_signatures_buy_nothing(scene: &Scene) {
     let good = scene.pay().await;
     let undeployed = format!("0x{}", "6492".repeat(16));

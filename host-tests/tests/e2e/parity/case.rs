@@ -1,4 +1,4 @@
-//! The words the table is written in: what is done, and what has to come of it.
+//! The vocabulary of the table: actions, and expected results.
 
 use farebox_testkit::stack::Shell;
 use farebox_testkit::wallet::Window;
@@ -12,7 +12,7 @@ use crate::support::{PAYMENT, X_PAYMENT};
 
 /// One line of the table.
 pub(super) struct Case {
-    /// The row of the contract's flow table, and what is special about it.
+    /// The row of the contract's flow table, and the special feature of the case.
     pub(super) name: String,
     /// Done before the request.
     pub(super) before: Vec<Step>,
@@ -29,9 +29,9 @@ pub(super) enum Step {
     Closed,
     /// The pricing file changes, and the new rules are enforced.
     Pricing(fn(&str) -> String),
-    /// The pricing file is broken, and the companion has told so.
+    /// The pricing file is broken, and the companion has reported it.
     BrokenPricing(&'static str),
-    /// A part of the ground goes away, or comes back.
+    /// The ledger becomes unreachable, or reachable again.
     Ledger { there: bool },
 }
 
@@ -40,9 +40,9 @@ pub(super) enum Step {
 pub(super) enum Act {
     /// Sent, and the whole answer read.
     Ask,
-    /// A purchase of `basic`, sent, and left waiting for its answer while the upstream keeps it.
+    /// A purchase of `basic`, sent, while the upstream holds the answer.
     Begin,
-    /// The answer of the request that was begun, which the upstream lets go.
+    /// The answer of the begun request, which the upstream now sends.
     End,
     /// Sent, and left when the facilitator got this call.
     LeaveAt(&'static str),
@@ -50,7 +50,7 @@ pub(super) enum Act {
     LeaveAtUpstream,
     /// Sent; what follows on the connection is sent and read back.
     Talk,
-    /// Nothing is sent: something comes about by itself.
+    /// Nothing is sent; the test waits for an event.
     Wait,
 }
 
@@ -67,9 +67,9 @@ pub(super) struct Asked {
 pub(super) enum Pay {
     /// A new one.
     New(Box<NewPayment>),
-    /// That of the latest case with a new one, changed.
+    /// The latest new payment, changed.
     Again(fn(&mut Value)),
-    /// Another authorization of the nonce of that one, which stays the latest.
+    /// Another authorization of the same nonce as the latest new payment, which stays the latest.
     Rival(Box<NewPayment>),
 }
 
@@ -82,9 +82,9 @@ pub(super) struct NewPayment {
     pub(super) copies: usize,
     /// Which of the numbered wallets signs; the development wallet without it.
     pub(super) signer: Option<u64>,
-    /// Changes the terms that are signed, not those that are said to be.
+    /// Changes the signed terms, and not the stated ones.
     pub(super) signed: fn(&mut Value),
-    /// Changes the terms that are said to be signed, and not the signature.
+    /// Changes the stated terms, and not the signed ones.
     pub(super) accepted: fn(&mut Value),
     pub(super) window: fn(&mut Window),
     /// Changes the payment after it was signed.
@@ -94,7 +94,7 @@ pub(super) struct NewPayment {
 /// What a case adds to the tally, at a time in Unix seconds.
 pub(super) type Counted = Box<dyn Fn(&mut Tally, u64) + Send + Sync>;
 
-/// What has to come of it, on every host.
+/// The expected result, on every host.
 pub(super) struct Expected {
     pub(super) status: u16,
     pub(super) form: Form,
@@ -102,13 +102,13 @@ pub(super) struct Expected {
     pub(super) receipt: Option<bool>,
     /// Requests the upstream gets.
     pub(super) reached: u64,
-    /// What the facilitator is asked; not looked at where the companion finds out about an open settlement.
+    /// The expected calls to the facilitator; not checked if the companion finds out about an open settlement.
     pub(super) asked: Option<Vec<&'static str>>,
     /// State of the payment in the ledger.
     pub(super) ledger: Ledger,
     pub(super) counted: Counted,
     pub(super) checks: Vec<fn(&Answer) -> bool>,
-    /// The one host that does not get as far as the rules, and its answer.
+    /// The host that answers before the rules, and its answer.
     pub(super) answers_itself: Option<(Shell, u16)>,
     /// Whether it is the same on every host.
     pub(super) is_compared: bool,
@@ -121,7 +121,7 @@ pub(super) enum Ledger {
     Free,
     /// In this state.
     Has(&'static str),
-    /// There is no payment, or its key cannot be told.
+    /// There is no payment, or its key is not known.
     Unasked,
 }
 
@@ -149,7 +149,7 @@ pub(super) fn case(row: &str, name: &str) -> Case {
 
 // === impl Case ===
 
-/// What is done; what has to come of it is in [`super::expectations`].
+/// The actions; the expected results are in [`super::expectations`].
 impl Case {
     pub(super) fn fault(self, endpoint: &'static str, mode: &'static str) -> Self {
         self.faults(1, endpoint, mode)
@@ -196,7 +196,8 @@ impl Case {
         self
     }
 
-    /// Asks for a path: a GET, unless [`Case::by`] says otherwise. Also another path than that of the goods paid for.
+    /// Asks for a path, by GET unless [`Case::by`] sets another method. The path may differ from that of the paid
+    /// goods.
     pub(super) fn get(mut self, path: &str) -> Self {
         self.request.path = path.to_owned();
         self
@@ -288,7 +289,7 @@ impl Case {
         self.payment(|payment| payment.spoilt = change)
     }
 
-    /// The status with which a host answers by itself, if it does.
+    /// The status of the host's own answer, if there is one.
     pub(super) fn own_answer(&self, host: Shell) -> Option<u16> {
         self.expected.answers_itself.filter(|(itself, _)| *itself == host).map(|(_, status)| status)
     }

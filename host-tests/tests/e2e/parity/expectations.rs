@@ -1,4 +1,4 @@
-//! What has to come of a case, in the words of the table.
+//! The expected results of a case.
 
 use farebox_testkit::stack::Shell;
 
@@ -25,7 +25,7 @@ impl Case {
         self
     }
 
-    /// One more thing that counts.
+    /// Adds a further count.
     pub(super) fn and_counts(self, counted: fn(&mut Tally, u64)) -> Self {
         self.counts(counted)
     }
@@ -35,19 +35,19 @@ impl Case {
         self
     }
 
-    /// The facilitator is asked this.
+    /// Expects these calls to the facilitator.
     pub(super) fn asks(mut self, operations: &[&'static str]) -> Self {
         self.expected.asked = Some(operations.to_vec());
         self
     }
 
-    /// How often the facilitator is asked is the companion's own affair.
+    /// Does not check the number of calls to the facilitator.
     pub(super) fn asks_at_will(mut self) -> Self {
         self.expected.asked = None;
         self
     }
 
-    /// One host does not get as far as the rules: it refuses by itself, with this status, and nothing is counted.
+    /// Expects that one host refuses before the rules, with this status, and that nothing is counted.
     pub(super) const fn answers_itself(mut self, host: Shell, status: u16) -> Self {
         self.expected.answers_itself = Some((host, status));
         self
@@ -58,7 +58,7 @@ impl Case {
         self
     }
 
-    /// It is not the same on every host, as it depends on the clock.
+    /// Does not compare the hosts, because the result depends on the clock.
     pub(super) const fn of_the_moment(mut self) -> Self {
         self.expected.is_compared = false;
         self
@@ -88,7 +88,7 @@ impl Case {
         self.blocked_as(status, reason, offer, reason)
     }
 
-    /// The same where the label is not the word of the body.
+    /// The same with a label that differs from the reason in the body.
     pub(super) fn blocked_as(
         self,
         status: u16,
@@ -100,13 +100,13 @@ impl Case {
         self.expects(status, Form::Error(reason)).counts(move |tally, _| tally.blocked(offer, label))
     }
 
-    /// A payment that is not taken, before anybody hears of it.
+    /// A payment that is refused without any call.
     pub(super) fn refused(self, goods: Goods, reason: &'static str) -> Self {
         self.expects(402, Form::Refusal(reason))
             .counts(move |tally, _| tally.refused(goods.primary, goods.tuple, reason))
     }
 
-    /// A payment that is not taken, as the relay has never seen it.
+    /// A payment that is refused because the relay does not know it.
     pub(super) fn refused_as_new(self, goods: Goods, reason: &'static str) -> Self {
         self.refused(goods, reason).counts(|tally, _| tally.call("verify", "refused")).ledger(Ledger::Free)
     }
@@ -189,7 +189,7 @@ impl Case {
         self.expects(status, Form::Upstream).reaches(1).ledger(Ledger::Has("delivered"))
     }
 
-    /// What the upstream said was not what the charge is for: it is told so, and the answer can be fetched once.
+    /// The upstream's answer is not the paid one: the answer says so, and the paid one can be fetched once.
     pub(super) fn owed(self, goods: Goods) -> Self {
         self.ledger(Ledger::Has("owed"))
             .counts(move |tally, _| tally.failed_after_charge(goods.tuple))
@@ -206,7 +206,7 @@ impl Case {
         })
     }
 
-    /// Verified; the upstream's answer is not worth a charge.
+    /// Verified, but the upstream's answer is not charged.
     pub(super) fn not_charged(self, goods: Goods, status: u16, form: Form, what: Unsold) -> Self {
         self.expects(status, form).reaches(1).asks(&["verify"]).ledger(Ledger::Free).counts(
             move |tally, _| {
@@ -231,14 +231,14 @@ impl Case {
         })
     }
 
-    /// Nobody knows what became of the settlement.
+    /// The outcome of the settlement is unknown.
     pub(super) fn left_open(mut self) -> Self {
         let goods = self.goods();
         self.expected.receipt = Some(false);
         let this = self.expects(503, Form::Error("settlement_failed")).ledger(Ledger::Has("unknown"));
         this.reaches(u64::from(!goods.is_upfront())).asks_at_will().counts(move |tally, _| {
             tally.call("verify", "success");
-            // Whatever the facilitator did, the relay has no answer for the proxy.
+            // In every case the relay has no outcome for the proxy.
             tally.call("settle", "http_error");
             tally.refused(goods.primary, goods.tuple, "settlement_failed");
             tally.opened(goods.tuple);
@@ -263,7 +263,7 @@ impl Case {
             .counts(move |tally, at| tally.settled_late(goods.tuple, goods.amount, at))
     }
 
-    /// Nothing can be written down.
+    /// The ledger cannot be written.
     pub(super) fn unguarded(self) -> Self {
         let goods = self.goods();
         let reason = "replay_guard_unavailable";
@@ -274,7 +274,7 @@ impl Case {
     }
 }
 
-/// Whether an answer says that what it is charged for is still to be had.
+/// Whether an answer says that the paid answer can still be fetched.
 fn tells_it_is_owed(answer: &Answer) -> bool {
     let hint = answer.header("x-payment-owed").unwrap_or_else(|| answer.json()["hint"].to_string());
     hint.contains("with the same payment once more")

@@ -1,17 +1,17 @@
-//! What an answer can be, and all that goes with it.
+//! The forms of an answer, with their headers and bodies.
 
 use serde_json::Value;
 
 use crate::common::Answer;
 
-/// What an answer is, with all that goes with it.
+/// The form of an answer, with its headers and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// The upstream's own.
     Upstream,
-    /// Terms, for nobody has paid.
+    /// Terms, because there was no payment.
     Terms,
-    /// Terms, and why the payment was not taken.
+    /// Terms, and why the payment was refused.
     Refusal(&'static str),
     /// An error of this reason, and no terms.
     Error(&'static str),
@@ -25,7 +25,7 @@ pub(super) enum Form {
     Nothing,
 }
 
-/// Whether an answer has all that its form asks for.
+/// Checks that an answer has everything that its form needs.
 pub(super) fn has_form(answer: &Answer, form: Form) -> Result<(), String> {
     let header = |name: &str| answer.header(name);
     let must = |holds: bool, what: &str| if holds { Ok(()) } else { Err(format!("{what}: {form:?}")) };
@@ -38,7 +38,8 @@ pub(super) fn has_form(answer: &Answer, form: Form) -> Result<(), String> {
             must(is_json && is_kept_by_nobody, "content-type and cache-control")?;
             let (body, head) = (answer.json(), answer.decoded("payment-required"));
             must(head["accepts"].is_array() && body["accepts"].is_array(), "terms in header and body")?;
-            // Buyers of version 1 read the body only; some ways to pay cannot be said in it.
+            // Buyers of version 1 read only the body, and version 1 cannot express some ways to
+            // pay.
             let is_of_v1 = |option: &Value| {
                 let extra = &option["extra"];
                 extra["assetTransferMethod"] == "eip3009" && extra["paymentFlow"].is_null()

@@ -1,4 +1,4 @@
-//! One host, and what the cases come to on it.
+//! One host, and the results of the cases on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::accounting::tally::{Key, PREFIX, Tally, series};
 use crate::common::{Answer, Request, exchange};
 use crate::support::{now, until};
 
-/// How long a number may be on its way.
+/// How long a number may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long it may take the companion to find out about an open settlement.
 const FINDING_OUT: Duration = Duration::from_secs(30);
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(30);
 const LIFETIME: u64 = 600;
 /// Seconds before its end in which a payment is not taken any more.
 const MIN_REMAINING: u64 = 6;
-/// Said on a connection that became something else.
+/// Bytes for a connection that has switched protocols.
 const SAID: &[u8] = b"ping, pong";
 
 /// A host under test.
@@ -35,11 +35,12 @@ pub(super) struct Host {
     stack: Stack,
     database: Option<Postgres>,
     facilitator: DevFacilitator,
-    /// What the metrics have to say.
+    /// The expected metrics.
     tally: Tally,
     /// Terms by route.
     offers: BTreeMap<&'static str, Vec<Value>>,
-    /// Payments are the same on every host: their times are counted from here, their nonces numbered.
+    /// The start of the run. Times of payments are relative to it and nonces are numbered, so payments are the
+    /// same on every host.
     began: u64,
     payments: u64,
     latest: Option<Value>,
@@ -48,10 +49,10 @@ pub(super) struct Host {
     /// The request that was begun.
     begun: Option<JoinHandle<Answer>>,
     pricing: String,
-    /// Without its database a companion shows what it last wrote there.
+    /// Whether the database is unreachable, so that a companion shows its last counts.
     is_blind: bool,
     pub(super) outcomes: Vec<Outcome>,
-    /// What was not as it should be.
+    /// The differences that were found.
     pub(super) problems: Vec<String>,
 }
 
@@ -103,7 +104,7 @@ impl Host {
         if own_answer.is_none() {
             (case.expected.counted)(&mut self.tally, now());
         }
-        // Envoy counts as it goes, a gateway when a request is over.
+        // Envoy counts during a request, the gateway at its end.
         if case.act == if self.shell == Shell::Envoy { Act::Begin } else { Act::End } {
             self.tally.presented(BASIC);
             self.tally.call("verify", "success");
@@ -295,8 +296,8 @@ impl Host {
         self.stack.origin().expect("the stack has its own origin").hits().of(path)
     }
 
-    /// Waits until every series of every family is what it has to be. What is not is noted, and taken as it is,
-    /// so that one mistake is told once.
+    /// Waits until every series of every family has its expected value. A difference is recorded, and the real
+    /// value is taken, so that a mistake is reported once.
     async fn numbers_agree(&mut self, name: &str, patience: Duration) {
         let deadline = Instant::now() + patience;
         loop {
@@ -331,7 +332,7 @@ impl Host {
             .collect()
     }
 
-    /// The latest payment, if the ledger has it. How a request ended is known there a moment later.
+    /// The latest payment, if the ledger has it. The ledger gets the end of a request a moment later.
     async fn in_ledger(&self, expected: Ledger, patience: Duration) -> Option<Value> {
         let payload = &self.latest.as_ref()?["payload"];
         let nonce = match payload["permit2Authorization"]["nonce"].as_str() {

@@ -1,16 +1,16 @@
 //! One table of cases on every host: Envoy with the filter, Traefik with the plugin and the gateway behind it, and
-//! the gateway alone. Status, headers, body, what the upstream gets, what the facilitator is asked, the ledger and
-//! every series of the metrics are the same on all of them, after every single case.
+//! the gateway alone. Status, headers, body, the upstream's request, the calls to the facilitator, the ledger and
+//! every series of the metrics are the same on all of them, after every case.
 //!
-//! What differs, and is not compared:
+//! These differ, and are not compared:
 //!
 //! * Headers about the connection or the host (`outcome.rs` lists them), and those a proxy adds to a request.
 //! * Row 1 before the first rules: Envoy answers 503 with its default filter, Traefik has no router yet (404), and
 //!   the gateway does not listen.
-//! * Row 8, CONNECT: each host refuses it in its own words, see [`no_host_opens_a_tunnel`].
+//! * Row 8, CONNECT: each host has its own refusal, see [`no_host_opens_a_tunnel`].
 //! * Row 11 needs a peer with a public address. All of them run with `requireSecureTransport`, under which the
 //!   private peer of these tests passes; the simulators and the gateway's own tests have a public one.
-//! * Row 35 cannot be brought about from outside.
+//! * Row 35 cannot be caused from outside.
 //! * A companion that is gone: see [`a_companion_that_is_gone_closes_what_is_paid_on_every_host`].
 
 mod case;
@@ -39,7 +39,7 @@ fn shop(shell: Shell) -> Options {
     Options { shell, settings, ..Options::priced(PRICING) }
 }
 
-/// The same before a facilitator that does not say what it supports, where what nobody sells passes.
+/// The same with a facilitator that does not say what it supports, and with `unmatched: pass`.
 fn unready(shell: Shell) -> Options {
     let mut options = shop(shell);
     options.facilitator = Facilitator::Development(vec!["--fail=supported=http_500".into()]);
@@ -50,7 +50,7 @@ fn unready(shell: Shell) -> Options {
 /// The same with a database, and an upstream that has a second to answer.
 fn trouble(shell: Shell, database: &Postgres) -> Options {
     let mut options = shop(shell);
-    // Longer than it takes the companion to find out that its database is away.
+    // Longer than the companion needs to find out that its database is unreachable.
     options.settings["facilitator"] = Settlement::Relay.settings(5_000, 5_000)["facilitator"].clone();
     options.settings["relay"] = json!({ "ledger": database.url() });
     if shell == Shell::Envoy {
@@ -65,7 +65,7 @@ fn trouble(shell: Shell, database: &Postgres) -> Options {
     options
 }
 
-/// Plays cases on all hosts at once and holds what they come to against what it has to be, and against each other.
+/// Plays cases on all hosts at once, and compares the results with the expected ones and with each other.
 async fn play(cases: &[Case], start: impl AsyncFn(Shell) -> Host) {
     let [one, two, three] = HOSTS;
     let on = async |shell| start(shell).await.play(cases).await;
@@ -109,8 +109,8 @@ async fn a_slow_upstream_and_a_lost_ledger_are_the_same_on_every_host() {
     .await;
 }
 
-/// Envoy and Traefik go on with what needs no companion. Who goes to the gateway finds nobody there, and Traefik
-/// says so in its own words; what Envoy asks the relay gets no answer. The gateway is the companion.
+/// Envoy and Traefik serve everything that needs no companion. Traefik answers requests to the gateway itself
+/// (502), and Envoy's calls to the relay get no answer. The gateway alone is the companion.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_companion_that_is_gone_closes_what_is_paid_on_every_host() {
     for (shell, unpaid, paid, free) in

@@ -1,4 +1,4 @@
-//! What came of a case, without what may differ between hosts.
+//! The result of a case, without the parts that may differ between hosts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,18 +23,19 @@ const OF_THE_WAY: [&str; 6] =
 /// Starts of names of such headers.
 const OF_THE_WAY_TOO: [&str; 4] = ["x-forwarded-", "x-envoy-", "x-real-", "x-request-"];
 
-/// What one case came to on one host. Equal on all of them.
+/// The result of one case on one host. It must be equal on all hosts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) status: u16,
     /// In order of names; copies of one name in order of arrival.
     pub(super) headers: Vec<(String, String)>,
-    /// Text; what reached the upstream, if the upstream says so, without what the way adds.
+    /// The body as text. If it describes the upstream's request, without headers that the proxy
+    /// adds.
     pub(super) body: String,
     pub(super) whole: bool,
     /// Requests by path at the upstream.
     pub(super) reached: BTreeMap<String, u64>,
-    /// Operations the facilitator was asked for; none where that is left to the companion.
+    /// Calls to the facilitator; empty if the companion decides about them.
     pub(super) asked: Vec<String>,
     /// The payment in the ledger.
     pub(super) ledger: Option<Value>,
@@ -58,7 +59,7 @@ impl Outcome {
         }
     }
 
-    /// Where two hosts differ.
+    /// The differences of two hosts.
     pub(super) fn difference(&self, other: &Self) -> String {
         let mut lines = String::new();
         let mut line = |what: &str, one: String, two: String| {
@@ -95,11 +96,11 @@ pub(super) fn of_ledger(entry: &Value) -> Value {
     ];
     let mut entry = entry.clone();
     if entry["state"] == "unknown" {
-        // What the last question brought, of which there were more where a run takes longer.
+        // The result of the last question depends on how long the run takes.
         entry["reason"] = Value::Null;
     }
     if entry["reason"].as_str().is_some_and(|reason| reason.starts_with("http://")) {
-        // It names the facilitator's address, of which every host has another.
+        // The text has the facilitator's address, which differs by host.
         entry["reason"] = entry["reason"]
             .as_str()
             .and_then(|reason| reason.split_once("/settle"))

@@ -1,5 +1,5 @@
-//! The rules of `deploy/prometheus` in a real Prometheus, which scrapes a real companion: that they load, that
-//! what they record is what was paid, and that they raise the alert there is reason for, and no other.
+//! The rules of `deploy/prometheus` in a real Prometheus, which scrapes a real companion: they load, they
+//! record the real payments, and exactly the right alert fires.
 
 mod server;
 
@@ -25,14 +25,14 @@ routes:
   - { pattern: /broken/*, price: 0, offerNamespace: shop, offerName: broken }
 "#;
 
-/// What is bought: offer, chain, place in the challenge, how often, and its price in atomic units.
+/// The purchases: offer, chain, index in the challenge, number, and price in atomic units.
 const PURCHASES: [(&str, &str, usize, u32, u32); 3] = [
     ("chat", "eip155:84532", 0, 3, 1_000),
     ("images", "eip155:84532", 0, 1, 2_000),
     ("images", "eip155:8453", 1, 2, 2_500),
 ];
 
-/// Scrapes over which increases are judged; the more, the less is extrapolated.
+/// Number of scrapes for the increases; with more scrapes less is extrapolated.
 const SCRAPES: f64 = 10.0;
 
 const CHARGED: &str = "obol_x402_verifier_charged_requests_total";
@@ -44,7 +44,7 @@ type ByOfferAndChain = BTreeMap<(String, String), f64>;
 async fn the_shipped_rules_record_in_a_real_prometheus_what_was_paid() {
     let stack = Stack::start(Options::priced(PRICING)).await.unwrap();
     let prometheus = Prometheus::start(&stack).await;
-    // Increases are counted from the first value that was scraped, so that has to be the zero.
+    // Increases begin at the first scraped value, so this value has to be zero.
     let zero = counts(|_| 0.0);
     prometheus
         .until("every offer was scraped", async |server| {
@@ -76,7 +76,7 @@ async fn the_shipped_rules_record_in_a_real_prometheus_what_was_paid() {
 async fn what_keeps_anything_from_being_sold_is_alerted_though_it_was_wrong_from_the_start() {
     let nobody = "http://127.0.0.1:1";
     let facilitator = Facilitator::At(nobody.to_owned());
-    // Nor is the relay where the cluster of the proxy leads.
+    // The cluster of the proxy does not lead to the relay either.
     let tweak = Box::new(|bootstrap: &mut Value| {
         for cluster in bootstrap["static_resources"]["clusters"].as_array_mut().unwrap() {
             if cluster["name"] == "farebox" {
@@ -133,7 +133,8 @@ async fn increases_are_what_was_bought(prometheus: &Prometheus) {
     let samples = async |server: &Prometheus| {
         server.query(&format!("min(count_over_time({CHARGED}[24h]))")).await[0].value
     };
-    // The rules are evaluated one after the other, so what one has seen another sees a round later.
+    // Rules are evaluated one after another, so a rule may see the result of another one only in the next
+    // round.
     let enough = SCRAPES.max(samples(prometheus).await) + 3.0;
     let there = async |server: &Prometheus| samples(server).await >= enough;
     prometheus.until("there are samples enough", there).await;
@@ -172,7 +173,7 @@ async fn every_rule_is_healthy_and_records(prometheus: &Prometheus) {
     }
 }
 
-/// Anything that was raised before the first scrape or between a challenge and its payment has ended.
+/// Alerts from before the first scrape, or from between a challenge and its payment, have ended.
 async fn the_offer_left_out_is_the_only_alert(prometheus: &Prometheus) {
     let alerts = async |server: &Prometheus| server.api("alerts").await["alerts"].take();
     let one = async |server: &Prometheus| alerts(server).await.as_array().is_some_and(|all| all.len() == 1);
@@ -185,7 +186,7 @@ async fn the_offer_left_out_is_the_only_alert(prometheus: &Prometheus) {
     assert_eq!(alert["annotations"]["summary"], "A route of shop/broken is left out: zero_price");
 }
 
-/// For every offer and chain, how often it was bought, each time for what `worth` makes of its price.
+/// For every offer and chain, the number of purchases times `worth` of its price.
 fn counts(worth: impl Fn(u32) -> f64) -> ByOfferAndChain {
     let of = |(offer, chain, _, count, price): (&str, &str, usize, u32, u32)| {
         ((offer.to_owned(), chain.to_owned()), f64::from(count) * worth(price))

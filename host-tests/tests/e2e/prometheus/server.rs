@@ -1,4 +1,4 @@
-//! A Prometheus of its own for one stack, with the configuration and the rules that are shipped.
+//! A Prometheus for one stack, with the shipped configuration and rules.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use tempfile::TempDir;
 /// The rules of `deploy/prometheus`, and the configuration that loads them.
 const RULES: &str = "rules.yaml";
 const CONFIGURATION: &str = "prometheus.yaml";
-/// How long something may take to be in the results. A machine under load starts slowly.
+/// How long a result may take. A machine under load starts slowly.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked at.
+/// How often a condition is checked.
 const LOOK: Duration = Duration::from_millis(100);
 /// Lines of the log shown with a failure.
 const TAIL: usize = 40;
@@ -39,8 +39,8 @@ pub(super) struct Sample {
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// Starts one that scrapes the companion of a stack. What an operator's scrapes and evaluates every 30 s
-    /// this one does every second, and nothing else is different.
+    /// Starts a Prometheus that scrapes the companion of a stack. It scrapes and evaluates every second
+    /// instead of every 30 s, and is otherwise the same as an operator's.
     pub(super) async fn start(stack: &Stack) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let shipped_in = paths::workspace().join("deploy/prometheus");
@@ -146,7 +146,7 @@ impl Sample {
     }
 }
 
-/// Replaces texts that are each there once, so that no change of the shipped files goes unnoticed.
+/// Replaces texts that must each occur once, so that changes of the shipped files are noticed.
 fn replaced(mut text: String, changes: &[(&str, &str)]) -> String {
     for (from, to) in changes {
         assert_eq!(text.matches(from).count(), 1, "{from:?} in:\n{text}");

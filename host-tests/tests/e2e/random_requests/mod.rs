@@ -1,6 +1,6 @@
-//! Ten thousand well-formed requests by chance through each host: methods, paths, headers, bodies, good, used, foreign
-//! and broken payments. The upstream notes all that reaches it, and every note about a paid path has a settlement of its
-//! own, of the price of that path.
+//! Ten thousand random well-formed requests through each host: methods, paths, headers, bodies, good, used, foreign and
+//! broken payments. The upstream records every request, and each recorded request for a paid path has its own settlement
+//! at the price of that path.
 
 mod request;
 
@@ -35,10 +35,10 @@ const REQUESTS: u64 = 10_000;
 const CLIENTS: u64 = 2;
 /// How long payments are good for, seconds.
 const LIFETIME: u64 = 600;
-/// A payment that comes again is one of so many latest ones.
+/// A repeated payment is one of so many latest payments.
 const LATEST: usize = 40;
 
-/// What the price of a path is, as any upstream might read it; none where nothing is sold.
+/// The price of a path, in any upstream's reading; `None` if it is not sold.
 fn price(target: &str) -> Option<&'static str> {
     let path = target.split('?').next().unwrap_or_default().to_lowercase().replace("%61", "a");
     let is_below = |place: &str| {
@@ -63,7 +63,7 @@ fn play(stack: &Stack, offers: &[Value], first: u64) -> (Sent, BTreeMap<u16, u64
         let mut asked = Asked::by_chance(number, &mut dice);
         let payment = match dice.below(10) {
             0 | 1 => {
-                // Mostly of what is asked for.
+                // Mostly the payment is for the requested path.
                 let wanted =
                     price(&asked.path).and_then(|price| offers.iter().find(|one| one["amount"] == price));
                 let offer = wanted.filter(|_| !dice.once_in(6)).unwrap_or_else(|| dice.one_of(offers));
@@ -136,7 +136,7 @@ async fn what_reaches_the_upstream_is_paid(shell: Shell) {
         let Some(price) = price(arrived.target()) else { continue };
         served += 1;
         let number: u64 = arrived.header(NUMBER).unwrap().parse().unwrap();
-        // Taken out, so that no settlement counts for two.
+        // The settlement is removed, so that it cannot count for two requests.
         let payments = sent.get(&number).and_then(|nonce| settled.remove(nonce.as_str())).unwrap_or_default();
         if payments.len() != 1 || payments[0]["amount"] != price {
             problems.push(format!("served for {payments:?}: {arrived:?}"));
@@ -154,7 +154,7 @@ async fn what_reaches_the_upstream_is_paid(shell: Shell) {
     assert!(seen.is_superset(&[200, 204, 400, 402, 403].into()), "{seen:?}");
 }
 
-/// What of a request nobody is to see who is paid for it, if it is there.
+/// The parts of a request that a paid upstream must never get, if they are there.
 fn what_a_paid_upstream_never_sees(arrived: &Arrived) -> impl Iterator<Item = &str> {
     const NEVER: [&str; 11] = [
         "payment-signature",

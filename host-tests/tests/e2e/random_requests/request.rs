@@ -1,10 +1,10 @@
-//! Requests that any client might send, by chance.
+//! Random requests that any client could send.
 
 use farebox_host_tests::Dice;
 
 use crate::common::Request;
 
-/// Names a request towards the upstream.
+/// The header with the number of a request, for the upstream.
 pub(super) const NUMBER: &str = "x-number";
 
 const METHODS: [&str; 16] = [
@@ -45,7 +45,7 @@ const SEGMENTS: [&str; 16] = [
 ];
 const QUERIES: [&str; 6] = ["", "", "", "?a=1", "?a=%2F&b", "?/free/a"];
 
-/// What a client may say beside its payment.
+/// Headers that a client may send beside its payment.
 const HEADERS: [(&str, &str); 44] = [
     ("accept", "*/*"),
     ("accept", "text/html"),
@@ -127,7 +127,7 @@ impl Asked {
         }
         let content: Vec<u8> = (0..dice.below(300)).map(|_| dice.byte()).collect();
         let (request, body) = match dice.below(4) {
-            // A handshake has no body: what follows it is said in the other protocol.
+            // A handshake has no body: the following bytes are in the other protocol.
             _ if is_handshake => (request, Vec::new()),
             0 => (request.header("content-length", content.len().to_string()), content),
             1 => {

@@ -1,4 +1,4 @@
-//! Somebody who sends requests and pays for them, over one connection.
+//! A buyer that sends requests and pays, over one connection.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use farebox_testkit::wallet::{Wallet, Window, header_value};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// No request of these tests takes longer than this, or it hangs.
+/// Longest time of a request in these tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a payment is valid.
 const VALID_SECONDS: u64 = 300;
@@ -21,7 +21,7 @@ pub(crate) struct Buyer {
     payer: Wallet,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -86,7 +86,7 @@ impl Reply {
             .filter(|terms| !terms.is_null())
     }
 
-    /// Why a challenge was sent to somebody who had paid.
+    /// Why a buyer with a payment got a challenge.
     pub(crate) fn failure(&self) -> Option<String> {
         let challenge = decoded(&self.headers, "payment-required")?;
         challenge["extensions"]["paymentFailure"]["reason"].as_str().map(str::to_owned)

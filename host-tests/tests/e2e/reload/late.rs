@@ -1,4 +1,4 @@
-//! What a request under way reports after its offer was removed.
+//! Counts of a request under way after its offer was removed.
 
 use crate::reload::buyer::{Buyer, Reply};
 use crate::reload::metrics::{exists, families_of, of_offer, sum};
@@ -18,7 +18,7 @@ impl UnderWay {
         Self(task)
     }
 
-    /// It ends as if nothing had happened.
+    /// Checks that the request is served normally.
     async fn expect_service(self) {
         let reply = self.0.await.unwrap().unwrap();
         assert_eq!(
@@ -37,7 +37,7 @@ async fn a_request_under_way_finishes_on_its_terms_and_does_not_resurrect_its_of
     let short = UnderWay::start(&stage, &buyer, "/guest/slow/4500").await;
     // Holds the old rules, and with them Envoy's old counters, in place for longer.
     let long = UnderWay::start(&stage, &buyer, "/guest/slow/7500").await;
-    // What was counted before the change is no late report.
+    // Counts from before the change are not late.
     assert_eq!(of_offer(&stage.counted().await, "requests_total", "guest"), 4);
     stage.reload(&file(&[paid("kept", "0.001")])).await;
     assert!(families_of(&stage.page().await, "guest").is_empty());
@@ -91,7 +91,7 @@ async fn an_offer_that_is_added_again_starts_at_zero_and_old_reports_do_not_reac
     long.expect_service().await;
     assert_is_new(0).await;
 
-    // The new life counts.
+    // The new series counts.
     let terms = buyer.terms("/guest/api").await.unwrap();
     assert_is_new(1).await;
     assert!(buyer.pay("/guest/api", &terms).await.unwrap().is_settled());

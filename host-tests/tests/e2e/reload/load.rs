@@ -15,14 +15,14 @@ use crate::reload::pricing::{file, free, paid};
 use crate::reload::stage::{PATIENCE, Stage};
 
 const RELOADS: u32 = 20;
-/// Breath between two requests of a connection, so that the load is one and the machine still answers.
+/// Pause between two requests of a connection, so that the machine is loaded and still answers.
 const PAUSE: Duration = Duration::from_millis(15);
 /// Connections on each worker of Envoy.
 const PER_WORKER: u64 = 3;
 /// The kernel hands connections to workers; after this many without success something is wrong.
 const MAX_CONNECTIONS: usize = 64;
 
-/// What a connection sends all the time.
+/// The work of a connection.
 #[derive(Debug, Clone, Copy)]
 enum Work {
     /// Requests of a kept offer without a payment.
@@ -63,7 +63,7 @@ impl Load {
         Self { stop, tasks }
     }
 
-    /// Ends it. Fails with the first reply that was not as it should be.
+    /// Ends the load. Fails with the first wrong reply.
     async fn finish(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let mut total = Tally::default();
@@ -196,7 +196,7 @@ async fn twenty_reloads_under_load_fail_no_request_and_keep_every_count() {
     };
     let Tally { asked, paid, .. } = tally;
     let expected = [asked + paid, asked, paid, paid, paid * 1000, paid, paid];
-    // Where Envoy is slow to answer, the companion shows what it read before.
+    // If Envoy answers slowly, the companion shows earlier values.
     let started = Instant::now();
     let mut page = stage.counted().await;
     while counts(&page) != expected && started.elapsed() < PATIENCE {

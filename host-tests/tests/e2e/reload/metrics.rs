@@ -1,4 +1,4 @@
-//! Reading the companion's metrics, and the promises every reader relies on.
+//! Reading the companion's metrics, and checks of what every reader relies on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) fn families_of(page: &Scrape, offer: &str) -> Vec<String> {
     page.series().iter().filter(of_offer).map(|series| series.name.clone()).collect()
 }
 
-/// Reads the metrics all the time, and fails once a counter of a kept offer goes backwards or is gone.
+/// Reads the metrics all the time, and fails if a counter of a kept offer goes backwards or is missing.
 pub(crate) struct Watcher {
     started: Instant,
     stop: Arc<AtomicBool>,
@@ -54,7 +54,7 @@ struct Seen {
 // === impl Watcher ===
 
 impl Watcher {
-    /// Watches the companion at this URL. Readings that fail are passed over: a companion may be away.
+    /// Watches the companion at this URL. Failed readings are ignored, because a companion may be unreachable.
     pub(crate) fn start(companion: String, offers: &[&str]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Seen { offers: offers.iter().map(ToString::to_string).collect(), values: BTreeMap::new() };
@@ -71,7 +71,7 @@ impl Watcher {
         }
     }
 
-    /// Ends it. Fails if it has hardly looked: how long a reading takes depends on what else the machine does.
+    /// Ends the watch. Fails if there were too few readings, because a busy machine reads slowly.
     pub(crate) async fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap().unwrap();

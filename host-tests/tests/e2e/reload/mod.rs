@@ -1,5 +1,5 @@
-//! Reloads in the real Envoy with two workers: what is running is not disturbed, what is removed is gone,
-//! what is broken changes nothing, and whoever restarts picks up where it was.
+//! Reloads in the real Envoy with two workers: requests under way are not disturbed, removed offers are
+//! gone, broken files change nothing, and restarted programs continue.
 
 mod broken;
 pub(crate) mod buyer;

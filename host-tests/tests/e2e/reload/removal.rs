@@ -33,7 +33,7 @@ impl ConfigMap {
         self.folder.path().join("pricing.yaml")
     }
 
-    /// As the kubelet updates it.
+    /// Replaces the content as the kubelet does.
     fn swap(&mut self, text: &str) {
         self.version += 1;
         let version = format!("..version_{}", self.version);
@@ -94,7 +94,7 @@ async fn a_removed_offer_is_closed_and_its_series_are_gone_within_two_seconds() 
     gone(&stage, changed, "by-swap").await;
     stage.reloaded().await;
 
-    // A file takes the place of the link; from here on it is an ordinary file.
+    // A file replaces the link; from here on it is an ordinary file.
     let changed = Instant::now();
     replace(&map.path(), &file(&[paid("kept", "0.001"), paid("by-edit", "0.001")]));
     gone(&stage, changed, "by-rename").await;

@@ -1,7 +1,6 @@
-//! Whoever ends and starts again.
+//! Programs that end and start again.
 
 use std::cell::Cell;
-use std::time::Duration;
 
 use farebox_testkit::stack::{Options, Part, Stack};
 
@@ -131,9 +130,6 @@ async fn an_envoy_that_restarts_enforces_the_last_rules_at_once_and_totals_do_no
     sell(&buyer).await;
     assert_eq!(of_offer(&stage.counted().await, "charged_requests_total", "kept"), 10);
 
-    // Envoy tells its age and the time of day in whole seconds. Lives that started within a few seconds of each
-    // other cannot be told apart.
-    tokio::time::sleep(Duration::from_secs(5)).await;
     stage.stack.stop_part(Part::Proxy);
     assert_eq!(of_offer(&stage.counted().await, "charged_requests_total", "kept"), 10);
     stage.stack.start_part(Part::Proxy).unwrap();
@@ -143,7 +139,7 @@ async fn an_envoy_that_restarts_enforces_the_last_rules_at_once_and_totals_do_no
     let total = async || of_offer(&stage.page().await, "charged_requests_total", "kept");
     stage.until("both lives add up", async || total().await == 20).await;
 
-    // And with the companion away.
+    // The same with an unreachable companion.
     stage.stack.kill_part(Part::Companion);
     stage.stack.stop_part(Part::Proxy);
     stage.stack.start_part(Part::Proxy).unwrap();
@@ -175,7 +171,7 @@ async fn a_facilitator_that_hangs_does_not_slow_reloads_and_its_return_is_notice
             .unwrap();
     };
     fail(stage.stack.client(), "hang").await;
-    // One that has never seen its kinds.
+    // A companion that does not know the kinds of its facilitator.
     stage.stack.kill_part(Part::Companion);
     stage.stack.start_part(Part::Companion).unwrap();
     stage.reloaded().await;

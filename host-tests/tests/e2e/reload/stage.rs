@@ -1,4 +1,4 @@
-//! A running stack with rules of the test's own, and what is often asked of it.
+//! A running stack with the test's own rules, and common questions to it.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::reload::buyer::Buyer;
 pub(crate) const BOUND: Duration = Duration::from_secs(2);
 /// How long anything else may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A stack, and the generation it enforces.

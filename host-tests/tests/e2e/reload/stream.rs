@@ -16,7 +16,8 @@ async fn a_stream_under_way_is_not_cut_by_reloads() {
     assert!(response.headers().contains_key("payment-response"));
     assert_eq!(response.chunk().await.unwrap().unwrap(), "data: {\"event\":1}\n\n");
 
-    // Its own offer goes, which replaces the filter's VMs, and then something else changes.
+    // The stream's own offer is removed, which replaces the filter's VMs, and then other rules
+    // change.
     stage.reload(&file(&[paid("kept", "0.001")])).await;
     stage.reload(&file(&[paid("kept", "0.002")])).await;
 
@@ -29,7 +30,7 @@ async fn a_stream_under_way_is_not_cut_by_reloads() {
     }
     let events: String = (2..=20).map(|event| format!("data: {{\"event\":{event}}}\n\n")).collect();
     assert_eq!(String::from_utf8(received).unwrap(), events);
-    // Still one by one: the last did not wait together with those before it.
+    // The events still arrive one by one: the last did not come together with the earlier ones.
     assert!(last_wait > Duration::from_millis(100), "{last_wait:?}");
     assert_eq!(of_offer(&stage.counted().await, "charged_requests_total", "guest"), 0);
 }

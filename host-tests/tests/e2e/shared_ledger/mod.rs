@@ -1,4 +1,4 @@
-//! Two companions on one PostgreSQL, each with an Envoy of its own: they sell as one.
+//! Two companions on one PostgreSQL, each with its own Envoy: they sell as one.
 
 mod shop;
 
@@ -14,7 +14,7 @@ use crate::support::{Answer, Buyer, PAYMENT, until};
 
 /// How often one payment is used at both proxies together.
 const USES: usize = 1_000;
-/// Requests under way at once. More would measure the patience of sockets.
+/// Requests under way at once. More would test the limits of sockets.
 const AT_ONCE: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,7 @@ async fn of_1000_uses_of_one_payment_at_two_proxies_of_two_companions_one_is_ser
     assert_eq!(shop.ledger(&[]), books, "and there is nothing else");
     assert_eq!(shop.charged().await, 1, "by one of the companions");
 
-    // Which life of which companion is asked makes no difference.
+    // The result is the same for each companion, and after its restart.
     shop.stack_mut(0).kill_part(Part::Companion);
     let elsewhere = buyers[1].pay("/goods/1", &payment).await;
     assert_eq!(elsewhere.status, 402);
@@ -138,7 +138,7 @@ async fn two_companions_push_the_same_generation_of_the_same_rules() {
     let filters = [0, 1].map(|at| shop.published(at));
     assert_eq!(filters[0], filters[1]);
 
-    // One that was away comes back with what the other has.
+    // A restarted companion takes the rules of the other.
     let second = shop.stack(0).enforced().await.unwrap().unwrap();
     shop.stack_mut(1).kill_part(Part::Companion);
     for at in [0, 1] {

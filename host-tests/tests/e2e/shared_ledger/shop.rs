@@ -13,7 +13,7 @@ use crate::support::until;
 #[derive(Debug)]
 pub(super) struct Shop {
     stacks: [Stack; 2],
-    // Ends after those that use it.
+    // Dropped after the stacks that use it.
     pub(super) database: Postgres,
 }
 
@@ -76,7 +76,7 @@ impl Shop {
 
     /// What `farebox ledger export` shows.
     pub(super) fn ledger(&self, which: &[&str]) -> Vec<Value> {
-        let mut command = Command::new(paths::farebox().unwrap());
+        let mut command = Command::new(paths::dev_farebox().unwrap());
         command.args(["ledger", "export", "--format", "jsonl", "--ledger", &self.database.url()]).args(which);
         let output = command.output().expect("farebox runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! Bodies both ways through Traefik, and through the gateway behind it.
+//! Bodies in both directions through Traefik, and through the gateway behind it.
 
 use farebox_core::evm::{B256, keccak256};
 use farebox_core::metrics::Family;
@@ -11,10 +11,10 @@ use crate::common::{Answer, Payment, exchange, in_ledger};
 
 const SENT: u64 = 100_000;
 const RECEIVED: u64 = 50_000_000;
-/// What a body that streams may cost the companion, whatever its length.
+/// Memory that a streaming body of any length may cost the companion.
 const MEMORY: u64 = 16 << 20;
 
-/// How the length of a body is told.
+/// How the length of a body is given.
 #[derive(Debug, Clone, Copy)]
 enum Framing {
     Length,
@@ -54,7 +54,7 @@ async fn request_bodies_of_100_kilobytes_arrive_byte_for_byte_however_they_are_f
             assert_eq!(seen["bodyHash"], B256(keccak256(&body)).to_string(), "{path} {framing:?}");
         }
         in_ledger(&stack, &payment.nonce, "delivered").await;
-        // A payment that is refused leaves no rest of its body to be taken for the next request.
+        // After a refused payment no rest of the body is taken for the next request.
         let refused = post(&stack, "/goods/a", Some(&payment), framing, &body).await;
         assert_eq!(refused.status, 402, "{framing:?}: {}", refused.summary());
     }
@@ -80,7 +80,7 @@ async fn responses_of_50_megabytes_arrive_byte_for_byte_and_are_never_held() {
             place += chunk.len() as u64;
         }
         assert_eq!((place, is_whole), (RECEIVED, true));
-        // The kernel notes a peak late, and may name a lower one than it did a moment before.
+        // The kernel updates the peak late, and may report a lower one than a moment before.
         let grown = stack.part(Part::Companion).unwrap().peak_bytes().unwrap().saturating_sub(before);
         println!("{RECEIVED} bytes passed; the companion took {} kB more", grown >> 10);
         assert!(grown < MEMORY, "the companion took {grown} bytes more");

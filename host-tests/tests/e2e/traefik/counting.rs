@@ -1,5 +1,5 @@
-//! Counts of plugin and gateway over the death of the companion: what a buyer was told of is counted once, but for what the
-//! gateway has not reported when it is killed, which may be missing.
+//! Counts of plugin and gateway after the death of the companion: each answered request is counted once. Only counts that
+//! the gateway had not reported when it was killed may be missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ const REQUESTS: u64 = 20_000;
 const BUYERS: u64 = 32;
 /// Requests after which the companion is killed for the second time.
 const QUIET: u64 = 640;
-/// How long settlements nobody was told of may be on their way.
+/// How long settlements without an answer may take.
 const SETTLED: Duration = Duration::from_secs(30);
-/// After this the ledger has what the gateway counted: it reports every second.
+/// After this time the ledger has the gateway's counts, because the gateway reports every second.
 const REPORTED: Duration = Duration::from_secs(2);
-/// A buyer whose payment nobody answers does not pay again at once.
+/// Pause of a buyer whose payment gets no answer.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What buyers do, by the number of the request.
+/// The work of buyers, by the number of the request.
 const WORK: [Work; 20] = [
     Work::Ask,
     Work::Free,
@@ -61,15 +61,15 @@ enum Work {
     /// Without a payment.
     Ask,
     Pay,
-    /// With a payment that was signed for something else.
+    /// With a payment that was signed for other terms.
     Forge,
-    /// With what is no payment at all.
+    /// With a header that is not a payment.
     Garble,
     /// With a payment that has bought its answer.
     Replay,
 }
 
-/// What buyers were told.
+/// The answers to buyers.
 #[derive(Debug, Default, Clone)]
 struct Seen {
     required: u128,
@@ -81,7 +81,7 @@ struct Seen {
     blocked: BTreeMap<String, u128>,
     /// Refused payments that were used already, and those that were just in use.
     replayed: [u128; 2],
-    /// Payments of which nobody knows what the gateway made of them.
+    /// Payments whose fate in the gateway is not known.
     unanswered: u128,
 }
 
@@ -91,7 +91,7 @@ struct Load {
     buyers: Vec<JoinHandle<Result<Seen>>>,
 }
 
-/// A buyer, and what it has in hand.
+/// A buyer, with its terms and payment.
 struct Shopper {
     buyer: Buyer,
     terms: Value,
@@ -124,7 +124,7 @@ impl Load {
         }
     }
 
-    /// What all of them saw. Fails with the first answer that was not as it should be.
+    /// The answers to all buyers. Fails with the first wrong answer.
     async fn finish(self) -> Seen {
         let mut all = Seen::default();
         for buyer in self.buyers {
@@ -169,7 +169,7 @@ impl Shopper {
                 Some(farebox_testkit::wallet::header_value(&payment))
             }
             Work::Garble => Some("no payment".to_owned()),
-            // Where there is nothing to replay yet, the terms are asked for.
+            // Without a used payment yet, the buyer asks for the terms.
             Work::Replay => self.used.clone(),
         };
         let path = if work == Work::Free { "/free/a" } else { "/goods/a" };
@@ -192,7 +192,7 @@ impl Shopper {
             return Ok(());
         }
         let Some(reason) = reply.failure().or_else(|| reply.reason()) else {
-            // Traefik's own word for a gateway that is away.
+            // Traefik's own answer if the gateway is unreachable.
             ensure!(matches!(work, Work::Pay | Work::Replay) && reply.status == 502, told());
             seen.unanswered += 1;
             tokio::time::sleep(PAUSE).await;
@@ -201,7 +201,7 @@ impl Shopper {
         let expected = match work {
             Work::Forge => reason == FailureReason::PaymentInvalid.as_str(),
             Work::Garble => reason == FailureReason::InvalidPaymentHeader.as_str(),
-            // The next companion closes what it knows no rules for yet.
+            // The next companion refuses paths before it has rules.
             Work::Replay => reason == FailureReason::PaymentReplayed.as_str() || reply.status == 503,
             _ => reply.status == 503,
         };
@@ -222,8 +222,8 @@ impl Shopper {
 // === impl Seen ===
 
 impl Seen {
-    /// Asserts that everything the buyers were told is counted once, but for so much that the gateway may not have reported,
-    /// and what they were not told at most once.
+    /// Asserts that each answer is counted once, except for `missing` that the gateway may not have reported, and that
+    /// requests without an answer are counted at most once.
     fn assert_covered(&self, page: &Scrape, charged: u128, missing: u128) {
         let shown = Tally::of(page, "goods");
         let in_flight = self.unanswered.min(u128::from(BUYERS));
@@ -268,7 +268,7 @@ fn nonce_of(payment: &Value) -> String {
     payment["payload"]["authorization"]["nonce"].as_str().unwrap().to_owned()
 }
 
-/// The metrics once so many requests are counted and nothing is on its way any more, and how many payments the
+/// The metrics when so many requests are counted and nothing is under way any more, with the number of payments that the
 /// facilitator settled, each once.
 async fn final_page(stack: &Stack, served: &[String], requests: u128) -> (Scrape, u128) {
     let facilitator = DevFacilitator::of(stack);

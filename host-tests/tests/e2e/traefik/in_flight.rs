@@ -1,4 +1,4 @@
-//! What a request in flight costs: Traefik makes an instance of the plugin for each, which reads the whole table.
+//! The cost of a request in flight: Traefik makes an instance of the plugin for each, which reads all rules.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,13 +13,13 @@ use crate::common::{Answer, Request, Settlement};
 
 const ROUTES: usize = 1_000;
 const SLOW: usize = 64;
-/// What a request in flight may take with few routes and with many, bytes. It was 1.5 and 10.4 MB.
+/// Memory that a request in flight may take with few routes and with many, bytes. It was 1.5 and 10.4 MB.
 const FEW: u64 = 768 << 10;
 const MANY: u64 = 3 << 20;
-/// What a new instance may take of the processor with many routes. It was 160 ms.
+/// Processor time that a new instance may take with many routes. It was 160 ms.
 const START: Duration = Duration::from_millis(100);
 
-/// Paid routes none of which asks for what another does.
+/// Paid routes, each with different terms.
 fn pricing(routes: usize) -> String {
     let mut text = PRICING.to_owned();
     for number in 1..=routes {
@@ -35,7 +35,7 @@ fn pricing(routes: usize) -> String {
 async fn start(routes: usize, in_flight: u64) -> Stack {
     let mut settings = Settlement::Relay.settings(2_000, 5_000);
     settings["traefik"] = json!({ "requestsInFlight": in_flight });
-    // Its profiles tell what is in use, once its garbage collector has run.
+    // Traefik's profiles show the memory in use after a run of its garbage collector.
     let tweak = Box::new(|traefik: &mut Value| traefik["api"]["debug"] = true.into());
     let options = Options { settings, shell: Shell::Traefik, tweak, ..Options::priced(pricing(routes)) };
     Stack::start(options).await.unwrap()
@@ -78,7 +78,7 @@ async fn cost(routes: usize) -> (u64, Duration) {
         "{routes} more routes: {} kB and {time:?} of the processor for a request, {took:?} for {SLOW}",
         memory >> 10
     );
-    // Whoever is served meanwhile waits for none of them.
+    // Other requests do not wait for them.
     assert_eq!(Request::get("/goods/a").send(stack.proxy_address()).status, 402);
     drop(held);
     (memory, time)
@@ -100,7 +100,7 @@ async fn no_more_requests_are_in_flight_than_the_settings_say_whatever_they_carr
     let held = slow(&stack, MOST).await;
     let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
     for host in 0..20 {
-        // Each from another host, as far as a client can say so.
+        // Each with other headers about its client.
         let request = Request::get("/free/hang")
             .header("host", format!("host-{host}.example"))
             .header("x-farebox-alike", format!("{host}"))
@@ -111,7 +111,7 @@ async fn no_more_requests_are_in_flight_than_the_settings_say_whatever_they_carr
     }
     assert_eq!(statuses, [(429, 20)].into());
     assert_eq!(stack.origin().unwrap().hits().of("/free/hang"), MOST as u64);
-    // They are counted for themselves where they lead elsewhere, and places are free again once they are over.
+    // Requests to another upstream have their own limit, and places are free again after their end.
     assert_eq!(Request::get("/goods/a").send(stack.proxy_address()).status, 402);
     drop(held);
     let is_free = async |stack: &Stack| Request::get("/free/a").send(stack.proxy_address()).status == 200;

@@ -1,10 +1,10 @@
-//! What a hundred reloads cost.
+//! The cost of a hundred reloads.
 //!
-//! Traefik builds the plugin anew for every router with each of them, and lets go of the old ones when its garbage
-//! collector has run several times: without a limit it comes ever later, and the memory grows by 2 MB with each reload
-//! (to 640 MB after 300). With a limit it stays. The companion publishes no faster than Traefik's throttle of two
-//! seconds allows; here the rules come straight from a provider of the test's own, as fast as Traefik takes them,
-//! which is worse.
+//! With each reload Traefik builds the plugin again for every router, and frees the old ones after several runs of its
+//! garbage collector. Without a limit these runs come later and later, and the memory grows by 2 MB with each reload
+//! (to 640 MB after 300). With a limit the memory stays. The companion publishes at most every two seconds, which is
+//! Traefik's throttle. Here the rules come from the test's own provider, as fast as Traefik takes them, which is
+//! worse.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,21 +16,21 @@ use tokio::net::TcpListener;
 use super::{PRICING, options};
 use crate::reload::metrics::sum;
 
-/// Traefik's `GOMEMLIMIT`: little enough to get there.
+/// Traefik's `GOMEMLIMIT`, low enough to be reached.
 const TRAEFIK_MEMORY: u64 = 128 << 20;
 const RELOADS: u64 = 100;
 /// Requests at once after each reload: as many instances of the plugin.
 const AT_ONCE: usize = 8;
-/// The memory is looked at this often.
+/// Number of reloads between two measurements.
 const LOOK: u64 = 10;
-/// Reloads by which Traefik has come to its limit.
+/// Number of reloads until Traefik reaches its limit.
 const WARM: u64 = 60;
-/// What Traefik may have beside what its garbage collector counts: the machine code of the plugin above all.
+/// Memory of Traefik that its garbage collector does not count, mostly the machine code of the plugin.
 const BESIDE: u64 = 96 << 20;
-/// What either may have more after the last reloads than before them.
+/// Memory by which Traefik and companion may grow during the last reloads.
 const BOUND: u64 = 24 << 20;
 
-/// What Traefik's HTTP provider is given.
+/// The configuration for Traefik's HTTP provider.
 type Body = Arc<Mutex<String>>;
 
 async fn provide(listener: TcpListener, body: Body) {

@@ -33,7 +33,7 @@ fn ask(stack: &Stack, path: &str) -> Answer {
     Request::get(path).send(stack.proxy_address())
 }
 
-/// Why a payment was refused, as the new challenge says.
+/// Why a payment was refused, from the new challenge.
 fn refusal(answer: &Answer) -> Value {
     answer.decoded("payment-required")["extensions"]["paymentFailure"].clone()
 }
@@ -47,7 +47,7 @@ pub(crate) async fn counted(stack: &Stack, family: Family, expected: u128) {
     stack.until(&format!("{} is {expected}", family.name()), adds_up).await.unwrap();
 }
 
-/// No answer of a paid path comes from the upstream.
+/// Asserts that the answer of a paid path is not the upstream's.
 fn assert_unpaid(answer: &Answer, what: &str) {
     assert!(
         matches!(answer.status, 402 | 403 | 404 | 500..=503) || answer.status == 0,
@@ -108,7 +108,7 @@ async fn a_plugin_that_is_broken_or_gone_lets_nothing_through_unpaid() {
     let (stack, _) = open().await;
     let whole = std::fs::read(stack.plugin()).unwrap();
     let mut price = 1;
-    // A change of the rules makes Traefik load the plugin anew.
+    // After a change of the rules Traefik loads the plugin again.
     for broken in [Some(&whole[..whole.len() / 2]), Some(b"\0asm garbage".as_slice()), None, Some(&whole)] {
         std::fs::remove_file(stack.plugin()).ok();
         if let Some(bytes) = broken {
@@ -179,7 +179,7 @@ async fn of_64_uses_of_one_payment_at_once_one_is_served_and_every_request_is_co
     assert_eq!(facilitator.settled(&payment.nonce).await, 1);
     counted(&stack, Family::RequestsTotal, 65).await;
 
-    // What the plugin answers while the companion is away waits in the spool.
+    // Counts of the plugin while the companion is unreachable wait in the spool.
     stack.kill_part(Part::Companion);
     for _ in 0..20 {
         assert_eq!(ask(&stack, "/goods/a").status, 402);

@@ -1,4 +1,4 @@
-//! Reloads while buyers are at work, in Traefik and in the gateway, each of which takes the new rules in its own time.
+//! Reloads while buyers are at work, in Traefik and in the gateway, which take the new rules at different times.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::reload::metrics::{Watcher, sum};
 use crate::reload::pricing::{file, free, paid};
 
 const RELOADS: u32 = 20;
-/// Buyers of an offer that stays as it is, of one whose price moves, and those who do not pay.
+/// Buyers of an offer that does not change, of an offer whose price changes, and clients that do not pay.
 const BUYERS: [(Work, usize); 4] = [(Work::Kept, 48), (Work::Moving, 16), (Work::Ask, 2), (Work::Guest, 2)];
-/// Between two requests of those who do not pay, whom nothing else would slow down.
+/// Pause between two requests of clients that do not pay, because nothing else slows them down.
 const PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +36,16 @@ enum Work {
     Guest,
 }
 
-/// What buyers of one kind were told.
+/// The answers to buyers of one kind.
 #[derive(Debug, Default)]
 struct Seen {
     asked: u128,
     served: u128,
-    /// Payments of a price that was not asked for any more.
+    /// Payments for an old price.
     outdated: u128,
 }
 
-/// Every reload differs: a guest comes and goes, and a price moves.
+/// The file of a reload: a guest offer comes and goes, and a price changes.
 fn version(number: u32) -> String {
     let price = format!("0.00{}", 1 + number % 9);
     let mut routes = vec![free("free"), paid("kept", "0.001"), paid("moving", &price)];
@@ -92,7 +92,7 @@ async fn work(buyer: Buyer, work: Work, stop: Arc<AtomicBool>) -> Result<Seen> {
     Ok(seen)
 }
 
-/// Waits until everybody has taken rules later than these, and returns which.
+/// Waits until every proxy has taken later rules than these, and returns their generation.
 async fn later(stack: &Stack, generation: u64) -> u64 {
     let current = async |stack: &Stack| stack.status().await.unwrap()["config_generation"].as_u64().unwrap();
     stack.until("the rules are loaded", async |stack| current(stack).await > generation).await.unwrap();
@@ -147,7 +147,7 @@ async fn of_64_buyers_at_once_none_fails_for_20_reloads_and_none_is_served_unpai
     let enough = |offer: &str, served| assert!(offers[offer].served > served, "{offers:?}");
     enough("kept", 500);
     enough("moving", 50);
-    // A buyer is told a new price once: when Traefik asks for it. Until then the old one buys.
+    // A buyer gets a new price once, when Traefik has it. Until then the old price buys.
     let changes = u128::from(RELOADS) * BUYERS[1].1 as u128;
     assert!((10..=changes).contains(&offers["moving"].outdated), "{offers:?}");
     assert!(offers["guest"].asked > 100, "{offers:?}");

@@ -1,4 +1,4 @@
-//! The plugin's configuration on its way through Traefik.
+//! How the plugin's configuration passes through Traefik.
 
 use std::path::Path;
 
@@ -19,8 +19,8 @@ const PROBE: &str = r#"(module
         (i64.const 0))
     (func (export "handle_response") (param i32 i32)))"#;
 
-/// All that a provider could take for something else: digits beyond every integer, text that looks like YAML, like
-/// a template, like markup, and text of more than one line and script.
+/// Texts that a provider could misread: digits beyond every integer, text that looks like YAML, like a template or
+/// like markup, and text of several lines and scripts.
 const DESCRIPTION: &str = "12345678901234567890123456789012345678 0x10 1e9 true null ~ \n\t{{ env \"HOME\" }} \
     {{{{ 'it' }}}} <b>&amp;</b> \\n \u{e9} \u{6f22} \u{1f600} \u{85}\u{2028}\u{feff}: - # @ `";
 
@@ -66,7 +66,7 @@ fn route(name: &str, rule: &str, upstream: &str, plugin: &Value) -> Value {
     }})
 }
 
-/// What the probe says; `null` if Traefik answers in its place.
+/// The answer of the probe; `null` if Traefik itself answers.
 async fn received(stack: &Stack, path: &str) -> Value {
     let answer = stack.get(path).send().await.unwrap().bytes().await.unwrap();
     serde_json::from_slice(&answer).unwrap_or_default()
@@ -109,7 +109,7 @@ async fn the_configuration_reaches_the_plugin_byte_for_byte_through_both_provide
         let is_current = async |stack: &Stack| {
             let text = stack.client().get(&endpoint).send().await.unwrap().bytes().await.unwrap();
             let (expected, file) = (published(&text), std::fs::read(dynamic.join("farebox.yaml")).unwrap());
-            // Rules are published anew once the facilitator is known.
+            // Rules are published again when the facilitator's kinds are known.
             expected.contains("\"ready\":true")
                 && text == file
                 && received(stack, "/goods/a").await == json!({ "config": expected })
@@ -138,7 +138,7 @@ async fn the_configuration_reaches_the_plugin_byte_for_byte_through_both_provide
     }
 }
 
-/// Why it is one string: Traefik makes strings of everything else.
+/// Shows why the configuration is one string: Traefik turns everything else into strings.
 async fn retyped(stack: &Stack, dynamic: &Path) {
     let config = json!({ "number": 5, "flag": true, "list": ["a", 1] });
     let typed = route("typed", "Path(`/typed`)", &stack.upstream_url(), &config);

@@ -1,5 +1,4 @@
-//! What Traefik does otherwise than one would think, each with a test that fails where it comes through. The
-//! simulator (`traefik_simulator`) and the checks of the artefact (`xtask::build`) hold the rest:
+//! Unexpected behaviour of Traefik, each with a test that fails if it affects Farebox. The simulator (`traefik_simulator`) and the checks of the artefact (`xtask::build`) cover the rest:
 //!
 //! | what Traefik does | held by |
 //! |---|---|

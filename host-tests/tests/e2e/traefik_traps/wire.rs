@@ -1,4 +1,4 @@
-//! Requests as they cross the plugin.
+//! Requests that pass the plugin, on the wire.
 
 use farebox_testkit::stack::Stack;
 use serde_json::Value;

@@ -1,9 +1,9 @@
-//! Ten thousand payments, good ones and bad, each made from its number alone.
+//! Ten thousand payments, good and bad, each made only from its number.
 //!
 //! * [`shops`]: the rules they are offered under.
 //! * [`purchase`]: one request with its payment.
-//! * [`spoil`]: what can be wrong with it.
-//! * [`tally`]: what came of them, so that the mix cannot go stale unseen.
+//! * [`spoil`]: the faults of a payment.
+//! * [`tally`]: the results, so that a mix that misses cases is noticed.
 
 mod purchase;
 mod shops;

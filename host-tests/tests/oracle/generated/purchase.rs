@@ -14,12 +14,12 @@ use super::spoil::{self, Kind};
 use crate::three::Asked;
 use farebox_host_tests::Dice;
 
-/// A request, and what is peculiar about it.
+/// A request, with its special feature.
 pub(super) struct Purchase {
     /// Place of its shop.
     pub(super) shop: usize,
     pub(super) asked: Asked,
-    /// What was spoiled, or that nothing was.
+    /// Name of its fault, or that it has none.
     pub(super) what: &'static str,
     /// Protocol version, network, and how the asset moves.
     pub(super) form: String,
@@ -34,7 +34,7 @@ struct Draft<'a> {
     v1: bool,
 }
 
-/// Where people go. A shop that cannot sell is soon known.
+/// The shares of the shops. The shop that cannot sell gets few requests.
 const SHARES: [usize; 20] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4];
 
 /// The purchase of this number.
@@ -125,7 +125,7 @@ impl Draft<'_> {
         request
     }
 
-    /// The request with its payment, after something was done to one of them.
+    /// The request with its payment, after a fault was put into one of them.
     fn spoiled(
         &self,
         kind: Kind,

@@ -50,9 +50,9 @@ routes:
 - {pattern: "/auth/*", gate: auth, offerNamespace: shop, offerName: auth}
 "#;
 
-/// One set of rules, and what can be bought under it.
+/// One set of rules, with its offers.
 pub(super) struct Shop {
-    /// As they are pushed.
+    /// The rules in their pushed form.
     pub(super) rules: Value,
     pub(super) settings: Settings,
     pub(super) offers: Vec<Offer>,
@@ -67,7 +67,7 @@ pub(super) struct Offer {
     pub(super) option: PaymentOption,
 }
 
-/// All of them. The first is as most are, the last one cannot sell yet.
+/// All shops. The first is the usual one, the last one cannot sell yet.
 pub(super) fn shops() -> Vec<Shop> {
     let plain = Settings::default();
     let old = Settings {
@@ -118,12 +118,13 @@ fn shop(settings: Settings, ready: bool, relay: bool, v1: &[&str]) -> Shop {
     };
     let v1: BTreeSet<_> = v1.iter().map(|network| (*network).to_owned()).collect();
     let mut pushed = snapshot.push(7, &settings, &facilitator, &BTreeMap::new(), &v1);
-    // No pricing file says so: a push that lacks the domain of its token.
+    // A push that lacks the domain of its token; no pricing file gives such a push.
     for route in pushed.routes.iter_mut().filter(|route| route.pattern.starts_with("/domainless")) {
         route.options.iter_mut().for_each(|option| option.eip712_name.clear());
     }
     let rules = serde_json::to_value(&pushed).unwrap();
-    // What is offered while the facilitator is not ready is known from elsewhere.
+    // The terms of the shop that is not ready are made from the same rules with a ready
+    // facilitator.
     pushed.facilitator.iter_mut().for_each(|facilitator| facilitator.ready = true);
     let native = Arc::new(RuleSet::compile(pushed).unwrap());
     let routes = native.routes.iter().filter(|route| !route.options.is_empty());

@@ -1,4 +1,4 @@
-//! What came of the payments: a mix in which everything happens, and often enough.
+//! The results of the payments: a check that every result occurs often enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,14 +66,14 @@ pub(super) struct Tally {
     preflights: u64,
     authorized: u64,
     upfront: u64,
-    /// Payments that are refused if nobody knows them.
+    /// Payments that are refused unless they are known.
     unless_known: u64,
-    /// Refusals by what the buyer is told, those unless the payment is known among them; those of HEAD requests,
-    /// which are told nothing, under nothing.
+    /// Refusals by their text, including those "unless known". Refusals of HEAD requests have no text and are under
+    /// the empty text.
     refused: BTreeMap<String, u64>,
     /// Payments taken, by their form.
     forms: BTreeMap<String, u64>,
-    /// Purchases, by what was wrong with them.
+    /// Purchases, by their fault.
     kinds: BTreeMap<&'static str, u64>,
     keys: BTreeSet<Vec<u8>>,
 }
@@ -121,7 +121,7 @@ impl Tally {
         self.keys.extend(other.keys);
     }
 
-    /// Panics if the mix is not what it is meant to be.
+    /// Panics if a result is too rare.
     pub(super) fn check(&self, payments: u64) {
         let (paid, refused) = (self.authorized + self.upfront, self.refused.values().sum::<u64>());
         assert_eq!(
@@ -150,7 +150,7 @@ impl Tally {
     }
 }
 
-/// What a refusal tells the buyer, with `N` for its numbers; none of a challenge to a request that offered nothing.
+/// The text of a refusal, with `N` for its numbers; `None` for a challenge to a request without a payment.
 fn refusal(answer: &Answer) -> Option<String> {
     let header = answer.headers.iter().find(|(name, _)| name == "payment-required");
     let told: Value = match header {
@@ -160,7 +160,7 @@ fn refusal(answer: &Answer) -> Option<String> {
     };
     let failure = if header.is_some() { &told["extensions"]["paymentFailure"] } else { &told };
     let reason = failure["reason"].as_str()?;
-    // What is refused for another reason than its payment is told apart by that reason alone.
+    // A refusal for another reason than its payment is identified only by that reason.
     if !told["x402Version"].is_u64() {
         return Some(format!("{} {reason}", answer.status));
     }

@@ -75,7 +75,7 @@ impl Amount {
         if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
     }
 
-    /// From the big-endian word.
+    /// Reads a big-endian word.
     pub fn from_be_bytes(word: [u8; 32]) -> Self {
         Self(U256::from_be_bytes(word))
     }
@@ -84,7 +84,7 @@ impl Amount {
         self.0.to_be_bytes()
     }
 
-    /// From a Unix time or another small number.
+    /// Makes an amount of a Unix time or another small number.
     pub fn from_u64(value: u64) -> Self {
         Self(U256::from(value))
     }
@@ -94,14 +94,15 @@ impl Amount {
         u64::try_from(self.0).ok()
     }
 
-    /// Whether this is nothing at all.
+    /// Whether the amount is zero.
     pub fn is_zero(self) -> bool {
         self.0.is_zero()
     }
 }
 
 impl core::fmt::Display for Amount {
-    /// By long division: the integer's own way of writing itself is ten times as much code, and every guest has it.
+    /// Writes decimal digits by long division, because the formatter of `U256` is ten times as much code, in every
+    /// guest.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let mut limbs = *self.0.as_limbs();
         let mut digits = String::with_capacity(MAX_PRICE_DIGITS);

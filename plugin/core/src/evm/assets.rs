@@ -21,7 +21,7 @@ pub struct Asset {
     pub network: &'static str,
     /// Symbol used as the `asset_symbol` label.
     pub symbol: &'static str,
-    /// Contract.
+    /// Address of the token contract.
     pub address: Address,
     /// Decimals of one whole unit.
     pub decimals: u8,
@@ -31,13 +31,14 @@ pub struct Asset {
     pub eip712_name: &'static str,
     /// EIP-712 domain version of the token contract.
     pub eip712_version: &'static str,
-    /// Whether the token can be permitted without gas (EIP-2612), which the challenge then offers.
+    /// Whether the token supports permits without gas (EIP-2612). Then the challenge offers them.
     pub gas_sponsoring: bool,
-    /// Sources disagree on the domain: the load warns unless the pricing file names it.
+    /// Whether sources disagree on the EIP-712 domain. Then the load warns unless the pricing file
+    /// names the domain.
     pub disputed: bool,
 }
 
-/// The registry. Order matters to nobody; a chain's default asset is its USDC.
+/// The registry, in no particular order. A chain's default asset is its USDC.
 const ASSETS: &[Asset] = &[
     eip3009("eip155:8453", "USDC", b"0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913", 6, "USD Coin", "2"),
     eip3009("eip155:84532", "USDC", b"0x036CbD53842c5426634e7929541eC2318f3dCF7e", 6, "USDC", "2"),
@@ -95,8 +96,8 @@ const ASSETS: &[Asset] = &[
         .sponsored(),
 ];
 
-/// The asset used when a route names none: the chain's USDC. A chain without one has no default, so
-/// that nobody charges another currency than the one meant.
+/// The asset of a route that names none: the chain's USDC. A chain without USDC has no default, so
+/// that a route never charges another currency than the operator expects.
 pub fn default_asset(network: &Network) -> Option<&'static Asset> {
     asset_by_symbol(network, "USDC")
 }
@@ -154,12 +155,12 @@ const fn permit2(
 // === impl Asset ===
 
 impl Asset {
-    /// The token supports EIP-2612.
+    /// Marks a token that supports EIP-2612.
     const fn sponsored(self) -> Self {
         Self { gas_sponsoring: true, ..self }
     }
 
-    /// Sources disagree on the row, and nobody has read it from the chain.
+    /// Marks a row on which sources disagree, and which was not read from the chain.
     const fn disputed(self) -> Self {
         Self { disputed: true, ..self }
     }

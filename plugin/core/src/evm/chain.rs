@@ -12,15 +12,15 @@ pub struct Network {
 /// One row of the chain table.
 struct Chain {
     chain_id: u64,
-    /// What an operator writes, and what the legacy copies of a challenge call it.
+    /// The name in the pricing file, and in the legacy copies of a challenge.
     name: &'static str,
     aliases: &'static [&'static str],
     /// The name in the closed list of protocol v1, where the chain has one.
     v1_name: Option<&'static str>,
 }
 
-/// Chains with a name. The first nine are those of the pricing file; the others are named as
-/// protocol v1 (or, from `xdc` on, a widespread implementation of it) names them.
+/// Chains with a name. The first nine names are those of the pricing file. The others are the names
+/// of protocol v1, and from `xdc` on those of a widespread implementation of v1.
 const CHAINS: &[Chain] = &[
     both(8453, "base", &["base-mainnet"]),
     both(84532, "base-sepolia", &[]),
@@ -61,9 +61,9 @@ const fn v2_only(chain_id: u64, name: &'static str, aliases: &'static [&'static 
     Chain { chain_id, name, aliases, v1_name: None }
 }
 
-/// Resolves what an operator or a client wrote: a name, an alias or a CAIP-2 id, trimmed, letter case
-/// ignored. Any `eip155:<id>` resolves, also of a chain Farebox has no name for (see
-/// [`is_named_chain`]); everything else is `None`.
+/// Resolves the text of an operator or a client: a name, an alias or a CAIP-2 id, trimmed, in any
+/// letter case. Any `eip155:<id>` resolves, also of a chain without a name (see [`is_named_chain`]);
+/// every other text is `None`.
 pub fn chain_by_name(text: &str) -> Option<Network> {
     let text = text.trim();
     let same = |name: &&str| name.eq_ignore_ascii_case(text);
@@ -74,19 +74,19 @@ pub fn chain_by_name(text: &str) -> Option<Network> {
         .or_else(|| Network::from_caip2(&text.to_ascii_lowercase()))
 }
 
-/// Whether the chain is one of the table rather than a bare `eip155:<id>`, which a price can only be
-/// set on with a registry asset or a complete custom one.
+/// Whether the chain is in the table. For any other `eip155:<id>`, a price needs a registry asset or
+/// a complete custom asset.
 pub fn is_named_chain(network: &Network) -> bool {
     chain_name(network).is_some()
 }
 
-/// The name operators know the chain by (`arbitrum-one`): what older buyers find in the legacy copies
-/// of a challenge.
+/// The chain's name for operators (`arbitrum-one`). The legacy copies of a challenge, for older
+/// buyers, have it too.
 pub fn chain_name(network: &Network) -> Option<&'static str> {
     row(network).map(|chain| chain.name)
 }
 
-/// The name protocol v1 gave the chain (`base-sepolia`), where it has one.
+/// The chain's name in protocol v1 (`base-sepolia`), if there is one.
 pub fn v1_name(network: &Network) -> Option<&'static str> {
     row(network).and_then(|chain| chain.v1_name)
 }

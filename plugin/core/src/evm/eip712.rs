@@ -43,7 +43,7 @@ pub fn permit2_domain_separator(network: &Network) -> B256 {
     ])
 }
 
-/// keccak256(0x19 0x01 ‖ separator ‖ struct hash): what the payer signed.
+/// keccak256(0x19 0x01 ‖ separator ‖ struct hash), the digest that the payer signs.
 pub fn typed_data_digest(domain_separator: &B256, struct_hash: &B256) -> B256 {
     let message: Vec<u8> = [0x19, 0x01].into_iter().chain(domain_separator.0).chain(struct_hash.0).collect();
     B256(keccak256(&message))

@@ -1,4 +1,4 @@
-//! What an EVM payment is made of: chains, assets, exact amounts and signatures.
+//! The parts of an EVM payment: chains, assets, exact amounts and signatures.
 
 mod address;
 mod amount;

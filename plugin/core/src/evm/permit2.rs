@@ -35,8 +35,8 @@ const WITNESS_TYPE_HASH: [u8; 32] =
     word(*b"d97b3239a7f32295517bd14cb074edfdd188dfe5eb42f802bb26d4fd1eb12c37");
 const PERMIT_TYPE_HASH: [u8; 32] = word(*b"ebc156cd23678a74c94df13d772ef5478420637f0c94bd10d509e1dc98f521c7");
 
-/// The EIP-712 struct hash of the permit. Nested structs enter as their own hashes; `from` does not
-/// enter at all.
+/// The EIP-712 struct hash of the permit. A nested struct is included as its hash; `from` is not
+/// included.
 pub fn permit_witness_transfer_from_hash(permit: &PermitAuthorization) -> B256 {
     let permitted =
         hash_words(&[TOKEN_PERMISSIONS_TYPE_HASH, address_word(&permit.token), permit.amount.to_be_bytes()]);

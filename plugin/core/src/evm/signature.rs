@@ -1,11 +1,11 @@
-//! Signatures: which can be decided without a chain, and signer recovery.
+//! Signatures: which of them can be checked without a chain, and recovery of the signer.
 
 use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 use sha3::{Digest, Keccak256};
 
 use super::{Address, B256};
 
-/// What the bytes of a signature allow to be decided here.
+/// What kind of signature the bytes are, and so whether it can be checked without a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureClass {
     /// 65 bytes with canonical r, s and v: recovery decides. `v` is normalised to 27 or 28.
@@ -20,8 +20,7 @@ pub enum SignatureClass {
     /// 65 bytes with r or s zero or out of range, or s above half the order. Tokens revert on these,
     /// while some off-chain checks accept them: a payment that verifies and then fails to settle.
     Malformed,
-    /// 65 bytes in range with a recovery byte no account signature has: forged, or a contract
-    /// wallet's own format.
+    /// 65 bytes in range whose recovery byte is none of an account: a forgery, or a contract wallet's own format.
     ForeignRecoveryByte,
     /// ERC-6492: the wallet may not be deployed yet.
     Undeployed,
@@ -59,8 +58,8 @@ pub fn classify(signature: &[u8]) -> SignatureClass {
     }
 }
 
-/// The 65 bytes of a signature in the 64 of EIP-2098. Only to tell signatures apart: a contract wallet may read 64 bytes
-/// in its own way, so they are sent on as they came.
+/// The 65-byte form of a 64-byte signature of EIP-2098. Use it only to compare signatures: the 64 bytes are sent on
+/// unchanged, because a contract wallet may have its own format of 64 bytes.
 pub fn expanded(signature: &[u8]) -> Option<[u8; 65]> {
     let compact: &[u8; 64] = signature.try_into().ok()?;
     let mut full = [0; 65];

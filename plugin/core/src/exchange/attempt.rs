@@ -1,4 +1,4 @@
-//! A payment that passed every local check, with what its request needs until the end.
+//! A payment that passed the local checks, with the data that its request needs until the end.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::protocol::{
 use crate::rules::{ChargeIndex, RouteIndex, RuleSet, TupleIndex};
 use crate::terms::{Flow, PaymentOption, Tuple};
 
-/// One attempt to pay. It holds the rules it began under and ends under them.
+/// One attempt to pay. It keeps the rules under which it began until its end.
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) rules: Arc<RuleSet>,
@@ -28,27 +28,27 @@ pub(super) struct Attempt {
     pub(super) asker: Asker,
     pub(super) url: String,
     pub(super) version: Version,
-    /// Payer and nonce among others.
+    /// The key, with payer and nonce.
     pub(super) key: PaymentKey,
     pub(super) fingerprint: Fingerprint,
-    /// What the payment is to buy, by what was signed.
+    /// The terms of the purchase, with the signed amount, asset and recipient.
     pub(super) bought: Bought,
     pub(super) holder: Holder,
-    /// The body of every call about it.
+    /// The body of every call about the payment.
     pub(super) call: Arc<[u8]>,
     /// Unix seconds.
     pub(super) ends: u64,
-    /// Its signer was recovered.
+    /// Whether the signer of the payment was recovered.
     pub(super) proven: bool,
-    /// For the upstream; the payer is added when somebody vouches for it.
+    /// Edits for the upstream; the payer is added when the payment is known to be valid.
     pub(super) edits: HeaderEdits,
-    /// Whether a settlement of it is of a charge these rules have.
+    /// Whether these rules have the charge series of its settlement.
     pub(super) can_settle: bool,
-    /// Why it is refused if nobody knows it: it did not pass the checks of a new payment.
+    /// The refusal if the payment is not known, because it did not pass the checks of a new payment.
     pub(super) refusal: Option<Box<Refusal>>,
 }
 
-/// Why a payment goes no further, and the tuple it is counted under.
+/// Why a payment is refused, and the tuple for its counts.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) tuple: TupleIndex,
@@ -86,7 +86,7 @@ impl Attempt {
     pub(super) fn note(&self, event: Event) -> Note {
         Note { key: self.key.clone(), tuple: self.tuple_hash(), holder: self.holder, event }
     }
-    /// The request is over for its payment.
+    /// The note that the request ended for its payment.
     pub(super) fn over(&self, end: End) -> Vec<Note> {
         vec![self.note(Event::Over(self.holder, end))]
     }
@@ -112,7 +112,7 @@ impl Attempt {
     pub(super) fn failed(&self, reason: FailureReason) -> Stamp {
         self.stamp(TupleCounter::PaymentFailed(reason))
     }
-    /// What one settlement moves, beside the verified count: the charge with its amount, and when.
+    /// The stamps of one settlement beside the verified count: the charge with its amount, and its time.
     pub(super) fn charged(&self, now: Now) -> [Stamp; 2] {
         [Stamp::Charged(self.charge), Stamp::LastSuccess(self.tuple, now.unix_seconds())]
     }
@@ -121,7 +121,7 @@ impl Attempt {
         let edits = core::mem::take(&mut self.edits);
         self.with_payer(edits)
     }
-    /// What [`Self::take_edits`] will give.
+    /// The edits that [`Self::take_edits`] will return.
     pub(super) fn edits_once_paid(&self) -> HeaderEdits {
         self.with_payer(self.edits.clone())
     }
@@ -135,7 +135,7 @@ impl Attempt {
             payer: Some(self.payer().checksummed()),
         }
     }
-    /// The receipt of a settlement that did not succeed, as far as anybody knows.
+    /// The receipt of a settlement that failed, or whose outcome is unknown.
     pub(super) fn failed_receipt(&self, reason: &str, transaction: Option<&str>) -> Receipt {
         Receipt {
             success: false,
@@ -145,7 +145,7 @@ impl Attempt {
             payer: Some(self.payer().checksummed()),
         }
     }
-    /// What is told of a settlement of unknown outcome.
+    /// The details for a settlement of unknown outcome.
     pub(super) fn told_unknown(&self, reason: &str, transaction: Option<&str>) -> Told {
         Told {
             code: Some(reason.to_owned()),
@@ -154,7 +154,7 @@ impl Attempt {
             ..Told::default()
         }
     }
-    /// What a buyer needs to look an open settlement up.
+    /// The data by which a buyer can look up an open settlement.
     fn open_settlement(&self, transaction: Option<&str>) -> OpenSettlement {
         OpenSettlement {
             network: self.network_name(),
@@ -164,11 +164,12 @@ impl Attempt {
             transaction: transaction.map(str::to_owned),
         }
     }
-    /// What a relay is told beside the call.
+    /// The headers of a call to a relay.
     pub(super) fn relay_headers(&self) -> Vec<(&'static str, String)> {
         let tuple = self.rules.tuples.get(self.tuple.0 as usize).filter(|_| self.has_relay());
         let Some(tuple) = tuple else { return Vec::new() };
-        // A payment that matches nothing is counted under the primary option, which may be of another chain.
+        // A payment that matches no option is counted under the primary option, which may be of another
+        // chain.
         let tuple = Tuple { chain: self.option.network.as_str().to_owned(), ..tuple.clone() };
         let mut headers = vec![
             (RELAY_HOLDER, self.holder.to_string()),
@@ -191,7 +192,7 @@ impl Attempt {
         reply
     }
     /// Ends the attempt with a refusal, counted as the table says. Challenges need the route's terms;
-    /// if those were missing the refusal would be an error of ours.
+    /// without terms the refusal would be an internal error.
     pub(super) fn refuse(&self, cause: Cause, told: &Told, mut stamps: Vec<Stamp>, notes: Vec<Note>) -> Turn {
         match cause.row().counted {
             Counted::Failed(reason) => stamps.push(self.failed(reason)),
@@ -200,7 +201,7 @@ impl Attempt {
         }
         Turn { stamps, notes, next: Next::Reply(self.reply(cause, told)) }
     }
-    /// The client went away, and no money had moved for it as far as is known here.
+    /// Ends the attempt of a client that left before any known settlement.
     pub(super) fn client_gone(&self, end: End) -> Abandoned {
         Abandoned { stamps: vec![self.failed(FailureReason::ClientDisconnected)], notes: self.over(end) }
     }
@@ -222,7 +223,7 @@ impl Attempt {
     }
 }
 
-/// One facilitator call, counted when it is over.
+/// The stamp of one facilitator call, made when the call ends.
 pub(super) fn call_stamp(operation: Operation, outcome: CallOutcome, started: Now, now: Now) -> Stamp {
     Stamp::Call(operation, outcome, now.unix_ms.saturating_sub(started.unix_ms))
 }

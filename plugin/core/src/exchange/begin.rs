@@ -1,4 +1,4 @@
-//! The request head: path, route, gate, challenge, local checks.
+//! The decisions at the request head: path, route, gate, challenge, local checks.
 
 use std::sync::Arc;
 
@@ -23,20 +23,20 @@ use crate::rules::{
 };
 use crate::terms::{Flow, PaymentOption, Unmatched};
 
-/// What a shell knows of a request that brings a payment.
+/// The time and the id of a request with a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// When it came.
+    /// When the request arrived.
     pub now: Now,
-    /// A name for it that no other request has and nobody can guess.
+    /// A unique id of the request that a stranger cannot guess.
     pub holder: Holder,
 }
 
-/// Starts an exchange. Total: any bytes in, one turn out.
+/// Starts an exchange. Any bytes give exactly one turn.
 ///
-/// The rules are pinned: what this exchange does later, and the indexes in its stamps, refer to them. The
-/// `arrival` is asked once, and only where there is a payment to check: in a proxy, asking costs as much as all
-/// the rest of refusing a request that brought none. Its error is the only one.
+/// The exchange keeps these rules: its later steps, and the indexes in its stamps, refer to them. `arrival` is called at
+/// most once, and only for a request with a payment, because in a proxy this call costs as much as the whole refusal of
+/// a request without one. An error of `arrival` is the only error.
 pub fn begin<E>(
     rules: &Arc<RuleSet>,
     head: &RequestHead<'_>,
@@ -47,7 +47,7 @@ pub fn begin<E>(
     Ok(granted(decide(rules, head, &seen, asker, arrival)?, rules, asker))
 }
 
-/// Lets a page of an allowed origin read an answer of ours.
+/// Lets a page of an allowed origin read Farebox's own answer.
 fn granted(mut turn: Turn, rules: &RuleSet, asker: Asker) -> Turn {
     if let Next::Reply(reply) = &mut turn.next {
         grant_reply(reply, &rules.settings, asker);
@@ -77,7 +77,7 @@ fn decide<E>(
         Lookup::Protected => return Ok(block(Cause::ProtectedPrefix, None, asker)),
         Lookup::Ambiguous => {
             let told = Told::message(
-                "it leads to other terms without letter case, ;parameters, or dots and spaces at the end of a segment",
+                "the path has other terms for an upstream that ignores letter case, ;parameters, or dots and spaces at the end of a segment",
             );
             return Ok(block_saying(Cause::AmbiguousPath, None, asker, &told));
         }
@@ -103,23 +103,23 @@ fn decide<E>(
     })
 }
 
-/// Refuses a request that leads nowhere, before anybody pays for it: for a shell that sends requests on itself
-/// and knows no upstream for this one. `route` is the one that matched, if any did.
+/// Refuses a request without an upstream before the buyer pays. For a shell that itself sends requests to upstreams.
+/// `route` is the route that matched, if there is one.
 pub fn unroutable(rules: &RuleSet, head: &RequestHead<'_>, route: Option<RouteIndex>) -> Turn {
     let offer = route.and_then(|index| rules.routes.get(index.0 as usize)).map(|route| route.offer);
     let asker = Asker::of(&Seen::scan(head), &rules.settings);
     granted(block(Cause::UpstreamMissing, offer, asker), rules, asker)
 }
 
-/// Refuses a request whose body the upstream may leave unread and take for the next request, if it has such a one: for a
-/// shell that sends it on over a connection of others and cannot have it framed in chunks.
+/// Refuses a request with a body that the upstream may leave unread and take for the next request. `None` for other
+/// requests. For a shell whose host shares upstream connections between requests and cannot send the body in chunks.
 pub fn ambiguous_body(rules: &RuleSet, head: &RequestHead<'_>) -> Option<Turn> {
     let seen = Seen::scan(head);
     let asker = Asker::of(&seen, &rules.settings);
     seen.may_stay_unread().then(|| granted(block(Cause::AmbiguousBody, None, asker), rules, asker))
 }
 
-/// A priced route, before its payment stage.
+/// Handles a request to a priced route, before the payment stage.
 fn priced<E>(
     rules: &Arc<RuleSet>,
     index: RouteIndex,
@@ -143,13 +143,13 @@ fn priced<E>(
     let (line, in_signature) = seen.payment();
     let value = match line {
         PaymentLine::Absent => return Ok(stage.challenge(terms)),
-        // It has no answer that anybody could be charged for, and a price would be wrong for what is paid already.
+        // A HEAD request has no answer to sell, and the payment may be charged already, so there is no challenge.
         _ if seen.is_head() => {
             let told =
                 Told::message("a HEAD request buys nothing; send the payment with the request it is for");
             return Ok(stage.refuse(primary, terms, Cause::InvalidPaymentHeader, &told));
         }
-        // Terms need nothing of a facilitator; whoever pays does.
+        // Terms need no facilitator; a payment does.
         _ if !rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.ready) => {
             return Ok(block(Cause::FacilitatorNotReady, Some(route.offer), asker));
         }
@@ -173,7 +173,7 @@ fn priced<E>(
     })
 }
 
-/// The payment stage of one request: it counts as evaluated, whatever comes of it.
+/// The payment stage of one request: the request now counts as evaluated, with any outcome.
 struct Stage<'a> {
     rules: &'a Arc<RuleSet>,
     index: RouteIndex,
@@ -210,7 +210,7 @@ impl Stage<'_> {
             next: Next::Reply(refuse(cause, told, Some(terms), self.asker)),
         }
     }
-    /// Whether nobody on the open network could have read the payment on its way.
+    /// Whether the payment arrived over TLS or from a private address, or the rules do not require that.
     fn is_secure(&self) -> bool {
         let settings = &self.rules.settings;
         !settings.require_secure_transport
@@ -218,8 +218,8 @@ impl Stage<'_> {
             || (settings.trust_forwarded && self.seen.forwarded_https())
             || self.head.transport.peer.is_some_and(is_private)
     }
-    /// Decode, match, check, recover. A payment that is authentic and not good enough for a new one is claimed all
-    /// the same: if it is known, its life decides.
+    /// Decodes the payment, matches an option, checks, and recovers the signer. An authentic payment that fails the
+    /// checks of a new payment is claimed, too, because its state decides if the payment is known.
     fn attempt(
         &self,
         value: &[u8],
@@ -245,7 +245,8 @@ impl Stage<'_> {
                     Ok(()) => match authenticate(&payment, &fit.option, &policy) {
                         Ok(signed) => (Some((fit, signed)), None),
                         Err(refused) => {
-                            // Version 1 names no token: it may be in another that was sold before.
+                            // Version 1 names no token, so the payment may be in another token that the route took
+                            // before.
                             let unnamed = payment.version == Version::V1;
                             let signed = unnamed.then(|| ways.as_signed(&payment, &policy)).flatten();
                             let told = Told::code(refused.code);
@@ -285,7 +286,7 @@ impl Stage<'_> {
             option,
         })
     }
-    /// The checks of a payment nobody has seen.
+    /// The checks of a new payment.
     fn judge(
         &self,
         payment: &Payment,
@@ -306,7 +307,7 @@ impl Stage<'_> {
         }
         Ok(())
     }
-    /// What the payment is to buy here, by what was signed.
+    /// The terms of the purchase, with the signed amount, asset and recipient.
     fn bought(&self, payment: &Payment, option: &PaymentOption) -> Option<Bought> {
         let (namespace, name) = self.rules.offers.get(self.route.offer.0 as usize)?;
         let offer = [namespace, "/", name].concat();

@@ -1,4 +1,4 @@
-//! Pages of other origins (CORS): what their browsers are told.
+//! Pages of other origins: the CORS headers for their browsers.
 
 use std::borrow::Cow;
 
@@ -9,11 +9,11 @@ use crate::terms::Settings;
 
 type Headers = Vec<(Cow<'static, str>, String)>;
 
-/// What a page may send to a paid route.
+/// The methods that a page may send to a paid route.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-/// What a page sends to pay, and to be known to an upstream.
+/// The headers that a page needs for payment and authentication.
 const HEADERS: &str = "PAYMENT-SIGNATURE, X-PAYMENT, Authorization, Content-Type";
-/// Longest list of further names that is repeated, bytes.
+/// Longest list of further header names that is allowed, bytes.
 const MAX_ASKED: usize = 1024;
 
 /// Lets a page of an allowed origin read an answer.
@@ -26,7 +26,7 @@ pub(super) fn grant(headers: &mut Headers, settings: &Settings, asker: Asker) {
     }
 }
 
-/// As [`grant`], for a whole answer of ours.
+/// As [`grant`], for Farebox's own answer.
 pub(super) fn grant_reply(reply: &mut Reply, settings: &Settings, asker: Asker) {
     if settings.cors.is_some() {
         reply.headers.push(("vary".into(), "Origin".to_owned()));
@@ -34,7 +34,7 @@ pub(super) fn grant_reply(reply: &mut Reply, settings: &Settings, asker: Asker) 
     }
 }
 
-/// The answer to a preflight. Without the setting, or for another origin, it allows nothing.
+/// The answer to a preflight. Without `filter.cors`, or for another origin, it allows nothing.
 pub(super) fn preflight(seen: &Seen<'_>, settings: &Settings, asker: Asker) -> Reply {
     let mut headers: Headers = vec![("cache-control".into(), "no-store".to_owned())];
     if let (Some(cors), true) = (&settings.cors, asker.page.is_some()) {

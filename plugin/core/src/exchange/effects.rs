@@ -1,4 +1,4 @@
-//! Effects: what a shell has to do next.
+//! Effects: the next steps of a shell.
 
 use super::{Calling, Delivering, Passing, Stepping, Upstream};
 use crate::metrics::Stamp;
@@ -12,28 +12,29 @@ use std::borrow::Cow;
 pub struct Turn {
     /// What to count.
     pub stamps: Vec<Stamp>,
-    /// What the store of payments is told.
+    /// Events for the store of payments.
     pub notes: Vec<Note>,
-    /// What to do.
+    /// The next step.
     pub next: Next,
 }
 
-/// An event of a payment whose answer changes nothing for the request. With a relay it is an end, which is sent
-/// there without waiting; else it goes into the shell's own store.
+/// An event of a payment whose answer changes nothing for the request. With a relay every note is the end of a
+/// request, which the shell sends to the relay without waiting. Without a relay the event goes into the shell's
+/// own store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// Whose event it is.
+    /// The key of the payment.
     pub key: PaymentKey,
     /// [`crate::payment::tuple_hash`] of the tuple the payment is counted under.
     pub tuple: u32,
-    /// The request it is about.
+    /// The request.
     pub holder: Holder,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
 impl Note {
-    /// What a relay is told: with one, every note is an end.
+    /// The ending for the relay, if the event is an end. With a relay every event is an end.
     pub fn ending(&self) -> Option<Ending> {
         match self.event {
             Event::Over(holder, end) => Some(Ending { key: self.key.clone(), holder, end }),
@@ -45,10 +46,9 @@ impl Note {
 /// The one thing to do next.
 #[derive(Debug)]
 pub enum Next {
-    /// Send the request to the upstream with these edits; nothing is settled for it and its response
-    /// goes through untouched.
+    /// Send the request to the upstream with these edits. Nothing is settled, and the response is not changed.
     Forward(HeaderEdits, Passing),
-    /// Send the request to the upstream with these edits, then hand the response head to the state.
+    /// Send the request to the upstream with these edits, then call [`Upstream::response`].
     Serve(HeaderEdits, Box<Upstream>),
     /// Answer the client. Final.
     Reply(Reply),
@@ -69,7 +69,7 @@ pub struct HeaderEdits {
     pub set: Vec<(Cow<'static, str>, String)>,
 }
 
-/// A response the filter makes itself. It replaces everything the upstream sent.
+/// A response that Farebox itself makes. It replaces everything from the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
@@ -89,6 +89,6 @@ pub struct Call {
     pub body: Vec<u8>,
     /// Deadline, milliseconds.
     pub timeout_ms: u32,
-    /// Headers for a relay: what is bought, under which rules. A facilitator gets none.
+    /// Headers for a relay, with offer, route and rules. A facilitator gets none.
     pub headers: Vec<(&'static str, String)>,
 }

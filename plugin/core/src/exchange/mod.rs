@@ -1,8 +1,8 @@
 //! One request's life, as a state machine without I/O.
 //!
-//! A shell starts it with [`begin`](fn@begin) and carries out the [`Turn`] it gets: first every stamp, then every
-//! note, then the one [`Next`]. Each state is consumed by the event it waits for, so a state that
-//! cannot settle has no way to settle, and nothing resumes twice.
+//! A shell starts an exchange with [`begin`](fn@begin) and carries out the [`Turn`] that it returns: first every
+//! stamp, then every note, then the one [`Next`]. Each state is consumed by its event. So a state that must not
+//! settle has no method for it, and no state can resume twice.
 //!
 //! ```text
 //! begin ─┬─ Reply                                   challenge, refusal, block, preflight

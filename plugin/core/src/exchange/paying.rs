@@ -1,8 +1,8 @@
-//! From a payment to the upstream: claim, verify, settle-first, and the call that settles after the upstream
+//! From a payment to the upstream: claim, verify, settle before the upstream, and the settle call after the upstream
 //! answered.
 //!
-//! With a relay, each call is one to it, and its word is final. Without one, the shell's own store steps the payment
-//! before and after each call to the facilitator.
+//! With a relay, each call goes to the relay, and the relay's reply decides. Without a relay, the shell's own store
+//! steps the payment before and after each call to the facilitator.
 
 use super::attempt::{Attempt, call_stamp};
 use super::refusal::Cause;
@@ -17,7 +17,7 @@ use crate::protocol::{
     CLOCK_TOLERANCE_SECONDS, CallEnd, Operation, RELAY_KNOWN, RelayReply, VerifyOutcome, read_verify_reply,
 };
 
-/// Waits for the shell's own store. A shell answers it at once, so there is no way to abandon it.
+/// Waits for the shell's own store. The shell answers at once, so this state cannot be abandoned.
 #[derive(Debug)]
 pub struct Stepping {
     attempt: Box<Attempt>,
@@ -25,14 +25,14 @@ pub struct Stepping {
     then: Then,
 }
 
-/// What a step is for.
+/// The purpose of a step.
 #[derive(Debug)]
 enum Then {
     /// To use the payment.
     Claim,
     /// To settle it.
     Begin(When),
-    /// To write down what came of the settle call.
+    /// To record the outcome of the settle call.
     Ended(When),
 }
 
@@ -46,7 +46,7 @@ pub struct Calling {
     purpose: Purpose,
 }
 
-/// A settle call of a shell without a relay whose request is over: money may move yet, and there is no client to
+/// A settle call of a shell without a relay whose request has ended. Money may still move, and there is no client to
 /// answer.
 #[derive(Debug)]
 pub struct Orphan {
@@ -56,8 +56,8 @@ pub struct Orphan {
     settlement: Settlement,
 }
 
-/// How the call of an [`Orphan`] ended. Count `stamps`, tell the store `notes`, and count `charged` if the store says
-/// [`Effect::Charged`].
+/// How the call of an [`Orphan`] ended. Count `stamps`, pass `notes` to the store, and count `charged` if the store
+/// returns [`Effect::Charged`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Late {
@@ -65,7 +65,7 @@ pub struct Late {
     pub stamps: Vec<Stamp>,
     /// What the store of payments is told.
     pub notes: Vec<Note>,
-    /// What to count once the store takes the money for moved.
+    /// What to count once the store has recorded that money moved.
     pub charged: [Stamp; 2],
 }
 
@@ -75,16 +75,17 @@ enum Purpose {
     Settle { when: When, epoch: u32, settlement: Settlement },
 }
 
-/// At which point of a request a settle call is made.
+/// The point of a request at which a settle call is made.
 #[derive(Debug)]
 enum When {
-    /// Before the upstream: the route says so, or an earlier call with this payment has an unknown outcome.
+    /// Before the upstream, because the route is `upfront`, or an earlier call with this payment has an unknown
+    /// outcome.
     First,
     /// With the response held; the edits are for its release.
     AtResponse(HeaderEdits),
 }
 
-/// The first step of a payment: whoever keeps payments is asked for it.
+/// The first step of a payment: a claim at the relay or in the shell's own store.
 pub(super) fn claim(attempt: Box<Attempt>, now: Now) -> Turn {
     if attempt.has_relay() {
         return call(Vec::new(), Calling::new(attempt, Operation::Verify, Purpose::Verify, now));
@@ -118,7 +119,7 @@ fn call(stamps: Vec<Stamp>, calling: Calling) -> Turn {
 // === impl Stepping ===
 
 impl Stepping {
-    /// Whose step it is.
+    /// The key of the payment.
     pub fn key(&self) -> KeyDigest {
         self.attempt.key.digest()
     }
@@ -130,7 +131,8 @@ impl Stepping {
     pub fn event(&self) -> &Event {
         &self.event
     }
-    /// The store's answer, with what else followed. `None` if it has no room or cannot be read or written.
+    /// Continues with the store's answer and effects. The answer is `None` if the store has no room or cannot be read
+    /// or written.
     pub fn stepped(self, answer: Option<Answer>, effects: &[Expired], now: Now) -> Turn {
         let Self { attempt, event, then } = self;
         match then {
@@ -163,13 +165,13 @@ fn begun(attempt: Box<Attempt>, when: When, answer: Option<Answer>, now: Now) ->
     match answer {
         Some(Answer::Call { epoch, call, .. }) => again(attempt, when, epoch, &call, now),
         Some(Answer::Settled { transaction }) => settled(attempt, when, &transaction, Vec::new(), Vec::new()),
-        // Not begun, whatever the reason: what may be reserved still is free again.
+        // The settlement was not begun, for any reason. A reservation that may still exist is released.
         None | Some(Answer::NotHeld) => given_up(attempt, RelayReply::NotBegun, Vec::new()),
         Some(answer) => stands(attempt, RelayReply::from(answer), Vec::new()),
     }
 }
 
-/// Makes the settle call on record.
+/// Makes the recorded settle call.
 fn again(attempt: Box<Attempt>, when: When, epoch: u32, body: &[u8], now: Now) -> Turn {
     let purpose = Purpose::Settle { when, epoch, settlement: Settlement::default() };
     let mut calling = Calling::new(attempt, Operation::Settle, purpose, now);
@@ -177,7 +179,8 @@ fn again(attempt: Box<Attempt>, when: When, epoch: u32, body: &[u8], now: Now) -
     call(Vec::new(), calling)
 }
 
-/// The store knows what came of the call: it says whether the call's own outcome stands.
+/// Continues after the store has recorded the outcome of the call. The store's answer says whether this outcome is
+/// final.
 fn ended(
     attempt: Box<Attempt>,
     when: When,
@@ -190,7 +193,8 @@ fn ended(
         (Some(Answer::Settled { transaction }), _) => {
             return settled(attempt, when, &transaction, Vec::new(), charged);
         }
-        // Proven, and nobody else was told: the record is this request's until its lease ends.
+        // The settlement is proven, and no other request got it: the record belongs to this request until its lease
+        // ends.
         (None, Outcome::Settled { transaction }) => {
             let charged = attempt.charged(now).to_vec();
             return settled(attempt, when, &transaction, Vec::new(), charged);
@@ -206,15 +210,15 @@ fn ended(
         (None | Some(Answer::Noted), Outcome::Unknown { transaction, .. }) => {
             RelayReply::Open { transaction }
         }
-        // What is not written down may be begun again.
+        // A call that is not recorded may be made again.
         (None, _) => RelayReply::Open { transaction: None },
-        // Others went on with the payment.
+        // Another request continued with the payment.
         (Some(answer), _) => RelayReply::from(answer),
     };
     stands(attempt, reply, charged)
 }
 
-/// A payment that goes no further here, and that this request may still hold.
+/// Ends a payment that this request may still hold.
 fn given_up(attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
     let notes = attempt.over(End::Unsent);
     Turn { notes, ..stands(attempt, reply, stamps) }
@@ -224,12 +228,12 @@ fn internal(attempt: &Attempt) -> Turn {
     attempt.refuse(Cause::Internal, &Told { paid: true, ..Told::default() }, Vec::new(), Vec::new())
 }
 
-/// The facilitator, or the relay, cannot read what it is sent.
+/// Ends a payment whose call the facilitator or the relay cannot read.
 fn unreadable(attempt: &Attempt, cause: Cause, words: String, stamps: Vec<Stamp>) -> Turn {
     attempt.refuse(cause, &Told { detail: Some(words), ..Told::default() }, stamps, Vec::new())
 }
 
-/// A payment that goes no further here, or is served without a call: one answer for each word there is.
+/// Ends a payment, or serves it without a call, by the relay's reply.
 fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
     let refuse =
         |attempt: &Attempt, cause, told: Told, stamps| attempt.refuse(cause, &told, stamps, Vec::new());
@@ -292,7 +296,7 @@ fn stands(mut attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> T
         RelayReply::Busy => refuse(&attempt, Cause::FacilitatorBusy, Told::default(), stamps),
         RelayReply::NoVerdict => refuse(&attempt, Cause::FacilitatorError, Told::default(), stamps),
         RelayReply::Unavailable => refuse(&attempt, Cause::ReplayGuardUnavailable, Told::default(), stamps),
-        // Neither is the end of a payment here.
+        // Neither reply is possible here.
         RelayReply::Valid | RelayReply::Settled { .. } => internal(&attempt),
     }
 }
@@ -304,7 +308,7 @@ fn used(
     message: Option<String>,
     mut stamps: Vec<Stamp>,
 ) -> Turn {
-    // Only the first of these is said of a nonce: it invites a buyer to sign with a fresh one.
+    // Only the first of these codes is about a nonce, because it makes a buyer sign with a new nonce.
     let code = match (cause, attempt.option.transfer_method) {
         (Cause::PaymentUsed | Cause::NonceInUse, TransferMethod::Eip3009) => {
             "invalid_exact_evm_nonce_already_used"
@@ -319,7 +323,7 @@ fn used(
     attempt.refuse(cause, &told, stamps, Vec::new())
 }
 
-/// Money moved for this request, with the response held or before the upstream.
+/// Continues after money moved for this request, with the response held or before the upstream.
 fn settled(
     mut attempt: Box<Attempt>,
     when: When,
@@ -351,22 +355,22 @@ impl Calling {
     pub fn call(&self) -> &Call {
         &self.call
     }
-    /// The edits [`Next::Serve`] will carry if the payment is good: for a shell that hands the rest of the
-    /// exchange to somebody else.
+    /// The edits of [`Next::Serve`] if the payment is good. For a shell that passes the rest of the exchange to
+    /// another program.
     pub fn edits_once_paid(&self) -> HeaderEdits {
         self.attempt.edits_once_paid()
     }
-    /// The payment, for such a shell: its key, and the claim to it.
+    /// The key and the claim of the payment, for such a shell.
     pub fn claim(&self) -> (KeyDigest, Claim) {
         (self.attempt.key.digest(), self.attempt.claim())
     }
-    /// The answer if such a shell has not seen the payment, and it is no good as a new one.
+    /// The answer of such a shell if the payment is not known, and fails the checks of a new payment.
     pub fn unless_known(&self) -> Option<Reply> {
         let refusal = self.attempt.refusal.as_deref()?;
         Some(self.attempt.reply(refusal.cause, &refusal.told))
     }
-    /// Edits for a shell that hands the request to another one of this core, which begins its exchange anew: the
-    /// other is told if the payment is no good as a new one by these rules.
+    /// Edits for a shell that passes the request to another shell of this core, which begins a new exchange. They say
+    /// whether the payment fails the checks of a new payment under these rules.
     pub fn to_gateway(&self, head: &RequestHead<'_>) -> HeaderEdits {
         let mut edits = to_gateway(head);
         if self.attempt.refusal.is_some() {
@@ -374,7 +378,7 @@ impl Calling {
         }
         edits
     }
-    /// The call is over.
+    /// Continues after the end of the call.
     pub fn answered(self, end: CallEnd<'_>, now: Now) -> Turn {
         let Self { attempt, call, started, purpose } = self;
         let over = Over { operation: call.operation, end, started, now };
@@ -400,8 +404,9 @@ impl Calling {
             }
         }
     }
-    /// The client went away during a settle call whose end the shell will hear nevertheless. Its payment stays at the
-    /// call, so a resend makes no second one meanwhile. Anything else is given back, to be abandoned.
+    /// Ends the exchange of a client that left during a settle call whose end the shell will still get. The payment
+    /// stays in this call, so a resend makes no second call meanwhile. Any other state is returned as the error, to
+    /// be abandoned.
     pub fn orphaned(self: Box<Self>) -> Result<(Abandoned, Orphan), Box<Self>> {
         match self.purpose {
             Purpose::Settle { epoch, settlement, .. } if !self.attempt.has_relay() => {
@@ -413,8 +418,8 @@ impl Calling {
             _ => Err(self),
         }
     }
-    /// The client went away and no answer can reach this state any more. The call goes on without us, so it is not
-    /// counted, and the outcome of a settle call is unknown from here on.
+    /// Ends the exchange of a client that left, if the end of the call cannot be received any more. The call itself
+    /// continues, so it is not counted, and the outcome of a settle call is unknown from now on.
     pub fn abandoned(self) -> Abandoned {
         let Self { attempt, purpose, .. } = self;
         match purpose {
@@ -432,7 +437,7 @@ impl Calling {
 // === impl Orphan ===
 
 impl Orphan {
-    /// The call is over. A pending one is not repeated here: the next resend does that.
+    /// Reads the end of the call. A pending call is not repeated; the next resend does that.
     pub fn answered(self, end: CallEnd<'_>, now: Now) -> Late {
         let Self { attempt, started, epoch, settlement } = self;
         let outcome = match settlement.ended(end, &attempt.option, attempt.payer()) {
@@ -442,13 +447,13 @@ impl Orphan {
         let stamps = vec![call_stamp(Operation::Settle, call_outcome(end, &outcome), started, now)];
         let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
         let ended = attempt.note(Event::Ended { epoch, holder, outcome, claim });
-        // A record that was gone is back now, and this request waits no more.
+        // If the record was gone, the end has made a new one; this request no longer waits for it.
         let notes = [vec![ended], attempt.over(End::Unsent)].concat();
         Late { stamps, notes, charged: attempt.charged(now) }
     }
 }
 
-/// A call that is over.
+/// The end of a call.
 struct Over<'a> {
     operation: Operation,
     end: CallEnd<'a>,
@@ -459,7 +464,7 @@ struct Over<'a> {
 // === impl Over ===
 
 impl Over<'_> {
-    /// The relay's word; `None` where none came.
+    /// The relay's reply, or `None`.
     fn word(&self) -> Option<RelayReply> {
         match self.end {
             CallEnd::Reply { body, .. } => RelayReply::read(body),
@@ -467,10 +472,10 @@ impl Over<'_> {
         }
     }
 
-    /// The relay has reserved the payment and had it verified, or says what stands in the way.
+    /// Continues after the relay's reply to a verify call.
     fn relay_verified(self, mut attempt: Box<Attempt>) -> Turn {
         let Some(word) = self.word() else {
-            // It may know that the payment is open, or charged.
+            // The relay may know that the payment is open or charged.
             let (stamps, notes) = (self.stamps(without_reply(self.end)), attempt.over(End::Unsent));
             return attempt.refuse(Cause::RelaySilent, &Told::default(), stamps, notes);
         };
@@ -495,11 +500,11 @@ impl Over<'_> {
         }
     }
 
-    /// The relay has settled, or says why not.
+    /// Continues after the relay's reply to a settle call.
     fn relay_settled(self, attempt: Box<Attempt>, when: When) -> Turn {
         let Some(word) = self.word() else {
             let stamps = self.stamps(without_reply(self.end));
-            // The relay may have begun.
+            // The relay may have begun the settlement.
             let not_sent = self.end == CallEnd::NotSent;
             let word = if not_sent { RelayReply::NotBegun } else { RelayReply::Open { transaction: None } };
             return given_up(attempt, word, stamps);
@@ -513,7 +518,7 @@ impl Over<'_> {
                 let (stamps, notes) = (self.stamps(CallOutcome::HttpError), attempt.over(End::Unsent));
                 Turn { notes, ..unreadable(&attempt, Cause::SettlementMalformed, words, stamps) }
             }
-            // The relay could not call; nothing was charged.
+            // The relay could not call the facilitator; nothing was charged.
             RelayReply::Unreachable => {
                 given_up(attempt, RelayReply::NotBegun, self.stamps(CallOutcome::Unreachable))
             }
@@ -522,7 +527,7 @@ impl Over<'_> {
         }
     }
 
-    /// The facilitator has spoken.
+    /// Continues after the facilitator's reply to a verify call.
     fn verified(self, attempt: Box<Attempt>) -> Turn {
         let CallEnd::Reply { status, body } = self.end else {
             let stamps = self.stamps(without_reply(self.end));
@@ -549,7 +554,7 @@ impl Over<'_> {
     }
 }
 
-/// Somebody vouches for the payment: on to the upstream, or to the settlement where that comes first.
+/// Continues with a valid payment: to the upstream, or to the settlement on an `upfront` route.
 fn vouched(mut attempt: Box<Attempt>, stamps: Vec<Stamp>, notes: Vec<Note>, now: Now) -> Turn {
     if attempt.upfront() {
         let mut turn = begin_settlement(attempt, When::First, stamps, now);

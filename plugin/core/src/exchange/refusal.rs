@@ -1,12 +1,12 @@
 //! The table of refusals: cause → who is at fault → status → body → metric reason.
 //!
-//! Buyers in the field look at the start of `error`: `Invalid payment header`, `Payment verification
-//! failed` and `Payment settlement failed` are interface. `retriable` says that a new attempt with a new
-//! authorization is safe; where money may have moved it never is.
+//! Deployed buyers read the start of `error`, so `Invalid payment header`, `Payment verification failed` and
+//! `Payment settlement failed` are an interface. `retriable` says that a new attempt with a new authorization
+//! is safe. It is never safe if money may have moved.
 
 use crate::metrics::{BlockedReason, FailureReason};
 
-/// Who has to change something.
+/// Who has to correct the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The client or its wallet.
@@ -28,14 +28,14 @@ pub enum Counted {
     Blocked(BlockedReason),
     /// `payment_failed_total` and its reason.
     Failed(FailureReason),
-    /// `upstream_failed_after_verify_total`; `upstream_failed_after_charge_total` where settlement came first.
+    /// `upstream_failed_after_verify_total`; after a settlement `upstream_failed_after_charge_total`.
     UpstreamFailed,
 }
 
 /// Whether a refusal asks for another payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// `PAYMENT-REQUIRED` and a body with `accepts`: the buyer is meant to sign again.
+    /// `PAYMENT-REQUIRED` and a body with `accepts`: the buyer should sign again.
     Challenge,
     /// A JSON error without terms: the buyer must not sign because of it.
     Error,
@@ -89,7 +89,7 @@ pub enum Cause {
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Who has to change something.
+    /// Who has to correct the fault.
     pub fault: Fault,
     /// HTTP status.
     pub status: u16,
@@ -97,9 +97,9 @@ pub struct Row {
     pub reason: &'static str,
     /// Start of the body's `error`.
     pub error: &'static str,
-    /// What follows it after a colon, unless the event says something more precise. May be empty.
+    /// The text after `error` and a colon, unless the event has a more precise one. May be empty.
     pub message: &'static str,
-    /// What the buyer or operator can do. May be empty.
+    /// The remedy for the buyer or operator. May be empty.
     pub hint: &'static str,
     /// `retriable` of the body.
     pub retriable: bool,
@@ -193,7 +193,7 @@ impl Cause {
             Self::AmbiguousPath => Row::blocked(Buyer, 400, "ambiguous_path", B::AmbiguousPath)
                 .hints("send the path in plain form, without encoded separators or dot segments"),
             Self::AmbiguousBody => Row::blocked(Buyer, 400, "ambiguous_body", B::AmbiguousBody)
-                .says("some upstreams take the body of a GET or HEAD for a request of its own")
+                .says("some upstreams take the body of this request for the next request")
                 .hints("send it without a body, or by POST"),
             Self::ProtectedPrefix => Row::blocked(Buyer, 403, "protected_prefix", B::ProtectedPrefix)
                 .says("no rule covers this path, and others below its prefix are paid"),
@@ -201,13 +201,13 @@ impl Cause {
                 Row::blocked(Buyer, 404, "unmatched", B::Unmatched).says("no rule covers this path")
             }
             Self::RouteMisconfigured => Row::blocked(Operator, 403, "route_misconfigured", B::RouteSkipped)
-                .says("the rule of this path was left out at load because of an error in it"),
+                .says("the rule of this path has an error, so its requests are refused"),
             Self::AuthUnsupported => Row::blocked(Operator, 403, "auth_gate_unsupported", B::AuthUnsupported)
                 .says("sign-in is not supported yet"),
             Self::UpgradeUnsupported => Row::blocked(Operator, 501, "upgrade_unsupported", B::UpgradeRefused)
                 .says("this path cannot be paid for over an upgraded connection"),
             Self::UpstreamMissing => Row::blocked(Operator, 502, "upstream_missing", B::Other)
-                .says("no usable upstream is set for this path"),
+                .says("no usable upstream is configured for this path"),
             Self::BlockedInternal => Row::blocked(Us, 500, "internal_error", B::InternalError),
             Self::InsecureTransport => Row::failed(Buyer, 400, "Payment refused", F::InsecureTransport)
                 .says("a payment needs a secure transport")
@@ -221,7 +221,7 @@ impl Cause {
                 .challenges(),
             Self::PaymentInvalid => Row::failed(Buyer, 402, VERIFICATION, F::PaymentInvalid).challenges(),
             Self::PaymentUntimely => Row::failed(Buyer, 402, VERIFICATION, F::PaymentInvalid)
-                .hints("sign an authorization that lives for the maxTimeoutSeconds of the terms; is your clock right?")
+                .hints("sign an authorization that is valid for the maxTimeoutSeconds of the terms, and check your clock")
                 .challenges(),
             Self::AllowanceRequired => Row::failed(Buyer, 412, VERIFICATION, F::PaymentInvalid)
                 .hints("approve the Permit2 contract for this token, then pay again")
@@ -230,22 +230,22 @@ impl Cause {
                 .says("this payment is in use by another request")
                 .resend(1),
             Self::PaymentInUseElsewhere => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed).says(
-                "this payment is in use by a request for something else; nothing more is charged for it",
+                "this payment is in use by a request for other terms; nothing more is charged for it",
             ),
             Self::NonceInUse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
                 .says("another authorization of this nonce is in use; nothing was charged for this one"),
             Self::PaymentPaidForElse => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
-                .says("this payment is charged, and owed the answer it was paid for")
+                .says("this payment is charged, and buys only the answer that it was signed for")
                 .hints("send this payment with the request it was signed for"),
             Self::PurchasePaid => Row::failed(Buyer, 409, VERIFICATION, F::PaymentReplayed)
-                .says("this purchase is at work with another payment; nothing was charged for this one")
+                .says("another payment for this purchase is in use; nothing was charged for this one")
                 .hints("send the first payment of this payment-identifier again; do not sign a new one"),
             Self::PaymentUsed => Row::failed(Buyer, 402, VERIFICATION, F::PaymentReplayed)
                 .says("this payment was used already")
                 .hints("sign a new authorization")
                 .challenges(),
             Self::ReplayGuardUnavailable => Row::failed(Us, 503, VERIFICATION, F::ReplayGuardUnavailable)
-                .says("the payment can neither be looked up nor recorded now; nothing was charged for this request")
+                .says("the payment cannot be looked up or recorded now; nothing was charged for this request")
                 .hints("send this request again with the same payment; do not sign a new one")
                 .resend(1),
             Self::RelaySilent => Row::failed(Us, 503, VERIFICATION, F::CompanionUnreachable)
@@ -270,7 +270,7 @@ impl Cause {
                 .says("the facilitator calls our request malformed; nothing was charged"),
             Self::UpstreamUnavailable => Row::upstream(502, "it could not be reached"),
             Self::UpstreamTimeout => Row::upstream(504, "it did not answer in time"),
-            Self::UnexpectedUpgrade => Row::upstream(502, "it switched protocols unasked"),
+            Self::UnexpectedUpgrade => Row::upstream(502, "the upstream switched protocols without being asked"),
             Self::SettlementRejected => {
                 Row::failed(Buyer, 402, SETTLEMENT, F::SettlementRejected).challenges()
             }
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_could_look_a_payment_up_it_may_be_charged_so_no_other_is_safe() {
+    fn a_payment_that_could_not_be_looked_up_may_be_charged_so_no_other_is_safe() {
         for cause in [Cause::ReplayGuardUnavailable, Cause::RelaySilent] {
             let row = cause.row();
             assert_eq!((row.status, row.retriable, row.form), (503, false, Form::Error));

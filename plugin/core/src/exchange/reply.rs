@@ -1,4 +1,4 @@
-//! Responses the filter makes itself: challenges and errors, from the table of refusals.
+//! Farebox's own responses: challenges and errors, from the table of refusals.
 
 use std::borrow::Cow;
 
@@ -13,10 +13,10 @@ use crate::protocol::{PaymentFailure, Receipt, printable};
 use crate::rules::{Route, RouteChallenge, RuleSet};
 use crate::terms::Settings;
 
-/// Most characters of foreign text in an answer.
+/// Longest foreign text in an answer, characters.
 const MAX_DETAIL: usize = 200;
 
-/// Who asks, as far as an answer depends on it.
+/// The properties of the client that an answer depends on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Asker {
     /// A HEAD request: no body.
@@ -25,22 +25,22 @@ pub(super) struct Asker {
     pub(super) browser: bool,
     /// A script on a page of another origin: the payment headers have to be exposed.
     pub(super) cors: bool,
-    /// The place of its origin among those whose pages may buy.
+    /// Index of its origin in `filter.cors`.
     pub(super) page: Option<u16>,
-    /// Somebody who asks to switch protocols.
+    /// A client that asks to switch protocols.
     pub(super) upgrade: bool,
 }
 
-/// What an event adds to the row of its cause.
+/// The details that an event adds to the row of its cause.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Told {
     /// Protocol error code.
     pub(super) code: Option<String>,
-    /// More precise than the row's message.
+    /// A message more precise than the row's.
     pub(super) message: Option<String>,
-    /// Text of whoever refused.
+    /// Text of the facilitator or relay that refused.
     pub(super) detail: Option<String>,
-    /// What to do, if it is not what the row says.
+    /// A hint in place of the row's.
     pub(super) hint: Option<&'static str>,
     /// The payer has paid already, so a new authorization would pay twice.
     pub(super) paid: bool,
@@ -50,7 +50,7 @@ pub(super) struct Told {
     pub(super) receipt: Option<Receipt>,
 }
 
-/// What a buyer needs to find out what became of a payment.
+/// The data by which a buyer can find out the outcome of a payment.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct OpenSettlement {
     pub(super) network: String,
@@ -78,7 +78,7 @@ struct ErrorBody<'a> {
     open: Option<&'a OpenSettlement>,
 }
 
-/// What a buyer may be asked to pay: for which route, under which URL.
+/// The terms of a challenge: the route and the URL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms<'a> {
     rules: &'a RuleSet,
@@ -96,17 +96,16 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// Says `false` where trying again could mean another payment: SDKs that repeat a request around a paying client heed
-/// it.
+/// Header: `false` if a retry could mean another payment. SDKs that retry around a paying client obey it.
 pub(super) const NO_RETRY: &str = "x-should-retry";
 
-/// The 402 of a request that brought no payment.
+/// The 402 of a request without a payment.
 pub(super) fn payment_required(terms: Terms<'_>, asker: Asker) -> Reply {
     challenge(402, terms, None, asker)
 }
 
-/// The answer to a refusal. A cause that asks for another payment needs `terms`; without them it is
-/// answered as an error, which asks for nothing.
+/// The answer to a refusal. A cause that asks for another payment needs `terms`. Without `terms` the answer is an
+/// error, which asks for no payment.
 pub(super) fn refuse(cause: Cause, told: &Told, terms: Option<Terms<'_>>, asker: Asker) -> Reply {
     let row = cause.row();
     let message = told.message.as_deref().unwrap_or(row.message);
@@ -140,7 +139,7 @@ pub(super) fn refuse(cause: Cause, told: &Told, terms: Option<Terms<'_>>, asker:
     reply
 }
 
-/// Both receipt headers: v1 and v2 buyers each look for their own.
+/// Adds both receipt headers, because v1 and v2 buyers each read their own.
 pub(super) fn push_receipts(headers: &mut Vec<(Cow<'static, str>, String)>, receipt: &Receipt) {
     let value = receipt.header_value();
     headers.push(("payment-response".into(), value.clone()));
@@ -164,8 +163,8 @@ fn challenge(status: u16, terms: Terms<'_>, failure: Option<&PaymentFailure>, as
     Reply { status, headers, body }
 }
 
-/// The answer where a shell cannot go on with an exchange. Money may have moved by then, so it invites nobody to
-/// pay again.
+/// The answer of a shell that cannot continue an exchange. Money may have moved by then, so the answer does not ask
+/// for another payment.
 pub fn internal() -> Reply {
     let (row, asker) = (Cause::Internal.row(), Asker::default());
     error(&row, row.error, None, &Told::default(), asker)

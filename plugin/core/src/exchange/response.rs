@@ -6,15 +6,15 @@ use super::strip::{forged_names, is_alias};
 use super::{HeaderEdits, ResponseHead};
 use crate::terms::Settings;
 
-/// What browsers may read although the page is of another origin.
+/// The headers that a page of another origin may read.
 pub(super) const EXPOSED: [&str; 5] =
     ["PAYMENT-REQUIRED", "PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE", "X-PAYMENT-OWED", "RETRY-AFTER"];
-/// What a cache would have to tell apart.
+/// The request headers on which an answer depends, for caches.
 const VARY: [&str; 2] = ["PAYMENT-SIGNATURE", "X-PAYMENT"];
 
-/// Edits for a response nobody paid for: only what an upstream must not say is taken away.
+/// Edits for an unpaid response: only headers that an upstream must not set are removed.
 ///
-/// An upstream that says itself which pages may read it decides that alone.
+/// If the upstream itself sends CORS headers, only they decide which pages may read the response.
 pub(super) fn unpaid(head: &ResponseHead<'_>, settings: &Settings, asker: Asker) -> HeaderEdits {
     edits(head, settings, asker, &[])
 }
@@ -37,7 +37,7 @@ fn edits(head: &ResponseHead<'_>, settings: &Settings, asker: Asker, vary: &[&st
     edits
 }
 
-/// Edits for a paid response, but for its receipts: no shared cache may keep it.
+/// Edits for a paid response without its receipts: no shared cache may keep the response.
 pub(super) fn paid(head: &ResponseHead<'_>, settings: &Settings, asker: Asker) -> HeaderEdits {
     let mut edits = edits(head, settings, asker, &VARY);
     for (name, _) in head.headers {
@@ -50,8 +50,8 @@ pub(super) fn paid(head: &ResponseHead<'_>, settings: &Settings, asker: Asker) -
     edits
 }
 
-/// Adds what is missing to `Access-Control-Expose-Headers`. A lone `*` already exposes everything,
-/// unless credentials are allowed, where browsers read it literally.
+/// Adds the missing names to `Access-Control-Expose-Headers`. A single `*` already exposes
+/// everything, unless credentials are allowed: then browsers read `*` literally.
 fn expose(head: &ResponseHead<'_>, settings: &Settings, edits: &mut HeaderEdits) {
     let credentials = join(head, "access-control-allow-credentials").eq_ignore_ascii_case("true")
         || settings.cors.as_ref().is_some_and(|cors| cors.credentials);
@@ -93,8 +93,8 @@ fn add_missing(list: &str, names: &[&str]) -> Option<String> {
     (out.len() > list.len()).then_some(out)
 }
 
-/// The directives with `private` in and `public` and `s-maxage` out. A `private` that names fields
-/// (`private="set-cookie"`) still lets the rest be shared, so it does not count.
+/// Adds the directive `private`, and removes `public` and `s-maxage`. A `private` with field names
+/// (`private="set-cookie"`) is not enough, because caches may still share the rest.
 fn private_cache_control(value: &str) -> String {
     let mut kept = vec!["private"];
     for directive in directives(value) {

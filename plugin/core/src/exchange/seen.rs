@@ -1,4 +1,4 @@
-//! One pass over a request head: everything the rules ask about it.
+//! One pass over a request head, which collects everything that the rules need.
 
 use super::RequestHead;
 
@@ -10,7 +10,7 @@ pub(super) enum PaymentLine<'a> {
     Repeated,
 }
 
-/// What a request head says.
+/// The parts of a request head that matter for a decision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub(super) method: &'a [u8],
@@ -19,16 +19,16 @@ pub(super) struct Seen<'a> {
     pub(super) forwarded_proto: &'a [u8],
     pub(super) forwarded_host: &'a [u8],
     pub(super) forwarded_prefix: &'a [u8],
-    /// To WebSocket. Whoever offers other protocols is answered as if it did not (RFC 9110, section 7.8).
+    /// Whether the client offers to switch to WebSocket. Other protocols are ignored (RFC 9110, section 7.8).
     pub(super) upgrade: bool,
     pub(super) origin: &'a [u8],
     /// `Access-Control-Request-Method` is there.
     pub(super) preflight: bool,
     /// `Access-Control-Request-Headers`.
     pub(super) asked_headers: &'a [u8],
-    /// A body of a told length follows.
+    /// A body with `Content-Length` follows.
     pub(super) body: bool,
-    /// A body in chunks follows. Envoy and Traefik keep `Transfer-Encoding` to themselves: only the gateway shows it.
+    /// A body in chunks follows. Only the gateway sees this, because Envoy and Traefik hide `Transfer-Encoding`.
     pub(super) chunks: bool,
     pub(super) accepts_html: bool,
     pub(super) mozilla: bool,
@@ -36,7 +36,7 @@ pub(super) struct Seen<'a> {
     pub(super) x_payment: PaymentLine<'a>,
 }
 
-/// Whether upstreams may leave the body of a request with this method unread: then they take it for the next request.
+/// Whether an upstream may leave the body of a request with this method unread, and then take it for the next request.
 pub fn may_leave_unread(method: &[u8]) -> bool {
     !matches!(method, b"POST" | b"PUT" | b"PATCH")
 }
@@ -92,24 +92,25 @@ impl<'a> Seen<'a> {
     pub(super) fn is_head(&self) -> bool {
         self.method == b"HEAD"
     }
-    /// It has a body of a told length that may be left unread.
+    /// Whether the request has a body with `Content-Length` that an upstream may leave unread.
     pub(super) fn may_stay_unread(&self) -> bool {
         self.body && may_leave_unread(self.method)
     }
-    /// It has a body and asks to switch protocols: what follows its head is read in two ways.
+    /// Whether the request has a body and asks to switch protocols, so that the bytes after the head can be read in two
+    /// ways.
     pub(super) const fn is_upgrade_with_body(&self) -> bool {
         (self.body || self.chunks) && self.upgrade
     }
-    /// A request for something other than one HTTP response.
+    /// Whether the request asks for something other than one HTTP response.
     pub(super) fn wants_upgrade(&self) -> bool {
         self.upgrade || self.method == b"CONNECT"
     }
-    /// A request of a browser that asks whether a page may send another one. Whoever tells the length of a body, or asks
-    /// to switch protocols, is no browser.
+    /// Whether this is a CORS preflight of a browser. A preflight never has a `Content-Length` and never asks to switch
+    /// protocols.
     pub(super) fn is_preflight(&self) -> bool {
         self.method == b"OPTIONS" && !self.origin.is_empty() && self.preflight && !self.body && !self.upgrade
     }
-    /// The payment that counts, and whether it came in `PAYMENT-SIGNATURE`, which wins over `X-PAYMENT`.
+    /// The payment, and whether it came in `PAYMENT-SIGNATURE`, which has precedence over `X-PAYMENT`.
     pub(super) fn payment(&self) -> (PaymentLine<'a>, bool) {
         match self.payment_signature {
             PaymentLine::Absent => (self.x_payment, false),
@@ -131,10 +132,10 @@ impl<'a> PaymentLine<'a> {
     }
 }
 
-/// The one protocol to switch to.
+/// The only protocol to switch to.
 pub(super) const WEBSOCKET: &[u8] = b"websocket";
 
-/// Whether a list of protocols holds it.
+/// Whether a list of protocols contains WebSocket.
 pub(super) fn is_websocket(protocols: &[u8]) -> bool {
     protocols
         .split(|byte| *byte == b',')

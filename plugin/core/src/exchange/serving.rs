@@ -11,7 +11,7 @@ use crate::Now;
 use crate::metrics::{Stamp, TupleCounter, UnchargedReason};
 use crate::payment::End;
 
-/// A forwarded request that costs nothing. Its response needs no attention.
+/// A forwarded free request. Its response needs no decision.
 #[derive(Debug)]
 pub struct Passing {
     _private: (),
@@ -26,11 +26,11 @@ pub struct Upstream {
 
 #[derive(Debug)]
 enum Paid {
-    /// Not yet.
+    /// Not settled yet.
     Verified,
-    /// In this request, before the upstream.
+    /// Settled in this request, before the upstream.
     Settled { transaction: String },
-    /// By an earlier request that was not served.
+    /// Settled by an earlier request that was not served.
     Redeemed { transaction: String },
 }
 
@@ -40,7 +40,7 @@ pub struct Delivering {
     attempt: Box<Attempt>,
 }
 
-/// Effects of an end nobody is left to answer.
+/// Effects after the client has left or got its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Abandoned {
@@ -50,21 +50,22 @@ pub struct Abandoned {
     pub notes: Vec<Note>,
 }
 
-/// Sent with an answer that is not what was paid for.
-const FETCH: &str = "charged, and not answered: send the same request with the same payment once more for the answer it bought";
+/// Value of the header [`OWED`].
+const FETCH: &str =
+    "charged, but not answered: send the same request with the same payment again to get the answer";
 
-/// What a response head means for money.
+/// What a response head means for the payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// 2xx: what was paid for.
+    /// 2xx: the answer that was paid for.
     Good,
     /// 3xx: passed on, not charged.
     Redirect,
     /// 101.
     Upgraded,
-    /// An answer that says it failed.
+    /// An answer that reports a failure.
     Failed,
-    /// No answer: ours to give.
+    /// No answer, so Farebox answers.
     Missing(Cause),
 }
 
@@ -88,7 +89,8 @@ impl Upstream {
     pub(super) const fn redeemed(attempt: Box<Attempt>, transaction: String) -> Self {
         Self { attempt, paid: Paid::Redeemed { transaction } }
     }
-    /// The response head arrived. The answer is a `Call` or a `Step` (hold the response), a `Release` or a `Reply`.
+    /// Continues with the response head. The turn has a `Call` or a `Step` (hold the response), a `Release` or a
+    /// `Reply`.
     pub fn response(self, head: &ResponseHead<'_>, now: Now) -> Turn {
         let verdict = Verdict::of(head);
         let Self { attempt, paid } = self;
@@ -115,19 +117,20 @@ impl Upstream {
     pub fn goes_on(&self) -> Vec<Note> {
         self.attempt.over(End::NotYet)
     }
-    /// The client went away before a response head. The upstream has worked for it, so what was paid before was fetched:
-    /// else one payment would have any number of requests carried out, as long as each is left in time.
+    /// Ends the exchange of a client that left before the response head. The upstream has already worked, so a payment
+    /// that was charged before counts as fetched. Otherwise a client could have any number of requests processed with
+    /// one payment by leaving each in time.
     pub fn abandoned(self) -> Abandoned {
         let Self { attempt, paid } = self;
         match paid {
             Paid::Verified | Paid::Redeemed { .. } => attempt.client_gone(End::Broken),
-            // Counted when it was settled.
+            // The payment was counted at the settlement.
             Paid::Settled { .. } => Abandoned { stamps: Vec::new(), notes: attempt.over(End::Broken) },
         }
     }
 }
 
-/// Verified, not settled.
+/// Handles the response to a verified payment that is not settled.
 fn unsettled(attempt: Box<Attempt>, verdict: Verdict, head: &ResponseHead<'_>, now: Now) -> Turn {
     let notes = attempt.over(End::Unsent);
     match verdict {
@@ -156,8 +159,8 @@ fn unsettled(attempt: Box<Attempt>, verdict: Verdict, head: &ResponseHead<'_>, n
     }
 }
 
-/// Charged by now, so the buyer is owed a good answer. An upstream that failed gave none, however often. An answer of
-/// another kind is one: `again` says that a good one can be fetched after it.
+/// Handles the response to a payment that is charged, so that a good answer is owed. A failure of the upstream (5xx)
+/// never uses the payment. Any other answer does; `again` says that a good answer can still be fetched once.
 fn paid_before(
     attempt: Box<Attempt>,
     transaction: &str,
@@ -180,7 +183,7 @@ fn paid_before(
     let cause = match verdict {
         Verdict::Missing(cause) => cause,
         Verdict::Upgraded => Cause::UnexpectedUpgrade,
-        // A response that is not what was paid for, with the proof that it was paid for.
+        // A response that may not be the paid answer, with the receipt of the payment.
         Verdict::Good | Verdict::Redirect | Verdict::Failed => {
             let mut edits = response::paid(head, &attempt.rules.settings, attempt.asker);
             push_receipts(&mut edits.set, &attempt.receipt(transaction));
@@ -191,7 +194,7 @@ fn paid_before(
             return Turn { stamps: failed, notes, next: Next::Release(edits, None) };
         }
     };
-    // Our own answer in place of one that never came.
+    // Farebox's own answer in place of the upstream's.
     let receipt = Some(attempt.receipt(transaction));
     let reply = attempt.reply(cause, &Told { paid: true, hint, receipt, ..Told::default() });
     Turn { stamps: failed, notes, next: Next::Reply(reply) }
@@ -218,7 +221,7 @@ impl Verdict {
     }
 }
 
-/// A gRPC answer that is only trailers says in its head that it failed, under status 200.
+/// Whether a gRPC answer of trailers only reports a failure in its head, under status 200.
 fn grpc_failed(headers: &[(&str, &[u8])]) -> bool {
     headers.iter().any(|(name, value)| *name == "grpc-status" && value.trim_ascii() != b"0")
 }
@@ -233,8 +236,8 @@ impl Delivering {
     pub fn goes_on(&self) -> Vec<Note> {
         self.attempt.over(End::NotYet)
     }
-    /// The stream is over. `broken` says that the upstream cut the body short; a client that went away
-    /// is not broken, or it could have itself served again.
+    /// Ends the exchange at the end of the stream. `broken` says that the upstream cut the body short. It is false if
+    /// the client left, because otherwise a client could have itself served again.
     pub fn ended(self, broken: bool, now: Now) -> Abandoned {
         let _ = now;
         let attempt = self.attempt;

@@ -1,12 +1,12 @@
-//! What a client cannot send to an upstream, and an upstream cannot send to a client.
+//! Headers that a client cannot send to an upstream, and an upstream cannot send to a client.
 
 use super::seen::{Seen, WEBSOCKET, is_websocket};
 use super::{HeaderEdits, RequestHead};
 
-/// Beside an answer that is not what was paid for: how to fetch what was.
+/// Header of an answer that may not be the paid one: how to fetch the paid answer.
 pub(super) const OWED: &str = "x-payment-owed";
 
-/// Headers by which a proxy tells an upstream who paid and for what. A client's own are lies.
+/// Headers by which a proxy tells an upstream who paid and for what. A client must not set them.
 const IDENTITY: [&str; 10] = [
     "x-verified-wallet",
     "x-payment-payer",
@@ -19,9 +19,9 @@ const IDENTITY: [&str; 10] = [
     "x-obol-upstream-auth",
     "x-obol-broker-sig",
 ];
-/// Headers by which an upstream takes a request for one of another path.
+/// Headers by which an upstream may use another path than the one in the request.
 const PATH: [&str; 2] = ["x-original-url", "x-rewrite-url"];
-/// Payments, which are money until used, and copies of what only this proxy says.
+/// Payments, which are worth money until they are used, and headers that only this proxy may set.
 const PAYMENT: [&str; 8] = [
     "payment-signature",
     "x-payment",
@@ -32,24 +32,24 @@ const PAYMENT: [&str; 8] = [
     "settlement-overrides",
     "extension-responses",
 ];
-/// Headers of a browser that an upstream behind a paid gateway would take for a cross-site request.
+/// Headers of a browser that would make an upstream refuse a request as cross-site.
 const BROWSER: [&str; 5] = ["origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user"];
 
-/// Headers by which an upstream takes a request for one of another method.
+/// Headers by which an upstream may use another method than the one in the request.
 const METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
-/// How much of a request is taken away.
+/// Which headers of a request are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Strip {
-    /// Identity and other paths only: a request that is none of our business.
+    /// Identities and other paths only, for requests without a rule.
     Identity,
-    /// And payments: free routes.
+    /// Also payments, for free routes.
     Payments,
-    /// And traces of a browser, and other methods than the one that was priced: priced routes.
+    /// Also headers of a browser and other methods, for priced routes.
     Priced,
 }
 
-/// Edits for a forwarded request: `path` is the canonical target where it differs from what came.
+/// Edits for a forwarded request. `path` is the canonical target if it differs from the client's.
 pub(super) fn to_upstream(
     head: &RequestHead<'_>,
     seen: &Seen<'_>,
@@ -63,7 +63,7 @@ pub(super) fn to_upstream(
     };
     let mut edits = HeaderEdits { remove: present(head.headers, groups), set: Vec::new() };
     one_upgrade(head, &mut edits);
-    // In chunks no request begins where a body is left unread: a number is no request.
+    // An upstream cannot take an unread body in chunks for a request, because the body begins with a number.
     if seen.may_stay_unread() {
         edits.remove.push("content-length".into());
     }
@@ -73,19 +73,20 @@ pub(super) fn to_upstream(
     edits
 }
 
-/// Edits for a request that goes to another shell of this core, which begins its exchange anew: the payment
-/// stays, forged identities do not.
+/// Edits for a request to another shell of this core, which begins a new exchange. The payment stays, and forged
+/// identities are removed.
 pub fn to_gateway(head: &RequestHead<'_>) -> HeaderEdits {
     to_upstream(head, &Seen::scan(head), Strip::Identity, None)
 }
 
-/// The names among `headers`, a response's or the trailers of either direction, that are ours to say.
+/// The names among `headers` that only Farebox may set. `headers` are those of a response, or trailers of either
+/// direction.
 pub fn forged_names(headers: &[(&str, &[u8])]) -> Vec<String> {
     present(headers, &[&IDENTITY, &PAYMENT])
 }
 
-/// The only protocol to switch to is WebSocket. Whoever names others too asks for that alone, and who names only others
-/// asks for nothing.
+/// Reduces `Upgrade` to WebSocket, the only protocol to switch to. If the header does not name WebSocket, it is
+/// removed.
 fn one_upgrade(head: &RequestHead<'_>, edits: &mut HeaderEdits) {
     let (mut is_named, mut is_asked, mut is_alone, mut has_settings) = (false, false, true, false);
     for (name, value) in head.headers {
@@ -122,8 +123,8 @@ fn present(headers: &[(&str, &[u8])], groups: &[&[&str]]) -> Vec<String> {
     found
 }
 
-/// Whether an upstream could read `name` as `known`: letter case never matters, and gateways of the CGI
-/// family turn `-`, `_` and `.` into the same variable.
+/// Whether an upstream could read `name` as `known`: letter case never matters, and CGI and similar gateways map `-`,
+/// `_` and `.` to the same variable.
 pub(super) fn is_alias(name: &str, known: &str) -> bool {
     let fold = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(a, b)| fold(a) == b)

@@ -1,4 +1,4 @@
-//! `resource.url`: what a challenge calls the resource. Informative only, nothing is decided by it.
+//! `resource.url`, the URL in a challenge. It is for information only; no decision depends on it.
 
 use std::net::IpAddr;
 
@@ -7,12 +7,12 @@ use super::seen::{Seen, first_element};
 use crate::rules::{CanonicalPath, PublicPath};
 use crate::terms::Settings;
 
-/// Longest host that is repeated in an answer.
+/// Longest host in an answer, bytes.
 const MAX_HOST: usize = 255;
 
-/// The public URL of a request: host of the rules, else of a trusted `X-Forwarded-Host`, else of the request; without a
-/// host of the rules a trusted `X-Forwarded-Prefix` before the path; `https` unless the connection is plain, nothing
-/// says that it was https further out, and the host is local.
+/// The public URL of a request. The host is that of the rules, else of a trusted `X-Forwarded-Host`, else of the
+/// request. Without a host of the rules, a trusted `X-Forwarded-Prefix` is put before the path. The scheme is `http`
+/// only if the connection is plain, no trusted header says https, and the host is local.
 pub(super) fn resource_url(
     seen: &Seen<'_>,
     transport: Transport,
@@ -36,14 +36,14 @@ pub(super) fn resource_url(
     [scheme, host, prefix, slash, target].concat()
 }
 
-/// The host as sent, if it is one: what is repeated to a client must not be made up by it.
+/// The host as sent, if it is a valid host, because other text of a client must not get into an answer.
 fn clean_host(host: &[u8]) -> &str {
     let clean = host.iter().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(b));
     let host = if clean && host.len() <= MAX_HOST { core::str::from_utf8(host).ok() } else { None };
     host.filter(|host| !host.is_empty()).unwrap_or("localhost")
 }
 
-/// The path that a proxy took off, without trailing slash. What is no plain path is left out.
+/// The prefix that a proxy removed from the path, without trailing slash; empty if it is not a plain path.
 fn clean_prefix(prefix: &[u8]) -> &str {
     let is_plain = prefix.starts_with(b"/") && !prefix.starts_with(b"//") && prefix.len() <= MAX_HOST;
     let clean = is_plain && prefix.iter().all(|b| b.is_ascii_alphanumeric() || b"/.-_~%".contains(b));
@@ -59,7 +59,7 @@ fn drop_prefix<'a>(target: &'a str, prefix: &str) -> &'a str {
     }
 }
 
-/// Whether a host name is only reachable from nearby.
+/// Whether a host is only reachable from this machine or its network.
 fn is_local(host: &str) -> bool {
     let bare = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next(),

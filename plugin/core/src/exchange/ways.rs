@@ -1,5 +1,5 @@
-//! What a payment is held to: an option of the route, or, for one that is no good as a new payment, the terms it was
-//! signed for. It may have been paid before the rules changed.
+//! The terms against which a payment is checked: an option of the route. A payment that fails the checks of a new
+//! one may have been charged before the rules changed, so it is checked against the terms that it was signed for.
 
 use crate::evm::{Address, TransferMethod, asset_by_address, chain_by_name, v1_name};
 use crate::protocol::{
@@ -8,33 +8,33 @@ use crate::protocol::{
 use crate::rules::{ChargeIndex, Route, RuleSet, TupleIndex};
 use crate::terms::{Flow, PaymentOption};
 
-/// The ways to pay on a route, and all others there are.
+/// The ways to pay on a route, and those of all other routes.
 #[derive(Clone, Copy)]
 pub(super) struct Ways<'a> {
     pub(super) rules: &'a RuleSet,
     pub(super) route: &'a Route,
-    /// The option that is counted for what matches none.
+    /// The tuple that counts payments without a matching option.
     pub(super) primary: TupleIndex,
     /// The request asks to switch protocols.
     pub(super) upgrade: bool,
 }
 
-/// What a payment is held to.
+/// The option against which a payment is checked.
 pub(super) struct Fit {
     pub(super) option: PaymentOption,
     pub(super) charge: ChargeIndex,
     pub(super) tuple: TupleIndex,
-    /// Whether a settlement of the payment is of this charge.
+    /// Whether a settlement of the payment counts under this charge.
     pub(super) can_settle: bool,
 }
 
-/// Each costs the recovery of a signer.
+/// Most tokens that are tried, because each costs the recovery of a signer.
 const MAX_TOKENS: usize = 4;
 
 // === impl Ways ===
 
 impl Ways<'_> {
-    /// The option the payment takes; an upgraded connection can only be paid upfront.
+    /// The option that the payment is for. An upgraded connection can only be paid upfront.
     pub(super) fn find(&self, payment: &Payment) -> Option<Fit> {
         let payable = || {
             let options = self.route.options.iter();
@@ -44,9 +44,9 @@ impl Ways<'_> {
         let (option, charge) = payable().nth(place)?;
         Some(Fit { tuple: tuple_of(option)?, option: option.clone(), charge: *charge, can_settle: true })
     }
-    /// A payment that is no good as a new one, if it is authentic, with an option by the terms it was signed for.
-    /// The token is one that this route takes, or another route, or one that everybody knows: what is not taken any
-    /// more may have been paid.
+    /// Checks whether a payment that fails as a new one is authentic, and returns it with an option of its signed
+    /// terms. Its token is one of this route, of another route, or of the registry, because a token that is not
+    /// taken any more may have been paid with before.
     pub(super) fn as_signed(&self, payment: &Payment, policy: &CheckPolicy) -> Option<(Fit, Signed)> {
         let mut deferred = None;
         for fit in self.tokens(payment) {
@@ -58,7 +58,7 @@ impl Ways<'_> {
         }
         deferred
     }
-    /// The tokens a payment may be in, each once, as options by the terms it was signed for.
+    /// The tokens that a payment may be in, each once, as options with the signed terms.
     fn tokens(&self, payment: &Payment) -> Vec<Fit> {
         let (method, token, amount, pay_to) = match &payment.proof {
             Proof::Eip3009 { authorization, .. } => {
@@ -87,7 +87,7 @@ impl Ways<'_> {
             }
             fits.len()
         };
-        // Sorting them would be more code than all else here.
+        // Four passes instead of sorting, because sorting would be more code than all the rest here.
         let ranks = [(true, true), (true, false), (false, true), (false, false)];
         let mut found = 0;
         for rank in ranks {
@@ -115,7 +115,7 @@ impl Ways<'_> {
     }
 }
 
-/// An option of a token that no rule names, by what is known of tokens. Only its domain matters.
+/// Makes an option for a token of the registry that no rule names. Only its domain matters.
 fn known_token(
     like: &PaymentOption,
     payment: &Payment,
@@ -136,7 +136,7 @@ fn known_token(
     })
 }
 
-/// Whether a signature for the one is a signature for the other.
+/// Whether a signature for one option is also valid for the other.
 fn same_domain(one: &PaymentOption, other: &PaymentOption) -> bool {
     let PaymentOption { network, asset, eip712_name, eip712_version, .. } = one;
     (network, asset, eip712_name, eip712_version)

@@ -1,7 +1,7 @@
 //! Names of series in reports, spools and the ledger: labels as `name=.=value;.;` tags before a `farebox_` family.
 //!
-//! A value never holds or completes the mark `;.;`: `;`, `=`, `%` and control characters of a value are written as `%`
-//! and two hex digits; everything else stays as it is.
+//! `;`, `=`, `%` and control characters of a value are written as `%` and two hex digits, so that a value cannot
+//! contain or complete the mark `;.;`. Other characters are not changed.
 
 use super::{BlockedReason, CallOutcome, DURATION_BUCKETS, FailureReason, LateResult, ReplayState};
 use super::{TupleCounter, UnchargedReason};
@@ -9,7 +9,8 @@ use crate::evm::Amount;
 use crate::protocol::Operation;
 use crate::terms::Tuple;
 
-/// Prefix of every family in a name: not the public one, as these families are made of several of those.
+/// Prefix of every family in a name. It differs from the public prefix, because these families are not the public
+/// ones.
 const PREFIX: &str = "farebox_";
 const CHARGED: &str = "charged_requests_total";
 const LAST_SUCCESS: &str = "last_payment_success_seconds";
@@ -22,7 +23,7 @@ const GENERATION: &str = "config_generation";
 const BUCKET_MILLIS: [u64; DURATION_BUCKETS.len()] =
     [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000];
 
-/// A counter, or a gauge, of what requests count.
+/// A counter or gauge that requests change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MetricSeries {
     /// A counter of a tuple; `born` is part of the tuple.
@@ -33,8 +34,8 @@ pub enum MetricSeries {
     LastSuccess(Tuple),
     /// Blocked requests of (offer_namespace, offer_name).
     Blocked(String, String, BlockedReason),
-    /// Calls that took at most the bucket's bound (not cumulative over buckets); the index is into
-    /// [`super::DURATION_BUCKETS`], one past its end for `+Inf`.
+    /// Calls that took at most the bucket's bound (not cumulative over buckets). The index is a position in
+    /// [`super::DURATION_BUCKETS`], or its length for `+Inf`.
     CallBucket(Operation, CallOutcome, usize),
     /// Sum of call durations, milliseconds.
     CallMillis(Operation, CallOutcome),
@@ -120,7 +121,7 @@ pub fn read_series_name(name: &str) -> Option<MetricSeries> {
     tags.0.is_empty().then_some(series)
 }
 
-/// A tuple as text, in the form the names have it: what a relay is told of an offer.
+/// Writes a tuple in the form of the names. A proxy sends this text to the relay to name the offer.
 pub fn tuple_text(tuple: &Tuple) -> String {
     let mut name = Name(String::with_capacity(128));
     name.tuple(tuple);
@@ -167,13 +168,13 @@ const fn operation_name(operation: Operation) -> &'static str {
 /// A name being written.
 struct Name(String);
 
-/// The tags of a name not read yet.
+/// The tags of a name that are not read yet.
 struct Tags<'a>(&'a str);
 
 // === impl MetricSeries ===
 
 impl MetricSeries {
-    /// Whether it belongs to the money families, which whoever settles counts.
+    /// Whether the series belongs to the money families, which the ledger counts (in direct mode the filter).
     pub const fn is_money(&self) -> bool {
         match self {
             Self::Charged(..) | Self::LastSuccess(_) => true,
@@ -181,13 +182,13 @@ impl MetricSeries {
             Self::Blocked(..) | Self::CallBucket(..) | Self::CallMillis(..) | Self::ConfigGeneration => false,
         }
     }
-    /// Whether it is a time, a gauge whose latest value holds. Counters add up.
+    /// Whether the series is a time: a gauge that keeps its latest value. Counters add up.
     pub const fn is_time(&self) -> bool {
         matches!(self, Self::LastSuccess(_))
     }
 }
 
-/// What a series comes to when something more is counted.
+/// Adds to the value of a series; a time becomes the later of both.
 pub fn grow(known: &mut u64, by: u64, is_time: bool) {
     *known = if is_time { by.max(*known) } else { known.saturating_add(by) };
 }

@@ -1,5 +1,5 @@
-//! What a shell has counted and not reported yet: by position, so that counting is one addition. Names are made only of
-//! what is reported.
+//! The counts of a shell that are not reported yet. They are kept by position, so that counting is one addition. Names
+//! are made only for a report.
 
 use super::{
     BlockedReason, CallOutcome, DURATION_BUCKETS, MetricSeries, Stamp, TupleCounter, grow, histogram_bucket,
@@ -11,9 +11,9 @@ use std::collections::HashMap;
 /// Amounts of one rule set.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Positions with what was added.
+    /// Positions and their amounts.
     moved: Vec<(u32, u64)>,
-    /// Where each position stands among them.
+    /// Index of each position in `moved`.
     places: HashMap<u32, u32, Unseeded>,
 }
 
@@ -27,7 +27,7 @@ struct Layout {
 
 /// Counters of a tuple, and the time of its last charge.
 const OF_TUPLE: usize = TupleCounter::COUNT + 1;
-/// A counter for each bound, one for what took longer, and the time it took.
+/// A counter for each bound, one for longer calls, and the sum of their times.
 const OF_CALL: usize = DURATION_BUCKETS.len() + 2;
 
 // === impl Counts ===
@@ -46,7 +46,7 @@ impl Counts {
             }
         }
     }
-    /// Whether nothing waits to be reported.
+    /// Whether there is nothing to report.
     pub const fn is_empty(&self) -> bool {
         self.moved.is_empty()
     }
@@ -71,7 +71,8 @@ impl Layout {
         Self { charges, blocked, calls: blocked + (rules.offers.len() + 1) * BlockedReason::COUNT }
     }
 
-    /// Where a stamp counts, and how much. Nowhere for a stamp of other rules, whose indexes these do not have.
+    /// The positions of a stamp, with the amounts. None for a stamp of other rules, whose indexes these rules do not
+    /// have.
     fn positions(&self, stamp: &Stamp, rules: &RuleSet) -> [Option<(u32, u64)>; 2] {
         let tuple = |index: TupleIndex, place: usize| {
             ((index.0 as usize) < rules.tuples.len()).then_some(index.0 as usize * OF_TUPLE + place)
@@ -85,7 +86,7 @@ impl Layout {
                 one((charge < rules.charges.len()).then_some(self.charges + charge), 1)
             }
             Stamp::Blocked(offer, reason) => {
-                // Those of no offer come last.
+                // Counters without an offer come last.
                 let offer = match offer {
                     Some(offer) => Some(offer.0 as usize).filter(|offer| *offer < rules.offers.len()),
                     None => Some(rules.offers.len()),
@@ -142,9 +143,9 @@ fn of(position: usize, amount: u64) -> Option<(u32, u64)> {
     Some((u32::try_from(position).ok()?, amount))
 }
 
-/// The series a stamp adds to under a rule set, with the increment; two for a call (bucket and sum). For
-/// [`MetricSeries::LastSuccess`], a gauge, the number is the value to set. A stamp of another rule set, whose
-/// indexes this one does not have, yields nothing.
+/// The series that a stamp changes under a rule set, with the increment; two for a call (bucket and sum). For
+/// [`MetricSeries::LastSuccess`], a gauge, the number is the value to set. A stamp of another rule set, whose indexes
+/// this one does not have, gives an empty list.
 pub fn series_of(stamp: &Stamp, rules: &RuleSet) -> Vec<(MetricSeries, u64)> {
     let layout = Layout::of(rules);
     let positions = layout.positions(stamp, rules).into_iter().flatten();

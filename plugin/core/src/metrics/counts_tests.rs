@@ -37,7 +37,7 @@ fn rules() -> RuleSet {
     RuleSet::from_json(push.to_string().as_bytes()).unwrap()
 }
 
-/// Every stamp there is under these rules.
+/// Every possible stamp of these rules.
 fn all() -> Vec<Stamp> {
     let mut all: Vec<Stamp> = Vec::new();
     for tuple in [TupleIndex(0), TupleIndex(1)] {

@@ -1,5 +1,6 @@
-//! The public families: names, types, help and labels. They are interface: dashboards, recording
-//! rules and alerts written for the verifier Farebox takes the place of find them unchanged.
+//! The public families: names, types, help and labels. They are an interface: they are the same as
+//! in the verifier that Farebox replaces, so that its dashboards, recording rules and alerts still
+//! work.
 
 /// Prefix of every public family.
 pub const PREFIX: &str = "obol_x402_verifier_";

@@ -1,4 +1,5 @@
-//! Metric families of the contract, what a request counts, and how a shell reports it to the companion.
+//! Metric families of the contract, the stamps of a request, and the reports of a shell to the
+//! companion.
 
 mod codec;
 mod counts;

@@ -1,4 +1,4 @@
-//! A report: what a filter says of itself, and what it has counted.
+//! A report: the state of a filter, and its counts.
 //!
 //! ```text
 //! 1 ⇥ process ⇥ vm ⇥ generation ⇥ hash ⇥ Unix ms ⇥ waiting ⇥ lost ⇥ refusal   of now, whatever follows
@@ -6,8 +6,9 @@
 //! name ⇥ amount                                                                a line for each series
 //! ```
 //!
-//! The second part is made once, and is sent under its number, by whoever has it, until it is acknowledged. Without it
-//! the report is a sign of life. Names are those of [`series_name`]; they hold no tab and no line end.
+//! The first line is the state of the VM that sends the report. The counts are written once, and are sent under their
+//! number until the companion acknowledges them; another VM may send them for a VM that was replaced. A report without
+//! counts says that the filter runs. Names are those of [`series_name`]; they hold no tab and no line end.
 
 use std::collections::BTreeMap;
 
@@ -16,62 +17,62 @@ use super::{MetricSeries, grow, read_series_name, series_name};
 /// Version of the format.
 const FORMAT: &str = "1";
 
-/// Bytes from which on a report takes no further series.
+/// Size from which on a report takes no further series, bytes.
 const MAX_REPORT: usize = 256 * 1024;
-/// Most characters of a refusal.
+/// Longest refusal, characters.
 const MAX_REFUSAL: usize = 300;
 
-/// What a filter says of itself.
+/// The state of a filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Names the process, which its VMs share.
+    /// Name of the process; all its VMs have the same.
     pub process: String,
-    /// Names the VM.
+    /// Name of the VM.
     pub vm: String,
-    /// Generation of the rules it enforces, 0 without rules.
+    /// Generation of the rules that the VM enforces, 0 without rules.
     pub generation: u64,
     /// Content hash of these rules.
     pub hash: String,
-    /// Its clock.
+    /// The VM's clock, Unix milliseconds.
     pub unix_ms: u64,
-    /// Reports it could not send yet.
+    /// Number of reports that wait to be sent.
     pub waiting: u64,
-    /// Reports it had no room to keep.
+    /// Number of reports lost because there was no room to keep them.
     pub lost: u64,
     /// Why the last configuration was refused, if it was; else empty.
     pub refusal: String,
 }
 
-/// What was counted, ready to be sent.
+/// The counts of a report, ready to be sent.
 #[derive(Debug)]
 pub struct Written(Vec<u8>);
 
 /// A report, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What its sender says of itself.
+    /// The state of its sender.
     pub standing: Standing,
-    /// What it brings.
+    /// The counts, if it has any.
     pub counted: Option<Counted>,
 }
 
-/// What was counted under a number.
+/// The counts of a report, with their number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Who counted it. Nobody else has this name.
+    /// The unique name of the VM, gateway or spool that counted.
     pub reporter: String,
     /// Higher than that of every report of this reporter before.
     pub sequence: u64,
-    /// By how much each series grew; for [`MetricSeries::LastSuccess`], a gauge, its value.
+    /// The increment of each series; for [`MetricSeries::LastSuccess`], a gauge, its value.
     pub changes: BTreeMap<MetricSeries, u64>,
-    /// Lines that cannot be read.
+    /// Number of lines that cannot be read.
     pub malformed: u64,
 }
 
 // === impl Standing ===
 
 impl Standing {
-    /// The line a report begins with.
+    /// Writes the first line of a report.
     pub fn line(&self) -> Vec<u8> {
         let Self { process, vm, generation, hash, unix_ms, waiting, lost, refusal } = self;
         let refusal: String = refusal.chars().filter(|char| !char.is_control()).take(MAX_REFUSAL).collect();
@@ -112,11 +113,11 @@ impl Written {
     pub fn push(&mut self, series: &MetricSeries, amount: u64) {
         self.0.extend_from_slice([&series_name(series), "\t", &amount.to_string(), "\n"].concat().as_bytes());
     }
-    /// Whether it takes no further series.
+    /// Whether the report is too large for further series.
     pub const fn is_full(&self) -> bool {
         self.0.len() >= MAX_REPORT
     }
-    /// What is sent behind [`Standing::line`].
+    /// The bytes to send after [`Standing::line`].
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
@@ -125,7 +126,7 @@ impl Written {
 // === impl Received ===
 
 impl Received {
-    /// Reads a report. `None` if it cannot be told who sent it, or what number it has.
+    /// Reads a report. `None` if its sender or its number cannot be read.
     pub fn read(body: &[u8]) -> Option<Self> {
         let mut lines = core::str::from_utf8(body).ok()?.lines();
         let standing = Standing::read(lines.next()?)?;

@@ -1,15 +1,15 @@
-//! One line of a spool: how a shell without counters of its own counts.
+//! One line of a spool, in which a shell counts that has no memory between requests.
 //!
-//! A spool is a file that only grows. Each line is appended in one call, so that lines of concurrent writers
-//! do not tear, and holds what one request counts:
+//! A spool is a file that only grows. Each line is appended in one call, so that lines of concurrent writers are
+//! not mixed. A line holds the counts of one request:
 //!
 //! ```text
 //! 2 ⇥ time ⇥ generation ⇥ lines lost before ⇥ name ⇥ name=25 …
 //! ```
 //!
-//! The time makes a line unlike any other, so a file is known by its first line, wherever it is moved or copied.
-//! Names are those of [`series_name`], each counted once or as often as the number says. They hold no tab and no
-//! line end, as control characters in them are escaped, and end with a family, which holds no `=`. A line with
+//! The time makes each line unique, so the first line identifies a file, even after it is moved or copied. Names
+//! are those of [`series_name`]; each counts once, or the given number of times. Names hold no tab and no line
+//! end, because control characters are escaped, and end with a family, which holds no `=`. A line with
 //! [`MetricSeries::ConfigGeneration`] says that a writer began to enforce the generation.
 
 use super::{MetricSeries, read_series_name, series_name};
@@ -17,19 +17,19 @@ use super::{MetricSeries, read_series_name, series_name};
 /// Version of the line's format.
 const FORMAT: &str = "2";
 
-/// Longest line, with its end: what is known to be appended in one piece.
+/// Longest line, with its end, bytes: systems are known to append this much in one piece.
 pub const MAX_SPOOL_LINE: usize = 4096;
 
 /// A line, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolLine {
-    /// When it was written, nanoseconds since 1970.
+    /// Time of writing, nanoseconds since 1970.
     pub time: u64,
-    /// The generation of the rules the request was decided under.
+    /// The generation of the rules that decided the request.
     pub generation: u64,
-    /// Lines this writer could not write since the last one it could.
+    /// Number of lines that this writer failed to write before this one.
     pub lost: u64,
-    /// What is counted, and how often; for [`MetricSeries::LastSuccess`], a gauge, the value to set.
+    /// The series with their increments; for [`MetricSeries::LastSuccess`], a gauge, the value to set.
     pub series: Vec<(MetricSeries, u64)>,
 }
 
@@ -61,8 +61,8 @@ impl SpoolLine {
         if line.len() > MAX_SPOOL_LINE { Err(LineTooLong) } else { Ok(line) }
     }
 
-    /// Reads a line without its end. `None` if any of it cannot be read: of two lines that ran together
-    /// neither is certain.
+    /// Reads a line without its end. `None` if any part is unreadable, because then two lines may have been
+    /// mixed.
     pub fn decode(line: &str) -> Option<Self> {
         let mut fields = line.split('\t');
         if fields.next()? != FORMAT {
@@ -84,7 +84,7 @@ fn counted(field: &str) -> Option<(MetricSeries, u64)> {
     Some((read_series_name(name)?, by))
 }
 
-/// Digits only: a sign or a space is damage.
+/// Reads digits only, because a sign or a space is damage.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -150,7 +150,7 @@ mod tests {
         ] {
             assert_eq!(SpoolLine::decode(bad), None, "{bad}");
         }
-        // Whatever is cut off, the rest is not another line.
+        // A cut line is never another valid line.
         for end in 0..good.len() {
             assert_eq!(SpoolLine::decode(&good[..end]), None, "{end}");
         }

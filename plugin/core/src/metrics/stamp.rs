@@ -1,4 +1,4 @@
-//! What one request counts. Closed sets: nothing a client or facilitator sends becomes a label.
+//! The counts of one request. Labels are closed sets, so no text of a client or facilitator becomes a label.
 
 use crate::protocol::Operation;
 use crate::rules::{ChargeIndex, OfferIndex, RuleSet, TupleIndex};
@@ -91,16 +91,16 @@ closed_set! {
     }
 }
 
-/// A counter a proxy keeps per tuple. Sums of others are not among them, so a sum and its parts can never
-/// disagree, and a request moves as few counters as can be: `payment_failed_total` is the sum over its
-/// reasons, `requests_total` that of requests with a payment and without. The unresolved gauge is the
-/// difference of two counters, so that every counter is cumulative.
+/// A counter that a proxy keeps for each tuple. Sums of other counters are not kept, so that a sum and its parts
+/// can never disagree, and a request changes few counters: `payment_failed_total` is the sum over its reasons, and
+/// `requests_total` the sum of requests with a payment and without. The unresolved gauge is the difference of two
+/// counters, so that every counter is cumulative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each variant without a comment is its public family's name")]
 pub enum TupleCounter {
-    /// Requests that brought a payment, whatever came of it.
+    /// Requests with a payment, with any outcome.
     PaymentPresented,
-    /// Requests that brought none.
+    /// Requests without a payment.
     PaymentRequired,
     PaymentVerified,
     PaymentFailed(FailureReason),
@@ -127,15 +127,15 @@ impl TupleCounter {
     const UNCHARGED: usize = Self::REASONS + FailureReason::COUNT;
     const LATE: usize = Self::UNCHARGED + UnchargedReason::COUNT;
     const REPLAYED: usize = Self::LATE + LateResult::COUNT;
-    /// How many counters a tuple has: the length of an array indexed by [`TupleCounter::index`].
+    /// Number of counters of a tuple: the length of an array indexed by [`TupleCounter::index`].
     pub const COUNT: usize = Self::REPLAYED + ReplayState::COUNT;
 
-    /// Whether it belongs to the money families.
+    /// Whether the counter belongs to the money families.
     pub const fn is_money(self) -> bool {
         matches!(self, Self::UnresolvedOpened | Self::UnresolvedClosed | Self::ResolvedLate(_))
     }
-    /// Every counter with every reason, in the order of [`TupleCounter::index`]: what is defined for a
-    /// live tuple at load.
+    /// Every counter with every reason, in the order of [`TupleCounter::index`]. A load creates all of them for
+    /// each live tuple.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::PLAIN
             .into_iter()
@@ -163,7 +163,7 @@ impl TupleCounter {
     }
 }
 
-/// One thing to count. It never fails a request.
+/// One thing to count. Counting never fails a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stamp {
     /// Add one to a counter of a tuple.
@@ -181,7 +181,7 @@ pub enum Stamp {
 // === impl Stamp ===
 
 impl Stamp {
-    /// Whether it belongs to the money families, which whoever settles counts.
+    /// Whether the stamp belongs to the money families, which the ledger counts (in direct mode the filter).
     pub const fn is_money(&self) -> bool {
         match self {
             Self::Charged(_) | Self::LastSuccess(..) => true,
@@ -189,7 +189,7 @@ impl Stamp {
             Self::Blocked(..) | Self::Call(..) => false,
         }
     }
-    /// Whether a shell with these rules counts it. Money is counted once, by who settles: with a relay that is its
+    /// Whether a shell with these rules counts the stamp. With a relay, money is counted only by the relay's
     /// ledger.
     pub fn is_counted_under(&self, rules: &RuleSet) -> bool {
         !(self.is_money() && rules.has_relay())

@@ -20,7 +20,7 @@ pub struct Slot {
     pub(super) key: KeyDigest,
     /// [`super::tuple_hash`] of the metric tuple it is counted under.
     pub(super) tuple: u32,
-    /// What is known of it.
+    /// Its record.
     pub(super) record: Record,
 }
 
@@ -29,7 +29,7 @@ pub struct Slot {
 pub struct Limits {
     /// How long requests may hold payments.
     pub leases: Leases,
-    /// How long what is over is kept, seconds.
+    /// How long charged payments and payments of unknown outcome are kept, seconds.
     pub retention: u64,
     /// Most payments of one bucket.
     pub records: usize,
@@ -40,15 +40,15 @@ pub struct Limits {
 /// A step in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stepped {
-    /// `None` if the bucket cannot be read or has no room: nothing was done.
+    /// `None` if the bucket cannot be read or has no room; then nothing was done.
     pub answer: Option<Answer>,
-    /// What to write under compare-and-swap; the answer holds only if that succeeds.
+    /// The bytes to write under compare-and-swap. The answer is valid only if the write succeeds.
     pub write: Option<Vec<u8>>,
-    /// What else follows, with the tuple hash it is counted under.
+    /// The effects, with the tuple hash under which each is counted.
     pub effects: Vec<Expired>,
 }
 
-/// An effect of a payment nobody at work on a request counts.
+/// An effect of a payment that no current request counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
     /// Tuple hash of the payment.
@@ -57,14 +57,14 @@ pub struct Expired {
     pub effect: Effect,
 }
 
-/// Most payments of a bucket. Delivered ones are small, so the whole table stays below 64 MB with room for a
-/// million of them.
+/// Most payments of a bucket. Delivered payments are small, so the whole table has room for a million of them in
+/// less than 64 MB.
 const RECORDS_PER_BUCKET: usize = 256;
 const BYTES_PER_BUCKET: usize = 256 * 1024;
-/// How long what is over is kept at least: longer than authorizations are usually signed for.
+/// Shortest retention: longer than the usual window of an authorization.
 const RETENTION_SECONDS: u64 = 90_000;
 
-/// Steps a payment in a bucket. `bucket` is empty for one never written.
+/// Steps a payment in a bucket. `bucket` is empty if it was never written.
 pub fn step_in(
     bucket: &[u8],
     key: KeyDigest,
@@ -87,7 +87,7 @@ pub fn step_in(
         return Stepped { answer: Some(stepped.answer), write: None, effects: own.collect() };
     }
     effects.extend(own);
-    // What is charged finds room in any bucket.
+    // A charged payment is written even into a full bucket.
     let needs_room = place.is_none() && stepped.record.as_ref().is_some_and(|record| !record.is_charged());
     if needs_room && slots.len() >= limits.records {
         return refused;
@@ -100,12 +100,12 @@ pub fn step_in(
     Stepped { answer: Some(stepped.answer), write: Some(bytes), effects }
 }
 
-/// What a bucket holds, for whoever compares. `None` if it cannot be read.
+/// The records of a bucket, for comparisons. `None` if the bucket cannot be read.
 pub fn records(bucket: &[u8]) -> Option<Vec<(KeyDigest, Record)>> {
     Some(decode(bucket)?.into_iter().map(|slot| (slot.key, slot.record)).collect())
 }
 
-/// Drops what is over. `None` if there is nothing.
+/// Drops payments whose retention is over. `None` if there are none.
 pub fn sweep(bucket: &[u8], limits: &Limits, now: Now) -> Option<(Vec<u8>, Vec<Expired>)> {
     let mut slots = decode(bucket)?;
     let before = slots.len();
@@ -124,8 +124,8 @@ fn sweep_all(slots: &mut Vec<Slot>, limits: &Limits, now: Now) -> Vec<Expired> {
     effects
 }
 
-/// Stable hash of a tuple's labels (FNV-1a, 32 bit). `born` is left out: a companion that restarts sets
-/// it back to 0 although the series lives on.
+/// Stable hash of a tuple's labels (FNV-1a, 32 bit). `born` is left out, because a restarted companion sets it to
+/// 0 although the series continues.
 pub fn tuple_hash(tuple: &Tuple) -> u32 {
     let labels = [&tuple.offer_namespace, &tuple.offer_name, &tuple.chain, &tuple.asset_symbol];
     labels
@@ -134,8 +134,8 @@ pub fn tuple_hash(tuple: &Tuple) -> u32 {
         .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// What to count for payments that ended with nobody at work on them. Those of offers that are gone count nowhere:
-/// their series are gone too.
+/// The stamps of payments that ended without a current request. Payments of removed offers are not counted,
+/// because their series are removed too.
 pub fn expired_stamps(expired: &[Expired], rules: &RuleSet) -> Vec<Stamp> {
     let mut stamps = Vec::new();
     for Expired { tuple, effect } in expired {
@@ -143,7 +143,7 @@ pub fn expired_stamps(expired: &[Expired], rules: &RuleSet) -> Vec<Stamp> {
         let Some(tuple) = place.and_then(|place| u32::try_from(place).ok()).map(TupleIndex) else {
             continue;
         };
-        // The request that is answered for the others counts them.
+        // Other effects are counted by the request that caused them.
         stamps.extend(effect.counter().map(|counter| Stamp::Tuple(tuple, counter)));
     }
     stamps
@@ -152,12 +152,12 @@ pub fn expired_stamps(expired: &[Expired], rules: &RuleSet) -> Vec<Stamp> {
 // === impl Limits ===
 
 impl Limits {
-    /// Those of a shell that enforces these rules.
+    /// The limits of a shell that enforces these rules.
     pub fn of(rules: &RuleSet) -> Self {
         let settle_ms = rules.facilitator.as_ref().map_or(0, |f| u64::from(f.settle_timeout_ms));
         Self {
             leases: Leases::of_timeout(settle_ms),
-            // As long as one could be accepted that ends at the horizon.
+            // As long as an authorization that ends at the horizon could be accepted.
             retention: rules
                 .settings
                 .replay_horizon_seconds

@@ -40,7 +40,7 @@ fn of(effect: Effect) -> Expired {
     Expired { tuple: TUPLE, effect }
 }
 
-/// A bucket in a test: what a shell keeps.
+/// A bucket as a shell keeps it.
 #[derive(Default, Clone)]
 struct Bucket(Vec<u8>);
 
@@ -55,7 +55,7 @@ impl Bucket {
     fn answer(&mut self, n: u8, event: Event, seconds: u64) -> Option<Answer> {
         self.step(n, event, seconds).answer
     }
-    /// A payment whose first settle call nobody answered.
+    /// Leaves a payment whose first settle call got no answer.
     fn leave_open(&mut self, n: u8, seconds: u64) {
         let holder = Holder([n; 16]);
         for event in [claim(n), Event::Verified(holder), Event::Begin(holder), ended(n, 1, silence())] {
@@ -113,7 +113,7 @@ fn a_full_bucket_refuses_new_payments_and_still_answers_old_ones() {
     assert_eq!(bucket.step(9, claim(9), 11), refused);
     assert_eq!(bucket.answer(3, claim(3), 11), Some(Answer::Reserved));
     assert_eq!(bucket.answer(3, claim(4), 11), Some(Answer::OtherPayment));
-    // A question that would leave no record is answered.
+    // An event that leaves no record is answered.
     let Event::Claim(only_known) = claim(9) else { panic!("no claim") };
     let asked = Event::Claim(Claim { only_known: true, ..only_known });
     assert_eq!(bucket.answer(9, asked, 11), Some(Answer::New));
@@ -167,7 +167,7 @@ fn unreadable_bytes_are_never_a_new_payment_and_never_overwritten() {
 }
 
 #[test]
-fn an_open_settlement_nobody_resolved_is_told_to_whoever_writes_next() {
+fn an_open_settlement_is_reported_by_the_next_step_that_writes() {
     let given_up = [of(Effect::Closed), of(Effect::NeverKnown)];
     let mut bucket = Bucket::default();
     bucket.leave_open(1, 10);
@@ -176,7 +176,7 @@ fn an_open_settlement_nobody_resolved_is_told_to_whoever_writes_next() {
     let (swept, effects) = sweep(&bucket.0, &LIMITS, at(later)).unwrap();
     assert_eq!(effects, given_up);
     assert_eq!(sweep(&swept, &LIMITS, at(later)), None);
-    // Told by the step that writes, and by none that does not.
+    // Only a step that writes reports the effect.
     let silent = bucket.clone().step(2, Event::Verified(Holder([2; 16])), later);
     assert_eq!((silent.write, silent.effects), (None, vec![]));
     let stepped = bucket.step(2, claim(2), later);
@@ -196,7 +196,7 @@ fn a_settle_call_that_never_came_back_is_kept_and_opened_once_by_the_next() {
     let again = bucket.step(1, claim(1), 10 + 150);
     assert!(matches!(again.answer, Some(Answer::Call { epoch: 2, .. })), "{:?}", again.answer);
     assert_eq!(again.effects, [of(Effect::Opened)]);
-    // The repeat died as well: it is counted already.
+    // The repeat got no answer either; the payment is counted already.
     let third = bucket.step(1, claim(1), 10 + 300);
     assert!(matches!(third.answer, Some(Answer::Call { epoch: 3, .. })), "{:?}", third.answer);
     assert_eq!(third.effects, []);
@@ -259,7 +259,7 @@ fn a_bucket_is_a_map_of_machines() {
     };
     let roomy = Limits { records: 64, bytes: 65_536, ..LIMITS };
     let forget = |record: &Record| match record.state {
-        // Of a delivered payment a bucket keeps no more.
+        // A bucket keeps nothing else of a delivered payment.
         State::Delivered => (State::Delivered, record.ends, record.since_ms, None),
         _ => (record.state.clone(), record.ends, record.since_ms, Some(record.clone())),
     };

@@ -1,5 +1,6 @@
-//! The bytes of a bucket of shared data: a version, then slots. Compact, and refused whole unless every byte is
-//! accounted for, so that a foreign or torn value can never look like "this payment is new".
+//! The bytes of a bucket of shared data: a version, then slots. The form is compact. A bucket is refused as a
+//! whole unless every byte is understood, so that a foreign or damaged value can never look like "this payment
+//! is new".
 //!
 //! ```text
 //! bucket = version:1, slot*
@@ -11,7 +12,7 @@
 //! offer, route, call, transaction = length:4, bytes
 //! ```
 //!
-//! Of a delivered payment only the key matters.
+//! A delivered payment needs only its key.
 
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ fn write_life(out: &mut Vec<u8>, record: &Record) {
 }
 
 fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    // What is longer than 4 GB does not fit a guest's memory.
+    // A text longer than 4 GB does not fit into a guest's memory.
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! How requests ended for their payments, as a relay is told: one JSON object a line.
+//! Endings of requests with payments, as a proxy sends them to the relay: one JSON object for each line.
 
 use core::str;
 
@@ -6,7 +6,7 @@ use super::{End, Holder, PaymentKey};
 use crate::evm::{Address, B256, Network, to_hex};
 use crate::members::Members;
 
-/// How one request ended for its payment, or that it goes on.
+/// How one request ended for its payment, or that the request still runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
     /// The payment.
@@ -20,12 +20,12 @@ pub struct Ending {
 // === impl Ending ===
 
 impl Ending {
-    /// Adds its line to the body of a call: `{"network","contract","payer","nonce","holder","end"}`, as CAIP-2 and
-    /// lower-case 0x-hex.
+    /// Adds the ending as a line to the body of a call: `{"network","contract","payer","nonce","holder","end"}`,
+    /// as CAIP-2 and lower-case 0x-hex.
     pub fn write(&self, body: &mut Vec<u8>) {
         let Self { key: PaymentKey { network, contract, payer, nonce }, holder, end } = self;
         let [contract, payer, nonce, holder] = [&contract.0[..], &payer.0, &nonce.0, &holder.0].map(to_hex);
-        // None of them has a character that JSON escapes.
+        // None of these texts has a character that needs a JSON escape.
         let line = [
             "{\"network\":\"",
             network.as_str(),
@@ -44,7 +44,7 @@ impl Ending {
         body.extend(line.concat().into_bytes());
     }
 
-    /// The endings of a body. `None` if a line is none.
+    /// Reads the endings of a body. `None` if a line is not an ending.
     pub fn read_all(body: &[u8]) -> Option<Vec<Self>> {
         str::from_utf8(body).ok()?.lines().map(Self::read).collect()
     }

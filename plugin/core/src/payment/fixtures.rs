@@ -6,10 +6,10 @@ use super::{Fingerprint, Hold, Holder, Record, State, Terms, Trust};
 use crate::evm::{Address, Amount};
 use crate::terms::Flow;
 
-/// Who holds the records of [`states`].
+/// The holder of the records of [`states`].
 pub(super) const HOLDER: Holder = Holder([1; 16]);
 
-/// What they were taken for.
+/// The terms of the records.
 pub(super) fn terms() -> Terms {
     Terms {
         offer: "shop/llm".to_owned(),

@@ -1,4 +1,5 @@
-//! What a chain lets be used once: (chain, contract, payer, nonce), never header bytes or the signature.
+//! The key of a payment: (chain, contract, payer, nonce), which a chain accepts only once. Header bytes
+//! and signature are not part of it.
 
 use super::bucket::BUCKETS;
 use crate::evm::{Address, B256, Network, PERMIT2, TransferMethod, keccak256};
@@ -18,14 +19,14 @@ pub struct PaymentKey {
     pub nonce: B256,
 }
 
-/// The first half of a key's hash: what a table in shared data has room for.
+/// The first half of a key's hash. It is short, to save room in shared data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyDigest(pub [u8; 16]);
 
 // === impl PaymentKey ===
 
 impl PaymentKey {
-    /// That of a payment for this option. `None` for a proof that cannot be read.
+    /// The key of a payment for this option. `None` for an unreadable proof.
     pub fn of(payment: &Payment, option: &PaymentOption) -> Option<Self> {
         let contract = match option.transfer_method {
             TransferMethod::Eip3009 => option.asset,
@@ -53,7 +54,7 @@ impl PaymentKey {
 // === impl KeyDigest ===
 
 impl KeyDigest {
-    /// The bucket it lives in, below [`BUCKETS`].
+    /// The number of its bucket, below [`BUCKETS`].
     pub fn bucket(&self) -> u32 {
         let [a, b, c, d, ..] = self.0;
         u32::from_be_bytes([a, b, c, d]) % BUCKETS

@@ -1,4 +1,4 @@
-//! The machine: see the table of [`super`].
+//! The state machine of a payment; its table is in [`super`].
 
 use std::sync::Arc;
 
@@ -9,32 +9,32 @@ use crate::metrics::{LateResult, TupleCounter};
 /// How long a request may hold a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leases {
-    /// Until it settles, and again until its answer is out, milliseconds.
+    /// Time until the settlement, and again until the end of the answer, milliseconds.
     pub hold_ms: u64,
-    /// One settle call with its repeat, milliseconds.
+    /// Time for one settle call with its repeat, milliseconds.
     pub settle_ms: u64,
 }
 
-/// A payment somebody wants to use.
+/// A request's wish to use a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// What was signed.
     pub fingerprint: Fingerprint,
-    /// What it is to buy.
+    /// The terms of the request.
     pub terms: Terms,
-    /// The request that brings it.
+    /// The request with the payment.
     pub holder: Holder,
     /// The body of its settle calls.
     pub call: Arc<[u8]>,
     /// When the authorization ends, Unix seconds.
     pub ends: u64,
-    /// Its signer was recovered.
+    /// Whether the signer of the payment was recovered.
     pub proven: bool,
-    /// It did not pass the checks of a new payment, so it is used only if it is known.
+    /// Whether the payment did not pass the checks of a new payment, so that it is used only if it is known.
     pub only_known: bool,
     /// Whether its holder can repeat a settle call.
     pub can_settle: bool,
-    /// Another payment, at work, open or charged, that names the same purchase.
+    /// Another payment for the same purchase that is in use, open or charged.
     pub twin: Option<Twin>,
 }
 
@@ -48,39 +48,38 @@ pub struct Twin {
 /// What happens to a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A request brings it.
+    /// A request wants to use the payment.
     Claim(Claim),
-    /// The facilitator vouches for it.
+    /// The facilitator says that the payment is valid.
     Verified(Holder),
-    /// Its holder is about to settle.
+    /// The holder is about to settle.
     Begin(Holder),
     /// A settle call is over.
     Ended {
-        /// Which: what [`Answer::Call`] said.
+        /// The number of the call, from [`Answer::Call`].
         epoch: u32,
-        /// Whose: the request that claimed or began it, or the one that asked. Numbers alone repeat when a nonce
-        /// has a second life.
+        /// The holder of the call: the request that claimed or began it, or the reconciliation that asked. The number
+        /// alone is not enough, because numbers begin again when a nonce gets a second record.
         holder: Holder,
-        /// What came of it.
+        /// The outcome.
         outcome: Outcome,
-        /// The claim behind it, in case the record is gone or another payment's: [`Claim::behind`] the call, whatever
-        /// the request brought.
+        /// The claim of the call ([`Claim::behind`]), in case the record is gone or now belongs to another payment.
         claim: Option<Box<Claim>>,
     },
-    /// The request that held it is over.
+    /// The request that held the payment ended.
     Over(Holder, End),
-    /// The reconciliation asks what became of it.
+    /// The reconciliation wants to ask the facilitator again.
     Ask(Holder),
-    /// An operator found out.
+    /// An operator found out the outcome.
     Resolve(Resolution),
-    /// Time went by.
+    /// Time passed.
     Sweep {
-        /// How long what is over, and what nobody can find out, is kept, seconds.
+        /// How long charged payments and payments of unknown outcome are kept, seconds.
         retention: u64,
     },
 }
 
-/// What came of a settle call.
+/// The outcome of a settle call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Money moved.
@@ -88,25 +87,25 @@ pub enum Outcome {
         /// Transaction hash.
         transaction: String,
     },
-    /// By this call none did, and none will.
+    /// This call moved no money, and will not.
     Refused {
         /// Code of the facilitator.
         reason: String,
-        /// What it says beside it.
+        /// The facilitator's message.
         detail: Option<String>,
     },
-    /// Nor here: the facilitator cannot read what it is sent.
+    /// This call moved no money either: the facilitator cannot read it.
     Malformed {
         /// What it says.
         words: String,
     },
     /// The call was not made.
     NotSent,
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown {
         /// Transaction if one is known.
         transaction: Option<String>,
-        /// For people.
+        /// The reason, for logs and answers.
         reason: String,
     },
 }
@@ -116,19 +115,19 @@ pub enum Outcome {
 pub enum End {
     /// The buyer got the whole answer.
     Whole,
-    /// The answer began and broke off, or the buyer left while the upstream was at work for it.
+    /// The answer began and broke off, or the buyer left while the upstream was working.
     Broken,
     /// No byte of an answer went out.
     Unsent,
-    /// It has not ended: its request goes on, and needs its hold for longer.
+    /// The request still runs and needs its hold for longer.
     NotYet,
 }
 
 // === impl Claim ===
 
 impl Claim {
-    /// The claim behind a call that is made: what the call's end brings, in case the record is gone by then. `None` for
-    /// a record without a fingerprint, and where no call is made.
+    /// The claim of the call that is made now. The end of the call carries this claim, in case the record is gone by
+    /// then. `None` for a record without a fingerprint, and if no call is made.
     pub fn behind(record: &Record) -> Option<Self> {
         let State::Settling { hold: Hold { holder, .. }, .. } = record.state else { return None };
         Some(Self {
@@ -148,7 +147,7 @@ impl Claim {
 // === impl End ===
 
 impl End {
-    /// Its word.
+    /// The word for this end, for the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Whole => "whole",
@@ -166,22 +165,22 @@ impl End {
 /// What an operator found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// It was settled.
+    /// The payment was settled.
     Settled {
         /// Transaction hash.
         transaction: String,
     },
-    /// It was not, and cannot be any more.
+    /// The payment was not settled, and cannot be settled any more.
     Refused,
 }
 
-/// What whoever brought an event is told. The end of a settle call is answered by the record that follows:
-/// [`Answer::Settled`] only if its holder is the one to serve, [`Answer::Noted`] if its own outcome stands.
+/// The answer to an event. The answer to the end of a settle call depends on the next record: [`Answer::Settled`] only
+/// if the holder of the call is the request to serve, [`Answer::Noted`] if the outcome of the call is final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The payment is the holder's: have it verified.
+    /// The payment is reserved for the holder, who has it verified now.
     Reserved,
-    /// Make the settle call of the record, as that of this epoch.
+    /// The holder makes the settle call of the record, under this epoch.
     Call {
         /// Number of the call.
         epoch: u32,
@@ -190,84 +189,84 @@ pub enum Answer {
         /// Transaction of an earlier call.
         transaction: Option<String>,
     },
-    /// It is charged and owed: serve, without a call.
+    /// The payment is charged and owed: the holder serves it without a call.
     Redeem {
         /// Of the settlement.
         transaction: String,
     },
-    /// Another request is at work on it.
+    /// Another request uses the payment.
     InFlight,
-    /// It is in use for other terms.
+    /// The payment is in use for other terms.
     OtherTerms,
-    /// Another authorization of its nonce is in use.
+    /// Another authorization of the same nonce is in use.
     OtherPayment,
     /// Money may have moved.
     Open {
         /// Transaction if one is known.
         transaction: Option<String>,
     },
-    /// It is charged, for something else.
+    /// The payment is charged, for another offer or route.
     PaidFor {
-        /// What it was paid for.
+        /// The terms that it was paid for.
         terms: Box<Terms>,
         /// Of the settlement.
         transaction: String,
     },
-    /// It is used up.
+    /// The payment has bought its answer.
     Used,
-    /// The purchase it names was paid by another payment.
+    /// The purchase that the payment names was paid by another payment.
     Twin {
         /// Of that payment.
         transaction: Option<String>,
     },
-    /// Nobody has seen it.
+    /// The payment is not known.
     New,
-    /// It is charged already: what a holder that begins to settle is told.
+    /// The payment is charged already: the answer to a holder that begins to settle.
     Settled {
         /// Of the settlement.
         transaction: String,
     },
-    /// The holder has nothing here: whatever it wanted is not done.
+    /// The holder does not hold the payment, so nothing was done.
     NotHeld,
     /// A settle call of the same holder is under way.
     Begun,
-    /// Taken note of.
+    /// The event was recorded.
     Noted,
 }
 
-/// What else follows from a step. A store counts and logs it.
+/// A further effect of a step. A store counts and logs it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// A settlement became open.
+    /// The outcome of a settlement became unknown.
     Opened,
-    /// An open settlement is known.
+    /// The outcome of an open settlement became known.
     Closed,
     /// Money moved: counted once.
     Charged,
-    /// Money moved, and nobody was there to hear of it.
+    /// Money moved, and no request waited for it.
     SettledLate,
     /// An open settlement was refused.
     RefusedLate,
-    /// Nobody will ever know.
+    /// The outcome will never be known.
     NeverKnown,
     /// An owed answer is being fetched.
     Redeemed,
-    /// The settle call of a payment was refused. For the books: the record is gone.
+    /// The settle call of a payment was refused, with this reason. The record is removed; the ledger keeps the reason.
     Refused(String),
-    /// What came contradicts the record. The text says what.
+    /// The event contradicts the record. The text says how.
     Contradicted(String),
 }
 
 /// A step of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// For whoever brought the event.
+    /// The answer to the event.
     pub answer: Answer,
-    /// The record from here on.
+    /// The next record.
     pub record: Option<Record>,
-    /// Whether it is another than before.
+    /// Whether the record changed.
     pub changed: bool,
-    /// What else follows.
+    /// Further effects.
     pub effects: Vec<Effect>,
 }
 
@@ -275,20 +274,21 @@ pub struct Step {
 const FIRST_PAUSE_MS: u64 = 2_000;
 /// Longest pause.
 const MAX_PAUSE_MS: u64 = 300_000;
-/// After so many settle calls nobody asks any more by itself: about two hours.
+/// After so many settle calls the reconciliation stops; with the pauses that takes about two hours.
 const MAX_CALLS: u32 = 32;
 
-/// A request that gives no sign of life is given up after so long.
+/// A request loses its hold if it does not renew it for so long, milliseconds.
 const HOLD_MS: u64 = 600_000;
-/// How often a shell says of a request that it goes on, milliseconds: one or two of these may be lost.
+/// How often a shell renews the hold of a request, milliseconds: one or two renewals may be lost.
 pub const GOES_ON_EVERY_MS: u64 = HOLD_MS / 4;
-/// A settlement repeats a pending call once, so it lasts two calls at most; then some slack to write down its end.
+/// Time to record the end of a settlement, milliseconds. The settlement itself takes two calls at most, because a
+/// pending call is repeated once.
 const SETTLE_SLACK_MS: u64 = 10_000;
 
 // === impl Effect ===
 
 impl Effect {
-    /// The counter it adds to, if whoever keeps the record counts it whatever the request does.
+    /// The counter of the effect, if the store counts it, independently of the request.
     pub const fn counter(&self) -> Option<TupleCounter> {
         match self {
             Self::Opened => Some(TupleCounter::UnresolvedOpened),
@@ -304,14 +304,14 @@ impl Effect {
 // === impl Leases ===
 
 impl Leases {
-    /// Those of whoever waits so long for the reply to a settle call, milliseconds.
+    /// The leases for this timeout of a settle call, milliseconds.
     pub const fn of_timeout(settle_timeout_ms: u64) -> Self {
         let settle_ms = settle_timeout_ms.saturating_mul(2).saturating_add(SETTLE_SLACK_MS);
         Self { hold_ms: HOLD_MS, settle_ms }
     }
 }
 
-/// One step of a payment's life. Total: every event has an answer in every state.
+/// Makes one step of a payment's life. Every event has an answer in every state.
 pub fn step(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> Step {
     let mut step = decide(record, event, leases, now);
     if let Some(record) = step.record.as_mut().filter(|_| step.changed) {
@@ -348,7 +348,7 @@ fn decide(record: Option<Record>, event: Event, leases: &Leases, now: Now) -> St
     }
 }
 
-/// When the reconciliation has to look at a record, Unix milliseconds. `None` if never.
+/// When the reconciliation has to step a record, Unix milliseconds. `None` if never.
 pub fn due(record: &Record) -> Option<u64> {
     match record.state {
         State::Settling { hold, .. } => Some(hold.until_ms),
@@ -372,7 +372,7 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
     let same = record.fingerprint == Some(claim.fingerprint);
     let same_terms = record.terms == claim.terms;
     match &record.state {
-        // A request whose claim was answered and whose answer was lost claims once more.
+        // The answer to a claim can be lost; then the same request claims again.
         State::Reserved { hold, .. } if same && same_terms && hold.holder == claim.holder => {
             kept(Some(record), Answer::Reserved)
         }
@@ -382,7 +382,7 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
         }
         State::Reserved { hold, trust }
             if claim.only_known
-                // What nobody can check keeps nobody from what is proven.
+                // A reservation whose signature nobody could check does not stop a proven payment.
                 || hold.runs(now_ms) && (same || *trust != Trust::Claimed || !claim.proven) =>
         {
             let answer = in_use(same, same_terms);
@@ -425,7 +425,7 @@ fn claim_known(record: Record, claim: Claim, leases: &Leases, now_ms: u64) -> St
     }
 }
 
-/// A payment at work, of which another claim comes in.
+/// The answer to a further claim of a payment that is in use.
 const fn in_use(same: bool, same_terms: bool) -> Answer {
     match (same, same_terms) {
         (false, _) => Answer::OtherPayment,
@@ -468,13 +468,13 @@ fn call_again(record: Record, holder: Holder, waits: bool, leases: &Leases, now_
     let hold = hold(holder, leases.settle_ms, now_ms);
     let was_open = record.is_open();
     let record = Record { epoch, state: State::Settling { hold, waits }, ..record };
-    // A first call that nobody ended was not counted as open so far.
+    // A first call without an end was not counted as open before.
     let effects = if record.is_open() && !was_open { vec![Effect::Opened] } else { Vec::new() };
     let (call, transaction) = (Arc::clone(&record.call), record.transaction.clone());
     Step { effects, ..became(record, Answer::Call { epoch, call, transaction }) }
 }
 
-/// Proven, whatever the number of the call: money moved for the payment that was claimed.
+/// Handles a proven settlement of any call: money moved for the claimed payment.
 fn ended_settled(
     record: Option<Record>,
     holder: Holder,
@@ -492,7 +492,7 @@ fn ended_settled(
                 let text = "settled, though another authorization of its nonce is";
                 return contradicted(Some(record), Answer::Used, text);
             }
-            // Its nonce is used, so the other can never be charged.
+            // The nonce is used, so the other authorization can never be charged.
             let effect = record.is_open().then_some(Effect::Closed);
             let text = "settled, though another authorization of its nonce is on record";
             (lost(claim, leases, now_ms), [effect, Some(contradiction(text))])
@@ -515,7 +515,7 @@ fn ended_settled(
     Step { answer: standing(step.record.as_ref(), holder), ..step }
 }
 
-/// The record of a payment whose settle call is over and that has none: its request may still wait.
+/// Makes the record of a payment that has none when its settle call ends; its request may still wait.
 fn lost(claim: Claim, leases: &Leases, now_ms: u64) -> Record {
     let hold = hold(claim.holder, leases.settle_ms, now_ms);
     let state = State::Settling { hold, waits: true };
@@ -536,7 +536,7 @@ fn ended_otherwise(record: Option<Record>, epoch: u32, holder: Holder, outcome: 
                 }
             }
         }
-        // A later call is refused because an earlier one settled: only of the first it is strange.
+        // A later call is refused because an earlier one settled. Only a refusal of the first call is a contradiction.
         (State::Owed { .. } | State::Delivered, Outcome::Refused { reason, .. })
             if is_first && record.epoch == epoch =>
         {
@@ -550,7 +550,7 @@ fn ended_otherwise(record: Option<Record>, epoch: u32, holder: Holder, outcome: 
     }
 }
 
-/// What the request behind a settle call is told when the record says more than the call.
+/// The answer to the end of a settle call, if the record and not the call decides.
 fn standing(record: Option<&Record>, holder: Holder) -> Answer {
     let Some(record) = record else { return Answer::Noted };
     match record.state {
@@ -565,7 +565,7 @@ fn standing(record: Option<&Record>, holder: Holder) -> Answer {
     }
 }
 
-/// Why nothing was charged, for the books.
+/// Why nothing was charged, for the ledger.
 fn reason_of(outcome: Outcome) -> String {
     match outcome {
         Outcome::Refused { reason, .. } => reason,
@@ -583,7 +583,7 @@ fn unknown(record: Record, transaction: Option<String>) -> Step {
     Step { effects, ..became(record, answer) }
 }
 
-/// Money moved: proven, whoever says it and whenever.
+/// Records that money moved. This is proven, from any source and at any time.
 fn settled(record: Record, transaction: String, leases: &Leases, now_ms: u64) -> Step {
     let was_open = record.is_open();
     let hold = match record.state {
@@ -602,7 +602,7 @@ fn settled(record: Record, transaction: String, leases: &Leases, now_ms: u64) ->
         effects.push(Effect::SettledLate);
     }
     let answer = Answer::Settled { transaction: transaction.clone() };
-    // No call of it is ever made again.
+    // No further call is made for this payment.
     let call = Arc::default();
     let record = Record { transaction: Some(transaction), call, state: State::Owed { hold }, ..record };
     Step { effects, ..became(record, answer) }
@@ -621,7 +621,7 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
             became(Record { before: None, state: State::Delivered, ..record }, Answer::Noted)
         }
         State::Owed { hold: Some(hold) } if hold.holder == holder => {
-            // Where no byte went out, nothing was fetched.
+            // If no byte went out, the answer was not fetched.
             let is_used = end == End::Whole || record.redeemed && end == End::Broken;
             let redeemed = record.redeemed && is_used;
             let state = if is_used { State::Delivered } else { State::Owed { hold: None } };
@@ -636,7 +636,8 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
     }
 }
 
-/// The hold of whoever goes on lasts for longer. That of a settle call does not: the call has its own end.
+/// Extends the hold of a request that still runs. The hold of a settle call is not extended, because the call has its
+/// own timeout.
 fn goes_on(record: Option<Record>, holder: Holder, leases: &Leases, now_ms: u64) -> Step {
     let Some(record) = record else { return kept(None, Answer::NotHeld) };
     let longer = hold(holder, leases.hold_ms, now_ms);
@@ -653,7 +654,7 @@ fn resolve(record: Option<Record>, resolution: Resolution, leases: &Leases, now_
     if record.is_charged() {
         return kept(Some(record), Answer::Used);
     }
-    // Its call may end in another transaction, or in none.
+    // The running call may still end with another transaction, or with none.
     if matches!(record.state, State::Settling { hold, .. } if hold.runs(now_ms)) {
         return kept(Some(record), Answer::InFlight);
     }
@@ -680,7 +681,7 @@ fn sweep(record: Option<Record>, retention: u64, now: Now) -> Step {
             Vec::new(),
         ),
         State::Unknown => (retention_over, vec![Effect::Closed, Effect::NeverKnown]),
-        // Its call may be out. The reconciliation or the next claim ends it.
+        // A call may be under way. The reconciliation or the next claim ends this state.
         State::Settling { .. } => (false, Vec::new()),
         State::Owed { .. } | State::Delivered => (retention_over, Vec::new()),
     };

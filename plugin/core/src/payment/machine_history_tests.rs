@@ -1,5 +1,6 @@
-//! Random histories of one nonce with two authorizations, and a true chain beside them. The model in
-//! `farebox-model` tries every order in a small world; here a world is larger and longer.
+//! Random histories of one nonce with two authorizations, together with the true state of a chain.
+//! The model in `farebox-model` tries every order in a small world; these histories are larger and
+//! longer.
 
 use super::*;
 
@@ -8,7 +9,7 @@ const HOLDERS: usize = 6;
 /// When each authorization ends, milliseconds.
 const ENDS: [u64; PAYMENTS] = [4_000, 9_000];
 
-/// One settle call that is out.
+/// One settle call under way.
 #[derive(Debug, Clone)]
 struct Call {
     epoch: u32,
@@ -16,10 +17,10 @@ struct Call {
     payment: usize,
 }
 
-/// What is known to be so, whatever the record says.
+/// The true state, independent of the record.
 #[derive(Debug, Default)]
 struct Truth {
-    /// Whose money moved: one payment of the nonce at most.
+    /// The payment whose money moved: one of the nonce at most.
     moved: Option<usize>,
     calls: Vec<Call>,
     /// Whether a call of this payment was made, so that its money may move until its window ends.
@@ -68,7 +69,8 @@ fn claim_of(payment: usize, holder: Holder, terms_of: usize, now_ms: u64) -> Cla
 }
 
 impl Truth {
-    /// A first refusal is believed, so here it is true: no money of this payment moves by this call.
+    /// The machine trusts the refusal of a first call, so in this world the refusal is true: this
+    /// call moves no money.
     fn refuse(&mut self, call: &Call) {
         if call.epoch == 1 && self.calls.iter().all(|other| other.payment != call.payment) {
             self.called[call.payment] = false;
@@ -82,7 +84,7 @@ impl Truth {
         }
     }
 
-    /// What may be said of a step to whoever brought the event.
+    /// Checks the answer, record and effects of a step.
     fn check(&mut self, before: Option<&Record>, event: &Event, step: &Step, now_ms: u64) {
         let count = |wanted: &Effect| step.effects.iter().filter(|effect| *effect == wanted).count();
         let open = |record: Option<&Record>| i32::from(record.is_some_and(Record::is_open));
@@ -131,7 +133,7 @@ impl Truth {
     }
 }
 
-/// One history. How many of its events changed something, and whether money moved.
+/// Plays one history. Returns how many of its events changed the record, and whether money moved.
 fn play(seed: u64) -> (u32, bool) {
     let mut random = Random(seed | 1);
     let (mut record, mut truth, mut now_ms, mut changes) = (None::<Record>, Truth::default(), 0, 0);
@@ -148,7 +150,7 @@ fn play(seed: u64) -> (u32, bool) {
             5 => Event::Over(holder, [End::Whole, End::Broken, End::Unsent][random.below(3)]),
             6 => Event::Ask(Holder([100 + random.below(50) as u8; 16])),
             7 => Event::Sweep { retention: 60 },
-            // The chain moves the money of a call that was made, and only of one payment.
+            // The chain moves the money of a call that was made, and of one payment only.
             8 => {
                 let may = truth.moved.is_none() && truth.called[payment] && now_ms < ENDS[payment];
                 truth.moved = if may { Some(payment) } else { truth.moved };

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What one clause of a cell says.
+/// One clause of a cell.
 #[derive(Debug, Clone)]
 struct Case {
     given: Option<Record>,
@@ -14,7 +14,7 @@ struct Case {
 /// A row: its name in the table, and the clauses of its seven cells.
 struct Row(&'static str, [Vec<Case>; 7]);
 
-/// Until more is said: nothing held here.
+/// A clause with the default answer: the holder does not hold the payment.
 fn when(given: impl Into<Option<Record>>, event: Event, now_ms: u64) -> Case {
     let given = given.into();
     let expected =
@@ -42,7 +42,7 @@ impl Case {
         self.expected.effects = effects.into();
         self
     }
-    /// `=`, with what is said of an open, used or busy payment.
+    /// `=`, with the answer for an open, used or busy payment.
     fn busy(self) -> Self {
         self.says(Answer::InFlight)
     }
@@ -101,7 +101,7 @@ fn redeems(case: Case) -> Case {
     case.says(Answer::Redeem { transaction: hash() }).becomes(record).with([Effect::Redeemed])
 }
 
-/// The cells of a claim of the same payment for the same terms; some rows differ in some.
+/// The cells of a claim of the same payment for the same terms. Other rows differ in some cells.
 fn same_claim(claim: Claim) -> [Vec<Case>; 7] {
     let event = || Event::Claim(claim.clone());
     let when = |given: Record, now_ms| when(given, event(), now_ms);
@@ -623,7 +623,7 @@ fn an_answer_that_did_not_arrive_is_owed_once() {
 }
 
 #[test]
-fn what_nobody_answers_is_asked_about_resolved_or_given_up() {
+fn a_call_without_an_answer_is_asked_about_resolved_or_given_up() {
     check(others());
 }
 

@@ -11,9 +11,9 @@ mod table;
 
 const LEASES: Leases = Leases { hold_ms: 600, settle_ms: 200 };
 const ANOTHER: Holder = Holder([2; 16]);
-/// The leases of the records here run.
+/// A time at which the leases of the records run.
 const RUNS: u64 = 500;
-/// They are over.
+/// A time at which the leases are over.
 const OVER: u64 = 1_000;
 const RETENTION: u64 = 3_600;
 const HELD: Hold = Hold { holder: HOLDER, until_ms: OVER };
@@ -85,7 +85,7 @@ fn other_terms() -> Terms {
 fn hash() -> String {
     "0x1".to_owned()
 }
-/// Every field of which a claim makes a record.
+/// The record that a claim makes, with every field.
 fn claimed(claim: &Claim, now_ms: u64) -> Record {
     Record {
         fingerprint: Some(claim.fingerprint),
@@ -101,21 +101,21 @@ fn claimed(claim: &Claim, now_ms: u64) -> Record {
     }
 }
 
-/// Whoever knows a nonce can send bytes for a signature that nobody can check here.
+/// A stranger who knows a nonce can send bytes as a signature that only a chain could check.
 #[test]
-fn what_nobody_can_check_keeps_nobody_from_what_is_proven_and_never_takes_its_place() {
+fn an_unproven_reservation_gives_way_to_a_proven_payment_and_never_replaces_one() {
     let junk = Claim { fingerprint: Fingerprint([0xe; 32]), proven: false, holder: HOLDER, ..claim() };
     let first = step(None, Event::Claim(junk.clone()), &LEASES, at(RUNS));
     assert_eq!(first.answer, Answer::Reserved);
     let own = step(first.record, Event::Claim(claim()), &LEASES, at(RUNS));
     assert_eq!((own.answer, own.record.clone()), (Answer::Reserved, Some(claimed(&claim(), RUNS))));
-    // Its holder finds that it holds nothing any more.
+    // Its holder does not hold the payment any more.
     for event in [Event::Verified(HOLDER), Event::Over(HOLDER, End::Unsent), Event::Claim(junk.clone())] {
         let late = step(own.record.clone(), event, &LEASES, at(RUNS));
         assert!(matches!(late.answer, Answer::NotHeld | Answer::OtherPayment), "{late:?}");
         assert!(!late.changed);
     }
-    // Two that nobody can check keep their order, and one that was vouched for stays.
+    // Of two unproven payments the first keeps the reservation, and so does a verified payment.
     let first = step(None, Event::Claim(junk), &LEASES, at(RUNS));
     let other = Claim { fingerprint: Fingerprint([0xd; 32]), proven: false, ..claim() };
     assert_eq!(
@@ -127,7 +127,7 @@ fn what_nobody_can_check_keeps_nobody_from_what_is_proven_and_never_takes_its_pl
 }
 
 #[test]
-fn a_record_without_a_fingerprint_is_nobodys_and_is_still_asked_about() {
+fn a_record_without_a_fingerprint_matches_no_claim_and_is_still_asked_about() {
     for record in columns().into_iter().flatten() {
         let record = Record { fingerprint: None, ..record };
         let stepped = step(Some(record.clone()), Event::Claim(claim()), &LEASES, at(RUNS));
@@ -153,7 +153,7 @@ fn the_pauses_of_the_reconciliation_double_up_to_five_minutes_and_end_after_32_c
 }
 
 #[test]
-fn a_reconciliation_that_nobody_answers_comes_to_rest_and_is_given_up_after_the_retention() {
+fn a_reconciliation_without_answers_stops_and_the_payment_goes_after_the_retention() {
     let (mut record, mut calls) = (Some(unknown_one()), 1);
     while let Some(when) = record.as_ref().and_then(due) {
         let asked = step(record, Event::Ask(ANOTHER), &LEASES, at(when));

@@ -1,22 +1,13 @@
-//! One payment's life: a pure machine, and the two forms in which its records are kept.
+//! One payment's life: a pure state machine, and the encoding of its records in shared data.
 //!
-//! [`step`] takes a record or none, an [`Event`] and the time; it gives an [`Answer`], the record that follows and
-//! [`Effect`]s. It is the only place that decides about payments. A store loads a record, steps it and writes the
-//! result, all in one atomic step of its own: the ledger in a transaction, Envoy's shared data under
-//! compare-and-swap.
+//! [`step`] takes a record or none, an [`Event`] and the time; it returns an [`Answer`], the next record and [`Effect`]s. Only [`step`] decides about payments. A store loads a record, steps it and writes the result, all in one atomic step of its own: the ledger in a transaction, Envoy's shared data under compare-and-swap.
 //!
-//! A payment is what was signed ([`Fingerprint`]), taken for what it buys ([`Terms`]). Its key ([`PaymentKey`]) is
-//! what the chain lets be used once. Two authorizations of one nonce have one key and two fingerprints: they are two
-//! payments, and the record belongs to the first.
+//! A payment is identified by the signed data ([`Fingerprint`]), and is taken for [`Terms`]. The chain accepts its key ([`PaymentKey`]) only once. Two authorizations of one nonce have one key and two fingerprints: they are two payments, and the record belongs to the first.
 //!
-//! The table, which is checked against the code. A *hold* is the right of one request to go on with a payment until its
-//! lease ends; *under way* is an owed answer with a hold. In a cell, `;` separates cases, each with its condition before
-//! it. In bold stands the state that follows. `=` says that the record stays as it is; before it stands what is
-//! answered: the status a buyer sees (only 402 invites him to pay), or for whoever has a call or a hold, how he goes on.
-//! `–` is "not held": nothing happens. `!` is a contradiction, which is logged as an error.
+//! A test compares this table with the code. A *hold* is the right of one request to use a payment until its lease ends; *under way* is an owed answer with a hold. In a cell, `;` separates cases, each with its condition before it. The next state is in bold. `=` means that the record does not change; before it is the answer: the
+//! status for the buyer (only 402 asks for a payment), or the next step of a holder. `–` is "not held": nothing happens. `!` is a contradiction, which is logged as an error.
 //!
-//! A settle call is known by its number (epoch) and its holder: numbers alone begin again with each life of a nonce.
-//! How it ended is answered by the record that follows: "settled" only to the holder who is to serve.
+//! A settle call is identified by its number (epoch) and its holder, because numbers begin again with each new record of a nonce. The next record decides the answer to the end of a call: "settled" only for the holder that has to serve.
 //!
 //! | event ↓ state → | none | reserved | settling | unknown | owed | under way | delivered |
 //! |---|---|---|---|---|---|---|---|
@@ -49,12 +40,9 @@
 //! | an operator says: refused | 402 = | **none** | lease runs: 409 =; over: **none** | **none** | 402 = | 402 = | 402 = |
 //! | sweep | noted = | lease runs: noted =; over: **none**; over, but verified: noted =; over, verified, window over: **none** | noted = | noted =; retention over: **none**, never known | noted =; retention over: **none** | noted =; retention over: **none** | noted =; retention over: **none** |
 //!
-//! A record of a ledger that knew no fingerprints has none: no claim has the same, so nothing is served or settled
-//! for one. A call of such a record brings no claim, so its end is only noted if the record is gone.
+//! A record of an older ledger has no fingerprint. No claim matches such a record, so nothing is served or settled for a claim. A call of such a record has no claim, so its end is only noted if the record is gone.
 //!
-//! An unproven reservation gives way to a proven payment, because whoever knows a nonce can claim it with bytes that cannot
-//! be checked here, and would keep its owner from paying. Where no byte of an answer went out nothing was fetched, so the
-//! one fetching is left.
+//! A proven payment replaces an unproven reservation. Otherwise a stranger who knows a nonce could claim it with a signature that only the chain can check, and its owner could not pay. If no byte of an answer went out, the answer was not fetched, so the payment can still fetch it once.
 
 mod bucket;
 mod codec;

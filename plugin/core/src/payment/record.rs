@@ -1,4 +1,4 @@
-//! What is known of a payment.
+//! The record of a payment.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::evm::{Address, Amount, B256, expanded, from_hex, keccak256, to_hex};
 use crate::protocol::{Payment, Proof, signed_digest};
 use crate::terms::{Flow, PaymentOption};
 
-/// What was signed: a hash of the EIP-712 digest and of the signature in its canonical form.
+/// The signed data: a hash of the EIP-712 digest and of the signature in its canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
@@ -27,52 +27,52 @@ pub struct Terms {
     pub flow: Flow,
 }
 
-/// One request with a payment. Nobody else can guess it.
+/// The random id of one request with a payment. No other caller can guess it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Holder(pub [u8; 16]);
 
 /// The right of one request to go on with a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hold {
-    /// Whose it is.
+    /// The request that has the right.
     pub holder: Holder,
     /// When its lease ends, Unix milliseconds.
     pub until_ms: u64,
 }
 
-/// What is known of the signature of a reserved payment.
+/// How far the signature of a reserved payment is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trust {
-    /// Nothing: whoever knows a nonce can claim it with bytes that nobody can check here.
+    /// Not proven: a stranger who knows a nonce can send any bytes as a signature that only a chain could check.
     Claimed,
     /// Its signer was recovered.
     Proven,
-    /// The facilitator vouched for it.
+    /// The facilitator said that the payment is valid.
     Vouched,
 }
 
-/// Where in its life a payment is.
+/// The state of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum State {
-    /// A request has it, and nothing was settled.
+    /// A request uses the payment, and nothing was settled.
     Reserved {
         /// That request.
         hold: Hold,
-        /// What is known of its signature.
+        /// How far its signature is proven.
         trust: Trust,
     },
-    /// A settle call is out, or may be: the one of [`Record::epoch`].
+    /// The settle call of [`Record::epoch`] is under way, or may be.
     Settling {
-        /// Who makes it. After the lease nobody waits for its outcome.
+        /// The request or reconciliation that makes the call. After the lease it no longer waits for the outcome.
         hold: Hold,
-        /// Whether a buyer waits for it.
+        /// Whether a buyer waits for the outcome.
         waits: bool,
     },
-    /// No call is out, and money may have moved.
+    /// No call is under way, and money may have moved.
     Unknown,
     /// Charged, and not answered. With a hold, an answer is under way.
     Owed {
-        /// Who is being answered.
+        /// The request that gets the answer.
         hold: Option<Hold>,
     },
     /// Charged, and answered.
@@ -82,7 +82,7 @@ pub enum State {
 /// One payment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// What was signed. `None` in a record of a ledger that did not know it.
+    /// The signed data. `None` in a record of an older ledger.
     pub fingerprint: Option<Fingerprint>,
     /// What it was taken for.
     pub terms: Terms,
@@ -90,33 +90,34 @@ pub struct Record {
     pub call: Arc<[u8]>,
     /// When the authorization ends, Unix seconds.
     pub ends: u64,
-    /// How many settle calls were begun, this one included.
+    /// Number of settle calls begun, the current one included.
     pub epoch: u32,
-    /// Whether an owed answer was fetched, or is being fetched: it can be once.
+    /// Whether the owed answer was fetched, or is being fetched: this is possible once.
     pub redeemed: bool,
-    /// Whose hold lapsed before another fetched the answer: its own may yet turn out to be whole.
+    /// The request whose hold ended before another request fetched the answer. Its own answer may still turn out to be
+    /// whole.
     pub before: Option<Holder>,
-    /// Transaction of the settlement, as far as it is known.
+    /// Transaction of the settlement, if it is known.
     pub transaction: Option<String>,
     /// When it last changed, Unix milliseconds.
     pub since_ms: u64,
-    /// Where in its life it is.
+    /// The state of the payment.
     pub state: State,
 }
 
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    /// That of a digest and the signature's canonical bytes: what is sent to the facilitator. A signature in its compact
-    /// form has that of the whole one.
+    /// The fingerprint of a digest and the signature's canonical bytes, which are sent to the facilitator. A 64-byte
+    /// signature has the fingerprint of its 65-byte form.
     pub fn new(digest: &B256, signature: &[u8]) -> Self {
         let whole = expanded(signature);
         let signature = whole.as_ref().map_or(signature, |whole| whole);
         Self(keccak256(&[&digest.0[..], signature].concat()))
     }
 
-    /// That of a payment whose signature is in its canonical form already, as in the body of a facilitator call.
-    /// `None` for a proof that cannot be read.
+    /// The fingerprint of a payment whose signature is in canonical form already, as in the body of a facilitator call.
+    /// `None` for an unreadable proof.
     pub fn of_canonical(payment: &Payment, option: &PaymentOption) -> Option<Self> {
         Some(Self::new(&signed_digest(payment, option)?, payment.proof.signature()?))
     }
@@ -125,8 +126,8 @@ impl Fingerprint {
 // === impl Terms ===
 
 impl Terms {
-    /// What a payment was signed for, taken for this offer on this route. Asset, amount and payTo are those of the
-    /// signature, whatever the option says. `None` for a proof that cannot be read.
+    /// The terms of a payment for this offer on this route. Asset, amount and payTo are the signed ones and not those of
+    /// the option. `None` for an unreadable proof.
     pub fn signed(payment: &Payment, option: &PaymentOption, offer: String, route: String) -> Option<Self> {
         let (asset, amount, pay_to) = match &payment.proof {
             Proof::Eip3009 { authorization, .. } => (option.asset, authorization.value, authorization.to),
@@ -141,7 +142,7 @@ impl Terms {
 // === impl Holder ===
 
 impl Holder {
-    /// From its text.
+    /// Reads the hexadecimal text.
     pub fn parse(text: &str) -> Option<Self> {
         from_hex(text).filter(|_| text.len() == 34)?.try_into().ok().map(Self)
     }
@@ -156,7 +157,7 @@ impl core::fmt::Display for Holder {
 // === impl Hold ===
 
 impl Hold {
-    /// Whether its lease runs.
+    /// Whether the lease still runs.
     pub const fn runs(&self, now_ms: u64) -> bool {
         now_ms < self.until_ms
     }
@@ -165,7 +166,7 @@ impl Hold {
 // === impl Record ===
 
 impl Record {
-    /// Whether nobody knows if money moved: it is counted as unresolved.
+    /// Whether it is unknown if money moved. The payment then counts as unresolved.
     pub const fn is_open(&self) -> bool {
         match self.state {
             State::Unknown => true,
@@ -195,7 +196,7 @@ mod tests {
             whole[64] = 55 - v;
             assert!(of(&whole) != of(&compact), "{v}");
         }
-        // A contract wallet's own format is as long as it likes.
+        // A contract wallet's own format can have any length.
         assert!(Fingerprint::new(&digest, &[5; 63]) != Fingerprint::new(&digest, &[5; 66]));
     }
 }

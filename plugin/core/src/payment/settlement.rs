@@ -1,31 +1,31 @@
-//! One settle call: what its reply means, and the one repeat a facilitator may ask for.
+//! One settle call: the meaning of its reply, and the one repeat that a facilitator may ask for.
 
 use super::Outcome;
 use crate::evm::Address;
 use crate::protocol::{CallEnd, SettleReply, read_settle_reply};
 use crate::terms::PaymentOption;
 
-/// A settle call under way. Whoever makes it (filter, relay) hands in how it ended.
+/// A settle call under way. The caller (filter or relay) passes its end to [`Settlement::ended`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settlement {
-    /// The call is the repeat of one that was answered "pending", with this transaction.
+    /// Set if the call is a repeat: the first call was answered "pending", with this transaction.
     pending: Option<Option<String>>,
 }
 
-/// What the end of a call asks for.
+/// What the caller does after a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
-    /// The same call once more, at once.
+    /// Repeat the same call at once.
     Repeat(Settlement),
-    /// Nothing: tell the machine.
+    /// Pass this outcome to the machine.
     Over(Outcome),
 }
 
 // === impl Settlement ===
 
 impl Settlement {
-    /// Reads how a call for a payment of `payer` ended. What a second call says of itself says nothing of the first, which
-    /// may be on its way.
+    /// Reads how a call for a payment of `payer` ended. The reply to a second call says nothing about the first call,
+    /// which may still be under way.
     pub fn ended(self, end: CallEnd<'_>, option: &PaymentOption, payer: Address) -> Reading {
         match end {
             CallEnd::Reply { status, body } => self.answered(read_settle_reply(status, body, option, payer)),
@@ -38,7 +38,7 @@ impl Settlement {
         }
     }
 
-    /// What is known if the repeat it asks for is not made.
+    /// The outcome if the repeat is not made.
     pub fn given_up(self) -> Outcome {
         let reason = "settlement_pending".to_owned();
         Outcome::Unknown { transaction: self.pending.flatten(), reason }
@@ -66,7 +66,7 @@ impl Settlement {
         Reading::Over(outcome)
     }
 
-    /// With the transaction of this reply, or of the one that said "pending".
+    /// An unknown outcome with the transaction of this reply, or of the reply "pending".
     fn unknown(self, transaction: Option<String>, reason: String) -> Reading {
         let transaction = transaction.or_else(|| self.pending.flatten());
         Reading::Over(Outcome::Unknown { transaction, reason })
@@ -83,7 +83,7 @@ mod tests {
     fn hash() -> Option<String> {
         Some("0x1".to_owned())
     }
-    /// The first call, and the repeats of one that was pending with and without a transaction.
+    /// The first call; `repeat` makes the repeat after "pending", with or without a transaction.
     fn first() -> Settlement {
         Settlement::default()
     }

@@ -1,4 +1,4 @@
-//! The machine's answers in the words of a relay: what a proxy that keeps payments itself goes by too.
+//! The machine's answers as replies of a relay. A proxy that keeps payments itself uses them, too.
 
 use super::Answer;
 use crate::protocol::RelayReply;
@@ -19,7 +19,7 @@ impl From<Answer> for RelayReply {
             Answer::New => Self::New { now: None },
             Answer::Settled { transaction } => Self::Settled { transaction },
             Answer::NotHeld => Self::NotBegun,
-            // Whoever gets these goes on.
+            // After these the request continues.
             Answer::Reserved | Answer::Noted => Self::Valid,
             Answer::Call { transaction, .. } => Self::Open { transaction },
         }

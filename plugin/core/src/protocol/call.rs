@@ -13,22 +13,23 @@ use crate::terms::{self, Flow, PaymentOption};
 pub struct PaymentCall {
     /// The payment.
     pub payment: Payment,
-    /// The requirement, as an option of nobody's rules.
+    /// The requirement of the call, as an option. It belongs to no loaded rules, so its tuple means
+    /// nothing.
     pub option: PaymentOption,
     /// The network in the spelling of the call's version.
     pub network: String,
 }
 
-/// Why a body cannot be used.
+/// Why a body is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallError {
-    /// It is no call at all.
+    /// The body is not a call.
     NoCall,
-    /// It is one that no facilitator could serve.
+    /// The body is a call that no facilitator can serve.
     Unusable {
-        /// The network it names.
+        /// The network in the call.
         network: String,
-        /// The payer it names.
+        /// The payer in the call.
         payer: Option<Address>,
         /// Protocol code.
         code: &'static str,
@@ -70,7 +71,7 @@ struct Extra {
 // === impl PaymentCall ===
 
 impl PaymentCall {
-    /// Reads a body. Nothing is checked beyond what a call has to hold.
+    /// Reads a body, and checks only that the required members are there.
     pub fn read(body: &[u8]) -> Result<Self, CallError> {
         let body: Body<'_> = serde_json::from_slice(body).map_err(|_| CallError::NoCall)?;
         let requirements = body.payment_requirements;

@@ -1,4 +1,5 @@
-//! The 402 challenge of a route, rendered once around the one thing a request decides: its URL.
+//! The 402 challenge of a route. It is rendered once, with a gap for the URL, because only the URL depends on the
+//! request.
 
 use serde::Serialize;
 
@@ -8,40 +9,40 @@ use super::json::{quoted, to_bytes};
 use super::requirement::{MIME_TYPE, Requirement, V1Requirement};
 use crate::terms::{BodyVersion, PaymentOption, Settings};
 
-/// The `error` of a challenge nobody failed yet.
+/// The `error` of a challenge before any attempt to pay.
 const PAYMENT_REQUIRED: &str = "Payment required";
-/// Stands for the URL while a v1 body is rendered: a text no operator writes, and one that would only
-/// be shown as the URL if one did.
+/// Placeholder of the URL while a v1 body is rendered. An operator's text never contains it; if it did, buyers would
+/// see the URL there.
 const GAP: &str = "\u{1}";
-/// Longest URL repeated in a challenge, bytes. A client that sends more gets it without its query, or
-/// cut: an answer must not outgrow the header limits of the proxies on the way back.
+/// Longest URL in a challenge, bytes. A longer URL loses its query, or is cut, because the answer must stay within the
+/// header limits of the proxies on the way back.
 const MAX_URL: usize = 2048;
 
 /// Pre-rendered challenge of one route: header, JSON body and HTML page with a gap for the URL.
 ///
-/// The base64 of the header is prepared too: the text on both sides of the URL is padded with JSON
-/// white space to whole triples of bytes, so that only the URL itself is encoded per request.
+/// The base64 of the header is prepared too: the text on both sides of the URL is padded with JSON white space to whole
+/// triples of bytes, so that a request encodes only the URL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Challenge {
     /// Base64 of everything before the URL's opening quote.
     header_before: Box<str>,
     /// Base64 of everything after the URL's closing quote and its padding.
     header_after: Box<str>,
-    /// The JSON the header and a v2 body are made of, with what a failed attempt changes left open.
+    /// The JSON of the header and of a v2 body, with gaps for the members that a failed attempt changes.
     header: Parts,
     body: Parts,
     html: Box<[u8]>,
 }
 
-/// A challenge in pieces; see [`Parts::render`].
+/// The pieces of a challenge; see [`Parts::render`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Parts {
     /// `x402Version`.
     version: u8,
-    /// [`opening`] of a challenge nobody failed yet.
+    /// [`opening`] of a challenge before any attempt to pay.
     opening: Box<str>,
-    /// From after `url` to before the members of `extensions`, without the opening of `extensions`: what stands between
-    /// further URLs.
+    /// The text from after `url` to before the members of `extensions`, without the opening of `extensions`, cut where
+    /// the URL appears again.
     after_url: Vec<Box<str>>,
     /// Members of `extensions`, without braces; may be empty.
     extensions: Box<str>,
@@ -73,8 +74,8 @@ struct FailureExtension<'a> {
 // === impl Challenge ===
 
 impl Challenge {
-    /// Renders the challenge of a paid route from its options (the primary first). `has_ledger` says that purchases
-    /// can be told by the `payment-identifier` their buyers give them.
+    /// Renders the challenge of a paid route from its options (the primary first). With `has_ledger` the challenge
+    /// offers the extension `payment-identifier`, because a ledger can recognise a named purchase.
     pub fn prepare(
         options: &[&PaymentOption],
         description: &str,
@@ -96,8 +97,8 @@ impl Challenge {
         }
     }
 
-    /// The longest header value this challenge makes, without a failed attempt before it, for a URL of
-    /// `url_len` bytes in which JSON escapes nothing.
+    /// The length of the header value, without a failed attempt, for a URL of `url_len` bytes that need no JSON
+    /// escapes.
     pub fn header_len(&self, url_len: usize) -> usize {
         let url = url_len.min(MAX_URL).saturating_add(2);
         self.header_before.len() + url.div_ceil(3) * 4 + self.header_after.len()
@@ -116,13 +117,13 @@ impl Challenge {
         value
     }
 
-    /// The JSON body: v1, or v2 with legacy copies, as the settings say. Beside its own members v1 has those of v2 that
-    /// say what is sold and why an attempt failed.
+    /// The JSON body: v1, or v2 with legacy copies, by the settings. A v1 body also has the members of v2 that say what
+    /// is sold and why an attempt failed.
     pub fn body(&self, url: &str, failure: Option<&PaymentFailure>) -> Vec<u8> {
         self.body.render(&quoted(bounded(url)), failure).into_bytes()
     }
 
-    /// The page for a browser: static, escaped, nothing of the request in it.
+    /// The page for a browser: static, escaped, without any text of the request.
     pub fn html(&self) -> &[u8] {
         &self.html
     }
@@ -187,8 +188,8 @@ impl Parts {
     }
 }
 
-/// The version of a body and its `accepts`. Buyers of v2 read the header, so the body is for those of v1, unless v1
-/// cannot express the route at all.
+/// The version of a body and its `accepts`. Buyers of v2 read the header, so the body is for buyers of v1, unless v1
+/// cannot express any option of the route.
 fn body_entries(options: &[&PaymentOption], description: &str, settings: &Settings) -> (u8, String) {
     let v1 = options.iter().filter_map(|option| V1Requirement::new(option, GAP, description));
     let v1: Vec<_> = v1.filter(|_| settings.body == BodyVersion::V1).collect();
@@ -233,7 +234,7 @@ fn json_text<T: Serialize + ?Sized>(value: &T) -> String {
     String::from_utf8(to_bytes(value)).unwrap_or_default()
 }
 
-/// Tells a buyer that it may name its purchase, so that no second payment is charged for the same one.
+/// Says that a buyer may name its purchase, so that no second payment for this purchase is charged.
 const IDENTIFIER: &str = concat!(
     r#""payment-identifier":{"info":{"required":false},"schema":{"#,
     r#""$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"#,
@@ -242,8 +243,8 @@ const IDENTIFIER: &str = concat!(
     r#""required":["required"]}}"#,
 );
 
-/// Tells a buyer that a gasless permit (EIP-2612) may come with the payment instead of a prior approval
-/// of Permit2, and what it has to hold.
+/// Says that a payment may carry a permit without gas (EIP-2612) instead of a prior approval of Permit2, and the
+/// members of this permit.
 const GAS_SPONSORING: &str = concat!(
     r#""eip2612GasSponsoring":{"info":{"description":"The facilitator submits an EIP-2612 permit for "#,
     r#"Permit2 on the payer's behalf.","version":"1"},"schema":{"#,

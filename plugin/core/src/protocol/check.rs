@@ -1,4 +1,4 @@
-//! The local checks of one payment against one option: everything that can be decided without a chain.
+//! The local checks of one payment against one option: everything that can be checked without a chain.
 
 use super::payment::{Payment, Proof};
 use super::requirement::{SCHEME, same_network};
@@ -9,22 +9,22 @@ use crate::evm::{
 };
 use crate::terms::PaymentOption;
 
-/// How long an authorization has to live on at least, or it may expire before the facilitator broadcasts it: the
-/// margin every reference facilitator uses. Seconds.
+/// Least remaining time of an authorization, seconds. Otherwise it may end before the facilitator broadcasts it.
+/// Every reference facilitator uses this margin.
 pub const MIN_REMAINING_SECONDS: u64 = 6;
 
 const BEFORE: &str = "invalid_exact_evm_payload_authorization_valid_before";
 const AFTER: &str = "invalid_exact_evm_payload_authorization_valid_after";
 
-/// Clocks that differ by more are wrong, seconds.
+/// Largest tolerated difference of two clocks, seconds.
 pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
 
-/// How strictly signatures and times are judged. From the pushed settings.
+/// How strictly signatures and times are checked, from the pushed settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckPolicy {
     /// Tolerance for clocks, seconds.
     pub clock_skew_seconds: u64,
-    /// How long an authorization has to live on, seconds.
+    /// Least remaining time of an authorization, seconds.
     pub min_remaining_seconds: u64,
     /// Defer a 65-byte signature that does not recover the payer (contract wallets) instead of refusing it.
     pub defer_mismatch: bool,
@@ -32,25 +32,25 @@ pub struct CheckPolicy {
     pub defer_undecidable: bool,
     /// Refuse recovery bytes 0 and 1 instead of normalising them.
     pub strict_recovery_byte: bool,
-    /// Defer every well-formed signature: whoever is asked next checks the payment again.
+    /// Defer every well-formed signature, because the next hop checks the payment again.
     pub leave_signature: bool,
 }
 
 /// What is known about the signature after the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureTrust {
-    /// Recovered to the payer here.
+    /// The recovered signer is the payer.
     Recovered,
-    /// Only the facilitator can say.
+    /// Only the facilitator can check the signature.
     Deferred,
 }
 
-/// A payment whose signature was looked at.
+/// A payment after the check of its signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
     /// The payer.
     pub payer: Address,
-    /// Whether the signature was decided here.
+    /// Whether the signature was checked here.
     pub trust: SignatureTrust,
     /// The signature to send to the facilitator, with the recovery byte as 27 or 28.
     pub forward_signature: Vec<u8>,
@@ -85,7 +85,7 @@ pub fn judge(
     }
 }
 
-/// Decides the signature, whatever was signed: it says whose payment it is, not whether it is enough.
+/// Checks only the signature: that is, who signed the payment, not whether the payment is sufficient.
 pub fn authenticate(
     payment: &Payment,
     option: &PaymentOption,
@@ -165,9 +165,8 @@ fn authorization_digest(authorization: &Authorization, option: &PaymentOption) -
     typed_data_digest(&separator, &transfer_with_authorization_hash(authorization))
 }
 
-/// Decides a signature as far as that is possible here. Gives the bytes to send on: a recovery byte
-/// is only rewritten in a signature that recovered the payer, because a contract wallet's own format
-/// must stay as it is.
+/// Checks a signature as far as that is possible without a chain. Returns the bytes to send on: the recovery byte
+/// is rewritten only if the signature recovered the payer, because a contract wallet's own format must not change.
 fn check_signature(
     signature: &[u8],
     digest: &B256,
@@ -207,7 +206,7 @@ fn refuse<T>(code: &'static str) -> Result<T, Refused> {
 // === impl Refused ===
 
 impl Refused {
-    /// Whether it is about time, so that it is judged no better than the clock is set.
+    /// Whether the refusal is about time, and so depends on a correct clock.
     pub fn is_by_clock(self) -> bool {
         matches!(self.code, BEFORE | AFTER | "permit2_deadline_expired" | "permit2_not_yet_valid")
     }
@@ -216,7 +215,8 @@ impl Refused {
 // === impl CheckPolicy ===
 
 impl CheckPolicy {
-    /// The policy an operator's settings ask for, in a shell that decides, on a route that asks for nothing more.
+    /// The policy of the operator's settings, for a shell that checks signatures itself, on a route without
+    /// `minRemaining`.
     pub fn from_settings(settings: &crate::terms::Settings) -> Self {
         Self {
             min_remaining_seconds: MIN_REMAINING_SECONDS,

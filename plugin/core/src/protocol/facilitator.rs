@@ -1,4 +1,4 @@
-//! What is sent to a facilitator and how its replies are read.
+//! The calls to a facilitator, and the meaning of its replies.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -66,7 +66,7 @@ struct V2Payload<'a> {
     x402_version: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<&'a RawValue>,
-    /// Our own requirement too: what the client wrote there was only compared.
+    /// The operator's requirement here, too. The client's copy was only compared.
     accepted: &'a Requirement<'a>,
     payload: &'a WireProof<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,22 +134,22 @@ pub enum VerifyOutcome {
         /// `invalidMessage`.
         detail: Option<String>,
     },
-    /// The facilitator could not read the call: the operator has to change something.
+    /// The facilitator could not read the call, so the operator has to change the configuration.
     Malformed {
         /// What it says about it, length-capped printable text.
         words: String,
         /// Its id of this call.
         correlation: Option<String>,
     },
-    /// Anything else that was answered.
+    /// Any other reply.
     Failed {
         /// Whether a new attempt is worth it: 429, 502, 503, 504 without `unexpected_error`.
         retriable: bool,
     },
 }
 
-/// What one settle call's reply says about that call alone. What earlier calls with the same payment may have
-/// done is for the reader to know.
+/// What the reply to one settle call says about this call only. The caller has to consider earlier calls with the
+/// same payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettleReply {
     /// `success: true` with a transaction on our network.
@@ -164,19 +164,20 @@ pub enum SettleReply {
         /// `errorMessage`, length-capped printable text.
         detail: Option<String>,
     },
-    /// The facilitator could not read the call, so nothing was broadcast: the operator has to change something.
+    /// The facilitator could not read the call, so nothing was broadcast. The operator has to change the
+    /// configuration.
     Malformed {
         /// What it says about it, length-capped printable text.
         words: String,
         /// Its id of this call.
         correlation: Option<String>,
     },
-    /// On its way: 202, `settlement_pending`, a status that says so.
+    /// The transaction is on its way: 202, `settlement_pending`, or a `status` that says so.
     Pending {
         /// Transaction hash if one is named.
         transaction: Option<String>,
     },
-    /// Everything else: it may have moved money.
+    /// Every other reply: the call may have moved money.
     Unclear {
         /// Transaction if one is named.
         transaction: Option<String>,
@@ -197,11 +198,11 @@ pub enum CallEnd<'a> {
     },
     /// No reply in time.
     TimedOut,
-    /// No connection, or none that carried a reply. The call may have arrived.
+    /// No connection, or a connection that closed without a reply. The call may have arrived.
     Unreachable,
     /// The reply broke off.
     Cut,
-    /// The call was not made: not a byte of it left.
+    /// The call was not made: no byte of it was sent.
     NotSent,
 }
 

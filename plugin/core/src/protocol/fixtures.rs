@@ -1,9 +1,9 @@
 //! Options and payments for tests of this crate, and the wallet that signs them: by default with the publicly known
 //! first development key of Anvil.
 //!
-//! Everything else signs with the wallet of the testkit. Tests in this library cannot: the testkit depends on the library
-//! as it is without tests, whose types are not those here, and is not there for WebAssembly, on which the core's other
-//! tests run too.
+//! All other tests sign with the wallet of the testkit. The unit tests of this crate cannot use the testkit for two
+//! reasons: the testkit depends on the crate without `cfg(test)`, whose types are different types, and the testkit does
+//! not compile to WebAssembly, where other tests of the core run too.
 
 use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ pub(crate) fn decode(payment: &Value) -> Payment {
     Payment::decode(header.as_bytes(), false, 48 * 1024).unwrap()
 }
 
-/// Every check of a payment that is new, in the order a request meets them.
+/// Every check of a new payment, in the order of a request.
 pub(crate) fn check(
     payment: &Payment,
     option: &PaymentOption,
@@ -101,7 +101,7 @@ pub(crate) fn payload(option: &PaymentOption) -> Value {
     Wallet::of(&key).payload(option, B256([7; 32]), NOW + 3600)
 }
 
-/// What a v2 payment repeats of the offer.
+/// The member `accepted` of a v2 payment.
 pub(crate) fn accepted(option: &PaymentOption) -> Value {
     let mut extra = json!({ "name": option.eip712_name, "version": option.eip712_version });
     if option.flow == Flow::Upfront {
@@ -122,9 +122,10 @@ pub(crate) fn accepted(option: &PaymentOption) -> Value {
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RecordedReply {
-    /// Who gives it.
+    /// The implementation that gives the reply.
     pub(crate) by: String,
-    /// `run`: that implementation's own code gave it over a chain that is played; `read`: by its source or pages.
+    /// `run`: the implementation's own code gave the reply, with a simulated chain. `read`: taken from its source or
+    /// pages.
     pub(crate) how: String,
     /// What happened.
     pub(crate) what: String,
@@ -137,7 +138,7 @@ pub(crate) struct RecordedReply {
     /// Whether the chain took a transaction of this call.
     #[serde(default)]
     pub(crate) taken: bool,
-    /// How it has to be read.
+    /// The expected meaning.
     pub(crate) reads: String,
 }
 
@@ -165,7 +166,7 @@ impl Wallet {
         Self { key, address: Address(*hash.last_chunk().unwrap()) }
     }
 
-    /// The `payload` member of a payment of all that the option asks, valid from 0 until `end` (Unix seconds).
+    /// The `payload` member of a payment with the terms of the option, valid from 0 until `end` (Unix seconds).
     pub(crate) fn payload(&self, option: &PaymentOption, nonce: B256, end: u64) -> Value {
         let (begin, end) = (Amount::from_u64(0), Amount::from_u64(end));
         match option.transfer_method {

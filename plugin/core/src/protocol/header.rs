@@ -4,9 +4,9 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Padding is optional because deployed clients leave it out, and stray bits in the last character are
-/// ignored as every other decoder of the field ignores them. Neither can hurt: nothing is ever keyed
-/// on the encoded bytes.
+/// Padding is optional because deployed clients leave it out. Stray bits in the last character are
+/// ignored, as in every other decoder. Both are safe, because the encoded bytes are never used as a
+/// key.
 const CODEC: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()

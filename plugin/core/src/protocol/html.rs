@@ -1,4 +1,5 @@
-//! The page a person sees who opens a paid URL in a browser. Static: nothing of the request is in it.
+//! The page for a person who opens a paid URL in a browser. It is static and contains no text of the
+//! request.
 
 use core::fmt::Write as _;
 
@@ -45,7 +46,7 @@ pub(super) fn page(options: &[&PaymentOption], description: &str) -> String {
     )
 }
 
-/// Text as it may stand between tags and in quoted attributes.
+/// Escapes text for the place between tags, or in a quoted attribute.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Reading JSON that strangers wrote, and writing our own.
+//! Reading foreign JSON safely, and writing our own.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -8,8 +8,7 @@ use crate::members::Reason;
 /// Deepest nesting read. A payment needs five levels; extensions get room.
 const MAX_DEPTH: usize = 32;
 
-/// Checks the nesting of a JSON text before anything parses or skips it, so that a value kept as raw
-/// text is as bounded as one that is read.
+/// Checks the nesting of a JSON text before parsing, so that a value kept as raw text is limited, too.
 pub(super) fn check_depth(text: &str) -> Result<(), Reason> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
@@ -35,22 +34,22 @@ pub(super) fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }
 
-/// Serializes one of our own types. None of them can fail: no map has a key that is not a string.
+/// Serializes one of our own types. This cannot fail, because all map keys are strings.
 pub(super) fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// A text as JSON string with its quotes.
+/// Writes a text as JSON string, with quotes.
 pub(super) fn quoted(text: &str) -> String {
-    // Nearly every URL: nothing in it has to be escaped.
+    // The fast path, for nearly every URL: no character needs an escape.
     if text.bytes().all(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
         return ["\"", text, "\""].concat();
     }
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
 }
 
-/// Foreign text for logs, bodies and headers: printable ASCII, at most `max` characters; anything else
-/// becomes `?`.
+/// Makes foreign text safe for logs, bodies and headers: at most `max` characters, and `?` in place of
+/// each that is not printable ASCII.
 pub fn printable(text: &str, max: usize) -> String {
     text.chars().take(max).map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
 }

@@ -1,4 +1,4 @@
-//! Which of our options a payment takes.
+//! Which option of the route a payment is for.
 
 use super::payment::{Payment, Proof};
 use super::requirement::{SCHEME, same_address, same_network};
@@ -7,8 +7,8 @@ use crate::terms::{Flow, PaymentOption};
 
 /// Whether a payment names this option: scheme and network (aliases resolved), and for v2 also amount
 /// (as text), asset, payTo and flow; addresses in any letter case. `extra` and `maxTimeoutSeconds` may
-/// differ: buyers with payments signed in advance carry older copies, and the facilitator judges
-/// against our own entry. What v1 does not name is caught by [`super::check`].
+/// differ: buyers with payments signed in advance carry older copies, and the facilitator checks
+/// against our own entry. For terms that v1 does not name, see [`super::check`].
 pub fn matches(payment: &Payment, option: &PaymentOption) -> bool {
     let accepted = &payment.accepted;
     if accepted.scheme != SCHEME || !same_network(&accepted.network, option) {
@@ -21,9 +21,9 @@ pub fn matches(payment: &Payment, option: &PaymentOption) -> bool {
         && payment.flow() == Some(option.flow)
 }
 
-/// The option a payment is held to: of those that match, the first whose terms the signed part meets
-/// too, so that a route may offer one network twice (two assets in v1, two transfer methods); else the
-/// first that matches.
+/// The option that a payment has to fulfil. Of the options that match, this is the first whose terms
+/// the signed part meets, so that a route may offer one network twice (two assets in v1, two transfer
+/// methods). If there is none, it is the first that matches.
 pub fn find_match<'a>(
     payment: &Payment,
     options: impl IntoIterator<Item = &'a PaymentOption>,

@@ -8,8 +8,8 @@ use crate::evm::{Address, Amount, Authorization, B256, PermitAuthorization};
 use crate::members::{Members, Reason, read_text};
 use crate::terms::Flow;
 
-/// Protocol version of a payment. The payload decides, not the header it came in: buyers exist that
-/// send version 2 in `X-PAYMENT`.
+/// Protocol version of a payment. The payload decides and not the name of the header, because some
+/// buyers send version 2 in `X-PAYMENT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// `x402Version: 1`.
@@ -18,7 +18,7 @@ pub enum Version {
     V2,
 }
 
-/// What the payer agreed to: v2 `accepted`, or the scheme and network of a v1 payment.
+/// The terms that the payer agreed to: v2 `accepted`, or the scheme and network of a v1 payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// e.g. `exact`.
@@ -44,8 +44,8 @@ pub struct AcceptedTerms {
     pub transfer_method: Option<String>,
 }
 
-/// The scheme-specific part. Malformed fields inside it are not a malformed header: the request gets
-/// a 402 with `invalid_payload`, after the option was matched.
+/// The scheme-specific part. With malformed fields in it the header is still valid: the request gets a
+/// 402 with `invalid_payload`, after the match of the option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     /// EIP-3009.
@@ -62,7 +62,8 @@ pub enum Proof {
         /// Signature bytes as sent.
         signature: Vec<u8>,
     },
-    /// A `payload` object that is neither, or one with fields that do not parse; the text says which.
+    /// A `payload` object of another kind, or with fields that do not parse; the text says what is
+    /// wrong.
     Unusable(String),
 }
 
@@ -71,11 +72,11 @@ pub enum Proof {
 pub struct Payment {
     /// Version of the payload.
     pub version: Version,
-    /// What the payer agreed to.
+    /// The terms that the payer agreed to.
     pub accepted: Accepted,
     /// The signed part.
     pub proof: Proof,
-    /// v2 `resource`, kept only when it was an object; sent on, never used.
+    /// v2 `resource`, if it is an object. It is sent on to the facilitator and has no other use.
     pub resource: Option<Box<RawValue>>,
     /// v2 `extensions` object, sent on to the facilitator.
     pub extensions: Option<Box<RawValue>>,
@@ -106,7 +107,7 @@ pub enum PaymentError {
     Shape(String),
 }
 
-/// A `payment-identifier` that names nothing.
+/// The error of a malformed `payment-identifier`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the id of a payment-identifier is 16 to 128 characters of a-z, A-Z, 0-9, _ and -")]
 pub struct NoIdentifier;
@@ -117,7 +118,7 @@ const IDENTIFIER: &str = "payment-identifier";
 // === impl Proof ===
 
 impl Proof {
-    /// Its signature, as it was sent. `None` where there is none to read.
+    /// The signature as the client sent it, or `None` if there is none.
     pub fn signature(&self) -> Option<&[u8]> {
         match self {
             Self::Eip3009 { signature, .. } | Self::Permit2 { signature, .. } => Some(signature),
@@ -141,8 +142,9 @@ impl PaymentError {
 // === impl Payment ===
 
 impl Payment {
-    /// Decodes one header value. `signature_header` says it came in `PAYMENT-SIGNATURE`, where only
-    /// version 2 is read; `X-PAYMENT` takes both. Size, nesting and duplicate members are bounded here.
+    /// Decodes one header value. `signature_header` says that it came in `PAYMENT-SIGNATURE`, which
+    /// takes only version 2; `X-PAYMENT` takes both. This function limits size and nesting, and refuses
+    /// duplicate members.
     pub fn decode(value: &[u8], signature_header: bool, max_bytes: usize) -> Result<Self, PaymentError> {
         if value.len() > max_bytes {
             return Err(PaymentError::TooLong { found: value.len(), limit: max_bytes });
@@ -152,8 +154,8 @@ impl Payment {
         Self::from_json(text, signature_header)
     }
 
-    /// Reads a payment from its JSON, as it also arrives in the body of a facilitator call.
-    /// `v2_only` refuses version 1.
+    /// Reads a payment from its JSON, of a header or of the body of a facilitator call. `v2_only`
+    /// refuses version 1.
     pub fn from_json(text: &str, v2_only: bool) -> Result<Self, PaymentError> {
         check_depth(text).map_err(PaymentError::NotJson)?;
         let envelope = Members::read(text).map_err(PaymentError::NotJson)?;
@@ -164,7 +166,7 @@ impl Payment {
         }
     }
 
-    /// The payer the payment claims, where the proof has one.
+    /// The payer that the payment names, if the proof has one.
     pub fn payer(&self) -> Option<Address> {
         match &self.proof {
             Proof::Eip3009 { authorization, .. } => Some(authorization.from),
@@ -191,7 +193,7 @@ impl Payment {
         }
     }
 
-    /// When the payer agreed to be charged, as far as the payment says.
+    /// When the payer agreed to be charged, if the payment says so.
     pub fn flow(&self) -> Option<Flow> {
         match self.accepted.terms.as_ref()?.payment_flow.as_deref() {
             None | Some("authorization") => Some(Flow::Authorization),
@@ -200,7 +202,7 @@ impl Payment {
         }
     }
 
-    /// What the buyer calls its purchase: the id of the `payment-identifier` extension.
+    /// The buyer's name of the purchase: the id of the `payment-identifier` extension.
     pub fn identifier(&self) -> Result<Option<String>, NoIdentifier> {
         let id = self.read_identifier().map_err(|_| NoIdentifier)?;
         let is_one = |id: &String| {
@@ -220,7 +222,8 @@ impl Payment {
     fn from_v2(envelope: &Members<'_>) -> Result<Self, PaymentError> {
         let accepted = read_accepted(required(envelope, "accepted")?)
             .map_err(|reason| PaymentError::Shape(format!("accepted: {reason}")))?;
-        // Some deployed clients send the resource as plain text. It decides nothing, so it is dropped.
+        // Some deployed clients send the resource as plain text. No decision depends on it, so it is
+        // dropped.
         let resource = optional(envelope, "resource")?.filter(|raw| !raw.get().starts_with('"'));
         Ok(Self {
             version: Version::V2,

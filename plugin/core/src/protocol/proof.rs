@@ -1,5 +1,5 @@
-//! The scheme-specific `payload`: what was signed, and the signature; read strictly and written back in
-//! one canonical form.
+//! The scheme-specific `payload`: the signed fields and the signature. It is read strictly, and written back
+//! in one canonical form.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -28,8 +28,8 @@ pub(super) fn read_proof(text: &str) -> Result<Proof, String> {
     }
 }
 
-/// A proof as it is sent on: addresses and numbers in canonical form, members in alphabetical order. Members
-/// we did not read are not among them.
+/// A proof in the form that is sent on: addresses and numbers are canonical, members are in alphabetical
+/// order, and unknown members are left out.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum WireProof<'a> {
@@ -146,7 +146,7 @@ fn read_permit(raw: &RawValue) -> Result<PermitAuthorization, String> {
     })
 }
 
-/// An object and where it stands, for errors that name the member.
+/// An object and its path, for errors that name the member.
 struct Place<'a> {
     members: Members<'a>,
     name: &'static str,

@@ -1,24 +1,24 @@
-//! The codes that facilitators give for a settlement, and what each says about the call it answers.
+//! The codes that facilitators give for a settlement, and what each code says about the settle call.
 //!
-//! A code is [`Refused`] where every implementation that gives it does so before it broadcasts:
-//! while it checks the payment again inside `/settle`, or because a dry run or the node itself named the reason why
-//! the contract reverts, which is the word of an execution that moved nothing. A code that one of them can also
-//! give after its transaction may have reached the chain is [`Unclear`], and so is a code that
-//! is not listed. `nonce already used` is unclear because the transfer that used the nonce may be the
-//! facilitator's own: sent twice by it, or by a load balancer before it.
+//! A code is [`Refused`] if every implementation gives it only before it broadcasts. That is the case when the
+//! implementation checks the payment again inside `/settle`, or when a dry run or the node names the reason why the
+//! contract reverts, because that execution moved nothing. A code that one implementation can also give after its
+//! transaction may have reached the chain is [`Unclear`]. So is a code that is not listed. `nonce already used` is
+//! unclear because the facilitator's own transfer may have used the nonce: the facilitator, or a load balancer
+//! before it, may have sent the call twice.
 //!
 //! Read in:
 //!
 //! * `TS`, the reference in TypeScript: npm `@x402/evm` and `@x402/core` 2.27.0, `exact/facilitator`
-//!   (`verifyEIP3009`, `settleEIP3009`, `parseEip3009TransferError`, `verifyPermit2`, `mapSettleError`).
-//!   Checks come first; every error of the sending that names no reason is `…_transaction_failed`.
-//! * `PY`, the reference in Python: PyPI `x402` 2.25.0, `mechanisms/evm/exact/facilitator.py`,
-//!   `eip3009_utils.py`, `permit2_utils.py`, `settle_receipt.py`. As `TS`, under some names of its own.
+//!   (`verifyEIP3009`, `settleEIP3009`, `parseEip3009TransferError`, `verifyPermit2`, `mapSettleError`). Checks
+//!   come first; every error of the broadcast without a reason is `…_transaction_failed`.
+//! * `PY`, the reference in Python: PyPI `x402` 2.25.0, `mechanisms/evm/exact/facilitator.py`, `eip3009_utils.py`,
+//!   `permit2_utils.py`, `settle_receipt.py`. As `TS`, with some names of its own.
 //! * `RS`, x402-rs: crates `x402-types`, `x402-facilitator-local` and `x402-chain-eip155` 2.0.2. A check is 400
 //!   (412 for the allowance) with one of its codes; all that happens on chain is 500 `unexpected_error`.
 //! * `CDP`, Coinbase's hosted facilitator: the list of reasons it publishes (crate `cdp-sdk` 0.7.0) and its page on
-//!   pending settlements. Its source is not public; most codes are those of the Go reference and mean what they
-//!   mean there (`go/mechanisms/evm/exact/facilitator`), the others are read by their names.
+//!   pending settlements. Its source is not public. Most codes are those of the Go reference, with the same meaning
+//!   (`go/mechanisms/evm/exact/facilitator`). The meaning of the others follows from their names.
 //! * `SPEC`, the specification, version 2, section 9.
 
 use Meaning::{Pending, Refused, Unclear};
@@ -34,7 +34,7 @@ pub(super) enum Meaning {
     Unclear,
 }
 
-/// Who gives a code, one bit each.
+/// The implementations that give a code, one bit each.
 type Givers = u8;
 const TS: Givers = 1;
 const PY: Givers = 2;
@@ -179,7 +179,7 @@ const TABLE: &[(&str, Meaning, Givers)] = &[
     ("unsupported_scheme", Refused, PY | RS | SPEC),
 ];
 
-/// What a code means. One that is not listed proves nothing.
+/// The meaning of a code. A code that is not listed is unclear.
 pub(super) fn meaning(code: &str) -> Meaning {
     let row = TABLE.binary_search_by(|(listed, ..)| (*listed).cmp(code)).ok().and_then(|at| TABLE.get(at));
     row.map_or(Unclear, |(_, meaning, _)| *meaning)

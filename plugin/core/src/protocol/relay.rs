@@ -1,8 +1,8 @@
-//! What a proxy and the companion's relay say to each other.
+//! The protocol between a proxy and the companion's relay.
 //!
-//! A relay takes the calls of a facilitator, with headers that say who asks and what is bought, and answers in a
-//! facilitator's words. Beside them stands its own: `farebox`, the outcome by the payment's life. A proxy reads that
-//! alone, so what a facilitator's reply means is decided in one place, the relay.
+//! A relay takes the calls of a facilitator, with headers that name the caller and the offer. Its reply has the
+//! members of a facilitator's reply, and one more: `farebox`, the outcome by the payment's state. A proxy reads only
+//! `farebox`, so the relay is the only place that interprets a facilitator's reply.
 
 use serde::Serialize;
 
@@ -10,44 +10,44 @@ use super::json::to_bytes;
 use super::printable;
 use crate::members::Members;
 
-/// Name of the Envoy cluster that leads to the companion, where no rules say another.
+/// Default name of the Envoy cluster of the companion.
 pub const COMPANION_CLUSTER: &str = "farebox";
-/// Header: the offer that is bought, as [`crate::metrics::tuple_text`] writes it.
+/// Header: the offer, in the form of [`crate::metrics::tuple_text`].
 pub const RELAY_OFFER: &str = "x-farebox-offer";
-/// Header: the route it is bought on, as [`route_text`] writes it.
+/// Header: the route, in the form of [`route_text`].
 pub const RELAY_ROUTE: &str = "x-farebox-route";
-/// Header: generation of the rules it is bought under.
+/// Header: the generation of the proxy's rules.
 pub const RELAY_GENERATION: &str = "x-farebox-generation";
-/// Header: the proxy, for the books.
+/// Header: the name of the proxy, for the ledger.
 pub const RELAY_PROXY: &str = "x-farebox-proxy";
-/// Header: the request with the payment, as [`crate::payment::Holder`] is written.
+/// Header: the request that holds the payment, in the form of [`crate::payment::Holder`].
 pub const RELAY_HOLDER: &str = "x-farebox-holder";
-/// Header, `1`: the payment did not pass the checks of a new one, so it is used only if the relay knows it.
+/// Header, `1`: the payment did not pass the checks of a new payment, so the relay takes it only if it is known.
 pub const RELAY_KNOWN: &str = "x-farebox-known";
 /// Header of a call to a relay: the signer of the payment was recovered.
 pub const RELAY_PROVEN: &str = "x-farebox-proven";
 
-/// Most characters of a text that is passed on.
+/// Longest text that is passed on, characters.
 const MAX_TEXT: usize = 200;
 
-/// The word of a relay.
+/// A relay's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelayReply {
-    /// Reserved, and the facilitator vouches for it.
+    /// The payment is reserved, and the facilitator says that it is valid.
     Valid,
-    /// It is charged and owed: serve, without a call.
+    /// The payment is charged and owed: serve it without another call.
     Redeem {
         /// Of the settlement.
         transaction: String,
     },
-    /// The facilitator refuses to vouch for it.
+    /// The facilitator says that the payment is not valid.
     Invalid {
         /// `invalidReason`.
         reason: String,
         /// `invalidMessage`.
         detail: Option<String>,
     },
-    /// The facilitator cannot read what it is sent; nothing was charged.
+    /// The facilitator cannot read the call; nothing was charged.
     Malformed {
         /// What it says.
         words: String,
@@ -58,18 +58,18 @@ pub enum RelayReply {
     Busy,
     /// The facilitator gave no usable answer; nothing was charged.
     NoVerdict,
-    /// Another request is at work on the payment.
+    /// Another request uses the payment.
     InFlight,
-    /// It is in use for other terms.
+    /// The payment is in use for other terms.
     OtherTerms,
-    /// Another authorization of its nonce is in use.
+    /// Another authorization of the same nonce is in use.
     OtherPayment,
     /// Money may have moved.
     Open {
         /// Transaction if one is known.
         transaction: Option<String>,
     },
-    /// It is charged, for something else.
+    /// The payment is charged, for another offer or route.
     PaidFor {
         /// `offer_namespace/offer_name`.
         offer: String,
@@ -78,16 +78,16 @@ pub enum RelayReply {
         /// Of the settlement.
         transaction: String,
     },
-    /// It has bought its answer.
+    /// The payment has bought its answer.
     Used,
-    /// The purchase it names was paid by another payment.
+    /// The purchase that the payment names was paid by another payment.
     Twin {
         /// Of that payment.
         transaction: Option<String>,
     },
-    /// The relay has never seen it, and was asked only whether it has.
+    /// The relay does not know the payment, and the call was for a known payment only ([`RELAY_KNOWN`]).
     New {
-        /// What its clock says, Unix seconds.
+        /// The relay's clock, Unix seconds.
         now: Option<u64>,
     },
     /// Settled.
@@ -106,7 +106,7 @@ pub enum RelayReply {
     NotBegun,
     /// The ledger cannot be used: nothing was done.
     Unavailable,
-    /// The relay does not take such calls.
+    /// The relay refuses such calls.
     NotTaken {
         /// Why.
         reason: String,
@@ -135,7 +135,7 @@ struct Wire<'a> {
     now: Option<u64>,
 }
 
-/// A pattern as a header can carry it: what is no graphic ASCII is percent-encoded.
+/// Writes a pattern for a header: every byte that is not graphic ASCII is percent-encoded.
 pub fn route_text(pattern: &str) -> String {
     let mut text = String::with_capacity(pattern.len());
     for byte in pattern.bytes() {
@@ -151,7 +151,7 @@ pub fn route_text(pattern: &str) -> String {
 // === impl RelayReply ===
 
 impl RelayReply {
-    /// The HTTP status it is sent with: 200 for whatever is an answer about the payment.
+    /// The HTTP status of the reply: 200 for every answer about the payment.
     pub const fn status(&self) -> u16 {
         match self {
             Self::Unreachable | Self::Busy | Self::NoVerdict | Self::Malformed { .. } => 502,
@@ -161,7 +161,7 @@ impl RelayReply {
         }
     }
 
-    /// The body it is sent with.
+    /// The body of the reply.
     pub fn body(&self) -> Vec<u8> {
         let mut wire = Wire { farebox: self.word(), ..Wire::default() };
         match self {
@@ -208,7 +208,7 @@ impl RelayReply {
         to_bytes(&wire)
     }
 
-    /// Reads a reply. `None` for anything no relay writes.
+    /// Reads a reply. `None` for a text that is not a relay's reply.
     pub fn read(body: &[u8]) -> Option<Self> {
         let text = core::str::from_utf8(body).ok()?;
         super::json::check_depth(text).ok()?;

@@ -1,5 +1,5 @@
-//! Reading what a facilitator answered. Total: every status and every body has exactly one meaning, and
-//! whatever is not clearly one of the good answers is the bad one.
+//! Reading the replies of a facilitator. Every status and every body has exactly one meaning, and a reply that is not
+//! clearly good counts as bad.
 
 use super::facilitator::{Complaint, Operation, SettleReply, VerifyOutcome};
 use super::json::{check_depth, printable};
@@ -11,7 +11,7 @@ use crate::terms::PaymentOption;
 
 /// Longest facilitator text that is passed on, characters.
 const MAX_TEXT: usize = 200;
-/// The status of a call that is not over yet.
+/// The status of a call that is still pending.
 const ACCEPTED: u16 = 202;
 
 /// A reply, as far as it is a JSON object.
@@ -21,7 +21,7 @@ struct Reply<'a> {
     members: Option<Members<'a>>,
 }
 
-/// A text member: absent, a text, or something else, such as a member that is there twice.
+/// A text member: absent, a text, or something else, such as a repeated member.
 #[derive(PartialEq, Eq)]
 enum Text {
     Absent,
@@ -29,28 +29,28 @@ enum Text {
     Other,
 }
 
-/// What a reply says of its own progress in `status`, which the protocol does not have.
+/// The member `status` of a reply, which the protocol does not define.
 #[derive(PartialEq, Eq)]
 enum Progress {
-    /// That it is over, or nothing.
+    /// The call is over, or there is no `status`.
     Over,
     UnderWay,
     Other,
 }
 
-/// Reads a `/verify` reply to a payment of `payer`, the `from` or owner that was signed. One that names another payer is
-/// about another payment, and no verdict.
+/// Reads a `/verify` reply to a payment of `payer`, the signed `from` or owner. A reply that names another payer is
+/// about another payment, so it is no verdict.
 pub fn read_verify_reply(status: u16, body: &[u8], payer: Address) -> VerifyOutcome {
     Reply::of(status, body).verification(payer)
 }
 
 /// Reads a `/settle` reply to a payment of `payer`. A success on a network that is neither the option's CAIP-2 id nor
-/// one of its names is unclear, and so is whatever names another payer.
+/// one of its names is unclear, and so is a reply that names another payer.
 pub fn read_settle_reply(status: u16, body: &[u8], option: &PaymentOption, payer: Address) -> SettleReply {
     Reply::of(status, body).settlement(option, payer)
 }
 
-/// What an operator has to know of a reply that is no verdict; `None` of one that is.
+/// The complaint of a reply that is no verdict, for the operator; `None` for a verdict.
 pub fn complaint(operation: Operation, status: u16, body: &[u8], payer: Address) -> Option<Complaint> {
     let reply = Reply::of(status, body);
     let other_payer = reply.other_payer(payer);
@@ -151,13 +151,13 @@ impl<'a> Reply<'a> {
         self.first(&["transaction"]).ok_or("the reply to /settle says success and names no transaction")
     }
 
-    /// The payer it names, if that is another. A text that is no address names nobody.
+    /// The payer in the reply, if it is another payer. A text that is not an address is ignored.
     fn other_payer(&self, payer: Address) -> Option<Address> {
         let named = Address::parse(&self.text("payer").into_option()?).ok()?;
         (named != payer).then_some(named)
     }
 
-    /// Whether a reason ends the payment: with a transaction beside it, even one that cannot be read, it does not.
+    /// Whether a reason ends the payment. A reply that also has a transaction, even an unreadable one, does not end it.
     fn refuses(&self, reason: &str) -> bool {
         let transaction = self.text("transaction");
         self.is_answer()
@@ -165,7 +165,7 @@ impl<'a> Reply<'a> {
             && meaning(reason) == Meaning::Refused
     }
 
-    /// Whether the call is not over, under whatever status: CDP says so in a 500.
+    /// Whether the call is still pending, under any status: CDP says that in a 500.
     fn is_pending(&self) -> bool {
         self.status == ACCEPTED
             || self.progress() == Progress::UnderWay
@@ -184,14 +184,14 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Whether the call was not read, so that nothing was done with it. Statuses that HTTP has for requests that
-    /// are too large or of the wrong kind say so alone. Under 400 and 422, which some servers also give for a
-    /// failure on chain, the reply has to be one that is made before a call is looked at: CDP's
-    /// `invalid_request`, the list of faults of a FastAPI host, the words of x402-rs's own parser.
+    /// Whether the facilitator could not read the call, so that nothing was done. The HTTP statuses for requests that
+    /// are too large or of the wrong type are enough. Some servers also give 400 and 422 for a failure on chain, so
+    /// under these the reply has to be one that is made before the call is processed: CDP's `invalid_request`, the list
+    /// of faults of a FastAPI host, or the messages of x402-rs's parser.
     fn is_malformed(&self) -> bool {
         const UNPARSED: [&[u8]; 2] =
             [b"Failed to parse the request body as JSON", b"Failed to deserialize the JSON body"];
-        // A verdict, or what may be one.
+        // A verdict, or possibly one.
         if ["success", "isValid", "transaction"].iter().any(|name| self.text(name) != Text::Absent) {
             return false;
         }
@@ -207,7 +207,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// What the reply says in prose, else its head.
+    /// The message of the reply, or the beginning of its body.
     fn words(&self) -> String {
         let said = ["errorMessage", "errorReason", "invalidReason", "error", "message", "detail"];
         self.first(&said).unwrap_or_else(|| {
@@ -247,15 +247,14 @@ impl<'a> Reply<'a> {
         matches!(self.status, 200..=299)
     }
 
-    /// Whether a refusal under this status is the facilitator's own word: not a redirect, which was never executed
-    /// there, not a call that another one is in the way of (409, 425), not a time or rate limit, and not a
-    /// server's failure.
+    /// Whether a refusal under this status is the facilitator's own decision. These are not: a redirect, which was not
+    /// executed; a conflict with another call (409, 425); a time or rate limit; a failure of the server.
     const fn is_answer(&self) -> bool {
         matches!(self.status, 200..=299 | 400..=499) && !matches!(self.status, 408 | 409 | 425 | 429)
     }
 
-    /// A new attempt is worth it after a rate limit or a gateway's failure, unless the facilitator says it
-    /// broke on this very payment.
+    /// Whether a new attempt makes sense: after a rate limit or a gateway's failure, unless the facilitator says that it
+    /// failed because of this payment.
     fn is_retriable(&self) -> bool {
         const BROKE: &[u8] = b"unexpected_error";
         matches!(self.status, 429 | 502 | 503 | 504)
@@ -263,7 +262,8 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// A reason to verify elsewhere or later: it is not about the payment.
+/// Whether the reason is a failure of the facilitator and not about the payment, so that verifying elsewhere or later
+/// makes sense.
 fn is_its_own_failure(reason: &str) -> bool {
     matches!(reason, "unexpected_verify_error" | "unexpected_error" | "unknown_error")
 }

@@ -168,7 +168,7 @@ fn every_recorded_reply_reads_as_it_was_meant() {
 }
 
 #[test]
-fn whatever_the_chain_took_is_never_read_as_refused() {
+fn a_reply_to_a_call_that_the_chain_took_is_never_read_as_refused() {
     let recorded = recorded_replies();
     let taken = recorded.iter().filter(|reply| reply.taken && reply.how == "run");
     let read: Vec<_> =
@@ -224,7 +224,7 @@ fn a_reason_that_proves_nothing_is_unclear() {
 }
 
 #[test]
-fn what_is_not_over_is_pending_whatever_the_status() {
+fn an_unfinished_call_is_pending_under_every_status() {
     let pending =
         |transaction: Option<&str>| SettleReply::Pending { transaction: transaction.map(Into::into) };
     let mut body = failure("settlement_pending");
@@ -343,7 +343,7 @@ fn a_reply_that_names_another_payer_is_about_another_payment() {
         assert_eq!(complaint.words, format!("it names another payer, {}", payer()));
     }
     assert!(named > 100, "{named}");
-    // In other letters it is the same one, and what is no address is none.
+    // Another letter case is the same payer, and a text that is not an address is ignored.
     for text in [&*PAYER.to_lowercase(), "", "0x0", "eip155:1:0x1"] {
         let mut body = success();
         body["payer"] = text.into();

@@ -5,10 +5,10 @@ use serde::Serialize;
 use crate::evm::{Address, Amount, Network, TransferMethod, chain_by_name, chain_name, v1_name};
 use crate::terms::{Extra, Flow, PaymentOption};
 
-/// The only scheme there is a local check for.
+/// The only scheme that Farebox can check.
 pub(super) const SCHEME: &str = "exact";
 
-/// What every challenge says the resource is.
+/// The `mimeType` of every challenge.
 pub(super) const MIME_TYPE: &str = "application/json";
 
 /// A v2 requirement: an `accepts` entry, the `accepted` a facilitator sees, its `paymentRequirements`.
@@ -49,12 +49,12 @@ struct TokenDomain<'a> {
 // === impl Requirement ===
 
 impl<'a> Requirement<'a> {
-    /// With the canonical CAIP-2 network.
+    /// Makes the requirement with the canonical CAIP-2 network.
     pub(super) fn new(option: &'a PaymentOption) -> Self {
         Self::on(option, option.network.as_str())
     }
 
-    /// The copy under the chain's plain name, for buyers that only know names.
+    /// Makes the copy with the chain's plain name, for buyers that know only names.
     pub(super) fn legacy(option: &'a PaymentOption) -> Option<Self> {
         chain_name(&option.network).map(|name| Self::on(option, name))
     }
@@ -75,8 +75,8 @@ impl<'a> Requirement<'a> {
 // === impl V1Requirement ===
 
 impl<'a> V1Requirement<'a> {
-    /// `None` where v1 cannot express the option: it has no Permit2, no flow but `authorization`, and
-    /// only networks with a v1 name.
+    /// Makes the v1 requirement. `None` if v1 cannot express the option: v1 has no Permit2, only the
+    /// flow `authorization`, and only networks with a v1 name.
     pub(super) fn new(option: &'a PaymentOption, resource: &'a str, description: &'a str) -> Option<Self> {
         let network = option.v1_network.as_deref()?;
         if option.transfer_method != TransferMethod::Eip3009 || option.flow != Flow::Authorization {
@@ -115,15 +115,15 @@ fn resolves_to(text: &str, network: &Network) -> bool {
     chain_by_name(text).is_some_and(|resolved| resolved == *network)
 }
 
-/// `extra`: the operator's members first, so that none of them can replace one the protocol gives a
-/// meaning.
+/// Makes `extra`. The operator's members come first, so that they cannot replace members of the
+/// protocol.
 fn extra(option: &PaymentOption) -> Extra {
     let mut extra = option.extra.clone();
     extra.set("name", &option.eip712_name);
     extra.set("version", &option.eip712_version);
     extra.set("assetTransferMethod", option.transfer_method.as_str());
     match option.flow {
-        // The default flow is left out: older clients refuse flows they do not know.
+        // The default flow is left out, because older clients refuse unknown flows.
         Flow::Authorization => extra.remove("paymentFlow"),
         Flow::Upfront => extra.set("paymentFlow", "upfront"),
     }

@@ -1,4 +1,4 @@
-//! From a push to a [`RuleSet`].
+//! Compiling a push to a [`RuleSet`].
 
 use super::matcher::{Matcher, RouteIndex};
 use super::ruleset::{ChargeIndex, OfferIndex, Route, RouteChallenge, RuleSet, TupleIndex, Unseeded};
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::mem;
 
-/// Why a push cannot be used. The text names the member.
+/// Why a push is refused. The text names the member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CompileError(pub String);
@@ -40,10 +40,10 @@ impl RuleSet {
 /// Takes the entries of a push one by one: first tuples, then routes, then the protected set.
 #[derive(Debug)]
 pub(super) struct Compiler {
-    /// So far without what the other members hold.
+    /// The rules so far.
     pub(super) rules: RuleSet,
     matcher: Matcher,
-    /// How many members of the protected set were taken.
+    /// Number of members of the protected set so far.
     pub(super) protected: usize,
     offers: Distinct<(String, String)>,
     charges: Distinct<(TupleIndex, Amount)>,
@@ -52,7 +52,7 @@ pub(super) struct Compiler {
 // === impl Compiler ===
 
 impl Compiler {
-    /// Begins with what a push says beside its lists.
+    /// Begins with all members of a push but the lists.
     pub(super) fn begin(pushed: PushedRules) -> Result<Self, CompileError> {
         let PushedRules { format, generation, hash, settings, facilitator, .. } = pushed;
         if format != FORMAT {
@@ -98,7 +98,7 @@ impl Compiler {
         self.matcher.protect(place).map_err(|error| CompileError(format!("protected[{position}]: {error}")))
     }
 
-    /// Everything was taken.
+    /// Ends the compilation after the last entry.
     pub(super) fn finish(mut self) -> Result<RuleSet, CompileError> {
         self.matcher.fold(&self.rules.routes).map_err(|error| CompileError(error.to_string()))?;
         Ok(RuleSet {
@@ -152,7 +152,7 @@ impl Compiler {
     }
 }
 
-/// Why a push is refused before it is understood.
+/// The error of a push that cannot be read.
 pub(super) fn unreadable(why: String) -> CompileError {
     CompileError(format!("the rules are not readable: {why}"))
 }
@@ -161,7 +161,7 @@ fn small(position: usize) -> Result<u32, CompileError> {
     u32::try_from(position).map_err(|_| CompileError("there are too many entries".into()))
 }
 
-/// A list without duplicates that knows where each item is.
+/// A list without duplicates, with an index from item to position.
 #[derive(Debug)]
 struct Distinct<T> {
     items: Vec<T>,

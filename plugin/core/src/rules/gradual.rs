@@ -1,30 +1,30 @@
 //! Compiling a push a few lines at a time.
 //!
-//! A proxy runs its filter and its requests in one thread, so whoever compiles thousands of routes at once holds every
-//! request up meanwhile. The companion writes each member of the three lists on a line of its own; between two lines the
-//! filter can do something else. What is written that way is plain JSON as well.
+//! A proxy runs its filter and its requests in one thread, so requests would wait while the filter compiles thousands of
+//! routes at once. The companion writes each member of the three lists on a line of its own; between two lines the
+//! filter can do other work. The text is also plain JSON.
 
 use super::compile::{CompileError, Compiler, unreadable};
 use super::read::{read_route, read_string, read_tuple};
 use super::{PushedRules, RuleSet};
 use crate::members::Reason;
 
-/// A push of which a part is compiled.
+/// A push that is partly compiled.
 #[derive(Debug)]
 pub struct GradualCompile {
     text: String,
-    /// Where the next line begins.
+    /// Byte position of the next line.
     at: usize,
     list: List,
     compiler: Compiler,
 }
 
-/// How far it is.
+/// The state of the compilation after some lines.
 #[derive(Debug)]
 pub enum Progress {
     /// Lines are left.
     More(Box<GradualCompile>),
-    /// It is done.
+    /// The rules are complete.
     Done(Box<RuleSet>),
 }
 
@@ -42,7 +42,7 @@ const PROTECTED: &str = "],\"protected\":[";
 const END: &str = "]}";
 
 impl PushedRules {
-    /// The JSON of the push, each member of its lists on a line of its own: what [`GradualCompile`] reads.
+    /// The JSON of the push with each member of its lists on a line of its own, for [`GradualCompile`].
     pub fn to_lines(&self) -> String {
         let head = Self {
             hash: self.hash.clone(),
@@ -54,7 +54,7 @@ impl PushedRules {
             ..*self
         };
         let mut text = json(&head);
-        // Thousands of routes are megabytes, which a growing text would copy again and again.
+        // Thousands of routes are megabytes, and a growing text would copy them several times.
         text.reserve(self.tuples.len() * 128 + self.routes.len() * 512 + self.protected.len() * 32);
         text.truncate(text.len() - [ROUTES, PROTECTED, END].concat().len());
         list(&mut text, &self.tuples, ROUTES);
@@ -64,7 +64,7 @@ impl PushedRules {
     }
 }
 
-/// Writes the members of a list, and what comes after it.
+/// Writes the members of a list, and then `after`.
 fn list<T: serde::Serialize>(text: &mut String, members: &[T], after: &str) {
     for (position, member) in members.iter().enumerate() {
         text.push_str(if position == 0 { "\n" } else { ",\n" });
@@ -74,7 +74,7 @@ fn list<T: serde::Serialize>(text: &mut String, members: &[T], after: &str) {
     text.push_str(after);
 }
 
-/// Strings, integers and string-keyed maps only: writing them cannot fail.
+/// Writes a value as JSON. This cannot fail, because the values have only strings, integers and maps with string keys.
 fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
@@ -82,7 +82,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 // === impl GradualCompile ===
 
 impl GradualCompile {
-    /// Reads the first line. `None` if the push is not written in lines: then [`RuleSet::from_json`] reads it.
+    /// Reads the first line. `None` if the push is not written in lines; use [`RuleSet::from_json`] then.
     pub fn begin(push: &[u8]) -> Option<Result<Box<Self>, CompileError>> {
         let text = core::str::from_utf8(push).ok()?;
         let (head, _) = text.split_once('\n').filter(|(head, _)| head.ends_with(TUPLES))?;
@@ -93,7 +93,7 @@ impl GradualCompile {
         Some(compiler.map(|compiler| Box::new(Self { text, at, list, compiler })))
     }
 
-    /// Reads and compiles the next lines, until they are so many bytes.
+    /// Reads and compiles the next lines, up to this number of bytes.
     pub fn advance(mut self: Box<Self>, bytes: usize) -> Result<Progress, CompileError> {
         let until = self.at.saturating_add(bytes);
         while self.at < until {
@@ -128,7 +128,7 @@ impl GradualCompile {
         Ok(Progress::More(self))
     }
 
-    /// The next member of the list cannot be read.
+    /// The error of an unreadable next member of the list.
     fn unreadable(&self, why: &Reason) -> CompileError {
         let (list, position) = match self.list {
             List::Tuples => ("tuples", self.compiler.rules.tuples.len()),

@@ -1,9 +1,8 @@
-//! Finding the route of a path. Exact and prefix patterns cost the same for ten routes and ten thousand.
+//! Finding the route of a path. Exact and prefix patterns cost the same for ten routes and for ten thousand.
 //!
-//! Exact patterns are one hash lookup. Prefix patterns are one hash lookup for each segment boundary of
-//! the path, up to the longest prefix there is. Globs are tried one by one, but only those that begin with the
-//! path's own first segment or with a wildcard. The lowest route index of the three wins, which is
-//! exactly "the first in list order".
+//! Exact patterns are one hash lookup. Prefix patterns are one hash lookup for each segment boundary of the path,
+//! up to the longest prefix in the rules. Globs are tried one by one, but only those that begin with the path's
+//! first segment or with a wildcard. The lowest route index of the three wins, which is the first in list order.
 
 use super::path::{bare, collapse, folded};
 use super::pattern::{Glob, Pattern, PatternError, segments};
@@ -16,7 +15,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteIndex(pub u32);
 
-/// What a path turned out to be.
+/// The result of a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
     /// The first route in list order that matches.
@@ -25,13 +24,13 @@ pub enum Lookup {
     Protected,
     /// No route: 404, or passed.
     Unmatched,
-    /// It leads to other terms for a reader that takes no notice of letter case, of `;parameters`, or of dots and
-    /// spaces at the end of a segment: 400.
+    /// The path has other terms for an upstream that ignores letter case, `;parameters`, or dots and spaces at
+    /// the end of a segment: 400.
     Ambiguous,
 }
 
-/// A hasher without a random seed: only the operator's patterns are ever inserted, so no client can make
-/// the tables slow, and paths are short enough for the simplest one to be the fastest.
+/// A hasher without a random seed. Only the operator's patterns are inserted, so no client can make the tables
+/// slow. For texts as short as paths the simplest hash is the fastest.
 type Fixed = BuildHasherDefault<Fnv>;
 
 /// FNV-1a with 64 bits.
@@ -45,18 +44,18 @@ pub(super) struct Matcher {
     longest_prefix: usize,
     globs: Globs<(RouteIndex, Glob)>,
     protected: Protected,
-    /// The same without letter case, where a pattern has a letter whose case could matter.
+    /// The same patterns without letter case, if a pattern has a letter whose case could matter.
     folded: Option<Box<Self>>,
 }
 
-/// Globs by their first segment where that is literal. Each list is in route order.
+/// Globs by their first segment, if that is literal. Each list is in route order.
 #[derive(Debug)]
 struct Globs<T> {
     by_first: HashMap<Box<str>, Vec<T>, Fixed>,
     anywhere: Vec<T>,
 }
 
-/// Where an unmatched path is refused. Everything in lower case.
+/// The places where an unmatched path is refused, all in lower case.
 #[derive(Debug, Default)]
 struct Protected {
     prefixes: HashSet<Box<str>, Fixed>,
@@ -130,8 +129,8 @@ impl Matcher {
         self.protected.add(place)
     }
 
-    /// Makes ready for paths and patterns that differ by letter case alone. Of patterns that are the same without
-    /// case one that is not free wins.
+    /// Prepares the lookup without letter case. Of patterns that are equal without case, one that is not free
+    /// wins.
     pub(super) fn fold(&mut self, routes: &[Route]) -> Result<(), PatternError> {
         if routes.iter().all(|route| is_folded(&route.pattern)) {
             return Ok(());
@@ -160,7 +159,7 @@ impl Matcher {
         if self.verdict(&barest(path)) == verdict { verdict } else { Lookup::Ambiguous }
     }
 
-    /// What a reader without letter case finds; `None` if case can make no difference.
+    /// The result of a lookup without letter case; `None` if case can make no difference.
     fn found_without_case(&self, path: &str) -> Option<Lookup> {
         let table = match &self.folded {
             None if is_folded(path) => return None,
@@ -198,7 +197,7 @@ impl Matcher {
     }
 }
 
-/// Every beginning of a path that ends where a segment ends, the empty one first, none longer than `longest`.
+/// Every prefix of a path that ends at a segment boundary, the empty one first, up to `longest` bytes.
 fn boundaries(path: &str, longest: usize) -> impl Iterator<Item = &str> {
     path.bytes()
         .enumerate()
@@ -255,7 +254,7 @@ impl Protected {
     }
 }
 
-/// A text without letter case, as a reader sees it that takes no notice of case.
+/// Folds letter case, so that two texts that differ only in case become equal.
 pub fn without_case(text: &str) -> String {
     text.chars().map(folded).collect()
 }
@@ -264,7 +263,7 @@ fn is_folded(text: &str) -> bool {
     text.chars().all(|letter| folded(letter) == letter)
 }
 
-/// A path as the barest reader has it.
+/// A path as an upstream reads it that drops parameters, and dots and spaces at the end of a segment.
 fn barest(path: &str) -> Cow<'_, str> {
     let segments: Vec<&str> = path.split('/').map(bare).collect();
     collapse(Cow::Owned(segments.join("/")))

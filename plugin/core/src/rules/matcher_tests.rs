@@ -127,7 +127,7 @@ fn a_letter_is_folded_with_its_other_case_and_never_taken_for_two() {
     }
 }
 
-/// What the index replaces: every pattern in list order.
+/// The simple algorithm that the index replaces: try every pattern in list order.
 fn scan(patterns: &[String], path: &str) -> Lookup {
     for (index, pattern) in patterns.iter().enumerate() {
         let hit = match Pattern::parse(pattern).unwrap() {

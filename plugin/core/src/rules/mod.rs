@@ -1,6 +1,6 @@
-//! Rules: from what is pushed to the table a proxy matches with.
+//! Rules: the push of the companion, and the table with which a proxy matches requests.
 //!
-//! [`PushedRules`] (JSON) → [`RuleSet`]. What the companion pushes it reads from the operator's pricing file.
+//! [`PushedRules`] (JSON) → [`RuleSet`]. The companion makes the push from the operator's pricing file.
 
 pub mod pattern;
 

@@ -1,12 +1,11 @@
 //! Paths as the proxy routes them: decoded once, collapsed, or refused.
 //!
-//! Every form that two programs could read differently is refused instead of guessed at, and when
-//! reading changed the path, the upstream is sent the form that was read. So nothing can be priced as
-//! one path and served as another.
+//! Every form that two programs could read differently is refused. If decoding changes the path, the upstream gets
+//! the decoded form. So a request cannot be priced as one path and served as another.
 
 use std::borrow::Cow;
 
-/// Why a path could be read in two ways. All are answered 400 `ambiguous_path`.
+/// Why a path could be read in two ways. Such a request is answered 400 `ambiguous_path`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct AmbiguousPath(pub &'static str);
@@ -16,8 +15,8 @@ pub struct AmbiguousPath(pub &'static str);
 pub struct CanonicalPath<'a> {
     /// Decoded once, `//` collapsed, at most one trailing slash. Used for matching.
     pub path: Cow<'a, str>,
-    /// What the upstream gets as `:path` if it differs from what the client sent: canonical path,
-    /// percent-encoded again where needed, and the original query.
+    /// The `:path` for the upstream if it differs from the client's: the canonical path, percent-encoded again where
+    /// needed, and the original query.
     pub rewritten: Option<String>,
     /// From `?` on, as sent, or empty.
     pub query: &'a str,
@@ -25,8 +24,8 @@ pub struct CanonicalPath<'a> {
 
 /// Canonicalizes a `:path` or refuses it.
 ///
-/// A fragment has no place in a request target: what follows a `#` before any `?` is cut off and never
-/// reaches the upstream. The query is refused only where it could not be forwarded as text.
+/// A request target must not have a fragment: the text from a `#` before any `?` is cut off and never reaches the
+/// upstream. A query is refused only if it cannot be forwarded as text.
 pub fn canonicalize(target: &[u8]) -> Result<CanonicalPath<'_>, AmbiguousPath> {
     let end = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
     let (raw, rest) = target.split_at(end);
@@ -49,8 +48,8 @@ pub fn canonicalize(target: &[u8]) -> Result<CanonicalPath<'_>, AmbiguousPath> {
     Ok(CanonicalPath { path, rewritten, query })
 }
 
-/// Whether a path is so ordinary that it certainly is its own canonical form, as nearly all are: only
-/// bytes nobody decodes, no empty segment, none that starts with a dot, no parameters.
+/// Whether a path is certainly its own canonical form, as nearly all paths are: it has only bytes that no program
+/// decodes, no empty segment, no segment that starts with a dot, and no parameters.
 fn is_plain(raw: &[u8]) -> bool {
     let mut last = 0;
     raw.first() == Some(&b'/')
@@ -70,7 +69,7 @@ pub fn canonical_text(raw: &[u8]) -> Result<Cow<'_, str>, AmbiguousPath> {
     Ok(collapse(decoded))
 }
 
-/// Undoes one level of percent-encoding and refuses what a second reader could see differently.
+/// Undoes one level of percent-encoding, and refuses bytes that another program could read differently.
 fn decode(raw: &[u8]) -> Result<Cow<'_, str>, AmbiguousPath> {
     if let Some(refusal) = raw.iter().find_map(|byte| refused_raw(*byte)) {
         return Err(AmbiguousPath(refusal));
@@ -127,8 +126,8 @@ const fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// Refuses `.` and `..`, and segments that are either to servers that drop spaces. Servers that know path
-/// parameters drop `;…` first, so `..;x` is `..` to them.
+/// Refuses `.` and `..`, and segments that servers read as `.` or `..` when they drop spaces. Servers with path
+/// parameters drop `;…` first, so they read `..;x` as `..`.
 fn check_segments(path: &str) -> Result<(), AmbiguousPath> {
     let is_dots = |segment: &str| {
         let name = without_parameters(segment);
@@ -146,13 +145,14 @@ fn without_parameters(segment: &str) -> &str {
     segment.split_once(';').map_or(segment, |(name, _)| name)
 }
 
-/// A segment as the barest reader has it: some servers know path parameters, others drop dots and spaces at its end.
+/// A segment without parameters and without dots and spaces at its end, because some servers drop these.
 pub(super) fn bare(segment: &str) -> &str {
     without_parameters(segment).trim_end_matches(['.', ' '])
 }
 
-/// A letter without its case. Scripts that have case and whose letters are not in a row are one letter each: a table
-/// of all would take 10 kB in every filter. So it takes a few letters for one another, and never one for two.
+/// Folds the case of a letter. A full table would take 10 kB in every filter. So in scripts whose pairs of letters
+/// are not at regular distances, all letters fold to one. Some different letters become equal then, but two cases of
+/// one letter never differ.
 pub(super) fn folded(letter: char) -> char {
     let shift = match letter {
         'A'..='Z' | '\u{c0}'..='\u{de}' | '\u{391}'..='\u{3a9}' | '\u{410}'..='\u{42f}' => 0x20,
@@ -186,8 +186,8 @@ pub(super) fn collapse(path: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The path as it goes on the wire. What the client sent is kept byte for byte while it means just
-/// this path, so that an upstream sees an unchanged request unchanged.
+/// The encoded path for the upstream. If the client's bytes mean exactly this path, they are kept, so that the
+/// upstream gets the request unchanged.
 fn encode<'a>(path: &'a str, raw: &[u8]) -> Cow<'a, str> {
     if path.as_bytes() == raw && !path.contains(' ') {
         return Cow::Borrowed(path);

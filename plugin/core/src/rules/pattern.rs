@@ -1,14 +1,14 @@
-//! Path patterns: exact, prefix or glob, and which paths each takes.
+//! Path patterns: exact, prefix or glob, and which paths each of them matches.
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PatternError(String);
 
-/// A normalised pattern by the way it is looked up.
+/// A normalised pattern, by its kind of lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
-    /// One path, also with one trailing slash more or less. Kept without it, so `/` is empty.
+    /// One path, with or without a trailing slash. Kept without the slash, so `/` is empty.
     Exact(String),
     /// The path and everything below it. Kept without the final `/*`, so `/*` is empty.
     Prefix(String),
@@ -19,10 +19,10 @@ pub enum Pattern {
 /// A pattern with wildcards inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
-    /// Between the slashes.
+    /// The parts between the slashes.
     pub segments: Vec<GlobSegment>,
-    /// The last segment was exactly `*`: whatever follows is taken, but something has to follow,
-    /// if only a slash. That segment is not among `segments`.
+    /// Whether the last segment was exactly `*`: then any rest matches, but there must be a rest,
+    /// at least a slash. This segment is not in `segments`.
     pub takes_rest: bool,
 }
 
@@ -38,7 +38,7 @@ pub enum GlobSegment {
 /// One step of a segment with wildcards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Token {
-    /// Itself.
+    /// This character.
     Char(char),
     /// `?`
     Any,
@@ -46,7 +46,7 @@ pub enum Token {
     Many,
     /// `[a-z]`, `[^a-z]`, `[!a-z]`
     Class {
-        /// Takes what the ranges do not.
+        /// Whether the class is all characters outside the ranges.
         negated: bool,
         /// Inclusive.
         ranges: Vec<(char, char)>,
@@ -98,14 +98,14 @@ impl Glob {
         }
     }
 
-    /// Whether it takes a canonical path.
+    /// Whether the glob matches a canonical path.
     pub fn matches(&self, path: &str) -> bool {
         let mut found = segments(path);
         let all = self.segments.iter().all(|segment| found.next().is_some_and(|text| segment.matches(text)));
         all && found.next().is_some() == self.takes_rest
     }
 
-    /// Whether its segments take the leading segments of a path: the test of a protected glob.
+    /// Whether the glob matches the leading segments of a path: the test of a protected glob.
     pub fn matches_start(&self, path: &str) -> bool {
         let mut found = segments(path);
         self.segments.iter().all(|segment| found.next().is_some_and(|text| segment.matches(text)))
@@ -137,7 +137,7 @@ impl GlobSegment {
         Ok(Self::Wild(tokens))
     }
 
-    /// Whether it takes this segment.
+    /// Whether the segment of the glob matches this segment of a path.
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Literal(literal) => literal == text,
@@ -170,7 +170,7 @@ fn class(chars: &mut core::str::Chars<'_>) -> Result<Token, PatternError> {
     Ok(Token::Class { negated, ranges })
 }
 
-/// Matches with one point of return (the last `*`), so the cost is at most text times tokens.
+/// Matches with one backtracking point (the last `*`), so the cost is at most text times tokens.
 fn wild_matches(tokens: &[Token], text: &str) -> bool {
     let mut token = tokens;
     let mut rest = text.chars();
@@ -204,7 +204,7 @@ fn wild_matches(tokens: &[Token], text: &str) -> bool {
 }
 
 impl Token {
-    /// Whether it takes this character.
+    /// Whether the token matches this character.
     pub fn takes(&self, char: char) -> bool {
         match self {
             Self::Char(literal) => *literal == char,

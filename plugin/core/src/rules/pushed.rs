@@ -1,11 +1,11 @@
-//! The compiled rules as JSON: what the companion pushes as plugin config. Nothing secret is in it.
-//! `read` is the other direction of the derived writers here.
+//! The rules as JSON: the companion pushes them as plugin config. They hold no secret. `read` is the reader for the
+//! derived writers in this file.
 
 use crate::terms::{PaymentOption, Settings, Tuple};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Version of this format. A filter refuses a push of another format, so that the host keeps the last good.
+/// Version of this format. A filter refuses a push of another format, so that the host keeps the last good rules.
 pub const FORMAT: u32 = 1;
 
 /// One push.
@@ -18,7 +18,7 @@ pub struct PushedRules {
     pub generation: u64,
     /// 0x-hex keccak-256 of the canonical JSON of everything else but `generation`, `hash` and each `born`.
     pub hash: String,
-    /// Behaviour that is not part of any route.
+    /// Settings for all routes.
     pub settings: Settings,
     /// Where payments are verified and settled. Absent only when no route is paid.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,15 +45,15 @@ pub struct Facilitator {
     pub verify_timeout_ms: u32,
     /// Deadline of `/settle`, milliseconds.
     pub settle_timeout_ms: u32,
-    /// Whether its `/supported` kinds were loaded. While false every payment is answered 503. A relay knows that better,
-    /// chain by chain, and is always ready.
+    /// Whether its `/supported` kinds were loaded. While false, every payment is answered 503. Always true for a relay,
+    /// which knows the kinds of each chain itself.
     pub ready: bool,
-    /// Whether it is the companion's relay, which keeps a ledger: it is told what is bought by whom, it may
-    /// know of uses elsewhere, and it counts the money.
+    /// Whether this is the companion's relay, which keeps a ledger. Calls to a relay name offer and proxy, the relay may
+    /// know uses at other proxies, and its ledger counts the money.
     pub relay: bool,
 }
 
-/// What a route asks for.
+/// Whether a route wants a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gate {
@@ -61,13 +61,13 @@ pub enum Gate {
     Paid,
     /// Forwarded without payment.
     Free,
-    /// Wallet sign-in, not supported yet: refused.
+    /// Wallet sign-in, which is not supported: refused.
     Auth,
     /// Skipped at load: refused, so that its paths never reach the upstream.
     Blocked,
 }
 
-/// Where a route's public URL differs from the path the proxy sees (`hostname` in the pricing file).
+/// The public URL of a route, if it differs from the path at the proxy (`hostname` in the pricing file).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicPath {
@@ -83,7 +83,7 @@ pub struct PublicPath {
 pub struct PushedRoute {
     /// Normalised pattern; see [`super::canonicalize`].
     pub pattern: String,
-    /// What it asks for.
+    /// Whether the route wants a payment.
     pub gate: Gate,
     /// Offer labels, also of skipped and free routes.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -94,7 +94,7 @@ pub struct PushedRoute {
     /// Ways to pay, the primary first. Non-empty exactly when `gate` is `paid`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<PaymentOption>,
-    /// How long a payment has to live on, seconds; absent where the margin of facilitators will do.
+    /// Least remaining window of a payment, seconds; absent if the margin of facilitators is enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_remaining: Option<u64>,
     /// `resource.description`.
@@ -108,7 +108,7 @@ pub struct PushedRoute {
 // === impl PushedRules ===
 
 impl PushedRules {
-    /// The same under a generation. `born` gives the birth of each tuple; one not in it was born in this
+    /// The same rules with a generation. `born` has the birth of each known tuple; other tuples are born in this
     /// generation.
     #[must_use]
     pub fn numbered(mut self, generation: u64, born: &BTreeMap<Tuple, u64>) -> Self {

@@ -1,4 +1,5 @@
-//! Reading a push. Strict: what is not known is refused, so that the host keeps the last good rules.
+//! Reading a push. The reader is strict: it refuses unknown members and values, so that the host keeps the
+//! last good rules.
 
 use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::value::RawValue;
@@ -245,7 +246,7 @@ fn each<T>(members: &Members<'_>, name: &str, read: fn(&str) -> Result<T, Reason
     Ok(all)
 }
 
-/// Reads one of some words, if it is there.
+/// Reads a member that must be one of some words, if it is there.
 fn choice<T: Copy>(members: &Members<'_>, name: &str, all: &[(&str, T)]) -> Result<Option<T>, Reason> {
     let Some(text) = members.optional_text(name)? else { return Ok(None) };
     match all.iter().find(|(known, _)| *known == text) {

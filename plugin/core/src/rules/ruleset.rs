@@ -1,4 +1,4 @@
-//! The immutable table a proxy decides with: one per push, shared by every request that started under it.
+//! The immutable table of a proxy: one for each push, shared by every request that started under it.
 
 use super::matcher::Matcher;
 use super::{Facilitator, Gate, PublicPath};
@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Hashing without a random seed: only what the rules say is ever a key, so no client can make a table slow.
+/// A hasher without a random seed. Only texts of the rules are keys, so no client can make a table slow.
 pub(crate) type Unseeded = BuildHasherDefault<DefaultHasher>;
 
 /// Position in [`RuleSet::tuples`].
@@ -26,13 +26,13 @@ pub struct ChargeIndex(pub u32);
 pub struct Route {
     /// Normalised pattern.
     pub pattern: Box<str>,
-    /// What it asks for.
+    /// Whether the route wants a payment.
     pub gate: Gate,
     /// Its offer labels.
     pub offer: OfferIndex,
     /// Ways to pay with the charge series of each, the primary first.
     pub options: Vec<(PaymentOption, ChargeIndex)>,
-    /// How long a payment has to live on, seconds: as long as upstream and settlement may take.
+    /// Least remaining window of a payment, seconds: the longest time of upstream and settlement.
     pub min_remaining_seconds: u64,
     /// Public host and prefix, if they differ from the proxy's view.
     pub public: Option<PublicPath>,
@@ -40,8 +40,8 @@ pub struct Route {
     pub(crate) challenge: Option<RouteChallenge>,
 }
 
-/// The challenge of a route. It is rendered when it is first asked for: of thousands of routes few are asked for between
-/// two pushes, and requests wait while a push is compiled.
+/// The challenge of a route. It is rendered at its first use, because requests wait while a push is compiled, and of
+/// thousands of routes few are used between two pushes.
 #[derive(Debug)]
 pub(crate) struct RouteChallenge {
     description: Box<str>,
@@ -69,7 +69,7 @@ impl RouteChallenge {
     }
 }
 
-/// Challenges that were rendered: routes of equal terms have one in common.
+/// The rendered challenges; routes of equal terms share one.
 #[derive(Debug, Default)]
 pub(super) struct Challenges(Mutex<HashSet<Arc<Challenge>, Unseeded>>);
 
@@ -102,7 +102,7 @@ pub struct RuleSet {
     pub tuples: Vec<Tuple>,
     /// Distinct (offer_namespace, offer_name).
     pub offers: Vec<(String, String)>,
-    /// Distinct (tuple, amount): one charge counter each, because the amount rides in its name.
+    /// Distinct (tuple, amount). Each has its own charge counter, because the amount is part of the counter's name.
     pub charges: Vec<(TupleIndex, crate::evm::Amount)>,
     /// Routes in matching order.
     pub routes: Vec<Route>,
@@ -111,12 +111,12 @@ pub struct RuleSet {
     /// See [`Self::keeping_no_challenges`].
     pub(super) keeps_challenges: bool,
     pub(super) challenges: Challenges,
-    /// `None` until a push was taken: everything is answered 503 `config_not_loaded`.
+    /// `None` before the first push: then every request is answered 503 `config_not_loaded`.
     pub(super) matcher: Option<Matcher>,
 }
 
 impl RuleSet {
-    /// The set of a filter that has no rules yet: it refuses everything.
+    /// The rules of a filter before its first push: they refuse every request.
     pub fn closed() -> Self {
         Self {
             generation: 0,
@@ -133,18 +133,18 @@ impl RuleSet {
             matcher: None,
         }
     }
-    /// The same rules under the numbers of this push of them: see [`super::PushedRules::numbered`].
+    /// The same rules with the generation and births of this push: see [`super::PushedRules::numbered`].
     #[must_use]
     pub fn numbered_as(self, pushed: &super::PushedRules) -> Self {
         Self { generation: pushed.generation, tuples: pushed.tuples.clone(), ..self }
     }
-    /// The same rules for a shell that has them once for each request under way: it renders a challenge for each answer.
+    /// The same rules for a shell that holds a copy for each request under way: it renders a challenge for each answer.
     #[must_use]
     pub fn keeping_no_challenges(self) -> Self {
         Self { keeps_challenges: false, ..self }
     }
-    /// The same rules for a shell that only screens: no signature is checked here, since whoever comes next
-    /// checks every payment again.
+    /// The same rules for a shell that only screens: it checks no signature, because the next hop checks every payment
+    /// again.
     #[must_use]
     pub fn leaving_signatures(self) -> Self {
         Self { leaves_signatures: true, ..self }
@@ -153,7 +153,7 @@ impl RuleSet {
     pub fn has_relay(&self) -> bool {
         self.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay)
     }
-    /// Whether a push was taken.
+    /// Whether these are the rules of a push.
     pub fn is_loaded(&self) -> bool {
         self.matcher.is_some()
     }

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::members::{Members, Reason};
 
-/// Members of an object by name, in alphabetical order. Values are JSON texts: whoever pushes them and
-/// whoever sends them on only repeats them, and a reader of any JSON value would be a large part of a guest.
+/// Members of an object by name, in alphabetical order. Values stay JSON texts, because Farebox only passes
+/// them on, and a reader of any JSON value would be a large part of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extra(Vec<(String, String)>);
 
@@ -21,12 +21,12 @@ impl Extra {
         }
         Ok(extra)
     }
-    /// Sets a member, in place of one that has its name.
+    /// Sets a member, and replaces a member of the same name.
     pub fn set<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
-        // Our own types, none of which can fail.
+        // Serializing our own types cannot fail.
         self.put(name.to_owned(), serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()));
     }
-    /// Takes a member away.
+    /// Removes a member.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(has, _)| has != name);
     }

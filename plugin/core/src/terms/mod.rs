@@ -1,4 +1,4 @@
-//! What is sold, and on which conditions: the types that messages, rules, counts and payments have in common.
+//! What is sold, and on which terms: the types that messages, rules, counts and payments share.
 
 mod extra;
 mod option;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Extra;
 use crate::evm::{Address, Amount, Network, TransferMethod};
 
-/// One way to pay a route: our own requirement, fully resolved.
+/// One way to pay for a route: the operator's requirement, fully resolved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentOption {
@@ -16,7 +16,8 @@ pub struct PaymentOption {
     /// v1 name of the network; absent where v1 cannot express the option.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub v1_network: Option<String>,
-    /// The facilitator lists the v1 kind of this option, so a v1 payment is sent on as v1.
+    /// Whether the facilitator lists the v1 kind of this option, so that a v1 payment is sent on as
+    /// v1.
     pub v1_kind: bool,
     /// Atomic units.
     pub amount: Amount,
@@ -28,7 +29,7 @@ pub struct PaymentOption {
     pub pay_to: Address,
     /// Seconds.
     pub max_timeout_seconds: u64,
-    /// When it settles.
+    /// When the payment is settled.
     pub flow: Flow,
     /// How the asset moves.
     pub transfer_method: TransferMethod,
@@ -36,7 +37,8 @@ pub struct PaymentOption {
     pub eip712_name: String,
     /// EIP-712 domain version of the token; in `extra` on the wire.
     pub eip712_version: String,
-    /// The asset can be permitted without gas: the challenge carries `eip2612GasSponsoring`.
+    /// Whether the asset supports permits without gas: then the challenge has
+    /// `eip2612GasSponsoring`.
     pub gas_sponsoring: bool,
     /// Further members of `extra` (agentSkills, agentRuntime).
     #[serde(skip_serializing_if = "Extra::is_empty")]

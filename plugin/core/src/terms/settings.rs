@@ -1,5 +1,5 @@
-//! The operator's conditions that are not those of one route. Read twice: from `farebox.yaml`, by the derived readers,
-//! and from a push.
+//! The operator's settings for all routes. The companion reads them from `farebox.yaml` by the derived readers; a
+//! proxy reads them from a push.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Settings {
-    /// What happens to a path no route matches, outside the protected set.
+    /// What happens to a path that no route matches, outside the prefixes of paid routes.
     pub unmatched: Unmatched,
     /// Body of the 402. Buyers of v2 read the header, so a v1 body serves both.
     pub body: BodyVersion,
-    /// Follow each body entry with a copy carrying the legacy network name.
+    /// Add after each body entry a copy with the legacy network name.
     pub legacy_networks: bool,
     /// Cap on an encoded payment header, bytes.
     pub max_payment_bytes: usize,
     /// Refuse payments that arrive over plaintext from a public peer.
     pub require_secure_transport: bool,
-    /// Believe `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`.
+    /// Trust `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix`.
     pub trust_forwarded: bool,
     /// See [`crate::protocol::CheckPolicy::defer_mismatch`].
     pub defer_mismatching_signature: bool,
@@ -27,8 +27,8 @@ pub struct Settings {
     pub strict_recovery_byte: bool,
     /// Tolerance for clocks, seconds.
     pub clock_skew_seconds: u64,
-    /// Longest time a used authorization is remembered, seconds. Later replays are the facilitator's to
-    /// refuse; an `upfront` route refuses authorizations that live longer.
+    /// Longest time for which a used authorization is remembered, seconds. The facilitator refuses later replays. An
+    /// `upfront` route refuses authorizations that end later than that.
     pub replay_horizon_seconds: u64,
     /// Send facilitators only `x402Version`, `accepted` and `payload`.
     pub minimal_payload: bool,
@@ -36,10 +36,10 @@ pub struct Settings {
     pub public_facilitator: Option<String>,
     /// Target of the `Link: <…>; rel="catalog"` header.
     pub catalog: Option<String>,
-    /// How long an upstream may take to its answer, seconds, as far as whoever pushes knows. Not part of a push.
+    /// Longest time of an upstream until its answer, seconds, if the companion knows it. Not part of a push.
     #[serde(skip)]
     pub upstream_timeout_seconds: Option<u64>,
-    /// Pages of other origins that may buy. Without it nothing is allowed to a page.
+    /// Origins of web pages that may buy. Without it no page of another origin may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
 }
@@ -50,7 +50,7 @@ pub struct Settings {
 pub struct Cors {
     /// `https://app.example` each, as browsers send it, or `*` for all.
     pub origins: Vec<String>,
-    /// Pages may send cookies and read what came of them. Not with `*`.
+    /// Pages may send cookies, and read the answers to such requests. Not possible with `*`.
     #[serde(default)]
     pub credentials: bool,
     /// How long a browser may remember the answer to a preflight, seconds.
@@ -58,7 +58,7 @@ pub struct Cors {
     pub max_age: u32,
 }
 
-/// What all browsers keep to.
+/// The default of [`Cors::max_age`]: every browser accepts it.
 pub(crate) const fn default_max_age() -> u32 {
     600
 }

@@ -1,8 +1,8 @@
-//! What a sale is counted under.
+//! The labels of a sale in the metrics.
 
 use serde::Serialize;
 
-/// Labels of a T series and when its present life began.
+/// Labels of a T series, and the generation in which the series began.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tuple {
@@ -18,8 +18,8 @@ pub struct Tuple {
     pub born: u64,
 }
 
-/// Whether a text can be the value of a metric label: short, printable, and readable back from the
-/// name of a series, where `;.;` ends a value.
+/// Whether a text can be the value of a metric label: short, printable, and unambiguous in the name
+/// of a series, where `;.;` ends a value.
 pub fn is_label(text: &str) -> bool {
     const END: &[u8] = b";.;";
     text.len() <= 253

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use farebox_testkit::shell;
-use farebox_testkit::stack::{Options, Part, Process, Stack};
+use farebox_testkit::stack::{Options, Part, Process, Program, Stack};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -175,12 +175,12 @@ impl Shelf {
 
 impl Shop {
     async fn open(offers: usize, workers: u32) -> Result<Self> {
-        let options = Options { workers, ..Options::priced(pricing(offers, Shelf::Full)) };
+        let options = Options { workers, ..options(offers) };
         Ok(Self { stack: Stack::start(options).await?, offers })
     }
 
     async fn without_envoy(offers: usize) -> Result<Self> {
-        let mut stack = Stack::prepare(Options::priced(pricing(offers, Shelf::Full)))?;
+        let mut stack = Stack::prepare(options(offers))?;
         stack.start_part(Part::Facilitator)?;
         stack.start_part(Part::Companion)?;
         let loaded = async |stack: &Stack| {
@@ -318,6 +318,10 @@ fn is_kept(offer: usize) -> bool {
 
 fn path(offer: usize) -> String {
     format!("/offers/{offer:05}/call")
+}
+
+fn options(offers: usize) -> Options {
+    Options { program: Program::Released, ..Options::priced(pricing(offers, Shelf::Full)) }
 }
 
 fn pricing(offers: usize, shelf: Shelf) -> String {

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use farebox_testkit::stack::{Options, Part, Stack};
-use farebox_testkit::{shell, tools};
+use farebox_testkit::shell;
+use farebox_testkit::stack::{Options, Part, Program, Stack};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -39,7 +39,6 @@ struct Turn {
 
 pub(super) async fn measure(args: &Args) -> Result<Measured> {
     load::check_installed()?;
-    tools::wasm_targets()?;
     build::native()?;
     build::filter()?;
     let figures = json!({ "connections": args.connections, "turns": turns(args).await? });
@@ -56,7 +55,12 @@ async fn turns(args: &Args) -> Result<Value> {
     let mut stacks = Vec::new();
     for mode in MODES {
         let settings = json!({ "facilitator": { "settlement": mode } });
-        let options = Options { settings, workers: 2, ..Options::priced(workload::pricing(ROUTES)) };
+        let options = Options {
+            settings,
+            workers: 2,
+            program: Program::Released,
+            ..Options::priced(workload::pricing(ROUTES))
+        };
         stacks.push(Stack::start(options).await?);
     }
     let path = &workload::paid_paths(ROUTES)[0];

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use farebox_testkit::client::Client;
 use farebox_testkit::shell;
-use farebox_testkit::stack::{Options, Stack};
+use farebox_testkit::stack::{Options, Program, Stack};
 
 use super::Proxy;
 use crate::build;
@@ -26,11 +26,15 @@ pub(super) struct Args {
     /// The proxy to run.
     #[arg(long, value_enum, default_value = "envoy")]
     proxy: Proxy,
+    /// Run the companion as it is released, which takes minutes more to compile.
+    #[arg(long)]
+    released: bool,
 }
 
 pub(super) async fn run(args: Args) -> Result<ExitCode> {
-    build::build()?;
-    let options = Options { shell: args.proxy.shell(), ..Options::priced(PRICING) };
+    let program = if args.released { Program::Released } else { Program::Dev };
+    build::stack(args.proxy.shell(), program)?;
+    let options = Options { shell: args.proxy.shell(), program, ..Options::priced(PRICING) };
     let starting = format!("starting origin, development facilitator, companion and {}", args.proxy.name());
     if args.once {
         let client = Client::install()?;

@@ -171,8 +171,8 @@ impl Scene<'_> {
 
     /// Takes the joke out of the pricing file and watches the path and the series go.
     async fn removed(&self, pricing: &str) -> Result<String> {
-        let without: Vec<&str> = pricing.lines().filter(|line| !line.contains("/joke")).collect();
-        self.stack.rewrite_pricing(&without.join("\n"))?;
+        let without: String = pricing.split_inclusive('\n').filter(|line| !line.contains("/joke")).collect();
+        self.stack.rewrite_pricing(&without)?;
         let changed = Instant::now();
         let (mut status, mut series) = (0, 0);
         while changed.elapsed() < GONE {

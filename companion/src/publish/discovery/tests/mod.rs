@@ -1,13 +1,13 @@
 //! A client of the published types against the server, in this process.
 
-mod delta;
+mod streams;
 mod tls;
-mod world;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node as Identity;
+use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_client::ExtensionConfigDiscoveryServiceClient;
 use envoy_types::pb::google::rpc::Status as Detail;
 use tokio::sync::mpsc;
@@ -22,9 +22,9 @@ use crate::testing::tcp;
 type Client = ExtensionConfigDiscoveryServiceClient<Channel>;
 
 const TYPE: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
-/// Time in which nothing happens that should not.
+/// How long a test waits to see that nothing happens.
 const QUIET: Duration = Duration::from_millis(200);
-/// Time in which everything happens that should.
+/// How long a test waits for an expected event.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server and the publisher's end of it.
@@ -62,7 +62,7 @@ impl Stage {
         Client::new(endpoint.connect().await.unwrap())
     }
 
-    /// What is known of a proxy.
+    /// The state of a proxy.
     fn node(&self, name: &str) -> Node {
         let state = self.state.lock();
         let found = state.discovery.nodes(unix_seconds()).find(|(known, _)| *known == name);
@@ -81,17 +81,17 @@ impl Drop for Stage {
 }
 
 /// One open stream.
-struct Talk<Q, R> {
-    requests: mpsc::Sender<Q>,
-    responses: tonic::Streaming<R>,
+struct Talk {
+    requests: mpsc::Sender<DiscoveryRequest>,
+    responses: tonic::Streaming<DiscoveryResponse>,
 }
 
-impl<Q, R> Talk<Q, R> {
-    async fn say(&self, request: Q) {
+impl Talk {
+    async fn say(&self, request: DiscoveryRequest) {
         self.requests.send(request).await.unwrap();
     }
 
-    async fn next(&mut self) -> R {
+    async fn next(&mut self) -> DiscoveryResponse {
         let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
         next.expect("a response in time").expect("no error").expect("no end")
     }
@@ -108,12 +108,13 @@ impl<Q, R> Talk<Q, R> {
 }
 
 /// The client's end of a stream of requests.
-fn requests<Q: Send + 'static>() -> (mpsc::Sender<Q>, impl futures_util::Stream<Item = Q> + Send) {
+fn requests() -> (mpsc::Sender<DiscoveryRequest>, impl futures_util::Stream<Item = DiscoveryRequest> + Send) {
     let (sender, receiver) = mpsc::channel(8);
-    let receiver = futures_util::stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Q>| {
-        let request = receiver.recv().await?;
-        Some((request, receiver))
-    });
+    let receiver =
+        futures_util::stream::unfold(receiver, async |mut receiver: mpsc::Receiver<DiscoveryRequest>| {
+            let request = receiver.recv().await?;
+            Some((request, receiver))
+        });
     (sender, receiver)
 }
 
@@ -121,7 +122,7 @@ fn identity(id: &str) -> Option<Identity> {
     Some(Identity { id: id.to_owned(), cluster: "farebox".to_owned(), ..Identity::default() })
 }
 
-/// What Envoy says of a configuration it cannot use.
+/// Envoy's message about an unusable configuration.
 fn refusal() -> Option<Detail> {
     Some(Detail { code: 13, message: "Unable to create Wasm plugin farebox".to_owned(), ..Detail::default() })
 }

@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
@@ -55,7 +54,7 @@ impl Authority {
         }
     }
 
-    /// A client that believes in this authority.
+    /// A client that trusts this authority.
     fn client(&self) -> ClientTlsConfig {
         ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.pem())).domain_name("companion.test")
     }
@@ -66,7 +65,7 @@ impl Authority {
     }
 }
 
-/// The version a client is sent; an error if it is not let in.
+/// The version that a client gets; an error if the server refuses it.
 async fn version(stage: &Stage, tls: ClientTlsConfig) -> Result<String, String> {
     let endpoint = Endpoint::from_shared(format!("https://{}", stage.address)).unwrap();
     let channel = endpoint.tls_config(tls).unwrap().connect().await.map_err(|error| error.to_string())?;
@@ -109,7 +108,7 @@ async fn a_plain_client_gets_nothing_from_a_server_with_tls() {
     let stage = Stage::with(Some(Authority::new().server(None))).await.unwrap();
     stage.publish("1");
     let endpoint = Endpoint::from_shared(format!("http://{}", stage.address)).unwrap();
-    let (_sender, sent) = requests::<DiscoveryRequest>();
+    let (_sender, sent) = requests();
     let outcome = match endpoint.connect().await {
         Ok(channel) => Client::new(channel).stream_extension_configs(sent).await.map(drop).is_err(),
         Err(_) => true,

@@ -281,7 +281,7 @@ fn a_traefik_that_is_not_heard_of_or_does_not_count_is_named() {
     let says = |state: &TraefikState, started, now| state.trouble(started, now).unwrap_or_default();
     assert_eq!(says(&TraefikState::default(), None, 1_000), "");
 
-    // It asks for the rules, or not.
+    // Traefik polls for the rules, or does not.
     assert_eq!(says(&known, None, 159), "");
     assert!(says(&known, Some(5), 160).contains("does not ask for its rules"));
     assert_eq!(known.push(Some(5), 160), "silent");
@@ -290,13 +290,13 @@ fn a_traefik_that_is_not_heard_of_or_does_not_count_is_named() {
     let by_file = TraefikState { is_asked: false, ..known };
     assert_eq!(says(&by_file, None, 1_000), "");
 
-    // Its API answers, or not.
+    // Traefik's API answers, or does not.
     let dead = TraefikState { api: Some(Err("refused".to_owned())), ..asking.clone() };
     assert_eq!(says(&dead, Some(5), 129), "");
     assert!(says(&dead, Some(5), 1_000).starts_with("Traefik's API does not answer: refused"));
     assert_eq!(dead.push(Some(5), 1_000), "silent");
 
-    // Its plugin says in the spool that it began, or not.
+    // The plugin says in the spool that it began, or does not.
     let lost = TraefikState { api: loaded(5), ..asking };
     for started in [None, Some(4)] {
         assert_eq!(says(&lost, started, 129), "");

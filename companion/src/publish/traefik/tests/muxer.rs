@@ -1,4 +1,4 @@
-//! How Traefik 3.7 chooses a router: what it makes of a request target, and its rules.
+//! How Traefik 3.7 chooses a router: its reading of a request target, and its rules.
 
 use regex::Regex;
 use serde_json::Value;
@@ -9,7 +9,7 @@ pub(super) struct Router {
     pub(super) name: String,
     pub(super) priority: u64,
     pub(super) service: String,
-    /// It goes when the plugin cannot be loaded.
+    /// Whether it names the plugin, so that Traefik drops it if the plugin cannot be loaded.
     pub(super) plugin: bool,
     rule: Rule,
 }
@@ -23,7 +23,7 @@ enum Rule {
     Expression(Regex),
 }
 
-/// The routers of a dynamic configuration, the first to be asked first.
+/// The routers of a dynamic configuration, in the order of their priority.
 pub(super) fn routers(body: &Value) -> Vec<Router> {
     let all = body["http"]["routers"].as_object().unwrap();
     let mut routers: Vec<_> = all
@@ -37,14 +37,14 @@ pub(super) fn routers(body: &Value) -> Vec<Router> {
         })
         .collect();
     routers.sort_by_key(|router| std::cmp::Reverse(router.priority));
-    // Those of free routes exclude each other.
+    // Routers of free routes exclude each other.
     let in_order = |two: &[Router]| two[0].priority > two[1].priority || two[1].name.contains("-free-");
     assert!(routers.windows(2).all(in_order), "{routers:?}");
     routers
 }
 
-/// The path an entry point makes of a raw one: the plugin and the upstream see it. `None` is answered 400.
-/// `sanitize` is the entry point's `sanitizePath`.
+/// The path that an entry point makes of a raw path, as plugin and upstream see it. `None` is answered
+/// 400. `sanitize` is the entry point's `sanitizePath`.
 pub(super) fn entry(raw: &str, sanitize: bool) -> Option<String> {
     let mut normal = String::new();
     let mut rest = raw;
@@ -79,7 +79,7 @@ fn clean(path: &str) -> String {
     format!("/{}{slash}", kept.join("/"))
 }
 
-/// The text rules match: everything decoded but what is reserved.
+/// The text that rules match: the path with all but reserved characters decoded.
 pub(super) fn routing_path(path: &str) -> String {
     let mut out = Vec::new();
     let mut rest = path.as_bytes();

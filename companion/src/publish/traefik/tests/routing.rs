@@ -1,4 +1,4 @@
-//! No router of Traefik is a way around the table, whatever it asks for and however a path is spelled.
+//! No router of Traefik bypasses the table, for any table and any spelling of a path.
 
 use farebox_core::rules::{self, Gate, Lookup, PushedRules, RuleSet, canonicalize};
 use farebox_core::terms::{Settings, Unmatched};
@@ -13,7 +13,7 @@ use crate::settings::TraefikSettings;
 const ONE: &str = "http://one:1";
 const TWO: &str = "http://two:2";
 
-/// A table, the rules made of it, and what Traefik is told.
+/// A table, its rules, and the configuration for Traefik.
 struct Stage {
     rules: PushedRules,
     upstreams: Vec<RouteUpstream>,
@@ -56,7 +56,7 @@ impl Stage {
         Self { rules, upstreams, set, body, routers }
     }
 
-    /// The router a path of an entry point ends at, among those that work.
+    /// The router that Traefik chooses for a path of an entry point, among the working routers.
     fn route(&self, path: &str, works: impl Fn(&Router) -> bool) -> Option<&Router> {
         let text = routing_path(path);
         self.routers.iter().filter(|router| works(router)).find(|router| router.takes(&text))
@@ -66,7 +66,7 @@ impl Stage {
         self.body["http"]["services"][&router.service]["loadBalancer"]["servers"][0]["url"].as_str().unwrap()
     }
 
-    /// Holds the routers that work to the law. Whether the path went straight to an upstream.
+    /// Checks the law for the working routers. Returns whether the path went straight to an upstream.
     fn check(&self, path: &str, works: impl Fn(&Router) -> bool, context: &str) -> bool {
         let lookup = canonicalize(path.as_bytes()).map(|path| self.set.lookup(&path));
         let chosen = self.route(path, works);
@@ -78,7 +78,7 @@ impl Stage {
         let index = match lookup {
             Ok(Lookup::Route(index)) => index,
             Ok(_) => panic!("{said}"),
-            // The plugin refuses what it cannot read.
+            // The plugin refuses an unreadable path.
             Err(_) => return false,
         };
         let route = &self.rules.routes[index.0 as usize];
@@ -90,7 +90,7 @@ impl Stage {
         true
     }
 
-    /// Whether a path of the table cannot reach a router of somebody else.
+    /// Whether a path of the table cannot reach an operator's own router.
     fn holds(&self, path: &str, works: impl Fn(&Router) -> bool) -> bool {
         self.route(path, works).is_some_and(|router| router.priority >= 1_000_000)
     }
@@ -183,7 +183,7 @@ fn only_what_the_core_calls_free_ever_goes_straight_to_an_upstream() {
             let context = format!("in table {table}: {rows:?}");
             straight += usize::from(stage.check(&path, |_| true, &context));
             assert!(!stage.check(&path, |router| !router.plugin, &context), "{path} {context}");
-            // Whatever Traefik finds wrong with some of them.
+            // Traefik may drop any of the routers.
             let broken = random.below(64);
             let works = |router: &Router| {
                 let position = stage.routers.iter().position(|other| other.name == router.name).unwrap();

@@ -1,4 +1,4 @@
-//! The files an operator copies.
+//! Tests of the files that an operator copies.
 
 use super::*;
 use crate::settings::{Flags, Settings, SettingsFile};

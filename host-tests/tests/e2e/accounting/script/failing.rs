@@ -1,4 +1,4 @@
-//! Everything that can go wrong: payments, upstreams, the facilitator, clients.
+//! Failures of payments, upstreams, the facilitator and clients.
 
 use farebox_testkit::wallet::{Wallet, Window, header_value};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::{PREFIX, Script};
 use crate::common::Settlement;
 use crate::support::{Buyer, PAYMENT, X_PAYMENT, now, until};
 
-/// When a client goes away.
+/// When a client leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
     /// The facilitator got this call.
@@ -51,7 +51,7 @@ impl Script<'_> {
             self.pay(BASIC_GOODS, "bad", &payment, 402).await;
             self.note_unfit(BASIC, reason);
         }
-        // Of chains on which nobody knows the token, so that there is nothing it could be authentic for.
+        // The chains have no known token, so the payment cannot be authentic for any option.
         for (accepted, signed) in [
             (&changed("network", "eip155:1"), &offer),
             (&changed("network", "eip155:8453"), &changed("network", "eip155:8453")),
@@ -110,7 +110,7 @@ impl Script<'_> {
             (BASIC_GOODS, "close", 502),
             (BASIC_GOODS, "close", 502),
         ] {
-            // One payment survives them all: what failed is not charged, so it can be used again.
+            // The same payment is used for all cases, because a failed request is not charged.
             let payment = if goods.tuple == BASIC { again.clone() } else { self.payment(goods) };
             let answer = self.pay(goods, rest, &payment, status).await;
             assert_eq!(answer.receipt(), None);
@@ -131,7 +131,7 @@ impl Script<'_> {
 
     pub(super) async fn meet_a_facilitator_that_cannot_verify(&mut self) {
         let payment = self.payment(BASIC_GOODS);
-        // The relay follows a redirect to the same place, and tells of a reply only whether it is a verdict.
+        // The relay follows a redirect to the same server, and reports only whether a reply is a verdict.
         let redirect = self.settlement.pick("redirect_302", "redirect_308");
         let (garbage, hung) = self.settlement.pick(("http_error", "unreachable"), ("bad_reply", "timeout"));
         for (mode, status, reason, outcome) in [
@@ -173,8 +173,8 @@ impl Script<'_> {
             self.tally.call("settle", "refused");
             self.tally.refused(BASIC, BASIC, "settlement_rejected");
         }
-        // Each comes out well when the same payment is sent again. The relay tells a proxy only that it is open. It
-        // repeats the call of a transaction that is not final by itself.
+        // Each payment is served when it is sent again. The relay reports only that the payment is open, and itself
+        // repeats the call of a transaction that is not final.
         let open = self.settlement.pick(Some(&["http_error"][..]), None);
         let direct = |outcomes: &'static [&'static str]| open.unwrap_or(outcomes);
         for (goods, mode, outcomes, count) in [
@@ -204,7 +204,7 @@ impl Script<'_> {
                 self.tally.call("settle", "bad_reply");
             }
         }
-        // Nobody comes back for this one. The relay finds out all the same.
+        // The buyer does not come back for this payment. The relay still finds out its outcome.
         self.facilitator.fail_next("settle", "http_500", 1).await;
         let payment = self.payment(TWIN_GOODS);
         self.leave_open(TWIN_GOODS, &payment, &["http_error"]).await;
@@ -237,7 +237,7 @@ impl Script<'_> {
             if failed {
                 self.tally.failed_after_charge(UPFRONT);
             }
-            // It bought an answer, whatever came of the attempt.
+            // The payment bought an answer, even if the attempt failed.
             if status != 200 {
                 self.is_known(&payment, "owed").await;
                 let answer = self.pay(UPFRONT_GOODS, "fetched", &payment, 200).await;
@@ -282,19 +282,19 @@ impl Script<'_> {
         let answer = self.pay(UPFRONT_GOODS, "fetched", &payment, 200).await;
         self.note_redeemed(UPFRONT_GOODS, &answer);
 
-        // While the facilitator settles. It goes on without the client, and nobody is told how it ends,
+        // While the facilitator settles. The settlement continues without the client, and its outcome is not known
         // until the same payment comes again.
         self.facilitator.fail_next("settle", "slow:2000", 1).await;
         let payment = self.payment(BASIC_GOODS);
         self.leave(BASIC_GOODS, "settling", &payment, Moment::CallOf("settle")).await;
         self.reached += 1;
         self.tally.call("verify", "success");
-        // A filter does not hear how its call to the relay ends.
+        // A filter does not get the end of its call to the relay.
         if self.settlement == Settlement::Direct {
             self.tally.call("settle", "success");
         }
         self.tally.refused(BASIC, BASIC, "client_disconnected");
-        // Whoever calls hears the end of it: a charge, whose answer the buyer gets with the same payment.
+        // The caller gets the end of the call: a charge, for which the buyer gets the answer with the same payment.
         until("the charge is written down", async || {
             let page = self.stack.metrics().await.expect("the companion serves metrics");
             let name = format!("{PREFIX}charged_requests_total");
@@ -311,7 +311,7 @@ impl Script<'_> {
         self.note_redeemed(BASIC_GOODS, &answer);
     }
 
-    /// Asks with a payment and goes away at a moment of it.
+    /// Sends a request with a payment, and leaves at a moment of it.
     async fn leave(&mut self, goods: Goods, rest: &str, payment: &Value, moment: Moment) {
         let before = self.seen(moment).await;
         let request = self.buyer.get(&goods.path(rest)).header(PAYMENT, header_value(payment));

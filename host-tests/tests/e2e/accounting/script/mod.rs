@@ -1,4 +1,4 @@
-//! The scripted run: every request says what it must be answered and how it must count.
+//! The scripted run: every request has its expected answer and counts.
 
 mod buying;
 mod failing;
@@ -17,7 +17,7 @@ use super::tally::{PREFIX, Tally, Tuple};
 use crate::common::{Settlement, in_ledger};
 use crate::support::{Answer, Buyer, PAYMENT, now, until};
 
-/// What has been delivered is on record when the stream is over, which the client learns a moment earlier.
+/// A delivery is recorded at the end of the stream, a moment after the client has the answer.
 const STREAM_END: Duration = Duration::from_millis(300);
 
 /// The run.
@@ -31,7 +31,7 @@ pub(super) struct Script<'a> {
     pub(super) requests: u64,
     /// Requests the origin must have seen.
     pub(super) reached: u64,
-    /// Payments the relay knew, so that it asked nobody to verify them.
+    /// Payments that the relay knew, so that it asked no facilitator to verify them.
     pub(super) looked_up: u128,
     offers: BTreeMap<&'static str, Vec<Value>>,
 }
@@ -82,7 +82,7 @@ impl<'a> Script<'a> {
         self.send(request, status).await
     }
 
-    /// A sale as it should be.
+    /// Makes a normal sale.
     async fn sell(&mut self, goods: Goods, rest: &str) -> Value {
         let payment = self.payment(goods);
         let answer = self.pay(goods, rest, &payment, 200).await;
@@ -99,7 +99,7 @@ impl<'a> Script<'a> {
         self.tally.sold(goods.primary, goods.tuple, goods.amount, now());
     }
 
-    /// The relay answers for a payment by itself; without it there is no call.
+    /// Counts a call that the relay answers itself; without a relay there is no call.
     fn look_up(&mut self, outcome: &str) {
         if self.settlement == Settlement::Relay {
             self.tally.call("verify", outcome);
@@ -107,19 +107,19 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// A payment that was used, or is in use.
+    /// Counts a payment that was used, or is in use.
     fn note_replay(&mut self, tuple: Tuple, state: &str) {
         self.look_up("refused");
         self.tally.replayed(tuple, tuple, state);
     }
 
-    /// A payment that is authentic and no good, which the relay has never seen.
+    /// Counts an authentic payment that fails the checks of a new one, and that the relay does not know.
     fn note_unfit(&mut self, tuple: Tuple, reason: &str) {
         self.look_up("refused");
         self.tally.refused(tuple, tuple, reason);
     }
 
-    /// An answer that was paid for and is fetched.
+    /// Counts an owed answer that is fetched.
     fn note_redeemed(&mut self, goods: Goods, answer: &Answer) {
         assert_eq!((answer.whole, answer.receipt()), (true, Some(true)));
         self.reached += 1;
@@ -137,7 +137,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// A settlement nobody knows the outcome of, after these calls.
+    /// Leaves a settlement of unknown outcome, after these calls.
     async fn leave_open(&mut self, goods: Goods, payment: &Value, outcomes: &[&str]) {
         let answer = self.pay(goods, "open", payment, 503).await;
         assert_eq!(answer.receipt(), Some(false));
@@ -147,8 +147,8 @@ impl<'a> Script<'a> {
         self.tally.opened(goods.tuple);
     }
 
-    /// The payment of an open settlement again: it is settled first, then served. The relay may have found
-    /// out about it before: then the charge is there, and the payment buys what it is owed.
+    /// Sends the payment of an open settlement again: it is settled first, then served. The relay may have found
+    /// out the outcome before; then the payment is charged and fetches its answer.
     async fn resend(&mut self, goods: Goods, payment: &Value) {
         let answer = self.pay(goods, "open", payment, 200).await;
         assert_eq!(answer.receipt(), Some(true));
@@ -167,7 +167,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Settlements of a tuple the companion says it found out about.
+    /// Number of settlements of a tuple that the companion found out about.
     async fn late(&self, tuple: Tuple) -> u128 {
         let page = self.stack.metrics().await.expect("the companion serves metrics");
         let labels = [&tuple.labels()[..], &[("result", "settled")]].concat();

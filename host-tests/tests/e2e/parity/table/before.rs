@@ -1,4 +1,4 @@
-//! Rows 1 to 10: what is decided before any payment is looked at.
+//! Rows 1 to 10: decisions before any payment is read.
 
 use farebox_testkit::stack::Shell;
 
@@ -8,7 +8,7 @@ use crate::accounting::shop::{BASIC, BASIC_GOODS, MULTI, OBOL, UNNAMED, UPFRONT}
 use crate::common::text;
 use crate::support::{PAYMENT, X_PAYMENT};
 
-/// Row 1, and row 4 where what nobody sells passes.
+/// Row 1, and row 4 with `unmatched: pass`.
 pub(in super::super) fn facilitator_not_ready() -> Vec<Case> {
     vec![
         case("1", "terms need nothing of a facilitator").get("/basic/1").challenged(BASIC, Form::Terms),
@@ -17,7 +17,7 @@ pub(in super::super) fn facilitator_not_ready() -> Vec<Case> {
             .unverified(503, "facilitator_unreachable", "unreachable")
             .asks(&[]),
         case("6", "what is free is served all the same").get("/free/sample").passes(200),
-        // Of such paths Farebox tells Traefik nothing: it needs a router of the operator's own for them.
+        // Farebox publishes no router for such paths: in Traefik the operator needs an own router.
         case("4", "what nobody sells passes, where it may")
             .get("/nowhere?a=%2F&b")
             .passes(200)
@@ -143,7 +143,7 @@ pub(super) fn no_payment() -> Vec<Case> {
     ]
 }
 
-/// HEAD buys nothing: the payment is not looked at, and nothing that is paid already is priced.
+/// HEAD buys nothing: the payment is not read, so a charged payment gets no price.
 fn head_with_payment() -> Case {
     case("10", "HEAD with a payment").pays(BASIC_GOODS, "1").by("HEAD").buys_nothing(BASIC_GOODS)
 }

@@ -1,4 +1,4 @@
-//! Rows 17 to 22, 29 and 30: what a facilitator says, and does not.
+//! Rows 17 to 22, 29 and 30: replies of a facilitator, and missing ones.
 
 use super::super::case::{Case, case};
 use crate::accounting::shop::{BASIC_GOODS, Goods, MULTI_ON_BASE_GOODS, OBOL_GOODS, UPFRONT_GOODS};
@@ -11,7 +11,8 @@ pub(super) fn verifying() -> Vec<Case> {
     };
     let bad = "payment_invalid";
     let unreachable = |mode| fails("19", mode).unverified(503, "facilitator_unreachable", "unreachable");
-    // The companion's relay tells of a facilitator's reply whether it is a verdict, not what is wrong with it.
+    // The companion's relay reports whether a facilitator's reply is a verdict, not what is wrong with the
+    // reply.
     let broken = |mode| fails("20", mode).unverified(503, "facilitator_error", "http_error");
     let busy = |mode| fails("20", mode).unverified(503, "facilitator_overloaded", "http_error");
     vec![
@@ -56,7 +57,8 @@ pub(super) fn settling() -> Vec<Case> {
         (MULTI_ON_BASE_GOODS, "cut_after_headers"),
         (BASIC_GOODS, "success_but_hang"),
         (UPFRONT_GOODS, "http_500"),
-        // The money moved, and the facilitator calls it a refusal: its own transfer failed, or used the nonce.
+        // The money moved, and the facilitator reports a refusal: that its own transfer failed, or that the
+        // nonce is used.
         (BASIC_GOODS, "settled_but:invalid_exact_evm_transaction_failed"),
         (UPFRONT_GOODS, "settled_but:transaction_failed"),
         (BASIC_GOODS, "settled_but:invalid_exact_evm_nonce_already_used"),
@@ -66,7 +68,7 @@ pub(super) fn settling() -> Vec<Case> {
     cases
 }
 
-/// A settlement nobody knows the outcome of, which the companion finds out about, and the same payment then.
+/// A settlement of unknown outcome, which the companion finds out, and then the same payment again.
 fn open_question(goods: Goods, mode: &'static str) -> [Case; 3] {
     let path = goods.path("open");
     [

@@ -1,4 +1,4 @@
-//! Rows 15 to 17: payments that are known, by where they are in their lives.
+//! Rows 15 to 17: known payments, by their state.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::super::case::{Act, Case, Ledger, case};
 use crate::accounting::shop::{BASIC, BASIC_GOODS, MULTI_GOODS, TWIN_GOODS, UPFRONT_GOODS};
 use crate::support::now;
 
-/// The facilitator moves the money, and calls it a refusal of a kind that an earlier call explains.
+/// The facilitator moves the money, and reports a refusal that an earlier call can explain.
 const REFUSED_AFTER: &str = "settled_but:invalid_payload";
 const ELSEWHERE: &str = "0x00000000000000000000000000000000000000bb";
 
@@ -71,7 +71,7 @@ pub(super) fn used() -> Vec<Case> {
     cases
 }
 
-/// A settlement that stays open, whatever the facilitator says of the calls after the first.
+/// A settlement that stays open, with any reply to later calls.
 pub(super) fn open() -> Vec<Case> {
     let mut cases = vec![
         case("30", "cut off, and refused ever after")
@@ -89,8 +89,8 @@ pub(super) fn open() -> Vec<Case> {
     cases
 }
 
-/// Other authorizations of the nonce of the latest payment, which is one of `basic`: nothing is charged for them, and
-/// nothing becomes of the payment.
+/// Other authorizations of the nonce of the latest payment, which is for `basic`: nothing is charged for them, and
+/// the payment does not change.
 fn rivals(what: &str, state: &'static str) -> [Case; 5] {
     let rival = |name, goods| case("15", &format!("{what}, {name}")).rivals(goods, "rival");
     [
@@ -110,12 +110,12 @@ fn rivals(what: &str, state: &'static str) -> [Case; 5] {
     ]
 }
 
-/// A signature that no wallet made, and that is left to the facilitator.
+/// A signature that no wallet made, and that only the facilitator can check.
 pub(super) fn junk() -> Vec<Case> {
     let junk = |name, goods| case("21", name).pays(goods, "junk").spoilt(with_junk);
     vec![
         junk("junk for a signature", BASIC_GOODS).unverified(402, "payment_invalid", "refused"),
-        // Nothing is settled for it.
+        // Nothing is settled for this payment.
         junk("junk for a signature, upfront", UPFRONT_GOODS).unverified(402, "payment_invalid", "refused"),
     ]
 }
@@ -124,7 +124,7 @@ fn with_junk(payment: &mut Value) {
     payment["payload"]["signature"] = json!(format!("0x{}", "ab".repeat(70)));
 }
 
-/// Payments that name the purchase they are for.
+/// Payments with a named purchase.
 pub(super) fn purchases() -> Vec<Case> {
     vec![
         case("28", "a purchase with a name").pays(MULTI_GOODS, "named").spoilt(named).sold(200),
@@ -146,7 +146,7 @@ fn named(payment: &mut Value) {
         json!({ "info": { "required": false, "id": "pay_0123456789abcdef0123456789abcdef" } });
 }
 
-/// Payments whose window closes before their lives are over. One stays open for good, so they come last.
+/// Payments whose window closes before they are delivered. One of them stays open, so these cases come last.
 pub(super) fn late() -> Vec<Case> {
     vec![
         case("14", "its window closed, and it is new")

@@ -10,7 +10,7 @@ mod upstream;
 
 use super::case::Case;
 
-/// The cases of a shop with all that belongs to it, in their order.
+/// The cases of a complete shop, in their order.
 pub(super) fn shop() -> Vec<Case> {
     [
         before::payment_stage(),
@@ -36,8 +36,9 @@ pub(super) fn shop() -> Vec<Case> {
     .collect()
 }
 
-/// The cases of a shop whose facilitator does not say what it supports, before which everything else passes.
+/// The cases of a shop whose facilitator does not say what it supports, with `unmatched: pass`.
 pub(super) use before::facilitator_not_ready as unready;
 
-/// The cases of a shop with an upstream that has a second to answer, and a database that goes away.
+/// The cases of a shop with an upstream that has a second to answer, and a database that becomes
+/// unreachable.
 pub(super) use trouble::upstream_and_ledger as trouble;

@@ -5,7 +5,7 @@ use super::super::form::Form;
 use crate::accounting::shop::{BASIC, BASIC_GOODS, Goods, TWIN, TWIN_GOODS};
 use crate::accounting::tally::Tuple;
 
-/// What `twin` is called for a while.
+/// The name of `twin` for a while.
 const PAIR: Tuple = Tuple::new("pair", "eip155:84532", "USDC");
 const PAIR_GOODS: Goods = Goods { primary: PAIR, tuple: PAIR, ..TWIN_GOODS };
 /// A settlement that stays open until the facilitator says otherwise.
@@ -53,7 +53,7 @@ pub(super) fn rules_that_change() -> Vec<Case> {
                 tally.appear(PAIR);
             })
             .still_open(PAIR_GOODS),
-        // What it counts for is shown no more.
+        // The series of the old name are not shown any more.
         case("17", "found out after the offer got another name")
             .fault(settle, "none")
             .act(Act::Wait)

@@ -6,7 +6,7 @@ use super::super::form::Form;
 use super::payment::from_the_rich;
 use crate::accounting::shop::{BASIC, BASIC_GOODS, UPFRONT_GOODS};
 
-/// An upstream has a second to answer. The database goes away and comes back.
+/// An upstream has a second to answer. The database becomes unreachable, and reachable again.
 pub(in super::super) fn upstream_and_ledger() -> Vec<Case> {
     vec![
         case("28", "before").pays(BASIC_GOODS, "before").sold(200),
@@ -28,7 +28,7 @@ pub(in super::super) fn upstream_and_ledger() -> Vec<Case> {
             .unguarded(),
         case("18", "upfront").pays(UPFRONT_GOODS, "unwritten").unguarded(),
         case("10", "terms are told").get("/basic/1").challenged(BASIC, Form::Terms),
-        // It may be one that is charged.
+        // The payment may be charged already.
         case("18", "authentic, and signed for less")
             .pays(BASIC_GOODS, "wrong")
             .signed(|terms| terms["amount"] = "1".into())

@@ -6,7 +6,7 @@ use super::super::form::Form;
 use crate::accounting::shop::{BASIC, BASIC_GOODS, MULTI_ON_BASE_GOODS, UPFRONT, UPFRONT_GOODS};
 use crate::common::{Answer, text};
 
-/// Rows 23 to 27, and 34 of what was settled first.
+/// Rows 23 to 27, and row 34 for payments that were settled first.
 pub(super) fn failing() -> Vec<Case> {
     let failed =
         |case: Case, status| case.not_charged(BASIC_GOODS, status, Form::Upstream, Unsold::UpstreamFailed);
@@ -20,7 +20,7 @@ pub(super) fn failing() -> Vec<Case> {
             Form::Error("upstream_unavailable"),
             Unsold::UpstreamFailed,
         ),
-        // What failed is not charged, so one payment survives all of these.
+        // A failed request is not charged, so one payment is enough for all of these.
         failed(case("24", "not found").again("/basic/status/404"), 404),
         failed(case("24", "a 402 of its own").again("/basic/status/402"), 402),
         failed(case("24", "too many").again("/basic/status/429"), 429),
@@ -91,7 +91,7 @@ fn has_three_events(answer: &Answer) -> bool {
     text(&answer.body).matches("data: ").count() == 3
 }
 
-/// A client that waits for leave to send its body. The 100 it gets settles nothing.
+/// A client that waits for `100 Continue` before its body. The 100 settles nothing.
 fn expecting() -> Case {
     let case = case("25", "leave to go on").pays(BASIC_GOODS, "upload").header("expect", "100-continue");
     case.by("POST").body(1_000).sold(200).and(|answer| answer.json()["bodyBytes"] == 1_000)
@@ -133,7 +133,7 @@ pub(super) fn clients_that_leave() -> Vec<Case> {
             }),
         case("16", "and comes back, once").again("/upfront/back").redeemed(UPFRONT_GOODS),
         case("15", "and not twice").again("/upfront/back").replayed(UPFRONT_GOODS, "settled"),
-        // The companion hears the end of it all the same.
+        // The companion still gets the end of the settlement.
         case("32", "while the facilitator settles")
             .fault("settle", "slow:700")
             .pays(BASIC_GOODS, "settling")

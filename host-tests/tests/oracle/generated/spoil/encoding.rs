@@ -9,7 +9,7 @@ pub(super) fn version(text: String, dice: &mut Dice) -> Vec<u8> {
     text.replacen(&format!("\"x402Version\":{version}"), &other, 1).into_bytes()
 }
 
-/// The same member again, with the same value or another, before it or after.
+/// Repeats a member, with the same value or another, before or after the original.
 pub(super) fn repeated(text: String, dice: &mut Dice) -> Vec<u8> {
     const NAMES: [&str; 10] = [
         "x402Version",
@@ -29,7 +29,7 @@ pub(super) fn repeated(text: String, dice: &mut Dice) -> Vec<u8> {
     text.replacen(&member, &format!("{member}{value},{member}"), 1).into_bytes()
 }
 
-/// As deep as is read, and one level more.
+/// Nests as deep as the limit, and one level more.
 pub(super) fn nested(text: String, dice: &mut Dice) -> Vec<u8> {
     let levels = *dice.one_of(&[1, 30, 31, 32, 33, 200]);
     let (open, close) = if dice.once_in(2) { ("[", "]") } else { ("{\"a\":", "}") };
@@ -110,7 +110,7 @@ pub(super) fn header_bytes(value: String, _limit: usize, dice: &mut Dice) -> Vec
     let mut bytes = value.into_bytes();
     for _ in 0..=dice.below(3) {
         let at = dice.below(bytes.len());
-        // What no header can hold does not reach anybody.
+        // A byte that no header can hold would not arrive.
         bytes[at] = match dice.byte() {
             0 | b'\r' | b'\n' => b'~',
             byte => byte,
@@ -119,7 +119,7 @@ pub(super) fn header_bytes(value: String, _limit: usize, dice: &mut Dice) -> Vec
     bytes
 }
 
-/// As long as may be, and near it. JSON may end in any number of spaces.
+/// Makes a payment of the longest length, and near it. JSON may end with any number of spaces.
 pub(super) fn size(value: String, limit: usize, dice: &mut Dice) -> Vec<u8> {
     let json = farebox_core::protocol::decode_base64(value.as_bytes()).expect("it was just encoded");
     let longest = limit / 4 * 3;

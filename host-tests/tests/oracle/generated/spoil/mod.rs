@@ -1,4 +1,4 @@
-//! What can be wrong with a payment, or odd, from the terms it names to the bytes of its header.
+//! The faults of a payment, from its terms to the bytes of its header.
 
 mod encoding;
 mod request;
@@ -10,20 +10,20 @@ use serde_json::Value;
 
 use farebox_host_tests::Dice;
 
-/// At which level something is spoiled.
+/// The level of a fault.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     /// The payment.
     Payment(fn(&mut Value, &mut Dice)),
     /// Its JSON text.
     Text(fn(String, &mut Dice) -> Vec<u8>),
-    /// The value of its header, and how long that may be.
+    /// The value of its header, with the longest allowed length.
     Value(fn(String, usize, &mut Dice) -> Vec<u8>),
     /// The request, which gets the header of this name and value, or does not.
     Request(fn(Request, &str, String, &mut Dice) -> Request),
 }
 
-/// All there is, by name.
+/// All faults, by name.
 pub(super) const ALL: &[(&str, Kind)] = &[
     ("another amount", Kind::Payment(terms::amount)),
     ("another amount signed", Kind::Payment(terms::signed_amount)),

@@ -1,4 +1,4 @@
-//! How a payment is sent, and for what.
+//! Faults in how a payment is sent, and for which path.
 
 use farebox_host_tests::traefik::Request;
 
@@ -34,7 +34,7 @@ pub(super) fn other_header(request: Request, header: &str, value: String, _dice:
     request.header(other(header), value)
 }
 
-/// The same path to some readers.
+/// Another spelling that some readers take for the same path.
 pub(super) fn path(request: Request, header: &str, value: String, dice: &mut Dice) -> Request {
     let uri = request.uri();
     let (first, rest) = uri.split_at(2);

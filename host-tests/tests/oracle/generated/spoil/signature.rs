@@ -1,4 +1,4 @@
-//! The signature.
+//! Faults of the signature.
 
 use farebox_core::evm::{from_hex, to_hex};
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ pub(super) fn length(payment: &mut Value, dice: &mut Dice) {
     change(payment, |bytes| bytes.resize(*dice.one_of(&LENGTHS), 0x1b));
 }
 
-/// As ERC-6492 wraps the signature of a wallet that is not deployed, or nearly so.
+/// Wraps the signature as ERC-6492 does for a wallet that is not deployed, or almost so.
 pub(super) fn wrapped(payment: &mut Value, dice: &mut Dice) {
     change(payment, |bytes| {
         let blocks = if dice.once_in(4) { 15 } else { 16 };

@@ -1,4 +1,4 @@
-//! What was agreed to, and what was signed.
+//! Faults of the accepted terms and of the signed fields.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ const LARGE: [&str; 2] = [
     "115792089237316195423570985008687907853269984665640564039457584007913129639936",
 ];
 
-/// Something near a number, or no number.
+/// A text that is almost a number, or not a number.
 fn odd_number(text: &str, dice: &mut Dice) -> Value {
     let number: u128 = text.parse().unwrap_or_default();
     match dice.below(11) {
@@ -205,7 +205,7 @@ pub(super) fn retyped(payment: &mut Value, dice: &mut Dice) {
     }
 }
 
-/// A proof of the kind nobody asked for, instead of the other or beside it.
+/// A proof of the other transfer method, instead of the right one or beside it.
 pub(super) fn other_proof(payment: &mut Value, dice: &mut Dice) {
     let beside = dice.once_in(3);
     let signed = proof(payment).clone();

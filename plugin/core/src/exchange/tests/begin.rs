@@ -1,4 +1,4 @@
-//! What is decided by the request alone.
+//! Decisions by the request alone.
 
 use super::host::{Host, MODES, Mode, rules_in};
 use super::script::{End, Request, ok, request, settled, valid};
@@ -9,7 +9,7 @@ use crate::rules::{Gate, PushedRoute, RuleSet};
 use crate::terms::Unmatched;
 use std::sync::Arc;
 
-/// Plays a request that must be answered by us, and gives status, reason and stamps.
+/// Plays a request that Farebox must answer, and returns status, reason and stamps.
 fn refusal(host: &mut Host, request: &Request) -> (u16, String, String) {
     let story = host.play(request, &ok());
     assert!(story.forwarded.is_none());
@@ -87,7 +87,8 @@ fn an_upgrade_with_a_body_is_refused_on_every_route() {
     }
 }
 
-/// Plays paths under rules of these patterns and gates, and gives the statuses; 0 is passed on.
+/// Plays paths under rules of these patterns and gates, and returns the statuses; 0 means passed
+/// on.
 fn statuses(routes: &[(&str, Gate)], paths: &[&str]) -> Vec<u16> {
     let mut host = Host::with_rules(rules_with(|pushed| {
         let paid = pushed.routes.remove(0);
@@ -131,7 +132,7 @@ fn of_patterns_that_only_case_tells_apart_the_free_one_is_closed() {
     }
     let both_free = [("/V1/*", Gate::Free), ("/v1/*", Gate::Free)];
     assert_eq!(statuses(&both_free, &["/V1/a", "/v1/a"]), [0, 0]);
-    // Without case its range is empty.
+    // Without letter case the range `Z-a` is empty.
     let odd = [("/x/[Z-a]*/y", Gate::Paid), ("/*", Gate::Free)];
     assert_eq!(statuses(&odd, &["/x/_z/y", "/a"]), [402, 0]);
 }
@@ -155,7 +156,7 @@ fn an_unruled_path_is_not_found_or_passed_with_only_identity_stripped() {
     assert!(matches!(story.end, End::Passed));
     let edits = story.forwarded.unwrap();
     assert_eq!(edits.remove, ["x-obol-offer"]);
-    // In the form in which it was looked up.
+    // The upstream gets the path in the form of the lookup.
     assert_eq!(edits.set, [(":path".into(), "/else/where?q=1".to_owned())]);
     assert!(story.stamps.is_empty());
 }
@@ -266,7 +267,7 @@ fn head_gets_the_terms_as_headers_and_buys_nothing() {
     assert_eq!(story.short(), "PaymentRequired@0");
     assert!(story.reply().body.is_empty());
     assert_eq!(story.reply().headers, get.reply().headers);
-    // What is paid already must not be priced again, so nothing with a payment is.
+    // A payment that is charged must not get a price, so no request with a payment gets one.
     for payment in [payment(1), "junk".to_owned()] {
         let story = host.play(&request("/paid/a").method("HEAD").paying(&payment), &ok());
         assert_eq!((story.status(), story.is_priced()), (400, false));
@@ -310,7 +311,7 @@ fn a_payment_over_plaintext_is_refused_where_the_rules_say_so() {
     for story in secure {
         assert_eq!(story.short(), "PaymentPresented@0 PaymentFailed(InvalidPaymentHeader)@0");
     }
-    // Without a payment there is nothing to protect: the terms are public.
+    // A request without a payment needs no secure transport, because the terms are public.
     let mut host = Host::with_rules(rules_with(|p| p.settings.require_secure_transport = true));
     assert_eq!(host.play(&request("/paid/a"), &ok()).status(), 402);
 }
@@ -460,7 +461,7 @@ fn failures_before_the_match_count_on_the_primary_option_and_later_ones_on_the_m
 }
 
 #[test]
-fn whoever_cannot_sign_costs_no_look_at_any_payment() {
+fn a_client_without_a_valid_signature_causes_no_lookup_of_a_payment() {
     let junk = |terms: &Terms| {
         let text = String::from_utf8(decode_base64(Wallet::new(1).pay(terms).as_bytes()).unwrap()).unwrap();
         let other = Wallet::new(2).address.checksummed();

@@ -1,4 +1,4 @@
-//! A claim, a verification, the upstream, and a settlement that goes well.
+//! Requests with a claim, a verification, the upstream, and a successful settlement.
 
 use super::host::{Host, MODES, Mode};
 use super::script::{Does, End, Up, invalid, ok, request, settled, valid};
@@ -12,7 +12,7 @@ const SERVED: &str =
 const UPFRONT: &str =
     "PaymentPresented@3 Verify(Success,7) Settle(Success,7) PaymentVerified@3 Charged@3 LastSuccess@3";
 
-/// A host that will verify and settle the next payment.
+/// A host whose facilitator will verify and settle the next payment.
 fn ready(mode: Mode) -> Host {
     let mut host = Host::of(mode);
     host.script([valid(), settled(84532, TX)]);
@@ -100,7 +100,7 @@ fn a_payment_is_served_once_however_it_is_spelled() {
 #[test]
 fn a_payment_in_flight_is_answered_409_without_terms() {
     for mode in MODES {
-        // Another request is at the upstream with it.
+        // Another request with the same payment is at the upstream.
         let mut host = ready(mode);
         let first = host.until_upstream(&request("/paid/a").paying(&payment(1)));
         let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
@@ -113,14 +113,14 @@ fn a_payment_in_flight_is_answered_409_without_terms() {
 }
 
 #[test]
-fn without_room_or_store_nothing_is_served_and_nobody_is_told_to_sign_again() {
+fn without_room_or_store_nothing_is_served_and_no_answer_asks_for_another_signature() {
     for (mode, down) in [(Mode::Direct, false), (Mode::Direct, true), (Mode::Relay, true)] {
         let mut host = Host::of(mode);
         host.limits.records = 0;
         host.store_down = down;
         let story = host.play(&request("/paid/a").paying(&payment(1)), &ok());
         assert_eq!((story.status(), story.header("retry-after")), (503, Some("1")));
-        // The payment may be one that was charged.
+        // The payment may be charged already.
         assert_eq!(story.body()["retriable"], false);
         assert!(story.body()["hint"].as_str().unwrap().contains("same payment"));
         host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(ReplayGuardUnavailable)@0");

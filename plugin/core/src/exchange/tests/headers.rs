@@ -1,4 +1,4 @@
-//! What passes in both directions: forged headers, payer, origin, path, URL, catalog and pages.
+//! Headers in both directions: forged headers, payer, origin, path, URL, catalog and pages.
 
 use super::host::Host;
 use super::script::{Request, Up, ok, request, settled, valid};

@@ -1,4 +1,4 @@
-//! A host that keeps every promise a shell makes, and checks every promise of the core. It keeps the payments
+//! A host that follows every rule for a shell, and checks every rule for the core. It keeps the payments
 //! itself, or has a relay.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,10 +21,10 @@ use crate::payment::{
 use crate::protocol::{CallEnd, Operation};
 use crate::rules::{PushedRules, RuleSet};
 
-/// How long a call takes here.
+/// Duration of each call, milliseconds.
 pub(super) const CALL_MS: u64 = 7;
 
-/// Who keeps the payments.
+/// Which store keeps the payments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Direct,
@@ -44,7 +44,7 @@ pub(super) struct Host {
     pub(super) counted: Vec<Stamp>,
     /// Effects of the shell's own store.
     pub(super) effects: Vec<Effect>,
-    /// The store of payments is away.
+    /// The store of payments is unreachable.
     pub(super) store_down: bool,
     pub(super) requests: u64,
 }
@@ -75,7 +75,7 @@ impl Host {
     pub(super) fn mode(&self) -> Mode {
         if self.rules.has_relay() { Mode::Relay } else { Mode::Direct }
     }
-    /// From here on, other rules.
+    /// Changes the rules for later requests.
     pub(super) fn reload(&mut self, change: impl FnOnce(&mut PushedRules)) {
         self.rules = rules_in(self.mode(), change);
         self.limits = Limits::of(&self.rules);
@@ -93,7 +93,7 @@ impl Host {
         let Ok(turn) = with_head(request, |head| begin(&self.rules, head, || Ok::<_, Infallible>(arrival)));
         turn
     }
-    /// What a shell that cannot frame bodies anew answers before it passes a request on.
+    /// The answer of a shell that cannot send the body in chunks, before it passes a request on.
     pub(super) fn refuses_body(&self, request: &Request) -> Option<Reply> {
         match with_head(request, |head| ambiguous_body(&self.rules, head))?.next {
             Next::Reply(reply) => Some(reply),
@@ -110,7 +110,7 @@ impl Host {
         }
         story
     }
-    /// Plays a request until it is at the upstream, with a facilitator that vouches for it.
+    /// Plays a request until it is at the upstream; the facilitator says that its payment is valid.
     pub(super) fn until_upstream(&mut self, request: &Request) -> Box<Upstream> {
         let turn = self.begin(request);
         match self.advance(turn, &mut Story::new()) {
@@ -118,7 +118,7 @@ impl Host {
             other => panic!("not served: {other:?}"),
         }
     }
-    /// The upstream does something, and the request ends.
+    /// Plays the upstream's part, and the end of the request.
     pub(super) fn respond(&mut self, state: Upstream, upstream: &Up, story: &mut Story) {
         let (status, headers, origin) = match upstream {
             Up::Answers(status, headers) => (*status, headers.clone(), ResponseOrigin::Upstream),
@@ -133,7 +133,7 @@ impl Host {
         let next = self.advance(turn, story);
         self.end(next, matches!(upstream, Up::Breaks(_)), story);
     }
-    /// Goes on until a call is to be made, which is for the story to make.
+    /// Carries out turns until a call, which the story makes.
     pub(super) fn until_call(&mut self, mut turn: Turn) -> Box<Calling> {
         loop {
             self.note(&turn.notes, &mut Story::new());
@@ -149,13 +149,13 @@ impl Host {
             }
         }
     }
-    /// The upstream answers well, so the request settles: until the call is to be made.
+    /// Plays a good answer of the upstream, up to the settle call.
     pub(super) fn until_settling(&mut self, state: Upstream) -> Box<Calling> {
         let head = ResponseHead { status: 200, headers: &[], origin: ResponseOrigin::Upstream };
         let turn = state.response(&head, self.now());
         self.until_call(turn)
     }
-    /// A call the story holds is over.
+    /// Plays the end of a call that the story holds.
     pub(super) fn answer(&mut self, state: Calling, does: &Does) -> Story {
         let mut story = Story::new();
         story.upstream_status = 200;
@@ -187,7 +187,7 @@ impl Host {
         self.counted.extend_from_slice(stamps);
         story.stamps.extend_from_slice(stamps);
     }
-    /// A step in the shell's own store.
+    /// Makes a step in the shell's own store.
     pub(super) fn step(
         &mut self,
         key: KeyDigest,
@@ -208,7 +208,7 @@ impl Host {
         self.effects.extend(expired.iter().map(|expired| expired.effect.clone()));
         expired_stamps(expired, &self.rules)
     }
-    /// What a shell, or a relay, does now and then.
+    /// Sweeps the store, as a shell or a relay does from time to time.
     pub(super) fn sweep(&mut self) {
         let now = self.now();
         self.relay.sweep(self.limits.retention, now);
@@ -240,7 +240,7 @@ impl Host {
         self.note(&abandoned.notes, story);
         story.end = End::ClientGone;
     }
-    /// Carries out effects until the request waits for its upstream or is over. `None` if its client is gone.
+    /// Carries out effects until the request waits for its upstream or ends. `None` if its client has left.
     fn advance(&mut self, mut turn: Turn, story: &mut Story) -> Option<Next> {
         loop {
             self.count(&turn.stamps, story);
@@ -325,11 +325,11 @@ impl Host {
     pub(super) fn charges(&self) -> usize {
         self.counted.iter().filter(|s| matches!(s, Stamp::Charged(_))).count()
     }
-    /// Effects of whoever keeps the payments.
+    /// Effects of the store of payments.
     pub(super) fn effects(&self) -> &[Effect] {
         if self.mode() == Mode::Relay { &self.relay.effects } else { &self.effects }
     }
-    /// Settlements whose outcome nobody knows.
+    /// Number of settlements whose outcome is unknown.
     pub(super) fn open(&self) -> usize {
         let count = |wanted: Effect| self.effects().iter().filter(|effect| **effect == wanted).count();
         let open = count(Effect::Opened) - count(Effect::Closed);
@@ -340,7 +340,7 @@ impl Host {
         }
         open
     }
-    /// Every record there is.
+    /// Every record of the store.
     pub(super) fn records(&self) -> Vec<Record> {
         match self.mode() {
             Mode::Direct => {
@@ -350,11 +350,12 @@ impl Host {
             Mode::Relay => self.relay.records.values().cloned().collect(),
         }
     }
-    /// Where in their lives the payments are.
+    /// The states of the payments.
     pub(super) fn lives(&self) -> Vec<&'static str> {
         self.records().iter().map(life).collect()
     }
-    /// What a story counted. With a relay the calls are to it, and it counts what is open.
+    /// Checks the counts of a story. With a relay the calls go to the relay, and the relay counts open
+    /// settlements.
     #[track_caller]
     pub(super) fn assert_counted(&self, story: &Story, expected: &str) {
         let direct = self.mode() == Mode::Direct;
@@ -368,7 +369,7 @@ impl Host {
     }
 }
 
-/// The rules, changed, for a host of this mode.
+/// The changed rules for a host of this mode.
 pub(super) fn rules_in(mode: Mode, change: impl FnOnce(&mut PushedRules)) -> Arc<RuleSet> {
     rules_with(|pushed| {
         pushed.facilitator.as_mut().unwrap().relay = mode == Mode::Relay;
@@ -376,7 +377,7 @@ pub(super) fn rules_in(mode: Mode, change: impl FnOnce(&mut PushedRules)) -> Arc
     })
 }
 
-/// Where in its life a payment is.
+/// The state of a payment.
 pub(super) fn life(record: &Record) -> &'static str {
     match record.state {
         State::Reserved { .. } => "reserved",
@@ -388,7 +389,7 @@ pub(super) fn life(record: &Record) -> &'static str {
     }
 }
 
-/// What holds for every response the filter makes itself.
+/// Checks the rules for every response of Farebox itself.
 fn check_own_reply(reply: &Reply) {
     let values = |name: &str| reply.headers.iter().filter(|(n, _)| n == name).count();
     assert_eq!(values("cache-control"), 1);

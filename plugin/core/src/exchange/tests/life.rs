@@ -1,4 +1,4 @@
-//! A payment that is known is answered by its life, whatever the rules say of a new one.
+//! For a known payment its state decides, also if the rules would refuse it as a new payment.
 
 use super::host::{Host, MODES, Mode};
 use super::script::{Does, End, Story, Up, ok, request, settled, valid};
@@ -19,7 +19,7 @@ const USED: &str = "PaymentPresented@0 ReplayRejected(Settled)@0 PaymentFailed(P
 fn paid(host: &mut Host, up: &Up) -> Story {
     host.play(&request("/paid/a").paying(&payment(1)), up)
 }
-/// A host whose payment 1 was settled, but not served: the upstream broke off.
+/// A host whose payment 1 was settled but not served, because the upstream broke off.
 fn host_with_an_owed_answer(mode: Mode) -> Host {
     let mut host = Host::of(mode);
     host.script([valid(), settled(84532, TX)]);
@@ -77,7 +77,8 @@ fn an_owed_answer_is_fetched_until_there_is_one_and_one_of_another_kind_is_the_l
         (Up::Answers(101, vec![]), failed, Some(502), true),
         (Up::Unreachable, failed, Some(502), true),
         (Up::TimesOut, failed, Some(504), true),
-        // The upstream was at work for it, and whoever leaves in time would have it work for ever.
+        // The upstream has worked. Otherwise a client that leaves in time could make the upstream
+        // work again and again.
         (Up::ClientGone, gone, None, false),
         (Up::Answers(404, vec![]), failed, Some(404), false),
         (Up::Answers(302, vec![]), moved, Some(302), false),
@@ -165,10 +166,10 @@ fn an_upstream_cannot_say_that_an_answer_is_owed() {
     assert_eq!(story.released().1.remove, ["x-payment-owed"]);
 }
 
-/// What it is, milliseconds that go by, and what an operator does.
+/// A name, the milliseconds that pass, and the operator's change.
 type Change = (&'static str, u64, fn(&mut PushedRules));
 
-/// What an operator may do to the offer of `/paid/*`, or time to its payments.
+/// Changes of the offer of `/paid/*` by an operator, or of its payments by time.
 fn changes() -> Vec<Change> {
     fn option(p: &mut PushedRules) -> &mut crate::terms::PaymentOption {
         &mut p.routes[0].options[0]
@@ -200,7 +201,8 @@ fn while_a_payment_is_open_nothing_an_operator_or_time_does_brings_it_a_price() 
         let mut host = host_with_an_open_question(mode, "/paid/a", &payment(1));
         host.reload(change);
         host.now_ms += later;
-        // Only what was bought here is settled again, and in a proxy only what is sold still.
+        // Only payments for the same terms are settled again, and in a proxy only for terms that
+        // are still sold.
         let other_terms = ["the offer's name", "the pattern"].contains(&what);
         let asks =
             !other_terms && (mode == Mode::Relay || what == "the window is over" || what == "the flow");
@@ -241,7 +243,7 @@ fn what_is_owed_is_served_after_the_window_and_at_any_price_and_named_where_it_w
 }
 
 #[test]
-fn a_payment_at_work_is_in_use_whatever_changes() {
+fn a_payment_in_use_stays_in_use_when_the_rules_change() {
     for ((what, _, change), mode) in changes().into_iter().flat_map(|it| MODES.map(|mode| (it, mode))).skip(2)
     {
         let mut host = Host::of(mode);
@@ -250,7 +252,7 @@ fn a_payment_at_work_is_in_use_whatever_changes() {
         host.reload(change);
         let story = paid(&mut host, &ok());
         assert_eq!((story.status(), story.is_priced()), (409, false), "{what} {mode:?}");
-        // The request that has it goes on by the rules it began under.
+        // The request that holds the payment continues with the rules under which it began.
         host.script([settled(84532, TX)]);
         let mut first = Story::new();
         host.respond(*state, &ok(), &mut first);
@@ -259,7 +261,7 @@ fn a_payment_at_work_is_in_use_whatever_changes() {
 }
 
 #[test]
-fn a_payment_nobody_has_seen_is_refused_as_ever_when_it_is_no_good() {
+fn an_unknown_payment_that_fails_the_checks_is_refused_as_before() {
     for ((what, later, change), mode) in
         changes().into_iter().take(6).flat_map(|change| MODES.map(|mode| (change, mode)))
     {
@@ -307,7 +309,7 @@ fn a_payment_of_version_1_is_found_among_the_tokens_of_its_chain() {
         let mut host = Host::of(mode);
         host.script([valid(), Does::TimesOut]);
         assert_eq!(host.play(&request, &ok()).status(), 503);
-        // The price changes, and another token stands before the one it is in.
+        // The price changes, and another token is now before the payment's token.
         host.reload(|p| {
             let mut other = p.routes[0].options[0].clone();
             other.asset = Address([9; 20]);
@@ -380,7 +382,7 @@ fn another_authorization_of_a_nonce_is_another_payment_and_touches_nothing() {
 
 #[test]
 fn a_dearer_authorization_of_a_settled_nonce_buys_nothing_when_the_first_has_ended() {
-    // Settled for 500; signed again for 9,999, to live longer, when the first window is over.
+    // Settled for 500. When the first window is over, signed again for 9,999 and with a later end.
     let dear = |p: &mut PushedRules| {
         p.routes[1].options[0].amount = Amount::from_u64(9_999);
         p.routes[1].options[0].flow = Flow::Upfront;

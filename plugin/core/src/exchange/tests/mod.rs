@@ -1,4 +1,4 @@
-//! Whole stories of the exchange, played on a small host: a store of payments or a relay that has one, a scripted
+//! Whole stories of the exchange on a small host, with a store of payments or a relay with a store, a scripted
 //! facilitator and a scripted upstream.
 
 mod begin;

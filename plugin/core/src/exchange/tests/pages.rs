@@ -1,4 +1,4 @@
-//! Pages of other origins: preflights, and who may read an answer.
+//! Pages of other origins: preflights, and which pages may read an answer.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn selling_to_pages() -> Arc<RuleSet> {
     rules_with(|pushed| pushed.settings.cors = cors(&["https://other.example", PAGE], true))
 }
 
-/// What a browser sends before it lets a page of `origin` send a payment.
+/// The preflight of a browser for a page of `origin` that wants to send a payment.
 fn preflight(path: &str, origin: &str) -> Request {
     request(path)
         .method("OPTIONS")
@@ -93,7 +93,8 @@ fn what_no_browser_sends_is_no_preflight_and_is_priced() {
         let story = host.play(&priced, &ok());
         assert_eq!((story.status(), story.short().as_str()), (402, "PaymentRequired@0"), "{priced:?}");
     }
-    // Not every host shows a body in chunks, so none is looked for: who sends one is answered, and gets nowhere.
+    // Not every host shows a body in chunks, so the core does not look for one. Such a request gets the answer
+    // of a preflight, and does not reach an upstream.
     for (name, value) in [("content-length", "0"), ("transfer-encoding", "chunked")] {
         let story = host.play(&plain.clone().with(name, value), &ok());
         assert!(story.status() == 204 && story.forwarded.is_none(), "{name}");
@@ -148,7 +149,7 @@ fn an_allowed_page_reads_what_it_paid_for_unless_the_upstream_decides_itself() {
     assert_eq!(answers(&[]), [page, yes, vary("PAYMENT-SIGNATURE, X-PAYMENT, Origin")]);
     let own = answers(&[(ORIGIN, "https://its.example"), ("vary", "origin, accept")]);
     assert_eq!(own, [None, None, vary("origin, accept, PAYMENT-SIGNATURE, X-PAYMENT")]);
-    // An error of the upstream, which is not charged, is read as well.
+    // A page may also read an error of the upstream, which is not charged.
     let mut host = Host::with_rules(selling_to_pages());
     host.script([valid()]);
     let failed = host.play(&from(PAGE, "/paid/a").paying(&payment(1)), &Up::Answers(500, Vec::new()));

@@ -1,5 +1,5 @@
-//! Thousands of exchanges, interleaved at random with a facilitator that keeps a true ledger behind its
-//! unreliable answers. Whatever happens, the laws of money hold and the counters add up.
+//! Thousands of exchanges, interleaved at random, with a facilitator that keeps a true ledger and gives
+//! unreliable answers. In every case the laws of money hold and the counters add up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -36,7 +36,7 @@ enum Waiting {
     Client(Delivering),
 }
 
-/// A payment, and which nonce it uses.
+/// A payment and its nonce.
 struct Payment {
     path: &'static str,
     header: String,
@@ -45,12 +45,12 @@ struct Payment {
     fingerprint: Fingerprint,
 }
 
-/// One payment and what really became of it.
+/// The true history of one payment.
 #[derive(Default)]
 struct Truth {
-    /// Success was reported to somebody who could hear it.
+    /// Number of reported successes that a request or the relay received.
     told: usize,
-    /// Of the store, and of the requests.
+    /// Charges, as counted by the store and by the requests.
     charged: usize,
     stamped: usize,
     /// Responses that were released, and those that reached the client whole.
@@ -61,12 +61,12 @@ struct Truth {
     bodies: BTreeSet<Vec<u8>>,
 }
 
-/// What only the chain and the facilitator know.
+/// The knowledge of chain and facilitator.
 struct Books {
     random: Random,
     /// The payment that moved the money of a nonce.
     moved: Vec<Option<usize>>,
-    /// Transactions on their way, of which nobody knows.
+    /// Transactions under way that only the chain knows.
     under_way: BTreeSet<usize>,
     truth: Vec<Truth>,
 }
@@ -75,7 +75,7 @@ struct World {
     host: Host,
     books: Books,
     waiting: Vec<(usize, Waiting)>,
-    /// Requests whose worker died: they end nowhere.
+    /// Number of requests whose worker died; they have no end.
     crashed: usize,
 }
 
@@ -108,7 +108,7 @@ fn payments() -> &'static [Payment] {
 // === impl Books ===
 
 impl Books {
-    /// What the facilitator does about a payment, and what it says.
+    /// The facilitator's action for a payment, and its reply.
     fn does(&mut self, which: usize, operation: Operation, body: &[u8]) -> Does {
         let Payment { nonce, chain, .. } = payments()[which];
         let before = self.moved[nonce];
@@ -143,14 +143,14 @@ impl Books {
             4 => Does::Says(502, "<html>".into()),
             5 => super::script::pending("0xfeed"),
             6 if before.is_some() => super::script::refuses("invalid_exact_evm_nonce_already_used"),
-            // Only of an earlier call is it untrue.
+            // This refusal is false only if it follows an earlier call.
             7 if before.is_some() => super::script::refuses("invalid_exact_evm_signature"),
             _ if moved => settled(chain, "0xfeed"),
             _ => Does::TimesOut,
         }
     }
 
-    /// A transaction nobody knew of is mined.
+    /// The chain mines a transaction under way.
     fn mine(&mut self) {
         if self.random.chance(20)
             && let Some(which) = self.under_way.pop_first()
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// No answer invites a buyer to pay again whose money moved, and who is not served.
+    /// Checks that no answer asks a buyer to pay again whose money moved and who was not served.
     fn answered(&self, which: usize, pays: bool, reply: &Reply) {
         assert!(!(200..300).contains(&reply.status));
         let Truth { served, redeemed, .. } = self.books.truth[which];
@@ -242,11 +242,11 @@ impl World {
         self.host.counted.extend_from_slice(stamps);
     }
 
-    /// Does something that steps this payment, and sees what else follows.
+    /// Runs an action that steps this payment, and checks its effects.
     fn watch<T>(&mut self, which: usize, does: impl FnOnce(&mut Self) -> T) -> T {
         let (before, fetching) = (self.host.effects().len(), self.fetching());
         let done = does(self);
-        // A fetch of which no byte went out is none.
+        // If no byte went out, the answer was not fetched.
         let now = self.fetching();
         if now.0 < fetching.0 && now.1 == fetching.1 {
             self.books.truth[which].redeemed -= 1;
@@ -262,7 +262,7 @@ impl World {
         done
     }
 
-    /// Owed answers that are fetched, and answers that were delivered.
+    /// Numbers of owed answers being fetched, and of delivered answers.
     fn fetching(&self) -> (usize, usize) {
         let records = self.host.records();
         let owed = |record: &&Record| record.redeemed && matches!(record.state, State::Owed { .. });
@@ -270,7 +270,7 @@ impl World {
         (records.iter().filter(owed).count(), records.iter().filter(delivered).count())
     }
 
-    /// What happens now and then: a sweep, another price for a while, the reconciliation of a relay.
+    /// Occasional events: a sweep, a temporary price, the reconciliation of a relay.
     fn now_and_then(&mut self) {
         if self.books.random.chance(5) {
             self.host.sweep();
@@ -307,7 +307,7 @@ impl World {
         self.count(which, &stamps);
     }
 
-    /// Something happens to one waiting request.
+    /// Plays one event of one waiting request.
     fn step(&mut self) {
         let place = self.books.random.below(self.waiting.len() as u64) as usize;
         let (which, waiting) = self.waiting.swap_remove(place);
@@ -320,7 +320,7 @@ impl World {
                 let call = state.call().clone();
                 let does = self.books.does(which, call.operation, &call.body);
                 if self.books.random.chance(2) {
-                    // The worker dies, and nobody hears the answer.
+                    // The worker dies, and the answer is lost.
                     self.crashed += 1;
                 } else if self.books.random.chance(5) {
                     self.end(which, &state.abandoned());
@@ -353,7 +353,7 @@ impl World {
         }
     }
 
-    /// A call to the relay, which does its work whether anybody waits for it or not.
+    /// A call to the relay, which finishes its work even if no request waits.
     fn relay(&mut self, which: usize, state: Box<Calling>) {
         let now = self.host.now();
         let ends = self.books.random.below(100);
@@ -434,7 +434,7 @@ fn sums(counted: &[Stamp], host: &Host) -> Sums {
     sums
 }
 
-/// Plays a world, and holds it to the laws. Gives how many were served, redeemed and never known.
+/// Plays a world and checks the laws. Returns the numbers of payments served, redeemed and never known.
 fn play(mode: Mode, seed: u64) -> [usize; 3] {
     let mut world = World::new(mode, seed);
     for _ in 0..220 {
@@ -466,7 +466,7 @@ fn play(mode: Mode, seed: u64) -> [usize; 3] {
         let begun = authorizations.iter().filter(|truth| truth.begun > 0).count();
         assert!(charged <= 1 && begun <= 1, "two authorizations of a nonce");
     }
-    // What is still open is exactly what the gauge says.
+    // The gauge is exactly the number of open settlements.
     assert_eq!(host.open(), host.records().iter().filter(|record| record.is_open()).count());
     host.now_ms += 2 * host.limits.retention * 1_000;
     host.sweep();
@@ -481,7 +481,7 @@ fn play(mode: Mode, seed: u64) -> [usize; 3] {
         assert_eq!(total("charged") as usize, effects(Effect::Charged));
         assert_eq!(total("expired") as usize, effects(Effect::NeverKnown));
     }
-    // What was verified was charged, or counted as not charged with its reason, for each tuple.
+    // For each tuple, each verified payment was charged, or counted as not charged with its reason.
     for tuple in (0..4).map(TupleIndex) {
         let of = |name| sums.get(&(tuple, name)).copied().unwrap_or_default();
         assert_eq!(of("charged"), of("verified") - of("uncharged"), "{tuple:?}");
@@ -500,7 +500,7 @@ fn whatever_happens_nobody_is_served_unpaid_or_charged_twice_and_the_counters_ad
         }
         let [served, redeemed, never_known] = sums;
         assert!(served > 100 && redeemed > 50, "{mode:?}: {sums:?}");
-        // A relay asks until it knows.
+        // A relay asks until it knows the outcome.
         assert!(mode == Mode::Relay || never_known > 10, "{mode:?}: {sums:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! A small relay: the machine over a map, and a facilitator that is played. It understands a call by its body and
-//! its headers alone, and answers in the words of a relay.
+//! A small relay: the machine with a map as store, and a scripted facilitator. It reads a call only from its body
+//! and headers, and answers like a relay.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,16 +24,16 @@ use crate::terms::{Extra, Flow, PaymentOption};
 /// The facilitator behind the relay.
 pub(super) type Facilitator<'a> = &'a mut dyn FnMut(Operation, &[u8]) -> Does;
 
-/// What becomes of the next call to the relay.
+/// The fate of the next call to the relay.
 #[derive(Debug, Clone)]
 pub(super) enum Line {
-    /// It never leaves the proxy.
+    /// The call never leaves the proxy.
     NotSent,
-    /// It never arrives.
+    /// The call never arrives.
     LosesCall,
-    /// It arrives, and nobody hears the reply.
+    /// The call arrives, and the reply is lost.
     LosesReply,
-    /// Somebody else answers.
+    /// Another server answers.
     Says(u16, String),
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Relay {
     pub(super) down: bool,
 }
 
-/// A call as it is understood.
+/// A call as the relay reads it.
 struct Order {
     key: PaymentKey,
     claim: Claim,
@@ -77,7 +77,7 @@ impl Relay {
         }
     }
 
-    /// What a proxy says of a request that is over.
+    /// Takes a proxy's note about the end of a request.
     pub(super) fn over(&mut self, note: &Note, now: Now) {
         let mut body = Vec::new();
         note.ending().expect("with a relay, every note is an end").write(&mut body);
@@ -112,7 +112,7 @@ impl Relay {
         }
     }
 
-    /// Asks about what is open, as the reconciliation does.
+    /// Asks about open payments, as the reconciliation does.
     pub(super) fn reconcile(&mut self, facilitator: &mut dyn FnMut(&Record) -> Does, now: Now) {
         let is_due = |record: &Record| due(record).is_some_and(|due| due <= now.unix_ms);
         let open = self.records.iter().filter(|(_, record)| is_due(record));
@@ -199,7 +199,7 @@ fn outcome(
 // === impl Does ===
 
 impl Does {
-    /// How the call ends for whoever made it.
+    /// The end of the call for its caller.
     pub(super) fn end(&self) -> CallEnd<'_> {
         match self {
             Self::Says(status, body) => CallEnd::Reply { status: *status, body: body.as_bytes() },

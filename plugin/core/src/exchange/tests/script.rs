@@ -1,10 +1,10 @@
-//! What a story is told in: a request, what the others do, and what became of it.
+//! The parts of a story: a request, the actions of facilitator and upstream, and the result.
 
 use super::super::{HeaderEdits, Reply, Transport};
 use crate::metrics::Stamp;
 use crate::protocol::Operation;
 
-/// What the facilitator does with the next call.
+/// The facilitator's action for the next call.
 #[derive(Debug, Clone)]
 pub(super) enum Does {
     Says(u16, String),
@@ -12,15 +12,15 @@ pub(super) enum Does {
     Unreachable,
     Cuts,
     NotSent,
-    /// This, and the client goes away while the call is out.
+    /// This action, and the client leaves during the call.
     AsClientLeaves(Box<Self>),
 }
 
-/// What the upstream does.
+/// The upstream's action.
 #[derive(Debug, Clone)]
 pub(super) enum Up {
     Answers(u16, Vec<(&'static str, &'static str)>),
-    /// Answers, and breaks off in the body.
+    /// The upstream answers, and breaks off in the body.
     Breaks(u16),
     Unreachable,
     TimesOut,
@@ -35,13 +35,13 @@ pub(super) struct Request {
     pub(super) transport: Transport,
 }
 
-/// What became of one request.
+/// The result of one request.
 #[derive(Debug)]
 pub(super) struct Story {
     pub(super) stamps: Vec<Stamp>,
-    /// What the facilitator was sent.
+    /// The calls to the facilitator.
     pub(super) calls: Vec<(Operation, Vec<u8>)>,
-    /// How often whoever keeps the payments was asked.
+    /// How often the store of payments was asked.
     pub(super) asked: usize,
     /// Edits of the forwarded request, if it was.
     pub(super) forwarded: Option<HeaderEdits>,
@@ -131,7 +131,7 @@ impl Story {
             other => panic!("no response: {other:?}"),
         }
     }
-    /// A header of the response, as we set it.
+    /// A header that Farebox set on the response.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let set = match &self.end {
             End::Reply(reply) => &reply.headers,
@@ -147,7 +147,7 @@ impl Story {
     pub(super) fn is_priced(&self) -> bool {
         self.header("payment-required").is_some()
     }
-    /// The receipt, which both headers carry alike.
+    /// The receipt; both headers must have the same.
     pub(super) fn receipt(&self) -> Option<serde_json::Value> {
         let value = self.header("payment-response");
         assert_eq!(value, self.header("x-payment-response"));
@@ -192,7 +192,7 @@ pub(super) fn ok() -> Up {
 // === impl Does ===
 
 impl Does {
-    /// This, as the client goes away.
+    /// This action, while the client leaves.
     pub(super) fn while_client_leaves(self) -> Self {
         Self::AsClientLeaves(Box::new(self))
     }

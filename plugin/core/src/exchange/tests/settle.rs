@@ -1,4 +1,4 @@
-//! The three outcomes of a settlement, and what an unknown one leads to.
+//! The three outcomes of a settlement, and the consequences of an unknown one.
 
 use super::host::{CALL_MS, Host, MODES, Mode};
 use super::relay::Line;
@@ -20,7 +20,7 @@ fn leaky() -> Up {
 fn paid(host: &mut Host) -> Story {
     host.play(&request("/paid/a").paying(&payment(1)), &ok())
 }
-/// An unknown outcome as the client sees it.
+/// Checks the client's view of an unknown outcome.
 #[track_caller]
 pub(super) fn assert_unknown(story: &Story, transaction: Option<&str>) {
     assert_eq!((story.status(), story.header("retry-after")), (503, Some("5")));
@@ -40,7 +40,7 @@ pub(super) fn assert_unknown(story: &Story, transaction: Option<&str>) {
     assert_eq!(receipt["errorReason"], reason);
     assert_eq!(receipt["transaction"], transaction.unwrap_or_default());
 }
-/// Cases, each in both modes.
+/// Every case in both modes.
 fn each<T: Clone>(cases: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, Mode)> {
     cases.into_iter().flat_map(|case| MODES.map(|mode| (case.clone(), mode)))
 }
@@ -138,7 +138,7 @@ fn a_pending_settlement_is_repeated_exactly_once_with_the_same_bytes() {
     }
     let accepted = |body: &str| Does::Says(202, body.into());
     let under_way = Does::Says(200, r#"{"success":false,"status":"processing"}"#.into());
-    // CDP says it in a 500.
+    // CDP says "pending" in a 500.
     let slow = Does::Says(
         500,
         r#"{"success":false,"errorReason":"settle_exact_evm_transaction_confirmation_timed_out"}"#.into(),
@@ -246,7 +246,7 @@ fn a_resend_that_is_spelled_otherwise_repeats_the_call_on_record() {
 fn what_an_earlier_success_would_explain_leaves_the_question_open_and_counts_it_once() {
     for mode in MODES {
         let mut host = host_with_an_open_question(mode, "/paid/a", &payment(1));
-        // The first attempt may be where the money went, whatever is said of this one.
+        // The first attempt may have moved the money, so the reply to the second proves nothing.
         for does in [
             refuses("invalid_exact_evm_nonce_already_used"),
             refuses("insufficient_funds"),
@@ -348,7 +348,7 @@ fn a_client_that_leaves_during_the_settlement_leaves_a_question() {
         "PaymentPresented@0 Verify(Success,7) PaymentFailed(ClientDisconnected)@0 UnresolvedOpened@0";
     host.assert_counted(&story, counted);
     assert_eq!((host.lives(), host.open()), (vec!["unknown"], 1));
-    // The settlement went through meanwhile: a resend is served without a second charge.
+    // The settlement succeeded meanwhile, so a resend is served without a second charge.
     host.script([settled(84532, TX)]);
     assert_eq!(paid(&mut host).status(), 200);
     assert_eq!((host.charges(), host.open()), (1, 0));
@@ -373,7 +373,7 @@ fn a_worker_that_died_while_settling_leaves_a_question_that_is_counted_when_it_i
         let mut host = Host::of(mode);
         host.script([valid()]);
         let state = host.until_upstream(&request("/paid/a").paying(&payment(1)));
-        // It begins to settle, and nobody is left to hear the answer.
+        // The settlement begins, and no request is left for the answer.
         let state = host.until_settling(*state);
         if mode == Mode::Relay {
             let (begin, key) =
@@ -428,7 +428,7 @@ fn a_relay_that_is_silent_is_no_refusal_and_holds_no_payment() {
         host.script([valid()]);
         let story = paid(&mut host);
         assert_eq!((story.status(), story.header("retry-after")), (503, Some("2")), "{line:?}");
-        // For all it knows, an earlier request was charged with this payment.
+        // An earlier request may have been charged with this payment.
         assert_eq!(story.body()["retriable"], false);
         assert!(story.body()["hint"].as_str().unwrap().contains("same payment"));
         host.assert_counted(&story, "PaymentPresented@0 PaymentFailed(CompanionUnreachable)@0");
@@ -510,7 +510,7 @@ fn a_settle_call_that_outlives_its_client_ends_in_the_store() {
         assert_eq!(short(&abandoned.stamps), "PaymentFailed(ClientDisconnected)@0");
         let _ = host.tell(&abandoned.notes);
         assert_eq!(host.lives(), ["settling"]);
-        // No second call while it runs.
+        // No second call while the first call runs.
         let resend = host.play(&paying, &ok());
         assert_eq!((resend.status(), resend.calls.len()), (409, 0));
         host.now_ms += CALL_MS;

@@ -1,4 +1,4 @@
-//! Whoever has no key and no money changes nothing of anybody's payment, and moves nothing.
+//! A stranger without a key and without money cannot change a buyer's payment, and cannot move money.
 
 use super::host::{Host, MODES, Mode};
 use super::relay::Line;
@@ -21,7 +21,7 @@ fn a_junk_signature_on_an_upfront_route_is_verified_first_and_leaves_nothing() {
     let junk = request("/up/a").paying(&junk_signed(&upfront_payment(1)));
     for (does, status) in [
         (invalid("invalid_exact_evm_payload_signature"), 402),
-        // As x402-rs says it.
+        // The reply of x402-rs.
         (Does::Says(400, r#"{"isValid":false,"invalidReason":"invalid_signature"}"#.into()), 402),
         (Does::Says(500, r#"{"error":"unexpected_error"}"#.into()), 503),
         (Does::TimesOut, 503),
@@ -33,7 +33,7 @@ fn a_junk_signature_on_an_upfront_route_is_verified_first_and_leaves_nothing() {
             assert_eq!((story.status(), story.operations()), (status, vec![Verify]));
             assert!(host.records().is_empty() && story.forwarded.is_none());
             assert_eq!((host.open(), host.charges()), (0, 0));
-            // Nothing of the victim's is in the way either.
+            // The victim's own payment still works.
             host.script([valid(), settled(84532, TX)]);
             assert_eq!(host.play(&request("/up/a").paying(&upfront_payment(1)), &ok()).status(), 200);
         }
@@ -66,7 +66,7 @@ fn a_stranger_cannot_turn_an_open_payment_into_a_refused_one() {
 }
 
 #[test]
-fn an_owed_answer_buys_nothing_for_anybody_else_and_nothing_else() {
+fn an_owed_payment_buys_only_its_own_answer_and_only_for_its_buyer() {
     let victim = request("/paid/a").paying(&payment(1));
     let dear = Terms { value: 9_999_999, ..Terms::of(0, 0, 1) };
     for mode in MODES {
@@ -108,8 +108,8 @@ fn a_contract_wallet_pays_upfront_and_redeems_with_the_same_signature() {
     }
 }
 
-/// A word of a relay, and the answer to it: status, whether it asks for another payment, whether it says that
-/// another is safe, what is counted.
+/// A relay's reply, and the answer to the client: status, whether it asks for another payment, whether it
+/// says that another payment is safe, and the counts.
 type Word = (RelayReply, u16, bool, bool, &'static str);
 
 fn words() -> Vec<Word> {
@@ -140,7 +140,7 @@ fn words() -> Vec<Word> {
         ),
         (R::NotBegun, 503, false, true, "PaymentFailed(SettlementFailed)@0"),
         (R::NotTaken { reason: text() }, 503, false, false, "PaymentFailed(Other)@0"),
-        // A relay that speaks of something else: whatever it means, it asks for nothing.
+        // A reply that is not possible here: the answer asks for no payment.
         (R::New { now: Some(0) }, 500, false, false, "PaymentFailed(InternalError)@0"),
     ]
 }
@@ -202,7 +202,7 @@ fn a_payment_that_only_a_wrong_clock_takes_for_too_old_is_not_the_buyers_fault()
         assert_eq!((status, priced), (402, true), "{theirs:?}");
         assert!(stamps.contains("PaymentInvalid"), "{stamps}");
     }
-    // What is wrong with a payment at any time stays wrong.
+    // A fault that does not depend on time stays a fault.
     let (status, priced, stamps) = refused(&cheap, Some(START - 200));
     assert_eq!((status, priced), (402, true), "{stamps}");
 }

@@ -1,4 +1,4 @@
-//! The rules of the stories, and a wallet that pays by them.
+//! The rules of the stories, and a wallet that pays under these rules.
 
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ pub(super) fn rules_with(change: impl FnOnce(&mut PushedRules)) -> Arc<RuleSet> 
     Arc::new(RuleSet::compile(pushed).unwrap())
 }
 
-/// What a payment says; change a field to say something else.
+/// The terms of a payment; change a field for other terms.
 #[derive(Clone)]
 pub(super) struct Terms {
     pub(super) option: PaymentOption,
@@ -157,7 +157,7 @@ pub(super) fn payment(nonce: u8) -> String {
 pub(super) fn other_payment(nonce: u8) -> String {
     Wallet::new(1).pay(&Terms { valid_before: START + 599, ..Terms::of(0, 0, nonce) })
 }
-/// A payment in the name of somebody, with a signature that only a chain could judge, and that is nobody's.
+/// A payment in another payer's name, with a forged signature that only a chain could check.
 pub(super) fn junk_signed(payment: &str) -> String {
     let text = String::from_utf8(decode_base64(payment.as_bytes()).unwrap()).unwrap();
     let mut payment: serde_json::Value = serde_json::from_str(&text).unwrap();

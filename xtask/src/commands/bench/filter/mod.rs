@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use farebox_testkit::{shell, tools};
+use farebox_testkit::shell;
 use serde_json::{Map, Value, json};
 
 use super::load::{self, Load, Sample};
@@ -36,7 +36,6 @@ struct Contender<'a> {
 /// Builds and measures the filter and what it is compared with.
 pub(super) async fn measure(args: &Args) -> Result<Measured> {
     load::check_installed()?;
-    tools::wasm_targets()?;
     let artefact = build::filter()?;
     let probe = probe::build()?;
     let floor = build::guest("farebox-bench-floor", "farebox_bench_floor", &build::ENVOY)?;

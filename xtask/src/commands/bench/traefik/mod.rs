@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use farebox_testkit::stack::{Options, Part, Process, Shell, Stack};
+use farebox_testkit::stack::{Options, Part, Process, Program, Shell, Stack};
 use farebox_testkit::{shell, tools};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -78,7 +78,6 @@ struct Turn {
 /// Builds and measures the plugin and what it is compared with.
 pub(super) async fn measure(args: &Args) -> Result<Measured> {
     load::check_installed()?;
-    tools::wasm_targets()?;
     build::native()?;
     let artefact = build::traefik_plugin()?;
     let figures = json!({
@@ -142,6 +141,7 @@ async fn proxies(args: &Args) -> Result<Value> {
 fn options(signature: &str, upstream: &str) -> Options {
     Options {
         shell: Shell::Traefik,
+        program: Program::Released,
         settings: json!({ "traefik": { "signature": signature } }),
         upstream: Some(upstream.to_owned()),
         ..Options::priced(workload::pricing(ROUTES))

@@ -1,17 +1,13 @@
-use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
-
 use super::*;
 
-type World = Talk<DiscoveryRequest, DiscoveryResponse>;
-
-async fn open(client: &mut Client) -> World {
+async fn open(client: &mut Client) -> Talk {
     let (requests, sent) = requests();
     let responses = client.stream_extension_configs(sent).await.unwrap().into_inner();
     Talk { requests, responses }
 }
 
 /// A stream of a proxy that runs this version.
-async fn connect(stage: &Stage, id: &str, version: &str) -> World {
+async fn connect(stage: &Stage, id: &str, version: &str) -> Talk {
     let talk = open(&mut stage.client().await).await;
     talk.say(DiscoveryRequest { node: identity(id), ..asking(version, "") }).await;
     talk
@@ -27,7 +23,7 @@ fn asking(version: &str, nonce: &str) -> DiscoveryRequest {
     }
 }
 
-impl World {
+impl Talk {
     async fn expect(&mut self, version: &str) -> DiscoveryResponse {
         let response = self.next().await;
         assert_eq!(response.version_info, version);
@@ -146,7 +142,7 @@ async fn a_proxy_that_has_nothing_is_sent_what_it_refused_before() {
     let bad = talk.expect("1").await;
     talk.refuse("", &bad).await;
     stage.until("refused", |node| node.refusals == 1).await;
-    // It was started anew, perhaps because what it lacked is there now.
+    // The proxy was restarted, perhaps because the missing file is there now.
     connect(&stage, "proxy", "").await.expect("1").await;
 }
 
@@ -252,7 +248,7 @@ async fn streams_beyond_the_bound_are_refused_until_others_end() {
         }
     }
     let mut one_more = stage.client().await;
-    let (_requests, sent) = requests::<DiscoveryRequest>();
+    let (_requests, sent) = requests();
     let status = one_more.stream_extension_configs(sent).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert_eq!(status.message(), "1000 streams are open already");
@@ -306,7 +302,7 @@ fn proxies_beyond_the_bound_share_a_name() {
     assert_eq!(discovery.opened("proxy-500", 100), "other");
     assert_eq!(discovery.opened("proxy-7", 100), "proxy-7");
     assert_eq!(discovery.nodes(100).count(), 501);
-    // Places of those that are gone are free again.
+    // Entries of forgotten proxies are free again.
     discovery.closed("proxy-3", 100);
     discovery.closed("proxy-4", 100);
     assert_eq!(discovery.opened("proxy-501", 701), "proxy-501");
