@@ -108,7 +108,21 @@ impl Writer {
             }
         };
         drop(self.committer.shared.flushing.lock().await);
+        self.gather().await;
         Some(self.round(first))
+    }
+
+    /// Lets whoever is ready to ask do so first, because a batch costs as much as many of its steps.
+    async fn gather(&mut self) {
+        let mut waiting = self.queue.len();
+        loop {
+            tokio::task::yield_now().await;
+            let more = self.queue.len();
+            if more <= waiting || more >= MOST {
+                return;
+            }
+            waiting = more;
+        }
     }
 
     /// What is left after the queue was closed.

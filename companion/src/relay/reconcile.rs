@@ -72,11 +72,12 @@ impl Relay {
         };
         let origin = behind.map(Origin::from);
         let mut entry = Entry::of_key(&key, holder, Instant::now());
-        if let Ok(call) = PaymentCall::read(&call) {
-            entry = entry.of_amount(call.option.amount.to_string());
+        let read = PaymentCall::read(&call).ok();
+        if let Some(read) = &read {
+            entry = entry.of_amount(read.option.amount.to_string());
         }
         let making =
-            Making { key, holder, epoch, call, facilitator, origin, is_asked: true, entry, under_way };
+            Making { key, holder, epoch, call, read, facilitator, origin, is_asked: true, entry, under_way };
         making.make(self, None).await;
     }
 }

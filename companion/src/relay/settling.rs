@@ -23,6 +23,8 @@ pub(super) struct Making {
     pub(super) epoch: u32,
     /// Its body, as it is on record.
     pub(super) call: Arc<[u8]>,
+    /// The same, read. `None` if it cannot be read.
+    pub(super) read: Option<PaymentCall>,
     /// Who settles it, as it is on record.
     pub(super) facilitator: Option<String>,
     /// What is behind it on record, in case the record is lost.
@@ -55,10 +57,8 @@ pub(super) async fn settle(relay: Relay, order: Order, waiting: Waiting) {
     let began = Instant::now();
     let reply = match relay.begin(&order).await {
         Ok(Stepped { answer: Answer::Call { epoch, call, .. }, facilitator, behind, .. }) => {
-            let entry = Entry::of(&order, began);
-            let (key, holder, origin) = (order.key, order.claim.holder, behind.map(Origin::from));
-            let making =
-                Making { key, holder, epoch, call, facilitator, origin, is_asked: false, entry, under_way };
+            let origin = behind.map(Origin::from);
+            let making = Making::of(order, began, epoch, call, facilitator, origin, under_way);
             return making.make(&relay, Some(waiting)).await;
         }
         Ok(Stepped { answer: Answer::Begun, .. }) => {
@@ -151,6 +151,24 @@ impl From<Box<(Claim, Sale)>> for Origin {
 // === impl Making ===
 
 impl Making {
+    /// That of a request.
+    pub(super) fn of(
+        order: Order,
+        began: Instant,
+        epoch: u32,
+        call: Arc<[u8]>,
+        facilitator: Option<String>,
+        origin: Option<Origin>,
+        under_way: Call,
+    ) -> Self {
+        let entry = Entry::of(&order, began);
+        let Order { key, claim, call: brought, .. } = order;
+        // A request brings the same bytes, unless its proxy writes them in another way than the one that claimed.
+        let read = if call == claim.call { Some(brought) } else { PaymentCall::read(&call).ok() };
+        let holder = claim.holder;
+        Self { key, holder, epoch, call, read, facilitator, origin, is_asked: false, entry, under_way }
+    }
+
     /// Makes the call, writes down what came of it, and tells whoever waits.
     pub(super) async fn make(self, relay: &Relay, waiting: Option<Waiting>) {
         let (outcome, facilitator) = self.call(relay).await;
@@ -164,14 +182,14 @@ impl Making {
     /// Calls the facilitator on record, and once more if it says that the transaction is on its way.
     async fn call(&self, relay: &Relay) -> (Outcome, Option<String>) {
         let (payer, nonce) = (self.key.payer.to_string(), self.key.nonce.to_string());
-        let Ok(call) = PaymentCall::read(&self.call) else {
+        let Some(call) = &self.read else {
             error!(payer, nonce, "the call on record cannot be read; look the payment up on the chain");
             let reason = "the call on record cannot be read".to_owned();
             return (Outcome::Unknown { transaction: None, reason }, self.facilitator.clone());
         };
         // On record since before the first call; it is missing only where nobody was known then.
         let recorded = self.facilitator.clone();
-        let Some(url) = recorded.or_else(|| relay.candidates(&call).into_iter().next()) else {
+        let Some(url) = recorded.or_else(|| relay.candidates(call).into_iter().next()) else {
             warn!(payer, nonce, "cannot settle: no rules are loaded, so no facilitator is known");
             return (Outcome::NotSent, None);
         };

@@ -34,11 +34,9 @@ pub(super) async fn verify(relay: Relay, order: Order, mut waiting: Waiting) {
         }
         Answer::Call { epoch, call, transaction } => {
             relay.state.ledger.lock().works();
-            let (entry, holder) = (Entry::of(&order, began), order.claim.holder);
             let under_way = relay.under_way.begin(&order.key);
-            let (key, origin) = (order.key, behind.map(Origin::from));
-            let making =
-                Making { key, holder, epoch, call, facilitator, origin, is_asked: false, entry, under_way };
+            let origin = behind.map(Origin::from);
+            let making = Making::of(order, began, epoch, call, facilitator, origin, under_way);
             let deadline = began + relay.deadlines.verify;
             match relay.settle_again(making, deadline, &mut waiting).await {
                 Some(reply) => reply,
