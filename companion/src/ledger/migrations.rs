@@ -15,7 +15,7 @@ macro_rules! step {
 
 /// Name and SQL, oldest first. Not by the macro of sqlx, for which its drivers, and SQLite itself, would be compiled a
 /// second time.
-const STEPS: [(&str, &str); 10] = [
+const STEPS: &[(&str, &str)] = &[
     step!("0001_ledger"),
     step!("0002_totals"),
     step!("0003_published_rules"),
@@ -30,7 +30,7 @@ const STEPS: [(&str, &str); 10] = [
 
 /// The steps, numbered from 1, with the words of their names as their descriptions.
 pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    let migrations = (1..).zip(STEPS).map(|(version, (name, sql))| {
+    let migrations = (1..).zip(STEPS).map(|(version, &(name, sql))| {
         let description = name.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_').replace('_', " ");
         Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
