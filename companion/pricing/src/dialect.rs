@@ -88,7 +88,7 @@ mod tests {
             ("/v3/**", "/* at the end for all below"),
             ("https://shop.example/v1", "a URL"),
             ("POST /v1/chat", "a price is for every method"),
-            ("/v1/chat?stream=*", "a path with a query; routes match by path only"),
+            ("/v1/chat?stream=*", "a path with a query; routes match only the path"),
             ("/v1/chat?stream&x", "a path with a query"),
             ("/v1/chat,/v1/models", "several patterns; write one route for each"),
             ("/v1/+/posts", "write * for one segment"),
