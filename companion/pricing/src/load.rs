@@ -10,7 +10,7 @@ use farebox_core::terms::Tuple;
 use super::chain::read_chain;
 use super::coverage::Coverage;
 use super::mixed;
-use super::option::{CHECKSUM_FAILS, Defaults, read_address};
+use super::option::{CHECKSUM_FAILS, Defaults, NO_CHECKSUM, lacks_checksum, read_address};
 use super::pricing_file::{self, At, PricingFile, Unlock, WHOLE_FILE};
 use super::resolve::{self, Route};
 use super::{HttpUrl, RouteUpstream, SkipReason, SkipScope, Skipped, Snapshot, yaml};
@@ -259,6 +259,8 @@ impl Loader {
             Ok(address) => {
                 if !Address::checksum_holds(&typed.value) {
                     self.find(Severity::Reject, typed.line, "wallet", CHECKSUM_FAILS);
+                } else if lacks_checksum(&typed.value) {
+                    self.find(Severity::Warning, typed.line, "wallet", NO_CHECKSUM);
                 }
                 Some(address)
             }

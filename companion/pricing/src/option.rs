@@ -142,6 +142,9 @@ impl Resolver<'_> {
         if !Address::checksum_holds(&typed.value) {
             return self.refuse(SkipReason::BadAddress, typed.line, key, CHECKSUM_FAILS.into());
         }
+        if key == "payTo" && lacks_checksum(&typed.value) {
+            self.warn(typed.line, key, NO_CHECKSUM.into());
+        }
         Ok(address)
     }
 
@@ -425,6 +428,17 @@ impl Resolver<'_> {
 /// The message about a mixed-case address with a wrong checksum.
 pub(super) const CHECKSUM_FAILS: &str = "fails its EIP-55 checksum, so a digit or the case of a letter is wrong, and \
                                          money sent to a wrong address is lost; copy it again from where it comes from";
+
+/// The message about an address whose wrong digits nobody would notice.
+pub(super) const NO_CHECKSUM: &str = "has no checksum, because its letters are all in one case, so a wrong digit is not \
+                                      noticed; copy it from your wallet with its capital and small letters";
+
+/// Whether an address has letters, and all of them in one case.
+pub(super) fn lacks_checksum(text: &str) -> bool {
+    let digits = text.get("0x".len()..).unwrap_or_default();
+    let has = |case: fn(&u8) -> bool| digits.bytes().any(|byte| case(&byte));
+    has(u8::is_ascii_lowercase) != has(u8::is_ascii_uppercase)
+}
 
 /// Reads an address that can be paid.
 pub(super) fn read_address(text: &str) -> Result<Address, String> {

@@ -31,6 +31,8 @@ pub struct FacilitatorState {
     pub networks: Vec<String>,
     /// `version scheme network` of each kind; `None` until loaded.
     pub kinds: Option<Vec<String>>,
+    /// Whether it says that it moves no money.
+    pub is_for_development: bool,
     /// Unix seconds.
     pub loaded_at: Option<u64>,
     /// Why the last attempt to load them failed.

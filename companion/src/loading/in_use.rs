@@ -68,6 +68,7 @@ impl InUse {
             let networks = chains.map(|(network, _)| network.to_string()).collect();
             let known = known.get(&url).cloned().unwrap_or_default();
             FacilitatorState {
+                is_for_development: known.supported.as_ref().is_some_and(|known| known.is_for_development),
                 kinds: known
                     .supported
                     .map(|supported| supported.kinds.iter().map(ToString::to_string).collect()),

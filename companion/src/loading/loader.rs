@@ -451,6 +451,15 @@ impl Loader {
                         facilitator = active.snapshot.facilitator_url.as_deref().unwrap_or("none"),
                         "rules loaded"
                     );
+                    for used in
+                        self.state.facilitators.lock().all.iter().filter(|used| used.is_for_development)
+                    {
+                        let chains = used.networks.join(", ");
+                        warn!(
+                            url = used.url,
+                            chains, "FOR DEVELOPMENT: what is sold on these chains is given away"
+                        );
+                    }
                     if let Some(NothingForSale::Meant(why)) = state.nothing_for_sale() {
                         warn!("{why}");
                     }

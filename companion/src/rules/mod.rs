@@ -1,5 +1,6 @@
 //! The pricing rules: the watched file, the rules in force, and what their facilitators support.
 
+mod lease;
 mod offered;
 mod readiness;
 mod state;

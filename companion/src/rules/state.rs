@@ -173,7 +173,12 @@ impl RulesState {
     pub fn all_left_out(&self) -> Option<String> {
         match self.nothing_for_sale()? {
             NothingForSale::Meant(_) => None,
-            NothingForSale::Mistaken(cause) => Some(cause),
+            NothingForSale::Mistaken(cause) => Some(match &self.last_attempt {
+                Some(last) if last.result == ReloadResult::Rejected => {
+                    format!("{cause}; a newer file was rejected: {}", last.cause(&self.pricing))
+                }
+                _ => cause,
+            }),
         }
     }
 }

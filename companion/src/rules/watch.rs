@@ -3,13 +3,17 @@
 //! Notifications only save time. The content is also read every second, so a change is seen on file systems without
 //! notifications, and when modification times do not change.
 
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask};
-use tracing::warn;
+use tracing::{info, warn};
+
+use super::lease::Lease;
 
 use crate::clock::unix_seconds;
 use crate::paths::folder_of;
@@ -23,6 +27,10 @@ pub struct Watch {
     path: PathBuf,
     last: Option<Candidate>,
     notices: Option<Notices>,
+    /// Since when the file is open for writing, Unix seconds.
+    written_since: Option<u64>,
+    /// Whether the log says that the kernel does not tell who writes.
+    is_limit_logged: bool,
 }
 
 /// The system's notifications about the file.
@@ -31,8 +39,15 @@ struct Notices {
     stream: EventStream<[u8; 4_096]>,
     /// The file that has the name now, or had it before.
     file: Option<WatchDescriptor>,
-    /// Since when a program that has written to the file keeps it open, Unix seconds.
-    written_since: Option<u64>,
+    /// Whether a program has written to the file and, as far as the events say, keeps it open.
+    is_written: bool,
+}
+
+/// One look at the file.
+struct Look {
+    content: Candidate,
+    /// Whether a program has it open for writing. `None` if the kernel does not tell.
+    is_open: Option<bool>,
 }
 
 /// How long content must stay the same before it is loaded, because an editor may write in several steps.
@@ -49,7 +64,7 @@ pub fn watch(path: PathBuf) -> Watch {
             warn!("no file notifications ({error}); {} is read every second", path.display())
         })
         .ok();
-    Watch { path, last: None, notices }
+    Watch { path, last: None, notices, written_since: None, is_limit_logged: false }
 }
 
 // === impl Watch ===
@@ -59,10 +74,13 @@ impl Watch {
     /// the future loses nothing.
     pub async fn next(&mut self) -> Candidate {
         loop {
-            let seen = read(&self.path).await;
-            if self.last.as_ref() != Some(&seen) && self.stays(&seen).await {
-                self.last = Some(seen.clone());
-                return seen;
+            let seen = self.look().await;
+            if self.last.as_ref() != Some(&seen) && self.written_since.is_none() {
+                tokio::time::sleep(SETTLE).await;
+                if self.look().await == seen && self.written_since.is_none() {
+                    self.last = Some(seen.clone());
+                    return seen;
+                }
             }
             tokio::select! {
                 () = self.told() => tokio::time::sleep(BREATH).await,
@@ -77,16 +95,28 @@ impl Watch {
     }
 
     /// Since when a program has been writing the file, Unix seconds. Its content may be incomplete meanwhile.
-    pub fn written_since(&self) -> Option<u64> {
-        self.notices.as_ref()?.written_since
+    pub const fn written_since(&self) -> Option<u64> {
+        self.written_since
     }
 
-    async fn stays(&mut self, seen: &Candidate) -> bool {
-        tokio::time::sleep(SETTLE).await;
+    /// Reads the file, and notes whether a program is writing it.
+    async fn look(&mut self) -> Candidate {
         if let Some(notices) = &mut self.notices {
             notices.hear(&self.path);
         }
-        self.written_since().is_none() && read(&self.path).await == *seen
+        let Look { content, is_open } = look_at(self.path.clone()).await;
+        if is_open.is_none() && content.is_ok() && !self.is_limit_logged {
+            self.is_limit_logged = true;
+            info!(
+                "the kernel does not tell this user whether {} is open for writing; rename new files into place",
+                self.path.display()
+            );
+        }
+        // Events miss what was written before, and a program that keeps the file open after another has closed it.
+        let is_open =
+            is_open.unwrap_or_else(|| self.notices.as_ref().is_some_and(|notices| notices.is_written));
+        self.written_since = is_open.then(|| self.written_since.unwrap_or_else(unix_seconds));
+        content
     }
 
     /// Waits for an event of the file or its folder. Never returns without notifications.
@@ -114,7 +144,7 @@ impl Notices {
         let mask = WatchMask::CLOSE_WRITE | WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
         inotify.watches().add(folder_of(path), mask)?;
         let mut notices =
-            Self { stream: inotify.into_event_stream([0; 4_096])?, file: None, written_since: None };
+            Self { stream: inotify.into_event_stream([0; 4_096])?, file: None, is_written: false };
         notices.attend(path);
         Ok(notices)
     }
@@ -132,7 +162,7 @@ impl Notices {
         let file = self.stream.watches().add(path, WatchMask::MODIFY | WatchMask::CLOSE_WRITE).ok();
         if file != self.file {
             self.file = file;
-            self.written_since = None;
+            self.is_written = false;
         }
     }
 
@@ -141,27 +171,39 @@ impl Notices {
         let in_folder = event.name.is_some() && event.name.as_deref() == path.file_name();
         let is = |kind| (of_file || in_folder) && event.mask.contains(kind);
         if is(EventMask::CLOSE_WRITE) || event.mask.contains(EventMask::Q_OVERFLOW) {
-            self.written_since = None;
+            self.is_written = false;
         } else if is(EventMask::MODIFY) {
-            self.written_since.get_or_insert_with(unix_seconds);
+            self.is_written = true;
         } else if is(EventMask::CREATE) {
             self.attend(path);
             // A program that creates a file has it open; a linked file is complete.
             let is_own = |file: std::fs::Metadata| file.is_file() && file.nlink() == 1;
-            if std::fs::symlink_metadata(path).is_ok_and(is_own) {
-                self.written_since.get_or_insert_with(unix_seconds);
-            }
+            self.is_written |= std::fs::symlink_metadata(path).is_ok_and(is_own);
         }
     }
 }
 
-async fn read(path: &Path) -> Candidate {
-    let text = async {
-        // Opening a pipe would wait for a writer.
-        if !tokio::fs::metadata(path).await?.is_file() {
-            return Err(std::io::Error::other("it is not a regular file"));
+async fn look_at(path: PathBuf) -> Look {
+    let text = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || text_of(&path)
+    });
+    match text.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok((text, is_open)) => Look { content: Ok(text), is_open },
+        Err(error) => {
+            Look { content: Err(format!("{}: cannot be read: {error}", path.display())), is_open: None }
         }
-        tokio::fs::read_to_string(path).await
-    };
-    text.await.map_err(|error| format!("{}: cannot be read: {error}", path.display()))
+    }
+}
+
+/// The text of a file, and whether a program has it open for writing.
+fn text_of(path: &Path) -> io::Result<(String, Option<bool>)> {
+    // Opening a pipe would wait for a writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let file = File::open(path)?;
+    let lease = Lease::take(&file);
+    let text = io::read_to_string(&file)?;
+    Ok((text, lease.is_open_for_writing()))
 }

@@ -209,3 +209,41 @@ async fn a_pipe_in_place_of_the_file_is_an_error_and_nobody_waits_for_it() {
     std::fs::write(&path, "two\n").unwrap();
     assert_eq!(next(&mut watch).await, Ok("two\n".to_owned()));
 }
+
+/// The renamed file is still open, another program has closed it, and the watch begins in the middle of a write: nothing
+/// but the kernel knows.
+#[tokio::test]
+async fn a_file_is_not_believed_while_any_program_has_it_open_for_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, next_file) = (folder.path().join("pricing.yaml"), folder.path().join("new"));
+    std::fs::write(&path, "one\n").unwrap();
+    let mut watch = started(&path).await;
+
+    let mut renamed = File::create(&next_file).unwrap();
+    renamed.write_all(b"two\n").unwrap();
+    std::fs::rename(&next_file, &path).unwrap();
+    nothing_more(&mut watch).await;
+    drop(File::options().append(true).open(&path).unwrap());
+    nothing_more(&mut watch).await;
+    let mut late = super::watch::watch(path.clone());
+    nothing_more(&mut late).await;
+    assert!(watch.written_since().is_some() && late.written_since().is_some());
+
+    renamed.write_all(b"three\n").unwrap();
+    drop(renamed);
+    for watch in [&mut watch, &mut late] {
+        assert_eq!(next(watch).await, Ok("two\nthree\n".to_owned()));
+        assert_eq!(watch.written_since(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_by_its_name_is_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pricing.yaml");
+    std::fs::write(&path, "one\ntwo\n").unwrap();
+    let mut watch = watch(path.clone());
+    assert_eq!(next(&mut watch).await, Ok("one\ntwo\n".to_owned()));
+    assert!(std::process::Command::new("truncate").arg("-s4").arg(&path).status().unwrap().success());
+    assert_eq!(next(&mut watch).await, Ok("one\n".to_owned()));
+}

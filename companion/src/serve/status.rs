@@ -81,6 +81,7 @@ fn facilitator(used: &FacilitatorState, state: &Facts<'_>) -> Value {
         "url": used.url,
         "networks": used.networks,
         "kinds": used.kinds,
+        "for_development": used.is_for_development,
         "loaded_at": used.loaded_at,
         "last_error": used.last_error,
         "failing_since": used.failing_since,
