@@ -98,7 +98,7 @@ impl Talk {
 
     async fn status(&mut self) -> tonic::Status {
         let next = tokio::time::timeout(PATIENCE, self.responses.message()).await;
-        next.expect("an end in time").err().expect("an error")
+        next.expect("an end in time").expect_err("an error")
     }
 
     async fn hears_nothing(&mut self) {
