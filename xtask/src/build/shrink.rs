@@ -125,7 +125,7 @@ mod tests {
         assert!(!work.is_done(&result));
         work.note(&result).unwrap();
         assert!(work.is_done(&result) && !other.is_done(&result));
-        std::fs::write(&result, "smal").unwrap();
+        std::fs::write(&result, "another").unwrap();
         assert!(!work.is_done(&result));
     }
 }
