@@ -277,7 +277,7 @@ impl Case {
 /// Whether an answer says that the paid answer can still be fetched.
 fn tells_it_is_owed(answer: &Answer) -> bool {
     let hint = answer.header("x-payment-owed").unwrap_or_else(|| answer.json()["hint"].to_string());
-    hint.contains("with the same payment once more")
+    hint.contains("with the same payment again")
 }
 
 /// Why an answer was not charged.
