@@ -142,15 +142,18 @@ impl Resolver<'_> {
         if !Address::checksum_holds(&typed.value) {
             return self.refuse(SkipReason::BadAddress, typed.line, key, CHECKSUM_FAILS.into());
         }
-        if key == "payTo" && lacks_checksum(&typed.value) {
-            self.warn(typed.line, key, NO_CHECKSUM.into());
-        }
         Ok(address)
     }
 
     fn pay_to(&mut self, defaults: &Defaults) -> Result<Address, Refusal> {
         match (&self.money.pay_to, defaults.wallet) {
-            (Some(typed), _) => self.address(typed, "payTo"),
+            (Some(typed), _) => {
+                let address = self.address(typed, "payTo")?;
+                if lacks_checksum(&typed.value) {
+                    self.warn(typed.line, "payTo", NO_CHECKSUM.into());
+                }
+                Ok(address)
+            }
             (None, Some(wallet)) => Ok(wallet),
             (None, None) => {
                 let message = "is not set, and there is no wallet to fall back to".into();

@@ -7,17 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 /// A lease of the kernel on an open file. While it is held, programs that open the file for writing wait.
 pub(super) struct Lease<'a> {
     file: BorrowedFd<'a>,
-    answer: Answer,
-}
-
-/// The kernel's answer to the request for a lease.
-enum Answer {
-    /// No program has the file open for writing.
-    Held,
-    /// A program has the file open for writing, or mapped into its memory.
-    Refused,
-    /// The kernel tells only the owner of the file and programs with CAP_LEASE, and not on every file system.
-    Silent,
+    is_open_for_writing: Option<bool>,
 }
 
 // === impl Lease ===
@@ -28,27 +18,24 @@ impl<'a> Lease<'a> {
         let file = file.as_fd();
         // A program that opens the file for writing meanwhile is announced by this signal, which has no effect.
         let _ = fcntl(file, F_SETSIG, libc::SIGURG);
-        let answer = match fcntl(file, libc::F_SETLEASE, libc::F_RDLCK) {
-            Ok(()) => Answer::Held,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Answer::Refused,
-            Err(_) => Answer::Silent,
+        let is_open_for_writing = match fcntl(file, libc::F_SETLEASE, libc::F_RDLCK) {
+            Ok(()) => Some(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(true),
+            Err(_) => None,
         };
-        Self { file, answer }
+        Self { file, is_open_for_writing }
     }
 
-    /// Whether a program has the file open for writing. `None` if the kernel does not tell.
+    /// Whether a program has the file open for writing, or mapped into its memory; if not, the lease is held. `None` if the
+    /// kernel does not tell: it tells only the owner of the file and programs with CAP_LEASE, and not on every file system.
     pub(super) const fn is_open_for_writing(&self) -> Option<bool> {
-        match self.answer {
-            Answer::Held => Some(false),
-            Answer::Refused => Some(true),
-            Answer::Silent => None,
-        }
+        self.is_open_for_writing
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        if let Answer::Held = self.answer {
+        if self.is_open_for_writing == Some(false) {
             let _ = fcntl(self.file, libc::F_SETLEASE, libc::F_UNLCK);
         }
     }

@@ -14,7 +14,6 @@ use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, Watc
 use tracing::{info, warn};
 
 use super::lease::Lease;
-
 use crate::clock::unix_seconds;
 use crate::paths::folder_of;
 
@@ -41,13 +40,6 @@ struct Notices {
     file: Option<WatchDescriptor>,
     /// Whether a program has written to the file and, as far as the events say, keeps it open.
     is_written: bool,
-}
-
-/// One look at the file.
-struct Look {
-    content: Candidate,
-    /// Whether a program has it open for writing. `None` if the kernel does not tell.
-    is_open: Option<bool>,
 }
 
 /// How long content must stay the same before it is loaded, because an editor may write in several steps.
@@ -104,7 +96,12 @@ impl Watch {
         if let Some(notices) = &mut self.notices {
             notices.hear(&self.path);
         }
-        let Look { content, is_open } = look_at(self.path.clone()).await;
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || text_of(&path)).await;
+        let (content, is_open) = match read.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok((text, is_open)) => (Ok(text), is_open),
+            Err(error) => (Err(format!("{}: cannot be read: {error}", self.path.display())), None),
+        };
         if is_open.is_none() && content.is_ok() && !self.is_limit_logged {
             self.is_limit_logged = true;
             info!(
@@ -139,7 +136,7 @@ impl Notices {
     /// Watches the folder, because the file itself is replaced by renames and symlink swaps. Also watches the file,
     /// because the folder gives no event if the file is written under another path. Writes to files of the folder that
     /// stay open, such as a ledger or a log, cause no events.
-    fn of(path: &Path) -> std::io::Result<Self> {
+    fn of(path: &Path) -> io::Result<Self> {
         let inotify = Inotify::init()?;
         let mask = WatchMask::CLOSE_WRITE | WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
         inotify.watches().add(folder_of(path), mask)?;
@@ -183,20 +180,7 @@ impl Notices {
     }
 }
 
-async fn look_at(path: PathBuf) -> Look {
-    let text = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || text_of(&path)
-    });
-    match text.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-        Ok((text, is_open)) => Look { content: Ok(text), is_open },
-        Err(error) => {
-            Look { content: Err(format!("{}: cannot be read: {error}", path.display())), is_open: None }
-        }
-    }
-}
-
-/// The text of a file, and whether a program has it open for writing.
+/// The text of a file, and whether a program has it open for writing. `None` if the kernel does not tell.
 fn text_of(path: &Path) -> io::Result<(String, Option<bool>)> {
     // Opening a pipe would wait for a writer.
     if !std::fs::metadata(path)?.is_file() {

@@ -1,8 +1,10 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use super::watch::{Candidate, Watch, watch};
 
@@ -19,6 +21,15 @@ async fn started(path: &Path) -> Watch {
     watch
 }
 
+/// A file of its own, which was read once.
+async fn watching() -> (TempDir, PathBuf, Watch) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pricing.yaml");
+    std::fs::write(&path, "one\n").unwrap();
+    let watch = started(&path).await;
+    (folder, path, watch)
+}
+
 async fn nothing_more(watch: &mut Watch) {
     let more = tokio::time::timeout(Duration::from_millis(1500), watch.next()).await;
     assert!(more.is_err(), "an unasked candidate: {more:?}");
@@ -26,10 +37,7 @@ async fn nothing_more(watch: &mut Watch) {
 
 #[tokio::test]
 async fn a_rename_over_the_file_is_seen_quickly() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pricing.yaml");
-    std::fs::write(&path, "one\n").unwrap();
-    let mut watch = started(&path).await;
+    let (folder, path, mut watch) = watching().await;
     let written = folder.path().join("new");
     std::fs::write(&written, "two\n").unwrap();
     let start = Instant::now();
@@ -41,10 +49,7 @@ async fn a_rename_over_the_file_is_seen_quickly() {
 
 #[tokio::test]
 async fn an_edit_in_place_is_seen_once_it_is_complete() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pricing.yaml");
-    std::fs::write(&path, "one\n").unwrap();
-    let mut watch = started(&path).await;
+    let (_folder, path, mut watch) = watching().await;
     let edit = tokio::spawn({
         let path = path.clone();
         async move {
@@ -101,10 +106,7 @@ async fn a_change_that_keeps_the_modification_time_is_seen() {
 
 #[tokio::test]
 async fn a_vanished_file_is_an_error_and_its_return_a_candidate() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pricing.yaml");
-    std::fs::write(&path, "one\n").unwrap();
-    let mut watch = started(&path).await;
+    let (_folder, path, mut watch) = watching().await;
     std::fs::remove_file(&path).unwrap();
     let error = next(&mut watch).await.unwrap_err();
     assert!(error.contains("pricing.yaml: cannot be read: "), "{error}");
@@ -124,10 +126,7 @@ async fn a_file_that_is_not_text_is_an_error() {
 
 #[tokio::test]
 async fn touching_the_file_is_no_change() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pricing.yaml");
-    std::fs::write(&path, "one\n").unwrap();
-    let mut watch = started(&path).await;
+    let (folder, path, mut watch) = watching().await;
     std::fs::write(&path, "one\n").unwrap();
     std::fs::write(folder.path().join("another"), "x").unwrap();
     nothing_more(&mut watch).await;
@@ -135,10 +134,7 @@ async fn touching_the_file_is_no_change() {
 
 #[tokio::test]
 async fn what_somebody_is_writing_is_not_believed_however_slowly() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pricing.yaml");
-    std::fs::write(&path, "one\n").unwrap();
-    let mut watch = started(&path).await;
+    let (_folder, path, mut watch) = watching().await;
     let mut open = File::options().append(true).open(&path).unwrap();
     for line in ["two\n", "three\n"] {
         open.write_all(line.as_bytes()).unwrap();
@@ -152,10 +148,7 @@ async fn what_somebody_is_writing_is_not_believed_however_slowly() {
 
 #[tokio::test]
 async fn a_new_file_is_believed_when_whoever_created_it_has_closed_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pricing.yaml");
-    std::fs::write(&path, "one\n").unwrap();
-    let mut watch = started(&path).await;
+    let (folder, path, mut watch) = watching().await;
     std::fs::remove_file(&path).unwrap();
     assert!(next(&mut watch).await.is_err());
     let mut created = File::create(&path).unwrap();
@@ -186,10 +179,7 @@ async fn what_is_written_behind_a_link_is_not_believed_before_it_is_closed() {
 
 #[tokio::test]
 async fn what_is_asked_for_again_is_a_candidate_though_nothing_changed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pricing.yaml");
-    std::fs::write(&path, "one\n").unwrap();
-    let mut watch = started(&path).await;
+    let (_folder, _, mut watch) = watching().await;
     watch.forget();
     assert_eq!(next(&mut watch).await, Ok("one\n".to_owned()));
     nothing_more(&mut watch).await;
@@ -197,10 +187,7 @@ async fn what_is_asked_for_again_is_a_candidate_though_nothing_changed() {
 
 #[tokio::test]
 async fn a_pipe_in_place_of_the_file_is_an_error_and_nobody_waits_for_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pricing.yaml");
-    std::fs::write(&path, "one\n").unwrap();
-    let mut watch = started(&path).await;
+    let (_folder, path, mut watch) = watching().await;
     std::fs::remove_file(&path).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let error = next(&mut watch).await.unwrap_err();
