@@ -9,13 +9,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::unix_seconds;
 use crate::counts::{Gatherer, Spools, reports};
 use crate::facilitator::{Credentials, FacilitatorClient};
 use crate::gateway::{Gateway, GatewayState};
-use crate::ledger::Ledger;
+use crate::ledger::{LOOKED_AT, Ledger};
 use crate::loading::{Loader, Source, open_ledger};
 use crate::port::{Descriptors, Port};
 use crate::publish::{self, Publication, Publisher, TraefikPublisher, discovery};
@@ -37,7 +37,8 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// continues.
 ///
 /// The shutdown: `/readyz` reports it, the companion serves for `shutdown.delay`, its ports close, requests and
-/// settlements under way finish, and the ledger is closed. A second signal ends the delay.
+/// settlements under way finish, and the ledger is closed. A second signal ends the delay. It stops in the same way, and
+/// with a failure, if somebody changes who settles the payments of its ledger.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let descriptors = Descriptors::raise();
@@ -65,7 +66,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let calls = door.map(|door| tokio::spawn(door.serve(finished)));
     let _ = pages.send_replace(serve::router(state.clone(), gatherer.clone(), endpoint));
 
-    let delay = match signals.stop().await {
+    let (stop, code) = tokio::select! {
+        stop = signals.stop() => (stop, ExitCode::SUCCESS),
+        () = other_settlement(&settings, ledger.as_ref()) => (Stop::Interrupted, ExitCode::FAILURE),
+    };
+    let delay = match stop {
         Stop::Interrupted => Duration::ZERO,
         Stop::Terminated => settings.shutdown_delay,
     };
@@ -106,7 +111,27 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     if tokio::time::timeout(CLOSING, end).await.is_err() {
         warn!("the ledger cannot be closed in {CLOSING:?}; what it holds is safe");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// Waits until payments of this ledger are settled otherwise: see [`Ledger::settle_by`].
+async fn other_settlement(settings: &Settings, ledger: Option<&Ledger>) {
+    let Some(ledger) = ledger else { return std::future::pending().await };
+    let ours = settings.facilitator.settlement;
+    loop {
+        tokio::time::sleep(LOOKED_AT).await;
+        // A ledger that cannot be read is reported by whoever writes to it.
+        if let Ok(Some(theirs)) = ledger.settlement().await
+            && theirs != ours
+        {
+            error!(
+                "the payments of the ledger {} are settled by {theirs} now, and facilitator.settlement is {ours}: this \
+                 companion stops",
+                ledger.url()
+            );
+            return;
+        }
+    }
 }
 
 /// The port for proxies, bound to its address. Proxies send reports there and, with the relay, payments.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use super::AtStake;
+use crate::settings::Settlement;
+
 /// Why the ledger cannot do what it was asked to. The text names the database and, where there is one, the fix.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
@@ -42,6 +45,20 @@ pub enum LedgerError {
         url: String,
         /// What the database says.
         cause: String,
+    },
+    /// Its payments are settled by others.
+    #[error(
+        "facilitator.settlement is {ours}, and the payments of the ledger {url} were settled by {theirs}: {ours} would take them again ({at_stake}). Set {theirs}, or stop the proxies, wait, and start the companion again; `farebox ledger settlement {ours}` changes it at once and forgets them"
+    )]
+    Settlement {
+        /// Without a password.
+        url: String,
+        /// What is written in it.
+        theirs: Settlement,
+        /// What the settings say.
+        ours: Settlement,
+        /// What would be forgotten.
+        at_stake: AtStake,
     },
     /// Another run of the companion has begun, and reads the spools.
     #[error(

@@ -26,6 +26,7 @@ const STEPS: &[(&str, &str)] = &[
     step!("0008_totals_are_counters"),
     step!("0009_spools_by_first_line"),
     step!("0010_protected_places"),
+    step!("0011_settlement"),
 ];
 
 /// The steps, numbered from 1, with the words of their names as their descriptions.

@@ -29,6 +29,7 @@ mod place;
 mod report;
 mod row;
 mod rules;
+mod settlement;
 mod spools;
 mod sql;
 mod steps;
@@ -47,6 +48,7 @@ pub use farebox_core::payment::PaymentKey;
 pub use health::LedgerHealth;
 pub use options::{Clock, LedgerOptions};
 pub use rules::PublishedRules;
+pub use settlement::{AtStake, LOOKED_AT};
 pub use spools::{Checkpoint, FileMark, SpoolFile, SpoolsOf};
 pub use store::Ledger;
 

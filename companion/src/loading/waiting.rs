@@ -32,7 +32,7 @@ pub async fn open_ledger(
             retention: relay.retention,
             ..LedgerOptions::settling(settings.facilitator.settle_timeout)
         };
-        let error = match open(relay, options).await {
+        let error = match open(settings, relay, options).await {
             Ok(ledger) => break ledger,
             Err(
                 error @ (LedgerError::Open { .. } | LedgerError::Unreachable { .. } | LedgerError::Failed(_)),
@@ -59,9 +59,18 @@ pub async fn open_ledger(
     Ok(ledger)
 }
 
-async fn open(relay: &RelaySettings, options: LedgerOptions) -> Result<Ledger, LedgerError> {
+async fn open(
+    settings: &Settings,
+    relay: &RelaySettings,
+    options: LedgerOptions,
+) -> Result<Ledger, LedgerError> {
     let ledger = Ledger::open(&relay.ledger, &relay.companion, options).await?;
-    if let Err(error) = ledger.takes_writes().await {
+    let (ours, horizon) = (settings.facilitator.settlement, settings.filter.replay_horizon_seconds);
+    let opened = async {
+        ledger.takes_writes().await?;
+        ledger.settle_by(ours, horizon).await
+    };
+    if let Err(error) = opened.await {
         ledger.close().await;
         return Err(error);
     }

@@ -81,6 +81,7 @@ const fn did_nothing(error: &LedgerError) -> bool {
         LedgerError::Open { .. }
         | LedgerError::Schema { .. }
         | LedgerError::Older { .. }
+        | LedgerError::Settlement { .. }
         | LedgerError::Superseded { .. }
         | LedgerError::Replaced { .. }
         | LedgerError::Unreadable { .. }

@@ -76,6 +76,17 @@ pub enum Settlement {
     Direct,
 }
 
+// === impl Settlement ===
+
+impl std::fmt::Display for Settlement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Relay => "relay",
+            Self::Direct => "direct",
+        })
+    }
+}
+
 /// `relay:`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]

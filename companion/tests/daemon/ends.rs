@@ -72,6 +72,15 @@ async fn a_settlement_of_fifteen_seconds_is_finished_answered_and_written_down_b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_companion_stops_if_its_payments_are_settled_otherwise_from_now_on() {
+    let mut shop = Shop::start(json!({ "shutdown": { "delay": "10m" } })).await;
+    assert_eq!(shop.buy().await.unwrap(), (200, "sold".to_owned()));
+    shop.settle_by("direct");
+    assert!(!shop.companion.end().await.success());
+    assert!(shop.ledger_is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupt_ends_without_the_delay() {
     let mut shop = Shop::start(json!({ "shutdown": { "delay": "10m" } })).await;
     shop.companion.signal(Signal::INT);

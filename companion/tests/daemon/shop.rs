@@ -218,6 +218,14 @@ impl Shop {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// Has an operator say who settles.
+    pub(crate) fn settle_by(&self, settlement: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+        let said =
+            command.args(["ledger", "settlement", settlement]).current_dir(self.folder.path()).status();
+        assert!(said.unwrap().success());
+    }
+
     /// Whether the ledger was left closed: what was written last is in the file itself.
     pub(crate) fn ledger_is_closed(&self) -> bool {
         self.folder.path().join("farebox.db").exists() && !self.folder.path().join("farebox.db-wal").exists()

@@ -1,7 +1,8 @@
-//! `farebox ledger`: the books, for people and their programs. Only `resolve` and `export --delete` write.
+//! `farebox ledger`: the books, for people and their programs. Only `resolve`, `settlement` and `export --delete` write.
 
 mod export;
 mod resolve;
+mod settlement;
 mod show;
 
 use std::io;
@@ -14,7 +15,7 @@ use jiff::tz::TimeZone;
 
 use super::place::file_of;
 use super::{Books, Filter};
-use crate::settings::{Settings, ledger_url};
+use crate::settings::{Settings, Settlement, ledger_url};
 use export::Format;
 
 /// Arguments of `farebox ledger`.
@@ -64,6 +65,12 @@ enum Command {
     },
     /// Ends a payment whose outcome nobody could find out, by what the chain says.
     Resolve(resolve::Args),
+    /// Who settles the payments: relay or direct. With a new one, changes it, although payments are forgotten by that. Stop
+    /// the proxies first.
+    Settlement {
+        /// Who is to settle, as `facilitator.settlement` of the settings will say.
+        to: Option<Settlement>,
+    },
 }
 
 /// Which payments; all that is given must hold.
@@ -130,6 +137,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return export::run(books, filter, format, delete, out).await;
         }
         Command::Resolve(how) => return resolve::run(ledger, how).await,
+        Command::Settlement { to } => return settlement::run(ledger, to).await,
     };
     finished(written)
 }
@@ -231,6 +239,21 @@ mod tests {
         says(&url, &["show", &transaction]).await.unwrap();
         let error = says(&url, &["show", &format!("0x{:064x}", 8)]).await.unwrap_err().to_string();
         assert!(error.starts_with("no payment with this nonce or transaction"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_operator_changes_who_settles_whatever_is_at_stake() {
+        let book = Book::open(Database::sqlite().await).await;
+        let url = book.database.url.clone();
+        says(&url, &["settlement"]).await.unwrap();
+        book.settle_by(Settlement::Relay, 0).await.unwrap();
+        book.begins(1).await;
+        book.settle_by(Settlement::Direct, 0).await.unwrap_err();
+        says(&url, &["settlement"]).await.unwrap();
+        says(&url, &["settlement", "neither"]).await.unwrap_err();
+        assert_eq!(book.settlement().await.unwrap(), Some(Settlement::Relay));
+        says(&url, &["settlement", "direct"]).await.unwrap();
+        book.settle_by(Settlement::Direct, 0).await.unwrap();
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ mod histories;
 mod life;
 mod migration;
 mod retention;
+mod settlement;
 mod trouble;
 
 pub(crate) use book::{Book, HOLDER, HOUR, MINUTE, NOW, OTHER, claim, claim_by, key, sale, settled, unknown};

@@ -301,7 +301,9 @@ impl Stage<'_> {
         })?;
         let ends = payment.valid_before().and_then(|ends| ends.to_u64()).unwrap_or(u64::MAX);
         let seconds = self.rules.settings.replay_horizon_seconds;
-        if option.flow == Flow::Upfront && ends > now_seconds.saturating_add(seconds) {
+        let relayed = self.rules.facilitator.as_ref().is_some_and(|facilitator| facilitator.relay);
+        // A proxy that settles by itself forgets a payment after that.
+        if (option.flow == Flow::Upfront || !relayed) && ends > now_seconds.saturating_add(seconds) {
             let message = format!("the authorization must end within {seconds} seconds from now");
             return Err(Refusal::new(*tuple, Cause::PaymentInvalid, Told::message(message)));
         }

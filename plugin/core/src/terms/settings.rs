@@ -27,8 +27,8 @@ pub struct Settings {
     pub strict_recovery_byte: bool,
     /// Tolerance for clocks, seconds.
     pub clock_skew_seconds: u64,
-    /// Longest time for which a used authorization is remembered, seconds. The facilitator refuses later replays. An
-    /// `upfront` route refuses authorizations that end later than that.
+    /// Longest time for which a used authorization is remembered, seconds. `upfront` routes, and proxies that settle by
+    /// themselves, refuse authorizations that end later than that.
     pub replay_horizon_seconds: u64,
     /// Send facilitators only `x402Version`, `accepted` and `payload`.
     pub minimal_payload: bool,

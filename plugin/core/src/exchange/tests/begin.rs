@@ -452,6 +452,18 @@ fn upfront_refuses_an_authorization_that_outlives_the_replay_memory() {
 }
 
 #[test]
+fn a_proxy_that_settles_by_itself_refuses_an_authorization_that_outlives_its_memory() {
+    let horizon = pushed().settings.replay_horizon_seconds;
+    let pay = |ends| Wallet::new(1).pay(&Terms { valid_before: ends, ..Terms::of(0, 0, 1) });
+    for (mode, status) in MODES.into_iter().zip([402, 200]) {
+        let mut host = Host::of(mode);
+        host.script([valid(), settled(84532, "0xabc")]);
+        let far = request("/paid/a").paying(&pay(START + horizon + 1));
+        assert_eq!(host.play(&far, &ok()).status(), status, "{mode:?}");
+    }
+}
+
+#[test]
 fn failures_before_the_match_count_on_the_primary_option_and_later_ones_on_the_matched() {
     let mut host = Host::new();
     assert_eq!(host.play(&request("/two"), &ok()).short(), "PaymentRequired@1");

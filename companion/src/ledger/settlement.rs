@@ -1,0 +1,131 @@
+//! Who settles the payments of a ledger: the relay, whose payments are here, or the proxies, which keep them in memory. A
+//! payment that one of them took the other would take again, so the change waits until nothing is at stake, or is an
+//! operator's decision.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use farebox_core::metrics::MetricSeries;
+use sqlx::{AnyConnection, Row};
+
+use super::store::{signed, unsigned};
+use super::{Ledger, LedgerError};
+use crate::settings::Settlement;
+
+/// Payments that a change of the settlement forgets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AtStake {
+    /// In use, or of unknown outcome.
+    pub open: u64,
+    /// Charged, and not answered.
+    pub owed: u64,
+    /// When the last authorization ends that was used, Unix seconds.
+    pub until: Option<u64>,
+}
+
+/// How often a companion looks who settles, and stops if it is others.
+pub const LOOKED_AT: Duration = Duration::from_secs(1);
+/// When every companion has looked.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Makes sure that payments are settled by `ours`. Changes it only if nothing is at stake. A proxy that settles
+    /// directly takes no authorization that lasts longer than `horizon` seconds.
+    pub async fn settle_by(&self, ours: Settlement, horizon: u64) -> Result<(), LedgerError> {
+        self.write_settlement(ours, false).await?;
+        let Some(theirs) = self.settlement().await?.filter(|theirs| *theirs != ours) else { return Ok(()) };
+        let mut at_stake = self.at_stake(theirs, horizon).await?;
+        if at_stake == AtStake::default() {
+            self.write_settlement(ours, true).await?;
+            // Another companion may have taken payments until it saw that.
+            tokio::time::sleep(SEEN_WITHIN).await;
+            at_stake = self.at_stake(theirs, horizon).await?;
+            if at_stake == AtStake::default() {
+                return Ok(());
+            }
+            self.write_settlement(theirs, true).await?;
+        }
+        Err(LedgerError::Settlement { url: self.url(), theirs, ours, at_stake })
+    }
+
+    /// Who settles. `None` before the first companion.
+    pub async fn settlement(&self) -> Result<Option<Settlement>, LedgerError> {
+        let sql = "SELECT mode FROM settlement WHERE id = 1";
+        let row = sqlx::query(sql).fetch_optional(&mut *self.connection().await?).await?;
+        let Some(row) = row else { return Ok(None) };
+        let mode: &str = row.try_get(0)?;
+        Settlement::from_str(mode, false).map(Some).map_err(|_| LedgerError::Unreadable {
+            url: self.url(),
+            cause: format!("`{mode}` is no settlement"),
+        })
+    }
+
+    /// Changes who settles, whatever is at stake.
+    pub async fn change_settlement(&self, to: Settlement) -> Result<(), LedgerError> {
+        self.write_settlement(to, true).await
+    }
+
+    /// What another settlement than `from` would not know.
+    pub async fn at_stake(&self, from: Settlement, horizon: u64) -> Result<AtStake, LedgerError> {
+        let now = self.now_ms().await? / 1000;
+        match from {
+            Settlement::Relay => Ok(of_payments(&mut *self.connection().await?, now).await?),
+            Settlement::Direct => {
+                let counters = self.counters().await?;
+                let times = counters.iter().filter(|(series, _)| MetricSeries::is_time(series));
+                let last = times.map(|(_, value)| *value).max();
+                let until = last.map(|last| last.saturating_add(horizon)).filter(|until| *until >= now);
+                Ok(AtStake { until, ..AtStake::default() })
+            }
+        }
+    }
+
+    async fn write_settlement(&self, mode: Settlement, replace: bool) -> Result<(), LedgerError> {
+        let so = if replace { "DO UPDATE SET mode = excluded.mode" } else { "DO NOTHING" };
+        let sql = format!("INSERT INTO settlement (id, mode) VALUES (1, $1) ON CONFLICT (id) {so}");
+        let write = async |connection: &mut AnyConnection| {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(mode.to_string()).execute(connection).await
+        };
+        self.durably(write).await.map(drop)
+    }
+}
+
+/// What the relay's payments are, at this time in Unix seconds.
+async fn of_payments(connection: &mut AnyConnection, now: u64) -> Result<AtStake, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(CASE WHEN state NOT IN ('owed', 'delivered') THEN 1 END), \
+           COUNT(CASE WHEN state = 'owed' THEN 1 END), \
+           MAX(CASE WHEN ends_s >= $1 THEN ends_s END) \
+         FROM payments WHERE state <> 'refused'",
+    )
+    .bind(signed(now))
+    .fetch_one(connection)
+    .await?;
+    Ok(AtStake {
+        open: unsigned(row.try_get(0)?),
+        owed: unsigned(row.try_get(1)?),
+        until: row.try_get::<Option<i64>, _>(2)?.map(unsigned),
+    })
+}
+
+// === impl AtStake ===
+
+impl std::fmt::Display for AtStake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = Vec::new();
+        if self.open > 0 {
+            parts.push(format!("in use or of unknown outcome: {}", self.open));
+        }
+        if self.owed > 0 {
+            parts.push(format!("charged and not answered: {}", self.owed));
+        }
+        if let Some(until) = self.until {
+            // Whoever signs may write any time, also one no calendar has.
+            let last = UNIX_EPOCH + Duration::from_secs(until.min(253_402_300_799));
+            parts.push(format!("authorizations that were used end at {}", httpdate::fmt_http_date(last)));
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
