@@ -37,7 +37,7 @@ pub struct Args {
     /// Also list what this proxy does not enforce, and what does instead.
     #[arg(long = "for", value_name = "PROXY")]
     pub proxy: Option<Proxy>,
-    /// How the proxies will settle (`facilitator.settlement`): with `direct`, also list what that cannot do.
+    /// How the proxies will settle, if not as the settings say: with `direct`, also list what that cannot do.
     #[arg(long, value_name = "MODE")]
     pub settlement: Option<Settlement>,
     /// The companion's settings.
@@ -59,11 +59,15 @@ pub struct Around {
 // === impl Around ===
 
 impl Around {
+    /// The settings of `farebox run`.
+    fn settings(&self) -> Result<Settings, SettingsError> {
+        let Self { settings, facilitator } = self.clone();
+        Settings::load(Flags { settings, facilitator, route_source: "file".into(), ..Flags::default() })
+    }
+
     /// The options with which `farebox run` would load the pricing file.
     pub(crate) fn options(&self) -> Result<LoadOptions, SettingsError> {
-        let Self { settings, facilitator } = self.clone();
-        Ok(Settings::load(Flags { settings, facilitator, route_source: "file".into(), ..Flags::default() })?
-            .loading())
+        Ok(self.settings()?.loading())
     }
 
     /// The flag or file that names a facilitator in place of the pricing file's.
@@ -94,9 +98,10 @@ pub enum Proxy {
 
 /// Prints each finding as a line `file:line: severity: key: message`, and a summary.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let loaded = load_with(&read(&args.file)?, &args.around.options()?);
+    let settings = args.around.settings()?;
+    let loaded = load_with(&read(&args.file)?, &settings.loading());
     let mut report = report(&args.file, &loaded, args.proxy, &args.around);
-    if args.settlement == Some(Settlement::Direct) {
+    if args.settlement.unwrap_or(settings.facilitator.settlement) == Settlement::Direct {
         not_direct(&mut report);
     }
     std::io::stdout().write_all(report.as_bytes())?;

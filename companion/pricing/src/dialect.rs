@@ -58,7 +58,7 @@ pub(super) fn foreign(text: &str) -> Option<String> {
 }
 
 const EXPRESSION: &str = "write * for any text within a segment, /* at the end for all below, and one route for each \
-                          alternative; a dot before a * is written [.]";
+                          alternative (/v1/* for /v1/.*)";
 
 const fn is_word(char: char) -> bool {
     char.is_ascii_alphabetic() || char == '_'

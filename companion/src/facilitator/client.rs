@@ -3,6 +3,8 @@
 //! Every call goes to the origin that is configured and nowhere else: whoever answers says whether money moved, so
 //! an open redirect at a facilitator would be enough to be served unpaid.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use farebox_core::protocol::{Operation, printable};
@@ -20,6 +22,8 @@ pub struct FacilitatorClient {
     client: reqwest::Client,
     credentials: Credentials,
     doubts: watch::Sender<()>,
+    /// The last call got no reply.
+    lost: Arc<AtomicBool>,
 }
 
 /// A whole reply.
@@ -57,10 +61,15 @@ const MAX_TEXT: usize = 200;
 impl FacilitatorClient {
     /// A client that shows each facilitator its credential, if it has one.
     pub fn new(credentials: Credentials) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: http::client_builder().build()?, credentials, doubts: watch::Sender::new(()) })
+        Ok(Self {
+            client: http::client_builder().build()?,
+            credentials,
+            doubts: watch::Sender::new(()),
+            lost: Arc::default(),
+        })
     }
 
-    /// Changes with each call that got no reply: its facilitator may be gone.
+    /// Changes with each call that got no reply, and with the first reply after it: its facilitator may be gone, or back.
     pub(crate) fn doubts(&self) -> watch::Receiver<()> {
         self.doubts.subscribe()
     }
@@ -82,7 +91,7 @@ impl FacilitatorClient {
         let replied = tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
             Err(CallFailed { reason: format!("no reply within {deadline:?}"), may_have_arrived: true })
         });
-        if replied.is_err() {
+        if self.lost.swap(replied.is_err(), Ordering::Relaxed) || replied.is_err() {
             self.doubts.send_replace(());
         }
         replied

@@ -48,7 +48,7 @@ pub enum LedgerError {
     },
     /// Its payments are settled by others.
     #[error(
-        "facilitator.settlement is {ours}, and the payments of the ledger {url} were settled by {theirs}: {ours} would take them again ({at_stake}). Set {theirs}, or stop the proxies, wait, and start the companion again; `farebox ledger settlement {ours}` changes it at once and forgets them"
+        "facilitator.settlement is {ours}, and the payments of the ledger {url} were settled by {theirs}: {ours} would take them again ({at_stake}). Set {theirs}, or see \"Who settles\" in docs/ledger.md; `farebox ledger settlement {ours} --forget` changes it at once"
     )]
     Settlement {
         /// Without a password.

@@ -1,11 +1,10 @@
 //! Who settles the payments of a ledger: the relay, whose payments are here, or the proxies, which keep them in memory. A
 //! payment that one of them took the other would take again, so the change waits until nothing is at stake, or is an
-//! operator's decision.
+//! operator's decision. What proxies took is never known here.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::ValueEnum;
-use farebox_core::metrics::MetricSeries;
 use sqlx::{AnyConnection, Row};
 
 use super::store::{signed, unsigned};
@@ -21,6 +20,10 @@ pub struct AtStake {
     pub owed: u64,
     /// When the last authorization ends that was used, Unix seconds.
     pub until: Option<u64>,
+    /// Proxies settled by themselves.
+    pub unknown: bool,
+    /// The ledger lacks what was written last: see [`Ledger::went_back`].
+    pub lost: Option<String>,
 }
 
 /// How often a companion looks who settles, and stops if it is others.
@@ -31,17 +34,17 @@ const SEEN_WITHIN: Duration = Duration::from_secs(3);
 // === impl Ledger ===
 
 impl Ledger {
-    /// Makes sure that payments are settled by `ours`. Changes it only if nothing is at stake. A proxy that settles
-    /// directly takes no authorization that lasts longer than `horizon` seconds.
-    pub async fn settle_by(&self, ours: Settlement, horizon: u64) -> Result<(), LedgerError> {
+    /// Makes sure that payments are settled by `ours`. Changes it only if nothing is at stake. Authorizations may be used for
+    /// `skew` seconds after their end.
+    pub async fn settle_by(&self, ours: Settlement, skew: u64) -> Result<(), LedgerError> {
         self.write_settlement(ours, false).await?;
         let Some(theirs) = self.settlement().await?.filter(|theirs| *theirs != ours) else { return Ok(()) };
-        let mut at_stake = self.at_stake(theirs, horizon).await?;
+        let mut at_stake = self.at_stake(theirs, skew).await?;
         if at_stake == AtStake::default() {
             self.write_settlement(ours, true).await?;
             // Another companion may have taken payments until it saw that.
             tokio::time::sleep(SEEN_WITHIN).await;
-            at_stake = self.at_stake(theirs, horizon).await?;
+            at_stake = self.at_stake(theirs, skew).await?;
             if at_stake == AtStake::default() {
                 return Ok(());
             }
@@ -68,18 +71,22 @@ impl Ledger {
     }
 
     /// What another settlement than `from` would not know.
-    pub async fn at_stake(&self, from: Settlement, horizon: u64) -> Result<AtStake, LedgerError> {
-        let now = self.now_ms().await? / 1000;
-        match from {
-            Settlement::Relay => Ok(of_payments(&mut *self.connection().await?, now).await?),
-            Settlement::Direct => {
-                let counters = self.counters().await?;
-                let times = counters.iter().filter(|(series, _)| MetricSeries::is_time(series));
-                let last = times.map(|(_, value)| *value).max();
-                let until = last.map(|last| last.saturating_add(horizon)).filter(|until| *until >= now);
-                Ok(AtStake { until, ..AtStake::default() })
+    pub async fn at_stake(&self, from: Settlement, skew: u64) -> Result<AtStake, LedgerError> {
+        // Sees whether the database went back.
+        self.counters().await?;
+        let mut at_stake = match from {
+            Settlement::Relay => {
+                let ends_after = (self.now_ms().await? / 1000).saturating_sub(skew);
+                of_payments(&mut *self.connection().await?, ends_after).await?
             }
-        }
+            Settlement::Direct => {
+                let sql = "SELECT 1 FROM reporters LIMIT 1";
+                let reporter = sqlx::query(sql).fetch_optional(&mut *self.connection().await?).await?;
+                AtStake { unknown: reporter.is_some(), ..AtStake::default() }
+            }
+        };
+        at_stake.lost = self.went_back();
+        Ok(at_stake)
     }
 
     async fn write_settlement(&self, mode: Settlement, replace: bool) -> Result<(), LedgerError> {
@@ -92,21 +99,22 @@ impl Ledger {
     }
 }
 
-/// What the relay's payments are, at this time in Unix seconds.
-async fn of_payments(connection: &mut AnyConnection, now: u64) -> Result<AtStake, sqlx::Error> {
+/// What the relay's payments are. Authorizations count that end at this time or later, Unix seconds.
+async fn of_payments(connection: &mut AnyConnection, ends_after: u64) -> Result<AtStake, sqlx::Error> {
     let row = sqlx::query(
         "SELECT COUNT(CASE WHEN state NOT IN ('owed', 'delivered') THEN 1 END), \
            COUNT(CASE WHEN state = 'owed' THEN 1 END), \
            MAX(CASE WHEN ends_s >= $1 THEN ends_s END) \
          FROM payments WHERE state <> 'refused'",
     )
-    .bind(signed(now))
+    .bind(signed(ends_after))
     .fetch_one(connection)
     .await?;
     Ok(AtStake {
         open: unsigned(row.try_get(0)?),
         owed: unsigned(row.try_get(1)?),
         until: row.try_get::<Option<i64>, _>(2)?.map(unsigned),
+        ..AtStake::default()
     })
 }
 
@@ -124,8 +132,19 @@ impl std::fmt::Display for AtStake {
         if let Some(until) = self.until {
             // Whoever signs may write any time, also one no calendar has.
             let last = UNIX_EPOCH + Duration::from_secs(until.min(253_402_300_799));
-            parts.push(format!("authorizations that were used end at {}", httpdate::fmt_http_date(last)));
+            parts.push(format!(
+                "the last authorization of a charged payment ends on {}",
+                httpdate::fmt_http_date(last)
+            ));
         }
+        if self.unknown {
+            parts.push(
+                "proxies settled by themselves, and no ledger has their payments: stop the proxies and wait until every \
+                 authorization they took has ended, which takes filter.replayHorizonSeconds at most"
+                    .to_owned(),
+            );
+        }
+        parts.extend(self.lost.clone());
         f.write_str(&parts.join("; "))
     }
 }

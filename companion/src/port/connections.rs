@@ -36,6 +36,8 @@ struct Life {
     /// Requests under way.
     requests: usize,
     has_asked: bool,
+    /// Of its request only a part has come, and nothing is done before the rest.
+    is_partial: bool,
     /// A read found no bytes, so no part of its first request is waiting.
     was_empty: bool,
     is_stalled: bool,
@@ -61,7 +63,7 @@ pub(super) enum Admission {
 /// What a connection without a request under way waits for, in the order in which they are closed for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Wait {
-    /// Its first request.
+    /// Its first request, or the rest of one.
     First,
     /// Its client to read.
     Reader,
@@ -92,6 +94,14 @@ pub(super) struct Slot {
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Slot>);
+
+/// The connection of a request, for a service that does nothing before the whole request has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival(pub(super) Arc<Slot>);
+
+/// A request of which the rest is waited for: meanwhile its connection may be closed for another.
+#[derive(Debug)]
+pub(crate) struct Partial(Arc<Slot>);
 
 /// Shortest time that a client has for its first request, even if many others come. It is longer than a busy machine
 /// or a bad line needs from connection to request. With 256 places, two thousand clients per second get this time.
@@ -126,6 +136,7 @@ impl Connections {
             raw: raw.clone(),
             requests: 0,
             has_asked: false,
+            is_partial: false,
             was_empty: false,
             is_stalled: false,
             is_http2: false,
@@ -230,6 +241,7 @@ impl Life {
 
     const fn wait(&self) -> Option<Wait> {
         match self {
+            Self { is_partial: true, .. } => Some(Wait::First),
             Self { is_stalled: true, .. } => Some(Wait::Reader),
             Self { requests: 0, has_switched: false, has_asked: true, .. } => Some(Wait::Next),
             Self { requests: 0, has_switched: false, was_empty: true, .. } => Some(Wait::First),
@@ -357,6 +369,20 @@ impl Drop for Slot {
         if let Some(Life { place: Some(place), .. }) = table.open.remove(&self.id) {
             table.waiting.remove(&place);
         }
+    }
+}
+
+impl Arrival {
+    /// Until this is dropped.
+    pub(crate) fn is_awaited(self) -> Partial {
+        lock(&self.0.table).change(self.0.id, |life| life.is_partial = true);
+        Partial(self.0)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        lock(&self.0.table).change(self.0.id, |life| life.is_partial = false);
     }
 }
 

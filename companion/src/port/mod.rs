@@ -49,6 +49,7 @@ use socket::{Raw, Socket};
 use stream::Guarded;
 use tls::Tls;
 
+pub(crate) use connections::Arrival;
 pub use files::{Descriptors, Share};
 
 /// A port, bound to its address.
@@ -292,6 +293,7 @@ impl<S> Connection<S> {
             let under_way = slot.begin(request.version() == Version::HTTP_2);
             let permit = requests.clone().try_acquire_owned();
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(Arrival(slot.clone()));
             let answered = permit.ok().map(|permit| (service(request), permit));
             let slot = slot.clone();
             async move {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -19,7 +19,8 @@ type Stream = std::pin::Pin<
     Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Send + Sync + 'static>,
 >;
 
-/// A port that answers `/end` with two bytes, `/flood` with a body without end, and `/never` not at all.
+/// A port that answers `/end` with two bytes, `/flood` with a body without end, `/never` not at all, and `/whole` once the
+/// request has come.
 struct Stage {
     address: SocketAddr,
     /// Requests under way.
@@ -65,11 +66,17 @@ impl Stage {
         };
         let under_way = Arc::new(AtomicUsize::new(0));
         let count = under_way.clone();
-        let service = move |request: Request<Incoming>| {
+        let service = move |mut request: Request<Incoming>| {
             count.fetch_add(1, Ordering::SeqCst);
             let held = Held(count.clone());
+            let arrival = request.extensions_mut().remove::<Arrival>().unwrap();
             async move {
-                let body: Stream = match request.uri().path() {
+                let path = request.uri().path().to_owned();
+                if path == "/whole" {
+                    let _partial = arrival.is_awaited();
+                    let _ = request.into_body().collect().await;
+                }
+                let body: Stream = match path.as_str() {
                     "/flood" => Box::pin(futures_util::stream::unfold(held, async |held| {
                         Some((Ok(Frame::data(Bytes::from(vec![b'x'; 64 * 1024]))), held))
                     })),
@@ -101,6 +108,10 @@ impl Stage {
 
 async fn ask(stream: &mut TcpStream) -> String {
     let _ = stream.write_all(b"GET /end HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    read_answer(stream).await
+}
+
+async fn read_answer(stream: &mut TcpStream) -> String {
     let mut got = Vec::new();
     while !got.ends_with(b"0\r\n\r\n") && !got.ends_with(b"}\n") {
         match timeout(PATIENCE, stream.read_u8()).await.expect("an answer in time") {
@@ -225,6 +236,27 @@ async fn requests_under_way_are_not_closed_for_others_and_one_too_many_is_told_s
     drop(served);
     eventually("they are gone", || stage.under_way.load(Ordering::SeqCst) == 0).await;
     assert!(stage.ask().await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn parts_of_requests_take_no_place_from_whole_ones() {
+    let stage = Stage::start(limits()).await;
+    let part = b"POST /whole HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n1";
+    let mut kept = stage.connect(part).await;
+    let mut crowd = Vec::new();
+    for _ in 0..7 {
+        crowd.push(stage.connect(part).await);
+    }
+    eventually("they have come", || stage.under_way.load(Ordering::SeqCst) == 8).await;
+    tokio::time::sleep(SHORT / 2).await;
+    // The one that is told the rest is answered, and its connection is no part of a request any more.
+    kept.write_all(b"2").await.unwrap();
+    assert!(read_answer(&mut kept).await.starts_with("HTTP/1.1 200 "));
+    for _ in 0..7 {
+        crowd.push(stage.connect(part).await);
+        tokio::time::sleep(SHORT / 2).await;
+        assert!(stage.ask().await.starts_with("HTTP/1.1 200 "));
+    }
 }
 
 #[tokio::test]

@@ -332,7 +332,7 @@ impl ProxyState {
         match trouble {
             Trouble::Silent => format!(
                 "has not been heard for {} s: see whether it runs, and whether its cluster `farebox` leads to relay.listen \
-                 and shows the words of relay.secret",
+                 and, where relay.secret is set, shows its words",
                 self.silence(now)
             ),
             Trouble::RefusedFirst => format!(

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use farebox_core::payment::{Holder, PaymentKey};
+use farebox_core::payment::{Claim, Holder, PaymentKey};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Relay;
 use super::order::Order;
@@ -77,8 +77,8 @@ impl Entry {
         }
     }
 
-    pub(super) fn of_amount(self, amount: String) -> Self {
-        Self { amount, ..self }
+    pub(super) fn of_claim(self, claim: &Claim) -> Self {
+        Self { offer: claim.terms.offer.clone(), amount: claim.terms.amount.to_string(), ..self }
     }
 
     /// Writes the line.
@@ -87,6 +87,9 @@ impl Entry {
         let ms = began.elapsed().as_millis();
         let transaction = transaction.unwrap_or_default();
         let what = happening.as_str();
+        if happening == Happening::Open {
+            return warn!(offer, payer, nonce, amount, transaction, proxy, holder, ms, reason, "{what}");
+        }
         info!(offer, payer, nonce, amount, transaction, proxy, holder, ms, reason, "{what}");
     }
 }

@@ -18,7 +18,7 @@ use ring::rand::SystemRandom;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use crate::port::{Descriptors, Limits, Protocol, Share};
+use crate::port::{Arrival, Descriptors, Limits, Protocol, Share};
 use crate::settings::SettingsError;
 
 use super::MAX_BODY;
@@ -158,7 +158,11 @@ pub fn at_the_door(
 async fn whole(request: Request) -> Result<Request, Response> {
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(RELAY_SECRET);
-    match timeout(BODY, to_bytes(body, MAX_BODY)).await {
+    // Whoever sends only a part takes no place from those that send all.
+    let partial = parts.extensions.remove::<Arrival>().map(Arrival::is_awaited);
+    let whole = timeout(BODY, to_bytes(body, MAX_BODY)).await;
+    drop(partial);
+    match whole {
         Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
         Ok(Err(error)) => {
             Err(refused(StatusCode::PAYLOAD_TOO_LARGE, format!("the body cannot be used: {error}\n")))
@@ -195,9 +199,15 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use axum::routing::post;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::watch;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::port::Port;
+    use crate::settings::Listen;
+    use crate::testing::tcp;
 
     async fn status(router: &Router, secret: Option<&str>) -> u16 {
         let mut request = Request::post("/verify");
@@ -239,6 +249,31 @@ mod tests {
             assert_eq!(status(&router, Some("0123456789abcdef-two")).await, 200);
         }
         assert_eq!(status(&relay(None), None).await, 200);
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_never_sent_whole_take_no_place_from_a_proxy() {
+        let few = Limits { connections: 4, requests: 4, ..limits(Descriptors::raise()) };
+        let any = Listen::Tcp(([127, 0, 0, 1], 0).into());
+        let port = Port::bind("relay.listen", &any, None, few).await.unwrap();
+        let address = tcp(&port.address().unwrap());
+        let (_routers, router) = watch::channel(relay(None));
+        let (_stop, finished) = watch::channel(());
+        tokio::spawn(port.serve_router(router, finished, Duration::ZERO));
+        let connect = async |body: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = "POST /verify HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n";
+            stream.write_all([head, body].concat().as_bytes()).await.unwrap();
+            stream
+        };
+        let mut crowd = Vec::new();
+        for _ in 0..12 {
+            crowd.push(connect("hell").await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut answer = [0; 12];
+            connect("hello").await.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+        }
     }
 
     #[tokio::test]

@@ -70,12 +70,11 @@ impl Relay {
         let Ok(Stepped { answer: Answer::Call { epoch, call, .. }, facilitator, behind, .. }) = step else {
             return;
         };
-        let origin = behind.map(Origin::from);
         let mut entry = Entry::of_key(&key, holder, Instant::now());
-        let read = PaymentCall::read(&call).ok();
-        if let Some(read) = &read {
-            entry = entry.of_amount(read.option.amount.to_string());
+        if let Some((claim, _)) = behind.as_deref() {
+            entry = entry.of_claim(claim);
         }
+        let (origin, read) = (behind.map(Origin::from), PaymentCall::read(&call).ok());
         let making =
             Making { key, holder, epoch, call, read, facilitator, origin, is_asked: true, entry, under_way };
         making.make(self, None).await;

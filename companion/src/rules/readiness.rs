@@ -42,10 +42,10 @@ pub type AllKnown = BTreeMap<String, Known>;
 /// because nothing is sold through it; a known one is only asked for changes.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const MAX_RETRY_UNKNOWN: Duration = Duration::from_millis(500);
-const MAX_RETRY: Duration = Duration::from_secs(30);
+const MAX_RETRY: Duration = Duration::from_secs(5);
 /// Pause after a success. A facilitator that dies is detected within it, even without payments.
 const REFRESH: Duration = Duration::from_secs(60);
-/// The same pause if a payment got no reply meanwhile.
+/// The same pause if a payment got no reply meanwhile, or the first one again.
 const DOUBT: Duration = Duration::from_secs(1);
 
 // === impl Readiness ===

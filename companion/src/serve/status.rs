@@ -51,7 +51,7 @@ fn without_lists(state: &Facts<'_>, now: u64) -> Value {
             "error": state.published.settlement_error(state.ledger.settles_direct, now),
         },
         "facilitator": {
-            "ready": active.is_some() && closed.is_empty(),
+            "ready": active.is_some() && closed.is_empty() && state.facilitators.all_dead(now).is_none(),
             "closed": closed.iter().map(|chain| json!({
                 "network": chain.network,
                 "cause": chain.cause,

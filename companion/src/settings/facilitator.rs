@@ -46,6 +46,12 @@ impl FacilitatorSettings {
             Settlement::Direct => DEFAULT_CLUSTER,
             Settlement::Relay => COMPANION_CLUSTER,
         };
+        if settlement == Settlement::Direct && file.cluster.as_deref() == Some(COMPANION_CLUSTER) {
+            return Err(SettingsError(format!(
+                "facilitator.cluster: `{COMPANION_CLUSTER}` leads to this companion, and with `settlement: direct` proxies \
+                 call the facilitator: remove the key, or name its cluster"
+            )));
+        }
         let url = flag.or_else(|| file.url.clone()).map(|url| url.trim_end_matches('/').to_owned());
         let settings = Self {
             url,

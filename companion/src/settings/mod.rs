@@ -85,6 +85,8 @@ const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 /// The message about settings for reading statistics, which are gone.
 const REPORTING: &str = "statistics are no longer read: each Envoy reports by itself, through its cluster `farebox`, \
                          which leads to relay.listen";
+/// Longest `filter.clockSkewSeconds`.
+pub const MAX_CLOCK_SKEW: u64 = 3_600;
 /// Longest `shutdown.delay`.
 const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(600);
 
@@ -199,6 +201,12 @@ fn check_filter(mut filter: terms::Settings) -> Result<terms::Settings, Settings
         return Err(SettingsError(format!(
             "filter.maxPaymentBytes: {} is outside 1024 to 1048576",
             filter.max_payment_bytes
+        )));
+    }
+    if filter.clock_skew_seconds > MAX_CLOCK_SKEW {
+        return Err(SettingsError(format!(
+            "filter.clockSkewSeconds: {} is above {MAX_CLOCK_SKEW}; a machine whose clock is further off needs another clock",
+            filter.clock_skew_seconds
         )));
     }
     if filter.public_facilitator.is_some() {

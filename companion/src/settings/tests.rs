@@ -207,6 +207,14 @@ fn a_facilitator_address_becomes_cluster_authority_and_prefix() {
 }
 
 #[test]
+fn proxies_that_settle_do_not_call_the_companion_and_no_clock_is_off_for_hours() {
+    let error = resolve("facilitator: {settlement: direct, cluster: farebox}").unwrap_err();
+    assert!(error.starts_with("facilitator.cluster: `farebox` leads to this companion"), "{error}");
+    let error = resolve("filter: {clockSkewSeconds: 3601}").unwrap_err();
+    assert!(error.starts_with("filter.clockSkewSeconds: 3601 is above 3600"), "{error}");
+}
+
+#[test]
 fn a_facilitator_address_must_be_safe() {
     let url =
         |url: &str| resolve(&format!("facilitator: {{url: '{url}'}}")).map(|s| s.facilitator.url.unwrap());

@@ -221,8 +221,10 @@ impl Shop {
     /// Has an operator say who settles.
     pub(crate) fn settle_by(&self, settlement: &str) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
-        let said =
-            command.args(["ledger", "settlement", settlement]).current_dir(self.folder.path()).status();
+        let said = command
+            .args(["ledger", "settlement", settlement, "--forget"])
+            .current_dir(self.folder.path())
+            .status();
         assert!(said.unwrap().success());
     }
 

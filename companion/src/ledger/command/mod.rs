@@ -65,11 +65,13 @@ enum Command {
     },
     /// Ends a payment whose outcome nobody could find out, by what the chain says.
     Resolve(resolve::Args),
-    /// Who settles the payments: relay or direct. With a new one, changes it, although payments are forgotten by that. Stop
-    /// the proxies first.
+    /// Who settles the payments: relay or direct. With a new one, changes it.
     Settlement {
-        /// Who is to settle, as `facilitator.settlement` of the settings will say.
+        /// Who is to settle, as `facilitator.settlement` of the settings will say. Stop the proxies first.
         to: Option<Settlement>,
+        /// Although payments are forgotten by that.
+        #[arg(long, requires = "to")]
+        forget: bool,
     },
 }
 
@@ -137,7 +139,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return export::run(books, filter, format, delete, out).await;
         }
         Command::Resolve(how) => return resolve::run(ledger, how).await,
-        Command::Settlement { to } => return settlement::run(ledger, to).await,
+        Command::Settlement { to, forget } => return settlement::run(ledger, to, forget).await,
     };
     finished(written)
 }
@@ -252,7 +254,9 @@ mod tests {
         says(&url, &["settlement"]).await.unwrap();
         says(&url, &["settlement", "neither"]).await.unwrap_err();
         assert_eq!(book.settlement().await.unwrap(), Some(Settlement::Relay));
-        says(&url, &["settlement", "direct"]).await.unwrap();
+        let text = says(&url, &["settlement", "direct"]).await.unwrap_err().to_string();
+        assert!(text.contains("in use or of unknown outcome: 1") && text.contains("--forget"), "{text}");
+        says(&url, &["settlement", "direct", "--forget"]).await.unwrap();
         book.settle_by(Settlement::Direct, 0).await.unwrap();
     }
 

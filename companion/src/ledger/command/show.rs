@@ -11,7 +11,7 @@ pub(super) fn list(out: &mut impl Write, entries: &[Entry], totals: &[Total]) ->
     for entry in entries {
         writeln!(
             out,
-            "{} {:9} {} {} {} from {} for {}/{} nonce {}{}",
+            "{} {:9} {} atomic {} {} from {} for {}/{} nonce {}{}",
             time(entry.reserved_at),
             entry.state,
             entry.amount,
@@ -28,7 +28,7 @@ pub(super) fn list(out: &mut impl Write, entries: &[Entry], totals: &[Total]) ->
         let Total { network, asset, asset_symbol, payments, amount } = total;
         writeln!(
             out,
-            "settled: {amount} {asset_symbol} (atomic units of {asset} on {network}) in {payments} payments"
+            "settled: {amount} atomic {asset_symbol} ({asset} on {network}), payments: {payments}"
         )?;
     }
     Ok(())
@@ -112,8 +112,8 @@ pub(super) mod tests {
         let list = text(|out| list(out, &[entry()], &[total]));
         assert_eq!(
             list,
-            "2027-01-15T08:00:00Z delivered 1000 USDC eip155:84532 from 0xpayer for ns/a, \"b\" nonce 0x01 transaction 0xtx\n\
-             settled: 1000 USDC (atomic units of 0xasset on eip155:84532) in 1 payments\n"
+            "2027-01-15T08:00:00Z delivered 1000 atomic USDC eip155:84532 from 0xpayer for ns/a, \"b\" nonce 0x01 transaction 0xtx\n\
+             settled: 1000 atomic USDC (0xasset on eip155:84532), payments: 1\n"
         );
     }
 }

@@ -21,7 +21,8 @@ use crate::support::{now, until};
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long it may take the companion to find out about an open settlement.
 const FINDING_OUT: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(30);
+/// A look reads a page of metrics, which takes a test that is not optimised long.
+const LOOK: Duration = Duration::from_millis(150);
 /// How long payments are good for, seconds.
 const LIFETIME: u64 = 600;
 /// Seconds before its end in which a payment is not taken any more.
