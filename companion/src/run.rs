@@ -114,7 +114,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// Waits until payments of this ledger are settled otherwise: see [`Ledger::settle_by`].
+/// Waits until payments of this ledger are settled otherwise: see [`Ledger::is_settled_by`].
 async fn other_settlement(settings: &Settings, ledger: Option<&Ledger>) {
     let Some(ledger) = ledger else { return std::future::pending().await };
     let ours = settings.facilitator.settlement;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::AtStake;
 use crate::settings::Settlement;
 
 /// Why the ledger cannot do what it was asked to. The text names the database and, where there is one, the fix.
@@ -48,7 +47,7 @@ pub enum LedgerError {
     },
     /// Its payments are settled by others.
     #[error(
-        "facilitator.settlement is {ours}, and the payments of the ledger {url} were settled by {theirs}: {ours} would take them again ({at_stake}). Set {theirs}, or see \"Who settles\" in docs/ledger.md; `farebox ledger settlement {ours} --forget` changes it at once"
+        "facilitator.settlement is {ours}, and the ledger {url} belongs to {theirs}: {ours} would take payments again that {theirs} took. Set {theirs}, or change the ledger with `farebox ledger settlement {ours}` as \"Who settles\" in docs/ledger.md says"
     )]
     Settlement {
         /// Without a password.
@@ -57,8 +56,6 @@ pub enum LedgerError {
         theirs: Settlement,
         /// What the settings say.
         ours: Settlement,
-        /// What would be forgotten.
-        at_stake: AtStake,
     },
     /// Another run of the companion has begun, and reads the spools.
     #[error(

@@ -1,6 +1,6 @@
 //! Who settles the payments of a ledger: the relay, whose payments are here, or the proxies, which keep them in memory. A
-//! payment that one of them took the other would take again, so the change waits until nothing is at stake, or is an
-//! operator's decision. What proxies took is never known here.
+//! payment that one of them took the other would take again, so only an operator changes it. What
+//! proxies took is never known here.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use sqlx::{AnyConnection, Row};
 
 use super::store::{signed, unsigned};
 use super::{Ledger, LedgerError};
-use crate::settings::Settlement;
+use crate::settings::{MAX_CLOCK_SKEW, Settlement};
 
 /// Payments that a change of the settlement forgets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub struct AtStake {
     pub open: u64,
     /// Charged, and not answered.
     pub owed: u64,
-    /// When the last authorization ends that was used, Unix seconds.
+    /// When the last authorization of a charged payment ends, Unix seconds.
     pub until: Option<u64>,
-    /// Proxies settled by themselves.
+    /// Proxies may have settled by themselves.
     pub unknown: bool,
     /// The ledger lacks what was written last: see [`Ledger::went_back`].
     pub lost: Option<String>,
@@ -34,23 +34,43 @@ const SEEN_WITHIN: Duration = Duration::from_secs(3);
 // === impl Ledger ===
 
 impl Ledger {
-    /// Makes sure that payments are settled by `ours`. Changes it only if nothing is at stake. Authorizations may be used for
-    /// `skew` seconds after their end.
-    pub async fn settle_by(&self, ours: Settlement, skew: u64) -> Result<(), LedgerError> {
-        self.write_settlement(ours, false).await?;
-        let Some(theirs) = self.settlement().await?.filter(|theirs| *theirs != ours) else { return Ok(()) };
-        let mut at_stake = self.at_stake(theirs, skew).await?;
-        if at_stake == AtStake::default() {
-            self.write_settlement(ours, true).await?;
-            // Another companion may have taken payments until it saw that.
-            tokio::time::sleep(SEEN_WITHIN).await;
-            at_stake = self.at_stake(theirs, skew).await?;
-            if at_stake == AtStake::default() {
-                return Ok(());
-            }
-            self.write_settlement(theirs, true).await?;
+    /// Makes sure that payments are settled by `ours`, which the first companion of a ledger decides.
+    pub async fn is_settled_by(&self, ours: Settlement) -> Result<(), LedgerError> {
+        let decide = async |connection: &mut AnyConnection| {
+            // Only the relay has payments in a ledger.
+            let sql = "INSERT INTO settlement (id, mode) \
+                       VALUES (1, CASE WHEN EXISTS (SELECT 1 FROM payments) THEN 'relay' ELSE $1 END) \
+                       ON CONFLICT (id) DO NOTHING";
+            sqlx::query(sql).bind(ours.to_string()).execute(connection).await
+        };
+        self.durably(decide).await?;
+        match self.settlement().await? {
+            Some(theirs) if theirs != ours => Err(LedgerError::Settlement { url: self.url(), theirs, ours }),
+            _ => Ok(()),
         }
-        Err(LedgerError::Settlement { url: self.url(), theirs, ours, at_stake })
+    }
+
+    /// Has payments settled by `to` from now on. If a payment would be forgotten by that, it changes nothing and says which,
+    /// unless it is to `forget`.
+    pub async fn change_settlement(&self, to: Settlement, forget: bool) -> Result<AtStake, LedgerError> {
+        let Some(from) = self.settlement().await?.filter(|from| *from != to) else {
+            return Ok(AtStake::default());
+        };
+        let mut at_stake = self.at_stake(from).await?;
+        if !forget && at_stake != AtStake::default() {
+            return Ok(at_stake);
+        }
+        self.write_settlement(to).await?;
+        if !forget {
+            // A companion that still runs may have taken payments until it saw that.
+            tokio::time::sleep(SEEN_WITHIN).await;
+            at_stake = self.at_stake(from).await?;
+            if at_stake != AtStake::default() {
+                self.write_settlement(from).await?;
+            }
+            return Ok(at_stake);
+        }
+        Ok(AtStake::default())
     }
 
     /// Who settles. `None` before the first companion.
@@ -65,35 +85,25 @@ impl Ledger {
         })
     }
 
-    /// Changes who settles, whatever is at stake.
-    pub async fn change_settlement(&self, to: Settlement) -> Result<(), LedgerError> {
-        self.write_settlement(to, true).await
-    }
-
     /// What another settlement than `from` would not know.
-    pub async fn at_stake(&self, from: Settlement, skew: u64) -> Result<AtStake, LedgerError> {
+    async fn at_stake(&self, from: Settlement) -> Result<AtStake, LedgerError> {
         // Sees whether the database went back.
         self.counters().await?;
         let mut at_stake = match from {
             Settlement::Relay => {
-                let ends_after = (self.now_ms().await? / 1000).saturating_sub(skew);
+                let ends_after = (self.now_ms().await? / 1000).saturating_sub(MAX_CLOCK_SKEW);
                 of_payments(&mut *self.connection().await?, ends_after).await?
             }
-            Settlement::Direct => {
-                let sql = "SELECT 1 FROM reporters LIMIT 1";
-                let reporter = sqlx::query(sql).fetch_optional(&mut *self.connection().await?).await?;
-                AtStake { unknown: reporter.is_some(), ..AtStake::default() }
-            }
+            Settlement::Direct => AtStake { unknown: true, ..AtStake::default() },
         };
         at_stake.lost = self.went_back();
         Ok(at_stake)
     }
 
-    async fn write_settlement(&self, mode: Settlement, replace: bool) -> Result<(), LedgerError> {
-        let so = if replace { "DO UPDATE SET mode = excluded.mode" } else { "DO NOTHING" };
-        let sql = format!("INSERT INTO settlement (id, mode) VALUES (1, $1) ON CONFLICT (id) {so}");
+    async fn write_settlement(&self, mode: Settlement) -> Result<(), LedgerError> {
         let write = async |connection: &mut AnyConnection| {
-            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(mode.to_string()).execute(connection).await
+            let sql = "UPDATE settlement SET mode = $1 WHERE id = 1";
+            sqlx::query(sql).bind(mode.to_string()).execute(connection).await
         };
         self.durably(write).await.map(drop)
     }
@@ -139,7 +149,7 @@ impl std::fmt::Display for AtStake {
         }
         if self.unknown {
             parts.push(
-                "proxies settled by themselves, and no ledger has their payments: stop the proxies and wait until every \
+                "no ledger has the payments that proxies settled: stop the proxies and wait until every \
                  authorization they took has ended, which takes filter.replayHorizonSeconds at most"
                     .to_owned(),
             );

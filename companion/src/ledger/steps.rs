@@ -122,7 +122,7 @@ impl Ledger {
         let old = now.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
         let rows = sqlx::query(
             "SELECT network, contract, payer, nonce FROM payments \
-             WHERE (reserved_at < $1 AND since < $1 AND state IN ('unknown', 'owed', 'delivered')) \
+             WHERE (reserved_at < $1 AND since < $1 AND ends_s < $3 AND state IN ('unknown', 'owed', 'delivered')) \
                 OR (look_at <= $2 AND hold_until <= $2 AND (state IN ('claimed', 'reserved') \
                     OR state = 'verified' AND (ends_s < $3 OR since < $1))) LIMIT $4",
         )

@@ -65,10 +65,9 @@ async fn open(
     options: LedgerOptions,
 ) -> Result<Ledger, LedgerError> {
     let ledger = Ledger::open(&relay.ledger, &relay.companion, options).await?;
-    let (ours, skew) = (settings.facilitator.settlement, settings.filter.clock_skew_seconds);
     let opened = async {
         ledger.takes_writes().await?;
-        ledger.settle_by(ours, skew).await
+        ledger.is_settled_by(settings.facilitator.settlement).await
     };
     if let Err(error) = opened.await {
         ledger.close().await;

@@ -233,7 +233,7 @@ impl Making {
         loop {
             // Whether anybody hears of it is asked as late as it can be: a charge nobody heard of is owed.
             if waiting.is_some_and(Waiting::is_gone) && !is_over {
-                let over = Event::Over(self.holder, End::Unsent);
+                let over = Event::Over(self.holder, End::Unheard);
                 is_over = relay.noted(relay.ledger.step(&self.key, over, None, None).await).is_ok();
             }
             let step = relay.ledger.step(&self.key, ended.clone(), sale, facilitator.as_deref()).await;

@@ -42,7 +42,7 @@ impl Relay {
 
     /// The request is over, and not a byte of an answer was sent. If it cannot be noted, the lease ends its hold.
     pub(super) fn give_up(&self, key: &PaymentKey, holder: Holder) {
-        self.ledger.note(key, Event::Over(holder, End::Unsent), None);
+        self.ledger.note(key, Event::Over(holder, End::Unheard), None);
     }
 }
 
@@ -90,7 +90,7 @@ impl Back {
         let holds =
             matches!(reply, RelayReply::Valid | RelayReply::Redeem { .. } | RelayReply::Settled { .. });
         if holds {
-            self.ledger.note(&self.key, Event::Over(self.holder, End::Unsent), None);
+            self.ledger.note(&self.key, Event::Over(self.holder, End::Unheard), None);
         }
     }
 }

@@ -154,7 +154,7 @@ impl Model {
             Step::Verifying | Step::Settling => actions.push(Action::GiveUp { request }),
             Step::Upstream => actions.extend([Action::Settle { request }, Action::Fail { request }]),
             Step::Answering => {
-                let ends = [End::Whole, End::Broken, End::Unsent];
+                let ends = [End::Whole, End::Broken, End::Unsent, End::Unheard];
                 actions.extend(ends.map(|end| Action::Finish { request, end }));
             }
             Step::Reporting(_) => {

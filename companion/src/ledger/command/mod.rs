@@ -244,20 +244,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_operator_changes_who_settles_whatever_is_at_stake() {
+    async fn an_operator_changes_who_settles() {
         let book = Book::open(Database::sqlite().await).await;
         let url = book.database.url.clone();
         says(&url, &["settlement"]).await.unwrap();
-        book.settle_by(Settlement::Relay, 0).await.unwrap();
+        book.is_settled_by(Settlement::Relay).await.unwrap();
         book.begins(1).await;
-        book.settle_by(Settlement::Direct, 0).await.unwrap_err();
         says(&url, &["settlement"]).await.unwrap();
         says(&url, &["settlement", "neither"]).await.unwrap_err();
-        assert_eq!(book.settlement().await.unwrap(), Some(Settlement::Relay));
         let text = says(&url, &["settlement", "direct"]).await.unwrap_err().to_string();
         assert!(text.contains("in use or of unknown outcome: 1") && text.contains("--forget"), "{text}");
+        assert_eq!(book.settlement().await.unwrap(), Some(Settlement::Relay));
         says(&url, &["settlement", "direct", "--forget"]).await.unwrap();
-        book.settle_by(Settlement::Direct, 0).await.unwrap();
+        assert_eq!(book.settlement().await.unwrap(), Some(Settlement::Direct));
     }
 
     #[tokio::test]

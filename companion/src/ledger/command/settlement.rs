@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::super::{AtStake, Books, Ledger, LedgerOptions};
-use crate::settings::{MAX_CLOCK_SKEW, Settlement};
+use crate::settings::Settlement;
 
 /// Names a companion that never ran: it counts nothing.
 const NOBODY: &str = "farebox ledger settlement";
@@ -28,12 +28,12 @@ async fn say(ledger: &Ledger, to: Option<Settlement>, forget: bool) -> anyhow::R
     let Some(to) = to.filter(|to| *to != now) else {
         return Ok(format!("facilitator.settlement: {now}"));
     };
-    let at_stake = ledger.at_stake(now, MAX_CLOCK_SKEW).await?;
-    if at_stake != AtStake::default() && !forget {
+    let at_stake = ledger.change_settlement(to, forget).await?;
+    if at_stake != AtStake::default() {
         bail!(
-            "{to} would take payments again that {now} took ({at_stake}); --forget changes it all the same"
+            "it stays {now}: {to} would take payments again that {now} took ({at_stake}). Stop every companion first, and see \
+             \"Who settles\" in docs/ledger.md; --forget changes it all the same"
         );
     }
-    ledger.change_settlement(to).await?;
     Ok(format!("facilitator.settlement: {to}. A companion that still runs with {now} stops within seconds"))
 }

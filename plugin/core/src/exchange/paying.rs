@@ -220,7 +220,7 @@ fn ended(
 
 /// Ends a payment that this request may still hold.
 fn given_up(attempt: Box<Attempt>, reply: RelayReply, stamps: Vec<Stamp>) -> Turn {
-    let notes = attempt.over(End::Unsent);
+    let notes = attempt.over(End::Unheard);
     Turn { notes, ..stands(attempt, reply, stamps) }
 }
 
@@ -411,7 +411,7 @@ impl Calling {
         match self.purpose {
             Purpose::Settle { epoch, settlement, .. } if !self.attempt.has_relay() => {
                 let stamps = vec![self.attempt.failed(FailureReason::ClientDisconnected)];
-                let notes = self.attempt.over(End::Unsent);
+                let notes = self.attempt.over(End::Unheard);
                 let orphan = Orphan { attempt: self.attempt, started: self.started, epoch, settlement };
                 Ok((Abandoned { stamps, notes }, orphan))
             }
@@ -429,7 +429,7 @@ impl Calling {
                 let stamps = vec![attempt.failed(FailureReason::ClientDisconnected)];
                 Abandoned { stamps, notes: vec![attempt.note(event)] }
             }
-            _ => attempt.client_gone(End::Unsent),
+            _ => attempt.client_gone(End::Unheard),
         }
     }
 }
@@ -448,7 +448,7 @@ impl Orphan {
         let (holder, claim) = (attempt.holder, Some(Box::new(attempt.claim())));
         let ended = attempt.note(Event::Ended { epoch, holder, outcome, claim });
         // If the record was gone, the end has made a new one; this request no longer waits for it.
-        let notes = [vec![ended], attempt.over(End::Unsent)].concat();
+        let notes = [vec![ended], attempt.over(End::Unheard)].concat();
         Late { stamps, notes, charged: attempt.charged(now) }
     }
 }
@@ -476,7 +476,7 @@ impl Over<'_> {
     fn relay_verified(self, mut attempt: Box<Attempt>) -> Turn {
         let Some(word) = self.word() else {
             // The relay may know that the payment is open or charged.
-            let (stamps, notes) = (self.stamps(without_reply(self.end)), attempt.over(End::Unsent));
+            let (stamps, notes) = (self.stamps(without_reply(self.end)), attempt.over(End::Unheard));
             return attempt.refuse(Cause::RelaySilent, &Told::default(), stamps, notes);
         };
         if let (RelayReply::New { now: Some(theirs) }, Some(refusal)) = (&word, &mut attempt.refusal)

@@ -74,8 +74,7 @@ mod tests {
 
     #[test]
     fn endings_are_read_as_they_were_written() {
-        let all =
-            [ending(3, End::Whole), ending(4, End::Broken), ending(5, End::Unsent), ending(6, End::NotYet)];
+        let all = [End::Whole, End::Broken, End::Unsent, End::Unheard, End::NotYet].map(|end| ending(3, end));
         let mut body = Vec::new();
         for ending in &all {
             ending.write(&mut body);

@@ -119,6 +119,8 @@ pub enum End {
     Broken,
     /// No byte of an answer went out.
     Unsent,
+    /// The same, and the request did not hear the end of its settle call, so it counted no sale.
+    Unheard,
     /// The request still runs and needs its hold for longer.
     NotYet,
 }
@@ -153,12 +155,15 @@ impl End {
             Self::Whole => "whole",
             Self::Broken => "broken",
             Self::Unsent => "unsent",
+            Self::Unheard => "unheard",
             Self::NotYet => "not_yet",
         }
     }
     /// The end with this word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Whole, Self::Broken, Self::Unsent, Self::NotYet].into_iter().find(|end| end.as_str() == word)
+        [Self::Whole, Self::Broken, Self::Unsent, Self::Unheard, Self::NotYet]
+            .into_iter()
+            .find(|end| end.as_str() == word)
     }
 }
 
@@ -626,7 +631,10 @@ fn over(record: Option<Record>, holder: Holder, end: End) -> Step {
             let redeemed = record.redeemed && is_used;
             let state = if is_used { State::Delivered } else { State::Owed { hold: None } };
             let before = record.before.filter(|_| !is_used);
-            became(Record { state, redeemed, before, ..record }, Answer::Noted)
+            // It was charged as if somebody waited.
+            let is_late = end == End::Unheard && !record.redeemed;
+            let effects = if is_late { vec![Effect::SettledLate] } else { Vec::new() };
+            Step { effects, ..became(Record { state, redeemed, before, ..record }, Answer::Noted) }
         }
         State::Reserved { .. }
         | State::Settling { .. }
@@ -675,15 +683,17 @@ fn sweep(record: Option<Record>, retention: u64, now: Now) -> Step {
     let window_over = record.ends < now.unix_seconds();
     let kept_until = record.since_ms.saturating_add(retention.saturating_mul(1000));
     let retention_over = kept_until < now.unix_ms;
+    // While an authorization runs, it would be taken for a new one.
+    let forgotten = retention_over && window_over;
     let (gone, effects) = match record.state {
         State::Reserved { hold, trust } => (
             !hold.runs(now.unix_ms) && (trust != Trust::Vouched || window_over || retention_over),
             Vec::new(),
         ),
-        State::Unknown => (retention_over, vec![Effect::Closed, Effect::NeverKnown]),
+        State::Unknown => (forgotten, vec![Effect::Closed, Effect::NeverKnown]),
         // A call may be under way. The reconciliation or the next claim ends this state.
         State::Settling { .. } => (false, Vec::new()),
-        State::Owed { .. } | State::Delivered => (retention_over, Vec::new()),
+        State::Owed { .. } | State::Delivered => (forgotten, Vec::new()),
     };
     if gone {
         Step { changed: true, effects, ..kept(None, Answer::Noted) }

@@ -56,6 +56,10 @@ impl Case {
     fn noted(self) -> Self {
         self.says(Answer::Noted)
     }
+    fn late(mut self) -> Self {
+        self.expected.effects = vec![Effect::SettledLate];
+        self
+    }
     fn settled(self) -> Self {
         self.says(Answer::Settled { transaction: hash() })
     }
@@ -280,6 +284,10 @@ fn ends() -> Vec<Row> {
         over(Some(under_way()), End::Unsent).noted().becomes(owed()),
         over(Some(redeemed()), End::Unsent).noted().becomes(owed()),
     ];
+    let unheard = [
+        over(Some(under_way()), End::Unheard).noted().becomes(owed()).late(),
+        over(Some(redeemed()), End::Unheard).noted().becomes(owed()),
+    ];
     let longer = Hold { holder: HOLDER, until_ms: OVER + 600 };
     let goes_on = |given: Record, state: State| {
         over(Some(given.clone()), End::NotYet).noted().becomes(Record { state, ..given })
@@ -305,6 +313,10 @@ fn ends() -> Vec<Row> {
         Row("answer delivered whole, by one whose hold lapsed", by_one_before),
         Row("answer broke off, by the holder", with_cells(common(), [(5, broken.into())])),
         Row("answer was never sent, by the holder", with_cells(common(), [(5, unsent.into())])),
+        Row(
+            "answer was never sent, and the settlement not heard of, by the holder",
+            with_cells(common(), [(5, unheard.into())]),
+        ),
         Row("not over yet, by the holder", not_yet),
         Row("any end, by another", by_another),
     ]

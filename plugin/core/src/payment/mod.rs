@@ -33,12 +33,13 @@
 //! | answer delivered whole, by one whose hold lapsed | – | – | – | – | **delivered** | **delivered** | – |
 //! | answer broke off, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**; redeemed: **delivered** | – |
 //! | answer was never sent, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**; redeemed: **owed**, as if it had not been fetched | – |
+//! | answer was never sent, and the settlement not heard of, by the holder | – | **none** | **settling**, waits no more; waits no more: – | – | – | **owed**, late; redeemed: **owed**, as if it had not been fetched | – |
 //! | not over yet, by the holder | – | **reserved**, for longer | – | – | – | **under way**, for longer | – |
 //! | any end, by another | – | – | – | – | – | – | – |
 //! | asked about again | – | – | lease runs: –; over: **settling**, epoch + 1; over, and asked often: **unknown** | not due: –; due: **settling**, epoch + 1; asked often: – | – | – | – |
 //! | an operator says: settled | 402 = | **owed** | lease runs: 409 =; over, its holder waits: **under way**; over, waits no more: **owed** | **owed** | 402 = | 402 = | 402 = |
 //! | an operator says: refused | 402 = | **none** | lease runs: 409 =; over: **none** | **none** | 402 = | 402 = | 402 = |
-//! | sweep | noted = | lease runs: noted =; over: **none**; over, but verified: noted =; over, verified, window over: **none** | noted = | noted =; retention over: **none**, never known | noted =; retention over: **none** | noted =; retention over: **none** | noted =; retention over: **none** |
+//! | sweep | noted = | lease runs: noted =; over: **none**; over, but verified: noted =; over, verified, window over: **none** | noted = | noted =; retention and window over: **none**, never known | noted =; retention and window over: **none** | noted =; retention and window over: **none** | noted =; retention and window over: **none** |
 //!
 //! A record of an older ledger has no fingerprint. No claim matches such a record, so nothing is served or settled for a claim. A call of such a record has no claim, so its end is only noted if the record is gone.
 //!

@@ -74,7 +74,7 @@ pub(super) async fn play(stack: &Stack, client: &Client, pricing: &str) -> Resul
         report.tell(&format!("metrics of {offer}"), &expected.to_string(), seen);
     }
     numbers::print("metrics after", &stack.metrics().await?, &OFFERS)?;
-    report.tell("farebox ledger list", "settled: 27000 USDC in 4 payments", scene.ledger());
+    report.tell("farebox ledger list", "settled: 27000 atomic USDC, payments: 4", scene.ledger());
 
     report.tell(
         "offer removed from the file",
