@@ -182,7 +182,7 @@ fn a_request_that_is_answered_without_a_settlement_waits_for_none_any_more() {
         stream.upstream_answers(200, &[]);
         say(stream.expect_callout("/settle"), word);
         assert!(stream.response().unwrap().status >= 400, "{word:?}");
-        assert_eq!(ends(&shop), one(&holder, "unsent"), "{word:?}");
+        assert_eq!(ends(&shop), one(&holder, "unheard"), "{word:?}");
     }
     // A payment that this request never held.
     let header = shop.header("/paid/x", 100);
@@ -206,7 +206,7 @@ fn a_relay_learns_that_nobody_waits_for_the_call_it_is_making() {
         }
         let holder = stream.expect_callout(operation).headers().get(RELAY_HOLDER).unwrap();
         stream.client_leaves();
-        assert_eq!(ends(&shop), one(&holder, "unsent"), "{operation}");
+        assert_eq!(ends(&shop), one(&holder, "unheard"), "{operation}");
     }
 }
 
@@ -217,19 +217,19 @@ fn an_end_that_may_have_overtaken_its_call_is_told_again_once_the_call_is_answer
         let stream = shop.send_paid(0, "/paid/x", &shop.header("/paid/x", nonce));
         let holder = stream.expect_callout("/verify").headers().get(RELAY_HOLDER).unwrap();
         stream.client_leaves();
-        assert_eq!(ends(&shop), one(&holder, "unsent"));
+        assert_eq!(ends(&shop), one(&holder, "unheard"));
         (stream, holder)
     };
     let (stream, holder) = left(1);
     say(stream.expect_callout("/verify"), &RelayReply::Valid);
-    assert_eq!(ends(&shop), one(&holder, "unsent"));
+    assert_eq!(ends(&shop), one(&holder, "unheard"));
     // The reply is lost with the filter, and maybe with the VM.
     let (_stream, holder) = left(2);
     let mut next = rules(GENERATION + 1);
     next["facilitator"]["relay"] = true.into();
     shop.envoy.replace_vms(next.to_string()).expect_taken();
     shop.envoy.tick();
-    assert_eq!(ends(&shop), one(&holder, "unsent"));
+    assert_eq!(ends(&shop), one(&holder, "unheard"));
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn a_relay_that_is_away_closes_and_is_told_when_it_may_have_reserved() {
         away(verify);
         let response = stream.expect_response(503);
         assert_eq!((stream.forwarded(), response.headers.get("retry-after").is_some()), (None, true));
-        assert_eq!(ends(&shop), one(&holder, "unsent"));
+        assert_eq!(ends(&shop), one(&holder, "unheard"));
     }
     assert_eq!(shop.failed("paid", FailureReason::CompanionUnreachable), 3);
 }

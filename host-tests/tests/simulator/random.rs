@@ -120,7 +120,7 @@ impl<'a> World<'a> {
         let born = *self.born.entry(number).or_insert_with(|| self.shop.envoy.now());
         let second = self.dice.below(4) == 0;
         // The same number has to give the same authorization whenever it is signed.
-        let window = Window::numbered(number, born, if second { 120 } else { 1_000_000 });
+        let window = Window::numbered(number, born, if second { 120 } else { 89_000 });
         let signed = self.shop.buyer.pay_v2(&self.offers[offer], window).expect("the offer can be paid");
         let amount = self.offers[offer]["amount"].as_str().expect("an amount").parse().expect("a number");
         (Signed { number, amount, second }, header_value(&signed))

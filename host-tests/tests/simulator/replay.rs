@@ -198,11 +198,18 @@ fn a_clock_that_jumps_back_does_not_forget_a_payment() {
 }
 
 #[test]
-fn an_authorization_that_lives_for_ever_is_remembered_for_ever_enough() {
+fn an_authorization_is_remembered_as_long_as_it_lives_and_one_that_lives_longer_is_refused() {
     let shop = Shop::open();
-    let window = Window { valid_after: 0, valid_before: u64::MAX, nonce: [9; 32] };
-    let payment = shop.buyer.pay_v2(&shop.offer("/paid/x"), window).unwrap();
-    let header = header_value(&payment);
+    let lives = |valid_before| {
+        let window = Window { valid_after: 0, valid_before, nonce: [9; 32] };
+        header_value(&shop.buyer.pay_v2(&shop.offer("/paid/x"), window).unwrap())
+    };
+    for valid_before in [u64::MAX, shop.envoy.now() + 90_001] {
+        let stream = shop.send_paid(0, "/paid/x", &lives(valid_before));
+        stream.expect_response(402);
+        assert_eq!(stream.forwarded(), None);
+    }
+    let header = lives(shop.envoy.now() + 90_000);
     shop.serve(0, "/paid/x", &header);
     for _ in 0..12 {
         shop.envoy.advance(Duration::from_secs(7200));
