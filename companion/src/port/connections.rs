@@ -374,7 +374,7 @@ impl Drop for Slot {
 
 impl Arrival {
     /// Until this is dropped.
-    pub(crate) fn is_awaited(self) -> Partial {
+    pub(crate) fn awaited(self) -> Partial {
         lock(&self.0.table).change(self.0.id, |life| life.is_partial = true);
         Partial(self.0)
     }

@@ -73,7 +73,7 @@ impl Stage {
             async move {
                 let path = request.uri().path().to_owned();
                 if path == "/whole" {
-                    let _partial = arrival.is_awaited();
+                    let _partial = arrival.awaited();
                     let _ = request.into_body().collect().await;
                 }
                 let body: Stream = match path.as_str() {
