@@ -1,14 +1,15 @@
 //! Who settles the payments of a ledger: the relay, whose payments are here, or the proxies, which keep them in memory. A
-//! payment that one of them took the other would take again, so only an operator changes it. What
-//! proxies took is never known here.
+//! payment that one of them took the other would take again, so only an operator changes it. What proxies took is never
+//! known here.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use sqlx::{AnyConnection, Row};
 
 use super::store::{signed, unsigned};
 use super::{Ledger, LedgerError};
+use crate::clock::http_date;
 use crate::settings::{MAX_CLOCK_SKEW, Settlement};
 
 /// Payments that a change of the settlement forgets.
@@ -56,21 +57,22 @@ impl Ledger {
         let Some(from) = self.settlement().await?.filter(|from| *from != to) else {
             return Ok(AtStake::default());
         };
-        let mut at_stake = self.at_stake(from).await?;
-        if !forget && at_stake != AtStake::default() {
+        if forget {
+            self.write_settlement(to).await?;
+            return Ok(AtStake::default());
+        }
+        let at_stake = self.at_stake(from).await?;
+        if at_stake != AtStake::default() {
             return Ok(at_stake);
         }
         self.write_settlement(to).await?;
-        if !forget {
-            // A companion that still runs may have taken payments until it saw that.
-            tokio::time::sleep(SEEN_WITHIN).await;
-            at_stake = self.at_stake(from).await?;
-            if at_stake != AtStake::default() {
-                self.write_settlement(from).await?;
-            }
-            return Ok(at_stake);
+        // A companion that still runs may have taken payments until it saw that.
+        tokio::time::sleep(SEEN_WITHIN).await;
+        let at_stake = self.at_stake(from).await?;
+        if at_stake != AtStake::default() {
+            self.write_settlement(from).await?;
         }
-        Ok(AtStake::default())
+        Ok(at_stake)
     }
 
     /// Who settles. `None` before the first companion.
@@ -140,12 +142,7 @@ impl std::fmt::Display for AtStake {
             parts.push(format!("charged and not answered: {}", self.owed));
         }
         if let Some(until) = self.until {
-            // Whoever signs may write any time, also one no calendar has.
-            let last = UNIX_EPOCH + Duration::from_secs(until.min(253_402_300_799));
-            parts.push(format!(
-                "the last authorization of a charged payment ends on {}",
-                httpdate::fmt_http_date(last)
-            ));
+            parts.push(format!("the last authorization of a charged payment ends on {}", http_date(until)));
         }
         if self.unknown {
             parts.push(

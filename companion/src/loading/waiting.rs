@@ -13,7 +13,7 @@ use crate::gateway::Deployments;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
 use crate::publish::{Publication, Published};
 use crate::rules::{self, Readiness};
-use crate::settings::{RelaySettings, Settings};
+use crate::settings::{RelaySettings, Settings, Settlement};
 
 /// Pause between two attempts.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub async fn open_ledger(
             retention: relay.retention,
             ..LedgerOptions::settling(settings.facilitator.settle_timeout)
         };
-        let error = match open(settings, relay, options).await {
+        let error = match open(relay, options, settings.facilitator.settlement).await {
             Ok(ledger) => break ledger,
             Err(
                 error @ (LedgerError::Open { .. } | LedgerError::Unreachable { .. } | LedgerError::Failed(_)),
@@ -60,14 +60,14 @@ pub async fn open_ledger(
 }
 
 async fn open(
-    settings: &Settings,
     relay: &RelaySettings,
     options: LedgerOptions,
+    settlement: Settlement,
 ) -> Result<Ledger, LedgerError> {
     let ledger = Ledger::open(&relay.ledger, &relay.companion, options).await?;
     let opened = async {
         ledger.takes_writes().await?;
-        ledger.is_settled_by(settings.facilitator.settlement).await
+        ledger.is_settled_by(settlement).await
     };
     if let Err(error) = opened.await {
         ledger.close().await;

@@ -1,14 +1,13 @@
 //! What an operator found out about a payment.
 
 use std::process::ExitCode;
-use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use farebox_core::evm::B256;
 use farebox_core::payment::{Answer, Resolution};
 
 use super::super::{Books, Entry, Filter, Ledger, LedgerOptions};
-use crate::clock::unix_seconds;
+use crate::clock::{http_date, unix_seconds};
 
 /// Arguments of `farebox ledger resolve`.
 #[derive(Debug, clap::Args)]
@@ -54,7 +53,7 @@ pub(super) async fn run(url: &str, args: Args) -> anyhow::Result<ExitCode> {
         bail!(
             "until {} the money of this authorization can still move, and its buyer would be charged for nothing: wait \
              until then, or say --cancelled if its nonce was cancelled on the chain",
-            httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(entry.ends))
+            http_date(entry.ends)
         );
     }
     println!("{}", resolve(url, &entry, resolution).await?);

@@ -23,7 +23,7 @@ pub(super) async fn run(url: &str, to: Option<Settlement>, forget: bool) -> anyh
 
 async fn say(ledger: &Ledger, to: Option<Settlement>, forget: bool) -> anyhow::Result<String> {
     let Some(now) = ledger.settlement().await? else {
-        return Ok("no companion has used this ledger: the first one decides".to_owned());
+        return Ok("it is not decided yet: the next companion that starts decides".to_owned());
     };
     let Some(to) = to.filter(|to| *to != now) else {
         return Ok(format!("facilitator.settlement: {now}"));
