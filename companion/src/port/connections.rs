@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -95,9 +95,10 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Slot>);
 
-/// The connection of a request, for a service that does nothing before the whole request has come.
+/// The connection of a request, for a service that does nothing before the whole request has come. It does not keep the
+/// connection, because whatever has the request may last longer.
 #[derive(Debug, Clone)]
-pub(crate) struct Arrival(pub(super) Arc<Slot>);
+pub(crate) struct Arrival(Weak<Slot>);
 
 /// A request of which the rest is waited for: meanwhile its connection may be closed for another.
 #[derive(Debug)]
@@ -362,6 +363,21 @@ impl Slot {
     }
 }
 
+// === impl Arrival ===
+
+impl Arrival {
+    pub(super) fn of(slot: &Arc<Slot>) -> Self {
+        Self(Arc::downgrade(slot))
+    }
+
+    /// Until this is dropped. `None` if the connection has ended.
+    pub(crate) fn awaited(&self) -> Option<Partial> {
+        let slot = self.0.upgrade()?;
+        lock(&slot.table).change(slot.id, |life| life.is_partial = true);
+        Some(Partial(slot))
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut table = lock(&self.table);
@@ -369,14 +385,6 @@ impl Drop for Slot {
         if let Some(Life { place: Some(place), .. }) = table.open.remove(&self.id) {
             table.waiting.remove(&place);
         }
-    }
-}
-
-impl Arrival {
-    /// Until this is dropped.
-    pub(crate) fn awaited(self) -> Partial {
-        lock(&self.0.table).change(self.0.id, |life| life.is_partial = true);
-        Partial(self.0)
     }
 }
 

@@ -293,7 +293,7 @@ impl<S> Connection<S> {
             let under_way = slot.begin(request.version() == Version::HTTP_2);
             let permit = requests.clone().try_acquire_owned();
             request.extensions_mut().insert(peer);
-            request.extensions_mut().insert(Arrival(slot.clone()));
+            request.extensions_mut().insert(Arrival::of(&slot));
             let answered = permit.ok().map(|permit| (service(request), permit));
             let slot = slot.clone();
             async move {

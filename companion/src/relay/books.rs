@@ -56,12 +56,8 @@ const LINES: u32 = 10;
 
 impl Entry {
     pub(super) fn of(order: &Order, began: Instant) -> Self {
-        Self {
-            offer: order.claim.terms.offer.clone(),
-            amount: order.claim.terms.amount.to_string(),
-            proxy: order.sale.proxy.clone(),
-            ..Self::of_key(&order.key, order.claim.holder, began)
-        }
+        let entry = Self::of_key(&order.key, order.claim.holder, began).of_claim(&order.claim);
+        Self { proxy: order.sale.proxy.clone(), ..entry }
     }
 
     /// For a payment no request brings.

@@ -159,7 +159,7 @@ async fn whole(request: Request) -> Result<Request, Response> {
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(RELAY_SECRET);
     // Whoever sends only a part takes no place from those that send all.
-    let partial = parts.extensions.remove::<Arrival>().map(Arrival::awaited);
+    let partial = parts.extensions.remove::<Arrival>().and_then(|arrival| arrival.awaited());
     let whole = timeout(BODY, to_bytes(body, MAX_BODY)).await;
     drop(partial);
     match whole {

@@ -21,7 +21,7 @@ use crate::support::{now, until};
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long it may take the companion to find out about an open settlement.
 const FINDING_OUT: Duration = Duration::from_secs(30);
-/// A look reads a page of metrics, which takes a test that is not optimised long.
+/// A look reads a whole page of metrics, or starts a program that reads the ledger.
 const LOOK: Duration = Duration::from_millis(150);
 /// How long payments are good for, seconds.
 const LIFETIME: u64 = 600;
